@@ -1,0 +1,62 @@
+"""hsrzoo: RGB photographs to hyperspectral cubes, a model zoo with a benchmarking harness.
+
+``import hsrzoo`` imports no torch; the public names are resolved when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hsrzoo.bands import BandSet
+    from hsrzoo.errors import HsrzooError
+    from hsrzoo.loading import list_models, load
+    from hsrzoo.spec import (
+        DatasetSpec,
+        MetricSpec,
+        ModelSpec,
+        PerturbationSpec,
+        Recipe,
+        RgbInput,
+    )
+
+_HOMES = {
+    "BandSet": "hsrzoo.bands",
+    "HsrzooError": "hsrzoo.errors",
+    "list_models": "hsrzoo.loading",
+    "load": "hsrzoo.loading",
+    "DatasetSpec": "hsrzoo.spec",
+    "MetricSpec": "hsrzoo.spec",
+    "ModelSpec": "hsrzoo.spec",
+    "PerturbationSpec": "hsrzoo.spec",
+    "Recipe": "hsrzoo.spec",
+    "RgbInput": "hsrzoo.spec",
+}
+
+__all__ = [
+    "BandSet",
+    "DatasetSpec",
+    "HsrzooError",
+    "MetricSpec",
+    "ModelSpec",
+    "PerturbationSpec",
+    "Recipe",
+    "RgbInput",
+    "list_models",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("hsrzoo")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hsrzoo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,0 +1,170 @@
+"""Spectral bands: centres and widths in nanometres, comparison and explicit resampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hsrzoo.errors import BandsError
+
+_TO_NM = {"nm": 1.0, "um": 1e3, "micrometers": 1e3, "nanometers": 1.0, "m": 1e9}
+
+
+@dataclass(frozen=True)
+class BandSet:
+    """An ordered set of C spectral bands.
+
+    ``centres_nm``: C centres in nanometres, in the order of the cube's channels. They need not be
+    sorted or unique: spectrometers made of several detectors overlap where these meet (EnMAP,
+    AVIRIS). ``widths_nm``: C full widths at half maximum in nm, or None where unknown.
+    """
+
+    centres_nm: tuple[float, ...]
+    widths_nm: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        centres = tuple(float(c) for c in self.centres_nm)
+        if not centres or not all(np.isfinite(c) and c > 0 for c in centres):
+            raise BandsError(
+                "A band set needs at least one band",
+                expected="finite centres above 0 nm",
+                got=f"{list(self.centres_nm)[:5]}",
+            )
+        object.__setattr__(self, "centres_nm", centres)
+        if self.widths_nm is not None:
+            widths = tuple(float(w) for w in self.widths_nm)
+            if len(widths) != len(centres) or not all(np.isfinite(w) and w > 0 for w in widths):
+                raise BandsError(
+                    "Band widths do not fit the centres",
+                    expected=f"{len(centres)} finite widths above 0 nm",
+                    got=f"{len(widths)} widths, smallest {min(widths, default=float('nan'))}",
+                )
+            object.__setattr__(self, "widths_nm", widths)
+
+    @classmethod
+    def of(
+        cls, centres: Sequence[float], widths: Sequence[float] | None = None, unit: str = "nm"
+    ) -> BandSet:
+        """Bands from any sequence, in ``unit`` (nm, um, nanometers, micrometers or m)."""
+        scale = _TO_NM.get(unit.lower())
+        if scale is None:
+            raise BandsError("Unknown unit of wavelength", expected=", ".join(_TO_NM), got=unit)
+        return cls(
+            tuple(float(c) * scale for c in centres),
+            None if widths is None else tuple(float(w) * scale for w in widths),
+        )
+
+    @classmethod
+    def regular(cls, start_nm: float, stop_nm: float, step_nm: float) -> BandSet:
+        """Equally spaced bands from ``start_nm`` to ``stop_nm``, both included."""
+        count = int(round((stop_nm - start_nm) / step_nm)) + 1
+        return cls(tuple(start_nm + step_nm * i for i in range(count)))
+
+    def __len__(self) -> int:
+        return len(self.centres_nm)
+
+    def __str__(self) -> str:
+        low, high = min(self.centres_nm), max(self.centres_nm)
+        return f"{len(self)} bands, {low:g}-{high:g} nm"
+
+    def same_as(self, other: BandSet, tolerance_nm: float = 0.5) -> bool:
+        """True if both have the same number of bands in the same order, centres within tolerance."""
+        return len(self) == len(other) and bool(
+            np.all(np.abs(np.subtract(self.centres_nm, other.centres_nm)) <= tolerance_nm)
+        )
+
+    def require_same(self, other: BandSet, what: str, other_what: str) -> None:
+        """Raise :class:`BandsError` naming both sides unless :meth:`same_as`."""
+        if not self.same_as(other):
+            raise BandsError(
+                f"The bands of {what} and {other_what} differ",
+                expected=f"{self} ({what})",
+                got=f"{other} ({other_what})",
+                fix="Ask for resampling (--resample), or use a model trained on these bands",
+            )
+
+    def nearest(self, wavelength_nm: float) -> int:
+        """Index of the band whose centre is nearest to ``wavelength_nm`` (the first one on a tie)."""
+        return int(np.argmin(np.abs(np.asarray(self.centres_nm) - wavelength_nm)))
+
+    def select(self, indices: Sequence[int]) -> BandSet:
+        """The bands at ``indices``, in that order."""
+        widths = self.widths_nm
+        return BandSet(
+            tuple(self.centres_nm[i] for i in indices),
+            None if widths is None else tuple(widths[i] for i in indices),
+        )
+
+    def to_json(self) -> dict[str, list[float] | None]:
+        """``{"centres_nm": [...], "widths_nm": [...] or None}``."""
+        return {
+            "centres_nm": list(self.centres_nm),
+            "widths_nm": None if self.widths_nm is None else list(self.widths_nm),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict) -> BandSet:
+        """Inverse of :meth:`to_json`."""
+        widths = value.get("widths_nm")
+        return cls(tuple(value["centres_nm"]), None if widths is None else tuple(widths))
+
+    def _runs(self) -> list[np.ndarray]:
+        """Indices of each detector: maximal ascending runs of the stored order.
+
+        A descending or shuffled list (runs of single bands) is sorted into one run.
+        """
+        centres = np.asarray(self.centres_nm)
+        cuts = np.flatnonzero(np.diff(centres) <= 0) + 1
+        runs = np.split(np.arange(len(centres)), cuts)
+        if len(runs) > 1 and min(len(r) for r in runs) < 2:
+            order = np.argsort(centres, kind="stable")
+            first = np.concatenate([[True], np.diff(centres[order]) > 0])
+            runs = [order[first]] + [np.array([i]) for i in order[~first]]
+        return runs
+
+    def resample_matrix(self, target: BandSet) -> tuple[np.ndarray, np.ndarray]:
+        """Weights M (T, C) float64 and covered (T,) bool: ``M @ spectrum`` gives the target bands.
+
+        Each detector (ascending run of centres) is interpolated linearly on its own; where several
+        cover a target band they are averaged, weighted by their widths there if known. A target up
+        to half a band spacing beyond the ends takes the end band's value; further out it is not
+        covered: its row is zero and ``covered`` is False.
+        """
+        source = np.asarray(self.centres_nm)
+        widths = np.ones_like(source) if self.widths_nm is None else np.asarray(self.widths_nm)
+        matrix = np.zeros((len(target), len(source)))
+        weight = np.zeros(len(target))
+        for run in self._runs():
+            x = source[run]
+            margin = (
+                (np.diff(x)[0] / 2, np.diff(x)[-1] / 2) if len(x) > 1 else (widths[run[0]] / 2,) * 2
+            )
+            for t, centre in enumerate(target.centres_nm):
+                if not x[0] - margin[0] - 1e-9 <= centre <= x[-1] + margin[1] + 1e-9:
+                    continue
+                j = int(np.clip(np.searchsorted(x, centre) - 1, 0, max(len(x) - 2, 0)))
+                k = min(j + 1, len(x) - 1)
+                share = 0.0 if k == j else float(np.clip((centre - x[j]) / (x[k] - x[j]), 0, 1))
+                w = (1 - share) * widths[run[j]] + share * widths[run[k]]
+                matrix[t, run[j]] += w * (1 - share)
+                matrix[t, run[k]] += w * share
+                weight[t] += w
+        covered = weight > 0
+        matrix[covered] /= weight[covered, None]
+        return matrix, covered
+
+    def resample(self, cube: np.ndarray, target: BandSet) -> tuple[np.ndarray, np.ndarray]:
+        """Resample ``cube`` (C, ...) to (T, ...) float32; also the covered mask (T,)."""
+        if cube.shape[0] != len(self):
+            raise BandsError(
+                "The cube does not have these bands", expected=f"{len(self)} channels first", got=cube.shape
+            )
+        matrix, covered = self.resample_matrix(target)
+        flat = matrix @ cube.reshape(len(self), -1).astype(np.float64)
+        return flat.reshape(len(target), *cube.shape[1:]).astype(np.float32), covered
+
+
+VISIBLE_31 = BandSet.regular(400, 700, 10)
+"""400-700 nm at 10 nm: the grid of CAVE, ARAD-1K and the 31-band models."""

@@ -1,0 +1,72 @@
+"""What every data set offers: named scenes, each an RGB image and a cube on the same pixels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One pair.
+
+    ``rgb``: float32 (3, H, W) in [0, 1]; already rounded to 8 bits where the set's images are.
+    ``cube``: float32 (C, H, W), reflectance or radiance scaled to [0, 1].
+    """
+
+    name: str
+    rgb: np.ndarray
+    cube: np.ndarray
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What ``hsrzoo data verify`` prints. ``problems`` empty: the set is complete."""
+
+    name: str
+    scenes: dict[str, int]
+    """Split -> number of scenes."""
+    shapes: dict[str, int]
+    """"C x H x W" -> how many scenes have it."""
+    bands: BandSet
+    cube_range: tuple[float, float]
+    rgb_range: tuple[float, float]
+    fingerprint: str
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Dataset(ABC):
+    """An opened data set. Scenes are read when asked for; nothing is cached here."""
+
+    name: str
+    bands: BandSet
+    rgb_bits: int | None = 8
+    """Perturbed images are rounded to this many bits again; None where RGB is not quantised."""
+    info: dict[str, Any]
+    """What else decides the numbers (rendering response, scaling): goes into every protocol hash."""
+
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, e.g. ``("train", "valid")``."""
+
+    @abstractmethod
+    def scenes(self, split: str) -> list[str]:
+        """Scene names of a split, sorted; unknown splits raise UnknownNameError."""
+
+    @abstractmethod
+    def load(self, split: str, scene: str) -> Scene:
+        """Read one scene; a truncated or inconsistent file raises FormatError naming it."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Short hex digest that changes when the files do (names, sizes, layout version)."""
+
+    @abstractmethod
+    def verify(self) -> VerifyReport:
+        """Read everything and report counts, shapes, wavelengths, ranges and problems."""

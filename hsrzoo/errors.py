@@ -1,0 +1,86 @@
+"""One family of errors. Every message says what was expected, what came and what to do.
+
+The command line prints ``str(error)`` as one paragraph and leaves with ``error.exit_code``;
+library users catch :class:`HsrzooError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HsrzooError(Exception):
+    """Base of all errors that a user can cause or mend.
+
+    ``summary`` is a sentence; ``expected``, ``got`` and ``fix`` complete the paragraph.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        summary: str,
+        *,
+        expected: object | None = None,
+        got: object | None = None,
+        fix: str | None = None,
+    ) -> None:
+        parts = [summary.rstrip(".") + "."]
+        if expected is not None:
+            parts.append(f"Expected {expected}.")
+        if got is not None:
+            parts.append(f"Got {got}.")
+        if fix is not None:
+            parts.append(fix.rstrip(".") + ".")
+        super().__init__(" ".join(parts))
+
+
+class UnknownNameError(HsrzooError):
+    """A name that no registry, tag, split or severity list holds."""
+
+
+class PluginError(HsrzooError):
+    """A plugin that cannot be imported, or two plugins that claim one name."""
+
+
+class InputError(HsrzooError):
+    """An array or image of the wrong shape, dtype, range or content."""
+
+
+class FormatError(HsrzooError):
+    """A file that is truncated, corrupt or of another format than its name says."""
+
+
+class BandsError(HsrzooError):
+    """Band sets that do not match, or a band that is missing."""
+
+
+class DatasetMissingError(HsrzooError):
+    """A data set that is not on this machine: says what it is, where to get it, where to put it."""
+
+
+class DatasetError(HsrzooError):
+    """A data set that is there but incomplete or inconsistent."""
+
+
+class WeightsError(HsrzooError):
+    """Weights that are absent, corrupt, of another architecture, or in a refused format."""
+
+
+class StoreError(HsrzooError):
+    """A result store that cannot be read or written."""
+
+
+class TrainingError(HsrzooError):
+    """Training that stopped: NaN, a checkpoint of another run, an impossible recipe."""
+
+    exit_code = 1
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """An :class:`UnknownNameError` that offers the nearest known names."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    fix = f"Nearest: {', '.join(near)}" if near else f"Known: {', '.join(known) or 'none'}"
+    return UnknownNameError(f"There is no {kind} named {name!r}", fix=fix)

@@ -1,0 +1,228 @@
+"""The values that plugins declare: models, data sets, metrics, perturbations, recipes.
+
+All are frozen dataclasses. A field that holds code takes either the callable itself or its address
+``"package.module:function"``, which is imported when it is first used: so a spec can live in a
+module that imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hsrzoo.bands import BandSet
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from hsrzoo.datasets.base import Dataset
+
+Code = Callable[..., Any] | str
+
+
+def resolve(code: Code) -> Callable[..., Any]:
+    """The callable itself, importing ``"package.module:function"`` if that is what it is."""
+    if not isinstance(code, str):
+        return code
+    module, _, attribute = code.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True)
+class RgbInput:
+    """What a network expects of its RGB input, (B, 3, H, W) float32 in the order R, G, B."""
+
+    normalise: Literal["none", "minmax-image"] = "none"
+    """``none``: values as they are, in [0, 1]. ``minmax-image``: (x - min) / (max - min) per image
+    over all pixels and channels, as the MST-plus-plus toolbox does."""
+    multiple: int = 1
+    """H and W are padded to a multiple of this (reflection at the bottom and right) and cropped
+    again by the Reconstructor; 1 for networks that take any size or pad themselves."""
+    min_size: int = 1
+    """Smallest H and W after padding; smaller images are padded up to it by edge replication."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run besides the data and the network. See docs of
+    ``hsrzoo train``."""
+
+    steps: int = 2000
+    batch: int = 4
+    patch: int = 64
+    """Side of the square crops, pixels; smaller scenes are used whole."""
+    lr: float = 2.5e-3
+    """Peak learning rate of the one-cycle schedule (Smith 2017)."""
+    warmup: float = 0.1
+    """Share of the steps before the peak."""
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    loss: Literal["charbonnier", "charbonnier+relative", "mrae", "l1", "own"] = "charbonnier+relative"
+    """``own``: the task computes its own loss (stage 1)."""
+    relative_weight: float = 0.05
+    """Weight of mean(|x - y| / max(y, 1/255)) in ``charbonnier+relative``."""
+    ema: float = 0.995
+    """Decay of the exponential moving average of the weights (0: none)."""
+    clip: float = 1.0
+    """Gradient norm clipping (0: none)."""
+    augment: tuple[str, ...] = ("flip", "rotate")
+    seed: int = 0
+    holdout: int = 0
+    """How many training scenes (the last by name) are kept out for model selection."""
+    valid_every: int = 500
+    checkpoint_every: int = 200
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a network takes over before training, made by ``ModelSpec.start``.
+
+    ``arguments`` are merged into the constructor arguments, ``state`` (name -> tensor) is copied
+    into the module (every key must exist, with that shape), ``record`` goes into config.json.
+    """
+
+    arguments: Mapping[str, Any]
+    state: Mapping[str, Tensor]
+    record: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model of the zoo: how to build it, what it expects, where it comes from."""
+
+    name: str
+    """The architecture's name, lower case with hyphens: ``mcga-s2``."""
+    build: Code
+    """``build(bands: BandSet, **arguments) -> nn.Module``, whose ``forward`` maps float32
+    (B, 3, H, W) to (B, C, H, W), C = len(bands)."""
+    summary: str
+    """One line: what it is."""
+    source: str
+    """Paper and code it comes from."""
+    licence: str = "MIT"
+    """Licence of this implementation's origin."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Constructor arguments of this variant (a variant is data, not a subclass)."""
+    input: RgbInput = RgbInput()
+    recipe: Recipe = Recipe()
+    default_tag: str | None = None
+    """Tag of the bundled weights that the bare name loads."""
+    tags: tuple[str, ...] = ()
+    """For ``list_models(tag=...)``: "baseline", "floor", "transformer", ..."""
+    fit: Code | None = None
+    """``fit(module, dataset, split) -> None``: fits in closed form; such a model is not trained
+    by gradient descent."""
+    start: Code | None = None
+    """``start(path: Path, bands: BandSet) -> Start``: what ``hsrzoo train --start PATH`` takes
+    over (MCGA: codebooks and stage 1's reconstruction)."""
+    adapt: Code | None = None
+    """``adapt(module, rgb: (1, 3, H, W), **settings) -> cube (1, C, H, W)``: test-time adaptation
+    to one image; must leave the module's weights as they were."""
+    couples_batch: bool = False
+    """True if samples of one batch influence each other (then batches are run one by one)."""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A data set: how to open it, and what to tell somebody who does not have it."""
+
+    name: str
+    open: Code
+    """``open(root: Path, **options) -> Dataset``; ``root`` is the data root, not the set's folder.
+    Raises DatasetMissingError when it is absent."""
+    title: str
+    where: str
+    """Where to get it and under which terms, one or two sentences."""
+    layout: str
+    """The folder it must have under the data root and what lies in it."""
+    protocols: tuple[str, ...] = ("full-frame",)
+    """Names of the protocols that make sense, the headline first."""
+    mrae_epsilon: float = 1 / 255
+    """Floor of the denominator of MRAE; 0 for ARAD-1K, as its challenge does it."""
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric on one scene.
+
+    ``compute(truth, pred, context) -> dict[str, float]``: float64 contiguous (C, H, W) arrays;
+    ``context`` is a :class:`MetricContext`. Keys are column names, the first one the metric's own;
+    NaN is a legal value, counts of excluded pixels have keys of their own.
+    """
+
+    name: str
+    compute: Code
+    version: str
+    """Raised whenever the number could change; part of every protocol's hash."""
+    signature: str
+    """The definition in one line."""
+    better: Literal["lower", "higher"]
+    columns: tuple[str, ...]
+    """All keys that ``compute`` returns, the headline first."""
+
+
+@dataclass(frozen=True)
+class MetricContext:
+    """What a metric may need besides the two cubes."""
+
+    bands: BandSet
+    mrae_epsilon: float = 1 / 255
+    peak: float = 1.0
+
+
+@dataclass(frozen=True)
+class PerturbationSpec:
+    """A disturbance of the input (and, where stated, of the truth).
+
+    ``apply(rgb, cube, severity, generator) -> (rgb, cube, info)``: rgb float32 (3, H, W) in [0, 1],
+    cube float32 (C, H, W), ``generator`` a numpy Generator seeded by (seed, scene, perturbation,
+    severity), ``info`` a dict of measured facts for the row (e.g. the change of the mean).
+    """
+
+    name: str
+    apply: Code
+    severities: Mapping[str, Any]
+    """Row name of each severity -> the parameter handed to ``apply``, in table order."""
+    default: tuple[str, ...]
+    """Severities that ``--bench`` runs."""
+    summary: str
+    touches_cube: bool = False
+
+
+def seeded(seed: int, scene: str, perturbation: str, severity: str) -> np.random.Generator:
+    """The generator of one (seed, scene, perturbation, severity): never depends on order."""
+    import hashlib
+
+    import numpy as np
+
+    key = "\x1f".join([str(seed), scene, perturbation, severity]).encode()
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
+
+
+def build_module(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network itself with fresh weights; ``arguments`` override the spec's own."""
+    return resolve(spec.build)(bands, **{**spec.arguments, **arguments})
+
+
+__all__ = [
+    "BandSet",
+    "Code",
+    "Dataset",
+    "DatasetSpec",
+    "MetricContext",
+    "MetricSpec",
+    "ModelSpec",
+    "Path",
+    "PerturbationSpec",
+    "Recipe",
+    "RgbInput",
+    "Start",
+    "build_module",
+    "resolve",
+    "seeded",
+]
