@@ -1,0 +1,192 @@
+"""Spectral responses of cameras and observers, and the rendering of cubes to RGB.
+
+The tables in ``hsrzoo/data`` come from colour-science (``scripts/export_colour_tables.py``).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import BandsError, InputError, unknown_name
+
+_FOLDER = Path(__file__).parent / "data"
+_NAMES = ("cie-1931", "cie-1964", "nikon-d5100", "sigma-sdmerill")
+_ILLUMINANTS = ("D65",)
+DEFAULT_CAMERA = "nikon-d5100"
+"""The response that renders RGB where a data set has no camera image."""
+
+
+def camera_names() -> list[str]:
+    """Names of the built-in responses, sorted."""
+    return list(_NAMES)
+
+
+@cache
+def illuminant(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Wavelengths in nm (N,) and relative power (N,) of a standard light, both float64.
+
+    ``D65``: CIE standard illuminant D65, 300-780 nm at 5 nm, 100 at 560 nm.
+    """
+    if name not in _ILLUMINANTS:
+        raise unknown_name("illuminant", name, _ILLUMINANTS)
+    table = _read_table(f"illuminant-{name.lower()}")
+    return table[0], table[1][:, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Three spectral responses and the linear operator that they define.
+
+    ``wavelengths_nm``: (N,) ascending; ``sensitivities``: (N, 3), columns R, G, B (for the CIE
+    observers x, y, z), zero outside the table.
+    """
+
+    name: str
+    wavelengths_nm: np.ndarray = field(repr=False)
+    sensitivities: np.ndarray = field(repr=False)
+
+    @staticmethod
+    def named(name: str) -> Camera:
+        """One of :func:`camera_names`; others raise UnknownNameError."""
+        return _named(name)
+
+    @property
+    def table(self) -> tuple[np.ndarray, np.ndarray]:
+        """Wavelengths in nm (N,) and sensitivities (N, 3), float64, read-only."""
+        return self.wavelengths_nm, self.sensitivities
+
+    def matrix(self, bands: BandSet) -> np.ndarray:
+        """The rendering operator (3, C) float64: ``rgb = matrix @ spectrum``.
+
+        Equal-energy light; every channel is divided by its own sum, so each row sums to 1 and a
+        spectrum of ones gives R = G = B = 1: one fixed gain per response, never one per image.
+        The response is read at the band centres by linear interpolation. Each band counts by the
+        stretch of spectrum that is nearest to it (so overlapping detectors are not counted
+        twice); on a regular grid all count alike. Bands outside the table weigh nothing.
+
+        Raises BandsError when a channel sees none of the bands.
+        """
+        centres = np.asarray(bands.centres_nm)
+        covered = (centres >= self.wavelengths_nm[0]) & (centres <= self.wavelengths_nm[-1])
+        rows = np.zeros((3, len(centres)))
+        if covered.any():
+            seen = centres[covered]
+            weights = _stretches(seen)
+            for channel in range(3):
+                response = np.interp(seen, self.wavelengths_nm, self.sensitivities[:, channel])
+                rows[channel, covered] = response * weights
+        sums = rows.sum(axis=1, keepdims=True)
+        if not np.all(sums > 0):
+            raise BandsError(
+                f"The response {self.name} cannot render these bands",
+                expected=f"bands within {self.wavelengths_nm[0]:g}-{self.wavelengths_nm[-1]:g} nm "
+                "that R, G and B are sensitive to",
+                got=bands,
+                fix="Give bands in the visible range, or RGB images of your own",
+            )
+        return rows / sums
+
+    def render(
+        self,
+        cube: np.ndarray,
+        bands: BandSet,
+        *,
+        bits: int | None = 8,
+        exposure: float = 1.0,
+        full_well: float | None = None,
+        read_noise: float | None = None,
+        jpeg: int | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> np.ndarray:
+        """Render ``cube`` (C, H, W) to float32 (3, H, W) in [0, 1].
+
+        Linear RGB = :meth:`matrix` @ cube x ``exposure``; then sensor noise, clipping, rounding to
+        ``bits`` (None: not rounded) and a JPEG round trip at quality ``jpeg`` (8 bits only).
+        ``full_well``: electrons at the value 1, for Poisson noise; ``read_noise``: standard
+        deviation in electrons of the Gaussian noise added to it. Both act on linear values and need
+        ``generator``, so that no result depends on hidden state.
+        """
+        if cube.ndim != 3 or cube.shape[0] != len(bands):
+            raise InputError(
+                "The cube does not have these bands",
+                expected=f"shape ({len(bands)}, H, W) for {bands}",
+                got=f"shape {cube.shape}",
+            )
+        if jpeg is not None and bits != 8:
+            raise InputError("JPEG holds 8 bits", expected="bits=8 with jpeg", got=f"bits={bits}")
+        matrix = self.matrix(bands) * exposure
+        flat = np.ascontiguousarray(cube.reshape(len(bands), -1), dtype=np.float64)
+        rgb = (matrix @ flat).reshape(3, *cube.shape[1:])
+        rgb = _expose(rgb, full_well, read_noise, generator)
+        rgb = np.clip(rgb, 0.0, 1.0)
+        if bits is not None:
+            levels = 2**bits - 1
+            rgb = np.rint(rgb * levels) / levels
+        if jpeg is not None:
+            rgb = jpeg_round_trip(rgb, jpeg)
+        return rgb.astype(np.float32)
+
+
+def jpeg_round_trip(rgb: np.ndarray, quality: int) -> np.ndarray:
+    """Encode (3, H, W) in [0, 1] as 8-bit JPEG (4:2:0, as cameras do) and decode it: float64."""
+    from PIL import Image
+
+    if not 1 <= quality <= 100:
+        raise InputError("No such JPEG quality", expected="1 to 100", got=quality)
+    pixels = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG", quality=quality, subsampling=2)
+    decoded = np.asarray(Image.open(buffer), dtype=np.float64)
+    return decoded.transpose(2, 0, 1) / 255
+
+
+def _expose(
+    rgb: np.ndarray,
+    full_well: float | None,
+    read_noise: float | None,
+    generator: np.random.Generator | None,
+) -> np.ndarray:
+    """Poisson-Gaussian noise on linear values, in electrons; unchanged without ``full_well``."""
+    if full_well is None and read_noise is None:
+        return rgb
+    if full_well is None or full_well <= 0 or (read_noise or 0) < 0 or generator is None:
+        raise InputError(
+            "Sensor noise is not fully described",
+            expected="full_well above 0 electrons, read_noise of 0 or more and a numpy Generator",
+            got=f"full_well={full_well}, read_noise={read_noise}, generator={generator}",
+        )
+    electrons = generator.poisson(np.maximum(rgb, 0) * full_well).astype(np.float64)
+    if read_noise:
+        electrons += generator.normal(0.0, read_noise, rgb.shape)
+    return electrons / full_well
+
+
+def _stretches(centres: np.ndarray) -> np.ndarray:
+    """Length in nm of the spectrum nearest to each centre (any order); equal centres share it."""
+    unique, where, counts = np.unique(centres, return_inverse=True, return_counts=True)
+    if len(unique) == 1:
+        return np.full(len(centres), 1.0 / len(centres))
+    middles = (unique[1:] + unique[:-1]) / 2
+    edges = np.concatenate([[2 * unique[0] - middles[0]], middles, [2 * unique[-1] - middles[-1]]])
+    return (np.diff(edges) / counts)[where]
+
+
+@cache
+def _named(name: str) -> Camera:
+    if name not in _NAMES:
+        raise unknown_name("camera response", name, _NAMES)
+    return Camera(name, *_read_table(name))
+
+
+@cache
+def _read_table(stem: str) -> tuple[np.ndarray, np.ndarray]:
+    """Wavelengths (N,) and columns (N, K) of a shipped table: a source line, a header, the rows."""
+    table = np.loadtxt(_FOLDER / f"{stem}.csv", delimiter=",", skiprows=2, ndmin=2)
+    table.setflags(write=False)  # shared by all callers
+    return table[:, 0], table[:, 1:]
