@@ -1,0 +1,98 @@
+"""Weights by rule and comparison with the outputs of the original networks.
+
+A parity folder holds for each network NAME.safetensors (inputs and original outputs) and NAME.json
+(ordered keys with shape and fill rule, hash of all filled values). The rules turn one seeded stream
+of normal numbers, drawn in state_dict order, into weights of sensible size, so no original weights
+need to be stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One network's original behaviour."""
+
+    keys: list[dict[str, Any]]
+    gain: float
+    state_sha256: str
+    tensors: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, root: Path, name: str) -> Parity:
+        """Read NAME.json and NAME.safetensors."""
+        record = json.loads((root / f"{name}.json").read_text())
+        return cls(
+            keys=record["keys"],
+            gain=record["gain"],
+            state_sha256=record["state_sha256"],
+            tensors=load_file(root / f"{name}.safetensors"),
+        )
+
+    def fill(self, module: nn.Module) -> None:
+        """Overwrite all parameters and buffers of ``module`` by rule, in its own state_dict order."""
+        generator = torch.Generator().manual_seed(0)
+        for entry, (key, value) in zip(self.keys, module.state_dict().items(), strict=True):
+            assert entry["key"] == key, f"expected {entry['key']}, the module has {key}"
+            assert entry["shape"] == list(value.shape), f"{key}: {entry['shape']}, {list(value.shape)}"
+            if not value.is_floating_point():
+                value.zero_()
+            elif "alias_of" not in entry and entry["rule"] != "const":
+                noise = torch.randn(value.shape, generator=generator, dtype=torch.float32)
+                value.copy_(_by_rule(entry["rule"], noise, self.gain))
+
+    def sha256(self, module: nn.Module) -> str:
+        """Hash of all values of the state_dict in order, comparable with ``state_sha256``."""
+        digest = hashlib.sha256()
+        for value in module.state_dict().values():
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def relative_errors(self, module: nn.Module) -> dict[str, float]:
+        """For inputs a, b and c: norm of the difference over the norm of the original output."""
+        errors = {}
+        for letter in "abc":
+            expected = self.tensors[f"output_{letter}"].double()
+            with torch.inference_mode():
+                got = module.eval()(self.tensors[f"input_{letter}"]).double()
+            assert got.shape == expected.shape
+            errors[letter] = ((got - expected).norm() / expected.norm()).item()
+        return errors
+
+
+def _by_rule(rule: str, noise: Tensor, gain: float) -> Tensor:
+    """The values that a fill rule makes of standard normal ``noise``, in float32 throughout."""
+    shape = noise.shape
+    match rule:
+        case "weight":
+            return noise * (gain / math.sqrt(noise.numel() // shape[0]))
+        case "deconv":  # ConvTranspose2d weights are (in, out, 2, 2)
+            return noise * (gain / math.sqrt(shape[0]))
+        case "weight3":
+            return noise * gain / math.sqrt(shape[-1])
+        case "bias" | "norm_b":
+            return 0.02 * noise
+        case "norm_w":
+            return 1 + 0.02 * noise
+        case "run_var":
+            return 1 + 0.1 * noise.abs()
+        case "prelu":
+            return 0.25 + 0.02 * noise
+        case "temp":
+            return 1 + 0.1 * noise
+        case "A_log":
+            return torch.log(torch.arange(1, shape[-1] + 1, dtype=torch.float32)) + 0.02 * noise
+        case "dt_bias":
+            return -4 + 0.5 * noise
+    raise ValueError(f"no fill rule is called {rule!r}")
