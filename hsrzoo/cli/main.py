@@ -1,0 +1,155 @@
+"""The command line: a lazy group whose commands are found in metadata (``hsrzoo.commands``).
+
+Only the module of the command that runs is imported. The one-line helps are read from the sources
+without importing them, so that ``hsrzoo --help`` is quick and a broken plugin spoils only itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import sys
+import warnings
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import click
+
+from hsrzoo.cli.errors import run
+from hsrzoo.errors import PluginError, unknown_name
+from hsrzoo.registry import entry_points_of, load_plugin_file
+
+GROUP = "hsrzoo.commands"
+
+
+class LazyGroup(click.Group):
+    """A click group over entry points."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(entry_points_of(GROUP))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = entry_points_of(GROUP).get(cmd_name)
+        return load_command(cmd_name, found) if found else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in entry_points_of(GROUP):
+            raise unknown_name("command", args[0], entry_points_of(GROUP))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, short_help(entries)) for name, entries in sorted(entry_points_of(GROUP).items())]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+def load_command(name: str, entries: list[EntryPoint]) -> click.Command:
+    """Import one command; PluginError says whose it is when that fails."""
+    origin = " and ".join(_origin(entry) for entry in entries)
+    if len(entries) > 1:
+        raise PluginError(
+            f"Two plugins offer the command {name!r}",
+            got=origin,
+            fix="Rename one of them or uninstall its package",
+        )
+    try:
+        command = entries[0].load()
+    except Exception as error:
+        raise PluginError(
+            f"The command {name!r} cannot be loaded",
+            got=f"{type(error).__name__}: {error} (from {origin})",
+            fix="Mend or uninstall that package; all other commands still work",
+        ) from error
+    if not isinstance(command, click.Command):
+        raise PluginError(
+            f"The command {name!r} is not a command",
+            expected="a click command",
+            got=f"{type(command).__name__} (from {origin})",
+        )
+    return command
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"{entry.dist.name if entry.dist else 'an unknown package'} ({entry.value})"
+
+
+def short_help(entries: list[EntryPoint]) -> str:
+    """The first line of a command's docstring, read from its source; its origin if there is none."""
+    if len(entries) > 1:
+        return f"(offered twice: {' and '.join(_origin(e) for e in entries)})"
+    entry = entries[0]
+    try:
+        path = _source_of(entry.module)
+        tree = ast.parse(path.read_bytes()) if path else None
+    except (OSError, SyntaxError, ValueError):
+        tree = None
+    if tree is None:
+        return f"(broken: {_origin(entry)})"
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == entry.attr]
+    text = ast.get_docstring(functions[0] if functions else tree)
+    return text.split("\n\n")[0].replace("\n", " ").rstrip(".") if text else f"(from {_origin(entry)})"
+
+
+def _source_of(module: str) -> Path | None:
+    # find_spec of a dotted name imports its parents: only the top-level package is looked up.
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin else None
+    for root in spec.submodule_search_locations or ():
+        base = Path(root, *rest)
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"hsrzoo {version('hsrzoo')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+    help="Load a plugin file first (repeatable).",
+)  # fmt: skip
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Show the version and leave.",
+)  # fmt: skip
+def cli(plugins: tuple[Path, ...], debug: bool) -> None:
+    """RGB photographs to hyperspectral cubes: a model zoo with a benchmarking harness."""
+    for path in plugins:
+        load_plugin_file(path)
+    if plugins:
+        # Child processes (the speed bench) must know the same plugins.
+        known = [os.environ["HSRZOO_PLUGINS"]] if os.environ.get("HSRZOO_PLUGINS") else []
+        os.environ["HSRZOO_PLUGINS"] = os.pathsep.join([*known, *(str(p.resolve()) for p in plugins)])
+
+
+def main() -> None:
+    """The console script ``hsrzoo``."""
+    # One line without the source's address: the reader is a user of the command line.
+    warnings.showwarning = _show_warning
+    arguments = sys.argv[1:]
+    sys.exit(run(lambda: cli.main(arguments, prog_name="hsrzoo", standalone_mode=False),
+                 debug=lambda: "--debug" in arguments))  # fmt: skip
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What the commands print: data on stdout (table, JSON, CSV), everything for people on stderr.
+
+rich is imported when it is first used, so that ``hsrzoo --help`` does not pay for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console: Console
+
+_cache: dict[str, Any] = {}
+
+
+def __getattr__(name: str) -> Any:
+    if name != "console":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if "console" not in _cache:
+        from rich.console import Console
+
+        _cache["console"] = Console(stderr=True, highlight=False)
+    return _cache["console"]
+
+
+def print_table(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | Mapping[str, str],
+    *,
+    as_json: bool = False,
+    as_csv: bool = False,
+    title: str | None = None,
+) -> None:
+    """Print rows on stdout.
+
+    ``columns``: keys in order, or a mapping key -> heading. JSON is a list of the whole rows, NaN
+    and infinities as null; CSV and the table hold the columns only. ``title`` stands above the table.
+    """
+    headings = dict(columns) if isinstance(columns, Mapping) else {key: key for key in columns}
+    if as_json:
+        click.echo(to_json([dict(row) for row in rows]))
+    elif as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(headings)
+        writer.writerows([row.get(key) for key in headings] for row in rows)
+    else:
+        _rich_table(rows, headings, title)
+
+
+def to_json(value: Any) -> str:
+    """Indented strict JSON: NaN and infinities, which JSON lacks, become null."""
+    return json.dumps(_strict(value), indent=1, allow_nan=False, default=str)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return value
+
+
+def _rich_table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str], title: str | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    for key, heading in headings.items():
+        numeric = bool(rows) and all(_is_number(row.get(key)) for row in rows)
+        table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        # Text, because a cell such as "[a]" would be read as markup
+        table.add_row(*(Text(_cell(row.get(key))) for key in headings))
+    # A pipe has no width: nothing may be cut or wrapped there.
+    width = None if sys.stdout.isatty() else 1000
+    Console(file=sys.stdout, highlight=False, width=width).print(table)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr, shown only on a terminal: ``with progress() as bar: ...``."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    shown = __getattr__("console")
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=shown,
+        transient=True,
+        disable=not shown.is_terminal,
+    )

@@ -1,0 +1,69 @@
+"""Where a number came from: versions, commit, machine. Goes into every result row and run record."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def collect(device: str) -> dict[str, Any]:
+    """Versions, git commit and dirty flag (None outside a checkout), device name, threads.
+
+    ``device``: the torch device the numbers were made on.
+    """
+    import numpy
+    import torch
+
+    commit, dirty = git_state(Path(__file__).resolve().parent)
+    return {
+        "hsrzoo": version("hsrzoo"),
+        "commit": commit,
+        "dirty": dirty,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "device": str(device),
+        "device_name": device_name(str(device)),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """(commit, dirty) of the checkout that tracks ``folder``'s files; (None, None) if there is none.
+
+    An installed copy can lie in somebody else's repository (a virtual environment inside a
+    checkout); it is that repository's only if git tracks this very folder.
+    """
+    if not _git(folder, "ls-files", "--", "."):
+        return None, None
+    commit = _git(folder, "rev-parse", "HEAD")
+    status = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return commit or None, None if status is None else bool(status)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def device_name(device: str) -> str:
+    """The name of the processor or GPU behind a torch device."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,400 @@
+"""Folders of weights: config.json, model.safetensors and a card. Safetensors only, loaded strictly.
+
+A folder written twice from the same values has the same bytes. Pickles are refused wherever they
+are met, because reading one can run any code. torch is imported inside the functions that need it,
+so that finding weights costs no import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import HsrzooError, WeightsError
+from hsrzoo.names import ModelName
+from hsrzoo.registry import entry_points_of
+from hsrzoo.spec import ModelSpec, build_module
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SCHEMA = 1
+"""Version of config.json; a higher number in a file asks the user to upgrade."""
+CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
+GROUP = "hsrzoo.weights"
+_METADATA_KEY = "hsrzoo"
+_PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt")
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "schema": int,
+    "library_version": str,
+    "architecture": str,
+    "arguments": dict,
+    "bands": dict,
+    "input": dict,
+    "training": dict,
+    "source": str,
+    "licence": str,
+    "codebook": (dict, type(None)),
+    "weights_sha256": str,
+}
+
+
+# ------------------------------------------------------------------ finding
+
+
+def bundled() -> list[str]:
+    """Names ARCH.TAG of all weights that installed packages carry, from metadata alone."""
+    return sorted(entry_points_of(GROUP))
+
+
+def tags_of(arch: str) -> list[str]:
+    """Tags of the weights that are bundled for an architecture."""
+    return [name.partition(".")[2] for name in bundled() if name.partition(".")[0] == arch]
+
+
+def folder_of(name: ModelName) -> Path:
+    """The folder that holds a name's weights; nothing is imported to find it.
+
+    ``local-dir:PATH`` is that path; ``ARCH.TAG`` lies in the package that declares it under the
+    entry-point group ``hsrzoo.weights``. Raises WeightsError when there is none.
+    """
+    if name.kind == "local-dir" and name.path is not None:
+        return _checked_folder(name.path)
+    if name.kind == "hf-hub":
+        raise WeightsError(
+            f"{name} names weights on the Hugging Face Hub, and this version reads local folders only",
+            fix=f"Download that repository ({CONFIG} and {TENSORS}) and use local-dir:PATH",
+        )
+    found = entry_points_of(GROUP).get(str(name))
+    if not found:
+        raise no_weights(name)
+    if len(found) > 1:
+        packages = " and ".join(entry.value for entry in found)
+        raise WeightsError(f"Two packages carry the weights {name}", got=packages, fix="Uninstall one")
+    for root in _package_folders(found[0].value):
+        folder = root / "weights" / str(name)
+        if folder.is_dir():
+            return folder
+    raise WeightsError(
+        f"The weights {name} are declared but not installed",
+        expected=f"the folder weights/{name} in the package {found[0].value}",
+        fix="Reinstall that package",
+    )
+
+
+def no_weights(name: ModelName) -> WeightsError:
+    """The error for a name that has no weights here, with what the user can do instead."""
+    tags = tags_of(str(name.arch))
+    offer = f"Use {' or '.join(f'{name.arch}.{t}' for t in tags)}; or train" if tags else "Train"
+    return WeightsError(
+        f"There are no trained weights for {name}",
+        fix=f"{offer} your own with `hsrzoo train {name.arch}` and load them as local-dir:PATH, "
+        "or pass weights=None for random weights",
+    )
+
+
+def _package_folders(package: str) -> list[Path]:
+    # find_spec of a dotted name would import its parents: look up the top-level package only.
+    top, *rest = package.split(".")
+    spec = importlib.util.find_spec(top)
+    locations = spec.submodule_search_locations if spec else None
+    return [Path(location, *rest) for location in locations or ()]
+
+
+def _checked_folder(path: Path) -> Path:
+    if path.is_dir():
+        return path
+    if path.is_file():
+        if path.suffix.lower() in _PICKLE_SUFFIXES or _looks_like_pickle(path):
+            raise _pickle_refused(path)
+        raise WeightsError(
+            "Weights are a folder, not a file",
+            expected=f"a folder with {CONFIG} and {TENSORS}",
+            got=str(path),
+        )
+    raise WeightsError("The folder of weights does not exist", got=str(path))
+
+
+# ------------------------------------------------------------------ tensors
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write tensors (dtype kept, made contiguous) as safetensors, atomically.
+
+    ``metadata`` is any JSON value with string keys. The same tensors and metadata give the same
+    bytes: it goes into one key as sorted JSON, since safetensors does not order several keys.
+    """
+    from safetensors.torch import save
+
+    # Cloned, because safetensors refuses tensors that share memory (tied weights, views).
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(dict(metadata or {}), sort_keys=True)
+    write_atomically(path, save(copies, {_METADATA_KEY: text}))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU. Pickles and damaged files raise WeightsError."""
+    from safetensors.torch import load_file
+
+    require_safetensors(path)
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises a bare Exception subclass of its own
+        raise _damaged(path, str(error)) from None
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The metadata that :func:`save_tensors` wrote; empty for files of other writers."""
+    from safetensors import safe_open
+
+    require_safetensors(path)
+    try:
+        with safe_open(path, "pt") as file:
+            found = file.metadata() or {}
+        return json.loads(found.get(_METADATA_KEY, "{}"))
+    except Exception as error:  # see load_tensors; ValueError from json is damage as well
+        raise _damaged(path, str(error)) from None
+
+
+def require_safetensors(path: Path) -> None:
+    """Raise WeightsError unless ``path`` is a file that begins as safetensors do."""
+    if not path.is_file():
+        raise WeightsError("A file of weights is missing", expected=str(path))
+    if path.suffix.lower() in _PICKLE_SUFFIXES or _looks_like_pickle(path):
+        raise _pickle_refused(path)
+    with path.open("rb") as file:
+        head = file.read(9)
+    # 8 bytes: length of a JSON header, little endian; then the header itself.
+    if len(head) < 9 or head[8:9] != b"{" or int.from_bytes(head[:8], "little") > path.stat().st_size:
+        raise _damaged(path, "it does not begin as a safetensors file")
+
+
+def _looks_like_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(4)
+    # A zip archive (torch since 1.6), or a bare pickle of protocol 2 to 5.
+    return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05")
+
+
+def _pickle_refused(path: Path) -> WeightsError:
+    return WeightsError(
+        f"{path} is a Python pickle, and reading one can run any code",
+        expected="a .safetensors file",
+        fix="If you trust its origin, read it yourself with torch.load(path, weights_only=True) and "
+        "write it with hsrzoo.weights.save_folder",
+    )
+
+
+def _damaged(path: Path, reason: str) -> WeightsError:
+    return WeightsError(
+        f"{path} is not a complete safetensors file", got=reason, fix="Fetch or write it again"
+    )
+
+
+# ------------------------------------------------------------------ folders
+
+
+def save_folder(
+    folder: Path,
+    module: nn.Module,
+    spec: ModelSpec,
+    bands: BandSet,
+    *,
+    arguments: Mapping[str, Any],
+    training: Mapping[str, Any],
+    codebook: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> None:
+    """Write a model's folder; each file appears whole or not at all, config.json last.
+
+    ``arguments`` override the spec's own; ``training`` is the record of the run; ``codebook`` says
+    where a codebook came from. Floating-point weights are stored as float32.
+    """
+    state = {k: v.float() if v.is_floating_point() else v for k, v in module.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / TENSORS, state, {"architecture": spec.name, "schema": SCHEMA})
+    config = make_config(spec, bands, arguments=arguments, training=training, codebook=codebook)
+    config["weights_sha256"] = sha256_of_file(folder / TENSORS)
+    text = card if card is not None else _default_card(config)
+    write_atomically(folder / CARD, text.encode())
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+
+
+def make_config(
+    spec: ModelSpec,
+    bands: BandSet,
+    *,
+    arguments: Mapping[str, Any],
+    training: Mapping[str, Any],
+    codebook: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """config.json as a dict, all fields but the weights' sha256."""
+    return {
+        "schema": SCHEMA,
+        "library_version": version("hsrzoo"),
+        "architecture": spec.name,
+        "arguments": {**spec.arguments, **arguments},
+        "bands": bands.to_json(),
+        "input": {
+            "order": "RGB",
+            "range": [0, 1],
+            "normalise": spec.input.normalise,
+            "multiple": spec.input.multiple,
+            "min_size": spec.input.min_size,
+        },
+        "training": dict(training),
+        "source": spec.source,
+        "licence": spec.licence,
+        "codebook": None if codebook is None else dict(codebook),
+    }
+
+
+def _default_card(config: Mapping[str, Any]) -> str:
+    bands = BandSet.from_json(config["bands"])
+    return (
+        f"# {config['architecture']}\n\nWeights for hsrzoo: RGB to {bands}.\n\n"
+        f"- source: {config['source']}\n- licence: {config['licence']}\n"
+        f"- training: see config.json\n"
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The validated config.json of a folder. Raises WeightsError naming what is wrong."""
+    folder = _checked_folder(folder)
+    path = folder / CONFIG
+    if not path.is_file():
+        pickles = sorted(p for p in folder.iterdir() if p.suffix.lower() in _PICKLE_SUFFIXES)
+        if pickles:
+            raise _pickle_refused(pickles[0])
+        raise WeightsError("A folder of weights lacks its configuration", expected=str(path))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as JSON", got=str(error)) from None
+    if not isinstance(config, dict):
+        raise WeightsError(
+            f"{path} is not a configuration", expected="a JSON object", got=type(config).__name__
+        )
+    _validate(config, path)
+    return config
+
+
+def _validate(config: dict[str, Any], path: Path) -> None:
+    schema = config.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise WeightsError(
+            f"{path} was written by a newer hsrzoo",
+            expected=f"schema {SCHEMA} or lower",
+            got=f"schema {schema}, library {config.get('library_version')}",
+            fix="Upgrade: pip install --upgrade hsrzoo",
+        )
+    missing = [key for key in _REQUIRED if key not in config]
+    if missing:
+        raise WeightsError(
+            f"{path} is incomplete", expected=", ".join(_REQUIRED), got=f"no {', '.join(missing)}"
+        )
+    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(config[key], kind)]
+    if wrong:
+        raise WeightsError(
+            f"{path} has fields of the wrong type",
+            got=", ".join(f"{k}: {type(config[k]).__name__}" for k in wrong),
+        )
+    try:
+        BandSet.from_json(config["bands"])
+    except (HsrzooError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} holds no valid bands", got=str(error)) from None
+
+
+def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tuple[nn.Module, str]:
+    """Build ``spec`` as ``config`` says and load the folder's weights strictly.
+
+    Returns the module in eval mode on the CPU and the sha256 of its file. Raises WeightsError for
+    another architecture, a changed file, missing or extra keys and other shapes.
+    """
+    if config["architecture"] != spec.name:
+        raise WeightsError(
+            f"The weights in {folder} belong to another architecture",
+            expected=spec.name,
+            got=config["architecture"],
+        )
+    path = folder / TENSORS
+    if not path.exists():
+        pickles = sorted(p for p in folder.iterdir() if p.suffix.lower() in _PICKLE_SUFFIXES)
+        if pickles:
+            raise _pickle_refused(pickles[0])
+    require_safetensors(path)
+    sha = sha256_of_file(path)
+    if sha != config["weights_sha256"]:
+        raise WeightsError(
+            f"{path} is not the file that its {CONFIG} describes",
+            expected=f"sha256 {config['weights_sha256'][:16]}...",
+            got=f"{sha[:16]}...",
+            fix="Fetch or write the folder again",
+        )
+    try:
+        module = build_module(spec, BandSet.from_json(dict(config["bands"])), config["arguments"])
+    except (TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{spec.name} cannot be built from the arguments in {folder / CONFIG}", got=str(error)
+        ) from error
+    load_strictly(module, load_tensors(path), str(path))
+    return module.eval(), sha
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Copy ``state`` into ``module``; any difference of keys or shapes raises, naming the first."""
+    own = module.state_dict()
+    problems = [f"missing {key}" for key in own if key not in state]
+    problems += [f"unexpected {key}" for key in state if key not in own]
+    problems += [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise WeightsError(
+            f"The weights in {origin} do not fit the network",
+            expected=f"{len(own)} tensors",
+            got=f"{len(state)}: {'; '.join(problems[:4])}{more}",
+        )
+    module.load_state_dict(dict(state), strict=True)
+
+
+# ------------------------------------------------------------------ files
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``: whole or not at all, also across a power cut."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,67 @@
+"""Fixtures shared by all tests: where shared data lies, the console script, a small band set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hsrzoo.bands import BandSet
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _shared(variable: str, name: str) -> Path:
+    """The folder in ``variable``, else the one beside the repository; skips when there is none."""
+    path = Path(os.environ.get(variable) or ROOT.parent / "shared" / name)
+    if not path.is_dir():
+        pytest.skip(f"needs the folder {path}: set {variable}")
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Real scenes (cave, ...); HSRZOO_DATA, or shared/data beside the repository."""
+    return _shared("HSRZOO_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def parity_root() -> Path:
+    """Inputs and outputs of the original networks; HSRZOO_PARITY, or shared/parity."""
+    return _shared("HSRZOO_PARITY", "parity")
+
+
+@pytest.fixture
+def tiny_bands() -> BandSet:
+    """Five bands, 400-700 nm: as small as the colour metrics allow."""
+    return BandSet.regular(400, 700, 75)
+
+
+RunHsrzoo = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_hsrzoo(tmp_path: Path) -> RunHsrzoo:
+    """``run_hsrzoo("list", "--json", env={...})``: the console script in a process of its own.
+
+    Its working folder is ``tmp_path``; standard output and error are kept apart as text.
+    """
+    script = Path(sys.executable).with_name("hsrzoo")
+
+    def run(
+        *arguments: str, env: dict[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(script), *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
