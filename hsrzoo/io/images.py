@@ -1,0 +1,161 @@
+"""Photographs as arrays: 8 and 16 bit, EXIF orientation applied, anything unclear refused.
+
+Pillow decodes everything but TIFF; its 16-bit RGB PNG reader drops the low bytes, so those are
+decoded once more here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from hsrzoo.errors import FormatError, InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+"""Suffixes that a folder of photographs is searched for."""
+_TIFF = (".tif", ".tiff")
+_EXIF_ORIENTATION = 0x0112
+# What EXIF orientation 2..8 asks a viewer to do with the stored (H, W, ...) array.
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+_REFUSED = {
+    "L": "a grey image",
+    "1": "a black and white image",
+    "I": "a grey image",
+    "F": "a grey image",
+    "I;16": "a 16-bit grey image",
+    "I;16B": "a 16-bit grey image",
+    "LA": "a grey image with transparency",
+    "P": "an image with a colour palette",
+    "PA": "an image with a colour palette",
+    "RGBA": "an image with an alpha channel",
+    "CMYK": "a CMYK image",
+}
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An RGB photograph as (H, W, 3) uint8 or uint16, upright.
+
+    Raises InputError for grey, palette and alpha images (three colour channels are needed, and how
+    to get them is the owner's choice), FormatError for truncated, empty or unknown files.
+    """
+    path = Path(path)
+    if path.suffix.lower() in _TIFF:
+        return _rgb_from_tiff(path)
+    with _opened(path) as image:
+        if image.mode != "RGB":
+            what = _REFUSED.get(image.mode, f"an image of mode {image.mode}")
+            raise _not_rgb(path, what)
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        pixels = _decoded(image, path)
+    pixels = _UPRIGHT.get(orientation, lambda a: a)(pixels)
+    return np.ascontiguousarray(pixels)
+
+
+def read_plane(path: str | Path) -> np.ndarray:
+    """One band stored as an image: (H, W) uint8 or uint16.
+
+    Colour images count as one band if their channels are equal (CAVE's RGBA files); others raise.
+    """
+    path = Path(path)
+    with _opened(path) as image:
+        pixels = _decoded(image, path)
+    if pixels.ndim == 3:
+        if not (
+            np.array_equal(pixels[..., 0], pixels[..., 1])
+            and np.array_equal(pixels[..., 0], pixels[..., 2])
+        ):
+            raise FormatError(
+                f"{path} should hold one band",
+                expected="a grey image, or equal red, green and blue",
+                got="a colour image",
+            )
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise FormatError(f"{path} should hold one band", expected="8 or 16 bits", got=pixels.dtype)
+    return pixels
+
+
+def _opened(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise InputError("There is no such image", expected="a file", got=path)
+    if path.stat().st_size == 0:
+        raise FormatError(f"The image {path} is empty (0 bytes)", fix="Copy or download it again")
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise FormatError(
+            f"{path} is not an image that can be read",
+            expected="PNG, JPEG, TIFF, BMP, WebP or PPM",
+            got=str(error),
+            fix="Check that the copy is complete and the name fits the format",
+        ) from error
+
+
+def _decoded(image: Image.Image, path: Path) -> np.ndarray:
+    """All pixels; a truncated stream raises instead of giving grey rows."""
+    try:
+        low = _low_bytes(image, path)
+        high = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise FormatError(
+            f"The image {path} is truncated or damaged", got=str(error), fix="Copy or download it again"
+        ) from error
+    return high if low is None else (high.astype(np.uint16) << 8) | low
+
+
+def _low_bytes(image: Image.Image, path: Path) -> np.ndarray | None:
+    """Low bytes of a 16-bit RGB PNG, else None.
+
+    Pillow unpacks such files to 8 bits with the raw mode ``RGB;16B`` (the first, high byte of each
+    pair); asking for ``RGB;16L`` makes it take the second byte instead.
+    """
+    if image.format != "PNG" or len(image.tile) != 1 or image.tile[0][3] != "RGB;16B":
+        return None
+    with Image.open(path) as again:
+        codec, extents, offset, _ = again.tile[0]
+        again.tile = [type(again.tile[0])(*(codec, extents, offset, "RGB;16L"))]
+        return np.asarray(again)
+
+
+def _rgb_from_tiff(path: Path) -> np.ndarray:
+    import tifffile
+
+    from hsrzoo.io.tiff import opened_tiff
+
+    with opened_tiff(path) as tiff:
+        page = tiff.pages.first
+        pixels = tiff.series[0].asarray()
+        orientation = page.tags.get("Orientation")
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            raise _not_rgb(path, "an image with a colour palette")
+    if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[2] != 3:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+        raise _not_rgb(path, f"shape {pixels.shape}, {pixels.dtype}")
+    turn = _UPRIGHT.get(int(orientation.value) if orientation else 1, lambda a: a)
+    return np.ascontiguousarray(turn(pixels))
+
+
+def _not_rgb(path: Path, got: str) -> InputError:
+    return InputError(
+        f"{path} is not an RGB photograph",
+        expected="three channels of 8 or 16 bits: red, green, blue",
+        got=got,
+        fix="Save it as plain RGB (flatten transparency; a grey image has no colour to start from)",
+    )
+
+
+# Photographs above Pillow's warning threshold are wanted here; its hard limit (twice that) stays.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
