@@ -1,0 +1,96 @@
+"""The mixture of codebooks (MoC): a frozen table of codes per scale, and what it is asked.
+
+Sizes: at scale i features have width D_i and N_i codes; a mixture of n sources has N_i = 512 n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hsrzoo_mcga.search import nearest_code, squared_distances
+
+CODES_PER_SOURCE = 512
+
+
+def to_rows(x: Tensor) -> Tensor:
+    """(B, D, H, W) -> (B*H*W, D); free of copies when x is channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def to_map(rows: Tensor, like: Tensor) -> Tensor:
+    """(B*H*W, D) -> (B, D, H, W) with the batch and size of ``like``, channels-last."""
+    b, _, h, w = like.shape
+    return rows.view(b, h, w, -1).permute(0, 3, 1, 2)
+
+
+@dataclass
+class Query:
+    """One look-up: features and their nearest codes."""
+
+    features: Tensor
+    """(B, D, H, W), with gradient."""
+    indices: Tensor
+    """(B*H*W,) int64, row-major over B, H, W."""
+    codes: Tensor
+    """(N, D), the table that was asked."""
+
+    def codes_map(self) -> Tensor:
+        """The nearest codes as (B, D, H, W), with gradient to the table where it is trained."""
+        return to_map(self.codes[self.indices], self.features)
+
+    def straight_through(self) -> Tensor:
+        """The nearest codes, with the gradient passed on to the features (van den Oord 2017)."""
+        return self.features + (self.codes_map() - self.features).detach()
+
+
+def query(features: Tensor, codes: Tensor) -> Query:
+    """Look up every pixel of ``features`` (B, D, H, W) in ``codes`` (N, D)."""
+    return Query(features, nearest_code(to_rows(features), codes), codes)
+
+
+def vq_losses(q: Query, beta: float) -> Tensor:
+    """Codebook term + beta x commitment term, both means over elements (mcga algorithm 1)."""
+    codes = q.codes_map()
+    codebook = (codes - q.features.detach()).square().mean()
+    commitment = (codes.detach() - q.features).square().mean()
+    return codebook + beta * commitment
+
+
+def usage(indices: Tensor, n_codes: int) -> dict[str, float]:
+    """Share of codes that were used and the perplexity of their use, exp(entropy) in codes."""
+    counts = torch.bincount(indices, minlength=n_codes).double()
+    p = counts / counts.sum().clamp_min(1)
+    entropy = -(p * p.clamp_min(1e-300).log()).sum()
+    return {"usage": float((counts > 0).double().mean()), "perplexity": float(entropy.exp())}
+
+
+def query_entropy(features: Tensor, codes: Tensor, temperature: float, max_pixels: int) -> Tensor:
+    """Mean entropy in nats of P = softmax(-d / temperature) over the codes, a scalar.
+
+    d: squared L2 distances. At most ``max_pixels`` pixels on an even stride are used, since all
+    distances would take pixels x codes numbers.
+    """
+    rows = to_rows(features)
+    rows = rows[:: -(-len(rows) // max_pixels)]
+    log_p = torch.log_softmax(-squared_distances(rows, codes) / temperature, dim=1)
+    return -(log_p.exp() * log_p).sum(1).mean()
+
+
+class MixtureOfCodebooks(nn.Module):
+    """Frozen codes per scale, as buffers ``codes_1`` .. ``codes_S`` of shape (N, D_i).
+
+    ``codes: none`` networks have no such module. Fresh codes are N(0, 1) (the random-codes control);
+    trained ones are copied in by ``Start.state``.
+    """
+
+    def __init__(self, n_codes: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        for i, d in enumerate(widths, 1):
+            self.register_buffer(f"codes_{i}", torch.randn(n_codes, d))
+
+    def at(self, scale: int) -> Tensor:
+        """The table of ``scale`` (1 = half resolution)."""
+        return self.get_buffer(f"codes_{scale}")

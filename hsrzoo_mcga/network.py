@@ -1,0 +1,245 @@
+"""Stage 2: GANet, RGB to cube through the frozen mixture of codebooks.
+
+Letters: B batch, C bands, S scales, W_i network width and D_i code width at scale i, scale i has
+H/2^i x W/2^i pixels. Clean-room implementation of the MCGA paper; see the README of this package
+for what the paper leaves open and what was decided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hsrzoo_mcga.attention import QuantizedAttention
+from hsrzoo_mcga.autoencoder import Reconstruction, code_widths, upsample
+from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, Query, query, to_map, to_rows
+from hsrzoo_mcga.grayscale import GrayscaleFeedForward
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice of the network; the paper's ablations are settings too."""
+
+    widths: tuple[int, ...] = (48, 96)
+    """W_1 .. W_S."""
+    blocks: tuple[int, ...] = (1, 2)
+    """GA blocks at each scale, finest first."""
+    stem: int = 32
+    """Width at full resolution."""
+    latent: int = 32
+    """Common latent width of stage 1; D_i = latent / 2^i."""
+    n_codes: int = 2 * CODES_PER_SOURCE
+    """Rows of every table: 512 per source in the mixture."""
+    codebook: str = "mixture"
+    """"mixture", or "none": no look-up anywhere (table 5, plain); a single codebook is a mixture of
+    one source."""
+    ga: bool = True
+    """False: no gamma and no log curves (table 5)."""
+    attention: str = "quantized"
+    """"quantized", "full" or "none" (table 5)."""
+    k: int = 256
+    """Slots that the attention keeps (table 4)."""
+    topk: str = "codes"
+    pairing: str = "joint"
+    gamma_share: float = 0.5
+    """Share of the feed-forward's channels that go through gamma, the rest through log (figure 3)."""
+    ga_normalise: str = "sigmoid"
+    gamma_exponent: str = "C*softmax"
+    reconstruction: str = "finetuned"
+    """"finetuned" or "frozen": whether stage 1's weights of algorithm 2 are trained further."""
+    shortcut: bool = True
+    """Linear RGB-to-bands path at full resolution."""
+    head: int = 96
+    """Width of the pointwise full-resolution head; 0: none."""
+
+
+_CHOICES = {
+    "codebook": ("mixture", "none"),
+    "attention": ("quantized", "full", "none"),
+    "topk": ("codes", "pixels"),
+    "pairing": ("joint", "rank"),
+    "ga_normalise": ("sigmoid", "minmax"),
+    "gamma_exponent": ("softmax", "C*softmax"),
+    "reconstruction": ("finetuned", "frozen"),
+}
+
+
+def check(settings: Settings) -> None:
+    """Raise ValueError naming the first setting that makes no network."""
+    for name, allowed in _CHOICES.items():
+        if getattr(settings, name) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(settings, name)!r}")
+    scales = len(settings.widths)
+    if len(settings.blocks) != scales:
+        raise ValueError(f"blocks must name {scales} scales as widths does, not {len(settings.blocks)}")
+    if settings.latent >> scales < 1:
+        raise ValueError(f"latent {settings.latent} is too narrow for {scales} scales")
+    if not 0 <= settings.gamma_share <= 1:
+        raise ValueError(f"gamma_share must lie in [0, 1], not {settings.gamma_share}")
+    if settings.k < 1 or settings.n_codes < 1:
+        raise ValueError(f"k and n_codes must be at least 1, not {settings.k} and {settings.n_codes}")
+
+
+class PixelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(c))
+        self.bias = nn.Parameter(torch.zeros(c))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.permute(0, 2, 3, 1)
+        return F.layer_norm(rows, self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
+
+
+class GABlock(nn.Module):
+    """x + GQA(norm x), then x + feed-forward(norm x)."""
+
+    def __init__(self, c: int, d: int, s: Settings) -> None:
+        super().__init__()
+        curve = {"normalise": s.ga_normalise, "exponent": s.gamma_exponent}
+        self.attention: QuantizedAttention | None = None
+        if s.attention != "none":
+            # without codes nothing can be quantized: the attention then sees all pixels
+            mode = "full" if s.codebook == "none" else s.attention
+            self.norm_attention = PixelNorm(c)
+            self.attention = QuantizedAttention(
+                c, d, k=s.k, topk=s.topk, pairing=s.pairing, mode=mode, ga=s.ga, **curve
+            )
+            shrink(self.attention.out)
+        self.norm_feed = PixelNorm(c)
+        self.feed = GrayscaleFeedForward(c, s.gamma_share, s.ga, **curve)
+        shrink(self.feed.out)
+
+    def forward(self, x: Tensor, codes: Tensor, sites: list | None) -> Tensor:
+        if self.attention is not None:
+            x = x + self.attention(self.norm_attention(x), codes, sites)
+        return x + self.feed(self.norm_feed(x))
+
+
+class CodeFusion(nn.Module):
+    """H -> 1x1 to code width -> nearest code -> 1x1 fusion of H and its code, as a residual."""
+
+    def __init__(self, c: int, d: int) -> None:
+        super().__init__()
+        self.to_code = nn.Conv2d(c, d, 1)
+        self.fuse = nn.Conv2d(c + d, c, 1)
+        shrink(self.fuse)
+
+    def forward(self, h: Tensor, codes: Tensor, sites: list | None) -> Tensor:
+        q = query(self.to_code(h), codes)
+        if sites is not None:
+            sites.append((q.features, codes))
+        return h + self.fuse(torch.cat([h, q.straight_through()], 1))
+
+
+class PointwiseHead(nn.Module):
+    """Full-resolution 1x1 layers on [upsampled decoder features, stem, RGB] -> C bands."""
+
+    def __init__(self, context: int, stem: int, width: int, bands: int) -> None:
+        super().__init__()
+        # a 1x1 layer commutes with bilinear upsampling: the context is narrowed before it
+        self.context = nn.Conv2d(context, width, 1)
+        self.local = nn.Conv2d(stem + 3, width, 1, bias=False)
+        self.hidden = nn.Conv2d(width, width, 1)
+        self.out = nn.Conv2d(width, bands, 1)
+        shrink(self.out)
+
+    def forward(self, h: Tensor, stem: Tensor, rgb: Tensor) -> Tensor:
+        x = upsample(self.context(h), rgb) + self.local(torch.cat([stem, rgb], 1))
+        return self.out(F.gelu(self.hidden(F.gelu(x))))
+
+
+class GANet(nn.Module):
+    """MCGA stage 2: (B, 3, H, W) -> (B, C, H, W); H and W multiples of 2^S."""
+
+    def __init__(self, bands: int, settings: Settings) -> None:
+        super().__init__()
+        check(settings)
+        s = self.settings = settings
+        w, d = s.widths, code_widths(s.latent, len(s.widths))
+        self.scales, self.bands = len(w), bands
+        self.moc = MixtureOfCodebooks(s.n_codes, d) if s.codebook != "none" else None
+        self.stem = nn.Conv2d(3, s.stem, 3, padding=1)
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip((s.stem, *w), w, strict=False)
+        )
+        self.up = nn.ModuleList(nn.Conv2d(w[i + 1], w[i], 3, padding=1) for i in range(len(w) - 1))
+        if self.moc is not None:
+            self.fusion = nn.ModuleList(CodeFusion(c, di) for c, di in zip(w, d, strict=True))
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(GABlock(c, di, s) for _ in range(n))
+            for c, di, n in zip(w, d, s.blocks, strict=True)
+        )
+        self.to_code = nn.ModuleList(nn.Conv2d(c, di, 1) for c, di in zip(w, d, strict=True))
+        self.reconstruction = Reconstruction(d, bands)
+        if s.reconstruction == "frozen":
+            self.reconstruction.requires_grad_(False)
+        self.shortcut = nn.Conv2d(3, bands, 1) if s.shortcut else None
+        self.head = PointwiseHead(w[0], s.stem, s.head, bands) if s.head else None
+
+    def forward(self, rgb: Tensor, sites: list | None = None) -> Tensor:
+        """RGB in [0, 1] -> cube; ``sites``, a list, collects (features, codes) of every look-up."""
+        rgb = rgb.contiguous(memory_format=torch.channels_last)
+        stem = self.stem(rgb)
+        encoded = []  # E_1 .. E_S
+        x = stem
+        for down in self.down:
+            x = down(F.gelu(x))
+            encoded.append(x)
+        queries: list[Query] = []  # coarsest first
+        for i in reversed(range(self.scales)):
+            h = encoded[i] if i == self.scales - 1 else encoded[i] + self.up[i](upsample(h, encoded[i]))
+            h = self._decode(h, i, sites)
+            queries.append(self._ask(self.to_code[i](h), i, sites))
+        cube = self.reconstruction(queries[::-1], rgb)
+        if self.shortcut is not None:
+            cube = cube + self.shortcut(rgb)
+        if self.head is not None:
+            cube = cube + self.head(h, stem, rgb)
+        return cube
+
+    def _codes(self, i: int) -> Tensor | None:
+        return None if self.moc is None else self.moc.at(i + 1)
+
+    def _decode(self, h: Tensor, i: int, sites: list | None) -> Tensor:
+        codes = self._codes(i)
+        if codes is not None:
+            h = self.fusion[i](h, codes, sites)
+        for block in self.blocks[i]:  # type: ignore[union-attr]
+            h = block(h, codes, sites)
+        return h
+
+    def _ask(self, features: Tensor, i: int, sites: list | None) -> Query:
+        """The look-up that feeds algorithm 2; without codes the features stand in for them."""
+        codes = self._codes(i)
+        if codes is None:
+            return Unquantized(features)
+        if sites is not None:
+            sites.append((features, codes))
+        return query(features, codes)
+
+
+class Unquantized(Query):
+    """A look-up that returns its features: algorithm 2 without a codebook."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__(features, torch.empty(0, dtype=torch.int64), features.new_empty(0))
+
+    def straight_through(self) -> Tensor:
+        return self.features
+
+
+def shrink(layer: nn.Conv2d | nn.Linear, factor: float = 0.1) -> None:
+    """Small weights and no bias: a residual branch that starts near the identity."""
+    with torch.no_grad():
+        layer.weight.mul_(factor)
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+
+__all__ = ["GANet", "Settings", "check", "to_map", "to_rows"]

@@ -1,0 +1,35 @@
+"""The four MCGA variants as ModelSpecs; importing this module imports no torch."""
+
+from __future__ import annotations
+
+from hsrzoo.spec import ModelSpec, Recipe, RgbInput
+
+_SOURCE = (
+    "Yang, Sun, Dong, An, Liu, Li: MCGA, Mixture of Codebooks Hyperspectral Reconstruction via "
+    "Grayscale-Aware Attention, 2025. Clean-room implementation: the authors published no code"
+)
+# the same capacity spread over 1 to 4 scales: width doubles once, then stays
+_WIDTHS = {1: ((72,), (3,)), 2: ((48, 96), (1, 2)), 3: ((48, 72, 72), (1, 1, 1)), 4: ((40, 64, 64, 64), (1, 1, 1, 1))}
+
+
+def _spec(scales: int) -> ModelSpec:
+    widths, blocks = _WIDTHS[scales]
+    return ModelSpec(
+        name=f"mcga-s{scales}",
+        build="hsrzoo_mcga.build:build",
+        summary=f"Mixture of codebooks with grayscale-aware attention, {scales} scale{'s' * (scales > 1)}",
+        source=_SOURCE,
+        arguments={"widths": widths, "blocks": blocks},
+        input=RgbInput(multiple=1 << scales, min_size=1 << scales),
+        recipe=Recipe(),
+        default_tag="cave",
+        tags=("mcga", "codebook", "attention"),
+        start="hsrzoo_mcga.build:start",
+        adapt="hsrzoo_mcga.adaptation:adapt",
+    )
+
+
+MCGA_S1 = _spec(1)
+MCGA_S2 = _spec(2)
+MCGA_S3 = _spec(3)
+MCGA_S4 = _spec(4)
