@@ -1,0 +1,210 @@
+"""``hsrzoo train``: a network, a data set and a recipe become a folder of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hsrzoo.errors import TrainingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hsrzoo.spec import BandSet, ModelSpec, Recipe, Start
+    from hsrzoo.training.pairs import PairTask
+
+
+@click.command("train")
+@click.argument("name")
+@click.option("--dataset", required=True, help="Data set to train on.")
+@click.option("--split", default="train", show_default=True, help="Its split.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME-DATASET].")
+@click.option("--steps", type=int, help="Number of steps [the model's recipe].")
+@click.option("--minutes", type=float, help="Time 50 steps and fix as many as fit into these minutes.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--start", type=click.Path(path_type=Path), help="What to take over (MCGA: mixed codebooks of stage 1)."
+)
+@click.option("--seed", type=int, help="Seed of weights, crops and everything random.")
+@click.option("--lr", type=float, help="Peak learning rate.")
+@click.option("--batch", type=int, help="Crops in a batch.")
+@click.option("--patch", type=int, help="Side of a crop, pixels.")
+@click.option("--holdout", type=int, help="Training scenes kept out for validation, the last by name.")
+@click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="Any other field of the recipe.")
+@click.option(
+    "--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument of the model."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
+def command(
+    name: str,
+    dataset: str,
+    split: str,
+    out: Path | None,
+    steps: int | None,
+    minutes: float | None,
+    resume: bool,
+    start: Path | None,
+    sets: tuple[str, ...],
+    args: tuple[str, ...],
+    threads: int | None,
+    data_root: Path | None,
+    **fields: Any,
+) -> None:
+    """Train a network on a data set and write its weights.
+
+    The folder of the run holds config.json (what was asked), log.jsonl (one line a step),
+    checkpoint.pt and, at the end, weights/ for `--model local-dir:...`. SIGKILL at any moment and
+    the same command with --resume give the weights of an uninterrupted run.
+    """
+    from hsrzoo.registries import MODELS
+    from hsrzoo.training.recipe import assignments, json_or_text
+
+    if steps is not None and minutes is not None:
+        raise click.UsageError("--steps and --minutes exclude each other")
+    if minutes is not None and not minutes > 0:
+        raise click.UsageError("--minutes must be above 0")
+    spec = MODELS.get(name)
+    if spec.fit is not None:
+        raise TrainingError(
+            f"{name} is fitted in closed form, not trained",
+            fix=f"Use `hsrzoo fit {name} --dataset {dataset}`",
+        )
+    recipe = _recipe(spec, {"steps": steps, **fields}, assignments(sets, "--set"))
+    arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
+    folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
+    _run(spec, recipe, dataset, split, folder, minutes, resume, start, arguments, threads, data_root)
+
+
+def _recipe(spec: ModelSpec, options: Mapping[str, Any], sets: Mapping[str, str]) -> Recipe:
+    """The model's recipe with what the user changed."""
+    from hsrzoo.training.recipe import override
+
+    given = {key: str(value) for key, value in options.items() if value is not None}
+    twice = sorted(given.keys() & sets.keys())
+    if twice:
+        raise click.UsageError(f"--{twice[0]} and --set {twice[0]}=... exclude each other")
+    return override(spec.recipe, {**given, **sets})
+
+
+def _run(
+    spec: ModelSpec,
+    recipe: Recipe,
+    dataset: str,
+    split: str,
+    folder: Path,
+    minutes: float | None,
+    resume: bool,
+    start: Path | None,
+    arguments: Mapping[str, Any],
+    threads: int | None,
+    data_root: Path | None,
+) -> None:
+    import torch
+
+    from hsrzoo.cli.output import console
+    from hsrzoo.datasets import open_dataset
+    from hsrzoo.training.loop import train
+    from hsrzoo.training.pairs import PairTask
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = open_dataset(dataset, data_root)
+    torch.manual_seed(recipe.seed)
+    taken = _start(spec, start, data.bands)
+    merged = {**spec.arguments, **(taken.arguments if taken else {}), **arguments}
+    module = _build(spec, data.bands, merged, taken)
+    record = dict(taken.record) if taken else {}
+    task = PairTask(spec, module, data, recipe, split=split, arguments=merged, start=record)
+    notes = {"command": _command_line()}
+    averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=notes)
+    _save(folder, task, averaged, data.bands, recipe)
+    console.print(f"Weights: {folder / 'weights'}", markup=False, highlight=False)
+
+
+def _start(spec: ModelSpec, path: Path | None, bands: BandSet) -> Start | None:
+    from hsrzoo.spec import resolve
+
+    if path is None:
+        return None
+    if spec.start is None:
+        raise TrainingError(f"{spec.name} takes nothing over", fix="Leave --start out")
+    taken: Start = resolve(spec.start)(path, bands)
+    return taken
+
+
+def _build(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], start: Start | None) -> nn.Module:
+    """The module with fresh weights, then with the start's tensors; every one must have its place."""
+    import torch
+
+    from hsrzoo.spec import build_module
+
+    try:
+        module = build_module(spec, bands, arguments)
+    except TypeError as error:  # an argument that the constructor does not know
+        raise TrainingError(
+            f"{spec.name} cannot be built with these arguments", got=str(error), fix="Check --arg"
+        ) from error
+    state = module.state_dict()
+    for name, value in (start.state if start else {}).items():
+        own = state.get(name)
+        if own is None or own.shape != value.shape:
+            raise TrainingError(
+                f"The start does not fit {spec.name}",
+                expected=f"{name} of shape {tuple(own.shape)}"
+                if own is not None
+                else "names of its tensors",
+                got=f"{name} of shape {tuple(value.shape)}",
+                fix="Build the network with the widths of the start, or make the start again",
+            )
+        with torch.no_grad():
+            own.copy_(value)
+    return module
+
+
+def _save(folder: Path, task: PairTask, module: nn.Module, bands: BandSet, recipe: Recipe) -> None:
+    """Write the averaged weights with the record of how they were made."""
+    import dataclasses
+    import json
+
+    from hsrzoo.provenance import collect
+    from hsrzoo.weights import save_folder
+
+    run = json.loads((folder / "record.json").read_text())
+    about = {key: value for key, value in task.record().items() if key not in ("model", "arguments")}
+    training = {
+        **about,
+        **run,
+        "recipe": {**dataclasses.asdict(recipe), "steps": run["steps"]},
+        "seed": recipe.seed,
+        "provenance": collect(run["device"]),
+        "command": _command_line(),
+    }
+    save_folder(
+        folder / "weights",
+        module,
+        task.spec,
+        bands,
+        arguments=task.arguments,
+        training=training,
+        codebook=task.start or None,
+    )
+
+
+def _command_line() -> str:
+    """What was typed, with paths shortened to their last part: a record names no machine's folders."""
+    import shlex
+    import sys
+
+    words = ["hsrzoo", *(_without_folders(word) for word in sys.argv[1:])]
+    return shlex.join(words)
+
+
+def _without_folders(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if equals and "/" in value:
+        return f"{key}={Path(value).name}"
+    return Path(word).name if "/" in word else word

@@ -1,0 +1,101 @@
+"""Durable checkpoints: a new one replaces the old one only when it is complete on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from hsrzoo.errors import TrainingError
+
+SCHEMA = 1
+
+
+def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, sync it, and move it into place.
+
+    Whatever moment the process dies at, ``path`` holds either its old content or the new one.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # the rename itself becomes durable with its folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as indented JSON, durably."""
+    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
+    write_durably(path, lambda file: file.write(text.encode()))
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers, strings, dicts and lists of them) to ``path``, durably."""
+    content = {"schema": SCHEMA, **state}
+    write_durably(path, lambda file: torch.save(content, file))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; it can hold no code. Raises TrainingError if it is damaged."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise TrainingError(
+            f"The checkpoint {path} cannot be read",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            fix="Remove it and start again with --resume, or train into another folder",
+        ) from None
+    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+        raise TrainingError(
+            f"{path} is not a checkpoint that this version reads",
+            expected=f"schema {SCHEMA}",
+            got=f"schema {state.get('schema') if isinstance(state, dict) else None}",
+        )
+    return state
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Where two JSON values differ, as ``recipe.lr: 0.001 before, 0.002 now``."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        return [
+            line
+            for key in sorted({*before, *now})
+            for line in differences(
+                before.get(key, "nothing"), now.get(key, "nothing"), f"{name}.{key}" if name else key
+            )
+        ]
+    if before == now:
+        return []
+    return [f"{name}: {_short(before)} before, {_short(now)} now"]
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def require_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path) -> None:
+    """Raise TrainingError naming what differs between the run that wrote ``what`` and this one."""
+    found = differences(before, json.loads(json.dumps(now)))
+    if found:
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise TrainingError(
+            f"{what} belongs to another run",
+            got="; ".join(found[:5]) + more,
+            fix="Repeat the command that started that run with --resume, or train into another folder",
+        )

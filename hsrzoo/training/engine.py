@@ -1,0 +1,162 @@
+"""One optimisation step, and everything that a step changes: weights, averages, optimiser."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hsrzoo.errors import TrainingError
+from hsrzoo.spec import Recipe
+from hsrzoo.training.schedule import one_cycle
+from hsrzoo.training.task import Task
+
+
+class Engine:
+    """A task with its optimiser and its moving average, on the device that accelerate picks.
+
+    The state after step k is a pure function of the state before it, the recipe, the total number
+    of steps and k: random numbers are seeded anew for every step.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe) -> None:
+        from accelerate import Accelerator  # slow imports, and only training needs them
+
+        self.task, self.recipe = task, recipe
+        mixed = "no" if recipe.precision == "fp32" else recipe.precision
+        self.accelerator = Accelerator(mixed_precision=mixed)
+        self.device = self.accelerator.device
+        if recipe.precision == "fp16" and self.device.type == "cpu":
+            raise TrainingError(
+                "Half precision needs a GPU",
+                got="precision=fp16 on the CPU",
+                fix="Use --set precision=fp32",
+            )
+        task.module.to(self.device)
+        self.trained = [p for p in task.module.parameters() if p.requires_grad]
+        if not self.trained:
+            raise TrainingError("This network has no parameter to train", fix="Fit it with hsrzoo fit")
+        self.renew()
+
+    def renew(self) -> None:
+        """A fresh optimiser and a fresh average that starts from the module as it is."""
+        recipe = self.recipe
+        optimiser = torch.optim.AdamW(
+            self.trained,
+            lr=recipe.lr,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            fused=recipe.precision != "fp16",  # one pass over all tensors; gradient scaling needs its own
+        )
+        self.optimiser: Any = self.accelerator.prepare_optimizer(optimiser)
+        self.average: Any = None
+        if recipe.ema > 0:
+            from timm.utils import ModelEmaV3  # imports all of timm
+
+            # Parameters are averaged; buffers (codebooks, counters) are copied bit for bit.
+            self.average = ModelEmaV3(self.task.module, decay=recipe.ema, exclude_buffers=True)
+
+    def averaged(self) -> nn.Module:
+        """The module with averaged weights (the trained one itself where there is no average)."""
+        return self.average.module if self.average is not None else self.task.module
+
+    def step(self, index: int, steps: int) -> dict[str, float]:
+        """Do step ``index`` (0 is the first) of ``steps``; returns the figures for the log."""
+        from accelerate.utils import send_to_device
+
+        generator = self._seed(index)
+        lr = one_cycle(index, steps, self.recipe.lr, self.recipe.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.task.module.train()
+        batch = send_to_device(self.task.draw(generator), self.device)
+        with self.accelerator.autocast():
+            loss, logs = self.task.loss(batch)
+        value = float(loss.detach())
+        self.optimiser.zero_grad()
+        self.accelerator.backward(loss)
+        self._share_gradients()
+        norm = self._clip()
+        self._require_finite(index, value, norm)
+        self.optimiser.step()
+        with torch.no_grad():
+            extra = self.task.after_step(index + 1, generator)
+        self._share_buffers(weights_too=bool(extra))
+        if self.average is not None:
+            self.average.update(self.task.module)
+        return {"lr": lr, "loss": value, "grad_norm": norm, **logs, **extra}
+
+    def validate(self) -> dict[str, float]:
+        """The task's figures for the averaged weights, on the main process only."""
+        if not self.accelerator.is_main_process:
+            return {}
+        module = self.averaged()
+        module.eval()
+        with torch.inference_mode():
+            return self.task.validate(module)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that :meth:`step` changes."""
+        scaler = self.accelerator.scaler
+        return {
+            "module": self.task.module.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "task": self.task.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state` returned, strictly."""
+        self.task.module.load_state_dict(state["module"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.task.load_state(state["task"])
+
+    def _seed(self, index: int) -> torch.Generator:
+        """The generator of one step (of one process), and torch's global ones seeded likewise."""
+        key = f"{self.recipe.seed}/{index}/{self.accelerator.process_index}".encode()
+        seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
+        torch.manual_seed(seed ^ 0x5DEECE66D)  # for layers that draw themselves, as dropout does
+        return torch.Generator().manual_seed(seed)
+
+    def _share_gradients(self) -> None:
+        """Average the gradients over all processes (each has drawn a batch of its own)."""
+        if self.accelerator.num_processes == 1:
+            return
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.trained]
+        flat = self.accelerator.reduce(torch.cat([g.reshape(-1) for g in grads]), reduction="mean")
+        for p, part in zip(self.trained, flat.split([p.numel() for p in self.trained]), strict=True):
+            p.grad = part.view_as(p)
+
+    def _share_buffers(self, weights_too: bool) -> None:
+        """Every process takes the main one's buffers, and its weights if the task changed them."""
+        if self.accelerator.num_processes == 1:
+            return
+        from accelerate.utils import broadcast
+
+        module = self.task.module
+        for tensor in [*module.buffers(), *(module.parameters() if weights_too else ())]:
+            tensor.data.copy_(broadcast(tensor.data.clone()))
+
+    def _clip(self) -> float:
+        """Clip the gradients to the recipe's norm; returns the norm before."""
+        limit = self.recipe.clip if self.recipe.clip > 0 else math.inf
+        norm: Tensor = self.accelerator.clip_grad_norm_(self.trained, limit)
+        return float(norm)
+
+    def _require_finite(self, index: int, loss: float, norm: float) -> None:
+        # With a gradient scaler an infinite norm is ordinary: it skips the step and scales down.
+        bad_norm = not math.isfinite(norm) and self.accelerator.scaler is None
+        if math.isfinite(loss) and not bad_norm:
+            return
+        raise TrainingError(
+            f"Training diverged at step {index + 1}: loss {loss}, gradient norm {norm}",
+            fix="Lower the learning rate (--lr) or tighten clipping (--set clip=0.5)",
+        )

@@ -1,0 +1,209 @@
+"""The training loop: one path for every task, from the first step or from a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import nn
+
+from hsrzoo.errors import TrainingError
+from hsrzoo.spec import Recipe
+from hsrzoo.training.budget import steps_in, time_steps
+from hsrzoo.training.checkpoint import load_checkpoint, require_same_run, save_checkpoint
+from hsrzoo.training.engine import Engine
+from hsrzoo.training.progress import Progress
+from hsrzoo.training.rundir import RunDir
+from hsrzoo.training.task import Task
+
+FREE_TO_CHANGE = ("checkpoint_every", "valid_every")
+"""Fields of the recipe that do not change the weights, so that a resumed run may change them."""
+
+
+def train(
+    task: Task,
+    recipe: Recipe,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    minutes: float | None = None,
+    progress: bool = True,
+    stop_after: int | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Train ``task`` and return its module in eval mode on the CPU, with averaged weights.
+
+    ``minutes``: fix the number of steps by timing instead of ``recipe.steps``. ``resume``: go on
+    from the checkpoint in ``run_dir`` (from the start if it was stopped before the first one).
+    ``stop_after``: leave with a checkpoint after that many steps. ``notes``: what else goes into
+    config.json. Raises TrainingError when the loss is not finite, when ``run_dir`` is in use, or
+    when it belongs to another run.
+    """
+    identity = _identity(task, recipe, minutes)
+    folder = RunDir.open(run_dir, identity, notes or {}, resume)
+    task.prepare()
+    engine = Engine(task, recipe)
+    steps = _fix_steps(engine, folder, minutes)
+    clock = Clock()
+    done = _restore(engine, folder, clock, {**identity, "steps": steps}) if resume else 0
+    folder.truncate_log(done)
+    last = steps if stop_after is None else min(stop_after, steps)
+    main = engine.accelerator.is_main_process
+    with (
+        Progress(steps, done, progress and main) as bar,
+        open(folder.log if main else os.devnull, "a", buffering=1) as log,
+    ):
+        clock.start()
+        while done < last:
+            figures = _step(engine, folder, done, steps)
+            done += 1
+            valid = engine.validate() if done % recipe.valid_every == 0 or done == steps else {}
+            _write_log(log, done, clock, figures, valid)
+            bar.update(done, figures)
+            bar.validated(done, valid)
+            if main and (done % recipe.checkpoint_every == 0 or done == last):
+                _save(engine, folder, log, clock, {**identity, "steps": steps}, done)
+        if main:
+            _finish_record(folder, engine, clock, done, steps)
+    return engine.averaged().to("cpu").eval()
+
+
+class Clock:
+    """Wall-clock and CPU seconds of a run over all its pieces; lost work does not count."""
+
+    def __init__(self) -> None:
+        self._wall = self._cpu = 0.0
+        self.start()
+
+    def start(self) -> None:
+        self._wall0, self._cpu0 = time.perf_counter(), time.process_time()
+
+    def carry(self, wall: float, cpu: float) -> None:
+        """Seconds that earlier pieces took."""
+        self._wall, self._cpu = wall, cpu
+
+    def wall(self) -> float:
+        return self._wall + time.perf_counter() - self._wall0
+
+    def cpu(self) -> float:
+        return self._cpu + time.process_time() - self._cpu0
+
+
+def _identity(task: Task, recipe: Recipe, minutes: float | None) -> dict[str, Any]:
+    """What must be equal for one run to go on with another one's checkpoint."""
+    fields = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in FREE_TO_CHANGE}
+    if minutes is not None:
+        del fields["steps"]
+    return {"recipe": fields, "minutes": minutes, "task": task.record()}
+
+
+def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
+    """The number of steps of this run, timed once and then read from record.json."""
+    record = folder.read_json(folder.record)
+    if "steps" in record:
+        return int(record["steps"])
+    steps, timed = engine.recipe.steps, None
+    if minutes is not None:
+        timed = time_steps(engine)
+        steps = steps_in(minutes, timed, engine.recipe.valid_every)
+    shared = torch.tensor(steps, device=engine.device)
+    if engine.accelerator.num_processes > 1:
+        from accelerate.utils import broadcast
+
+        shared = broadcast(shared)  # one process's timing decides for all
+    steps = int(shared)
+    if engine.accelerator.is_main_process:
+        folder.update_record(
+            steps=steps,
+            minutes=minutes,
+            timed_step_seconds=timed and timed.step_seconds,
+            timed_valid_seconds=timed and timed.valid_seconds,
+            **_machine(engine),
+        )
+    return steps
+
+
+def _machine(engine: Engine) -> dict[str, Any]:
+    return {
+        "threads": torch.get_num_threads(),
+        "processes": engine.accelerator.num_processes,
+        "device": str(engine.device.type),
+    }
+
+
+def _restore(engine: Engine, folder: RunDir, clock: Clock, identity: Mapping[str, Any]) -> int:
+    """Load the checkpoint, if there is one; returns the number of steps done."""
+    if not folder.checkpoint.is_file():
+        return 0
+    state = load_checkpoint(folder.checkpoint)
+    require_same_run(json.loads(state["identity"]), identity, folder.checkpoint)
+    engine.load_state(state["engine"])
+    clock.carry(state["wall_seconds"], state["cpu_seconds"])
+    return int(state["step"])
+
+
+def _step(engine: Engine, folder: RunDir, done: int, steps: int) -> dict[str, float]:
+    """One step; an error of divergence says where the last good weights are."""
+    try:
+        return engine.step(done, steps)
+    except TrainingError as error:
+        kept = (
+            f"The last good checkpoint is kept in {folder.checkpoint}"
+            if folder.checkpoint.is_file()
+            else "There is no checkpoint yet"
+        )
+        raise TrainingError(str(error), fix=kept) from None
+
+
+def _write_log(
+    log: TextIO, done: int, clock: Clock, figures: Mapping[str, float], valid: Mapping[str, float]
+) -> None:
+    """Append one JSON line; figures of the held-out scenes are named valid_*."""
+    line = {
+        "step": done,
+        "seconds": round(clock.wall(), 3),
+        "cpu_seconds": round(clock.cpu(), 3),
+        **figures,
+        **{f"valid_{name}": value for name, value in valid.items()},
+    }
+    # JSON knows no NaN: a figure that is not a number is written as null.
+    clean = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in line.items()}
+    log.write(json.dumps(clean) + "\n")
+
+
+def _save(
+    engine: Engine, folder: RunDir, log: TextIO, clock: Clock, identity: Mapping[str, Any], done: int
+) -> None:
+    """Write the log, then the checkpoint, durably and in this order."""
+    log.flush()
+    os.fsync(log.fileno())
+    save_checkpoint(
+        folder.checkpoint,
+        {
+            "identity": json.dumps(identity, sort_keys=True),
+            "step": done,
+            "wall_seconds": clock.wall(),
+            "cpu_seconds": clock.cpu(),
+            "engine": engine.state(),
+        },
+    )
+
+
+def _finish_record(folder: RunDir, engine: Engine, clock: Clock, done: int, steps: int) -> None:
+    """What the run has cost so far, for the record of the weights."""
+    if folder.read_json(folder.record).get("complete"):
+        return  # a run resumed after its end has nothing to add
+    folder.update_record(
+        steps_done=done,
+        complete=done == steps,
+        wall_seconds=round(clock.wall(), 3),
+        cpu_seconds=round(clock.cpu(), 3),
+        **_machine(engine),
+    )

@@ -1,0 +1,169 @@
+"""Pairs of image and cube as a task: how every network that maps RGB to a cube is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hsrzoo.datasets.base import Dataset
+from hsrzoo.errors import TrainingError
+from hsrzoo.reconstructor import Reconstructor, normalise
+from hsrzoo.spec import ModelSpec, Recipe
+from hsrzoo.training.losses import RELATIVE_FLOOR, loss_function
+from hsrzoo.training.task import Task
+
+Batch = tuple[Tensor, Tensor]
+"""rgb (B, 3, h, w), normalised as the network expects it, and cube (B, C, h, w), both float32."""
+
+
+class PairTask(Task):
+    """Random crops of the training scenes, held in memory (4 (C + 3) H W bytes a scene).
+
+    ``arguments`` are the constructor arguments the module was built with; they only go into the
+    record. The last ``recipe.holdout`` scenes by name are never drawn: they validate.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        module: nn.Module,
+        dataset: Dataset,
+        recipe: Recipe,
+        *,
+        split: str = "train",
+        arguments: Mapping[str, Any] | None = None,
+        start: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.spec, self.module, self.dataset, self.recipe = spec, module, dataset, recipe
+        self.split, self.arguments, self.start = split, dict(arguments or {}), dict(start or {})
+        names = sorted(dataset.scenes(split))
+        if not 0 <= recipe.holdout < len(names):
+            raise TrainingError(
+                f"{recipe.holdout} scenes cannot be held out",
+                expected=f"0 to {len(names) - 1} of the {len(names)} scenes of {dataset.name}/{split}",
+                got=recipe.holdout,
+            )
+        kept = len(names) - recipe.holdout
+        self.scenes, self.held_out = names[:kept], names[kept:]
+        unknown = set(recipe.augment) - {"flip", "rotate"}
+        if unknown:
+            raise TrainingError(
+                "Unknown augmentation", expected="flip and rotate", got=", ".join(sorted(unknown))
+            )
+        self._own = recipe.loss == "own"
+        if self._own and not hasattr(module, "training_loss"):
+            raise TrainingError(
+                f"{spec.name} has no loss of its own",
+                expected="a method training_loss(rgb, cube)",
+                fix="Choose another loss by --set loss=charbonnier",
+            )
+        self._loss = None if self._own else loss_function(recipe)
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._size = (0, 0)
+
+    def prepare(self) -> None:
+        """Read all training scenes."""
+        self._pairs = [self._load(name) for name in self.scenes]
+        self._size = self._crop_size()
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """A batch of random crops, flipped and turned at random."""
+        crops = [self._crop(generator) for _ in range(self.recipe.batch)]
+        return torch.stack([rgb for rgb, _ in crops]), torch.stack([cube for _, cube in crops])
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The recipe's loss, or the module's own one."""
+        rgb, cube = batch
+        if self._loss is not None:
+            return self._loss(self.module(rgb).float(), cube), {}
+        result = self.module.training_loss(rgb, cube)  # type: ignore[operator]  # checked in __init__
+        return result if isinstance(result, tuple) else (result, {})
+
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """RMSE, PSNR, SAM and MRAE on the whole held-out scenes, averaged over scenes."""
+        if not self.held_out:
+            return {}
+        device = str(next(module.parameters()).device)
+        model = Reconstructor(
+            module, self.spec, self.dataset.bands, name=self.spec.name, config={}, device=device
+        )
+        rows = []
+        for name in self.held_out:
+            scene = self.dataset.load(self.split, name)
+            rows.append(scores(scene.cube, model.predict(scene.rgb)))
+        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+    def record(self) -> dict[str, Any]:
+        """Model, data set and scenes."""
+        return {
+            "model": self.spec.name,
+            "arguments": self.arguments,
+            "dataset": self.dataset.name,
+            "split": self.split,
+            "scenes": self.scenes,
+            "held_out": self.held_out,
+            "fingerprint": self.dataset.fingerprint(),
+            "start": self.start,
+        }
+
+    def _load(self, name: str) -> tuple[Tensor, Tensor]:
+        scene = self.dataset.load(self.split, name)
+        # The whole scene is normalised, as the whole image will be when the network is used.
+        rgb = normalise(torch.from_numpy(np.ascontiguousarray(scene.rgb))[None], self.spec.input.normalise)
+        return rgb[0], torch.from_numpy(np.ascontiguousarray(scene.cube))
+
+    def _crop_size(self) -> tuple[int, int]:
+        """Crops are as large as the patch and as the smallest scene allow, in whole multiples."""
+        sizes, multiple = [], self.spec.input.multiple
+        for axis, what in ((1, "high"), (2, "wide")):
+            smallest = min(rgb.shape[axis] for rgb, _ in self._pairs)
+            size = min(self.recipe.patch, smallest) // multiple * multiple
+            if size < max(self.spec.input.min_size, multiple):
+                raise TrainingError(
+                    f"The crops are too small for {self.spec.name}",
+                    expected=f"at least {max(self.spec.input.min_size, multiple)} pixels",
+                    got=f"patch {self.recipe.patch}, smallest scene {smallest} pixels {what}",
+                    fix="Raise --patch",
+                )
+            sizes.append(size)
+        return sizes[0], sizes[1]
+
+    def _crop(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        def below(n: int) -> int:
+            return int(torch.randint(n, (), generator=generator))
+
+        rgb, cube = self._pairs[below(len(self._pairs))]
+        height, width = self._size
+        top = below(rgb.shape[1] - height + 1)
+        left = below(rgb.shape[2] - width + 1)
+        window = (slice(None), slice(top, top + height), slice(left, left + width))
+        axes = [axis for axis in (1, 2) if "flip" in self.recipe.augment and below(2)]
+        turns = below(4) if "rotate" in self.recipe.augment else 0
+        if height != width:
+            turns -= turns % 2  # a quarter turn would not fit the batch
+
+        def view(x: Tensor) -> Tensor:
+            return torch.rot90(x[window].flip(axes), turns, dims=(1, 2))
+
+        return view(rgb), view(cube)
+
+
+def scores(truth: np.ndarray, pred: np.ndarray) -> dict[str, float]:
+    """RMSE, PSNR (dB, clamped to [0, 1]), SAM (degrees) and MRAE (floor 1/255) of (C, H, W) cubes."""
+    y = torch.from_numpy(np.ascontiguousarray(truth)).double()
+    p = torch.from_numpy(np.ascontiguousarray(pred)).double()
+    squared = float((y.clamp(0, 1) - p.clamp(0, 1)).square().mean())
+    norms = y.norm(dim=0) * p.norm(dim=0)
+    lit = norms > 0
+    cosine = ((y * p).sum(dim=0)[lit] / norms[lit]).clamp(-1, 1)
+    return {
+        "rmse": float((y - p).square().mean().sqrt()),
+        "psnr": -10 * math.log10(squared) if squared > 0 else math.inf,
+        "sam": float(torch.rad2deg(torch.acos(cosine)).mean()),
+        "mrae": float(((y - p).abs() / y.clamp(min=RELATIVE_FLOOR)).mean()),
+    }

@@ -1,0 +1,83 @@
+"""Recipes from the command line: FIELD=VALUE overrides and the checks that every run passes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from hsrzoo.errors import TrainingError, unknown_name
+from hsrzoo.spec import Recipe
+
+_POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
+_NOT_NEGATIVE = ("weight_decay", "relative_weight", "clip", "holdout", "seed")
+
+
+def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
+    """The recipe with fields replaced by what a user typed, e.g. ``{"lr": "1e-3"}``; checked."""
+    hints = get_type_hints(Recipe)
+    values = {}
+    for name, text in texts.items():
+        if name not in hints:
+            raise unknown_name("recipe field", name, hints)
+        values[name] = _parse(name, text, hints[name])
+    changed = dataclasses.replace(recipe, **values)
+    check(changed)
+    return changed
+
+
+def check(recipe: Recipe) -> None:
+    """Raise TrainingError for a recipe that nobody can train by."""
+    for names, holds, words in (
+        (_POSITIVE, lambda v: v > 0, "above 0"),
+        (_NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
+        (("warmup",), lambda v: 0 <= v <= 1, "between 0 and 1"),
+        (("ema",), lambda v: 0 <= v < 1, "between 0 and 1, 1 excluded"),
+        (("betas",), lambda v: all(0 <= b < 1 for b in v), "between 0 and 1, 1 excluded"),
+    ):
+        for name in names:
+            if not holds(getattr(recipe, name)):
+                raise TrainingError(
+                    f"The recipe's {name} is impossible", expected=words, got=getattr(recipe, name)
+                )
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        if text not in get_args(hint):
+            raise _bad(name, text, " or ".join(get_args(hint)))
+        return text
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)
+        parts = [part for part in text.split(",") if part]
+        if Ellipsis not in inner and len(parts) != len(inner):
+            raise _bad(name, text, f"{len(inner)} values with commas between")
+        return tuple(_parse(name, part, inner[0]) for part in parts)
+    try:
+        return hint(text)
+    except ValueError:
+        raise _bad(name, text, "a whole number" if hint is int else "a number") from None
+
+
+def _bad(name: str, text: str, expected: str) -> TrainingError:
+    return TrainingError(f"The value of {name} does not fit", expected=expected, got=repr(text))
+
+
+def assignments(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """``("a=1", "b=2")`` -> ``{"a": "1", "b": "2"}``."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise TrainingError(f"{option} needs KEY=VALUE", got=repr(text))
+        found[key.strip()] = value.strip()
+    return found
+
+
+def json_or_text(text: str) -> Any:
+    """The JSON value of ``text`` (numbers, true, lists), else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
