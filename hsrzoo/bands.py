@@ -9,6 +9,8 @@ import numpy as np
 
 from hsrzoo.errors import BandsError
 
+_EPSILON_NM = 1e-9
+"""Slack for comparing wavelengths that went through a unit conversion."""
 _TO_NM = {"nm": 1.0, "um": 1e3, "micrometers": 1e3, "nanometers": 1.0, "m": 1e9}
 
 
@@ -59,7 +61,13 @@ class BandSet:
     @classmethod
     def regular(cls, start_nm: float, stop_nm: float, step_nm: float) -> BandSet:
         """Equally spaced bands from ``start_nm`` to ``stop_nm``, both included."""
-        count = int(round((stop_nm - start_nm) / step_nm)) + 1
+        if not (step_nm > 0 and stop_nm >= start_nm):
+            raise BandsError(
+                "A regular band set needs an ascending range",
+                expected="start <= stop and a step above 0 nm",
+                got=f"{start_nm} to {stop_nm} by {step_nm}",
+            )
+        count = round((stop_nm - start_nm) / step_nm) + 1
         return cls(tuple(start_nm + step_nm * i for i in range(count)))
 
     def __len__(self) -> int:
@@ -128,32 +136,43 @@ class BandSet:
         """Weights M (T, C) float64 and covered (T,) bool: ``M @ spectrum`` gives the target bands.
 
         Each detector (ascending run of centres) is interpolated linearly on its own; where several
-        cover a target band they are averaged, weighted by their widths there if known. A target up
-        to half a band spacing beyond the ends takes the end band's value; further out it is not
-        covered: its row is zero and ``covered`` is False.
+        cover a target band they are averaged, weighted by their widths there if known. A target that
+        none covers takes the value of an end band up to half a band spacing away from it; further
+        out it is not covered: its row is zero and ``covered`` is False.
         """
-        source = np.asarray(self.centres_nm)
-        widths = np.ones_like(source) if self.widths_nm is None else np.asarray(self.widths_nm)
-        matrix = np.zeros((len(target), len(source)))
-        weight = np.zeros(len(target))
-        for run in self._runs():
-            x = source[run]
-            margin = (
-                (np.diff(x)[0] / 2, np.diff(x)[-1] / 2) if len(x) > 1 else (widths[run[0]] / 2,) * 2
-            )
-            for t, centre in enumerate(target.centres_nm):
-                if not x[0] - margin[0] - 1e-9 <= centre <= x[-1] + margin[1] + 1e-9:
-                    continue
-                j = int(np.clip(np.searchsorted(x, centre) - 1, 0, max(len(x) - 2, 0)))
-                k = min(j + 1, len(x) - 1)
-                share = 0.0 if k == j else float(np.clip((centre - x[j]) / (x[k] - x[j]), 0, 1))
-                w = (1 - share) * widths[run[j]] + share * widths[run[k]]
-                matrix[t, run[j]] += w * (1 - share)
-                matrix[t, run[k]] += w * share
-                weight[t] += w
-        covered = weight > 0
-        matrix[covered] /= weight[covered, None]
+        matrix = np.zeros((len(target), len(self)))
+        covered = np.zeros(len(target), dtype=bool)
+        runs = self._runs()
+        for t, centre in enumerate(target.centres_nm):
+            # Beyond the ends only where no detector covers the band: an overlap is not extrapolated.
+            found = [r for r in (self._weights(run, centre, False) for run in runs) if r is not None]
+            found = found or [
+                r for r in (self._weights(run, centre, True) for run in runs) if r is not None
+            ]
+            if found:
+                total = sum(width for width, _ in found)
+                matrix[t] = sum(width * row for width, row in found) / total
+                covered[t] = True
         return matrix, covered
+
+    def _weights(self, run: np.ndarray, centre: float, beyond: bool) -> tuple[float, np.ndarray] | None:
+        """(width there, row (C,)) of one detector's interpolation at ``centre``; None if outside.
+
+        ``beyond``: allow half a band spacing (half a width for a single band) past the ends.
+        """
+        x = np.asarray(self.centres_nm)[run]
+        widths = np.ones(len(x)) if self.widths_nm is None else np.asarray(self.widths_nm)[run]
+        steps = np.diff(x) if len(x) > 1 else widths[:1]
+        low, high = (steps[0] / 2, steps[-1] / 2) if beyond else (0.0, 0.0)
+        if not x[0] - low - _EPSILON_NM <= centre <= x[-1] + high + _EPSILON_NM:
+            return None
+        k = min(int(np.searchsorted(x, centre)), len(x) - 1)
+        j = max(k - 1, 0)
+        share = 0.0 if k == j else float(np.clip((centre - x[j]) / (x[k] - x[j]), 0, 1))
+        row = np.zeros(len(self))
+        row[run[j]] += 1 - share
+        row[run[k]] += share
+        return float((1 - share) * widths[j] + share * widths[k]), row
 
     def resample(self, cube: np.ndarray, target: BandSet) -> tuple[np.ndarray, np.ndarray]:
         """Resample ``cube`` (C, ...) to (T, ...) float32; also the covered mask (T,)."""

@@ -81,6 +81,7 @@ class TrainingError(HsrzooError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """An :class:`UnknownNameError` that offers the nearest known names."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3)
+    near += [k for k in known if name and name.lower() in k and k not in near][:3]
     fix = f"Nearest: {', '.join(near)}" if near else f"Known: {', '.join(known) or 'none'}"
     return UnknownNameError(f"There is no {kind} named {name!r}", fix=fix)

@@ -11,7 +11,9 @@ from hsrzoo.errors import UnknownNameError
 
 _ARCH = re.compile(r"[a-z0-9][a-z0-9-]*(:[a-z0-9-]+)?")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)
+_SCHEMES = ("local-dir", "hf-hub")
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,33 @@ class ModelName:
 def parse_name(text: str) -> ModelName:
     """Parse what a user typed; raises UnknownNameError when it has none of the four forms."""
     scheme, found, rest = text.partition(":")
-    if found and scheme == "local-dir" and rest:
-        return ModelName("local-dir", path=Path(rest).expanduser())
-    if found and scheme == "hf-hub":
-        repo, _, revision = rest.partition("@")
-        if _REPO.fullmatch(repo):
-            return ModelName("hf-hub", repo=repo, revision=revision or None)
-    arch, dot, tag = text.partition(".")
-    if _ARCH.fullmatch(arch) and (not dot or _TAG.fullmatch(tag)):
-        return ModelName("zoo", arch=arch, tag=tag or None)
+    if found and scheme in _SCHEMES:
+        parsed = _local(rest) if scheme == "local-dir" else _hub(rest)
+    else:
+        arch, dot, tag = text.partition(".")
+        valid = _ARCH.fullmatch(arch) and (not dot or _TAG.fullmatch(tag))
+        parsed = ModelName("zoo", arch=arch, tag=tag or None) if valid else None
+    if parsed is not None:
+        return parsed
+    is_path = not found and ("/" in text or "\\" in text)
     raise UnknownNameError(
         f"{text!r} is not a model name",
         expected="ARCH, ARCH.TAG, local-dir:PATH or hf-hub:ORG/REPO[@REVISION]",
-        fix="hsrzoo list shows the names of this zoo",
+        fix=f"For a folder write local-dir:{text}"
+        if is_path
+        else "hsrzoo list shows the names of this zoo",
     )
+
+
+def _local(rest: str) -> ModelName | None:
+    try:
+        return ModelName("local-dir", path=Path(rest).expanduser()) if rest else None
+    except RuntimeError:  # ~nobody: no such home
+        return None
+
+
+def _hub(rest: str) -> ModelName | None:
+    repo, at, revision = rest.partition("@")
+    if not _REPO.fullmatch(repo) or (at and not _REVISION.fullmatch(revision)):
+        return None
+    return ModelName("hf-hub", repo=repo, revision=revision or None)

@@ -7,6 +7,7 @@ both. The project's own plugins come in by the same door.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import sys
@@ -29,8 +30,7 @@ class Registry(Generic[T]):
     """Named values of one kind.
 
     ``kind`` is the word used in messages ("model"), ``group`` the entry-point group
-    ("hsrzoo.models"), ``spec_type`` a zero-argument callable that imports and returns the class
-    every value must have (lazily, so that a registry costs no import).
+    ("hsrzoo.models"), ``spec_type`` the class that every value must have.
     """
 
     kind: str
@@ -49,6 +49,12 @@ class Registry(Generic[T]):
 
     def add(self, name: str, value: T, origin: str) -> None:
         """Register ``value``; a wrong type or a taken name raises and changes nothing."""
+        self.check(name, value, origin)
+        self._values[name] = value
+        self._origins[name] = origin
+
+    def check(self, name: str, value: T, origin: str) -> None:
+        """Raise PluginError if :meth:`add` would."""
         if not isinstance(value, self.spec_type):
             raise PluginError(
                 f"{origin} offers the {self.kind} {name!r} as something else",
@@ -64,13 +70,21 @@ class Registry(Generic[T]):
             )
         known = self._origins.get(name) or self._entry_origin(name)
         if known is not None:
-            raise PluginError(
-                f"Two plugins offer the {self.kind} {name!r}",
-                got=f"{known} and {origin}",
-                fix="Rename one of them or uninstall its package",
-            )
-        self._values[name] = value
-        self._origins[name] = origin
+            raise self._claimed_twice(name, f"{known} and {origin}")
+
+    def _claimed_twice(self, name: str, origins: str) -> PluginError:
+        return PluginError(
+            f"Two plugins offer the {self.kind} {name!r}",
+            got=origins,
+            fix="Rename one of them or uninstall its package",
+        )
+
+    def owns(self, value: T) -> bool:
+        """True if ``value`` itself is known already: added, or the imported value of an entry point."""
+        if any(value is known for known in self._values.values()):
+            return True
+        entries = self._entry_points().get(getattr(value, "name", ""), [])
+        return any(value is getattr(sys.modules.get(e.module), e.attr, None) for e in entries)
 
     def get(self, name: str) -> T:
         """The value called ``name``; unknown names raise with the nearest known ones."""
@@ -81,27 +95,23 @@ class Registry(Generic[T]):
         if found is None:
             raise unknown_name(self.kind, name, self.names())
         if len(found) > 1:
-            raise PluginError(
-                f"Two plugins offer the {self.kind} {name!r}",
-                got=" and ".join(_describe(e) for e in found),
-                fix="Rename one of them or uninstall its package",
-            )
+            raise self._claimed_twice(name, " and ".join(describe(e) for e in found))
         try:
             value = found[0].load()
         except Exception as error:
             raise PluginError(
                 f"The {self.kind} {name!r} cannot be loaded",
-                got=f"{type(error).__name__}: {error} (from {_describe(found[0])})",
+                got=f"{type(error).__name__}: {error} (from {describe(found[0])})",
                 fix="Mend or uninstall that package; all other names still work",
             ) from error
         if not isinstance(value, self.spec_type) or getattr(value, "name", name) != name:
             raise PluginError(
                 f"The entry point of the {self.kind} {name!r} does not hold one",
                 expected=f"a {self.spec_type.__name__} named {name!r}",
-                got=f"{type(value).__name__} {getattr(value, 'name', '')!r} (from {_describe(found[0])})",
+                got=f"{type(value).__name__} {getattr(value, 'name', '')!r} (from {describe(found[0])})",
             )
         self._values[name] = value
-        self._origins[name] = _describe(found[0])
+        self._origins[name] = describe(found[0])
         return value
 
     def origin(self, name: str) -> str:
@@ -124,10 +134,11 @@ class Registry(Generic[T]):
 
     def _entry_origin(self, name: str) -> str | None:
         found = self._entry_points().get(name)
-        return " and ".join(_describe(e) for e in found) if found else None
+        return " and ".join(describe(e) for e in found) if found else None
 
 
-def _describe(entry: EntryPoint) -> str:
+def describe(entry: EntryPoint) -> str:
+    """``distribution (module:attribute)``, for messages."""
     package = entry.dist.name if entry.dist else "an unknown package"
     return f"{package} ({entry.value})"
 
@@ -144,27 +155,77 @@ def entry_points_of(group: str) -> dict[str, list[EntryPoint]]:
 
 
 _loaded_files: dict[Path, ModuleType] = {}
+_refused_files: set[Path] = set()
 
 
 def load_plugin_files_from_environment() -> None:
-    """Load every file named in ``HSRZOO_PLUGINS`` (separated as PATH is), once each."""
+    """Load every file named in ``HSRZOO_PLUGINS`` (separated as PATH is), once each.
+
+    A file that does not load is warned about once and left out: it must not break the others.
+    """
     for name in filter(None, os.environ.get("HSRZOO_PLUGINS", "").split(os.pathsep)):
-        load_plugin_file(Path(name))
+        path = _absolute(Path(name))
+        if path in _loaded_files or path in _refused_files:
+            continue
+        # Marked before it runs: a plugin that asks for names while it is imported comes back here.
+        _refused_files.add(path)
+        try:
+            load_plugin_file(path)
+        except PluginError as error:
+            warnings.warn(f"HSRZOO_PLUGINS: {error}", stacklevel=3)
+        else:
+            _refused_files.discard(path)
 
 
 def load_plugin_file(path: Path) -> ModuleType:
-    """Import one Python file and register every spec that it holds at module level."""
-    path = path.expanduser().resolve()
+    """Import one Python file and register every spec that it holds at module level.
+
+    Specs that it merely imports from other plugins stay theirs. Raises PluginError, and then
+    nothing of the file is registered.
+    """
+    path = _absolute(path)
     if path in _loaded_files:
         return _loaded_files[path]
+    module = _import_file(path)
+    from hsrzoo import registries  # imports this module
+
+    specs: dict[tuple[str, str], tuple[Registry, object]] = {}
+    for value in {id(v): v for v in vars(module).values()}.values():
+        for registry in registries.ALL:
+            if not isinstance(value, registry.spec_type) or registry.owns(value):
+                continue
+            registry.check(value.name, value, origin=str(path))
+            if (registry.kind, value.name) in specs:
+                raise registry._claimed_twice(value.name, f"{path}, twice")
+            specs[registry.kind, value.name] = (registry, value)
+    if not specs:
+        raise PluginError(
+            f"The plugin file {path} registers nothing",
+            expected="a module-level ModelSpec, DatasetSpec, MetricSpec or PerturbationSpec",
+        )
+    for (_, name), (registry, value) in specs.items():
+        registry.add(name, value, origin=str(path))
+    _loaded_files[path] = module
+    return module
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # no such home, a loop of links, a NUL
+        raise PluginError("A plugin file has an impossible path", got=f"{str(path)!r}: {error}") from None
+
+
+def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise PluginError("A plugin file is missing", expected="a Python file", got=str(path))
-    name = f"hsrzoo_plugin_{path.stem}"
+    # The digest keeps two files of one name apart.
+    name = f"hsrzoo_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError("A plugin must be a Python file", expected="a name ending in .py", got=str(path))
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -172,20 +233,4 @@ def load_plugin_file(path: Path) -> ModuleType:
         raise PluginError(
             f"The plugin file {path} cannot be imported", got=f"{type(error).__name__}: {error}"
         ) from error
-    _loaded_files[path] = module  # before registration: names() below asks for plugins again
-    from hsrzoo import registries
-
-    specs = [
-        (registry, value)
-        for value in vars(module).values()
-        for registry in registries.ALL
-        if isinstance(value, registry.spec_type)
-    ]
-    if not specs:
-        raise PluginError(
-            f"The plugin file {path} registers nothing",
-            expected="a module-level ModelSpec, DatasetSpec, MetricSpec or PerturbationSpec",
-        )
-    for registry, value in specs:
-        registry.add(value.name, value, origin=str(path))
     return module

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hsrzoo.bands import BandSet
+from hsrzoo.errors import PluginError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,14 @@ def resolve(code: Code) -> Callable[..., Any]:
     if not isinstance(code, str):
         return code
     module, _, attribute = code.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PluginError(
+            f"The code {code!r} that a plugin names cannot be imported",
+            expected='"package.module:function"',
+            got=f"{type(error).__name__}: {error}",
+        ) from error
 
 
 @dataclass(frozen=True)

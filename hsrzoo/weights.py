@@ -110,9 +110,13 @@ def _package_folders(package: str) -> list[Path]:
 
 
 def _checked_folder(path: Path) -> Path:
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise WeightsError("The folder of weights cannot be reached", got=str(error)) from None
+    if is_folder:
         return path
-    if path.is_file():
+    if is_file:
         if path.suffix.lower() in _PICKLE_SUFFIXES or _looks_like_pickle(path):
             raise _pickle_refused(path)
         raise WeightsError(

@@ -18,7 +18,7 @@ import click
 
 from hsrzoo.cli.errors import run
 from hsrzoo.errors import PluginError, unknown_name
-from hsrzoo.registry import entry_points_of, load_plugin_file
+from hsrzoo.registry import describe, entry_points_of, load_plugin_file
 
 GROUP = "hsrzoo.commands"
 
@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
 
 def load_command(name: str, entries: list[EntryPoint]) -> click.Command:
     """Import one command; PluginError says whose it is when that fails."""
-    origin = " and ".join(_origin(entry) for entry in entries)
+    origin = " and ".join(describe(entry) for entry in entries)
     if len(entries) > 1:
         raise PluginError(
             f"Two plugins offer the command {name!r}",
@@ -73,14 +73,10 @@ def load_command(name: str, entries: list[EntryPoint]) -> click.Command:
     return command
 
 
-def _origin(entry: EntryPoint) -> str:
-    return f"{entry.dist.name if entry.dist else 'an unknown package'} ({entry.value})"
-
-
 def short_help(entries: list[EntryPoint]) -> str:
     """The first line of a command's docstring, read from its source; its origin if there is none."""
     if len(entries) > 1:
-        return f"(offered twice: {' and '.join(_origin(e) for e in entries)})"
+        return f"(offered twice: {' and '.join(describe(e) for e in entries)})"
     entry = entries[0]
     try:
         path = _source_of(entry.module)
@@ -88,10 +84,10 @@ def short_help(entries: list[EntryPoint]) -> str:
     except (OSError, SyntaxError, ValueError):
         tree = None
     if tree is None:
-        return f"(broken: {_origin(entry)})"
+        return f"(broken: {describe(entry)})"
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == entry.attr]
     text = ast.get_docstring(functions[0] if functions else tree)
-    return text.split("\n\n")[0].replace("\n", " ").rstrip(".") if text else f"(from {_origin(entry)})"
+    return text.split("\n\n")[0].replace("\n", " ").rstrip(".") if text else f"(from {describe(entry)})"
 
 
 def _source_of(module: str) -> Path | None:

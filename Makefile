@@ -1,0 +1,26 @@
+# Two commands do all the set-up on a fresh machine: `make bench` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+JOBS ?= 2
+
+.PHONY: bench test lint clean
+
+bench: $(VENV)/ready
+	$(VENV)/bin/hsrzoo bench --model mcga-s2 --dataset indian-pines
+
+# One thread a worker: the workers share the cores already.
+test: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS)
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
