@@ -74,7 +74,8 @@ class SpectralAutoencoder(nn.Module):
         self.lift = nn.Conv2d(self.kept if mask == "drop-ordered" else bands, latent, 1)
         sources = (latent, *widths[:-1])
         self.down = nn.ModuleList(
-            nn.Conv2d(c, d, 2**i, stride=2**i) for i, (c, d) in enumerate(zip(sources, widths, strict=True), 1)
+            nn.Conv2d(c, d, 2**i, stride=2**i)
+            for i, (c, d) in enumerate(zip(sources, widths, strict=True), 1)
         )
         self.back = nn.ModuleList(nn.Conv2d(d, d, 3, padding=1) for d in widths[:-1])
         self.codes = nn.ParameterList(nn.Parameter(torch.randn(n_codes, d)) for d in widths)

@@ -192,8 +192,10 @@ class GANet(nn.Module):
             x = down(F.gelu(x))
             encoded.append(x)
         queries: list[Query] = []  # coarsest first
+        h = encoded[-1]
         for i in reversed(range(self.scales)):
-            h = encoded[i] if i == self.scales - 1 else encoded[i] + self.up[i](upsample(h, encoded[i]))
+            if i < self.scales - 1:
+                h = encoded[i] + self.up[i](upsample(h, encoded[i]))
             h = self._decode(h, i, sites)
             queries.append(self._ask(self.to_code[i](h), i, sites))
         cube = self.reconstruction(queries[::-1], rgb)

@@ -9,7 +9,12 @@ _SOURCE = (
     "Grayscale-Aware Attention, 2025. Clean-room implementation: the authors published no code"
 )
 # the same capacity spread over 1 to 4 scales: width doubles once, then stays
-_WIDTHS = {1: ((72,), (3,)), 2: ((48, 96), (1, 2)), 3: ((48, 72, 72), (1, 1, 1)), 4: ((40, 64, 64, 64), (1, 1, 1, 1))}
+_WIDTHS = {
+    1: ((72,), (3,)),
+    2: ((48, 96), (1, 2)),
+    3: ((48, 72, 72), (1, 1, 1)),
+    4: ((40, 64, 64, 64), (1, 1, 1, 1)),
+}
 
 
 def _spec(scales: int) -> ModelSpec:

@@ -16,18 +16,14 @@ _BLOCK = 1 << 22
 def squared_distances(features: Tensor, codes: Tensor) -> Tensor:
     """Squared L2 distances (M, N) between ``features`` (M, D) and ``codes`` (N, D); differentiable."""
     cross = features @ codes.t()
-    return (
-        (features * features).sum(1, keepdim=True) - 2 * cross + (codes * codes).sum(1)
-    ).clamp_min(0)
+    return ((features * features).sum(1, keepdim=True) - 2 * cross + (codes * codes).sum(1)).clamp_min(0)
 
 
 def _search_torch(features: Tensor, codes: Tensor) -> Tensor:
     # |x - c|^2 is least where |c|^2 / 2 - x.c is: the feature's own norm does not matter
     half_norms = (codes * codes).sum(1) / 2
     step = max(1, _BLOCK // len(codes))
-    return torch.cat(
-        [(half_norms - block @ codes.t()).argmin(1) for block in features.split(step)]
-    )
+    return torch.cat([(half_norms - block @ codes.t()).argmin(1) for block in features.split(step)])
 
 
 def _search_faiss(features: Tensor, codes: Tensor) -> Tensor:

@@ -1,0 +1,123 @@
+"""``hsrzoo codebook``: stage 1 of MCGA on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group("codebook")
+def command() -> None:
+    """Train and mix codebooks (stage 1 of MCGA)."""
+
+
+@command.command("train")
+@click.option("--dataset", required=True, help="Data set whose cubes teach the codebook.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the data set.")
+@click.option("--split", default="train", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/codebook-DATASET].")
+@click.option("--scales", default=2, show_default=True, type=click.IntRange(1, 4))
+@click.option("--latent", default=32, show_default=True, help="Common latent width; D_i = latent / 2^i.")
+@click.option("--codes", default=512, show_default=True, type=click.IntRange(1), help="Codes per scale.")
+@click.option(
+    "--mask", default="by-band", show_default=True, type=click.Choice(["by-band", "drop-ordered"])
+)
+@click.option("--steps", type=click.IntRange(1), help="Number of steps [3000].")
+@click.option("--batch", type=click.IntRange(1))
+@click.option("--patch", type=click.IntRange(4))
+@click.option("--lr", type=float)
+@click.option("--seed", type=int)
+@click.option("--holdout", type=click.IntRange(0), help="Scenes kept out, the last by name.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
+def train_codebook(
+    dataset: str,
+    options: tuple[str, ...],
+    split: str,
+    out: Path | None,
+    scales: int,
+    latent: int,
+    codes: int,
+    mask: str,
+    resume: bool,
+    threads: int | None,
+    data_root: Path | None,
+    **fields: Any,
+) -> None:
+    """Train one source's multi-scale codebooks; the result is OUT/codebook.
+
+    SIGKILL at any moment and the same command with --resume give the same codebooks as an
+    uninterrupted run.
+    """
+    import dataclasses
+
+    import torch
+
+    from hsrzoo.datasets import open_dataset
+    from hsrzoo.training.loop import train
+    from hsrzoo.training.recipe import assignments, json_or_text
+    from hsrzoo_mcga.autoencoder import SpectralAutoencoder
+    from hsrzoo_mcga.stage1 import RECIPE, CodebookTask
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = {k: json_or_text(v) for k, v in assignments(options, "--option").items()}
+    data = open_dataset(dataset, data_root, **chosen)
+    recipe = dataclasses.replace(RECIPE, **{k: v for k, v in fields.items() if v is not None})
+    torch.manual_seed(recipe.seed)
+    module = SpectralAutoencoder(len(data.bands), scales, latent, codes, mask)
+    task = CodebookTask(module, data, recipe, dataset, split, chosen)
+    folder = out or Path("runs") / f"codebook-{dataset}"
+    averaged = train(task, recipe, folder, resume=resume)
+    _save(folder, task, averaged)
+
+
+def _save(folder: Path, task: Any, averaged: Any) -> None:
+    """Write OUT/codebook with the figures of the trained codes; print those figures."""
+    import dataclasses
+    import json
+
+    import torch
+
+    from hsrzoo.cli.output import console, print_table
+    from hsrzoo.provenance import collect
+    from hsrzoo_mcga.stage1 import evaluate, split_state
+    from hsrzoo_mcga.store import Source, write
+
+    scenes = task.held_out or task.train_scenes
+    with torch.inference_mode():
+        figures = evaluate(averaged, [task._cube(s) for s in scenes])
+    run = json.loads((folder / "record.json").read_text())
+    record = {
+        **task.record(),
+        **run,
+        "recipe": dataclasses.asdict(task.recipe),
+        "figures": figures,
+        "figures_on": "held-out training scenes" if task.held_out else "training scenes",
+        "provenance": collect(run["device"]),
+    }
+    codes, rest = split_state(averaged)
+    source = Source(task.source, task.dataset.bands, len(codes[0]), record)
+    write(folder / "codebook", codes, {task.source: rest}, [source], task.module.widths[0] * 2)
+    rows = [{"figure": k, "value": round(v, 5), "on": record["figures_on"]} for k, v in figures.items()]
+    print_table(rows, ["figure", "value", "on"])
+    console.print(f"Codebook: {folder / 'codebook'}", markup=False, highlight=False)
+
+
+@command.command("mix")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the mixture.")
+def mix_codebooks(folders: tuple[Path, ...], out: Path) -> None:
+    """Join the codebooks in FOLDERS row by row (the mixture of codebooks)."""
+    from hsrzoo.cli.output import print_table
+    from hsrzoo_mcga.store import CodebookFolder, mix
+
+    mixed = mix([CodebookFolder.read(f) for f in folders], out)
+    rows = [
+        {"source": s.name, "bands": str(s.bands), "codes": s.n_codes, "scales": mixed.scales}
+        for s in mixed.sources
+    ]
+    print_table(rows, ["source", "bands", "codes", "scales"])

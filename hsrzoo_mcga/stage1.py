@@ -1,0 +1,173 @@
+"""Stage 1 as a training task: random masks, the loss of the paper, revival of dead codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import TrainingError
+from hsrzoo.spec import Recipe
+from hsrzoo.training.task import Task
+from hsrzoo_mcga.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.codebook import Query, to_rows, usage, vq_losses
+
+if TYPE_CHECKING:
+    from hsrzoo.datasets.base import Dataset
+
+BETA = 0.25
+"""Weight of both quantization terms, and of commitment inside each (paper)."""
+RECIPE = Recipe(steps=3000, batch=8, patch=32, loss="own", ema=0.99)
+_REVIVE_EVERY = 50
+_REVIVE_UNTIL = 0.8
+"""Share of the steps after which no code is revived, so that all can settle."""
+
+
+def charbonnier(x: Tensor, y: Tensor) -> Tensor:
+    """mean sqrt((x - y)^2 + 1e-6)."""
+    return ((x - y).square() + 1e-6).sqrt().mean()
+
+
+class CodebookTask(Task):
+    """Trains a :class:`SpectralAutoencoder` on the cubes of one data set's split."""
+
+    def __init__(
+        self,
+        module: SpectralAutoencoder,
+        dataset: Dataset,
+        recipe: Recipe,
+        source: str,
+        split: str = "train",
+        options: Mapping[str, Any] | None = None,
+        beta: float = BETA,
+    ) -> None:
+        self.module: SpectralAutoencoder = module
+        self.dataset, self.recipe, self.source, self.split, self.beta = dataset, recipe, source, split, beta
+        self.options = dict(options or {})
+        names = dataset.scenes(split)
+        if recipe.holdout >= len(names):
+            raise TrainingError(
+                "No scene is left to train on", expected=f"holdout below {len(names)}", got=recipe.holdout
+            )
+        cut = len(names) - recipe.holdout
+        self.train_scenes, self.held_out = names[:cut], names[cut:]
+        self.cubes: list[Tensor] = []
+        n_codes = len(module.codes[0])
+        self.since_use = [torch.zeros(n_codes, dtype=torch.int64) for _ in module.codes]
+
+    def prepare(self) -> None:
+        """Load all cubes, cropped to a multiple of 2^S, and a fixed batch to take codes from."""
+        self.cubes = [self._cube(s) for s in self.train_scenes]
+
+    def _cube(self, scene: str) -> Tensor:
+        cube = torch.from_numpy(self.dataset.load(self.split, scene).cube)
+        m = 1 << self.module.scales
+        return cube[:, : cube.shape[1] // m * m, : cube.shape[2] // m * m].contiguous()
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Crops (B, C, P, P) float32 and kept bands (B, m) int64."""
+        batch = self.recipe.batch
+        side = min([self.recipe.patch, *(min(c.shape[1:]) for c in self.cubes)])
+        side -= side % (1 << self.module.scales)
+        crops = []
+        for _ in range(batch):
+            pick = torch.randint(len(self.cubes), (1,), generator=generator)
+            cube = self.cubes[int(pick)]
+            y, x = (int(torch.randint(n - side + 1, (1,), generator=generator)) for n in cube.shape[1:])
+            crops.append(cube[:, y : y + side, x : x + side])
+        return torch.stack(crops), self.module.draw_mask(batch, generator)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        """Charbonnier + beta (L1 + L2); L2 equals L1 term for term, so it is counted twice."""
+        cube, kept = batch
+        restored, queries = self.module(cube, kept)
+        error = charbonnier(cube, restored)
+        quantization = torch.stack([vq_losses(q, self.beta) for q in queries]).sum()
+        self._queries = queries
+        logs = {"charbonnier": float(error.detach()), "quantization": float(quantization.detach())}
+        for i, q in enumerate(queries, 1):
+            logs.update({f"{k}_{i}": v for k, v in usage(q.indices, len(q.codes)).items()})
+        return error + 2 * self.beta * quantization, logs
+
+    def after_step(self, step: int, generator: torch.Generator) -> dict[str, float]:
+        """Count steps since each code was used; move codes unused for 50 steps onto features."""
+        for since, q in zip(self.since_use, self._queries, strict=True):
+            since += 1
+            since[q.indices.unique()] = 0
+        if step % _REVIVE_EVERY or step > _REVIVE_UNTIL * self.recipe.steps:
+            return {}
+        return {
+            f"revived_{i}": float(self._revive(i - 1, q, generator)) for i, q in enumerate(self._queries, 1)
+        }
+
+    def _revive(self, scale: int, q: Query, generator: torch.Generator) -> int:
+        dead = (self.since_use[scale] >= _REVIVE_EVERY).nonzero()[:, 0]
+        rows = to_rows(q.features.detach())
+        pick = torch.randint(len(rows), (len(dead),), generator=generator)
+        noise = torch.randn(len(dead), rows.shape[1], generator=generator) * rows.std(0) * 0.05
+        self.module.codes[scale].data[dead] = rows[pick] + noise
+        self.since_use[scale][dead] = 0
+        return len(dead)
+
+    def validate(self, module: torch.nn.Module) -> dict[str, float]:
+        """RMSE on the held-out scenes, with m even bands visible and with all of them."""
+        return evaluate(module, [self._cube(s) for s in self.held_out]) if self.held_out else {}
+
+    def state(self) -> dict[str, Any]:
+        return {"since_use": self.since_use}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.since_use = list(state["since_use"])
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "task": "codebook",
+            "dataset": self.source,
+            "options": self.options,
+            "split": self.split,
+            "scenes": self.train_scenes,
+            "held_out": self.held_out,
+            "fingerprint": self.dataset.fingerprint(),
+            "bands": self.dataset.bands.to_json(),
+            "scales": self.module.scales,
+            "codes": len(self.module.codes[0]),
+            "mask": self.module.mask,
+            "kept_bands": self.module.kept,
+            "beta": self.beta,
+        }
+
+
+def evaluate(module: torch.nn.Module, cubes: list[Tensor]) -> dict[str, float]:
+    """Mean RMSE over ``cubes`` (C, H, W), masked evenly and unmasked; usage and perplexity."""
+    if not isinstance(module, SpectralAutoencoder):
+        raise TypeError(f"stage 1 evaluates a SpectralAutoencoder, not {type(module).__name__}")
+    figures: dict[str, list[float]] = {"rmse_masked": [], "rmse_all": []}
+    indices: list[list[Tensor]] = [[] for _ in module.codes]
+    every = torch.arange(module.bands)[None]
+    for cube in cubes:
+        x = cube[None]
+        for name, kept in (("rmse_masked", module.even_mask(1)), ("rmse_all", every)):
+            if module.mask == "drop-ordered" and name == "rmse_all":
+                continue  # that lift has no channels for all bands
+            restored, queries = module(x, kept)
+            figures[name].append(float((restored - x).square().mean().sqrt()))
+        for found, q in zip(indices, queries, strict=True):
+            found.append(q.indices)
+    out = {k: sum(v) / len(v) for k, v in figures.items() if v}
+    for i, (found, codes) in enumerate(zip(indices, module.codes, strict=True), 1):
+        out.update({f"{k}_{i}": v for k, v in usage(torch.cat(found), len(codes)).items()})
+    return out
+
+
+def split_state(module: SpectralAutoencoder) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """(codes of every scale, all other weights)."""
+    codes = [c.detach() for c in module.codes]
+    return codes, {k: v for k, v in module.state_dict().items() if not k.startswith("codes.")}
+
+
+def bands_of(record: Mapping[str, Any]) -> BandSet:
+    """The bands that a stage-1 record was made on."""
+    return BandSet.from_json(record["bands"])

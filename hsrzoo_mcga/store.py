@@ -1,0 +1,152 @@
+"""Folders of codebooks on disk: one per stage-1 run, or one per mixture of several.
+
+config.json                     schema, scales, latent width, sources with bands and records
+codebooks/<scale>.safetensors   ``codes`` (N, D_i), the sources' rows one after another
+autoencoders/<source>.safetensors  stage 1's weights without the codes
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.weights import load_tensors, save_tensors, sha256_of_file, write_atomically
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """One stage-1 run inside a folder."""
+
+    name: str
+    bands: BandSet
+    n_codes: int
+    record: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "bands": self.bands.to_json(),
+            "n_codes": self.n_codes,
+            "record": dict(self.record),
+        }
+
+
+@dataclass(frozen=True)
+class CodebookFolder:
+    """A folder that was read and checked."""
+
+    path: Path
+    scales: int
+    latent: int
+    sources: tuple[Source, ...]
+    sha256: dict[str, str]
+    """File of codes -> its digest, as verified."""
+
+    @classmethod
+    def read(cls, path: Path) -> CodebookFolder:
+        """Raises WeightsError when the folder is absent, incomplete or changed."""
+        config_file = path / "config.json"
+        if not config_file.is_file():
+            raise WeightsError(
+                "This is no folder of codebooks",
+                expected=f"{config_file}, as written by hsrzoo codebook train or mix",
+                got="no such file",
+            )
+        try:
+            config = json.loads(config_file.read_text(encoding="utf-8"))
+            if config["schema"] > SCHEMA:
+                raise WeightsError(
+                    f"{path} was written by a newer hsrzoo",
+                    expected=f"schema {SCHEMA}",
+                    got=f"schema {config['schema']}",
+                    fix="Upgrade: pip install --upgrade hsrzoo",
+                )
+            sources = tuple(
+                Source(s["name"], BandSet.from_json(s["bands"]), s["n_codes"], s["record"])
+                for s in config["sources"]
+            )
+            folder = cls(path, config["scales"], config["latent"], sources, config["sha256"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f"{config_file} is not a codebook configuration", got=repr(error)) from None
+        for name, digest in folder.sha256.items():
+            found = sha256_of_file(path / name) if (path / name).is_file() else "no such file"
+            if found != digest:
+                raise WeightsError(
+                    f"{path / name} is not the file that was saved", expected=digest, got=found
+                )
+        return folder
+
+    def codes(self) -> list[Tensor]:
+        """The tables of scales 1 .. S, each (N, D_i) float32."""
+        return [load_tensors(self.path / _codes_file(i))["codes"] for i in range(1, self.scales + 1)]
+
+    def autoencoder(self, source: Source) -> dict[str, Tensor]:
+        """Stage 1's weights of one source, without its codes."""
+        return load_tensors(self.path / _autoencoder_file(source.name))
+
+
+def _codes_file(scale: int) -> str:
+    return f"codebooks/{scale}.safetensors"
+
+
+def _autoencoder_file(source: str) -> str:
+    return f"autoencoders/{source}.safetensors"
+
+
+def write(
+    path: Path,
+    codes: Sequence[Tensor],
+    autoencoders: Mapping[str, Mapping[str, Tensor]],
+    sources: Sequence[Source],
+    latent: int,
+) -> None:
+    """Write a folder; config.json comes last, so an interrupted write is no folder of codebooks."""
+    digests = {}
+    for i, table in enumerate(codes, 1):
+        (path / "codebooks").mkdir(parents=True, exist_ok=True)
+        save_tensors(path / _codes_file(i), {"codes": table}, {"scale": i})
+        digests[_codes_file(i)] = sha256_of_file(path / _codes_file(i))
+    for name, state in autoencoders.items():
+        (path / "autoencoders").mkdir(parents=True, exist_ok=True)
+        save_tensors(path / _autoencoder_file(name), state, {"source": name})
+        digests[_autoencoder_file(name)] = sha256_of_file(path / _autoencoder_file(name))
+    config = {
+        "schema": SCHEMA,
+        "scales": len(codes),
+        "latent": latent,
+        "sources": [s.to_json() for s in sources],
+        "sha256": digests,
+    }
+    write_atomically(path / "config.json", (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+
+
+def mix(folders: Sequence[CodebookFolder], path: Path) -> CodebookFolder:
+    """The mixture of codebooks: the rows of every folder's tables, in the order given."""
+    if not folders:
+        raise InputError("A mixture needs at least one source", got="none")
+    first = folders[0]
+    for other in folders[1:]:
+        if (other.scales, other.latent) != (first.scales, first.latent):
+            raise WeightsError(
+                "Codebooks of different widths cannot be mixed",
+                expected=f"{first.scales} scales, latent {first.latent} ({first.path})",
+                got=f"{other.scales} scales, latent {other.latent} ({other.path})",
+            )
+    sources = [s for f in folders for s in f.sources]
+    names = [s.name for s in sources]
+    if len(set(names)) < len(names):
+        raise WeightsError("A source can stand in a mixture only once", got=", ".join(names))
+    tables = [torch.cat(rows) for rows in zip(*(f.codes() for f in folders), strict=True)]
+    states = {s.name: f.autoencoder(s) for f in folders for s in f.sources}
+    write(path, tables, states, sources, first.latent)
+    return CodebookFolder.read(path)
