@@ -7,11 +7,8 @@ so that finding weights costs no import.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +19,17 @@ from hsrzoo.errors import HsrzooError, WeightsError
 from hsrzoo.names import ModelName
 from hsrzoo.registry import entry_points_of
 from hsrzoo.spec import ModelSpec, build_module
+from hsrzoo.tensorfile import (
+    PICKLE_SUFFIXES,
+    load_metadata,
+    load_tensors,
+    looks_like_pickle,
+    pickle_refused,
+    require_safetensors,
+    save_tensors,
+    sha256_of_file,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,8 +38,6 @@ SCHEMA = 1
 """Version of config.json; a higher number in a file asks the user to upgrade."""
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 GROUP = "hsrzoo.weights"
-_METADATA_KEY = "hsrzoo"
-_PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt")
 _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "schema": int,
     "library_version": str,
@@ -45,9 +51,6 @@ _REQUIRED: dict[str, type | tuple[type, ...]] = {
     "codebook": (dict, type(None)),
     "weights_sha256": str,
 }
-
-
-# ------------------------------------------------------------------ finding
 
 
 def bundled() -> list[str]:
@@ -117,95 +120,14 @@ def _checked_folder(path: Path) -> Path:
     if is_folder:
         return path
     if is_file:
-        if path.suffix.lower() in _PICKLE_SUFFIXES or _looks_like_pickle(path):
-            raise _pickle_refused(path)
+        if looks_like_pickle(path):
+            raise pickle_refused(path)
         raise WeightsError(
             "Weights are a folder, not a file",
             expected=f"a folder with {CONFIG} and {TENSORS}",
             got=str(path),
         )
     raise WeightsError("The folder of weights does not exist", got=str(path))
-
-
-# ------------------------------------------------------------------ tensors
-
-
-def save_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
-) -> None:
-    """Write tensors (dtype kept, made contiguous) as safetensors, atomically.
-
-    ``metadata`` is any JSON value with string keys. The same tensors and metadata give the same
-    bytes: it goes into one key as sorted JSON, since safetensors does not order several keys.
-    """
-    from safetensors.torch import save
-
-    # Cloned, because safetensors refuses tensors that share memory (tied weights, views).
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps(dict(metadata or {}), sort_keys=True)
-    write_atomically(path, save(copies, {_METADATA_KEY: text}))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, on the CPU. Pickles and damaged files raise WeightsError."""
-    from safetensors.torch import load_file
-
-    require_safetensors(path)
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors raises a bare Exception subclass of its own
-        raise _damaged(path, str(error)) from None
-
-
-def load_metadata(path: Path) -> dict[str, Any]:
-    """The metadata that :func:`save_tensors` wrote; empty for files of other writers."""
-    from safetensors import safe_open
-
-    require_safetensors(path)
-    try:
-        with safe_open(path, "pt") as file:
-            found = file.metadata() or {}
-        return json.loads(found.get(_METADATA_KEY, "{}"))
-    except Exception as error:  # see load_tensors; ValueError from json is damage as well
-        raise _damaged(path, str(error)) from None
-
-
-def require_safetensors(path: Path) -> None:
-    """Raise WeightsError unless ``path`` is a file that begins as safetensors do."""
-    if not path.is_file():
-        raise WeightsError("A file of weights is missing", expected=str(path))
-    if path.suffix.lower() in _PICKLE_SUFFIXES or _looks_like_pickle(path):
-        raise _pickle_refused(path)
-    with path.open("rb") as file:
-        head = file.read(9)
-    # 8 bytes: length of a JSON header, little endian; then the header itself.
-    if len(head) < 9 or head[8:9] != b"{" or int.from_bytes(head[:8], "little") > path.stat().st_size:
-        raise _damaged(path, "it does not begin as a safetensors file")
-
-
-def _looks_like_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(4)
-    # A zip archive (torch since 1.6), or a bare pickle of protocol 2 to 5.
-    return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05")
-
-
-def _pickle_refused(path: Path) -> WeightsError:
-    return WeightsError(
-        f"{path} is a Python pickle, and reading one can run any code",
-        expected="a .safetensors file",
-        fix="If you trust its origin, read it yourself with torch.load(path, weights_only=True) and "
-        "write it with hsrzoo.weights.save_folder",
-    )
-
-
-def _damaged(path: Path, reason: str) -> WeightsError:
-    return WeightsError(
-        f"{path} is not a complete safetensors file", got=reason, fix="Fetch or write it again"
-    )
-
-
-# ------------------------------------------------------------------ folders
 
 
 def save_folder(
@@ -277,9 +199,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     folder = _checked_folder(folder)
     path = folder / CONFIG
     if not path.is_file():
-        pickles = sorted(p for p in folder.iterdir() if p.suffix.lower() in _PICKLE_SUFFIXES)
-        if pickles:
-            raise _pickle_refused(pickles[0])
+        _refuse_pickles_in(folder)
         raise WeightsError("A folder of weights lacks its configuration", expected=str(path))
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -291,6 +211,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     _validate(config, path)
     return config
+
+
+def _refuse_pickles_in(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            raise pickle_refused(path)
 
 
 def _validate(config: dict[str, Any], path: Path) -> None:
@@ -333,9 +259,7 @@ def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tup
         )
     path = folder / TENSORS
     if not path.exists():
-        pickles = sorted(p for p in folder.iterdir() if p.suffix.lower() in _PICKLE_SUFFIXES)
-        if pickles:
-            raise _pickle_refused(pickles[0])
+        _refuse_pickles_in(folder)
     require_safetensors(path)
     sha = sha256_of_file(path)
     if sha != config["weights_sha256"]:
@@ -347,7 +271,7 @@ def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tup
         )
     try:
         module = build_module(spec, BandSet.from_json(dict(config["bands"])), config["arguments"])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise WeightsError(
             f"{spec.name} cannot be built from the arguments in {folder / CONFIG}", got=str(error)
         ) from error
@@ -375,30 +299,23 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
     module.load_state_dict(dict(state), strict=True)
 
 
-# ------------------------------------------------------------------ files
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: whole or not at all, also across a power cut."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "SCHEMA",
+    "TENSORS",
+    "bundled",
+    "folder_of",
+    "load_metadata",
+    "load_module",
+    "load_strictly",
+    "load_tensors",
+    "make_config",
+    "no_weights",
+    "read_config",
+    "save_folder",
+    "save_tensors",
+    "sha256_of_file",
+    "tags_of",
+    "write_atomically",
+]
