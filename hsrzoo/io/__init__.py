@@ -1,0 +1,86 @@
+"""Reading photographs, reading and writing cubes. One file per format, imported when it is needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hsrzoo.errors import FormatError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hsrzoo.bands import BandSet
+
+_FORMATS = {
+    "envi": (".hdr", ".img", ".dat", ".bsq", ".bil", ".bip"),
+    "tiff": (".tif", ".tiff"),
+    "h5": (".h5", ".hdf5"),
+    "mat": (".mat",),
+    "npz": (".npz", ".npy"),
+}
+_READ_ONLY = (".npy", ".dat", ".bsq", ".bil", ".bip")
+CUBE_SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
+
+
+def save_cube(
+    path: str | Path,
+    cube: np.ndarray,
+    bands: BandSet,
+    *,
+    format: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    """Write ``cube`` (H, W, C) as float32 with its wavelengths inside the file.
+
+    The format goes by the suffix: .hdr or .img (ENVI, both files), .tif/.tiff, .h5/.hdf5, .mat
+    (MATLAB v7.3), .npz; or by ``format``: envi, tiff, h5, mat, npz. ``metadata`` is kept where the
+    format has room; its ``units`` names the cube's units. The file appears whole or not at all.
+    """
+    from hsrzoo.io.common import require_cube
+
+    path = Path(path)
+    name = format or _format_of(path)
+    if name not in _FORMATS:
+        raise unknown_name("cube format", name, _FORMATS)
+    if format is None and path.suffix.lower() in _READ_ONLY:
+        raise FormatError(f"{path.suffix} files can only be read", expected=".hdr, .tif, .h5, .mat or .npz")
+    import_module(f"hsrzoo.io.{name}").save(path, require_cube(cube, bands), bands, metadata or {})
+
+
+def load_cube(
+    path: str | Path, *, format: str | None = None, key: str | None = None, axes: str | None = None
+) -> tuple[np.ndarray, BandSet | None]:
+    """Read a cube as float32 (H, W, C), and its bands if the file tells them.
+
+    ``key``: the variable of a .mat, .h5 or .npz file (default: "cube", or the only array with three
+    axes). ``axes``: the stored order, a permutation of "hwc". Damaged files raise FormatError.
+    """
+    from hsrzoo.io.common import require_file
+
+    path = Path(path)
+    require_file(path)
+    name = format or _format_of(path)
+    if name not in _FORMATS:
+        raise unknown_name("cube format", name, _FORMATS)
+    return import_module(f"hsrzoo.io.{name}").load(path, key=key, axes=axes)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An RGB photograph as (H, W, 3) uint8 or uint16; see :func:`hsrzoo.io.images.read_image`."""
+    from hsrzoo.io.images import read_image as read
+
+    return read(path)
+
+
+def _format_of(path: Path) -> str:
+    for name, suffixes in _FORMATS.items():
+        if path.suffix.lower() in suffixes:
+            return name
+    raise FormatError(
+        f"The suffix of {path.name} is not that of a cube format", expected=", ".join(CUBE_SUFFIXES)
+    )
+
+
+__all__ = ["CUBE_SUFFIXES", "load_cube", "read_image", "save_cube"]

@@ -57,8 +57,8 @@ def read_image(path: str | Path) -> np.ndarray:
         if image.mode != "RGB":
             what = _REFUSED.get(image.mode, f"an image of mode {image.mode}")
             raise _not_rgb(path, what)
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
         pixels = _decoded(image, path)
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # after: it loads PNG files by itself
     pixels = _UPRIGHT.get(orientation, lambda a: a)(pixels)
     return np.ascontiguousarray(pixels)
 

@@ -1,0 +1,138 @@
+"""What the cube formats share: atomic writing, axis orders, wavelengths found in foreign files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import BandsError, FormatError, InputError
+
+UNITS = "1 (reflectance or radiance scaled to [0, 1])"
+"""Units of the cube's values that are written unless ``metadata["units"]`` says otherwise."""
+WAVELENGTH_KEYS = ("wavelengths_nm", "wavelengths", "wavelength", "bands", "wavlength", "lambda", "wl")
+"""Names under which files hold band centres (one public set spells it ``wavlength``)."""
+WIDTH_KEYS = ("widths_nm", "fwhm", "widths")
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+
+    A reader never sees half a file, and a failed write leaves the old one as it was.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path}", expected="an existing folder that is writable", got=error.strerror
+        ) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _settle(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _settle(path: Path) -> None:
+    """Give the file the permissions a plain ``open`` would have, and flush it to the disk."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def require_file(path: Path) -> None:
+    """Raise InputError for a missing file, FormatError for an empty one."""
+    if not path.is_file():
+        raise InputError("There is no such file", expected="a file that exists", got=path)
+    if path.stat().st_size == 0:
+        raise FormatError(f"{path} is empty (0 bytes)", fix="Copy or download it again")
+
+
+def damaged(path: Path, kind: str, error: BaseException) -> FormatError:
+    """The FormatError for a file that its library cannot read."""
+    return FormatError(
+        f"{path} cannot be read as {kind}: truncated, damaged or of another format",
+        got=str(error) or type(error).__name__,
+        fix="Copy or download it again, and check that its name fits its format",
+    )
+
+
+def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
+    """``array`` whose axes are ``axes`` (a permutation of "hwc") as contiguous (H, W, C) float32."""
+    if sorted(axes) != ["c", "h", "w"]:
+        raise InputError("Unknown order of axes", expected='a permutation of "hwc"', got=repr(axes))
+    if array.ndim != 3 or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
+        raise FormatError(
+            f"{path} does not hold a cube",
+            expected="a real array with three axes",
+            got=f"shape {array.shape}, {array.dtype}",
+        )
+    return np.ascontiguousarray(array.transpose([axes.index(a) for a in "hwc"]), dtype=np.float32)
+
+
+def one_cube(arrays: dict[str, tuple[int, ...]], key: str | None, path: Path) -> str:
+    """Which of the named arrays (name -> shape) is the cube: ``key``, "cube", or the only 3-D one."""
+    listing = ", ".join(f"{name} {shape}" for name, shape in arrays.items()) or "nothing"
+    if key is not None:
+        if key not in arrays:
+            raise FormatError(f"{path} has no array {key!r}", got=listing, fix="Give the right key")
+        return key
+    cubes = [name for name, shape in arrays.items() if len(shape) == 3]
+    if "cube" in cubes:
+        return "cube"
+    if len(cubes) != 1:
+        raise FormatError(
+            f"{path} does not say which array is the cube",
+            expected='one array with three axes, or one named "cube"',
+            got=listing,
+            fix="Name it with key=...",
+        )
+    return cubes[0]
+
+
+def bands_from(centres: Any, widths: Any, count: int) -> BandSet | None:
+    """Bands from numbers found in a file, nm or micrometres by their size; None if they are neither.
+
+    A list of band numbers (1, 2, 3, ...) or of another length is not taken for wavelengths.
+    """
+    found = np.asarray(centres, dtype=np.float64).ravel()
+    if found.size != count or not np.all(np.isfinite(found)):
+        return None
+    if found.min() >= 100:
+        unit = "nm"
+    elif found.min() > 0.1 and found.max() < 20 and np.any(found != np.rint(found)):
+        unit = "um"
+    else:
+        return None
+    fwhm = None if widths is None else np.asarray(widths, dtype=np.float64).ravel()
+    if fwhm is not None and (fwhm.size != count or not np.all(np.isfinite(fwhm) & (fwhm > 0))):
+        fwhm = None
+    return BandSet.of(found.tolist(), None if fwhm is None else fwhm.tolist(), unit)
+
+
+def require_cube(cube: np.ndarray, bands: BandSet) -> np.ndarray:
+    """``cube`` as contiguous float32 (H, W, C) fit for writing, or an error that says what is wrong."""
+    cube = np.asarray(cube)
+    if cube.ndim != 3 or not np.issubdtype(cube.dtype, np.number) or 0 in cube.shape:
+        raise InputError(
+            "Only a cube can be saved", expected="shape (H, W, C)", got=f"shape {cube.shape}, {cube.dtype}"
+        )
+    if cube.shape[2] != len(bands):
+        raise BandsError(
+            "The cube does not have these bands",
+            expected=f"{len(bands)} channels last ({bands})",
+            got=f"shape {cube.shape}",
+        )
+    return np.ascontiguousarray(cube, dtype=np.float32)

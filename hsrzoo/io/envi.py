@@ -1,0 +1,101 @@
+"""ENVI: a text header and a raw binary, read and written by SPy (package ``spectral``)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import FormatError, InputError
+from hsrzoo.io.common import UNITS, bands_from, damaged, require_file, to_hwc
+
+
+def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
+    """Write ``NAME.hdr`` and ``NAME.img`` (float32, band-interleaved by pixel), whichever was named.
+
+    The pair is written in a folder of its own and moved: the binary first, so that no header
+    announces data that is not there yet.
+    """
+    from spectral.io import envi
+
+    target = path.with_suffix(".hdr")
+    fields: dict[str, Any] = {
+        "wavelength": [repr(c) for c in bands.centres_nm],
+        "wavelength units": "Nanometers",
+        "data units": metadata.get("units", UNITS),
+        "description": str(metadata.get("description", "cube written by hsrzoo")),
+    }
+    if bands.widths_nm is not None:
+        fields["fwhm"] = [repr(w) for w in bands.widths_nm]
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path}", expected="an existing folder that is writable", got=error.strerror
+        ) from error
+    try:
+        written = folder / target.name
+        envi.save_image(
+            str(written), cube, dtype=np.float32, interleave="bip", ext=".img", metadata=fields, force=True
+        )
+        os.replace(written.with_suffix(".img"), target.with_suffix(".img"))
+        os.replace(written, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load(
+    path: Path, *, key: str | None = None, axes: str | None = None
+) -> tuple[np.ndarray, BandSet | None]:
+    """The cube as (H, W, C) float32, divided by the header's ``reflectance scale factor`` if any."""
+    if key is not None or axes not in (None, "hwc"):
+        raise InputError("An ENVI header says what it holds", expected="neither key nor axes")
+    from spectral.io import envi
+
+    header = _header_of(path)
+    require_file(header)
+    logging.getLogger("spectral").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NaN pixels are reported by whoever uses the cube
+            image = envi.open(str(header))
+            _require_size(image, header)
+            array = np.asarray(image.load())
+    except FormatError:
+        raise
+    except Exception as error:  # SPy raises bare Exception and its own SpyException
+        raise damaged(header, "ENVI", error) from error
+    cube = to_hwc(array, "hwc", header)
+    centres = image.bands.centers
+    if centres is None:
+        return cube, None
+    return cube, bands_from(centres, image.bands.bandwidths, cube.shape[2])
+
+
+def _header_of(path: Path) -> Path:
+    """``NAME.hdr`` for ``NAME.hdr`` itself, ``NAME.img`` or ``NAME.img.hdr``."""
+    if path.suffix.lower() == ".hdr":
+        return path
+    appended = path.with_name(path.name + ".hdr")
+    return appended if appended.is_file() else path.with_suffix(".hdr")
+
+
+def _require_size(image: Any, header: Path) -> None:
+    """SPy maps a short binary without complaint and fails later in words nobody understands."""
+    rows, columns, bands = image.shape
+    needed = int(image.offset) + rows * columns * bands * np.dtype(image.dtype).itemsize
+    size = os.path.getsize(image.filename)
+    if size < needed:
+        raise FormatError(
+            f"{image.filename} is shorter than {header.name} says",
+            expected=f"{needed} bytes for {rows} x {columns} pixels in {bands} bands",
+            got=f"{size} bytes",
+            fix="Copy it again; if it is compressed, decompress it first",
+        )

@@ -1,0 +1,78 @@
+"""HDF5: one dataset for the cube, one for the wavelengths, units as attributes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.io.common import (
+    UNITS,
+    WAVELENGTH_KEYS,
+    WIDTH_KEYS,
+    bands_from,
+    damaged,
+    one_cube,
+    replaced,
+    to_hwc,
+)
+
+
+def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
+    """Write ``/cube`` (H, W, C) with units, ``/wavelengths_nm`` and ``/widths_nm`` in nm."""
+    with replaced(path) as temporary, h5py.File(temporary, "w") as file:
+        stored = file.create_dataset("cube", data=cube)
+        stored.attrs["units"] = metadata.get("units", UNITS)
+        stored.attrs["axes"] = "hwc"
+        file.attrs["metadata"] = json.dumps(metadata, sort_keys=True, default=str)
+        lists = {"wavelengths_nm": bands.centres_nm, "widths_nm": bands.widths_nm}
+        for name, values in lists.items():
+            if values is not None:
+                file.create_dataset(name, data=np.asarray(values)).attrs["units"] = "nm"
+
+
+@contextmanager
+def opened(path: Path, kind: str) -> Iterator[h5py.File]:
+    """An HDF5 file for reading; whatever HDF5 reports while it is open becomes a FormatError."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:
+        raise damaged(path, kind, error) from error
+
+
+def arrays_in(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """All numeric datasets of the file by their path without the leading slash."""
+    found: dict[str, h5py.Dataset] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf":
+            found[name] = item
+
+    file.visititems(visit)
+    return found
+
+
+def bands_in(arrays: dict[str, h5py.Dataset], count: int) -> BandSet | None:
+    """Bands from the first dataset with one of the usual names."""
+    centres = next((arrays[k][()] for k in WAVELENGTH_KEYS if k in arrays), None)
+    widths = next((arrays[k][()] for k in WIDTH_KEYS if k in arrays), None)
+    return None if centres is None else bands_from(centres, widths, count)
+
+
+def load(
+    path: Path, *, key: str | None = None, axes: str | None = None
+) -> tuple[np.ndarray, BandSet | None]:
+    """The cube as (H, W, C) float32; ``axes`` is the stored order: if not given, what the file says
+    (attribute ``axes``), else "hwc"."""
+    with opened(path, "HDF5") as file:
+        arrays = arrays_in(file)
+        stored = arrays[one_cube({name: a.shape for name, a in arrays.items()}, key, path)]
+        cube = to_hwc(stored[()], axes or str(stored.attrs.get("axes", "hwc")), path)
+        return cube, bands_in(arrays, cube.shape[2])

@@ -1,0 +1,131 @@
+"""Multi-band TIFF: band-sequential float32, wavelengths in ImageDescription (JSON) and as GDAL metadata.
+
+GDAL, QGIS and the EnMAP-Box read the second; the first survives programs that drop private tags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import InputError
+from hsrzoo.io.common import UNITS, bands_from, damaged, replaced, require_file, to_hwc
+
+_GDAL_METADATA = 42112
+
+
+def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
+    """Write C planes of H x W float32."""
+    description = {
+        "axes": "chw",
+        "units": metadata.get("units", UNITS),
+        "wavelengths_nm": list(bands.centres_nm),
+        "widths_nm": None if bands.widths_nm is None else list(bands.widths_nm),
+        "metadata": metadata,
+    }
+    tags = [(_GDAL_METADATA, "s", 0, _gdal_xml(bands), True)]
+    with replaced(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            np.ascontiguousarray(cube.transpose(2, 0, 1)),
+            photometric="minisblack",
+            planarconfig="separate" if cube.shape[2] > 1 else None,
+            description=json.dumps(description, sort_keys=True, default=str),
+            metadata=None,
+            software=False,
+            extratags=tags,
+        )
+
+
+def _gdal_xml(bands: BandSet) -> str:
+    root = ElementTree.Element("GDALMetadata")
+    for index, centre in enumerate(bands.centres_nm):
+        values = {"wavelength": f"{centre!r}", "wavelength_units": "Nanometers"}
+        if bands.widths_nm is not None:
+            values["fwhm"] = f"{bands.widths_nm[index]!r}"
+        for name, value in values.items():
+            ElementTree.SubElement(root, "Item", name=name, sample=str(index)).text = value
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+@contextmanager
+def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """A TIFF file for reading; whatever the library raises while it is open becomes a FormatError."""
+    require_file(path)
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            yield tiff
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, RuntimeError) as error:
+        raise damaged(path, "TIFF", error) from error
+
+
+def load(
+    path: Path, *, key: str | None = None, axes: str | None = None
+) -> tuple[np.ndarray, BandSet | None]:
+    """The cube as (H, W, C) float32, stored values times GDAL's SCALE plus OFFSET where given.
+
+    ``axes``: stored order as tifffile shows it; if not given, by the file (samples per pixel, or
+    pages first).
+    """
+    if key is not None:
+        raise InputError("A TIFF file has no keys", expected="no key", got=repr(key))
+    with opened_tiff(path) as tiff:
+        series = tiff.series[0]
+        array = series.asarray()
+        first = tiff.pages.first
+        tag = first.tags.get(_GDAL_METADATA)
+        gdal = _read_gdal(str(tag.value)) if tag else {}
+        description = first.description or ""
+        last_is_band = series.axes.endswith("S")
+    if array.ndim == 2:
+        array, last_is_band = array[None], False
+    cube = to_hwc(array, axes or ("hwc" if last_is_band else "chw"), path)
+    count = cube.shape[2]
+    scale, offset = (_numbers(gdal, name, count) for name in ("SCALE", "OFFSET"))
+    if scale is not None:
+        cube *= scale.astype(np.float32)
+    if offset is not None:
+        cube += offset.astype(np.float32)
+    return cube, _bands(description, gdal, count)
+
+
+def _read_gdal(xml: str) -> dict[str, dict[int, str]]:
+    """Item name -> sample -> text; empty if the tag is not XML."""
+    found: dict[str, dict[int, str]] = {}
+    try:
+        root = ElementTree.fromstring(xml.strip("\0 \n"))
+    except ElementTree.ParseError:
+        return found
+    for item in root.iter("Item"):
+        name, sample = item.get("name"), item.get("sample")
+        if name and sample and sample.isdigit():
+            found.setdefault(name, {})[int(sample)] = item.text or ""
+    return found
+
+
+def _numbers(gdal: dict[str, dict[int, str]], name: str, count: int) -> np.ndarray | None:
+    """One number per band, or None unless every band has one."""
+    items = gdal.get(name, {})
+    try:
+        return np.array([float(items[i]) for i in range(count)])
+    except (KeyError, ValueError):
+        return None
+
+
+def _bands(description: str, gdal: dict[str, dict[int, str]], count: int) -> BandSet | None:
+    try:
+        ours = json.loads(description)
+    except ValueError:
+        ours = None
+    if isinstance(ours, dict) and "wavelengths_nm" in ours:
+        return bands_from(ours["wavelengths_nm"], ours.get("widths_nm"), count)
+    centres = _numbers(gdal, "wavelength", count)
+    return None if centres is None else bands_from(centres, _numbers(gdal, "fwhm", count), count)
