@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.spec import ModelSpec, Recipe
+from hsrzoo.spec import ModelSpec
 
 STEM = 128
 """Channels after the first layers."""
@@ -68,9 +68,17 @@ class DenseFusion(nn.Module):
         down1 = self.conv_down1(rgb).relu()
         down2 = self.conv_down2(down1).relu()
         features = torch.cat([up1, up2, down1, down2], dim=1)
-        for block in self.dfus_blocks:
-            features = torch.cat([features, block(features)], dim=1)
-        return features
+        if torch.is_grad_enabled():
+            # Backward needs each block's input unchanged, so every block gets a tensor of its own.
+            for block in self.dfus_blocks:
+                features = torch.cat([features, block(features)], dim=1)
+            return features
+        b, _, h, w = features.shape
+        room = features.new_empty(b, STEM + GROWTH * len(self.dfus_blocks), h, w)
+        room[:, :STEM] = features
+        for width, block in zip(range(STEM, room.shape[1], GROWTH), self.dfus_blocks, strict=True):
+            room[:, width : width + GROWTH] = block(room[:, :width])
+        return room
 
 
 class HSCNNPlus(nn.Module):
@@ -100,7 +108,6 @@ SPEC = ModelSpec(
         "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
     ),
     licence="MIT",
-    recipe=Recipe(),
     default_tag="cave",
     tags=("baseline", "cnn"),
 )
