@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 @click.option("--patch", type=int, help="Side of a crop, pixels.")
 @click.option("--holdout", type=int, help="Training scenes kept out for validation, the last by name.")
 @click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="Any other field of the recipe.")
-@click.option(
-    "--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument of the model."
-)
+@click.option("--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
 def command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ def time_steps(engine: Engine) -> Timing:
     module = engine.task.module
     tensors = [*module.parameters(), *module.buffers()]
     before = [t.detach().clone() for t in tensors]
-    task_state = engine.task.state()
+    task_state = copy.deepcopy(engine.task.state())  # it may hand out tensors that it changes in place
     steps = max(engine.recipe.steps, WARM_UP_STEPS + TIMED_STEPS)
     for index in range(WARM_UP_STEPS):
         engine.step(index, steps)
@@ -39,7 +40,8 @@ def time_steps(engine: Engine) -> Timing:
         engine.step(index, steps)
     step_seconds = (time.perf_counter() - start) / TIMED_STEPS
     start = time.perf_counter()
-    valid_seconds = time.perf_counter() - start if engine.validate() else 0.0
+    validates = bool(engine.validate())
+    valid_seconds = time.perf_counter() - start if validates else 0.0
     with torch.no_grad():
         for tensor, value in zip(tensors, before, strict=True):
             tensor.copy_(value)

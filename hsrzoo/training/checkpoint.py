@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from hsrzoo.errors import TrainingError
+from hsrzoo.weights import write_atomically
 
 SCHEMA = 1
 
 
-def write_durably(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, sync it, and move it into place.
-
-    Whatever moment the process dies at, ``path`` holds either its old content or the new one.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":  # the rename itself becomes durable with its folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write ``value`` as indented JSON, durably."""
-    text = json.dumps(value, indent=2, sort_keys=True) + "\n"
-    write_durably(path, lambda file: file.write(text.encode()))
+    write_atomically(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write ``state`` (tensors, numbers, strings, dicts and lists of them) to ``path``, durably."""
-    content = {"schema": SCHEMA, **state}
-    write_durably(path, lambda file: torch.save(content, file))
+    content = io.BytesIO()
+    torch.save({"schema": SCHEMA, **state}, content)
+    write_atomically(path, content.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

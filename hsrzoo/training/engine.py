@@ -39,10 +39,16 @@ class Engine:
         self.trained = [p for p in task.module.parameters() if p.requires_grad]
         if not self.trained:
             raise TrainingError("This network has no parameter to train", fix="Fit it with hsrzoo fit")
+        self.average: Any = None
+        if recipe.ema > 0:
+            from timm.utils import ModelEmaV3  # imports all of timm
+
+            # Parameters are averaged; buffers (codebooks, counters) are copied bit for bit.
+            self.average = ModelEmaV3(task.module, decay=recipe.ema, exclude_buffers=True)
         self.renew()
 
     def renew(self) -> None:
-        """A fresh optimiser and a fresh average that starts from the module as it is."""
+        """A fresh optimiser, and an average that starts from the module as it is."""
         recipe = self.recipe
         optimiser = torch.optim.AdamW(
             self.trained,
@@ -52,12 +58,8 @@ class Engine:
             fused=recipe.precision != "fp16",  # one pass over all tensors; gradient scaling needs its own
         )
         self.optimiser: Any = self.accelerator.prepare_optimizer(optimiser)
-        self.average: Any = None
-        if recipe.ema > 0:
-            from timm.utils import ModelEmaV3  # imports all of timm
-
-            # Parameters are averaged; buffers (codebooks, counters) are copied bit for bit.
-            self.average = ModelEmaV3(self.task.module, decay=recipe.ema, exclude_buffers=True)
+        if self.average is not None:
+            self.average.set(self.task.module)
 
     def averaged(self) -> nn.Module:
         """The module with averaged weights (the trained one itself where there is no average)."""
@@ -67,6 +69,7 @@ class Engine:
         """Do step ``index`` (0 is the first) of ``steps``; returns the figures for the log."""
         from accelerate.utils import send_to_device
 
+        self.task.steps = steps
         generator = self._seed(index)
         lr = one_cycle(index, steps, self.recipe.lr, self.recipe.warmup)
         for group in self.optimiser.param_groups:
@@ -95,7 +98,7 @@ class Engine:
             return {}
         module = self.averaged()
         module.eval()
-        with torch.inference_mode():
+        with torch.no_grad():
             return self.task.validate(module)
 
     def state(self) -> dict[str, Any]:

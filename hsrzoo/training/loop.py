@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -47,15 +48,16 @@ def train(
     when it belongs to another run.
     """
     identity = _identity(task, recipe, minutes)
-    folder = RunDir.open(run_dir, identity, notes or {}, resume)
+    folder = _open(run_dir, identity, notes or {}, resume)
     task.prepare()
     engine = Engine(task, recipe)
     steps = _fix_steps(engine, folder, minutes)
     clock = Clock()
     done = _restore(engine, folder, clock, {**identity, "steps": steps}) if resume else 0
-    folder.truncate_log(done)
     last = steps if stop_after is None else min(stop_after, steps)
     main = engine.accelerator.is_main_process
+    if main:
+        folder.truncate_log(done)
     with (
         Progress(steps, done, progress and main) as bar,
         open(folder.log if main else os.devnull, "a", buffering=1) as log,
@@ -104,10 +106,23 @@ def _identity(task: Task, recipe: Recipe, minutes: float | None) -> dict[str, An
     return {"recipe": fields, "minutes": minutes, "task": task.record()}
 
 
+def _open(path: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], resume: bool) -> RunDir:
+    """The run's folder, opened by the main process while the others wait."""
+    from accelerate import PartialState
+
+    state = PartialState()
+    folder = RunDir(path)
+    if state.is_main_process:
+        folder = RunDir.open(path, identity, notes, resume)
+    state.wait_for_everyone()
+    return folder
+
+
 def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
     """The number of steps of this run, timed once and then read from record.json."""
     record = folder.read_json(folder.record)
     if "steps" in record:
+        _warn_of_threads(record["threads"])
         return int(record["steps"])
     steps, timed = engine.recipe.steps, None
     if minutes is not None:
@@ -128,6 +143,17 @@ def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
             **_machine(engine),
         )
     return steps
+
+
+def _warn_of_threads(before: int) -> None:
+    """Sums are split by threads: with another number of them the last bits of the weights differ."""
+    now = torch.get_num_threads()
+    if now != before:
+        warnings.warn(
+            f"This run began with {before} threads and goes on with {now}: its weights will not be "
+            f"those of an uninterrupted run. Use --threads {before}.",
+            stacklevel=2,
+        )
 
 
 def _machine(engine: Engine) -> dict[str, Any]:

@@ -62,9 +62,8 @@ class Progress:
             return
         self._last = now
         left = (now - self._start) / max(done - self._start_done, 1) * (self.steps - done)
-        self.say(
-            f"step {done}/{self.steps}  loss {figures['loss']:.4g}  lr {figures['lr']:.2e}  {left:.0f} s left"
-        )
+        shown = f"loss {figures['loss']:.4g}  lr {figures['lr']:.2e}"
+        self.say(f"step {done}/{self.steps}  {shown}  {left:.0f} s left")
 
     def validated(self, done: int, figures: Mapping[str, float]) -> None:
         """Show the figures of a validation."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import TrainingError
-from hsrzoo.training.checkpoint import require_same_run, write_durably, write_json
+from hsrzoo.training.checkpoint import require_same_run, write_json
+from hsrzoo.weights import write_atomically
 
 
 class RunDir:
@@ -30,22 +31,30 @@ class RunDir:
         ``identity`` decides the weights and must be equal on resuming; ``notes`` need not.
         """
         folder = cls(path)
+        if resume:
+            folder._remove_leftovers()
+        if folder.config.is_file() and resume:
+            before = folder.read_json(folder.config)
+            known = {key: before.get(key, "nothing") for key in identity}
+            require_same_run(known, identity, folder.config)
+            return folder
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            if not resume:
-                raise TrainingError(
-                    f"{path} is not empty",
-                    fix="Go on with the run that is there by --resume, or give another folder by --out",
-                )
-            if folder.config.is_file():
-                before = folder.read_json(folder.config)
-                known = {key: before.get(key, "nothing") for key in identity}
-                require_same_run(known, identity, folder.config)
-                return folder
-            if any(not p.name.endswith(".part") for p in path.iterdir()):
-                raise TrainingError(f"{path} holds no run to resume", expected="a config.json in it")
+            here = "no run to resume" if resume else "something already"
+            raise TrainingError(
+                f"{path} holds {here}",
+                expected="a run with its config.json" if resume else "an absent or empty folder",
+                fix="Give another folder by --out"
+                + ("" if resume else ", or go on with the run that is there by --resume"),
+            )
         path.mkdir(parents=True, exist_ok=True)
         write_json(folder.config, {**identity, "notes": dict(notes)})
         return folder
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files of a process that was killed while it wrote."""
+        for file in (self.config, self.record, self.checkpoint, self.log):
+            for leftover in self.path.glob(f".{file.name}.*"):
+                leftover.unlink(missing_ok=True)
 
     def read_json(self, file: Path) -> dict[str, Any]:
         """The content of one of the JSON files; {} if it is not there yet."""
@@ -75,4 +84,4 @@ class RunDir:
                     kept.append(line + "\n")
             except ValueError:  # a line cut off when the process died
                 continue
-        write_durably(self.log, lambda file: file.write("".join(kept).encode()))
+        write_atomically(self.log, "".join(kept).encode())

@@ -22,8 +22,13 @@ class Task(ABC):
     """What is optimised and averaged. The loop moves it to its device; parameters with
     ``requires_grad=False`` and buffers are never touched by the optimiser."""
 
+    steps: int = 0
+    """Total number of steps of the run; set by the loop before the first one, because with a budget
+    of minutes the recipe does not know it."""
+
     def prepare(self) -> None:
         """Expensive loading, done after the configuration has been written; nothing by default."""
+        return None
 
     @abstractmethod
     def draw(self, generator: torch.Generator) -> Any:
@@ -44,7 +49,8 @@ class Task(ABC):
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What else a resumed run needs: tensors, numbers, strings, and dicts and lists of them."""
+        """What a resumed run needs besides the module: tensors, numbers, strings, dicts and lists of
+        them."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
