@@ -20,6 +20,7 @@ from hsrzoo.errors import InputError
 from hsrzoo.io.common import UNITS, bands_from, damaged, replaced, require_file, to_hwc
 
 _GDAL_METADATA = 42112
+_GDAL_NODATA = 42113
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -70,7 +71,8 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 def load(
     path: Path, *, key: str | None = None, axes: str | None = None
 ) -> tuple[np.ndarray, BandSet | None]:
-    """The cube as (H, W, C) float32, stored values times GDAL's SCALE plus OFFSET where given.
+    """The cube as (H, W, C) float32, stored values times GDAL's SCALE plus OFFSET where given;
+    NaN where GDAL's no-data value stands.
 
     ``axes``: stored order as tifffile shows it; if not given, by the file (samples per pixel, or
     pages first).
@@ -83,12 +85,15 @@ def load(
         first = tiff.pages.first
         tag = first.tags.get(_GDAL_METADATA)
         gdal = _read_gdal(str(tag.value)) if tag else {}
+        absent = first.tags.get(_GDAL_NODATA)
         description = first.description or ""
         last_is_band = series.axes.endswith("S")
     if array.ndim == 2:
         array, last_is_band = array[None], False
     cube = to_hwc(array, axes or ("hwc" if last_is_band else "chw"), path)
     count = cube.shape[2]
+    if absent is not None:
+        cube[cube == np.float32(str(absent.value).strip("\0 "))] = np.nan
     scale, offset = (_numbers(gdal, name, count) for name in ("SCALE", "OFFSET"))
     if scale is not None:
         cube *= scale.astype(np.float32)

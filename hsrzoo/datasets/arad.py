@@ -1,0 +1,158 @@
+"""ARAD-1K: 950 natural scenes in 31 bands, from the NTIRE 2022 challenge on spectral recovery.
+
+Arad et al., "NTIRE 2022 Spectral Recovery Challenge and Data Set", CVPR Workshops 2022.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hsrzoo.bands import VISIBLE_31
+from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
+from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
+from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError
+from hsrzoo.io import mat
+from hsrzoo.io.common import require_file
+from hsrzoo.io.images import read_image
+from hsrzoo.spec import DatasetSpec
+
+FULL = {"train": 897, "valid": 50}
+"""Scenes in the challenge's own lists: 0001-0900 less 0314, 0340 and 0531; 0901-0950."""
+SHAPE = (482, 512)
+_FOLDERS = ("Train_Spec", "Train_RGB", "split_txt")
+_LAYOUT = 1
+
+
+class Arad(Dataset):
+    """The challenge's layout: cubes and JPEG images of both splits in the same two folders."""
+
+    name = "arad"
+    bands = VISIBLE_31
+    rgb_bits = 8
+
+    def __init__(self, root: Path) -> None:
+        """``root``: the data root; the set lies in ``arad`` below it, or directly in it."""
+        own = root / "arad"
+        self.folder = root if not own.is_dir() and (root / "Train_Spec").is_dir() else own
+        self.info: dict[str, object] = {}
+        lacking = [name for name in _FOLDERS if not (self.folder / name).is_dir()]
+        if lacking:
+            raise DatasetMissingError(
+                f"The data set arad is not here: {SPEC.title}",
+                expected=f"the folders {', '.join(_FOLDERS)} in {own}",
+                got="none of them" if len(lacking) == len(_FOLDERS) else f"no {', '.join(lacking)}",
+                fix=f"{SPEC.where} Unpack it into {own}, or name another data root with --data-root or "
+                "HSRZOO_DATA",
+            )
+        self._scenes = {split: self._listed(split) for split in FULL}
+
+    def splits(self) -> tuple[str, ...]:
+        """``("train", "valid")``."""
+        return tuple(FULL)
+
+    def scenes(self, split: str) -> list[str]:
+        """Names such as ``ARAD_1K_0901``, as the list files give them, sorted."""
+        require_split(self.name, split, self.splits())
+        return self._scenes[split]
+
+    def load(self, split: str, scene: str) -> Scene:
+        """The camera's JPEG over 255 and the cube (31, 482, 512)."""
+        require_scene(self.name, scene, self.scenes(split))
+        rgb, cube = self._rgb(scene), self._cube(scene)
+        if rgb.shape[1:] != cube.shape[1:]:
+            raise DatasetError(
+                f"Image and cube of {scene} differ in size",
+                expected=f"{rgb.shape[1:]} pixels as in {self._rgb_file(scene)}",
+                got=f"{cube.shape[1:]} in {self._cube_file(scene)}",
+            )
+        return Scene(scene, rgb, cube)
+
+    def fingerprint(self) -> str:
+        """Names and sizes of the lists and of all listed files."""
+        files = [self._list_file(split) for split in FULL]
+        for names in self._scenes.values():
+            files += [f for name in names for f in (self._cube_file(name), self._rgb_file(name))]
+        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=self.info)
+
+    def verify(self) -> VerifyReport:
+        """Read everything; a shorter list than the challenge's is a note, a missing file a problem."""
+        notes = [
+            f"{split} lists {len(names)} of the challenge's {FULL[split]} scenes: "
+            "figures will not compare with published ones"
+            for split, names in self._scenes.items()
+            if len(names) != FULL[split]
+        ]
+        report = survey(self, notes=notes)
+        usual = f"{len(self.bands)} x {SHAPE[0]} x {SHAPE[1]}"
+        odd = [shape for shape in report.shapes if shape != usual]
+        if odd:
+            report.notes.append(f"shapes other than the challenge's {usual}: {', '.join(odd)}")
+        return report
+
+    def _list_file(self, split: str) -> Path:
+        return self.folder / "split_txt" / f"{split}_list.txt"
+
+    def _cube_file(self, scene: str) -> Path:
+        return self.folder / "Train_Spec" / f"{scene}.mat"
+
+    def _rgb_file(self, scene: str) -> Path:
+        return self.folder / "Train_RGB" / f"{scene}.jpg"
+
+    def _listed(self, split: str) -> list[str]:
+        file = self._list_file(split)
+        if not file.is_file():
+            raise DatasetError(
+                "The data set arad is incomplete",
+                expected=f"the list {file}",
+                fix="Copy it from the challenge",
+            )
+        lines = file.read_text(encoding="utf-8").split()
+        return sorted({line.removesuffix(".mat").removesuffix(".jpg") for line in lines})
+
+    def _rgb(self, scene: str) -> np.ndarray:
+        file = self._rgb_file(scene)
+        self._require(file, scene, "image")
+        pixels = read_image(file)
+        if pixels.dtype != np.uint8:
+            raise FormatError(f"{file} is not one of ARAD-1K", expected="8 bits", got=pixels.dtype)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
+
+    def _cube(self, scene: str) -> np.ndarray:
+        file = self._cube_file(scene)
+        self._require(file, scene, "cube")
+        # HDF5 holds 31 x 512 x 482; the reader gives MATLAB's view of it, 482 x 512 x 31
+        cube, bands = mat.load(file, key="cube")
+        if cube.shape[2] != len(self.bands):
+            raise BandsError(f"{file} lacks bands", expected=self.bands, got=f"{cube.shape[2]} bands")
+        if bands is not None:
+            self.bands.require_same(bands, "ARAD-1K", str(file))
+        return np.ascontiguousarray(cube.transpose(2, 0, 1))
+
+    def _require(self, file: Path, scene: str, what: str) -> None:
+        if not file.is_file():
+            raise DatasetError(
+                f"The {what} of {scene} is missing though a list names it",
+                expected=file,
+                fix="Copy it again, or take the name off the list in split_txt",
+            )
+        require_file(file)
+
+
+def open_arad(root: Path) -> Arad:
+    """Open ARAD-1K under the data root."""
+    return Arad(root)
+
+
+SPEC = DatasetSpec(
+    name="arad",
+    open=open_arad,
+    title="ARAD-1K, the NTIRE 2022 spectral recovery challenge, 400-700 nm in 31 bands",
+    where="Register at the challenge's page to download it; no licence is stated: "
+    "https://codalab.lisn.upsaclay.fr/competitions/721.",
+    layout="arad/Train_Spec/ARAD_1K_0001.mat, arad/Train_RGB/ARAD_1K_0001.jpg, "
+    "arad/split_txt/train_list.txt and valid_list.txt",
+    protocols=("ntire2022", "full-frame"),
+    mrae_epsilon=0.0,
+)
