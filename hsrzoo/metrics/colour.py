@@ -106,7 +106,7 @@ DE2000 = MetricSpec(
     name="de2000",
     compute=de2000,
     version="1",
-    signature="CIEDE2000, D65, CIE 1931 2 degree, 400-700 nm at 5 nm, clamped to [0, peak]; mean and 95th percentile",
+    signature="CIEDE2000, D65, CIE 1931 2 degree, 400-700 nm, clamped to [0, peak]; mean, 95th percentile",
     better="lower",
     columns=("de2000", "de2000_p95"),
 )

@@ -71,7 +71,7 @@ SSIM = MetricSpec(
     name="ssim",
     compute=ssim,
     version="1",
-    signature="band mean; 11 x 11 Gaussian, sigma 1.5, k 0.01 and 0.03, borders mirrored, clamped to [0, peak]",
+    signature="band mean; 11 x 11 Gaussian, sigma 1.5, k 0.01, 0.03, mirrored, clamped to [0, peak]",
     better="higher",
     columns=("ssim",),
 )
@@ -79,7 +79,7 @@ ERGAS = MetricSpec(
     name="ergas",
     compute=ergas,
     version="1",
-    signature="100 sqrt(mean_b((RMSE_b / mean_b)^2)), ratio 1, zero-mean bands left out and counted (torchmetrics)",
+    signature="100 sqrt(mean((RMSE_b / mean_b)^2)), ratio 1, zero-mean bands only counted (torchmetrics)",
     better="lower",
     columns=("ergas", "ergas_zero"),
 )

@@ -16,6 +16,10 @@ from hsrzoo.registries import PERTURBATIONS
 from hsrzoo.spec import PerturbationSpec, resolve, seeded
 
 
+class DoesNotApplyError(InputError):
+    """A perturbation that would leave this scene as it is: a row of it would claim what is not so."""
+
+
 def perturb(
     name: str, severity: str, scene: Scene, seed: int, rgb_bits: int | None
 ) -> tuple[Scene, dict[str, Any]]:
@@ -26,7 +30,8 @@ def perturb(
     scene's own unless the perturbation touches it. ``info`` holds the perturbation's own facts
     and ``mean_change``: the relative change of RGB's mean, measured on the result.
 
-    Unknown perturbations and severities raise UnknownNameError with the nearest names.
+    Unknown perturbations and severities raise UnknownNameError with the nearest names; a scene too
+    small for the perturbation raises DoesNotApplyError.
     """
     spec = PERTURBATIONS.get(name)
     parameter = _severity(spec, severity)
@@ -65,4 +70,4 @@ def _quantise(rgb: np.ndarray, bits: int | None) -> np.ndarray:
     return np.ascontiguousarray(rgb, dtype=np.float32)
 
 
-__all__ = ["perturb"]
+__all__ = ["DoesNotApplyError", "perturb"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.errors import InputError
+from hsrzoo.perturb import DoesNotApplyError
 from hsrzoo.spec import PerturbationSpec
 
 
@@ -21,12 +21,13 @@ def shuffle(
     height, width = rgb.shape[1:]
     count = (height // patch) * (width // patch)
     if count < 2:
-        raise InputError(
+        raise DoesNotApplyError(
             f"There is nothing to shuffle in an image of {height} x {width} pixels",
             expected=f"room for two patches of {patch} x {patch} or more",
             fix="Choose a smaller severity or a larger image",
         )
-    order = generator.permutation(count)
+    # The raw stream, because numpy promises that it never changes; permutation() may.
+    order = np.argsort(generator.bit_generator.random_raw(count), kind="stable")
     moved = int(np.count_nonzero(order != np.arange(count)))
     info = {"patch": patch, "patches": count, "moved": moved}
     return _reorder(rgb, patch, order), _reorder(cube, patch, order), info
