@@ -1,0 +1,71 @@
+"""``hsrzoo fit``: a model that is fitted in closed form becomes a folder of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hsrzoo.errors import TrainingError
+
+if TYPE_CHECKING:
+    from hsrzoo.datasets.base import Dataset
+
+
+@click.command("fit")
+@click.argument("name")
+@click.option("--dataset", required=True, help="Data set to fit to.")
+@click.option("--split", default="train", show_default=True, help="Its split.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the weights [NAME.DATASET].")
+@click.option("--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
+def command(
+    name: str, dataset: str, split: str, out: Path | None, args: tuple[str, ...], data_root: Path | None
+) -> None:
+    """Fit a closed-form model (linear, poly, ...) to a data set and write its weights.
+
+    No gradient descent: the solution is computed from all pixels of the split at once.
+    """
+    from hsrzoo.cli.output import console
+    from hsrzoo.datasets import open_dataset
+    from hsrzoo.registries import MODELS
+    from hsrzoo.spec import build_module, resolve
+    from hsrzoo.training.recipe import assignments, json_or_text
+    from hsrzoo.weights import save_folder
+
+    spec = MODELS.get(name)
+    if spec.fit is None:
+        raise TrainingError(
+            f"{name} is trained, not fitted in closed form",
+            fix=f"Use `hsrzoo train {name} --dataset {dataset}`",
+        )
+    folder = out or Path(f"{name}.{dataset}")
+    arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
+    data = open_dataset(dataset, data_root)
+    try:
+        module = build_module(spec, data.bands, arguments)
+    except TypeError as error:  # an argument that the constructor does not know
+        raise TrainingError(
+            f"{name} cannot be built with these arguments", got=str(error), fix="Check --arg"
+        ) from error
+    resolve(spec.fit)(module, data, split)
+    training = _record(data, split, f"hsrzoo fit {name} --dataset {dataset} --split {split}")
+    save_folder(folder, module, spec, data.bands, arguments=arguments, training=training)
+    console.print(f"Weights: {folder}", markup=False)
+
+
+def _record(data: Dataset, split: str, typed: str) -> dict[str, Any]:
+    """How the weights were made, for config.json."""
+    from hsrzoo.provenance import collect
+
+    return {
+        "method": "closed form",
+        "dataset": data.name,
+        "split": split,
+        "scenes": data.scenes(split),
+        "fingerprint": data.fingerprint(),
+        "dataset_info": data.info,
+        "command": typed,
+        "provenance": collect("cpu"),
+    }
