@@ -134,10 +134,10 @@ def resolve_protocol(
     """
     value = None
     if condition.perturbation is not None:
-        severities = PERTURBATIONS.get(condition.perturbation).severities
-        if condition.severity not in severities:
-            raise unknown_name(f"severity of {condition.perturbation}", str(condition.severity), severities)
-        value = severities[condition.severity]
+        severity, severities = str(condition.severity), PERTURBATIONS.get(condition.perturbation).severities
+        if severity not in severities:
+            raise unknown_name(f"severity of {condition.perturbation}", severity, severities)
+        value = severities[severity]
     specs = [METRICS.get(metric) for metric in metrics]
     return replace(
         named_protocol(name),

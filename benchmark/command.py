@@ -1,0 +1,142 @@
+"""``hsrzoo bench`` and ``hsrzoo compare``. torch and the models are imported when a command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from hsrzoo_benchmark.session import Options
+
+BENCHES = ("accuracy", "mixed-patch", "brightness")
+
+
+def _parse_size(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
+    """``512`` or ``482x512`` (height x width) as pixels."""
+    sizes = []
+    for text in values:
+        parts = text.lower().split("x")
+        if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+            raise click.BadParameter(f"{text!r} is not a size such as 512 or 482x512")
+        sizes.append((int(parts[0]), int(parts[-1])))
+    return sizes
+
+
+_SHARED = [
+    click.option("--split", help="Split of the data set [test, else valid]."),
+    click.option("--protocol", "protocols", multiple=True, metavar="NAME",
+                 help="Named protocol, repeatable [all of the data set's]."),
+    click.option("--metrics", metavar="A,B", help="Metrics, separated by commas [all of our own]."),
+    click.option("--tta", is_flag=True, help="Also with test-time adaptation (brightness: always)."),
+    click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True,
+                 help="Seed of the perturbations; several are averaged before scenes are resampled."),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first N scenes."),
+    click.option("--resample", is_flag=True,
+                 help="Where bands differ, resample the model's output to the data's bands and leave "
+                 "out those it does not reach; part of the protocol."),
+    click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets."),
+    click.option("--data-option", "data_options", multiple=True, metavar="KEY=VALUE",
+                 help="Option of the data set, e.g. bands=all."),
+    click.option("--store", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+                 help="Folder of the results; what is there is not computed again."),
+    click.option("--device", help="torch device [the GPU if there is one]."),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default]."),
+    click.option("--json", "as_json", is_flag=True, help="All figures as JSON on stdout."),
+    click.option("--csv", "as_csv", is_flag=True, help="All figures as CSV on stdout."),
+]  # fmt: skip
+
+
+def _shared(function: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_SHARED):
+        function = option(function)
+    return function
+
+
+@click.command("bench")
+@click.option("--model", "models", multiple=True, required=True, metavar="NAME", help="Model, repeatable.")
+@click.option("--dataset", help="Data set to score (speed needs none).")
+@click.option(
+    "--bench", "kind", type=click.Choice([*BENCHES, "speed", "all"]), default="accuracy", show_default=True
+)
+@_shared
+@click.option(
+    "--reference", metavar="NAME", help="Speed: model of the ratios [mst-plus-plus, else the first]."
+)
+@click.option("--size", "sizes", multiple=True, callback=_parse_size, metavar="HxW",
+              help="Speed: image size, repeatable [256, 512, 1024, 482x512].")  # fmt: skip
+@click.option("--speed-seconds", type=click.FloatRange(min=0), default=30.0, show_default=True,
+              help="Speed: time a cell may take, at least 3 runs whatever it takes.")  # fmt: skip
+@click.option("--memory-limit", type=click.FloatRange(min=0, min_open=True), metavar="GIB",
+              help="Speed: memory of a cell's process; what needs more is OOM.")  # fmt: skip
+@click.pass_context
+def bench(
+    context: click.Context, models: tuple[str, ...], dataset: str | None, kind: str, **values: Any
+) -> None:
+    """Score models on a data set and print a table with intervals and ranks.
+
+    Rows go to --store, one a scene, as soon as they are there: after an interruption the same command
+    computes what is missing. Exits with 1 if a scene failed.
+    """
+    benches = BENCHES if kind == "all" else tuple(b for b in BENCHES if b == kind)
+    with_speed = kind in ("speed", "all")
+    if benches and dataset is None:
+        raise click.UsageError(f"--bench {kind} needs --dataset")
+    speed_values = {key: values.pop(key) for key in ("reference", "sizes", "speed_seconds", "memory_limit")}
+    options = _options(models, dataset, benches, values)
+    # Imported here, because these import numpy, rich and, with the models, torch.
+    from hsrzoo_benchmark.session import SpeedOptions, run_bench
+
+    speed = SpeedOptions(**speed_values) if with_speed else None
+    context.exit(run_bench(options, speed))
+
+
+@click.command("compare")
+@click.argument("a")
+@click.argument("b")
+@click.option("--dataset", required=True, help="Data set to score.")
+@click.option(
+    "--bench", "kind", type=click.Choice([*BENCHES, "all"]), default="accuracy", show_default=True
+)
+@_shared
+@click.pass_context
+def compare(context: click.Context, a: str, b: str, dataset: str, kind: str, **values: Any) -> None:
+    """Compare two models scene by scene: differences, intervals, verdicts.
+
+    Scores that the store lacks are computed first. With --tta both run with test-time adaptation.
+    """
+    if a == b:
+        raise click.UsageError("A and B are the same model")
+    benches = BENCHES if kind == "all" else (kind,)
+    options = _options((a, b), dataset, benches, values)
+    from hsrzoo_benchmark.session import run_compare  # imports numpy, rich and, with the models, torch
+
+    context.exit(run_compare(options))
+
+
+def _options(
+    models: tuple[str, ...], dataset: str | None, benches: tuple[str, ...], values: dict[str, Any]
+) -> Options:
+    """The shared options as one value."""
+    from hsrzoo_benchmark.session import Options
+
+    if values["as_json"] and values["as_csv"]:
+        raise click.UsageError("--json and --csv exclude each other")
+    data_options = {}
+    for text in values.pop("data_options"):
+        key, found, value = text.partition("=")
+        if not found:
+            raise click.UsageError(f"--data-option takes KEY=VALUE, not {text!r}")
+        data_options[key] = value
+    names = values.pop("metrics")
+    metrics = tuple(filter(None, names.split(","))) if names else None
+    return Options(
+        models=tuple(dict.fromkeys(models)),
+        dataset=dataset,
+        benches=benches,
+        metrics=metrics,
+        data_options=data_options,
+        **{**values, "seeds": tuple(dict.fromkeys(values["seeds"]))},
+    )

@@ -1,0 +1,292 @@
+"""From stored rows to figures: means, intervals, ranks, and what the paper reports beside them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from hsrzoo_benchmark import speed, stats
+from hsrzoo_benchmark.protocol import HASH_LENGTH, Condition
+from hsrzoo_benchmark.runner import Cell, Source
+from hsrzoo_benchmark.stats import Better, Difference, Interval
+from hsrzoo_benchmark.store import number
+
+from hsrzoo.metrics import check_psnr_invariant
+from hsrzoo.registries import METRICS
+
+COLUMNS = (
+    "bench", "dataset", "split", "protocol", "hash", "condition", "model", "weights_sha256", "tta",
+    "trained_on", "metric", "mean", "low", "high", "rank", "wins", "scenes", "nan_scenes", "seeds",
+    "reported", "reported_note",
+)  # fmt: skip
+"""Keys of a figure, the same for scores and speed, so that one CSV holds both."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model, with or without TTA, under one condition: its rows, all seeds."""
+
+    rows: tuple[dict[str, Any], ...]
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """Any row: what all of them share can be read from it."""
+        return self.rows[0]
+
+    @property
+    def label(self) -> str:
+        """The model's name, as tables show it."""
+        return self.first["model"] + (" + TTA" if self.first["tta"] else "")
+
+    @property
+    def foreign(self) -> str | None:
+        """The data set the weights come from, if it is another than the one scored."""
+        trained = self.first["trained_on"]
+        return trained if trained not in (None, self.first["dataset"]) else None
+
+    def scenes(self, column: str) -> dict[str, float]:
+        """Scene -> value, averaged over seeds; NaN stays NaN."""
+        found: dict[str, list[float]] = {}
+        for row in self.rows:
+            found.setdefault(row["scene"], []).append(number(row["metrics"][column]))
+        return {scene: float(np.mean(values)) for scene, values in sorted(found.items())}
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """Contestants whose figures share a protocol but for seed and TTA."""
+
+    contestants: tuple[Contestant, ...]
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """Any row."""
+        return self.contestants[0].first
+
+    @property
+    def condition(self) -> Condition:
+        """What was done to the input."""
+        return Condition(self.first["perturbation"], self.first["severity"])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that were computed."""
+        return [name for name, _, _ in self.first["protocol"]["metrics"]]
+
+
+def gather(cells: Iterable[Cell], source: Source) -> list[Comparable]:
+    """The stored rows of the planned cells, on the run's scenes and files, in table order."""
+    groups: dict[tuple[str, str], dict[tuple[str, bool], list[dict[str, Any]]]] = {}
+    wanted = set(source.scenes)
+    for cell in cells:
+        rows = {
+            row["scene"]: row
+            for row in cell.file.rows
+            if row["scene"] in wanted and row["fingerprint"] == source.fingerprint
+        }
+        if not rows:
+            continue
+        group = groups.setdefault((cell.bench, cell.protocol.group), {})
+        group.setdefault((cell.model.name, cell.protocol.tta), []).extend(rows.values())
+    return [
+        Comparable(tuple(Contestant(tuple(rows)) for rows in group.values())) for group in groups.values()
+    ]
+
+
+def better(metric: str) -> Better:
+    """Which way a metric improves."""
+    return METRICS.get(metric).better
+
+
+def figures(groups: Iterable[Comparable]) -> list[dict[str, Any]]:
+    """One dict of :data:`COLUMNS` for every column of every metric of every contestant."""
+    found = []
+    for group in groups:
+        for metric in group.metrics:
+            _check(metric, group)
+            for i, column in enumerate(METRICS.get(metric).columns):
+                found += _figures_of(group, metric, column, headline=i == 0)
+    return found
+
+
+def _check(metric: str, group: Comparable) -> None:
+    """The invariant between stored PSNR and RMSE, over each contestant's scenes."""
+    if metric != "psnr":
+        return
+    for contestant in group.contestants:
+        psnrs, roots = (
+            [number(row["metrics"][column]) for row in contestant.rows]
+            for column in ("psnr", "rmse_clamped")
+        )
+        check_psnr_invariant(psnrs, roots, group.first["protocol"]["value_range"][1])
+
+
+def _figures_of(group: Comparable, metric: str, column: str, headline: bool) -> list[dict[str, Any]]:
+    values = [c.scenes(column) for c in group.contestants]
+    common = sorted(set.intersection(*(set(v) for v in values)))
+    matrix = np.array([[v[scene] for scene in common] for v in values])
+    ranked = stats.ranks(matrix, better(metric)) if headline else [None] * len(values)
+    wins = _wins(matrix, better(metric)) if headline else [None] * len(values)
+    return [
+        _figure(group, contestant, column, np.array(list(v.values())), rank, won)
+        for contestant, v, rank, won in zip(group.contestants, values, ranked, wins, strict=True)
+    ]
+
+
+def _wins(matrix: np.ndarray, direction: Better) -> list[int | None]:
+    """For each model on how many scenes it beats the one with the best mean; None for that one."""
+    if matrix.shape[1] == 0 or not np.all(np.isfinite(matrix)):
+        return [None] * len(matrix)
+    means = matrix.mean(axis=1)
+    best = int(np.argmin(means) if direction == "lower" else np.argmax(means))
+    return [
+        None if i == best else stats.difference(row, matrix[best], direction).wins
+        for i, row in enumerate(matrix)
+    ]
+
+
+def _figure(
+    group: Comparable,
+    contestant: Contestant,
+    column: str,
+    values: np.ndarray,
+    rank: int | None,
+    wins: int | None,
+) -> dict[str, Any]:
+    row = contestant.first
+    interval = stats.mean_interval(values)
+    reported = _reported(row, group.condition, column)
+    return {
+        "bench": row["bench"],
+        "dataset": row["dataset"],
+        "split": row["split"],
+        "protocol": row["protocol_name"],
+        "hash": row["protocol_group"][:HASH_LENGTH],
+        "condition": str(group.condition),
+        "model": row["model"],
+        "weights_sha256": row["weights_sha256"],
+        "tta": row["tta"],
+        "trained_on": row["trained_on"],
+        "metric": column,
+        "mean": float(np.mean(values)),
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "rank": rank,
+        "wins": wins,
+        "scenes": len(values),
+        "nan_scenes": int(np.isnan(values).sum()),
+        "seeds": len({r["seed"] for r in contestant.rows}),
+        "reported": reported.get("value"),
+        "reported_note": reported.get("note"),
+    }
+
+
+def _reported(row: dict[str, Any], condition: Condition, column: str) -> dict[str, Any]:
+    return reported_by_paper(
+        bench=row["bench"],
+        dataset=row["dataset"],
+        split=row["split"],
+        protocol=row["protocol_name"],
+        perturbation=condition.perturbation or "",
+        severity=condition.severity or "",
+        tta=str(int(row["tta"])),
+        arch=row["model"].partition(".")[0],
+        metric=column,
+    )
+
+
+def reported_by_paper(**key: str) -> dict[str, Any]:
+    """``{"value": float or "OOM", "note": where it stands}`` of the paper's figure; empty: none."""
+    found = next((r for r in _paper() if all(r[k] == v for k, v in key.items())), None)
+    if found is None:
+        return {}
+    value = found["value"]
+    note = ", ".join(filter(None, [f"reported by the paper, table {found['table']}", found["note"]]))
+    return {"value": value if value == "OOM" else float(value), "note": note}
+
+
+@cache
+def _paper() -> list[dict[str, str]]:
+    text = (files("hsrzoo_benchmark") / "paper" / "reported.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def speed_figures(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
+    """Stored speed rows as figures of :data:`COLUMNS`; ``scenes`` is the number of timed runs."""
+    references = {(r["run"], *r["size"]): r for r in rows if r["model"] == reference}
+    found = []
+    for row in rows:
+        summary = speed.summarise(row, references.get((row["run"], *row["size"])))
+        for metric, value in summary.items():
+            if metric == "status" and value == "ok":
+                continue
+            found.append(_speed_figure(row, metric, value))
+    return found
+
+
+def _speed_figure(row: dict[str, Any], metric: str, value: float | str) -> dict[str, Any]:
+    size = "x".join(str(side) for side in row["size"])
+    reported = reported_by_paper(
+        bench="speed", severity=size, arch=row["model"].partition(".")[0], metric=metric
+    )
+    return {
+        **dict.fromkeys(COLUMNS),
+        "bench": "speed",
+        "condition": size,
+        "model": row["model"],
+        "weights_sha256": row["weights_sha256"],
+        "metric": metric,
+        "mean": value,
+        "scenes": len(row["seconds"]),
+        "reported": reported.get("value"),
+        "reported_note": reported.get("note"),
+    }
+
+
+def compare(group: Comparable) -> list[dict[str, Any]]:
+    """``group`` has two contestants, A and B: for each metric the paired difference and a verdict."""
+    a, b = group.contestants
+    found: list[dict[str, Any]] = []
+    for metric in group.metrics:
+        column = METRICS.get(metric).columns[0]
+        ours, theirs = a.scenes(column), b.scenes(column)
+        common = sorted(set(ours) & set(theirs))
+        left, right = (np.array([side[scene] for scene in common]) for side in (ours, theirs))
+        gap = stats.difference(left, right, better(metric))
+        found.append(
+            {
+                "bench": group.first["bench"],
+                "protocol": group.first["protocol_name"],
+                "hash": group.first["protocol_group"][:HASH_LENGTH],
+                "condition": str(group.condition),
+                "metric": metric,
+                "a": float(left.mean()),
+                "b": float(right.mean()),
+                "difference": gap.mean,
+                "low": gap.interval.low if gap.interval else None,
+                "high": gap.interval.high if gap.interval else None,
+                "wins": gap.wins,
+                "scenes": gap.scenes,
+                "verdict": verdict(gap, better(metric), a.label, b.label),
+            }
+        )
+    return found
+
+
+def verdict(gap: Difference, direction: Better, a: str, b: str) -> str:
+    """What a difference allows one to say."""
+    if not np.isfinite(gap.mean):
+        return "none: NaN"
+    if gap.interval is None:
+        return f"none: n = {gap.scenes}, {stats.MIN_SCENES} scenes needed"
+    if not gap.significant:
+        return "no significant difference"
+    return f"{a if (gap.mean < 0) == (direction == 'lower') else b} is better"
+
+
+__all__ = ["Interval", "compare", "figures", "gather", "reported_by_paper", "speed_figures", "verdict"]

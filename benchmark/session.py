@@ -1,0 +1,246 @@
+"""One run of a command: open everything, compute what is missing, print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hsrzoo_benchmark import accuracy, brightness, mixed_patch, report, runner, speed, tables
+from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
+from hsrzoo_benchmark.runner import Cell, Failure, Outcome, Request, Source
+from hsrzoo_benchmark.store import Store
+
+from hsrzoo.cli import output
+from hsrzoo.datasets import open_dataset
+from hsrzoo.errors import InputError, unknown_name
+from hsrzoo.registries import DATASETS, METRICS
+
+if TYPE_CHECKING:
+    from hsrzoo.reconstructor import Reconstructor
+
+_CONDITIONS = {
+    "accuracy": accuracy.conditions,
+    "mixed-patch": mixed_patch.conditions,
+    "brightness": brightness.conditions,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What both commands take."""
+
+    models: tuple[str, ...]
+    dataset: str | None
+    benches: tuple[str, ...]
+    metrics: tuple[str, ...] | None
+    data_options: dict[str, str]
+    split: str | None = None
+    protocols: tuple[str, ...] = ()
+    tta: bool = False
+    seeds: tuple[int, ...] = (0,)
+    limit: int | None = None
+    resample: bool = False
+    data_root: Path | None = None
+    store: Path = Path("results")
+    device: str | None = None
+    threads: int | None = None
+    as_json: bool = False
+    as_csv: bool = False
+
+
+@dataclass(frozen=True)
+class SpeedOptions:
+    """What ``--bench speed`` takes besides."""
+
+    reference: str | None = None
+    sizes: Sequence[tuple[int, int]] = ()
+    speed_seconds: float = 30.0
+    memory_limit: float | None = None
+
+
+@dataclass
+class Session:
+    """Everything opened: the store is writable, the data is there, the models are loaded."""
+
+    options: Options
+    store: Store
+    models: list[Reconstructor]
+    source: Source | None
+    cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, in column order."""
+        return self.options.metrics or DEFAULT_METRICS
+
+
+def run_bench(options: Options, speed_options: SpeedOptions | None) -> int:
+    """``hsrzoo bench``: the exit code."""
+    session = open_session(options)
+    outcome = compute(session)
+    groups = report.gather(session.cells, session.source) if session.source else []
+    figures = report.figures(groups)
+    printed = tables.score_tables(figures, session.metrics)
+    if speed_options is not None:
+        rows, speed_outcome = _compute_speed(session, speed_options)
+        reference = speed.choose_reference([m.name for m in session.models], speed_options.reference)
+        found = report.speed_figures(rows, reference)
+        printed.append(tables.speed_table(found, reference))
+        figures += found
+        outcome.computed += speed_outcome.computed
+        outcome.failures += speed_outcome.failures
+    if options.as_json or options.as_csv:
+        output.print_table(figures, report.COLUMNS, as_json=options.as_json, as_csv=options.as_csv)
+    else:
+        for table in printed:
+            output.print_table(table.rows, table.columns, title=table.title)
+        counters = [c for name in session.metrics for c in METRICS.get(name).columns if c.endswith("_zero")]
+        for note in tables.notes(figures, counters):
+            output.console.print(note, style="dim", markup=False)
+    return _finish(outcome, options.store)
+
+
+def run_compare(options: Options) -> int:
+    """``hsrzoo compare``: the exit code."""
+    session = open_session(options)
+    if options.tta and any(model.spec.adapt is None for model in session.models):
+        raise InputError("Not both models have test-time adaptation", fix="Leave --tta out")
+    session.cells = [cell for cell in session.cells if cell.protocol.tta == options.tta]
+    outcome = compute(session)
+    rows: list[dict[str, Any]] = []
+    a, b = (model.name for model in session.models)
+    groups = report.gather(session.cells, session.source) if session.source else []
+    for group in groups:
+        if len(group.contestants) < 2:
+            raise InputError(
+                f"{a} and {b} share no figures on {group.condition}",
+                expected="scores of both under one protocol hash",
+                got="a failed model, or bands that one of them had to be resampled from",
+                fix="See the failures, or compare models of the same bands",
+            )
+        rows += report.compare(group)
+    if options.as_json or options.as_csv:
+        output.print_table(
+            rows, list(rows[0]) if rows else [], as_json=options.as_json, as_csv=options.as_csv
+        )
+    else:
+        for key in dict.fromkeys((row["bench"], row["protocol"]) for row in rows):
+            title = f"{key[0]}: {a} (A) against {b} (B), {options.dataset}, protocol {key[1]}"
+            part = [row for row in rows if (row["bench"], row["protocol"]) == key]
+            table = tables.compare_table(part, a, b, title)
+            output.print_table(table.rows, table.columns, title=table.title)
+    return _finish(outcome, options.store)
+
+
+def open_session(options: Options) -> Session:
+    """Check names, store and data, load the models, plan the cells: all before any computation."""
+    for name in options.metrics or ():
+        METRICS.get(name)
+    for name in options.protocols:
+        named_protocol(name)
+    store = Store(options.store)
+    source = _open_source(options) if options.dataset else None
+    models = _load_models(options)
+    session = Session(options, store, models, source)
+    if source is not None and options.benches:
+        request = Request(
+            protocols=options.protocols or source.spec.protocols,
+            conditions=tuple((b, c) for b in options.benches for c in _CONDITIONS[b]()),
+            metrics=session.metrics,
+            seeds=options.seeds,
+            tta=options.tta,
+            resample=options.resample,
+        )
+        session.cells = runner.plan(models, source, request, store)
+    return session
+
+
+def _open_source(options: Options) -> Source:
+    spec = DATASETS.get(str(options.dataset))
+    dataset = open_dataset(spec.name, options.data_root, **options.data_options)
+    splits = dataset.splits()
+    split = options.split or next((s for s in ("test", "valid") if s in splits), splits[-1])
+    if split not in splits:
+        raise unknown_name(f"split of {spec.name}", split, splits)
+    scenes = tuple(dataset.scenes(split)[: options.limit])
+    if not scenes:
+        raise InputError(f"The split {split} of {spec.name} has no scenes")
+    return Source(dataset, spec, split, scenes, dataset.fingerprint())
+
+
+def _load_models(options: Options) -> list[Reconstructor]:
+    import torch
+
+    import hsrzoo
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    # "mcga-s2" and "mcga-s2.cave" may be one model: each is scored once.
+    loaded: dict[str, Reconstructor] = {}
+    for name in options.models:
+        model = hsrzoo.load(name, device=options.device)
+        loaded.setdefault(model.name, model)
+    models = list(loaded.values())
+    if options.tta and all(model.spec.adapt is None for model in models):
+        raise InputError("None of the models has test-time adaptation", fix="Leave --tta out")
+    return models
+
+
+@cache
+def _provenance(device: str) -> dict[str, Any]:
+    """Collected once: the rows of one run share the state of the code at its start."""
+    from hsrzoo.provenance import collect
+
+    return collect(device)
+
+
+def compute(session: Session) -> Outcome:
+    """Compute the missing scores under a progress bar."""
+    if session.source is None or not session.cells:
+        return Outcome()
+    missing = runner.count_missing(session.cells, session.source)
+    with _bar("scoring", missing) as advance:
+        return runner.run(session.cells, session.source, _provenance, advance)
+
+
+def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[dict[str, Any]], Outcome]:
+    import torch
+
+    settings = speed.Settings(
+        threads=torch.get_num_threads(),
+        sizes=tuple(options.sizes) or speed.SIZES,
+        seconds=options.speed_seconds,
+        memory_limit_gib=options.memory_limit,
+    )
+    missing = speed.missing(session.models, settings, session.store, _provenance)
+    with _bar("speed", 2 * missing) as advance:
+        return speed.measure(session.models, settings, session.store, _provenance, advance)
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr; yields the function that moves it by one."""
+    with output.progress() as bar:
+        task = bar.add_task(what, total=total)
+
+        def advance(text: str) -> None:
+            bar.update(task, advance=1, description=text)
+
+        yield advance
+
+
+def _finish(outcome: Outcome, store: Path) -> int:
+    """Say on stderr what was computed and what failed; 1 if anything failed."""
+    console = output.console
+    console.print(f"{outcome.computed} rows computed, results in {store}", style="dim", markup=False)
+    for failure in outcome.failures:
+        console.print(_sentence(failure), style="red", markup=False)
+    return 1 if outcome.failures else 0
+
+
+def _sentence(failure: Failure) -> str:
+    return f"Failed: {failure.scene}, {failure.what}. {failure.error}"

@@ -1,0 +1,266 @@
+"""The speed benchmark: batch 1, models timed in turn, each one's memory in a process of its own.
+
+Times are those of ``Reconstructor.predict``: normalise, pad, forward, crop, and on an accelerator
+the copies to and from it, which also synchronise it. Ratios come from rounds in which both models
+ran (A B A B in one process), so that a busy machine slows both alike.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hsrzoo_benchmark.runner import Failure, Outcome
+from hsrzoo_benchmark.speed_cell import OOM, is_out_of_memory
+from hsrzoo_benchmark.store import ResultFile, Store
+
+from hsrzoo.errors import InputError
+
+if TYPE_CHECKING:
+    from hsrzoo.reconstructor import Reconstructor
+
+SIZES = ((256, 256), (512, 512), (1024, 1024), (482, 512))
+"""Height and width, pixels; the last one is ARAD-1K's."""
+DEFAULT_REFERENCE = "mst-plus-plus"
+MIN_RUNS, MIN_SECONDS = 10, 5.0
+MIN_RUNS_CAPPED = 3
+"""Runs of a cell that is so slow that it reaches ``Settings.seconds`` first."""
+WARM_UP = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long to measure, and on what."""
+
+    threads: int
+    sizes: tuple[tuple[int, int], ...] = SIZES
+    seconds: float = 30.0
+    """A cell stops after this long even with fewer than 10 runs, but never with fewer than 3."""
+    memory_limit_gib: float | None = None
+    """Limit of a cell's child process; what does not fit is OOM."""
+
+
+def measure(
+    models: Sequence[Reconstructor],
+    settings: Settings,
+    store: Store,
+    provenance: Callable[[str], dict[str, Any]],
+    advance: Callable[[str], None],
+) -> tuple[list[dict[str, Any]], Outcome]:
+    """Rows of every size and model, measured where the store has none of one common run.
+
+    Ratios need one run, so a size is measured anew for all ``models`` unless a stored run holds
+    them all. Returns the rows in order of size and model.
+    """
+    outcome, rows = Outcome(), []
+    files = [_file(model, settings, store, provenance) for model in models]
+    for size in settings.sizes:
+        stored = _common_run(files, size, settings)
+        if not stored:
+            _measure_size(models, files, size, settings, provenance, outcome, advance)
+            stored = _common_run(files, size, settings) or [
+                row for file in files for row in file.rows[-1:] if row["size"] == list(size)
+            ]
+        rows += stored
+    return rows, outcome
+
+
+def _file(
+    model: Reconstructor, settings: Settings, store: Store, provenance: Callable[[str], dict[str, Any]]
+) -> ResultFile:
+    device = f"{model.device}_{provenance(str(model.device))['device_name']}"
+    return store.speed(model.name, model.weights_sha256, device, settings.threads)
+
+
+def missing(models: Sequence[Reconstructor], settings: Settings, store: Store, provenance: Any) -> int:
+    """How many cells :func:`measure` would measure."""
+    files = [_file(model, settings, store, provenance) for model in models]
+    return sum(len(models) for size in settings.sizes if not _common_run(files, size, settings))
+
+
+def _common_run(
+    files: Sequence[ResultFile], size: tuple[int, int], settings: Settings
+) -> list[dict[str, Any]]:
+    """One row a file, of the newest run that holds all of them; empty if there is none."""
+    by_run = [
+        {
+            row["run"]: row
+            for row in file.rows
+            if row["size"] == list(size) and row["memory_limit_gib"] == settings.memory_limit_gib
+        }
+        for file in files
+    ]
+    common = [run for run in by_run[0] if all(run in rows for rows in by_run)]
+    return [rows[common[-1]] for rows in by_run] if common else []
+
+
+def _measure_size(
+    models: Sequence[Reconstructor],
+    files: Sequence[ResultFile],
+    size: tuple[int, int],
+    settings: Settings,
+    provenance: Callable[[str], dict[str, Any]],
+    outcome: Outcome,
+    advance: Callable[[str], None],
+) -> None:
+    """Memory and MACs of each model in a child, then all that fit in turn; rows at the end."""
+    name = f"{size[0]}x{size[1]}"
+    cells: list[dict[str, Any] | None] = []
+    for model in models:
+        advance(f"{name}: memory of {model.name}")
+        try:
+            cells.append(in_child(model, size, settings))
+        except Exception as error:
+            outcome.failures.append(Failure(name, f"memory of {model.name}", str(error)))
+            cells.append(None)
+    fitting = [i for i, cell in enumerate(cells) if cell is not None and cell["status"] == "ok"]
+    timed = time_in_turn([models[i] for i in fitting], size, settings.seconds, advance)
+    times: dict[int, list[float]] = {}
+    for i, result in zip(fitting, timed, strict=True):
+        if isinstance(result, list):
+            times[i] = result
+        elif is_out_of_memory(result):
+            cells[i] = {"status": OOM}
+        else:
+            outcome.failures.append(Failure(name, f"timing {models[i].name}", str(result)))
+            cells[i] = None
+    run = uuid.uuid4().hex
+    for i, (model, file, cell) in enumerate(zip(models, files, cells, strict=True)):
+        if cell is not None:
+            file.append(
+                {
+                    "bench": "speed",
+                    "model": model.name,
+                    "weights_sha256": model.weights_sha256,
+                    "size": list(size),
+                    "run": run,
+                    "memory_limit_gib": settings.memory_limit_gib,
+                    **cell,
+                    "seconds": [round(t, 6) for t in times.get(i, [])],
+                    "provenance": {**provenance(str(model.device)), "dtype": "float32"},
+                    "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                }
+            )
+            outcome.computed += 1
+
+
+def time_in_turn(
+    models: Sequence[Reconstructor],
+    size: tuple[int, int],
+    cap_seconds: float,
+    advance: Callable[[str], None] = lambda _: None,
+) -> list[list[float] | Exception]:
+    """Seconds of each run of each model, one run of every unfinished model a round; in place of
+    the times the exception that a model raised."""
+    rgb = sample_rgb(size)
+    times: list[list[float] | Exception] = [[] for _ in models]
+
+    def once(i: int, keep: bool) -> float:
+        begin = time.perf_counter()
+        try:
+            models[i].predict(rgb)
+        except Exception as error:
+            times[i] = error
+            return 0.0
+        seconds = time.perf_counter() - begin
+        seen = times[i]
+        if keep and isinstance(seen, list):
+            seen.append(seconds)
+        return seconds
+
+    for i, model in enumerate(models):
+        advance(f"{size[0]}x{size[1]}: timing {model.name}")
+        # A second warm-up run only where it is cheap: the first one fills all caches.
+        spent, left = once(i, keep=False), WARM_UP - 1
+        while left and spent < MIN_SECONDS and isinstance(times[i], list):
+            spent, left = spent + once(i, keep=False), left - 1
+    active = [i for i, seen in enumerate(times) if isinstance(seen, list)]
+    while active:
+        for i in active:
+            once(i, keep=True)
+        active = [i for i in active if not _enough(times[i], cap_seconds)]
+    return times
+
+
+def _enough(seen: list[float] | Exception, cap_seconds: float) -> bool:
+    if not isinstance(seen, list):
+        return True
+    total = sum(seen)
+    return (len(seen) >= MIN_RUNS and total >= min(MIN_SECONDS, cap_seconds)) or (
+        len(seen) >= MIN_RUNS_CAPPED and total >= cap_seconds
+    )
+
+
+def sample_rgb(size: tuple[int, int]) -> np.ndarray:
+    """Noise (3, H, W) float32 in [0, 1], always the same."""
+    return np.random.default_rng(0).random((3, *size), dtype=np.float32)
+
+
+def in_child(model: Reconstructor, size: tuple[int, int], settings: Settings) -> dict[str, Any]:
+    """Peak memory and MACs of one prediction in a process of its own, so that cells cannot spoil
+    each other: ``{"status": "ok", "peak_mib", "loaded_mib", "macs"}`` or ``{"status": "OOM"}``."""
+    if model.weights_sha256 is None:
+        raise InputError("Random weights cannot be loaded again in another process")
+    request = {
+        "model": model.name,
+        "sha256": model.weights_sha256,
+        "size": list(size),
+        "device": str(model.device),
+        "threads": settings.threads,
+        "memory_limit_gib": settings.memory_limit_gib,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "hsrzoo_benchmark.speed_cell", json.dumps(request)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    # -9: the kernel's out-of-memory killer. -6: C++ code that died of std::bad_alloc.
+    if done.returncode == -9 or "bad_alloc" in done.stderr or "MemoryError" in done.stderr:
+        return {"status": OOM}
+    reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    raise RuntimeError(f"the measuring process failed: {reason[0]}")
+
+
+def summarise(row: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, float | str]:
+    """A stored row as figures: milliseconds, images and megapixels a second, ratio to the
+    reference's time over the rounds that both ran, memory, MACs. OOM rows give their status only."""
+    if row["status"] != "ok" or not row["seconds"]:
+        return {"status": row["status"]}
+    times = np.asarray(row["seconds"])
+    p50, p90 = np.percentile(times, [50, 90])
+    height, width = row["size"]
+    found: dict[str, float | str] = {
+        "status": "ok",
+        "p50_ms": 1e3 * float(p50),
+        "p90_ms": 1e3 * float(p90),
+        "images_s": 1 / float(p50),
+        "megapixels_s": height * width / 1e6 / float(p50),
+        "peak_mib": row["peak_mib"],
+        "gmacs": row["macs"] / 1e9,
+    }
+    if reference and reference["status"] == "ok" and reference["run"] == row["run"]:
+        shared = min(len(times), len(reference["seconds"]))
+        found["time_ratio"] = float(np.median(times[:shared]) / np.median(reference["seconds"][:shared]))
+    return found
+
+
+def choose_reference(models: Sequence[str], wanted: str | None) -> str:
+    """The model that ratios refer to: the wanted one, else MST++ if present, else the first."""
+    if wanted is not None:
+        if wanted not in models:
+            raise InputError(
+                "The reference is not among the models", expected=", ".join(models), got=wanted
+            )
+        return wanted
+    return next((m for m in models if m.partition(".")[0] == DEFAULT_REFERENCE), models[0])

@@ -1,0 +1,102 @@
+"""One cell of the speed benchmark in a process of its own: peak memory and MACs of one prediction.
+
+Run as ``python -m hsrzoo_benchmark.speed_cell JSON``; the last line on stdout is the result.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+OOM = "OOM"
+_SIGNS = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "bad_alloc",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for MemoryError and for what torch raises in its place."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _SIGNS)
+
+
+def limit_memory(gib: float) -> None:
+    """Make allocations beyond ``gib`` GiB fail in this process."""
+    import resource
+
+    # RLIMIT_DATA counts what a process allocates (Linux since 4.7); RLIMIT_AS also counts the
+    # address space that libraries and thread stacks merely reserve.
+    kind = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
+    size = int(gib * 2**30)
+    resource.setrlimit(kind, (size, size))
+
+
+def resident_mib(peak: bool) -> float:
+    """Resident memory of this process in MiB, now or at its highest.
+
+    From /proc where there is one: Linux hands getrusage's maximum on from parent to child through
+    fork and exec, which would report the parent's peak.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        key = "VmHWM:" if peak else "VmRSS:"
+        line = next(text for text in status.read_text().splitlines() if text.startswith(key))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Load the model, predict once under torch's flop counter, report."""
+    import torch
+    from hsrzoo_benchmark.speed import sample_rgb
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import hsrzoo
+
+    torch.set_num_threads(request["threads"])
+    model = hsrzoo.load(request["model"], device=request["device"])
+    if model.weights_sha256 != request["sha256"]:
+        raise RuntimeError(f"the weights of {request['model']} changed during the run")
+    height, width = request["size"]
+    loaded = resident_mib(peak=False)
+    on_gpu = torch.device(request["device"]).type == "cuda"
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model.predict(sample_rgb((height, width)))
+    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resident_mib(peak=True)
+    # What the counter cannot see (a search outside torch) a module may declare itself.
+    unseen = getattr(model.module, "unseen_macs", None)
+    return {
+        "status": "ok",
+        "peak_mib": round(peak, 1),
+        "loaded_mib": round(loaded, 1),
+        "macs": counter.get_total_flops() // 2 + (int(unseen(height, width)) if unseen else 0),
+    }
+
+
+def main() -> None:
+    """Measure what the one argument asks for."""
+    request = json.loads(sys.argv[1])
+    try:
+        if request["memory_limit_gib"] is not None:
+            limit_memory(request["memory_limit_gib"])
+        result = measure(request)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        result = {"status": OOM}
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Figures as tables for people: models down, metrics across, intervals and ranks in the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hsrzoo.registries import METRICS
+
+_SPEED_HEADINGS = {
+    "p50_ms": "p50 ms",
+    "p90_ms": "p90 ms",
+    "images_s": "images/s",
+    "megapixels_s": "MP/s",
+    "time_ratio": "time ratio",
+    "peak_mib": "peak MiB",
+    "gmacs": "GMAC",
+}
+
+
+@dataclass
+class Table:
+    """One printable table."""
+
+    title: str
+    columns: dict[str, str]
+    """Key -> heading."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[Table]:
+    """One table for each benchmark and protocol.
+
+    A cell holds the mean and the rank, the 95 % interval, and on how many scenes the model beats
+    the best one. Below the models stands what the paper reports for them.
+    """
+    heads = {}
+    for metric in metrics:
+        spec = METRICS.get(metric)
+        heads[spec.columns[0]] = f"{metric}\n{spec.better} is better"
+    tables: dict[tuple[str, ...], Table] = {}
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for figure in figures:
+        if figure["metric"] not in heads:
+            continue
+        key = (figure["bench"], figure["dataset"], figure["split"], figure["protocol"])
+        first = {"condition": "condition", "model": "model", "n": "n"}
+        table = tables.setdefault(key, Table(_title(*key), {**first, **heads, "hash": "protocol"}))
+        own = (figure["bench"], figure["hash"], figure["model"], figure["tta"])
+        if own not in rows:
+            rows[own] = _score_row(figure)
+            table.rows.append(rows[own])
+        rows[own][figure["metric"]] = _score_cell(figure)
+        if figure["reported"] is not None:
+            paper = (*own, "paper")
+            if paper not in rows:
+                rows[paper] = {"condition": figure["condition"], "model": _paper_label(figure)}
+                table.rows.insert(table.rows.index(rows[own]) + 1, rows[paper])
+            rows[paper][figure["metric"]] = _plain(figure["reported"])
+    return list(tables.values())
+
+
+def _title(bench: str, dataset: str, split: str, protocol: str) -> str:
+    return f"{bench}: {dataset}/{split}, protocol {protocol}"
+
+
+def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
+    label = figure["model"] + (" + TTA" if figure["tta"] else "")
+    if figure["trained_on"] not in (None, figure["dataset"]):
+        label += f"\nout of domain: trained on {figure['trained_on']}"
+    seeds = f"\n{figure['seeds']} seeds" if figure["seeds"] > 1 else ""
+    return {
+        "condition": figure["condition"],
+        "model": label,
+        "n": f"n = {figure['scenes']}{seeds}",
+        "hash": figure["hash"],
+    }
+
+
+def _paper_label(figure: dict[str, Any]) -> str:
+    own = figure["model"].partition(".")[0] + (" + TTA" if figure["tta"] else "")
+    return f"{own}: reported by the paper"
+
+
+def _score_cell(figure: dict[str, Any]) -> str:
+    if figure["nan_scenes"]:
+        return f"NaN\non {figure['nan_scenes']} of {figure['scenes']} scenes"
+    rank = "" if figure["rank"] is None else f"  #{figure['rank']}"
+    lines = [_plain(figure["mean"]) + rank]
+    if figure["low"] is not None:
+        digits = _digits(figure["mean"])
+        lines.append(f"{figure['low']:.{digits}f} to {figure['high']:.{digits}f}")
+    if figure["wins"] is not None:
+        lines.append(f"{figure['wins']} of {figure['scenes']}")
+    return "\n".join(lines)
+
+
+def _digits(value: float) -> int:
+    return 2 if abs(value) >= 1 else 4
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.{_digits(value)}f}"
+
+
+def speed_table(figures: Iterable[dict[str, Any]], reference: str) -> Table:
+    """Sizes and models down, timings across."""
+    columns = {"size": "size", "model": "model", **_SPEED_HEADINGS, "runs": "runs"}
+    columns["time_ratio"] = f"time / {reference}'s"
+    table = Table("speed: batch 1", columns)
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for figure in figures:
+        key = (figure["condition"], figure["model"])
+        if key not in rows:
+            rows[key] = {
+                "size": figure["condition"],
+                "model": figure["model"],
+                "runs": str(figure["scenes"]),
+            }
+            table.rows.append(rows[key])
+        if figure["metric"] == "status":
+            rows[key]["p50_ms"] = figure["mean"]
+        else:
+            rows[key][figure["metric"]] = f"{figure['mean']:.4g}"
+        if figure["reported"] is not None:
+            table.columns["paper"] = "images/s reported by the paper\n(Jetson Orin NX 16 GB)"
+            reported = figure["reported"]
+            rows[key]["paper"] = reported if isinstance(reported, str) else f"{reported:g}"
+    return table
+
+
+def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) -> Table:
+    """Metrics down; values of A and B, their difference, its interval, wins and verdict across."""
+    columns = {
+        "condition": "condition", "metric": "metric", "a": a, "b": b, "difference": "A - B",
+        "interval": "95 % interval", "wins": f"scenes for {a}", "verdict": "verdict",
+    }  # fmt: skip
+    table = Table(title, columns)
+    for row in rows:
+        interval = "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
+        table.rows.append(
+            {
+                **row,
+                "a": _plain(row["a"]),
+                "b": _plain(row["b"]),
+                "difference": f"{row['difference']:+.4f}",
+                "interval": interval,
+                "wins": f"{row['wins']} of {row['scenes']}",
+            }
+        )
+    return table
+
+
+def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[str]:
+    """What a reader must know besides the cells; ``excluded``: names of counting columns."""
+    found = [
+        "Cells: mean  #rank, 95 % bootstrap interval over scenes, scenes on which the model beats the "
+        "best mean. Models whose difference from a group's best holds 0 share its rank."
+    ]
+    if any(f["scenes"] < 4 and f["bench"] != "speed" for f in figures):
+        found.append("Fewer than 4 scenes: no interval and no rank.")
+    groups = {(f["bench"], f["protocol"], f["condition"]) for f in figures}
+    if len({(f["bench"], f["protocol"], f["condition"], f["hash"]) for f in figures}) > len(groups):
+        found.append("Figures with different protocol hashes are not comparable and are ranked apart.")
+    if any(f["reported"] is not None for f in figures):
+        found.append(
+            "Reported by the paper: printed there, not measured here. MCGA is a clean-room "
+            "implementation, as its authors published neither code nor weights."
+        )
+    for column in excluded:
+        counts = [f["mean"] * f["scenes"] for f in figures if f["metric"] == column]
+        if any(count > 0 for count in counts):
+            found.append(f"{column}: up to {max(counts):g} values were left out, counted over all scenes.")
+    return found
