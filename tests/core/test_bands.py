@@ -1,0 +1,135 @@
+"""Band sets: construction, comparison, resampling against hand-computed weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.errors import BandsError
+
+
+def test_units_become_nanometres() -> None:
+    assert BandSet.of([0.4, 0.7], [0.01, 0.02], unit="um") == BandSet((400.0, 700.0), (10.0, 20.0))
+    assert BandSet.of([4e-7], unit="m").centres_nm[0] == pytest.approx(400)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BandSet(()),
+        lambda: BandSet((400.0, float("nan"))),
+        lambda: BandSet((-1.0,)),
+        lambda: BandSet((400.0, 500.0), (10.0,)),
+        lambda: BandSet((400.0,), (0.0,)),
+        lambda: BandSet.of([1], unit="angstrom"),
+        lambda: BandSet.regular(700, 400, 10),
+        lambda: BandSet.regular(400, 700, 0),
+    ],
+)
+def test_impossible_bands_are_refused(make) -> None:
+    with pytest.raises(BandsError):
+        make()
+
+
+def test_visible_grid_is_400_to_700_by_10() -> None:
+    assert VISIBLE_31.centres_nm == tuple(float(x) for x in range(400, 701, 10))
+
+
+def test_comparison_minds_order_and_tolerance() -> None:
+    bands = BandSet((400.0, 500.0))
+    assert bands.same_as(BandSet((400.4, 499.6)))
+    assert not bands.same_as(BandSet((400.6, 500.0)))
+    assert not bands.same_as(BandSet((500.0, 400.0)))
+    assert not bands.same_as(BandSet((400.0,)))
+    with pytest.raises(BandsError, match=r"model.*2 bands, 400-500 nm.*1 bands, 400-400 nm"):
+        bands.require_same(BandSet((400.0,)), "the model", "the data")
+
+
+def test_json_round_trip_keeps_order_duplicates_and_widths() -> None:
+    bands = BandSet((500.0, 400.0, 500.0), (1.0, 2.0, 3.0))
+    assert BandSet.from_json(bands.to_json()) == bands
+    assert bands.select([2, 1]) == BandSet((500.0, 400.0), (3.0, 2.0))
+
+
+def test_nearest_takes_the_first_of_a_tie() -> None:
+    assert BandSet((400.0, 420.0)).nearest(410) == 0
+    assert BandSet((420.0, 400.0, 390.0)).nearest(399) == 1
+
+
+def test_one_detector_is_interpolated_linearly() -> None:
+    matrix, covered = BandSet((400.0, 420.0, 460.0)).resample_matrix(BandSet((400.0, 405.0, 430.0, 460.0)))
+    assert covered.all()
+    np.testing.assert_allclose(
+        matrix, [[1, 0, 0], [0.75, 0.25, 0], [0, 0.75, 0.25], [0, 0, 1]], rtol=0, atol=1e-12
+    )
+
+
+def test_overlapping_detectors_are_averaged_by_width() -> None:
+    # detector 1: 400, 410, 420 nm of width 10; detector 2: 415, 425, 435 nm of width 5.
+    # At 418: detector 1 reads 0.2 x[1] + 0.8 x[2], detector 2 reads 0.7 x[3] + 0.3 x[4],
+    # weighted 10 : 5, so 2/3 : 1/3.
+    bands = BandSet((400.0, 410.0, 420.0, 415.0, 425.0, 435.0), (10.0,) * 3 + (5.0,) * 3)
+    matrix, covered = bands.resample_matrix(BandSet((418.0,)))
+    expected = [[0, 0.2 * 2 / 3, 0.8 * 2 / 3, 0.7 / 3, 0.3 / 3, 0]]
+    assert covered.all()
+    np.testing.assert_allclose(matrix, expected, rtol=0, atol=1e-12)
+    unknown, _ = BandSet(bands.centres_nm).resample_matrix(BandSet((418.0,)))
+    np.testing.assert_allclose(unknown, [[0, 0.1, 0.4, 0.35, 0.15, 0]], rtol=0, atol=1e-12)
+
+
+def test_an_end_is_not_extrapolated_where_another_detector_measures() -> None:
+    # 423 nm lies 3 nm past detector 1's end, within half a spacing, but inside detector 2
+    bands = BandSet((400.0, 410.0, 420.0, 415.0, 425.0, 435.0))
+    matrix, _ = bands.resample_matrix(BandSet((423.0,)))
+    np.testing.assert_allclose(matrix, [[0, 0, 0, 0.2, 0.8, 0]], rtol=0, atol=1e-12)
+
+
+def test_width_at_the_target_is_interpolated() -> None:
+    # widths 10 and 30 at 400 and 420: 20 at 410; the second detector has 20 there too
+    bands = BandSet((400.0, 420.0, 400.0, 420.0), (10.0, 30.0, 20.0, 20.0))
+    matrix, _ = bands.resample_matrix(BandSet((410.0,)))
+    np.testing.assert_allclose(matrix, [[0.25, 0.25, 0.25, 0.25]], atol=1e-12)
+
+
+def test_edges_reach_half_a_spacing_and_no_further() -> None:
+    bands = BandSet((400.0, 410.0, 430.0))
+    matrix, covered = bands.resample_matrix(BandSet((394.0, 395.0, 440.0, 441.0)))
+    assert covered.tolist() == [False, True, True, False]
+    np.testing.assert_array_equal(matrix, [[0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("order", [[2, 1, 0], [1, 2, 0], [0, 2, 1]])
+def test_descending_and_shuffled_bands_are_sorted_first(order: list[int]) -> None:
+    ascending = BandSet((400.0, 410.0, 430.0))
+    target = BandSet((405.0, 420.0, 430.0))
+    expected, _ = ascending.resample_matrix(target)
+    matrix, covered = ascending.select(order).resample_matrix(target)
+    assert covered.all()
+    np.testing.assert_allclose(matrix, expected[:, order], rtol=0, atol=1e-12)
+
+
+def test_resampling_a_cube_matches_a_loop_over_pixels() -> None:
+    bands, target = BandSet((400.0, 500.0, 450.0, 550.0)), BandSet((425.0, 475.0, 900.0))
+    cube = np.random.default_rng(0).random((4, 2, 3), dtype=np.float32)
+    result, covered = bands.resample(cube, target)
+    matrix, _ = bands.resample_matrix(target)
+    assert result.dtype == np.float32 and covered.tolist() == [True, True, False]
+    for t in range(3):
+        for y in range(2):
+            for x in range(3):
+                by_hand = sum(float(matrix[t, c]) * float(cube[c, y, x]) for c in range(4))
+                assert result[t, y, x] == pytest.approx(by_hand, abs=1e-6)
+    # 425 is measured by detector 400-500 alone, 475 by both
+    assert result[0, 0, 0] == pytest.approx(0.75 * cube[0, 0, 0] + 0.25 * cube[1, 0, 0], abs=1e-6)
+
+
+def test_resampling_onto_itself_changes_nothing() -> None:
+    matrix, covered = VISIBLE_31.resample_matrix(VISIBLE_31)
+    assert covered.all()
+    np.testing.assert_allclose(matrix, np.eye(31), atol=1e-12)
+
+
+def test_a_cube_of_other_bands_is_refused() -> None:
+    with pytest.raises(BandsError, match=r"31 channels first.*\(4, 2, 2\)"):
+        VISIBLE_31.resample(np.zeros((4, 2, 2)), VISIBLE_31)

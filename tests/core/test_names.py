@@ -1,0 +1,57 @@
+"""Model names: four forms, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hsrzoo.errors import UnknownNameError, unknown_name
+from hsrzoo.names import ModelName, parse_name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mcga-s2", ModelName("zoo", arch="mcga-s2")),
+        ("mcga-s2.cave", ModelName("zoo", arch="mcga-s2", tag="cave")),
+        ("linear.indian-pines", ModelName("zoo", arch="linear", tag="indian-pines")),
+        ("local-dir:runs/a b", ModelName("local-dir", path=Path("runs/a b"))),
+        ("hf-hub:org/repo", ModelName("hf-hub", repo="org/repo")),
+        ("hf-hub:org/repo@v1.0", ModelName("hf-hub", repo="org/repo", revision="v1.0")),
+    ],
+)
+def test_forms_parse_and_print_back(text: str, expected: ModelName) -> None:
+    assert parse_name(text) == expected
+    assert str(expected) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", ".", "mcga-s2.", "MCGA", "../../etc/passwd", "mcga-s2.../x", "mcga-s2.a/b", "a\nb", "a b",
+        "local-dir:", "local-dir:~no-such-user-here/x", "hf-hub:", "hf-hub:repo", "hf-hub:../..",
+        "hf-hub:org/repo@", "hf-hub:org/repo@../x", "hf-hub:a/b/c", "mcga-s2\x00",
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(UnknownNameError, match="is not a model name"):
+        parse_name(text)
+
+
+def test_a_bare_path_is_pointed_to_local_dir() -> None:
+    with pytest.raises(UnknownNameError, match=r"write local-dir:runs/mine"):
+        parse_name("runs/mine")
+
+
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert parse_name("local-dir:~/w").path == Path("/home/somebody/w")
+
+
+def test_unknown_names_offer_near_ones_and_parts() -> None:
+    known = ["mcga-s1", "mcga-s2", "mst-plus-plus", "linear"]
+    assert "Nearest: linear." in str(unknown_name("model", "liner", known))
+    assert "Nearest: mst-plus-plus." in str(unknown_name("model", "MST", known))
+    assert "Known: linear, mcga-s1, mcga-s2, mst-plus-plus." in str(unknown_name("model", "zzz", known))
+    assert "Known: none." in str(unknown_name("model", "zzz", []))
