@@ -47,7 +47,7 @@ class Reconstruction(nn.Module):
         parts = []
         for q, narrow, refine in reversed(list(zip(queries, self.narrow, self.refine, strict=True))):
             joined = torch.cat([q.features, q.straight_through()], 1)  # B 2D h w
-            parts.append(refine(upsample(narrow(joined), like)))  # B D H W
+            parts.append(F.gelu(refine(upsample(narrow(joined), like))))  # B D H W
         return self.head(torch.cat(parts, 1))
 
 
@@ -71,7 +71,9 @@ class SpectralAutoencoder(nn.Module):
         self.bands, self.scales, self.mask = bands, scales, mask
         self.kept = kept_bands(bands)
         widths = self.widths = code_widths(latent, scales)
-        self.lift = nn.Conv2d(self.kept if mask == "drop-ordered" else bands, latent, 1)
+        # by band: the values of the visible bands, and which bands those are
+        self.lift = nn.Conv2d(self.kept if mask == "drop-ordered" else 2 * bands, latent, 1)
+        self.lift_out = nn.Conv2d(latent, latent, 1)
         sources = (latent, *widths[:-1])
         self.down = nn.ModuleList(
             nn.Conv2d(c, d, 2**i, stride=2**i)
@@ -85,11 +87,12 @@ class SpectralAutoencoder(nn.Module):
         """(B, C, H, W) with the kept bands (B, m) int64 -> (B, M, H, W)."""
         if self.mask == "drop-ordered":
             index = kept.sort(1).values[:, :, None, None].expand(-1, -1, *cube.shape[-2:])
-            return self.lift(cube.gather(1, index))
+            return self.lift_out(F.gelu(self.lift(cube.gather(1, index))))
         visible = torch.zeros(cube.shape[:2], device=cube.device, dtype=cube.dtype).scatter_(1, kept, 1.0)
-        # scaled as dropout is, so that evaluation with all bands sees the same mean
+        visible = visible[:, :, None, None].expand_as(cube)
+        # scaled as dropout is, so that any number of visible bands gives sums of one size
         scale = self.bands / kept.shape[1]
-        return self.lift(cube * (visible * scale)[:, :, None, None])
+        return self.lift_out(F.gelu(self.lift(torch.cat([cube * visible, visible], 1) * scale)))
 
     def encode(self, cube: Tensor, kept: Tensor) -> list[Query]:
         """Algorithm 1: the look-ups of all scales, finest first."""
