@@ -122,7 +122,8 @@ def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
     """The number of steps of this run, timed once and then read from record.json."""
     record = folder.read_json(folder.record)
     if "steps" in record:
-        _warn_of_threads(record["threads"])
+        if not record.get("complete"):
+            _warn_of_threads(folder, record)
         return int(record["steps"])
     steps, timed = engine.recipe.steps, None
     if minutes is not None:
@@ -145,10 +146,11 @@ def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
     return steps
 
 
-def _warn_of_threads(before: int) -> None:
+def _warn_of_threads(folder: RunDir, record: Mapping[str, Any]) -> None:
     """Sums are split by threads: with another number of them the last bits of the weights differ."""
-    now = torch.get_num_threads()
+    before, now = record["threads"], torch.get_num_threads()
     if now != before:
+        folder.update_record(threads_after_resuming=now)
         warnings.warn(
             f"This run began with {before} threads and goes on with {now}: its weights will not be "
             f"those of an uninterrupted run. Use --threads {before}.",
@@ -231,5 +233,4 @@ def _finish_record(folder: RunDir, engine: Engine, clock: Clock, done: int, step
         complete=done == steps,
         wall_seconds=round(clock.wall(), 3),
         cpu_seconds=round(clock.cpu(), 3),
-        **_machine(engine),
     )

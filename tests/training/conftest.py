@@ -1,0 +1,63 @@
+"""Toy tasks for the training tests; everything on one thread, so that sums have one order."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from hsrzoo.spec import Recipe
+
+TOYS = Path(__file__).with_name("toys.py")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def toys() -> ModuleType:
+    """The module toys.py (not registered anywhere)."""
+    spec = importlib.util.spec_from_file_location("training_toys", TOYS)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["training_toys"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def make_task(toys: ModuleType) -> Callable[..., Any]:
+    """``make_task(steps=..., ...) -> (PairTask, Recipe)`` with equal initial weights every time."""
+    from hsrzoo.training.pairs import PairTask
+
+    def make(task: type = PairTask, spec: Any = toys.NET, **fields: Any) -> tuple[Any, Recipe]:
+        recipe = replace(toys.NET.recipe, **fields)
+        torch.manual_seed(recipe.seed)
+        data = toys.ToySet()
+        return task(spec, toys.ToyNet(data.bands), data, recipe), recipe
+
+    return make
+
+
+def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """True if two state dicts hold the same bytes under the same names."""
+    return one.keys() == other.keys() and all(
+        one[key].numpy().tobytes() == other[key].numpy().tobytes() for key in one
+    )
+
+
+@pytest.fixture(name="same_bits")
+def same_bits_fixture() -> Callable[..., bool]:
+    return same_bits

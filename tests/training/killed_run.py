@@ -1,0 +1,93 @@
+"""Train the toy network in child processes that are killed: ``python killed_run.py OUT``.
+
+This process imports everything and trains nothing itself, so that it can fork cheaply. It kills a
+child after each of several numbers of log lines, one in the middle of writing a checkpoint, and
+lets the last one finish.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import accelerate  # noqa: F401  (imported here, once for all children)
+import timm.utils  # noqa: F401
+import torch
+import toys
+
+from hsrzoo.training import checkpoint, loop
+from hsrzoo.training.pairs import PairTask
+
+KILL_AT = (2, 7, 12, 16)
+
+
+class Slow(PairTask):
+    """Leaves the parent time to kill."""
+
+    def loss(self, batch):
+        time.sleep(0.01)
+        return super().loss(batch)
+
+
+def train(out: Path) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(toys.NET.recipe.seed)
+    data = toys.ToySet()
+    task = Slow(toys.NET, toys.ToyNet(data.bands), data, toys.NET.recipe)
+    loop.train(task, toys.NET.recipe, out, resume=out.exists(), progress=False)
+
+
+def die_while_writing(out: Path) -> None:
+    """Killed after the new checkpoint's bytes are written and before they take the old one's place."""
+    write, replace = checkpoint.write_atomically, os.replace
+
+    def deadly(path: Path, data: bytes) -> None:
+        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        write(path, data)
+
+    checkpoint.write_atomically = deadly
+    loop.save_checkpoint.__globals__["write_atomically"] = deadly
+    try:
+        train(out)
+    finally:
+        os.replace = replace
+
+
+def child(work) -> int:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return pid
+
+
+def ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def main(out: Path) -> None:
+    log = out / "log.jsonl"
+    for lines in KILL_AT:
+        pid = child(lambda: train(out))
+        while not log.is_file() or log.read_bytes().count(b"\n") < lines:
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGKILL)
+        if ended(pid) != -signal.SIGKILL:
+            sys.exit(f"the child was not killed at {lines} lines")
+    before = (out / "checkpoint.pt").read_bytes()
+    if ended(child(lambda: die_while_writing(out))) != -signal.SIGKILL:
+        sys.exit("the child did not die while writing")
+    if (out / "checkpoint.pt").read_bytes() != before or not list(out.glob(".checkpoint.pt.*")):
+        sys.exit("the old checkpoint was not kept, or nothing was half written")
+    sys.exit(ended(child(lambda: train(out))))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,109 @@
+"""``hsrzoo train`` from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from hsrzoo.errors import HsrzooError, TrainingError
+from hsrzoo.registry import load_plugin_file
+
+TOYS = Path(__file__).with_name("toys.py")
+
+
+@pytest.fixture
+def hsrzoo_train(tmp_path, monkeypatch):
+    """``hsrzoo_train("--steps", "3") -> Result`` of training toy-net on toy-set in ``tmp_path``."""
+    from hsrzoo.cli.train import command
+
+    load_plugin_file(TOYS)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, name: str = "toy-net") -> Result:
+        result = CliRunner().invoke(command, [name, "--dataset", "toy-set", "--threads", "1", *arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+def test_training_in_a_process_of_its_own_writes_weights_that_load(run_hsrzoo, tmp_path, toys) -> None:
+    done = run_hsrzoo(
+        "--plugin", TOYS, "train", "toy-net", "--dataset", "toy-set", "--steps", "3", "--holdout", "1",
+        "--out", tmp_path / "deep" / "run", "--set", "loss=l1", "--arg", "width=4", "--seed", "5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "" and "held out: rmse" in done.stderr
+    folder = tmp_path / "deep" / "run" / "weights"
+    config = json.loads((folder / "config.json").read_text())
+    training = config["training"]
+    assert config["arguments"] == {"width": 4}
+    assert (training["dataset"], training["split"], training["fingerprint"]) == ("toy-set", "train", "toy")
+    assert (training["steps"], training["seed"], training["recipe"]["loss"]) == (3, 5, "l1")
+    assert training["scenes"] == ["s0", "s1", "s2"] and training["held_out"] == ["s3"]
+    assert training["cpu_seconds"] > 0 and training["threads"] == 1
+    assert str(tmp_path) not in (folder / "config.json").read_text()
+
+
+def test_weights_are_the_averaged_ones_and_load(hsrzoo_train, tmp_path, toys) -> None:
+    import hsrzoo
+
+    assert hsrzoo_train("--steps", "6", "--set", "ema=0.5").exit_code == 0
+    run = tmp_path / "runs" / "toy-net-toy-set"
+    model = hsrzoo.load(f"local-dir:{run / 'weights'}")
+    average = torch.load(run / "checkpoint.pt", weights_only=True)["engine"]["average"]
+    assert torch.equal(model.module.enter.weight, average["enter.weight"])
+    image = np.random.default_rng(0).random((7, 9, 3), dtype=np.float32)
+    assert model(image).cube.shape == (7, 9, 5)
+
+
+def test_a_start_is_taken_over_and_recorded(hsrzoo_train, tmp_path) -> None:
+    assert hsrzoo_train("--steps", "3", "--start", "somewhere/mixed").exit_code == 0
+    run = tmp_path / "runs" / "toy-net-toy-set"
+    config = json.loads((run / "weights" / "config.json").read_text())
+    assert config["codebook"] == {"codebook": "mixed"} and config["arguments"] == {"width": 6}
+    state = torch.load(run / "checkpoint.pt", weights_only=True)["engine"]["module"]
+    assert torch.equal(state["codebook"], torch.full((16, 4), 7.0))
+    with pytest.raises(TrainingError, match="does not fit toy-net"):
+        hsrzoo_train("--start", "wrong", "--out", "other")
+
+
+def test_existing_folder_needs_resume(hsrzoo_train, tmp_path) -> None:
+    assert hsrzoo_train("--steps", "3").exit_code == 0
+    weights = tmp_path / "runs" / "toy-net-toy-set" / "weights" / "model.safetensors"
+    before = weights.read_bytes()
+    with pytest.raises(TrainingError, match="--resume"):
+        hsrzoo_train("--steps", "3")
+    assert hsrzoo_train("--steps", "3", "--resume").exit_code == 0
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "message"),
+    [
+        (("--steps", "3"), "toy-nett", "toy-net"),
+        (("--steps", "3"), "toy-fitted", "hsrzoo fit toy-fitted"),
+        (("--set", "sepps=3"), "toy-net", "steps"),
+        (("--arg", "widht=3"), "toy-net", "widht"),
+        (("--holdout", "9"), "toy-net", "held out"),
+        (("--split", "valid", "--lr", "0"), "toy-net", "lr"),
+    ],
+)
+def test_mistakes_are_named(hsrzoo_train, tmp_path, arguments, name, message) -> None:
+    with pytest.raises(HsrzooError, match=message):
+        hsrzoo_train(*arguments, name=name)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--steps", "3", "--minutes", "1"), ("--minutes", "0"), ("--lr", "1", "--set", "lr=2")],
+)
+def test_contradicting_options_are_a_usage_error(hsrzoo_train, arguments) -> None:
+    assert hsrzoo_train(*arguments).exit_code == 2

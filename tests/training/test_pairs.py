@@ -1,0 +1,140 @@
+"""Crops, hold-out and validation of the task on pairs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hsrzoo.errors import TrainingError
+from hsrzoo.spec import RgbInput
+from hsrzoo.training.pairs import scores
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_held_out_scenes_are_never_drawn(make_task) -> None:
+    task, _ = make_task(holdout=2)
+    task.prepare()
+    generator = _generator()
+    drawn = {round(float(task.draw(generator)[1][b, 1, 0, 0]) * 10) for _ in range(50) for b in range(2)}
+    assert drawn == {0, 1}
+    assert (task.record()["scenes"], task.record()["held_out"]) == (["s0", "s1"], ["s2", "s3"])
+
+
+def test_without_hold_out_all_scenes_are_drawn(make_task) -> None:
+    task, _ = make_task(holdout=0)
+    task.prepare()
+    generator = _generator()
+    drawn = {round(float(task.draw(generator)[1][b, 1, 0, 0]) * 10) for _ in range(50) for b in range(2)}
+    assert drawn == {0, 1, 2, 3}
+
+
+def test_a_batch_depends_on_the_generator_alone_and_keeps_image_and_cube_together(make_task) -> None:
+    task, _ = make_task()
+    task.prepare()
+    rgb, cube = task.draw(_generator(3))
+    task.draw(_generator(4))
+    again_rgb, again_cube = task.draw(_generator(3))
+    assert torch.equal(rgb, again_rgb) and torch.equal(cube, again_cube)
+    assert rgb.shape == (2, 3, 16, 16) and cube.shape == (2, 5, 16, 16)
+    assert torch.equal(rgb, cube[:, [0, 2, 4]])
+
+
+@pytest.mark.parametrize(
+    ("augment", "expected"), [((), 1), (("flip",), 4), (("rotate",), 4), (("flip", "rotate"), 8)]
+)
+def test_augmentation_yields_exactly_the_symmetries_it_names(make_task, toys, augment, expected) -> None:
+    task, _ = make_task(augment=augment, batch=1, patch=20, holdout=3)
+    task.dataset = toys.ToySet(20, 20)  # the crop is the whole scene: only the symmetry varies
+    task.prepare()
+    generator = _generator()
+    seen = {task.draw(generator)[0].numpy().tobytes() for _ in range(150)}
+    assert len(seen) == expected
+
+
+def test_small_scenes_are_used_whole_in_multiples(make_task, toys) -> None:
+    spec = replace(toys.NET, input=RgbInput(multiple=8))
+    task, _ = make_task(spec=spec, patch=64)
+    task.prepare()
+    assert task.draw(_generator())[0].shape == (2, 3, 16, 24)
+    task, _ = make_task(spec=spec, patch=6)
+    with pytest.raises(TrainingError, match="--patch"):
+        task.prepare()
+
+
+def test_the_whole_scene_is_normalised_not_the_crop(make_task, toys) -> None:
+    task, _ = make_task(
+        spec=replace(toys.NET, input=RgbInput(normalise="minmax-image")), augment=(), holdout=3, batch=1
+    )
+    task.prepare()
+    whole = toys.ToySet().load("train", "s0").rgb
+    expected = (whole - whole.min()) / (whole.max() - whole.min())
+    crop = task.draw(_generator())[0][0].numpy()
+    places = [np.abs(expected[:, y : y + 16, x : x + 16] - crop).max() for y in range(5) for x in range(9)]
+    assert min(places) < 1e-6
+
+
+def test_holding_out_everything_is_refused(make_task) -> None:
+    with pytest.raises(TrainingError, match="held out"):
+        make_task(holdout=4)
+
+
+def test_own_loss_is_the_modules(make_task, toys) -> None:
+    with pytest.raises(TrainingError, match="training_loss"):
+        make_task(loss="own")
+    task, _ = make_task()
+    toys.ToyNet.training_loss = lambda self, rgb, cube: (cube.sum(), {"figure": 2.0})
+    try:
+        task, _ = make_task(loss="own")
+        task.prepare()
+        batch = task.draw(_generator())
+        loss, logs = task.loss(batch)
+    finally:
+        del toys.ToyNet.training_loss
+    assert float(loss) == float(batch[1].sum()) and logs == {"figure": 2.0}
+
+
+def test_scores_equal_loops_in_float64() -> None:
+    truth, pred = np.random.default_rng(1).random((2, 4, 3, 2)).astype(np.float32)
+    truth[:, 0, 0] = 0.0
+    pred[0, 1, 1] = 1.3  # leaves [0, 1]: clamped in PSNR only
+    y, p = truth.astype(np.float64), pred.astype(np.float64)
+    angles, relative, squares, clamped = [], [], [], []
+    for i in range(3):
+        for j in range(2):
+            a, b = y[:, i, j], p[:, i, j]
+            if math.sqrt((a * a).sum()) > 0:
+                cosine = float(a @ b) / math.sqrt(float(a @ a) * float(b @ b))
+                angles.append(math.degrees(math.acos(min(1.0, cosine))))
+            for u, v in zip(a, b, strict=True):
+                relative.append(abs(u - v) / max(u, 1 / 255))
+                squares.append((u - v) ** 2)
+                clamped.append((min(u, 1.0) - min(v, 1.0)) ** 2)
+    ours = scores(truth, pred)
+    assert ours["rmse"] == pytest.approx(math.sqrt(np.mean(squares)), rel=1e-12)
+    assert ours["psnr"] == pytest.approx(-20 * math.log10(math.sqrt(np.mean(clamped))), rel=1e-12)
+    assert ours["sam"] == pytest.approx(np.mean(angles), rel=1e-9)
+    assert ours["mrae"] == pytest.approx(np.mean(relative), rel=1e-12)
+
+
+def test_validation_uses_the_held_out_scenes(make_task) -> None:
+    task, _ = make_task(holdout=1)
+
+    class Zero(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.new_zeros(len(x), 5, *x.shape[2:])
+
+    cube = task.dataset.load("train", "s3").cube.astype(np.float64)
+    assert task.validate(Zero())["rmse"] == pytest.approx(math.sqrt((cube**2).mean()), rel=1e-6)
+    task, _ = make_task(holdout=0)
+    assert task.validate(Zero()) == {}

@@ -1,0 +1,115 @@
+"""A killed and resumed run has the weights of an uninterrupted one, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hsrzoo.errors import TrainingError
+from hsrzoo.training.checkpoint import differences, load_checkpoint
+from hsrzoo.training.loop import train
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL and fork")
+def test_sigkill_at_five_moments_changes_no_bit(make_task, tmp_path, same_bits) -> None:
+    task, recipe = make_task()
+    train(task, recipe, tmp_path / "whole", progress=False)
+    killed = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(tmp_path / "killed")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert killed.returncode == 0, killed.stderr
+    whole, resumed = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "killed"))
+    assert whole["step"] == resumed["step"] == 24
+    for part in ("module", "average"):
+        assert same_bits(whole["engine"][part], resumed["engine"][part])
+    moments = [
+        {
+            f"{i}.{k}": v
+            for i, state in run["engine"]["optimiser"]["state"].items()
+            for k, v in state.items()
+        }
+        for run in (whole, resumed)
+    ]
+    assert same_bits(*moments)
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "killed" / "log.jsonl").read_text().splitlines()
+    ]
+    assert steps == list(range(1, 25))
+    assert not list((tmp_path / "killed").glob(".*")), "half-written files are removed"
+
+
+def test_stopping_and_resuming_carries_time_and_task_state(make_task, tmp_path, same_bits) -> None:
+    task, recipe = make_task(steps=9)
+    whole = train(task, recipe, tmp_path / "whole", progress=False).state_dict()
+    task, recipe = make_task(steps=9)
+    train(task, recipe, tmp_path / "parts", stop_after=4, progress=False)
+    stopped = load_checkpoint(tmp_path / "parts" / "checkpoint.pt")
+    assert stopped["step"] == 4 and stopped["cpu_seconds"] > 0
+    assert not json.loads((tmp_path / "parts" / "record.json").read_text())["complete"]
+    task, recipe = make_task(steps=9)
+    resumed = train(task, recipe, tmp_path / "parts", resume=True, progress=False).state_dict()
+    assert same_bits(whole, resumed)
+    record = json.loads((tmp_path / "parts" / "record.json").read_text())
+    assert record["complete"] and record["cpu_seconds"] >= stopped["cpu_seconds"]
+
+
+def test_a_run_of_another_recipe_or_model_is_refused_by_what_differs(make_task, tmp_path) -> None:
+    task, recipe = make_task(steps=4)
+    train(task, recipe, tmp_path / "run", progress=False)
+    task, recipe = make_task(steps=4, lr=1e-4, holdout=1)
+    with pytest.raises(TrainingError, match=r"recipe\.lr: 0\.0025 before, 0\.0001 now.*task\.held_out"):
+        train(task, recipe, tmp_path / "run", resume=True, progress=False)
+    task, recipe = make_task(steps=4, checkpoint_every=1, valid_every=1)  # may change: no weight depends
+    train(task, recipe, tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_checkpoint_of_another_run_is_refused_even_if_the_configuration_agrees(
+    make_task, tmp_path
+) -> None:
+    for name, seed in (("one", 0), ("two", 1)):
+        task, recipe = make_task(steps=4, seed=seed)
+        train(task, recipe, tmp_path / name, progress=False)
+    (tmp_path / "two" / "checkpoint.pt").replace(tmp_path / "one" / "checkpoint.pt")
+    task, recipe = make_task(steps=4)
+    with pytest.raises(TrainingError, match=r"recipe\.seed: 1 before, 0 now"):
+        train(task, recipe, tmp_path / "one", resume=True, progress=False)
+
+
+def test_a_damaged_checkpoint_is_named(make_task, tmp_path) -> None:
+    task, recipe = make_task(steps=4)
+    train(task, recipe, tmp_path / "run", progress=False)
+    file = tmp_path / "run" / "checkpoint.pt"
+    file.write_bytes(file.read_bytes()[:-500])
+    task, recipe = make_task(steps=4)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be read"):
+        train(task, recipe, tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_checkpoint_with_code_inside_is_refused(tmp_path) -> None:
+    class Code:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "touched",))
+
+    torch.save({"schema": 1, "step": Code()}, tmp_path / "checkpoint.pt")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_differences_name_nested_keys() -> None:
+    before = {"a": 1, "b": {"c": [1, 2], "d": 0}}
+    assert differences(before, {"a": 1, "b": {"c": [1, 3]}, "e": 5}) == [
+        "b.c: [1, 2] before, [1, 3] now",
+        "b.d: 0 before, nothing now",
+        "e: nothing before, 5 now",
+    ]
