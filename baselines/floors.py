@@ -31,6 +31,10 @@ from hsrzoo.spec import ModelSpec
 
 PIXELS_AT_ONCE = 1 << 16
 """Pixels whose float64 features are held in memory together during a fit."""
+RANK_CUTOFF = 1e-10
+"""Directions of feature space that hold less than this share of the largest direction's energy are
+left out. Roots of three nearly equal channels differ by 1e-8 of it and less; coefficients that
+exploit this grow into the thousands, where float32 loses the digits that matter."""
 
 
 def root_products(degree: int) -> tuple[tuple[int, int, int], ...]:
@@ -92,7 +96,7 @@ def build(bands: BandSet, degree: int) -> PixelRegression:
 def fit(module: PixelRegression, dataset: Dataset, split: str) -> None:
     """Set ``module.matrix`` to the least-squares solution over all pixels of ``split``.
 
-    Normal equations accumulated in float64, scene by scene. Features that the pixels do not tell
+    Normal equations accumulated in float64, piece by piece. Features that the pixels do not tell
     apart (a grey scene) get the solution of least norm.
     """
     bands, count = module.matrix.shape
@@ -101,9 +105,10 @@ def fit(module: PixelRegression, dataset: Dataset, split: str) -> None:
         features = module.features(torch.from_numpy(rgb)[None])[0].numpy()  # (F, N)
         gram += features @ features.T
         moment += features @ cube.T
-    # Unit diagonal: the cut-off for rank then does not depend on the size of a feature.
+    # Unit diagonal: the cut-off then does not depend on how large a feature is.
     scale = 1 / np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1))
-    solution, *_ = np.linalg.lstsq(gram * scale * scale[:, None], moment * scale[:, None], rcond=1e-13)
+    scaled = gram * scale * scale[:, None]
+    solution, *_ = np.linalg.lstsq(scaled, moment * scale[:, None], rcond=RANK_CUTOFF)
     module.matrix.copy_(torch.from_numpy((solution * scale[:, None]).T))
 
 

@@ -1,0 +1,362 @@
+"""What every model of the zoo must do, as plain functions: the contract.
+
+Each check takes a :class:`Subject`, returns one sentence on what it saw, and raises
+:class:`ContractError` with the first thing that is wrong. ``hsrzoo check NAME`` runs them all, and so
+does every model's test. Networks get random weights; closed-form models are fitted to two small
+synthetic scenes first.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.datasets.synthetic import Synthetic
+from hsrzoo.errors import HsrzooError
+from hsrzoo.names import parse_name
+from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.spec import ModelSpec, build_module, resolve
+from hsrzoo.weights import TENSORS, load_module, make_config, read_config, save_folder
+
+OTHER_BANDS = (BandSet.of((650.0, 550.0, 450.0, 560.0)), BandSet.regular(400, 2400, 50))
+"""Besides 31: four that are not sorted, and 41 that reach beyond the visible."""
+ODD_SIZES = ((7, 13), (1, 1))
+"""H x W that no network is built for; the Reconstructor must make them fit."""
+TOLERANCE = 1e-4
+"""Relative norm of the difference that rounding may make."""
+
+
+class ContractError(HsrzooError):
+    """A model that breaks the contract."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test."""
+
+    spec: ModelSpec
+
+    def build(self, bands: BandSet) -> nn.Module:
+        """The module in eval mode with the same random (or fitted) weights at every call."""
+        with seeded():
+            module = build_module(self.spec, bands, {})
+            if not isinstance(module, nn.Module):
+                raise ContractError(
+                    "build returns something else than a network",
+                    expected="a torch.nn.Module",
+                    got=type(module).__name__,
+                )
+            if self.spec.fit is not None:
+                resolve(self.spec.fit)(module, Synthetic(bands), "train")
+        return module.eval()
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The module at 31 bands, shared by the checks, which leave it as it is."""
+        return self.build(VISIBLE_31)
+
+    def reconstructor(self) -> Reconstructor:
+        """The shared module behind the door that users come through."""
+        config = make_config(self.spec, VISIBLE_31, arguments={}, training={"weights": "random"})
+        return Reconstructor(
+            self.module, self.spec, VISIBLE_31, name=self.spec.name, config=config, device="cpu"
+        )
+
+    def rgb(self, batch: int) -> Tensor:
+        """A random batch in [0, 1], 32 x 48 pixels or what the spec needs above that."""
+        need = self.spec.input
+        height, width = (-(-max(side, need.min_size) // need.multiple) * need.multiple for side in (32, 48))
+        return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Torch's random state at seed 0 inside, as it was before outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def check_spec(subject: Subject) -> str:
+    """The spec says what it is, and builds."""
+    spec = subject.spec
+    name = parse_name(spec.name)
+    _require(
+        name.kind == "zoo" and name.tag is None,
+        "The spec's name is not that of an architecture",
+        "lower case letters, digits and hyphens",
+        repr(spec.name),
+    )
+    for field in ("summary", "source", "licence"):
+        _require(bool(getattr(spec, field).strip()), f"The spec's {field} is empty", "one line", "nothing")
+    count = sum(p.numel() for p in subject.module.parameters())
+    return f"{spec.name} builds, {count:,} parameters"
+
+
+def check_shape(subject: Subject) -> str:
+    """(B, 3, H, W) float32 becomes (B, C, H, W) float32."""
+    rgb = subject.rgb(2)
+    cube = _forward(subject, subject.module, rgb)
+    expected = (2, len(VISIBLE_31), *rgb.shape[-2:])
+    _require(tuple(cube.shape) == expected, "The cube has the wrong shape", expected, tuple(cube.shape))
+    _require(cube.dtype == torch.float32, "The cube has the wrong dtype", torch.float32, cube.dtype)
+    return f"{_size(rgb)} becomes {_size(cube)}, float32"
+
+
+def check_finite(subject: Subject) -> str:
+    """Black, white and random images give finite cubes."""
+    noise = subject.rgb(1)
+    for what, rgb in {
+        "a black image": torch.zeros_like(noise),
+        "a white image": torch.ones_like(noise),
+        "random pixels": noise,
+    }.items():
+        cube = _forward(subject, subject.module, rgb)
+        wrong = int((~torch.isfinite(cube)).sum())
+        _require(wrong == 0, f"The cube of {what} is not finite", "no NaN, no infinity", f"{wrong} of them")
+    return "black, white and random images give finite cubes"
+
+
+def check_bands(subject: Subject) -> str:
+    """Any band count, sorted or not."""
+    rgb = subject.rgb(1)
+    for bands in OTHER_BANDS:
+        try:
+            channels = _forward(subject, subject.build(bands), rgb).shape[1]
+        except HsrzooError:
+            raise
+        except Exception as error:
+            raise ContractError(
+                f"The network cannot be built and run for {bands}", got=f"{type(error).__name__}: {error}"
+            ) from error
+        _require(
+            channels == len(bands), f"The cube for {bands} has the wrong depth", len(bands), int(channels)
+        )
+    return f"also runs with {' and '.join(str(len(b)) for b in OTHER_BANDS)} bands"
+
+
+def check_sizes(subject: Subject) -> str:
+    """Images of any size, down to one pixel, through the Reconstructor."""
+    model = subject.reconstructor()
+    for height, width in ODD_SIZES:
+        rgb = np.random.default_rng(3).random((height, width, 3), dtype=np.float32)
+        try:
+            cube = np.asarray(model(rgb).cube)
+        except Exception as error:
+            raise ContractError(
+                f"An image of {height} x {width} pixels fails",
+                got=f"{type(error).__name__}: {error}",
+                fix="Declare what the network needs in RgbInput(multiple=..., min_size=...)",
+            ) from error
+        what = f"The cube of a {height} x {width} image"
+        expected = (height, width, len(VISIBLE_31))
+        _require(cube.shape == expected, f"{what} has the wrong shape", expected, cube.shape)
+        _require(bool(np.isfinite(cube).all()), f"{what} is not finite", "finite values", "NaN or infinity")
+    return f"{' and '.join(f'{h} x {w}' for h, w in ODD_SIZES)} images work"
+
+
+def check_batch(subject: Subject) -> str:
+    """An image's cube does not depend on the others in its batch."""
+    rgb = subject.rgb(3)
+    if subject.spec.couples_batch:
+        together = torch.as_tensor(subject.reconstructor()(rgb).cube)
+    else:
+        together = _forward(subject, subject.module, rgb)
+    for i in range(len(rgb)):
+        gap = _gap(_forward(subject, subject.module, rgb[i : i + 1]), together[i : i + 1])
+        _require(
+            gap <= TOLERANCE,
+            "An image's cube depends on the others in its batch",
+            f"a relative difference of at most {TOLERANCE:g}",
+            f"{gap:.2g}",
+            "If that is meant, declare couples_batch=True",
+        )
+    how = "run one by one, as declared" if subject.spec.couples_batch else "independent"
+    return f"images of a batch are {how}"
+
+
+def check_determinism(subject: Subject) -> str:
+    """Two passes agree to the bit and change neither the weights nor the input."""
+    rgb = subject.rgb(1)
+    given, before = rgb.clone(), _state(subject.module)
+    first = _forward(subject, subject.module, rgb)
+    second = _forward(subject, subject.module, rgb)
+    _require(
+        torch.equal(first, second),
+        "Two passes over one image differ",
+        "the same bits in eval mode",
+        f"a relative difference of {_gap(first, second):.2g}",
+    )
+    _require(
+        torch.equal(rgb, given), "The forward pass changes its input", "the image as it was", "another"
+    )
+    changed = _first_difference(before, subject.module)
+    _require(changed is None, "The forward pass changes the weights", "the weights as they were", changed)
+    return "two passes agree to the bit and change nothing"
+
+
+def check_save_and_load(subject: Subject) -> str:
+    """Saved and loaded, the model gives the same cube; saved twice, the same bytes."""
+    with tempfile.TemporaryDirectory() as root:
+        folders = [Path(root, "first"), Path(root, "second")]
+        for folder in folders:
+            save_folder(
+                folder,
+                subject.module,
+                subject.spec,
+                VISIBLE_31,
+                arguments={},
+                training={"weights": "random"},
+            )
+        loaded, _ = load_module(folders[0], subject.spec, read_config(folders[0]))
+        same_bytes = len({(folder / TENSORS).read_bytes() for folder in folders}) == 1
+    _require(same_bytes, "Saved twice, the weights differ", "the same bytes", "other bytes")
+    rgb = subject.rgb(1)
+    gap = _gap(_forward(subject, subject.module, rgb), _forward(subject, loaded, rgb))
+    _require(
+        gap == 0,
+        "Saved and loaded, the network gives another cube",
+        "the same bits",
+        f"a relative difference of {gap:.2g}",
+        "Whatever decides the output must be a parameter, a buffer or a constructor argument",
+    )
+    return "saved and loaded, it gives the same cube to the bit"
+
+
+def check_gradient(subject: Subject) -> str:
+    """Every trainable parameter receives a finite gradient that is not all zero."""
+    module = subject.build(VISIBLE_31).train()
+    trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if subject.spec.fit is not None:
+        _require(
+            not trainable,
+            "A closed-form model has trainable parameters",
+            "buffers only",
+            list(trainable)[:3],
+        )
+        return "fitted in closed form, nothing to train"
+    _require(bool(trainable), "The network has nothing to train", "parameters with a gradient", "none")
+    with seeded():
+        # A layer that starts at zero hides all before it from the gradient: move off that start.
+        for p in trainable.values():
+            p.data.add_(torch.randn_like(p), alpha=0.02)
+        cube = module(subject.rgb(2))
+        (cube * torch.randn_like(cube)).sum().backward()
+    for name, p in trainable.items():
+        reached = p.grad is not None and bool(p.grad.any())
+        _require(reached, f"No gradient reaches {name}", "a gradient in every trainable parameter", "none")
+        finite = bool(torch.isfinite(p.grad).all())  # type: ignore[arg-type]  # reached
+        _require(finite, f"The gradient of {name} is not finite", "finite values", "NaN or infinity")
+    return f"a gradient reaches all {len(trainable)} trainable tensors"
+
+
+def check_fit(subject: Subject) -> str:
+    """A closed-form model is fitted, and predicts what it was fitted to better than zeros do."""
+    if subject.spec.fit is None:
+        return "trained by gradient descent, nothing to fit"
+    scene = Synthetic(VISIBLE_31).load("train", "a")
+    error = float(np.abs(subject.reconstructor().predict(scene.rgb) - scene.cube).mean())
+    nothing = float(np.abs(scene.cube).mean())
+    _require(
+        error < nothing, "fit has learned nothing", f"a mean error below {nothing:.3f}", f"{error:.3f}"
+    )
+    return f"fitted to synthetic scenes, mean error {error:.3f} (of {nothing:.3f})"
+
+
+def check_adaptation(subject: Subject) -> str:
+    """Test-time adaptation gives a cube and leaves the weights to the bit as they were."""
+    if subject.spec.adapt is None:
+        return "no test-time adaptation"
+    before = _state(subject.module)
+    rgb = subject.rgb(1)[0].numpy()
+    cube = subject.reconstructor().predict(rgb, tta=True)
+    _require(bool(np.isfinite(cube).all()), "The adapted cube is not finite", "finite values", "NaN")
+    changed = _first_difference(before, subject.module)
+    _require(changed is None, "Adaptation changes the weights for good", "the weights as before", changed)
+    return "adapts to an image and leaves the weights as they were"
+
+
+CHECKS: dict[str, Callable[[Subject], str]] = {
+    "spec": check_spec,
+    "shape": check_shape,
+    "finite": check_finite,
+    "bands": check_bands,
+    "sizes": check_sizes,
+    "batch": check_batch,
+    "determinism": check_determinism,
+    "save-and-load": check_save_and_load,
+    "gradient": check_gradient,
+    "fit": check_fit,
+    "adaptation": check_adaptation,
+}
+"""All checks by name, in the order in which they are worth reading."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one check ended: ``text`` is what it saw, or what is wrong."""
+
+    check: str
+    passed: bool
+    text: str
+    error: Exception | None = None
+
+
+def run_all(spec: ModelSpec) -> Iterator[Result]:
+    """Run every check. A model that fails the first one cannot be built: the others are left out."""
+    subject = Subject(spec)
+    for name, check in CHECKS.items():
+        try:
+            yield Result(name, True, check(subject))
+        except Exception as error:  # a model under test may raise anything
+            text = str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
+            yield Result(name, False, text, error)
+            if check is check_spec:
+                return
+
+
+def _require(holds: bool, summary: str, expected: object, got: object, fix: str | None = None) -> None:
+    if not holds:
+        raise ContractError(summary, expected=expected, got=got, fix=fix)
+
+
+def _forward(subject: Subject, module: nn.Module, rgb: Tensor) -> Tensor:
+    with torch.inference_mode():
+        cube = module(rgb)
+    if not isinstance(cube, Tensor) or cube.ndim != 4:
+        got = f"a tensor of shape {tuple(cube.shape)}" if isinstance(cube, Tensor) else type(cube).__name__
+        raise ContractError(
+            f"The forward pass of {subject.spec.name} gives no cube",
+            expected="a tensor (B, C, H, W)",
+            got=got,
+        )
+    return cube
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def _first_difference(before: dict[str, Tensor], module: nn.Module) -> str | None:
+    return next((k for k, v in module.state_dict().items() if not torch.equal(before[k], v)), None)
+
+
+def _gap(a: Tensor, b: Tensor) -> float:
+    """Norm of the difference over the norm of ``a``, 0 for equal tensors."""
+    difference = (a.double() - b.double()).norm().item()
+    return difference / max(a.double().norm().item(), 1e-12) if difference else 0.0
+
+
+def _size(x: Tensor) -> str:
+    return " x ".join(str(n) for n in x.shape)

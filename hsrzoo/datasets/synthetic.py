@@ -1,0 +1,52 @@
+"""Two small made-up scenes, for trying a model where no real data may be read (the contract test)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
+from hsrzoo.datasets.common import require_scene, require_split, survey
+
+SIDE = 32
+"""Height and width of the scenes, pixels."""
+
+
+class Synthetic(Dataset):
+    """Pixels of random colour; each one's spectrum is a fixed smooth function of its RGB.
+
+    Works for any bands: red, green and blue sit at fixed places along the band axis. Not linear in
+    RGB, so that a better model can be told from a worse one.
+    """
+
+    name = "synthetic"
+
+    def __init__(self, bands: BandSet) -> None:
+        self.bands = bands
+        self.info = {}
+
+    def splits(self) -> tuple[str, ...]:
+        """``("train",)``."""
+        return ("train",)
+
+    def scenes(self, split: str) -> list[str]:
+        """Two names."""
+        require_split(self.name, split, self.splits())
+        return ["a", "b"]
+
+    def load(self, split: str, scene: str) -> Scene:
+        """RGB (3, 32, 32) and cube (C, 32, 32), float32 in [0, 1]."""
+        require_scene(self.name, scene, self.scenes(split))
+        rgb = np.random.default_rng(ord(scene)).random((3, SIDE, SIDE), dtype=np.float32)
+        place = np.linspace(0, 1, len(self.bands))[:, None]
+        weights = np.exp(-8 * (place - np.array([0.9, 0.5, 0.1])) ** 2)
+        weights /= weights.sum(axis=1, keepdims=True)
+        return Scene(scene, rgb, np.einsum("cr,rhw->chw", weights, rgb**1.5).astype(np.float32))
+
+    def fingerprint(self) -> str:
+        """A constant: the scenes are made, not read."""
+        return "synthetic-1"
+
+    def verify(self) -> VerifyReport:
+        """Counts, shapes and ranges."""
+        return survey(self)
