@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hsrzoo.errors import InputError
 from hsrzoo_mcga.codebook import query_entropy
 from hsrzoo_mcga.grayscale import GrayscaleAware
 from hsrzoo_mcga.network import GANet
@@ -46,7 +47,11 @@ def adapt(
     """
     parameters = ga_parameters(net)
     if rgb.shape[0] != 1:
-        raise ValueError(f"adaptation takes one image at a time, not a batch of {rgb.shape[0]}")
+        raise InputError(
+            "Adaptation takes one image at a time",
+            expected="a batch of 1",
+            got=f"a batch of {rgb.shape[0]}",
+        )
     if not parameters or net.moc is None or not torch.isfinite(rgb).all():
         with torch.no_grad():
             return net(rgb)
@@ -78,7 +83,7 @@ def _descend(
     history = []
     for _ in range(steps):
         loss = total_entropy(net, rgb, temperature, max_pixels)
-        history.append(float(loss))
+        history.append(float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

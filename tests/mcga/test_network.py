@@ -1,0 +1,269 @@
+"""GANet as a whole: sizes, what it starts from, and that every part and switch matters."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.registries import MODELS
+from hsrzoo.spec import build_module
+from hsrzoo_mcga.adaptation import adapt, ga_parameters, total_entropy
+from hsrzoo_mcga.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.build import build, start
+from hsrzoo_mcga.grayscale import GrayscaleAware
+from hsrzoo_mcga.network import GANet
+from hsrzoo_mcga.stage1 import split_state
+from hsrzoo_mcga.store import CodebookFolder, Source, mix, write
+
+TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}
+BANDS = BandSet.regular(400, 700, 50)
+
+
+def tiny(**changes: object) -> GANet:
+    torch.manual_seed(0)
+    return build(BANDS, **{**TINY, **changes}).eval()
+
+
+def parameters(net: torch.nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.fixture(scope="module")
+def rgb() -> torch.Tensor:
+    return torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def codebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixture of two sources with other bands, as stage 1 writes them."""
+    root = tmp_path_factory.mktemp("codebooks")
+    folders = []
+    for name, bands in (("first", BANDS), ("second", BandSet.regular(400, 900, 25))):
+        torch.manual_seed(len(bands))
+        net = SpectralAutoencoder(len(bands), latent=8, n_codes=16)
+        codes, rest = split_state(net)
+        write(root / name, codes, {name: rest}, [Source(name, bands, 16, {"steps": 1})], 8)
+        folders.append(CodebookFolder.read(root / name))
+    mix(folders, root / "mixed")
+    return root
+
+
+def test_mcga_s2_has_the_size_that_the_paper_reports() -> None:
+    """0.76 M at 31 bands and 0.80 M at 202 usable EnMAP bands, reported by the paper."""
+    spec = MODELS.get("mcga-s2")
+    assert parameters(build_module(spec, VISIBLE_31, {})) == pytest.approx(0.76e6, rel=0.05)
+    assert parameters(build_module(spec, BandSet.regular(420, 2430, 10), {})) == pytest.approx(
+        0.80e6, rel=0.05
+    )
+
+
+@pytest.mark.parametrize("name", ["mcga-s1", "mcga-s2", "mcga-s3", "mcga-s4"])
+def test_every_variant_maps_rgb_to_bands_at_its_number_of_scales(name: str) -> None:
+    net = build_module(
+        MODELS.get(name), BANDS, {"widths": [8] * int(name[-1]), "blocks": [1] * int(name[-1])}
+    )
+    assert net.scales == int(name[-1])
+    assert net(torch.rand(2, 3, 16, 32)).shape == (2, len(BANDS), 16, 32)
+
+
+def test_every_curve_receives_a_gradient(rgb: torch.Tensor) -> None:
+    net = tiny()
+    net(rgb).square().sum().backward()
+    curves = [m for m in net.modules() if isinstance(m, GrayscaleAware)]
+    assert len(curves) == 2 * 3
+    for curve in curves:
+        for parameter in curve.parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+
+
+def test_every_trainable_parameter_receives_a_gradient(rgb: torch.Tensor) -> None:
+    net = tiny()
+    net(rgb).square().sum().backward()
+    silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert silent == []
+
+
+def test_another_codebook_gives_another_cube(rgb: torch.Tensor) -> None:
+    net = tiny()
+    before = net(rgb)
+    net.moc.codes_1.copy_(net.moc.codes_1.flip(0) * 2)
+    assert not torch.allclose(net(rgb), before)
+
+
+def test_the_codes_are_buffers_and_count_as_no_parameters() -> None:
+    assert parameters(tiny()) == parameters(tiny(n_codes=64))
+    assert not any("codes_" in name for name, _ in tiny().named_parameters())
+
+
+SWITCHES = {
+    "codebook": {"codebook": "none"},
+    "single codebook": {"n_codes": 16},
+    "ga": {"ga": False},
+    "no attention": {"attention": "none"},
+    "full attention": {"attention": "full"},
+    "k": {"k": 2},
+    "literal top k": {"topk": "pixels"},
+    "literal pairing": {"pairing": "rank"},
+    "all gamma": {"gamma_share": 1.0},
+    "all log": {"gamma_share": 0.0},
+    "minmax": {"ga_normalise": "minmax"},
+    "literal exponent": {"gamma_exponent": "softmax"},
+    "no shortcut": {"shortcut": False},
+    "no head": {"head": 0},
+    "blocks": {"blocks": (2, 1)},
+}
+SAME_SIZE = {"k", "single codebook", "literal top k", "literal pairing", "minmax", "literal exponent"}
+"""Switches that change what is computed, not how many weights compute it."""
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_each_switch_changes_the_output_and_the_size_or_the_work(switch: str, rgb: torch.Tensor) -> None:
+    plain, changed = tiny(), tiny(**SWITCHES[switch])
+    shared = {k: v for k, v in plain.state_dict().items() if k in changed.state_dict()}
+    shared = {k: v for k, v in shared.items() if changed.state_dict()[k].shape == v.shape}
+    changed.load_state_dict(shared, strict=False)
+    assert not torch.allclose(plain(rgb), changed(rgb), atol=1e-7)
+    if switch in SAME_SIZE:
+        assert parameters(plain) == parameters(changed)
+    else:
+        assert parameters(plain) != parameters(changed)
+
+
+def test_fewer_slots_cost_fewer_operations(rgb: torch.Tensor) -> None:
+    """K, the number of codes and the pairing change the work of the attention."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def operations(**changes: object) -> int:
+        net = tiny(**changes)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            net(rgb)
+        return counter.get_total_flops()
+
+    assert operations(k=2) < operations(k=16)
+    assert operations(attention="full") > operations(attention="quantized", k=2)
+
+
+def test_a_frozen_reconstruction_is_not_trained() -> None:
+    frozen = tiny(reconstruction="frozen")
+    assert not any(p.requires_grad for p in frozen.reconstruction.parameters())
+    trained = sum(p.numel() for p in frozen.parameters() if p.requires_grad)
+    assert trained < sum(p.numel() for p in tiny().parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"attention": "all"}, {"blocks": (1,)}, {"gamma_share": 2.0}, {"k": 0}, {"depth": 3}, {"latent": 2}],
+)
+def test_impossible_settings_are_refused_in_words(wrong: dict) -> None:
+    with pytest.raises(InputError):
+        build(BANDS, **{**TINY, **wrong})
+
+
+# ------------------------------------------------------------------ starting from stage 1
+
+
+def test_a_mixture_joins_the_rows_of_its_sources(codebooks: Path) -> None:
+    first, second, mixed = (CodebookFolder.read(codebooks / n) for n in ("first", "second", "mixed"))
+    for a, b, both in zip(first.codes(), second.codes(), mixed.codes(), strict=True):
+        assert torch.equal(both, torch.cat([a, b]))
+
+
+def test_stage_1_is_really_loaded_and_changes_the_output(codebooks: Path, rgb: torch.Tensor) -> None:
+    taken = start(codebooks / "mixed", BANDS)
+    torch.manual_seed(0)
+    net = build(BANDS, **{**TINY, **taken.arguments}).eval()
+    fresh = net(rgb)
+    result = net.load_state_dict(dict(taken.state), strict=False)
+    assert result.unexpected_keys == []
+    stage1 = CodebookFolder.read(codebooks / "mixed")
+    for name, tensor in stage1.autoencoder(stage1.sources[0]).items():
+        if name.startswith("reconstruction."):
+            assert torch.equal(net.state_dict()[name], tensor)
+    with_codes = {k: v for k, v in taken.state.items() if k.startswith("moc.")}
+    torch.manual_seed(0)
+    other = build(BANDS, **{**TINY, **taken.arguments}).eval()
+    other.load_state_dict(with_codes, strict=False)
+    loaded = net(rgb)
+    assert not torch.allclose(loaded, fresh)
+    assert not torch.allclose(loaded, other(rgb)), "algorithm 2's weights alone change the output"
+
+
+def test_a_source_on_other_bands_lends_all_but_its_head(codebooks: Path) -> None:
+    taken = start(codebooks / "mixed", BandSet.regular(400, 500, 50))
+    assert not any(".head." in name for name in taken.state)
+    assert "head fresh" in taken.record["reconstruction"]
+
+
+def test_codebooks_of_another_number_of_scales_are_refused(codebooks: Path) -> None:
+    taken = start(codebooks / "mixed", BANDS)
+    with pytest.raises(WeightsError, match="number of scales"):
+        build(BANDS, **{**TINY, "widths": (8,), "blocks": (1,), **taken.arguments})
+
+
+def test_a_changed_codebook_file_is_refused(codebooks: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(codebooks / "first", tmp_path / "copy")
+    victim = tmp_path / "copy" / "codebooks" / "1.safetensors"
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(bytes(data))
+    with pytest.raises(WeightsError, match="not the file that was saved"):
+        CodebookFolder.read(tmp_path / "copy")
+
+
+def test_mixing_a_source_with_itself_is_refused(codebooks: Path, tmp_path: Path) -> None:
+    folder = CodebookFolder.read(codebooks / "first")
+    with pytest.raises(WeightsError, match="only once"):
+        mix([folder, folder], tmp_path / "twice")
+
+
+# ------------------------------------------------------------------ adaptation
+
+
+def test_adaptation_lowers_the_entropy_and_restores_the_weights(rgb: torch.Tensor) -> None:
+    net = tiny()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    flags = [p.requires_grad for p in net.parameters()]
+    with torch.no_grad():
+        plain = net(rgb)
+    adapted = adapt(net, rgb, steps=5, lr=1e-2)
+    assert not torch.allclose(adapted, plain)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert [p.requires_grad for p in net.parameters()] == flags
+    # the same descent by hand ends lower than it began
+    start_entropy = float(total_entropy(net, rgb, 1.0, 4096))
+    optimiser = torch.optim.Adam(ga_parameters(net), lr=1e-2)
+    for _ in range(5):
+        optimiser.zero_grad()
+        total_entropy(net, rgb, 1.0, 4096).backward()
+        optimiser.step()
+    assert float(total_entropy(net, rgb, 1.0, 4096)) < start_entropy
+
+
+def test_a_descent_that_raises_the_entropy_is_thrown_away(
+    rgb: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = tiny()
+    with torch.no_grad():
+        plain = net(rgb)
+    uphill = functools.partial(torch.optim.Adam, maximize=True)
+    monkeypatch.setattr(torch.optim, "Adam", uphill)
+    assert torch.equal(adapt(net, rgb, steps=1, lr=1e-3), plain)
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_adaptation_survives_black_and_invalid_images(value: float) -> None:
+    net = tiny()
+    out = adapt(net, torch.full((1, 3, 16, 16), value), steps=2)
+    assert out.shape == (1, len(BANDS), 16, 16)
+    assert np.isnan(value) or bool(torch.isfinite(out).all())
+
+
+def test_adaptation_takes_one_image_at_a_time() -> None:
+    with pytest.raises(InputError, match="one image"):
+        adapt(tiny(), torch.rand(2, 3, 16, 16))

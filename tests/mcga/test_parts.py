@@ -1,0 +1,156 @@
+"""Quantization, masking, curves and attention against values worked out by hand or in loops."""
+
+import math
+
+import pytest
+import torch
+
+from hsrzoo_mcga.attention import QuantizedAttention, group_means, top_codes
+from hsrzoo_mcga.autoencoder import SpectralAutoencoder, code_widths, kept_bands
+from hsrzoo_mcga.codebook import query, query_entropy, to_map, to_rows, usage, vq_losses
+from hsrzoo_mcga.grayscale import GrayscaleAware
+
+
+@pytest.mark.parametrize(("c", "m"), [(31, 8), (202, 64), (4, 2), (2, 1), (1, 1), (200, 64)])
+def test_the_mask_keeps_a_power_of_two_of_half_the_bands(c: int, m: int) -> None:
+    assert kept_bands(c) == m
+
+
+def test_code_widths_halve_with_the_scale() -> None:
+    assert code_widths(32, 2) == (16, 8)
+
+
+def test_rows_and_maps_are_inverse_and_row_major() -> None:
+    x = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
+    rows = to_rows(x)
+    assert torch.equal(rows[1 * 20 + 2 * 5 + 3], x[1, :, 2, 3])
+    assert torch.equal(to_map(rows, x), x)
+
+
+def test_a_look_up_returns_the_nearest_code_and_passes_the_gradient_on() -> None:
+    codes = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    features = torch.tensor([[[[0.2, 0.9]], [[0.1, 0.8]]]], requires_grad=True)  # 1 2 1 2
+    q = query(features, codes)
+    assert q.indices.tolist() == [0, 1]
+    out = q.straight_through()
+    assert torch.allclose(out, torch.tensor([[[[0.0, 1.0]], [[0.0, 1.0]]]]))
+    out.sum().backward()
+    assert features.grad is not None and torch.equal(features.grad, torch.ones_like(features))
+
+
+def test_vq_loss_moves_codes_with_weight_1_and_features_with_weight_beta() -> None:
+    codes = torch.tensor([[0.0], [10.0]], requires_grad=True)
+    features = torch.tensor([[[[3.0]]]], requires_grad=True)
+    loss = vq_losses(query(features, codes), beta=0.25)
+    assert float(loss) == pytest.approx(9 + 0.25 * 9)
+    loss.backward()
+    assert codes.grad is not None and codes.grad[:, 0].tolist() == [-6.0, 0.0]
+    assert features.grad is not None and float(features.grad) == pytest.approx(0.25 * 6)
+
+
+def test_usage_and_perplexity_of_a_known_histogram() -> None:
+    figures = usage(torch.tensor([0, 0, 1, 1]), 8)
+    assert figures["usage"] == 0.25
+    assert figures["perplexity"] == pytest.approx(2)
+
+
+def test_entropy_is_that_of_a_softmax_over_distances() -> None:
+    codes = torch.tensor([[0.0], [1.0]])
+    features = torch.tensor([[[[0.25]]]])
+    d = [0.0625, 0.5625]
+    p = [math.exp(-v) / sum(math.exp(-u) for u in d) for v in d]
+    expected = -sum(v * math.log(v) for v in p)
+    assert float(query_entropy(features, codes, 1.0, 10)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_hidden_band_does_not_reach_the_output() -> None:
+    torch.manual_seed(0)
+    net = SpectralAutoencoder(8, scales=2, latent=8, n_codes=16)
+    cube = torch.rand(1, 8, 8, 8)
+    kept = torch.tensor([[1, 4]])
+    other = cube.clone()
+    other[:, 0] = 5  # hidden
+    assert torch.equal(net(cube, kept)[0], net(other, kept)[0])
+    other[:, 4] = 5  # kept
+    assert not torch.equal(net(cube, kept)[0], net(other, kept)[0])
+
+
+def test_the_literal_mask_packs_the_kept_bands_in_order() -> None:
+    torch.manual_seed(0)
+    net = SpectralAutoencoder(8, scales=1, latent=8, n_codes=16, mask="drop-ordered")
+    cube = torch.rand(1, 8, 4, 4)
+    kept = torch.tensor([[1, 3, 4, 6]])
+    assert torch.equal(net(cube, kept)[0], net(cube, kept.flip(1))[0])
+
+
+def test_gamma_and_log_follow_their_equations() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, 2, 2)
+    unit = torch.sigmoid(x)
+    z = x.mean((2, 3))[0]
+    for kind in ("gamma", "log"):
+        ga = GrayscaleAware(3, kind, exponent="softmax")
+        a = torch.softmax(ga.weight @ z + ga.bias, 0)
+        for c in range(3):
+            curve = unit[0, c] ** a[c] if kind == "gamma" else (1 + 4 * a[c]) * torch.log(1 + unit[0, c])
+            assert torch.allclose(ga(x)[0, c], curve, atol=1e-6)
+
+
+def test_gamma_with_c_softmax_has_exponents_that_average_to_one() -> None:
+    ga = GrayscaleAware(5, "gamma", exponent="C*softmax")
+    assert float(ga.curve(torch.randn(2, 5)).mean()) == pytest.approx(1, abs=1e-6)
+
+
+def test_minmax_normalisation_spans_0_to_1_before_the_curve() -> None:
+    ga = GrayscaleAware(2, "log", normalise="minmax")
+    out = ga(torch.randn(1, 2, 3, 3))
+    assert float(out.detach().amin()) == pytest.approx(0, abs=1e-6)
+
+
+def test_top_codes_break_ties_by_the_lower_number() -> None:
+    kept, counts = top_codes(torch.tensor([5, 2, 2, 7, 5, 1]), 8, 3)
+    assert kept.tolist() == [2, 5, 1]
+    assert counts.tolist() == [2, 2, 1]
+
+
+def test_group_means_average_the_pixels_of_each_kept_code() -> None:
+    rows = torch.tensor([[1.0], [3.0], [10.0], [7.0]])
+    means = group_means(rows, torch.tensor([2, 2, 0, 1]), torch.tensor([2, 0]), torch.tensor([2, 1]), 4)
+    assert means[:, 0].tolist() == [2.0, 10.0]
+
+
+def test_keeping_all_pixels_with_repetition_equals_weighting_codes_by_count() -> None:
+    """With K at least the number of pixels, the literal top K and the weighted codes agree."""
+    torch.manual_seed(0)
+    codes = torch.randn(12, 4)
+    x = torch.randn(2, 6, 5, 7)
+    out = {}
+    for topk in ("codes", "pixels"):
+        torch.manual_seed(1)
+        attention = QuantizedAttention(6, 4, k=64, topk=topk)
+        out[topk] = attention(x, codes)
+    assert torch.allclose(out["codes"], out["pixels"], atol=1e-5)
+
+
+def test_full_attention_equals_a_float64_loop() -> None:
+    torch.manual_seed(0)
+    attention = QuantizedAttention(3, 2, mode="full").double()
+    x = torch.randn(1, 3, 2, 2, dtype=torch.float64)
+    q, k = attention.query_key(x).split(3, 1)
+    v = torch.stack([attention.value(x[0, :, i, j]) for i in range(2) for j in range(2)], 1)  # C HW
+    q_curve = attention.curve(q.flatten(2))[0]
+    scores = torch.zeros(3, 3, dtype=torch.float64)
+    for r in range(3):
+        for s in range(3):
+            scores[r, s] = sum(float(q_curve[r, p] * k.flatten(2)[0, s, p]) / 4 for p in range(4))
+    a = torch.softmax(math.sqrt(3) * scores, -1)
+    expected = attention.out((a @ v).t()).t().view(3, 2, 2)
+    assert torch.allclose(attention(x, torch.zeros(1, 2))[0], expected, atol=1e-12)
+
+
+def test_attention_gives_queries_and_keys_a_gradient_through_the_codes() -> None:
+    torch.manual_seed(0)
+    attention = QuantizedAttention(4, 2, k=8)
+    attention(torch.randn(1, 4, 6, 6), torch.randn(16, 2)).square().sum().backward()
+    grad = attention.query_key.weight.grad
+    assert grad is not None and grad[:2].abs().sum() > 0 and grad[2:].abs().sum() > 0
