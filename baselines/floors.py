@@ -37,7 +37,7 @@ left out. Roots of three nearly equal channels differ by 1e-8 of it and less; co
 exploit this grow into the thousands, where float32 loses the digits that matter."""
 
 
-def root_products(degree: int) -> tuple[tuple[int, int, int], ...]:
+def root_products(degree: int) -> tuple[tuple[int, ...], ...]:
     """Exponents (r, g, b) of all products up to ``degree`` that no lower degree has, as integers
     whose sum n is the root to take: (1, 1, 0) stands for (R G)^(1/2).
 

@@ -36,13 +36,13 @@ def _conv(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
+def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a 1 x 1 convolution to (B, H, W, K) as the matrix product it is.
 
     Not by way of ``_conv``: on one thread torch answers with a channels-first tensor, and the layers
     around it, backward above all, then walk memory with a stride (16 times slower for GELU).
     """
-    return F.linear(x, layer.weight.flatten(1))
+    return F.linear(x, layer.get_parameter("weight").flatten(1))
 
 
 class SpectralAttention(nn.Module):
