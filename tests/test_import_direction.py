@@ -1,0 +1,148 @@
+"""The arrows between the parts go one way; proven by reading every import statement."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {
+    "hsrzoo": "hsrzoo",
+    "hsrzoo_mcga": "hsrzoo_mcga",
+    "hsrzoo_baselines": "baselines",
+    "hsrzoo_benchmark": "benchmark",
+}
+MAY_IMPORT = {
+    "hsrzoo": {"hsrzoo"},
+    "hsrzoo_mcga": {"hsrzoo", "hsrzoo_mcga"},
+    "hsrzoo_baselines": {"hsrzoo", "hsrzoo_baselines"},
+    "hsrzoo_benchmark": {"hsrzoo", "hsrzoo_benchmark"},
+}
+# A part of the core imports from its own storey and those below.
+STOREYS = [
+    {"errors", "bands", "spec"},
+    {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
+     "tensorfile", "provenance", "complexity"},
+    {"reconstructor", "loading", "training", "hub", "tiling", "contract"},
+    {"cli"},
+]  # fmt: skip
+LAZY = {"timm", "torchvision", "torchmetrics", "accelerate", "colour", "spectral", "tensorly"}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted module name -> file, for all our packages."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = [package, *path.relative_to(ROOT / folder).with_suffix("").parts]
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def imports(module: str, top_level_only: bool = False) -> Iterator[str]:
+    """Absolute names that a module imports when it runs (imports for type checkers do not)."""
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                whole = f"{source}.{alias.name}"
+                yield whole if whole in MODULES else source
+        elif is_type_checking(node):
+            waiting.extend(node.orelse)  # type: ignore[attr-defined]
+        elif not (top_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def storey(module: str) -> int | None:
+    """The storey of a module of the core; None for the package itself, which only forwards names."""
+    part = module.split(".")[1] if "." in module else None
+    if part is None:
+        return None
+    found = [i for i, parts in enumerate(STOREYS) if part in parts]
+    assert found, f"hsrzoo.{part} has no storey: give it one in STOREYS"
+    return found[0]
+
+
+def test_the_walk_sees_every_kind_of_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.py"
+    path.write_text(
+        "import a.b\nfrom c import d\nfrom . import sibling\nfrom ..up import x\n"
+        "if TYPE_CHECKING:\n    import typed\nelse:\n    import untyped\n"
+        "def f():\n    import inner\n"
+    )
+    monkeypatch.setitem(MODULES, "hsrzoo.io.m", path)
+    assert set(imports("hsrzoo.io.m")) == {"a.b", "c", "hsrzoo.io", "hsrzoo.up", "untyped", "inner"}
+    assert "inner" not in set(imports("hsrzoo.io.m", top_level_only=True))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_what_they_may(package: str) -> None:
+    own = [module for module in MODULES if module.split(".")[0] == package]
+    assert own
+    wrong = [
+        f"{module} imports {name}"
+        for module in own
+        for name in imports(module)
+        if name.split(".")[0] in PACKAGES and name.split(".")[0] not in MAY_IMPORT[package]
+    ]
+    assert wrong == []
+
+
+def test_the_core_does_not_name_its_plugins_in_strings_either() -> None:
+    plugins = tuple(set(PACKAGES) - {"hsrzoo"})
+    wrong = [
+        f"{module}: {node.value}"
+        for module, path in MODULES.items()
+        if module.split(".")[0] == "hsrzoo"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(plugins)
+    ]
+    assert wrong == []
+
+
+def test_the_core_is_built_in_storeys() -> None:
+    wrong = []
+    for module in MODULES:
+        own = storey(module) if module.split(".")[0] == "hsrzoo" else None
+        for name in imports(module) if own is not None else ():
+            other = storey(name) if name.startswith("hsrzoo.") else None
+            if other is not None and other > own:  # type: ignore[operator]
+                wrong.append(f"{module} imports {name}")
+    assert wrong == []
+
+
+def test_heavy_libraries_are_imported_where_they_are_used() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module in MODULES
+        for name in imports(module, top_level_only=True)
+        if name.split(".")[0] in LAZY
+    ]
+    assert wrong == []
+
+
+def test_nothing_prints_past_the_output_module() -> None:
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert wrong == []

@@ -1,0 +1,145 @@
+"""The distribution holds what it needs: packages, data, entry points, weights, two commands."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from hsrzoo.names import parse_name
+from hsrzoo.weights import read_config, sha256_of_file
+
+tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FOLDERS = {name: ROOT / folder for name, folder in PROJECT["tool"]["setuptools"]["package-dir"].items()}
+ENTRY_POINTS = [
+    (group, name, value)
+    for group, entries in PROJECT["project"]["entry-points"].items()
+    for name, value in entries.items()
+]
+
+
+def source_of(module: str) -> Path:
+    """The file of a dotted module name, by pyproject's mapping of packages to folders."""
+    top, *rest = module.split(".")
+    base = FOLDERS[top].joinpath(*rest)
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def tracked() -> list[Path]:
+    """Files under version control."""
+    done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_every_package_folder_is_declared() -> None:
+    found = {
+        ".".join([top, *path.parent.relative_to(folder).parts])
+        for top, folder in FOLDERS.items()
+        for path in folder.rglob("__init__.py")
+    }
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+def test_every_data_file_goes_into_the_wheel() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    packages = {**FOLDERS}
+    for name in PROJECT["tool"]["setuptools"]["packages"]:
+        packages[name] = source_of(name).parent
+    covered = {
+        path for name, globs in patterns.items() for glob in globs for path in packages[name].glob(glob)
+    }
+    ours = [p for p in tracked() if any(p.is_relative_to(f) for f in FOLDERS.values())]
+    # a package's README is for readers of the repository
+    left_out = [p for p in ours if p.suffix != ".py" and p.name != "README.md" and p not in covered]
+    assert [str(p.relative_to(ROOT)) for p in left_out] == []
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"), [e for e in ENTRY_POINTS if e[0] != "hsrzoo.weights"], ids=lambda x: str(x)
+)
+def test_entry_points_lead_to_something(group: str, name: str, value: str) -> None:
+    module, _, attribute = value.partition(":")
+    tree = ast.parse(source_of(module).read_text())
+    bound: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            bound.update(t.id for t in node.targets if isinstance(t, ast.Name))
+            bound.update(e.id for t in node.targets if isinstance(t, ast.Tuple) for e in t.elts)  # type: ignore
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            bound.add(node.target.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+    assert attribute in bound
+
+
+WEIGHTS = PROJECT["project"]["entry-points"].get("hsrzoo.weights", {})
+
+
+def test_declared_weights_and_folders_of_weights_agree() -> None:
+    folders = {
+        (path.parent.name, top)
+        for top, folder in FOLDERS.items()
+        for path in folder.glob("weights/*/config.json")
+    }
+    assert folders == set(WEIGHTS.items())
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTS))
+def test_bundled_weights_are_whole(name: str) -> None:
+    folder = FOLDERS[WEIGHTS[name]] / "weights" / name
+    config = read_config(folder)
+    assert config["architecture"] == parse_name(name).arch
+    assert config["weights_sha256"] == sha256_of_file(folder / "model.safetensors")
+    assert config["training"] and (folder / "README.md").stat().st_size > 100
+
+
+def test_default_weights_are_bundled() -> None:
+    from hsrzoo.registries import MODELS
+
+    defaults = {f"{n}.{MODELS.get(n).default_tag}" for n in MODELS.names() if MODELS.get(n).default_tag}
+    assert defaults - set(WEIGHTS) == set()
+
+
+def test_the_installed_version_is_this_one() -> None:
+    assert version("hsrzoo") == PROJECT["project"]["version"]
+
+
+def test_tracked_files_are_small() -> None:
+    sizes = {str(p.relative_to(ROOT)): p.stat().st_size for p in tracked()}
+    assert {name: size for name, size in sizes.items() if size > 20_000_000} == {}
+    assert sum(size for name, size in sizes.items() if name.endswith(".safetensors")) < 30_000_000
+
+
+def test_no_file_names_a_machine_or_a_package_host() -> None:
+    # put together here, so that this file does not hold them itself
+    words = ["/ro" + "ot/", "/wo" + "rk/", "pypi" + ".org", "files.python" + "hosted"]
+    pattern = re.compile("|".join(map(re.escape, words)))
+    texts = [p for p in tracked() if p.suffix in {".py", ".toml", ".md", ".txt", ".csv", ".json", ""}]
+    found = [
+        f"{p.relative_to(ROOT)}: {match.group()}"
+        for p in texts
+        if (match := pattern.search(p.read_text(encoding="utf-8", errors="replace")))
+    ]
+    assert found == []
+
+
+def test_the_readme_gives_the_two_commands_and_ci_runs_the_second() -> None:
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    assert "make bench" in readme and "make test" in readme
+    assert "bench --model mcga-s2 --dataset indian-pines" in makefile
+    ci = ROOT / ".ci" / "run"
+    assert os.access(ci, os.X_OK) and "make test" in ci.read_text()
+
+
+def test_contributing_stays_short() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 60
