@@ -45,7 +45,8 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
     problems, notes = list(problems), list(notes)
     shapes: Counter[str] = Counter()
     cube_low, cube_high, rgb_low, rgb_high = np.inf, -np.inf, np.inf, -np.inf
-    counts, seen = {}, {}
+    counts: dict[str, int] = {}
+    seen: dict[str, str] = {}
     for split in dataset.splits():
         names = dataset.scenes(split)
         counts[split] = len(names)

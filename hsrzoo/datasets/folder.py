@@ -31,6 +31,7 @@ class Folder(Dataset):
     """Pairs in ``PATH/rgb`` and ``PATH/cube``, or in ``PATH/SPLIT/rgb`` and ``PATH/SPLIT/cube``."""
 
     name = "folder"
+    rgb_bits: int
 
     def __init__(
         self,

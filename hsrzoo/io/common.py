@@ -30,17 +30,26 @@ def replaced(path: Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     except OSError as error:
-        raise InputError(
-            f"Cannot write {path}", expected="an existing folder that is writable", got=error.strerror
-        ) from error
+        raise unwritable(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         _settle(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """The InputError for a path that cannot be written: no folder, no permission, no space."""
+    return InputError(
+        f"Cannot write {path}",
+        expected="an existing folder that is writable, with room for the file",
+        got=error.strerror or str(error),
+    )
 
 
 def _settle(path: Path) -> None:

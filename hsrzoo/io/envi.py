@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import UNITS, bands_from, damaged, require_file, to_hwc
+from hsrzoo.io.common import UNITS, bands_from, damaged, require_file, to_hwc, unwritable
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -34,21 +33,20 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
     }
     if bands.widths_nm is not None:
         fields["fwhm"] = [repr(w) for w in bands.widths_nm]
+    folder = None
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {path}", expected="an existing folder that is writable", got=error.strerror
-        ) from error
-    try:
         written = folder / target.name
         envi.save_image(
             str(written), cube, dtype=np.float32, interleave="bip", ext=".img", metadata=fields, force=True
         )
         os.replace(written.with_suffix(".img"), target.with_suffix(".img"))
         os.replace(written, target)
+    except OSError as error:
+        raise unwritable(path, error) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def load(
@@ -61,7 +59,6 @@ def load(
 
     header = _header_of(path)
     require_file(header)
-    logging.getLogger("spectral").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NaN pixels are reported by whoever uses the cube

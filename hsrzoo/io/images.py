@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -93,7 +94,14 @@ def _opened(path: Path) -> Image.Image:
     if path.stat().st_size == 0:
         raise FormatError(f"The image {path} is empty (0 bytes)", fix="Copy or download it again")
     try:
-        return Image.open(path)
+        with warnings.catch_warnings():
+            # Large photographs are wanted here; pillow still refuses those above twice its threshold.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path} has too many pixels", got=str(error), fix="Cut it into parts, or scale it down"
+        ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise FormatError(
             f"{path} is not an image that can be read",
@@ -115,7 +123,7 @@ def _decoded(image: Image.Image, path: Path) -> np.ndarray:
     return high if low is None else (high.astype(np.uint16) << 8) | low
 
 
-def _low_bytes(image: Image.Image, path: Path) -> np.ndarray | None:
+def _low_bytes(image: Any, path: Path) -> np.ndarray | None:
     """Low bytes of a 16-bit RGB PNG, else None.
 
     Pillow unpacks such files to 8 bits with the raw mode ``RGB;16B`` (the first, high byte of each
@@ -123,9 +131,13 @@ def _low_bytes(image: Image.Image, path: Path) -> np.ndarray | None:
     """
     if image.format != "PNG" or len(image.tile) != 1 or image.tile[0][3] != "RGB;16B":
         return None
-    with Image.open(path) as again:
+    again: Any = Image.open(path)
+    with again:
         codec, extents, offset, _ = again.tile[0]
-        again.tile = [type(again.tile[0])(*(codec, extents, offset, "RGB;16L"))]
+        # a plain tuple in older releases of pillow, a named one in newer
+        kind = type(again.tile[0])
+        fields = (codec, extents, offset, "RGB;16L")
+        again.tile = [fields if kind is tuple else kind(*fields)]
         return np.asarray(again)
 
 
@@ -155,7 +167,3 @@ def _not_rgb(path: Path, got: str) -> InputError:
         got=got,
         fix="Save it as plain RGB (flatten transparency; a grey image has no colour to start from)",
     )
-
-
-# Photographs above Pillow's warning threshold are wanted here; its hard limit (twice that) stays.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -1,0 +1,96 @@
+"""``hsrzoo data``: exit codes, what is printed, and the choice of the data root."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from make_fixtures import make_arad_tree, make_cave_tree
+
+from hsrzoo.cli.data import command
+from hsrzoo.datasets import data_root as root_of
+from hsrzoo.errors import DatasetMissingError
+
+
+def invoke(*arguments, **kwargs):
+    return CliRunner().invoke(command, list(map(str, arguments)), **kwargs)
+
+
+def test_list_tells_present_from_absent(tmp_path):
+    make_cave_tree(tmp_path)
+    make_arad_tree(tmp_path, height=8, width=8)
+    (tmp_path / "arad/split_txt/train_list.txt").unlink()
+    done = invoke("list", "--data-root", tmp_path, "--json")
+    rows = {row["name"]: row["state"] for row in json.loads(done.stdout)}
+    assert rows["cave"] == "present" and rows["indian-pines"] == "present"
+    assert rows["folder"] == "absent" and rows["arad"] == "incomplete"
+
+
+def test_verify_prints_the_facts(tmp_path):
+    make_cave_tree(tmp_path)
+    done = invoke("verify", "cave", "--data-root", tmp_path, "--json")
+    facts = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert facts["scenes"] == {"train": 2, "valid": 2} and facts["shapes"] == {"31 x 24 x 32": 4}
+    assert facts["centres_nm"] == [400.0 + 10 * i for i in range(31)] and facts["problems"] == []
+    table = invoke("verify", "cave", "--data-root", tmp_path)
+    assert facts["fingerprint"] in table.stdout and "400-700 nm" in table.stdout
+
+
+def test_verify_leaves_with_one_when_a_file_is_damaged(tmp_path):
+    make_cave_tree(tmp_path)
+    (tmp_path / "cave/train/cd_ms/cd_ms/cd_ms_31.png").write_bytes(b"")
+    done = invoke("verify", "cave", "--data-root", tmp_path, "--json")
+    assert done.exit_code == 1
+    assert "cd_ms_31.png" in json.loads(done.stdout)["problems"][0]
+
+
+def test_verify_passes_options_on(tmp_path):
+    done = invoke("verify", "indian-pines", "--option", "bands=all", "--json")
+    assert json.loads(done.stdout)["bands"] == "200 bands, 400.02-2498.96 nm"
+    assert invoke("verify", "indian-pines", "--option", "bands").exit_code == 2
+
+
+def test_absent_raises_with_exit_code_two(tmp_path):
+    done = invoke("verify", "cave", "--data-root", tmp_path)
+    assert isinstance(done.exception, DatasetMissingError) and done.exception.exit_code == 2
+
+
+def test_the_console_script_prints_one_paragraph(run_hsrzoo, tmp_path):
+    done = run_hsrzoo("data", "verify", "arad", "--data-root", tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "Traceback" not in done.stderr and str(tmp_path / "arad") in done.stderr
+
+
+def test_list_imports_no_torch():
+    code = (
+        "import sys; from click.testing import CliRunner; from hsrzoo.cli.data import command; "
+        "r = CliRunner().invoke(command, ['list', '--json']); "
+        "print(r.exit_code, [m for m in ('torch', 'timm', 'tensorly', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0 []"
+
+
+def test_the_root_is_the_option_then_the_variable_then_the_platforms_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HSRZOO_DATA", str(tmp_path / "variable"))
+    assert root_of(tmp_path / "option") == tmp_path / "option"
+    assert root_of(None) == tmp_path / "variable"
+    monkeypatch.delenv("HSRZOO_DATA")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    assert root_of() == tmp_path / "xdg" / "hsrzoo"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert root_of() == Path.home() / ".local" / "share" / "hsrzoo"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert root_of() == Path.home() / "Library" / "Application Support" / "hsrzoo"
+
+
+@pytest.mark.parametrize("relative", ["data", "./data"])
+def test_a_relative_root_becomes_absolute(tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    assert root_of(relative) == tmp_path / "data"

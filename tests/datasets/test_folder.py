@@ -1,0 +1,180 @@
+"""Anyone's pairs: every cube format, declared bands, and pairs that do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from make_fixtures import smooth_cube, write_png16
+from PIL import Image
+from scipy.io import savemat
+
+from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera
+from hsrzoo.datasets import open_dataset
+from hsrzoo.datasets.folder import parse_bands, read_wavelengths
+from hsrzoo.errors import (
+    BandsError,
+    DatasetError,
+    DatasetMissingError,
+    FormatError,
+    InputError,
+    UnknownNameError,
+)
+from hsrzoo.io import save_cube
+
+BANDS = BandSet.of([450, 500, 550, 600, 650], [20, 20, 20, 20, 20])
+CUBE = smooth_cube(BANDS, 6, 9, 1)
+
+
+def photograph(folder, name, height=6, width=9):
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(name)).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / name)
+    return pixels
+
+
+def pair(base, stem, suffix=".npz", cube=CUBE, bands=BANDS):
+    (base / "cube").mkdir(parents=True, exist_ok=True)
+    save_cube(base / "cube" / f"{stem}{suffix}", cube.transpose(1, 2, 0), bands)
+    return photograph(base / "rgb", f"{stem}.png")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".mat", ".h5", ".tif", ".hdr"])
+def test_pairs_of_every_format(tmp_path, suffix):
+    pixels = pair(tmp_path / "folder", "field", suffix)
+    dataset = open_dataset("folder", tmp_path)
+    assert dataset.splits() == ("valid",) and dataset.scenes("valid") == ["field"]
+    assert dataset.bands.same_as(BANDS, 1e-6)
+    scene = dataset.load("valid", "field")
+    assert np.array_equal(scene.cube, CUBE) and scene.cube.flags["C_CONTIGUOUS"]
+    assert np.array_equal(np.rint(scene.rgb * 255), pixels.transpose(2, 0, 1))
+    assert dataset.verify().problems == []
+
+
+def test_split_folders_and_a_path_of_ones_own(tmp_path):
+    for split, stems in {"train": ["a", "b"], "test": ["c"]}.items():
+        for stem in stems:
+            pair(tmp_path / "mine" / split, stem)
+    for dataset in (
+        open_dataset("folder", tmp_path, path="mine"),
+        open_dataset("folder", "/nowhere", path=tmp_path / "mine"),
+    ):
+        assert {s: dataset.scenes(s) for s in dataset.splits()} == {"train": ["a", "b"], "test": ["c"]}
+
+
+def test_foreign_mat_with_key_axes_scale_and_wavelengths_file(tmp_path):
+    base = tmp_path / "folder"
+    (base / "cube").mkdir(parents=True)
+    stored = np.rint(CUBE * 10000).astype(np.int16)
+    savemat(base / "cube/x.mat", {"ref": stored.transpose(0, 2, 1), "other": np.zeros((2, 2, 2))})
+    photograph(base / "rgb", "x.jpg")
+    (base / "wavelengths.csv").write_text(
+        "band,wavelength_nm,fwhm_nm\n" + "".join(f"{i},{c},20\n" for i, c in enumerate(BANDS.centres_nm))
+    )
+    dataset = open_dataset("folder", tmp_path, key="ref", axes="cwh", scale="10000")
+    assert dataset.bands == BANDS
+    assert np.abs(dataset.load("valid", "x").cube - stored / 1e4).max() < 1e-7
+    with pytest.raises(DatasetError, match="scale=10000"):
+        open_dataset("folder", tmp_path, key="ref", axes="cwh").load("valid", "x")
+    with pytest.raises(BandsError, match="axes="):
+        open_dataset("folder", tmp_path, key="ref", scale=1e4).load("valid", "x")
+
+
+def test_rendered_pairs_need_no_photographs(tmp_path):
+    (tmp_path / "folder/cube").mkdir(parents=True)
+    save_cube(tmp_path / "folder/cube/x.h5", CUBE.transpose(1, 2, 0), BANDS)
+    dataset = open_dataset("folder", tmp_path, response="cie-1931")
+    assert np.array_equal(dataset.load("valid", "x").rgb, Camera.named("cie-1931").render(CUBE, BANDS))
+    with pytest.raises(DatasetError, match="response"):
+        open_dataset("folder", tmp_path)
+
+
+def test_sixteen_bit_photographs(tmp_path):
+    pair(tmp_path / "folder", "x")
+    pixels = np.random.default_rng(0).integers(0, 65536, (6, 9, 3), dtype=np.uint16)
+    write_png16(tmp_path / "folder/rgb/x.png", pixels)
+    dataset = open_dataset("folder", tmp_path)
+    assert dataset.rgb_bits == 16
+    assert np.abs(dataset.load("valid", "x").rgb - pixels.transpose(2, 0, 1) / 65535).max() < 1e-7
+    pair(tmp_path / "folder", "y")
+    with pytest.raises(DatasetError, match=r"y\.png differs in depth"):
+        open_dataset("folder", tmp_path).load("valid", "y")
+
+
+def test_files_without_partner_and_without_wavelengths(tmp_path):
+    base = tmp_path / "folder"
+    pair(base, "a")
+    photograph(base / "rgb", "lonely.png")
+    problems = open_dataset("folder", tmp_path).verify().problems
+    assert len(problems) == 1 and "lonely.png" in problems[0]
+    np.save(base / "cube/a.npy", CUBE.transpose(1, 2, 0))
+    (base / "cube/a.npz").unlink()
+    with pytest.raises(BandsError, match=r"wavelengths\.csv"):
+        open_dataset("folder", tmp_path)
+    assert len(open_dataset("folder", tmp_path, bands="450:650:50").bands) == 5
+
+
+def test_pairs_that_do_not_fit_are_named(tmp_path):
+    base = tmp_path / "folder"
+    pair(base, "a")
+    pair(base, "bands", cube=CUBE[:4], bands=BANDS.select([0, 1, 2, 3]))
+    pair(base, "shifted", bands=BandSet.of([460, 500, 550, 600, 650]))
+    pair(base, "size")
+    photograph(base / "rgb", "size.png", width=8)
+    pair(base, "nan", cube=np.where(CUBE > 0.5, np.nan, CUBE).astype(np.float32))
+    pair(base, "torn")
+    torn = base / "cube/torn.npz"
+    torn.write_bytes(torn.read_bytes()[:300])
+    dataset = open_dataset("folder", tmp_path)
+    expected = {
+        "bands": BandsError,
+        "shifted": BandsError,
+        "size": DatasetError,
+        "nan": DatasetError,
+        "torn": FormatError,
+    }
+    for name, error in expected.items():
+        with pytest.raises(error, match=name):
+            dataset.load("valid", name)
+    assert len(dataset.verify().problems) == len(expected)
+
+
+def test_the_fingerprint_covers_envi_binaries(tmp_path):
+    pair(tmp_path / "folder", "a", ".hdr")
+    before = open_dataset("folder", tmp_path).fingerprint()
+    with (tmp_path / "folder/cube/a.img").open("ab") as stream:
+        stream.write(b"\0")
+    assert open_dataset("folder", tmp_path).fingerprint() != before
+
+
+def test_two_cubes_of_one_name_are_an_error(tmp_path):
+    pair(tmp_path / "folder", "a")
+    pair(tmp_path / "folder", "a", ".h5")
+    with pytest.raises(DatasetError, match="share a name"):
+        open_dataset("folder", tmp_path)
+
+
+def test_bad_options(tmp_path):
+    pair(tmp_path / "folder", "a")
+    for scale in ("ten", "0", "-1", "nan"):
+        with pytest.raises(InputError, match="above 0"):
+            open_dataset("folder", tmp_path, scale=scale)
+    for text in ("a:b:c", "400:700", "400:700:0", "400,x"):
+        with pytest.raises(BandsError, match="band"):
+            parse_bands(text)
+    with pytest.raises(UnknownNameError, match="response"):
+        open_dataset("folder", tmp_path, reponse="cie-1931")
+    with pytest.raises(DatasetMissingError, match="empty"):
+        open_dataset("folder", tmp_path, path="empty")
+
+
+def test_wavelength_lists(tmp_path):
+    file = tmp_path / "wavelengths.csv"
+    file.write_text("# from the sheet\n0.45\n0.55\n")
+    assert read_wavelengths(file).same_as(BandSet.of([450, 550]), 1e-9)
+    file.write_text("450,20\n550,25\n")
+    assert read_wavelengths(file) == BandSet.of([450, 550], [20, 25])
+    for bad in ("", "1\n2\n3\n", "wavelength_nm\nabc\n"):
+        file.write_text(bad)
+        with pytest.raises(BandsError, match=r"wavelengths\.csv"):
+            read_wavelengths(file)
