@@ -195,7 +195,7 @@ def _reported(row: dict[str, Any], condition: Condition, column: str) -> dict[st
         perturbation=condition.perturbation or "",
         severity=condition.severity or "",
         tta=str(int(row["tta"])),
-        arch=row["model"].partition(".")[0],
+        arch=row["architecture"],
         metric=column,
     )
 
@@ -231,9 +231,7 @@ def speed_figures(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[s
 
 def _speed_figure(row: dict[str, Any], metric: str, value: float | str) -> dict[str, Any]:
     size = "x".join(str(side) for side in row["size"])
-    reported = reported_by_paper(
-        bench="speed", severity=size, arch=row["model"].partition(".")[0], metric=metric
-    )
+    reported = reported_by_paper(bench="speed", severity=size, arch=row["architecture"], metric=metric)
     return {
         **dict.fromkeys(COLUMNS),
         "bench": "speed",
@@ -242,7 +240,7 @@ def _speed_figure(row: dict[str, Any], metric: str, value: float | str) -> dict[
         "weights_sha256": row["weights_sha256"],
         "metric": metric,
         "mean": value,
-        "scenes": len(row["seconds"]),
+        "scenes": row["runs"],
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }

@@ -250,6 +250,7 @@ def _row(
     return {
         "bench": cell.bench,
         "model": model.name,
+        "architecture": model.spec.name,
         "weights_sha256": model.weights_sha256,
         "trained_on": trained_on(model),
         "dataset": source.dataset.name,

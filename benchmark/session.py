@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,13 +83,17 @@ class Session:
 def run_bench(options: Options, speed_options: SpeedOptions | None) -> int:
     """``hsrzoo bench``: the exit code."""
     session = open_session(options)
+    reference = speed.choose_reference(session.models, speed_options.reference if speed_options else None)
     outcome = compute(session)
     groups = report.gather(session.cells, session.source) if session.source else []
     figures = report.figures(groups)
-    printed = tables.score_tables(figures, session.metrics)
+    printed = [
+        part
+        for table in tables.score_tables(figures, session.metrics)
+        for part in tables.split_to_width(table, _stdout_width())
+    ]
     if speed_options is not None:
         rows, speed_outcome = _compute_speed(session, speed_options)
-        reference = speed.choose_reference([m.name for m in session.models], speed_options.reference)
         found = report.speed_figures(rows, reference)
         printed.append(tables.speed_table(found, reference))
         figures += found
@@ -231,6 +237,11 @@ def _bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
             bar.update(task, advance=1, description=text)
 
         yield advance
+
+
+def _stdout_width() -> int:
+    """Columns of the terminal; plenty where stdout is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
 
 
 def _finish(outcome: Outcome, store: Path) -> int:

@@ -34,6 +34,8 @@ MIN_RUNS, MIN_SECONDS = 10, 5.0
 MIN_RUNS_CAPPED = 3
 """Runs of a cell that is so slow that it reaches ``Settings.seconds`` first."""
 WARM_UP = 2
+KEPT_ROUNDS = 200
+"""Times that a row keeps, the first ones: ratios are taken from rounds that both models ran."""
 
 
 @dataclass(frozen=True)
@@ -139,17 +141,29 @@ def _measure_size(
                 {
                     "bench": "speed",
                     "model": model.name,
+                    "architecture": model.spec.name,
                     "weights_sha256": model.weights_sha256,
                     "size": list(size),
                     "run": run,
                     "memory_limit_gib": settings.memory_limit_gib,
                     **cell,
-                    "seconds": [round(t, 6) for t in times.get(i, [])],
+                    **_timing(times.get(i, [])),
                     "provenance": {**provenance(str(model.device)), "dtype": "float32"},
                     "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 }
             )
             outcome.computed += 1
+
+
+def _timing(times: list[float]) -> dict[str, Any]:
+    """What a row keeps of the times of its runs, in seconds."""
+    p50, p90 = np.percentile(times, [50, 90]).round(7).tolist() if times else (None, None)
+    return {
+        "runs": len(times),
+        "p50": p50,
+        "p90": p90,
+        "seconds": [round(t, 7) for t in times[:KEPT_ROUNDS]],
+    }
 
 
 def time_in_turn(
@@ -235,32 +249,33 @@ def in_child(model: Reconstructor, size: tuple[int, int], settings: Settings) ->
 def summarise(row: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, float | str]:
     """A stored row as figures: milliseconds, images and megapixels a second, ratio to the
     reference's time over the rounds that both ran, memory, MACs. OOM rows give their status only."""
-    if row["status"] != "ok" or not row["seconds"]:
+    if row["status"] != "ok":
         return {"status": row["status"]}
-    times = np.asarray(row["seconds"])
-    p50, p90 = np.percentile(times, [50, 90])
     height, width = row["size"]
     found: dict[str, float | str] = {
         "status": "ok",
-        "p50_ms": 1e3 * float(p50),
-        "p90_ms": 1e3 * float(p90),
-        "images_s": 1 / float(p50),
-        "megapixels_s": height * width / 1e6 / float(p50),
+        "p50_ms": 1e3 * row["p50"],
+        "p90_ms": 1e3 * row["p90"],
+        "images_s": 1 / row["p50"],
+        "megapixels_s": height * width / 1e6 / row["p50"],
         "peak_mib": row["peak_mib"],
+        "growth_mib": max(0.0, row["peak_mib"] - row["loaded_mib"]),
         "gmacs": row["macs"] / 1e9,
     }
     if reference and reference["status"] == "ok" and reference["run"] == row["run"]:
-        shared = min(len(times), len(reference["seconds"]))
-        found["time_ratio"] = float(np.median(times[:shared]) / np.median(reference["seconds"][:shared]))
+        shared = min(len(row["seconds"]), len(reference["seconds"]))
+        own, other = (np.median(r["seconds"][:shared]) for r in (row, reference))
+        found["time_ratio"] = float(own / other)
     return found
 
 
-def choose_reference(models: Sequence[str], wanted: str | None) -> str:
-    """The model that ratios refer to: the wanted one, else MST++ if present, else the first."""
+def choose_reference(models: Sequence[Reconstructor], wanted: str | None) -> str:
+    """Name of the model that ratios refer to: the wanted one (by name or architecture), else MST++
+    if present, else the first."""
+    for model in models:
+        if (wanted or DEFAULT_REFERENCE) in (model.name, model.spec.name):
+            return model.name
     if wanted is not None:
-        if wanted not in models:
-            raise InputError(
-                "The reference is not among the models", expected=", ".join(models), got=wanted
-            )
-        return wanted
-    return next((m for m in models if m.partition(".")[0] == DEFAULT_REFERENCE), models[0])
+        names = ", ".join(model.name for model in models)
+        raise InputError("The reference is not among the models", expected=names, got=wanted)
+    return models[0].name

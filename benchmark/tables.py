@@ -8,6 +8,9 @@ from typing import Any
 
 from hsrzoo.registries import METRICS
 
+_SCORE_HEADINGS = {"condition": "condition, hash", "model": "model", "n": "n"}
+_LABELS_WIDTH, _METRIC_WIDTH = 50, 17
+"""Characters that the columns before the metrics and each metric take, about."""
 _SPEED_HEADINGS = {
     "p50_ms": "p50 ms",
     "p90_ms": "p90 ms",
@@ -15,6 +18,7 @@ _SPEED_HEADINGS = {
     "megapixels_s": "MP/s",
     "time_ratio": "time ratio",
     "peak_mib": "peak MiB",
+    "growth_mib": "above loaded",
     "gmacs": "GMAC",
 }
 
@@ -38,15 +42,14 @@ def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> l
     heads = {}
     for metric in metrics:
         spec = METRICS.get(metric)
-        heads[spec.columns[0]] = f"{metric}\n{spec.better} is better"
+        heads[spec.columns[0]] = f"{metric} {'↓' if spec.better == 'lower' else '↑'}"
     tables: dict[tuple[str, ...], Table] = {}
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for figure in figures:
         if figure["metric"] not in heads:
             continue
         key = (figure["bench"], figure["dataset"], figure["split"], figure["protocol"])
-        first = {"condition": "condition", "model": "model", "n": "n"}
-        table = tables.setdefault(key, Table(_title(*key), {**first, **heads, "hash": "protocol"}))
+        table = tables.setdefault(key, Table(_title(*key), {**_SCORE_HEADINGS, **heads}))
         own = (figure["bench"], figure["hash"], figure["model"], figure["tta"])
         if own not in rows:
             rows[own] = _score_row(figure)
@@ -61,6 +64,17 @@ def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> l
     return list(tables.values())
 
 
+def split_to_width(table: Table, width: int) -> list[Table]:
+    """``table`` as several with fewer metrics each, so that none is wider than a terminal."""
+    metrics = [key for key in table.columns if key not in _SCORE_HEADINGS]
+    per = max(1, (width - _LABELS_WIDTH) // _METRIC_WIDTH)
+    parts = [metrics[i : i + per] for i in range(0, len(metrics), per)]
+    return [
+        Table(table.title, {**_SCORE_HEADINGS, **{key: table.columns[key] for key in part}}, table.rows)
+        for part in parts
+    ]
+
+
 def _title(bench: str, dataset: str, split: str, protocol: str) -> str:
     return f"{bench}: {dataset}/{split}, protocol {protocol}"
 
@@ -71,16 +85,14 @@ def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
         label += f"\nout of domain: trained on {figure['trained_on']}"
     seeds = f"\n{figure['seeds']} seeds" if figure["seeds"] > 1 else ""
     return {
-        "condition": figure["condition"],
+        "condition": f"{figure['condition']}\n{figure['hash']}",
         "model": label,
         "n": f"n = {figure['scenes']}{seeds}",
-        "hash": figure["hash"],
     }
 
 
 def _paper_label(figure: dict[str, Any]) -> str:
-    own = figure["model"].partition(".")[0] + (" + TTA" if figure["tta"] else "")
-    return f"{own}: reported by the paper"
+    return f"{figure['model']}{' + TTA' if figure['tta'] else ''}:\nreported by the paper"
 
 
 def _score_cell(figure: dict[str, Any]) -> str:
@@ -90,7 +102,7 @@ def _score_cell(figure: dict[str, Any]) -> str:
     lines = [_plain(figure["mean"]) + rank]
     if figure["low"] is not None:
         digits = _digits(figure["mean"])
-        lines.append(f"{figure['low']:.{digits}f} to {figure['high']:.{digits}f}")
+        lines.append(f"{figure['low']:.{digits}f}..{figure['high']:.{digits}f}")
     if figure["wins"] is not None:
         lines.append(f"{figure['wins']} of {figure['scenes']}")
     return "\n".join(lines)
@@ -154,6 +166,8 @@ def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) ->
 
 def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[str]:
     """What a reader must know besides the cells; ``excluded``: names of counting columns."""
+    if all(f["bench"] == "speed" for f in figures):
+        return []
     found = [
         "Cells: mean  #rank, 95 % bootstrap interval over scenes, scenes on which the model beats the "
         "best mean. Models whose difference from a group's best holds 0 share its rank."

@@ -1,0 +1,89 @@
+"""A data set of tiny random scenes and networks of one 1x1 convolution, for tests of the harness.
+
+Scenes are slowed or spoiled by options of the data set, so that a run can be interrupted or fail.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
+from hsrzoo.errors import FormatError
+from hsrzoo.spec import DatasetSpec, ModelSpec
+
+BANDS = BandSet.regular(400, 700, 75)
+
+
+class Toy(Dataset):
+    """Five scenes 40 x 36; RGB is three of the bands in 8 bits."""
+
+    name = "toy"
+    bands = BANDS
+    rgb_bits = 8
+
+    def __init__(
+        self, root: Path, scenes: str = "5", broken: str = "", pause: str = "0", version: str = "1"
+    ) -> None:
+        self.names = [f"scene-{i}" for i in range(int(scenes))]
+        self.broken, self.pause, self.version = broken, float(pause), version
+        self.info = {"response": "three bands"}
+
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "valid")
+
+    def scenes(self, split: str) -> list[str]:
+        return self.names
+
+    def load(self, split: str, scene: str) -> Scene:
+        time.sleep(self.pause)
+        if scene == self.broken:
+            raise FormatError(f"{scene} is truncated")
+        random = np.random.default_rng(int(scene.rpartition("-")[2]))
+        cube = random.uniform(0.1, 0.9, (5, 40, 36)).astype(np.float32)
+        rgb = (np.rint(cube[[4, 2, 0]] * 255) / 255).astype(np.float32)
+        return Scene(scene, rgb, cube)
+
+    def fingerprint(self) -> str:
+        return f"toy-{self.version}"
+
+    def verify(self) -> VerifyReport:
+        return VerifyReport("toy", {"valid": 5}, {}, self.bands, (0.1, 0.9), (0, 1), self.fingerprint())
+
+
+TOY = DatasetSpec(
+    name="toy", open=Toy, title="Toy scenes", where="Nowhere.", layout="None.", protocols=("full-frame",)
+)
+
+
+def build(bands: BandSet, hunger_gib: float = 0.0):
+    """A 1x1 convolution; with ``hunger_gib`` it first allocates that much memory."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, len(bands), 1)
+
+        def forward(self, rgb):
+            if hunger_gib:
+                torch.ones(int(hunger_gib * 2**28))
+            return self.conv(rgb)
+
+    return Net()
+
+
+def adapt(module, rgb):
+    """ "Adaptation": the output plus 0.01, to be told apart."""
+    import torch
+
+    with torch.no_grad():
+        return module(rgb) + 0.01
+
+
+NET = ModelSpec(name="toy-net", build=build, summary="1x1", source="tests", adapt=adapt)
+OTHER = ModelSpec(name="toy-other", build=build, summary="1x1, no adaptation", source="tests")
