@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hsrzoo_mcga.codebook import query, to_map, to_rows
+from hsrzoo_mcga.codebook import at_least_fp32, query, to_map, to_rows
 from hsrzoo_mcga.grayscale import GrayscaleAware
 from hsrzoo_mcga.search import nearest_code
 
@@ -77,7 +77,7 @@ class QuantizedAttention(nn.Module):
         ``sites`` collects (features, codes) of every look-up for test-time adaptation.
         """
         b, c, h, w = x.shape
-        q, key = self.query_key(x).split(self.width, 1)
+        q, key = at_least_fp32(self.query_key(x)).split(self.width, 1)
         if self.quantized:
             q_hat, k_hat, weight = self._kept(q, key, codes, sites)  # B C K, B C K, B K
         else:

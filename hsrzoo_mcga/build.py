@@ -26,7 +26,7 @@ def build(bands: BandSet, scales: int | None = None, **arguments: Any) -> GANet:
         raise InputError(
             "Unknown arguments of MCGA", expected=", ".join(sorted(known)), got=", ".join(unknown)
         )
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     settings = Settings(**plain)
     try:
         check(settings)

@@ -15,6 +15,11 @@ from hsrzoo_mcga.search import nearest_code, squared_distances
 CODES_PER_SOURCE = 512
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """Half precision to fp32, anything else as it is: codes are compared at full precision."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def to_rows(x: Tensor) -> Tensor:
     """(B, D, H, W) -> (B*H*W, D); free of copies when x is channels-last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
@@ -47,7 +52,8 @@ class Query:
 
 
 def query(features: Tensor, codes: Tensor) -> Query:
-    """Look up every pixel of ``features`` (B, D, H, W) in ``codes`` (N, D)."""
+    """Look up every pixel of ``features`` (B, D, H, W) in ``codes`` (N, D), in fp32 under autocast too."""
+    features = at_least_fp32(features)
     return Query(features, nearest_code(to_rows(features), codes), codes)
 
 

@@ -212,7 +212,7 @@ class GANet(nn.Module):
         codes = self._codes(i)
         if codes is not None:
             h = self.fusion[i](h, codes, sites)
-        for block in self.blocks[i]:  # type: ignore[union-attr]
+        for block in self.blocks[i].children():
             h = block(h, codes, sites)
         return h
 
