@@ -26,7 +26,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True for MemoryError and for what torch raises in its place."""
     if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError | ImportError) and any(sign in str(error).lower() for sign in _SIGNS)
+    return isinstance(error, RuntimeError | ImportError) and any(
+        sign in str(error).lower() for sign in _SIGNS
+    )
 
 
 def limit_memory(gib: float) -> None:

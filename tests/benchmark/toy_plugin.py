@@ -19,7 +19,7 @@ BANDS = BandSet.regular(400, 700, 75)
 
 
 class Toy(Dataset):
-    """Five scenes 40 x 36; RGB is three of the bands in 8 bits."""
+    """Five scenes 70 x 66; RGB is three of the bands in 8 bits."""
 
     name = "toy"
     bands = BANDS
@@ -43,7 +43,7 @@ class Toy(Dataset):
         if scene == self.broken:
             raise FormatError(f"{scene} is truncated")
         random = np.random.default_rng(int(scene.rpartition("-")[2]))
-        cube = random.uniform(0.1, 0.9, (5, 40, 36)).astype(np.float32)
+        cube = random.uniform(0.1, 0.9, (5, 70, 66)).astype(np.float32)
         rgb = (np.rint(cube[[4, 2, 0]] * 255) / 255).astype(np.float32)
         return Scene(scene, rgb, cube)
 

@@ -1,0 +1,262 @@
+"""Whole runs on the toy data: rows, resumption, failures, tables, comparison."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hsrzoo_benchmark import runner
+from hsrzoo_benchmark.session import Options, run_bench, run_compare
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import BandsError, InputError, StoreError
+
+METRICS = ("rmse", "psnr")
+
+
+def options(tmp_path: Path, models: list[str], **changes: Any) -> Options:
+    defaults: dict[str, Any] = {
+        "dataset": "toy",
+        "benches": ("accuracy",),
+        "metrics": METRICS,
+        "data_options": {},
+        "store": tmp_path / "results",
+        "data_root": tmp_path,
+    }
+    return Options(models=tuple(models), **{**defaults, **changes})
+
+
+def stored(store: Path) -> list[dict[str, Any]]:
+    """All rows without what differs between two runs of the same thing."""
+    rows = []
+    for path in sorted(store.rglob("*.jsonl")):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            for key in ("seconds", "timestamp", "provenance"):
+                del row[key]
+            rows.append(row)
+    return sorted(rows, key=lambda r: (r["model"], r["protocol_hash"], r["scene"]))
+
+
+def test_a_row_holds_the_score_and_where_it_comes_from(tmp_path: Path, save_model) -> None:
+    name = save_model("net", offset=0.05)
+    assert run_bench(options(tmp_path, [name], data_options={"scenes": "2"}), None) == 0
+    rows = stored(tmp_path / "results")
+    assert [row["scene"] for row in rows] == ["scene-0", "scene-1"]
+    from hsrzoo.datasets import open_dataset
+
+    scene = open_dataset("toy", tmp_path).load("valid", "scene-0")
+    r, g, b = scene.rgb.astype(np.float64)
+    pred = np.stack([b, (g + b) / 2, g, (r + g) / 2, r]) + 0.05
+    assert rows[0]["metrics"]["rmse"] == pytest.approx(np.sqrt(np.mean((scene.cube - pred) ** 2)), rel=1e-5)
+    assert rows[0]["fingerprint"] == "toy-1"
+    assert rows[0]["protocol"]["metrics"][0][0] == "rmse"
+    full = json.loads(next((tmp_path / "results").rglob("*.jsonl")).read_text().splitlines()[0])
+    assert {"commit", "dirty", "torch", "device", "dtype", "threads"} <= set(full["provenance"])
+
+
+def test_a_second_run_computes_nothing(tmp_path: Path, save_model, monkeypatch) -> None:
+    run = options(tmp_path, [save_model("net")], benches=("accuracy", "mixed-patch"))
+    assert run_bench(run, None) == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.jsonl")}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(runner, "score", refuse)
+    assert run_bench(run, None) == 0
+    assert {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.jsonl")} == before
+
+
+def test_other_files_on_disk_are_computed_anew(tmp_path: Path, save_model) -> None:
+    name = save_model("net")
+    for version in ("1", "2"):
+        run = options(tmp_path, [name], data_options={"version": version, "scenes": "2"})
+        assert run_bench(run, None) == 0
+    fingerprints = [row["fingerprint"] for row in stored(tmp_path / "results")]
+    assert sorted(fingerprints) == ["toy-1", "toy-1", "toy-2", "toy-2"]
+
+
+def test_a_failing_scene_keeps_the_others_and_exits_with_1(tmp_path: Path, save_model, capsys) -> None:
+    name = save_model("net")
+    assert run_bench(options(tmp_path, [name], data_options={"broken": "scene-1"}), None) == 1
+    captured = capsys.readouterr()
+    assert "scene-1 is truncated" in captured.err
+    assert "Traceback" not in captured.err
+    assert [r["scene"] for r in stored(tmp_path / "results")] == [f"scene-{i}" for i in (0, 2, 3, 4)]
+    # mended: only the missing scene is computed
+    assert run_bench(options(tmp_path, [name]), None) == 0
+    assert "1 rows computed" in capsys.readouterr().err
+    assert len(stored(tmp_path / "results")) == 5
+
+
+def test_a_failing_model_does_not_stop_the_others(tmp_path: Path, save_model, monkeypatch, capsys) -> None:
+    good, bad = save_model("good"), save_model("bad", offset=0.1)
+    original = runner.score
+
+    def score(model: Any, *rest: Any) -> Any:
+        if model.name == bad:
+            raise RuntimeError("not enough memory")
+        return original(model, *rest)
+
+    monkeypatch.setattr(runner, "score", score)
+    assert run_bench(options(tmp_path, [bad, good]), None) == 1
+    assert "not enough memory" in capsys.readouterr().err
+    assert {row["model"] for row in stored(tmp_path / "results")} == {good}
+
+
+def test_sigkill_in_the_middle_then_repeat_equals_an_uninterrupted_run(
+    tmp_path: Path, save_model, toy_env: dict[str, str]
+) -> None:
+    name = save_model("net", offset=0.02)
+    arguments = ["--model", name, "--dataset", "toy", "--bench", "accuracy", "--metrics", "rmse,psnr"]
+    slow = [*arguments, "--data-option", "pause=0.4", "--store", str(tmp_path / "killed")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hsrzoo.cli.main", "bench", *slow],
+        env={**os.environ, **toy_env, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(stored(tmp_path / "killed")) < 2:
+        assert process.poll() is None and time.monotonic() < deadline, "the run never wrote two rows"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 2 <= len(stored(tmp_path / "killed")) < 5
+    assert run_bench(options(tmp_path, [name], store=tmp_path / "killed"), None) == 0
+    assert run_bench(options(tmp_path, [name], store=tmp_path / "whole"), None) == 0
+    assert stored(tmp_path / "killed") == stored(tmp_path / "whole")
+
+
+def test_store_is_checked_before_anything_is_computed(tmp_path: Path, save_model, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(runner, "run", lambda *_: pytest.fail("it computed"))
+    with pytest.raises(StoreError):
+        run_bench(options(tmp_path, [save_model("net")], store=tmp_path / "file"), None)
+
+
+def test_brightness_runs_with_and_without_adaptation_where_a_model_can(tmp_path: Path, save_model) -> None:
+    models = [save_model("can"), save_model("cannot", arch="toy-other")]
+    run = options(tmp_path, models, benches=("brightness",), data_options={"scenes": "1"})
+    assert run_bench(run, None) == 0
+    rows = stored(tmp_path / "results")
+    conditions = {(row["perturbation"], row["severity"]) for row in rows}
+    assert {("gamma", "paper-plus10"), ("gamma", "paper-minus10"), ("gamma", "e=1.1")} <= conditions
+    assert {perturbation for perturbation, _ in conditions} == {"gamma", "gain"}
+    for model, ttas in zip(models, ({False, True}, {False}), strict=True):
+        assert {row["tta"] for row in rows if row["model"] == model} == ttas
+    bright = next(row for row in rows if row["severity"] == "paper-plus10")
+    assert bright["info"]["mean_change"] > 0
+
+
+def test_tta_without_a_model_that_can_is_refused(tmp_path: Path, save_model) -> None:
+    with pytest.raises(InputError, match="test-time"):
+        run_bench(options(tmp_path, [save_model("net", arch="toy-other")], tta=True), None)
+
+
+def test_other_bands_need_resampling_and_score_the_covered_ones(tmp_path: Path, save_model) -> None:
+    narrow = BandSet.regular(475, 700, 75)  # the toy's bands without the first: 400 is out of reach
+    name = save_model("narrow", bands=narrow)
+    with pytest.raises(BandsError, match="--resample"):
+        run_bench(options(tmp_path, [name]), None)
+    assert run_bench(options(tmp_path, [name], resample=True), None) == 0
+    rows = stored(tmp_path / "results")
+    assert rows[0]["protocol"]["resampled_from"]["centres_nm"] == list(narrow.centres_nm)
+    truth = np.arange(5 * 12, dtype=np.float32).reshape(5, 3, 4)
+    from hsrzoo_benchmark.protocol import Protocol
+
+    protocol = Protocol("p", bands=BandSet.regular(400, 700, 75), resampled_from=narrow)
+    kept, pred, bands = runner.align(truth, truth[1:] + 1, protocol)
+    assert bands.centres_nm == narrow.centres_nm
+    np.testing.assert_array_equal(kept, truth[1:])
+    np.testing.assert_allclose(pred, truth[1:] + 1, rtol=1e-6)
+
+
+def test_seeds_are_averaged_before_scenes_are_counted(tmp_path: Path, save_model, capsys) -> None:
+    run = options(tmp_path, [save_model("net")], benches=("mixed-patch",), seeds=(0, 1), as_json=True)
+    assert run_bench(run, None) == 0
+    figures = json.loads(capsys.readouterr().out)
+    rmse = [f for f in figures if f["metric"] == "rmse" and f["condition"] == "mixed-patch 8"]
+    assert [(f["scenes"], f["seeds"]) for f in rmse] == [(5, 2)]
+    assert {row["seed"] for row in stored(tmp_path / "results")} == {0, 1}
+
+
+def test_figures_have_intervals_ranks_and_the_domain(tmp_path: Path, save_model, capsys) -> None:
+    models = [save_model("worse", offset=0.2), save_model("better", trained_on="elsewhere")]
+    assert run_bench(options(tmp_path, models, as_json=True), None) == 0
+    figures = {(f["model"], f["metric"]): f for f in json.loads(capsys.readouterr().out)}
+    values = [row["metrics"]["rmse"] for row in stored(tmp_path / "results") if row["model"] == models[1]]
+    best = figures[models[1], "rmse"]
+    assert best["mean"] == pytest.approx(np.mean(values), rel=1e-12)
+    assert best["low"] < best["mean"] < best["high"]
+    assert (best["rank"], best["scenes"], best["trained_on"]) == (1, 5, "elsewhere")
+    assert (figures[models[0], "rmse"]["rank"], figures[models[0], "rmse"]["wins"]) == (2, 0)
+    assert run_bench(options(tmp_path, models), None) == 0
+    table = capsys.readouterr().out
+    assert "out of domain: trained on elsewhere" in table
+    assert "#1" in table and "n = 5" in table
+
+
+def test_few_scenes_have_neither_interval_nor_rank(tmp_path: Path, save_model, capsys) -> None:
+    run = options(tmp_path, [save_model("net")], limit=1, as_csv=True)
+    assert run_bench(run, None) == 0
+    row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert (row["scenes"], row["low"], row["rank"]) == ("1", "", "")
+
+
+def test_compare_tells_the_better_model_and_by_how_much(tmp_path: Path, save_model, capsys) -> None:
+    a, b = save_model("a"), save_model("b", offset=0.2)
+    assert run_compare(options(tmp_path, [a, b])) == 0
+    table = capsys.readouterr().out
+    assert "5 of 5" in table and "is better" in table
+    assert run_compare(options(tmp_path, [b, a], as_json=True)) == 0
+    rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)}
+    by_scene = {
+        model: np.array([r["metrics"]["rmse"] for r in stored(tmp_path / "results") if r["model"] == model])
+        for model in (a, b)
+    }
+    assert rows["rmse"]["difference"] == pytest.approx(np.mean(by_scene[b] - by_scene[a]), rel=1e-9)
+    assert rows["rmse"]["wins"] == 0
+    assert rows["rmse"]["low"] > 0 > rows["psnr"]["high"]
+    assert rows["rmse"]["verdict"] == rows["psnr"]["verdict"] == f"{a} is better"
+
+
+def test_compare_of_equal_models_and_of_few_scenes_gives_no_verdict(
+    tmp_path: Path, save_model, capsys
+) -> None:
+    a, b = save_model("a"), save_model("b", arch="toy-other")
+    assert run_compare(options(tmp_path, [a, b], as_json=True)) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["verdict"] for row in rows} == {"no significant difference"}
+    assert run_compare(options(tmp_path, [a, b], limit=3, as_json=True)) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["verdict"] for row in rows} == {"none: n = 3, 4 scenes needed"}
+
+
+def test_help_loads_neither_torch_nor_numpy(run_hsrzoo) -> None:
+    done = run_hsrzoo("bench", "--help")
+    assert done.returncode == 0 and "--resample" in done.stdout
+    code = (
+        "import sys, hsrzoo_benchmark.command as c; "
+        "c.bench.main(['--help'], standalone_mode=False); "
+        "print([m for m in ('torch', 'numpy', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_bad_options_are_one_paragraph_with_exit_code_2(run_hsrzoo, toy_env, tmp_path: Path) -> None:
+    done = run_hsrzoo("bench", "--model", "x", "--dataset", "toi", env=toy_env)
+    assert done.returncode == 2
+    assert "toy" in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
