@@ -1,0 +1,112 @@
+"""MST++ against the original network and against loops in float64."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hsrzoo_baselines.mst_plus_plus import MSTPlusPlus, SpectralAttention, build
+from parity import Parity
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+
+
+def size(module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_size_at_31_bands_is_the_official_one():
+    assert size(build(VISIBLE_31)) == 1_619_625
+
+
+def test_size_at_202_bands_grows_by_the_head_alone():
+    assert size(MSTPlusPlus(202)) == 1_619_625 + 9 * 31 * (202 - 31)
+
+
+def test_outputs_keys_and_weights_are_those_of_the_original(parity_root):
+    original = Parity.read(parity_root, "mst_plus_plus")
+    network = build(VISIBLE_31)
+    original.fill(network)  # raises at the first key or shape that differs
+    assert original.sha256(network) == original.state_sha256
+    errors = original.relative_errors(network)
+    assert max(errors.values()) < 1e-4, errors
+
+
+def attention_by_loops(attention: SpectralAttention, x: np.ndarray) -> np.ndarray:
+    """One image (H, W, K) through the attention, number by number."""
+    weight = {key: value.numpy() for key, value in attention.state_dict().items()}
+    height, width, channels = x.shape
+    d = channels // attention.heads
+    pixels = x.reshape(-1, channels)
+    q, k, v = (pixels @ weight[f"to_{name}.weight"].T for name in "qkv")
+    mixed = np.zeros_like(v)
+    for head in range(attention.heads):
+        at = range(head * d, (head + 1) * d)
+        for i in at:
+            scores = []
+            for j in at:
+                cosine = (
+                    sum(k[:, i] * q[:, j]) / math.sqrt(sum(k[:, i] ** 2)) / math.sqrt(sum(q[:, j] ** 2))
+                )
+                scores.append(weight["rescale"][head, 0, 0] * cosine)
+            share = [math.exp(s) for s in scores]
+            for j, a in zip(at, share, strict=True):
+                mixed[:, i] += a / sum(share) * v[:, j]
+    out = (mixed @ weight["proj.weight"].T + weight["proj.bias"]).reshape(x.shape)
+    gelu = np.vectorize(lambda t: t * (1 + math.erf(t / math.sqrt(2))) / 2)
+    image = v.reshape(x.shape)
+    inner = gelu(depthwise(image, weight["pos_emb.0.weight"]))
+    return out + depthwise(inner, weight["pos_emb.2.weight"])
+
+
+def depthwise(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """3 x 3 cross-correlation of each channel with its own kernel, zeros around the image."""
+    height, width, _ = image.shape
+    out = np.zeros_like(image)
+    for r in range(height):
+        for c in range(width):
+            for dr in (-1, 0, 1):
+                for dc in (-1, 0, 1):
+                    if 0 <= r + dr < height and 0 <= c + dc < width:
+                        out[r, c] += kernel[:, 0, dr + 1, dc + 1] * image[r + dr, c + dc]
+    return out
+
+
+def test_attention_equals_loops_in_float64():
+    torch.manual_seed(1)
+    attention = SpectralAttention(62, 2).double()
+    attention.rescale.data.copy_(torch.tensor([0.7, 1.9]).view(2, 1, 1))
+    x = torch.randn(2, 3, 4, 62, dtype=torch.float64)
+    with torch.no_grad():
+        got = attention(x).numpy()
+        expected = np.stack([attention_by_loops(attention, image) for image in x.numpy()])
+    assert np.allclose(got, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_outer_skip_exists_at_31_bands_only():
+    torch.manual_seed(0)
+    at_31, at_5 = MSTPlusPlus(31).eval(), MSTPlusPlus(5).eval()
+    rgb = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        for network in (at_31, at_5):
+            network.conv_out.weight.zero_()
+        assert torch.allclose(at_31(rgb), at_31.conv_in(rgb), atol=1e-6)
+        assert not at_5(rgb).any()
+
+
+def test_padding_is_the_reflection_of_the_original():
+    torch.manual_seed(0)
+    network = MSTPlusPlus(31).eval()
+    rgb = torch.rand(1, 3, 13, 10)
+    padded = torch.from_numpy(np.pad(rgb.numpy(), ((0, 0), (0, 0), (0, 3), (0, 6)), mode="reflect"))
+    with torch.no_grad():
+        assert torch.allclose(network(rgb), network(padded)[:, :, :13, :10], atol=1e-6)
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_stages_are_an_argument(stages):
+    network = build(BandSet.regular(400, 700, 100), stages=stages)
+    assert len(network.body) == stages
+    assert network(torch.rand(1, 3, 8, 8)).shape == (1, 4, 8, 8)

@@ -1,0 +1,65 @@
+"""``hsrzoo check`` and ``hsrzoo fit`` from the outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import hsrzoo
+from hsrzoo.datasets import open_dataset
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugin_one_file.py"
+
+BROKEN = """
+from torch import nn
+from hsrzoo.spec import ModelSpec
+
+class Wrong(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 31, 1)
+
+    def forward(self, rgb):
+        return self.layer(rgb)
+
+SPEC = ModelSpec(name="wrong", build=lambda bands: Wrong(), summary="31 bands only", source="a test")
+"""
+
+
+def test_example_plugin_passes(run_hsrzoo):
+    result = run_hsrzoo("--plugin", EXAMPLE, "check", "tiny-net", "--json")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(result.stdout)
+    assert len(rows) > 8
+    assert {row["result"] for row in rows} == {"ok"}
+
+
+def test_broken_plugin_fails_with_a_sentence_and_exit_code_1(run_hsrzoo, tmp_path):
+    plugin = tmp_path / "wrong.py"
+    plugin.write_text(BROKEN)
+    result = run_hsrzoo("--plugin", plugin, "check", "wrong")
+    assert result.returncode == 1
+    (line,) = [line for line in result.stdout.splitlines() if "FAILED" in line]
+    assert "wrong depth. Expected 4. Got 31." in line
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_fit_writes_a_folder_that_loads(run_hsrzoo, tmp_path):
+    result = run_hsrzoo("fit", "linear", "--dataset", "indian-pines", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    model = hsrzoo.load(f"local-dir:{tmp_path / 'out'}")
+    training = model.config["training"]
+    assert (training["dataset"], training["split"]) == ("indian-pines", "train")
+    assert training["fingerprint"] == open_dataset("indian-pines").fingerprint()
+    bundled = hsrzoo.load("linear.indian-pines")
+    assert np.allclose(model.module.matrix, bundled.module.matrix, rtol=1e-5)
+
+
+def test_fit_of_a_network_points_to_train(run_hsrzoo):
+    result = run_hsrzoo("fit", "hscnn-plus", "--dataset", "indian-pines")
+    assert result.returncode == 1
+    assert "hsrzoo train hscnn-plus --dataset indian-pines" in result.stderr
+    assert "Traceback" not in result.stderr
