@@ -102,6 +102,7 @@ def _run(
     data_root: Path | None,
 ) -> None:
     import torch
+    from accelerate import PartialState
 
     from hsrzoo.cli.output import console
     from hsrzoo.datasets import open_dataset
@@ -119,6 +120,8 @@ def _run(
     task = PairTask(spec, module, data, recipe, split=split, arguments=merged, start=record)
     notes = {"command": _command_line()}
     averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=notes)
+    if not PartialState().is_main_process:
+        return  # under torchrun every process has the same weights: one of them writes
     _save(folder, task, averaged, data.bands, recipe)
     console.print(f"Weights: {folder / 'weights'}", markup=False, highlight=False)
 

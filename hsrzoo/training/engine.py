@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any
+import os
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,27 +15,40 @@ from hsrzoo.spec import Recipe
 from hsrzoo.training.schedule import one_cycle
 from hsrzoo.training.task import Task
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """Device, precision and, under ``torchrun`` or ``accelerate launch``, the group of processes."""
+    from accelerate import Accelerator  # slow to import, and only training needs it
+
+    # Without a GPU accelerate forms a group of CPU processes only when it is told to.
+    cpu = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available()
+    mixed = "no" if recipe.precision == "fp32" else recipe.precision
+    try:
+        accelerator = Accelerator(mixed_precision=mixed, cpu=cpu)
+    except ValueError as error:  # half precision without a GPU, or a second precision in one process
+        raise TrainingError(
+            f"Training in {recipe.precision} is not possible here",
+            got=str(error),
+            fix="Use --set precision=fp32, or train in a process of its own",
+        ) from None
+    if recipe.precision == "fp16" and accelerator.device.type == "cpu":
+        raise TrainingError("fp16 needs a GPU", got="the CPU", fix="Use --set precision=fp32")
+    return accelerator
+
 
 class Engine:
-    """A task with its optimiser and its moving average, on the device that accelerate picks.
+    """A task with its optimiser and its moving average, on the device that accelerate has picked.
 
     The state after step k is a pure function of the state before it, the recipe, the total number
     of steps and k: random numbers are seeded anew for every step.
     """
 
-    def __init__(self, task: Task, recipe: Recipe) -> None:
-        from accelerate import Accelerator  # slow imports, and only training needs them
-
-        self.task, self.recipe = task, recipe
-        mixed = "no" if recipe.precision == "fp32" else recipe.precision
-        self.accelerator = Accelerator(mixed_precision=mixed)
-        self.device = self.accelerator.device
-        if recipe.precision == "fp16" and self.device.type == "cpu":
-            raise TrainingError(
-                "Half precision needs a GPU",
-                got="precision=fp16 on the CPU",
-                fix="Use --set precision=fp32",
-            )
+    def __init__(self, task: Task, recipe: Recipe, accelerator: Accelerator) -> None:
+        self.task, self.recipe, self.accelerator = task, recipe, accelerator
+        self.device = accelerator.device
         task.module.to(self.device)
         self.trained = [p for p in task.module.parameters() if p.requires_grad]
         if not self.trained:

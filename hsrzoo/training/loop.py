@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from torch import nn
@@ -19,10 +19,13 @@ from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.budget import steps_in, time_steps
 from hsrzoo.training.checkpoint import load_checkpoint, require_same_run, save_checkpoint
-from hsrzoo.training.engine import Engine
+from hsrzoo.training.engine import Engine, make_accelerator
 from hsrzoo.training.progress import Progress
 from hsrzoo.training.rundir import RunDir
 from hsrzoo.training.task import Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 FREE_TO_CHANGE = ("checkpoint_every", "valid_every")
 """Fields of the recipe that do not change the weights, so that a resumed run may change them."""
@@ -47,15 +50,16 @@ def train(
     config.json. Raises TrainingError when the loss is not finite, when ``run_dir`` is in use, or
     when it belongs to another run.
     """
-    identity = _identity(task, recipe, minutes)
-    folder = _open(run_dir, identity, notes or {}, resume)
+    accelerator = make_accelerator(recipe)
+    identity = _identity(task, recipe, minutes, accelerator.num_processes)
+    folder = _open(accelerator, run_dir, identity, notes or {}, resume)
     task.prepare()
-    engine = Engine(task, recipe)
+    engine = Engine(task, recipe, accelerator)
     steps = _fix_steps(engine, folder, minutes)
     clock = Clock()
     done = _restore(engine, folder, clock, {**identity, "steps": steps}) if resume else 0
     last = steps if stop_after is None else min(stop_after, steps)
-    main = engine.accelerator.is_main_process
+    main = accelerator.is_main_process
     if main:
         folder.truncate_log(done)
     with (
@@ -98,23 +102,27 @@ class Clock:
         return self._cpu + time.process_time() - self._cpu0
 
 
-def _identity(task: Task, recipe: Recipe, minutes: float | None) -> dict[str, Any]:
+def _identity(task: Task, recipe: Recipe, minutes: float | None, processes: int) -> dict[str, Any]:
     """What must be equal for one run to go on with another one's checkpoint."""
     fields = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in FREE_TO_CHANGE}
     if minutes is not None:
         del fields["steps"]
-    return {"recipe": fields, "minutes": minutes, "task": task.record()}
+    several = {"processes": processes} if processes > 1 else {}
+    return {"recipe": fields, "minutes": minutes, "task": task.record(), **several}
 
 
-def _open(path: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], resume: bool) -> RunDir:
+def _open(
+    accelerator: Accelerator,
+    path: Path,
+    identity: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    resume: bool,
+) -> RunDir:
     """The run's folder, opened by the main process while the others wait."""
-    from accelerate import PartialState
-
-    state = PartialState()
     folder = RunDir(path)
-    if state.is_main_process:
+    if accelerator.is_main_process:
         folder = RunDir.open(path, identity, notes, resume)
-    state.wait_for_everyone()
+    accelerator.wait_for_everyone()
     return folder
 
 

@@ -13,7 +13,7 @@ import torch
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.training import budget
-from hsrzoo.training.engine import Engine
+from hsrzoo.training.engine import Engine, make_accelerator
 from hsrzoo.training.loop import train
 from hsrzoo.training.pairs import PairTask
 from hsrzoo.training.schedule import one_cycle
@@ -31,7 +31,9 @@ def test_weights_equal_those_of_a_plain_loop(make_task, tmp_path) -> None:
     other, _ = make_task(steps=12, ema=0.9, clip=0.1, weight_decay=0.01)
     other.prepare()
     module = other.module.train()
-    engine = Engine(copy.deepcopy(other), recipe)  # lends its seeding of a step only
+    engine = Engine(
+        copy.deepcopy(other), recipe, make_accelerator(recipe)
+    )  # lends its seeding of a step only
     trained = [p for p in module.parameters() if p.requires_grad]
     first, second, mean = ([torch.zeros_like(p) for p in trained] for _ in range(3))
     for average, p in zip(mean, trained, strict=True):
@@ -149,7 +151,7 @@ def test_timing_restores_state_that_the_task_changes_in_place(make_task, monkeyp
     monkeypatch.setattr(budget, "TIMED_STEPS", 3)
     task, recipe = make_task(Counting)
     task.prepare()
-    budget.time_steps(Engine(task, recipe))
+    budget.time_steps(Engine(task, recipe, make_accelerator(recipe)))
     assert float(task.count) == 0
 
 
