@@ -40,8 +40,10 @@ def git_state(folder: Path) -> tuple[str | None, bool | None]:
     if not _git(folder, "ls-files", "--", "."):
         return None, None
     commit = _git(folder, "rev-parse", "HEAD")
-    status = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return commit or None, None if status is None else bool(status)
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    # New source files change what runs; other stray files (photographs, results) do not.
+    added = _git(folder, "ls-files", "--others", "--exclude-standard", "--", ":/*.py")
+    return commit or None, bool(changed or added)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

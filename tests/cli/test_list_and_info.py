@@ -82,17 +82,11 @@ def test_info_counts_parameters_and_macs(run_hsrzoo, plugin: Path) -> None:
 
 
 def test_info_reads_a_local_folder_with_its_training_record(
-    run_hsrzoo, plugin: Path, tmp_path: Path, tiny_bands: BandSet
+    run_hsrzoo, tmp_path: Path, tiny_bands: BandSet
 ) -> None:
-    spec = MODELS.get("mst-plus-plus")
-    save_folder(
-        tmp_path / "w",
-        build_module(spec, tiny_bands, {}),
-        spec,
-        tiny_bands,
-        arguments={},
-        training={"steps": 12},
-    )
+    spec = MODELS.get("linear")
+    module = build_module(spec, tiny_bands, {})
+    save_folder(tmp_path / "w", module, spec, tiny_bands, arguments={}, training={"steps": 12})
     done = run_hsrzoo("info", "local-dir:w")
     assert done.returncode == 0, done.stderr
     assert "steps=12" in done.stdout and "5 bands, 400-700 nm" in done.stdout

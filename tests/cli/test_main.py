@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -123,6 +124,23 @@ def test_a_closed_pipe_is_quiet() -> None:
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_ctrl_c_leaves_with_130(tmp_path: Path) -> None:
+    plugin = tmp_path / "slow.py"
+    plugin.write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    # The handler is set anew: a test run in the background has SIGINT ignored.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    code += "from hsrzoo.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "--plugin", str(plugin), "list"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err.strip() == "Interrupted."
 
 
 # ---- exceptions and exit codes, in this process

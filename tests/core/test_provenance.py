@@ -36,6 +36,13 @@ def test_commit_and_dirty_flag_follow_the_working_tree(checkout: Path) -> None:
     assert provenance.git_state(checkout / "package") == (commit, True)
 
 
+def test_new_sources_make_a_tree_dirty_and_other_files_do_not(checkout: Path) -> None:
+    (checkout / "photo.png").write_bytes(b"x")
+    assert provenance.git_state(checkout / "package")[1] is False
+    (checkout / "new.py").write_text("x = 1\n")
+    assert provenance.git_state(checkout / "package")[1] is True
+
+
 def test_a_copy_installed_inside_somebodys_checkout_has_no_commit(checkout: Path) -> None:
     inner = checkout / ".venv" / "site-packages" / "package"
     inner.mkdir(parents=True)
