@@ -39,6 +39,14 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
+def seed_step(seed: int, index: int, process: int = 0) -> torch.Generator:
+    """The generator of one step of one process; torch's global ones are seeded likewise."""
+    digest = hashlib.sha256(f"{seed}/{index}/{process}".encode()).digest()
+    own = int.from_bytes(digest[:8], "little") >> 1
+    torch.manual_seed(own ^ 0x5DEECE66D)  # for layers that draw themselves, as dropout does
+    return torch.Generator().manual_seed(own)
+
+
 class Engine:
     """A task with its optimiser and its moving average, on the device that accelerate has picked.
 
@@ -84,7 +92,7 @@ class Engine:
         from accelerate.utils import send_to_device
 
         self.task.steps = steps
-        generator = self._seed(index)
+        generator = seed_step(self.recipe.seed, index, self.accelerator.process_index)
         lr = one_cycle(index, steps, self.recipe.lr, self.recipe.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -135,13 +143,6 @@ class Engine:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.task.load_state(state["task"])
-
-    def _seed(self, index: int) -> torch.Generator:
-        """The generator of one step (of one process), and torch's global ones seeded likewise."""
-        key = f"{self.recipe.seed}/{index}/{self.accelerator.process_index}".encode()
-        seed = int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
-        torch.manual_seed(seed ^ 0x5DEECE66D)  # for layers that draw themselves, as dropout does
-        return torch.Generator().manual_seed(seed)
 
     def _share_gradients(self) -> None:
         """Average the gradients over all processes (each has drawn a batch of its own)."""

@@ -1,4 +1,4 @@
-"""Toy tasks for the training tests; everything on one thread, so that sums have one order."""
+"""Toy tasks for the training tests; all on one CPU thread, so that sums have one order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ TOYS = Path(__file__).with_name("toys.py")
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")  # bits are compared: also where there is a GPU
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
