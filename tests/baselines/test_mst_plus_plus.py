@@ -37,9 +37,8 @@ def test_outputs_keys_and_weights_are_those_of_the_original(parity_root):
 def attention_by_loops(attention: SpectralAttention, x: np.ndarray) -> np.ndarray:
     """One image (H, W, K) through the attention, number by number."""
     weight = {key: value.numpy() for key, value in attention.state_dict().items()}
-    height, width, channels = x.shape
-    d = channels // attention.heads
-    pixels = x.reshape(-1, channels)
+    d = x.shape[-1] // attention.heads
+    pixels = x.reshape(-1, x.shape[-1])
     q, k, v = (pixels @ weight[f"to_{name}.weight"].T for name in "qkv")
     mixed = np.zeros_like(v)
     for head in range(attention.heads):
