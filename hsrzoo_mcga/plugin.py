@@ -27,7 +27,7 @@ def _spec(scales: int) -> ModelSpec:
         arguments={"widths": widths, "blocks": blocks},
         input=RgbInput(multiple=1 << scales, min_size=1 << scales),
         recipe=Recipe(),
-        default_tag="cave",
+        default_tag="cave" if scales == 2 else None,
         tags=("mcga", "codebook", "attention"),
         start="hsrzoo_mcga.build:start",
         adapt="hsrzoo_mcga.adaptation:adapt",
