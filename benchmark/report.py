@@ -13,14 +13,15 @@ import numpy as np
 from hsrzoo_benchmark import speed, stats
 from hsrzoo_benchmark.protocol import HASH_LENGTH, Condition
 from hsrzoo_benchmark.runner import Cell, Source
-from hsrzoo_benchmark.stats import Better, Difference, Interval
+from hsrzoo_benchmark.stats import Better, Difference
 from hsrzoo_benchmark.store import number
 
 from hsrzoo.metrics import check_psnr_invariant
 from hsrzoo.registries import METRICS
 
 COLUMNS = (
-    "bench", "dataset", "split", "protocol", "hash", "condition", "model", "weights_sha256", "tta",
+    "bench", "dataset", "split", "protocol", "hash", "condition",
+    "severity_value", "rgb_mean_change", "model", "weights_sha256", "tta",
     "trained_on", "metric", "mean", "low", "high", "rank", "wins", "scenes", "nan_scenes", "seeds",
     "reported", "reported_note",
 )  # fmt: skip
@@ -168,6 +169,8 @@ def _figure(
         "protocol": row["protocol_name"],
         "hash": row["protocol_group"][:HASH_LENGTH],
         "condition": str(group.condition),
+        "severity_value": row["protocol"]["severity_value"],
+        "rgb_mean_change": _mean_change(contestant),
         "model": row["model"],
         "weights_sha256": row["weights_sha256"],
         "tta": row["tta"],
@@ -184,6 +187,12 @@ def _figure(
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }
+
+
+def _mean_change(contestant: Contestant) -> float | None:
+    """Relative change of RGB's mean that the perturbation made, averaged over rows."""
+    changes = [row["info"]["mean_change"] for row in contestant.rows if "mean_change" in row["info"]]
+    return float(np.mean(changes)) if changes else None
 
 
 def _reported(row: dict[str, Any], condition: Condition, column: str) -> dict[str, Any]:
@@ -285,6 +294,3 @@ def verdict(gap: Difference, direction: Better, a: str, b: str) -> str:
     if not gap.significant:
         return "no significant difference"
     return f"{a if (gap.mean < 0) == (direction == 'lower') else b} is better"
-
-
-__all__ = ["Interval", "compare", "figures", "gather", "reported_by_paper", "speed_figures", "verdict"]

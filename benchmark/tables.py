@@ -85,10 +85,22 @@ def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
         label += f"\nout of domain: trained on {figure['trained_on']}"
     seeds = f"\n{figure['seeds']} seeds" if figure["seeds"] > 1 else ""
     return {
-        "condition": f"{figure['condition']}\n{figure['hash']}",
+        "condition": _condition_cell(figure),
         "model": label,
         "n": f"n = {figure['scenes']}{seeds}",
     }
+
+
+def _condition_cell(figure: dict[str, Any]) -> str:
+    """The condition with its parameter, the hash, and how much brighter the picture became."""
+    value = figure["severity_value"]
+    name = figure["condition"]
+    if isinstance(value, float) and f"{value:g}" not in name:
+        name += f" ({value:.4g})"
+    lines = [name, figure["hash"]]
+    if figure["bench"] == "brightness" and figure["rgb_mean_change"] is not None:
+        lines.append(f"RGB mean {100 * figure['rgb_mean_change']:+.1f} %")
+    return "\n".join(lines)
 
 
 def _paper_label(figure: dict[str, Any]) -> str:

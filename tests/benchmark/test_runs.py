@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hsrzoo_benchmark import runner
 from hsrzoo_benchmark.session import Options, run_bench, run_compare
+from make_fixtures import make_arad_tree
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError, StoreError
@@ -260,3 +261,48 @@ def test_bad_options_are_one_paragraph_with_exit_code_2(run_hsrzoo, toy_env, tmp
     done = run_hsrzoo("bench", "--model", "x", "--dataset", "toi", env=toy_env)
     assert done.returncode == 2
     assert "toy" in done.stderr and "Traceback" not in done.stderr and done.stdout == ""
+
+
+def test_brightness_rows_tell_the_exponent_and_the_measured_change(
+    tmp_path: Path, save_model, capsys
+) -> None:
+    run = options(tmp_path, [save_model("net", arch="toy-other")], benches=("brightness",))
+    assert run_bench(run, None) == 0
+    table = capsys.readouterr().out
+    assert "gamma paper-plus10 (0.9091)" in table and "gamma paper-minus10 (1.111)" in table
+    changes = [
+        row["info"]["mean_change"]
+        for row in stored(tmp_path / "results")
+        if row["severity"] == "paper-plus10"
+    ]
+    assert f"RGB mean {100 * np.mean(changes):+.1f} %" in table
+
+
+def test_arad_runs_under_both_protocols_with_the_paper_s_figure_beside(tmp_path: Path, capsys) -> None:
+    from hsrzoo.bands import VISIBLE_31
+    from hsrzoo.registries import MODELS
+    from hsrzoo.spec import build_module
+    from hsrzoo.weights import save_folder
+
+    # just larger than the border of 128 pixels that the challenge's protocol leaves out
+    cubes = make_arad_tree(tmp_path, train=1, valid=1, height=260, width=264)
+    spec = MODELS.get("mst-plus-plus")
+    module = build_module(spec, VISIBLE_31, {})
+    save_folder(tmp_path / "mst", module, spec, VISIBLE_31, arguments={}, training={"dataset": "arad"})
+    name = f"local-dir:{tmp_path / 'mst'}"
+    assert run_bench(options(tmp_path, [name], dataset="arad"), None) == 0
+    shown = capsys.readouterr()
+    full, ntire = (row["metrics"]["rmse"] for row in stored_by_protocol(tmp_path / "results"))
+    import hsrzoo
+    from hsrzoo.datasets import open_dataset
+
+    scene = open_dataset("arad", tmp_path).load("valid", "ARAD_1K_0901")
+    gap = (hsrzoo.load(name, device="cpu").predict(scene.rgb) - cubes["ARAD_1K_0901"]).astype(np.float64)
+    assert full == pytest.approx(np.sqrt(np.mean(gap**2)), rel=1e-4)
+    assert ntire == pytest.approx(np.sqrt(np.mean(gap[:, 128:-128, 128:-128] ** 2)), rel=1e-4)
+    assert "reported by the paper" in shown.out and "34.32" in shown.out
+    assert "clean-room" in shown.err
+
+
+def stored_by_protocol(store: Path) -> list[dict[str, Any]]:
+    return sorted(stored(store), key=lambda row: row["protocol_name"])
