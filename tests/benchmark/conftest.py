@@ -30,7 +30,7 @@ SaveModel = Callable[..., str]
 
 @pytest.fixture
 def save_model(tmp_path: Path) -> SaveModel:
-    """``save_model("good", noise=0.0)`` -> its name: a network that copies the three bands it sees and
+    """``save_model("good", offset=0.0)`` -> its name: a network that copies the three bands it sees and
     averages neighbours for the others, with an offset that makes it worse."""
 
     def save(
