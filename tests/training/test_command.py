@@ -56,7 +56,7 @@ def test_weights_are_the_averaged_ones_and_load(hsrzoo_train, tmp_path, toys) ->
 
     assert hsrzoo_train("--steps", "6", "--set", "ema=0.5").exit_code == 0
     run = tmp_path / "runs" / "toy-net-toy-set"
-    model = hsrzoo.load(f"local-dir:{run / 'weights'}")
+    model = hsrzoo.load(f"local-dir:{run / 'weights'}", device="cpu")
     average = torch.load(run / "checkpoint.pt", weights_only=True)["engine"]["average"]
     assert torch.equal(model.module.enter.weight, average["enter.weight"])
     image = np.random.default_rng(0).random((7, 9, 3), dtype=np.float32)
