@@ -75,6 +75,8 @@ class Protocol:
     """Seed of the perturbation; None where there is none."""
     tta: bool = False
     """Test-time adaptation of the model to each image."""
+    tta_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Its steps, rate and so on: the defaults of the model's ``adapt`` function."""
     metrics: tuple[tuple[str, str, str], ...] = ()
     """(name, version, signature) of each metric."""
     dataset: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +102,7 @@ class Protocol:
     def group(self) -> str:
         """Hash of what two figures must share to be compared: all but the seed, over which one
         averages, and test-time adaptation, which belongs to the contestant."""
-        return replace(self, seed=None, tta=False).hash
+        return replace(self, seed=None, tta=False, tta_settings={}).hash
 
 
 NAMED = {
@@ -126,6 +128,7 @@ def resolve_protocol(
     metrics: Sequence[str] = DEFAULT_METRICS,
     seed: int = 0,
     tta: bool = False,
+    tta_settings: Mapping[str, Any] | None = None,
     model_bands: BandSet | None = None,
 ) -> Protocol:
     """The protocol ``name`` on an opened data set, complete and ready to be hashed.
@@ -150,6 +153,7 @@ def resolve_protocol(
         severity_value=value,
         seed=None if condition.perturbation is None else seed,
         tta=tta,
+        tta_settings=dict(tta_settings or {}),
         metrics=tuple((m.name, m.version, m.signature) for m in specs),
         dataset=dict(dataset.info),
     )

@@ -6,6 +6,7 @@ file as soon as it is there. What is stored already is not computed again.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,8 @@ from hsrzoo_benchmark.store import ResultFile, Store
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset, Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError
-from hsrzoo.spec import DatasetSpec, MetricContext
+from hsrzoo.perturb import DoesNotApplyError
+from hsrzoo.spec import DatasetSpec, MetricContext, resolve
 
 if TYPE_CHECKING:
     from hsrzoo.reconstructor import Reconstructor
@@ -71,6 +73,8 @@ class Outcome:
 
     computed: int = 0
     failures: list[Failure] = field(default_factory=list)
+    skipped: list[Failure] = field(default_factory=list)
+    """Perturbations that a scene is too small for: no row, and no failure either."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def plan(models: Sequence[Reconstructor], source: Source, request: Request, stor
                 metrics=request.metrics,
                 seed=seed,
                 tta=tta,
+                tta_settings=_adaptation_settings(model) if tta else None,
                 model_bands=None if model.bands.same_as(source.dataset.bands) else model.bands,
             )
         ]
@@ -118,6 +123,14 @@ def plan(models: Sequence[Reconstructor], source: Source, request: Request, stor
 
 def _file(store: Store, model: Reconstructor, source: Source, protocol: Protocol) -> ResultFile:
     return store.scores(model.name, model.weights_sha256, source.dataset.name, source.split, protocol)
+
+
+def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:
+    """Defaults of the model's ``adapt`` function: they decide the figures as much as weights do."""
+    if model.spec.adapt is None:
+        return {}
+    parameters = inspect.signature(resolve(model.spec.adapt)).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def _adaptations(model: Reconstructor, bench: str, asked: bool) -> tuple[bool, ...]:
@@ -172,6 +185,11 @@ def _run_scene(
         sharing = list(group)
         try:
             scene, info = disturb(clean, sharing[0].protocol)
+        except DoesNotApplyError as error:
+            outcome.skipped.append(Failure(name, str(condition), str(error)))
+            for _ in sharing:
+                advance(name)
+            continue
         except Exception as error:
             failed(f"{condition}, seed {seed}", error, len(sharing))
             continue

@@ -248,14 +248,16 @@ def _finish(outcome: Outcome, store: Path) -> int:
     """Say on stderr what was computed and what failed; 1 if anything failed."""
     console = output.console
     console.print(f"{outcome.computed} rows computed, results in {store}", style="dim", markup=False)
-    for sentence in _sentences(outcome.failures):
+    for sentence in _sentences(outcome.skipped, "Left out"):
+        console.print(sentence, style="dim", markup=False)
+    for sentence in _sentences(outcome.failures, "Failed"):
         console.print(sentence, style="red", markup=False)
     return 1 if outcome.failures else 0
 
 
-def _sentences(failures: Sequence[Failure]) -> list[str]:
+def _sentences(failures: Sequence[Failure], word: str) -> list[str]:
     """One paragraph for each cause, with the scenes it struck."""
     scenes: dict[tuple[str, str], list[str]] = {}
     for failure in failures:
         scenes.setdefault((failure.what, failure.error), []).append(failure.scene)
-    return [f"Failed: {', '.join(names)}: {what}. {error}" for (what, error), names in scenes.items()]
+    return [f"{word}: {', '.join(names)}: {what}. {error}" for (what, error), names in scenes.items()]

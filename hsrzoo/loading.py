@@ -51,6 +51,7 @@ def load(
     if bands is not None:
         own.require_same(bands, str(parsed), "the bands asked for")
     module, sha = weight_files.load_module(folder, spec, config)
+    spec = replace(spec, input=weight_files.input_of(config, folder))
 
     from hsrzoo.reconstructor import Reconstructor  # imports torch
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Code = Callable[..., Any] | str
 
+NORMALISATIONS = ("none", "minmax-image")
+
 
 def resolve(code: Code) -> Callable[..., Any]:
     """The callable itself, importing ``"package.module:function"`` if that is what it is."""

@@ -18,7 +18,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError, WeightsError
 from hsrzoo.names import ModelName
 from hsrzoo.registry import entry_points_of
-from hsrzoo.spec import ModelSpec, build_module
+from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
 from hsrzoo.tensorfile import (
     PICKLE_SUFFIXES,
     load_metadata,
@@ -243,6 +243,22 @@ def _validate(config: dict[str, Any], path: Path) -> None:
         BandSet.from_json(config["bands"])
     except (HsrzooError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} holds no valid bands", got=str(error)) from None
+
+
+def input_of(config: Mapping[str, Any], folder: Path) -> RgbInput:
+    """What these weights expect of their RGB input: config.json decides, not the architecture."""
+    found = {key: value for key, value in config["input"].items() if key not in ("order", "range")}
+    try:
+        wanted = RgbInput(**found)
+    except TypeError:
+        raise WeightsError(f"{folder / CONFIG} describes an unknown input", got=str(found)) from None
+    if wanted.normalise not in NORMALISATIONS:
+        raise WeightsError(
+            f"{folder / CONFIG} asks for an unknown normalisation",
+            expected=" or ".join(NORMALISATIONS),
+            got=repr(wanted.normalise),
+        )
+    return wanted
 
 
 def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tuple[nn.Module, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -17,6 +19,7 @@ import hsrzoo
 from hsrzoo import weights
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, InputError, UnknownNameError, WeightsError
+from hsrzoo.names import parse_name
 from hsrzoo.registries import MODELS
 from hsrzoo.spec import ModelSpec
 
@@ -72,7 +75,7 @@ def test_a_bare_name_loads_the_default_weights(zoo: Path) -> None:
 def test_a_local_folder_names_its_architecture_itself(zoo: Path) -> None:
     folder = zoo / "weights" / "loading-test.two"
     model = hsrzoo.load(f"local-dir:{folder}", device="cpu")
-    assert model.spec is SPEC
+    assert model.spec == SPEC
     assert model.weights_sha256 == hsrzoo.load("loading-test.two", device="cpu").weights_sha256
 
 
@@ -147,3 +150,20 @@ def test_public_names_resolve_and_others_do_not() -> None:
     assert hsrzoo.__version__.count(".") == 2
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         hsrzoo.nothing  # noqa: B018
+
+
+def test_the_weights_and_not_the_architecture_decide_the_normalisation(tmp_path: Path) -> None:
+    """As for converted checkpoints that were trained on RGB normalised per image."""
+    folder = tmp_path / "weights"
+    shutil.copytree(weights.folder_of(parse_name("linear.cave")), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["input"]["normalise"] = "minmax-image"
+    (folder / "config.json").write_text(json.dumps(config))
+    rgb = np.random.default_rng(0).uniform(0.2, 0.7, (3, 4, 5)).astype(np.float32)
+    stretched = (rgb - rgb.min()) / (rgb.max() - rgb.min())
+    expected = hsrzoo.load("linear.cave").predict(stretched)
+    assert np.allclose(hsrzoo.load(f"local-dir:{folder}").predict(rgb), expected, atol=1e-6)
+    config["input"]["normalise"] = "zscore"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="zscore"):
+        hsrzoo.load(f"local-dir:{folder}")
