@@ -15,7 +15,7 @@ def command() -> None:
 
 @command.command("train")
 @click.option("--dataset", required=True, help="Data set whose cubes teach the codebook.")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the data set.")
+@click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option("--split", default="train", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/codebook-DATASET].")
 @click.option("--scales", default=2, show_default=True, type=click.IntRange(1, 4))
@@ -57,6 +57,7 @@ def train_codebook(
     import torch
 
     from hsrzoo.datasets import open_dataset
+    from hsrzoo.provenance import collect
     from hsrzoo.training.loop import train
     from hsrzoo.training.recipe import assignments, json_or_text
     from hsrzoo_mcga.autoencoder import SpectralAutoencoder
@@ -64,18 +65,19 @@ def train_codebook(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = {k: json_or_text(v) for k, v in assignments(options, "--option").items()}
+    chosen = {k: json_or_text(v) for k, v in assignments(options, "--data-option").items()}
     data = open_dataset(dataset, data_root, **chosen)
     recipe = dataclasses.replace(RECIPE, **{k: v for k, v in fields.items() if v is not None})
     torch.manual_seed(recipe.seed)
     module = SpectralAutoencoder(len(data.bands), scales, latent, codes, mask)
     task = CodebookTask(module, data, recipe, dataset, split, chosen)
     folder = out or Path("runs") / f"codebook-{dataset}"
+    provenance = collect("cuda" if torch.cuda.is_available() else "cpu")
     averaged = train(task, recipe, folder, resume=resume)
-    _save(folder, task, averaged)
+    _save(folder, task, averaged, provenance)
 
 
-def _save(folder: Path, task: Any, averaged: Any) -> None:
+def _save(folder: Path, task: Any, averaged: Any, provenance: dict[str, Any]) -> None:
     """Write OUT/codebook with the figures of the trained codes; print those figures."""
     import dataclasses
     import json
@@ -83,7 +85,6 @@ def _save(folder: Path, task: Any, averaged: Any) -> None:
     import torch
 
     from hsrzoo.cli.output import console, print_table
-    from hsrzoo.provenance import collect
     from hsrzoo_mcga.stage1 import evaluate, split_state
     from hsrzoo_mcga.store import Source, write
 
@@ -97,7 +98,7 @@ def _save(folder: Path, task: Any, averaged: Any) -> None:
         "recipe": dataclasses.asdict(task.recipe),
         "figures": figures,
         "figures_on": "held-out training scenes" if task.held_out else "training scenes",
-        "provenance": collect(run["device"]),
+        "provenance": provenance,
     }
     codes, rest = split_state(averaged)
     source = Source(task.source, task.dataset.bands, len(codes[0]), record)

@@ -97,7 +97,7 @@ class CodebookTask(Task):
         for since, q in zip(self.since_use, self._queries, strict=True):
             since += 1
             since[q.indices.unique()] = 0
-        if step % _REVIVE_EVERY or step > _REVIVE_UNTIL * self.recipe.steps:
+        if step % _REVIVE_EVERY or step > _REVIVE_UNTIL * self.steps:
             return {}
         return {
             f"revived_{i}": float(self._revive(i - 1, q, generator)) for i, q in enumerate(self._queries, 1)

@@ -106,6 +106,8 @@ def _run(
 
     from hsrzoo.cli.output import console
     from hsrzoo.datasets import open_dataset
+    from hsrzoo.provenance import collect
+    from hsrzoo.reconstructor import torch_device
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
 
@@ -118,11 +120,13 @@ def _run(
     module = _build(spec, data.bands, merged, taken)
     record = dict(taken.record) if taken else {}
     task = PairTask(spec, module, data, recipe, split=split, arguments=merged, start=record)
-    notes = {"command": _command_line()}
+    # of the code that trains, not of what the checkout holds when it is done
+    provenance = collect(str(torch_device(None)))
+    notes = {"command": _command_line(), "provenance": provenance}
     averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=notes)
     if not PartialState().is_main_process:
         return  # under torchrun every process has the same weights: one of them writes
-    _save(folder, task, averaged, data.bands, recipe)
+    _save(folder, task, averaged, data.bands, recipe, provenance)
     console.print(f"Weights: {folder / 'weights'}", markup=False, highlight=False)
 
 
@@ -166,12 +170,18 @@ def _build(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], start:
     return module
 
 
-def _save(folder: Path, task: PairTask, module: nn.Module, bands: BandSet, recipe: Recipe) -> None:
+def _save(
+    folder: Path,
+    task: PairTask,
+    module: nn.Module,
+    bands: BandSet,
+    recipe: Recipe,
+    provenance: Mapping[str, Any],
+) -> None:
     """Write the averaged weights with the record of how they were made."""
     import dataclasses
     import json
 
-    from hsrzoo.provenance import collect
     from hsrzoo.weights import save_folder
 
     run = json.loads((folder / "record.json").read_text())
@@ -181,7 +191,7 @@ def _save(folder: Path, task: PairTask, module: nn.Module, bands: BandSet, recip
         **run,
         "recipe": {**dataclasses.asdict(recipe), "steps": run["steps"]},
         "seed": recipe.seed,
-        "provenance": collect(run["device"]),
+        "provenance": provenance,
         "command": _command_line(),
     }
     save_folder(
