@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli.data import parse_options
+
 if TYPE_CHECKING:
     from hsrzoo_benchmark.session import Options
 
@@ -124,12 +126,7 @@ def _options(
 
     if values["as_json"] and values["as_csv"]:
         raise click.UsageError("--json and --csv exclude each other")
-    data_options = {}
-    for text in values.pop("data_options"):
-        key, found, value = text.partition("=")
-        if not found:
-            raise click.UsageError(f"--data-option takes KEY=VALUE, not {text!r}")
-        data_options[key] = value
+    data_options = parse_options(values.pop("data_options"))
     names = values.pop("metrics")
     metrics = tuple(filter(None, names.split(","))) if names else None
     return Options(

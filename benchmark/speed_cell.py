@@ -66,6 +66,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     from torch.utils.flop_counter import FlopCounterMode
 
     import hsrzoo
+    from hsrzoo.complexity import unseen_macs
 
     torch.set_num_threads(request["threads"])
     model = hsrzoo.load(request["model"], device=request["device"])
@@ -84,13 +85,11 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     with counter:
         model.predict(sample_rgb((height, width)))
     peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resident_mib(peak=True)
-    # What the counter cannot see (a search outside torch) a module may declare itself.
-    unseen = getattr(model.module, "unseen_macs", None)
     return {
         "status": "ok",
         "peak_mib": round(peak, 1),
         "loaded_mib": round(loaded, 1),
-        "macs": counter.get_total_flops() // 2 + (int(unseen(height, width)) if unseen else 0),
+        "macs": counter.get_total_flops() // 2 + unseen_macs(model.module, height, width),
     }
 
 

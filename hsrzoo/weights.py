@@ -185,13 +185,39 @@ def make_config(
     }
 
 
+_CARD_FACTS = ("dataset", "split", "steps", "minutes", "wall_seconds", "cpu_seconds", "threads", "command")
+"""Fields of the training record that the card shows; config.json has all of them."""
+
+
 def _default_card(config: Mapping[str, Any]) -> str:
-    bands = BandSet.from_json(config["bands"])
-    return (
-        f"# {config['architecture']}\n\nWeights for hsrzoo: RGB to {bands}.\n\n"
-        f"- source: {config['source']}\n- licence: {config['licence']}\n"
-        f"- training: see config.json\n"
+    bands, training = BandSet.from_json(config["bands"]), config["training"]
+    facts = {
+        "source": config["source"],
+        "licence": config["licence"],
+        "sha256": config["weights_sha256"],
+        "commit": training.get("provenance", {}).get("commit"),
+        **{key: training[key] for key in _CARD_FACTS if key in training},
+    }
+    if config["codebook"]:
+        facts["codebooks"] = ", ".join(config["codebook"].get("sources", []))
+    lines = [f"| {key.replace('_', ' ')} | {_in_card(value)} |" for key, value in facts.items() if value]
+    return "\n".join(
+        [
+            f"# {config['architecture']}: RGB to {bands}",
+            "",
+            "Weights for hsrzoo. RGB is expected linear, in [0, 1], as the training data's camera gives it;",
+            "scenes and cameras unlike those are out of this model's domain.",
+            "",
+            "| | |",
+            "|---|---|",
+            *lines,
+            "",
+        ]
     )
+
+
+def _in_card(value: Any) -> str:
+    return f"{value:.0f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from hsrzoo.cli.data import parse_options
+
 
 @click.group("codebook")
 def command() -> None:
@@ -59,13 +61,12 @@ def train_codebook(
     from hsrzoo.datasets import open_dataset
     from hsrzoo.provenance import collect
     from hsrzoo.training.loop import train
-    from hsrzoo.training.recipe import assignments, json_or_text
     from hsrzoo_mcga.autoencoder import SpectralAutoencoder
     from hsrzoo_mcga.stage1 import RECIPE, CodebookTask
 
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = {k: json_or_text(v) for k, v in assignments(options, "--data-option").items()}
+    chosen = parse_options(options)
     data = open_dataset(dataset, data_root, **chosen)
     recipe = dataclasses.replace(RECIPE, **{k: v for k, v in fields.items() if v is not None})
     torch.manual_seed(recipe.seed)

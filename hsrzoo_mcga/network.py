@@ -205,6 +205,23 @@ class GANet(nn.Module):
             cube = cube + self.head(h, stem, rgb)
         return cube
 
+    def unseen_macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates of the code search, which torch's counter does not see."""
+        if self.moc is None:
+            return 0
+        total = 0
+        for i, blocks in enumerate(self.settings.blocks, 1):
+            n, d = self.moc.at(i).shape
+            pixels = -(-height // 2**i) * -(-width // 2**i)
+            asked = 2 * pixels  # by the fusion and before algorithm 2
+            if self.settings.attention == "quantized":
+                per_block = (
+                    2 * pixels if self.settings.pairing == "rank" else pixels + min(self.settings.k, n)
+                )
+                asked += blocks * per_block
+            total += asked * n * d
+        return total
+
     def _codes(self, i: int) -> Tensor | None:
         return None if self.moc is None else self.moc.at(i + 1)
 

@@ -127,6 +127,7 @@ class CodebookTask(Task):
             "task": "codebook",
             "dataset": self.source,
             "options": self.options,
+            "dataset_info": dict(self.dataset.info),
             "split": self.split,
             "scenes": self.train_scenes,
             "held_out": self.held_out,

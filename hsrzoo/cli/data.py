@@ -44,7 +44,9 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 @command.command("verify")
 @click.argument("name")
 @click.option("--data-root", type=click.Path(path_type=Path), help=_ROOT_HELP)
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the data set.")
+@click.option(
+    "--data-option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the data set."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.pass_context
 def verify_command(
@@ -82,7 +84,7 @@ def parse_options(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE", param_hint="--option")
+            raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE", param_hint="--data-option")
         found[key.strip().replace("-", "_")] = value.strip()
     return found
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli.data import parse_options
 from hsrzoo.errors import TrainingError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from hsrzoo.datasets.base import Dataset
     from hsrzoo.spec import BandSet, ModelSpec, Recipe, Start
     from hsrzoo.training.pairs import PairTask
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 @click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="Any other field of the recipe.")
 @click.option("--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
+@click.option(
+    "--data-option", "data_options", multiple=True, metavar="KEY=VALUE", help="Option of the set."
+)
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
 def command(
     name: str,
@@ -49,6 +54,7 @@ def command(
     sets: tuple[str, ...],
     args: tuple[str, ...],
     threads: int | None,
+    data_options: tuple[str, ...],
     data_root: Path | None,
     **fields: Any,
 ) -> None:
@@ -58,6 +64,7 @@ def command(
     checkpoint.pt and, at the end, weights/ for `--model local-dir:...`. SIGKILL at any moment and
     the same command with --resume give the weights of an uninterrupted run.
     """
+    from hsrzoo.datasets import open_dataset
     from hsrzoo.registries import MODELS
     from hsrzoo.training.recipe import assignments, json_or_text
 
@@ -73,8 +80,9 @@ def command(
         )
     recipe = _recipe(spec, {"steps": steps, **fields}, assignments(sets, "--set"))
     arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
+    data = open_dataset(dataset, data_root, **parse_options(data_options))
     folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
-    _run(spec, recipe, dataset, split, folder, minutes, resume, start, arguments, threads, data_root)
+    _run(spec, recipe, data, split, folder, minutes, resume, start, arguments, threads)
 
 
 def _recipe(spec: ModelSpec, options: Mapping[str, Any], sets: Mapping[str, str]) -> Recipe:
@@ -91,7 +99,7 @@ def _recipe(spec: ModelSpec, options: Mapping[str, Any], sets: Mapping[str, str]
 def _run(
     spec: ModelSpec,
     recipe: Recipe,
-    dataset: str,
+    data: Dataset,
     split: str,
     folder: Path,
     minutes: float | None,
@@ -99,13 +107,11 @@ def _run(
     start: Path | None,
     arguments: Mapping[str, Any],
     threads: int | None,
-    data_root: Path | None,
 ) -> None:
     import torch
     from accelerate import PartialState
 
     from hsrzoo.cli.output import console
-    from hsrzoo.datasets import open_dataset
     from hsrzoo.provenance import collect
     from hsrzoo.reconstructor import torch_device
     from hsrzoo.training.loop import train
@@ -113,7 +119,6 @@ def _run(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    data = open_dataset(dataset, data_root)
     torch.manual_seed(recipe.seed)
     taken = _start(spec, start, data.bands)
     merged = {**spec.arguments, **(taken.arguments if taken else {}), **arguments}

@@ -104,6 +104,7 @@ class PairTask(Task):
             "model": self.spec.name,
             "arguments": self.arguments,
             "dataset": self.dataset.name,
+            "dataset_info": dict(self.dataset.info),
             "split": self.split,
             "scenes": self.scenes,
             "held_out": self.held_out,

@@ -50,9 +50,9 @@ def test_verify_leaves_with_one_when_a_file_is_damaged(tmp_path):
 
 
 def test_verify_passes_options_on(tmp_path):
-    done = invoke("verify", "indian-pines", "--option", "bands=all", "--json")
+    done = invoke("verify", "indian-pines", "--data-option", "bands=all", "--json")
     assert json.loads(done.stdout)["bands"] == "200 bands, 400.02-2498.96 nm"
-    assert invoke("verify", "indian-pines", "--option", "bands").exit_code == 2
+    assert invoke("verify", "indian-pines", "--data-option", "bands").exit_code == 2
 
 
 def test_absent_raises_with_exit_code_two(tmp_path):

@@ -147,6 +147,25 @@ def test_fewer_slots_cost_fewer_operations(rgb: torch.Tensor) -> None:
     assert operations(attention="full") > operations(attention="quantized", k=2)
 
 
+def test_the_search_is_counted_look_up_by_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hsrzoo_mcga import attention, codebook
+
+    asked: list[int] = []
+    search = codebook.nearest_code
+
+    def counting(features: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        asked.append(len(features) * codes.numel())
+        return search(features, codes)
+
+    monkeypatch.setattr(codebook, "nearest_code", counting)
+    monkeypatch.setattr(attention, "nearest_code", counting)
+    for pairing in ("joint", "rank"):
+        asked.clear()
+        net = tiny(pairing=pairing, blocks=(1, 2))
+        net(torch.rand(1, 3, 16, 24))
+        assert net.unseen_macs(16, 24) == sum(asked)
+
+
 def test_a_frozen_reconstruction_is_not_trained() -> None:
     frozen = tiny(reconstruction="frozen")
     assert not any(p.requires_grad for p in frozen.reconstruction.parameters())
