@@ -205,8 +205,8 @@ def _default_card(config: Mapping[str, Any]) -> str:
         [
             f"# {config['architecture']}: RGB to {bands}",
             "",
-            "Weights for hsrzoo. RGB is expected linear, in [0, 1], as the training data's camera gives it;",
-            "scenes and cameras unlike those are out of this model's domain.",
+            "Weights for hsrzoo. RGB is expected linear, in [0, 1], as the camera of the training data",
+            "gives it; scenes and cameras unlike those are out of this model's domain.",
             "",
             "| | |",
             "|---|---|",
