@@ -46,10 +46,10 @@ def number(value: float | str) -> str:
 def cell(figure: Mapping[str, Any] | None) -> str:
     """Mean, 95 % interval and rank; a dash where nothing was measured."""
     if figure is None:
-        return "–"
+        return "n/a"
     text = number(figure["mean"])
     if figure["low"] is not None:
-        text += f" ({number(figure['low'])}–{number(figure['high'])})"
+        text += f" ({number(figure['low'])} to {number(figure['high'])})"
     return text + (f" #{figure['rank']}" if figure["rank"] else "")
 
 
@@ -81,7 +81,7 @@ def speed_table(figures: Figures, models: Sequence[str]) -> list[str]:
             oom = pick(figures, bench="speed", condition=size, model=model, metric="status")
             found = [pick(figures, bench="speed", condition=size, model=model, metric=k) for k in SPEED]
             if oom or any(found):
-                values = ["OOM"] if oom else [number(f["mean"]) if f else "–" for f in found]
+                values = ["OOM"] if oom else [number(f["mean"]) if f else "n/a" for f in found]
                 rows.append([f"{model}, {size}", *values, *[""] * (len(SPEED) - len(values))])
     return table(["batch 1", *SPEED.values()], rows)
 
