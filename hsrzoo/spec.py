@@ -128,8 +128,8 @@ class ModelSpec:
     """``fit(module, dataset, split) -> None``: fits in closed form; such a model is not trained
     by gradient descent."""
     start: Code | None = None
-    """``start(path: Path, bands: BandSet) -> Start``: what ``hsrzoo train --start PATH`` takes
-    over (MCGA: codebooks and stage 1's reconstruction)."""
+    """``start(path: Path, bands: BandSet, arguments: Mapping) -> Start``: what ``hsrzoo train --start
+    PATH`` takes over (MCGA: codebooks and stage 1's reconstruction)."""
     adapt: Code | None = None
     """``adapt(module, rgb: (1, 3, H, W), **settings) -> cube (1, C, H, W)``: test-time adaptation
     to one image; must leave the module's weights as they were."""

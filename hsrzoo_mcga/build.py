@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -42,26 +43,37 @@ def build(bands: BandSet, scales: int | None = None, **arguments: Any) -> GANet:
     return GANet(len(bands), settings)
 
 
-def start(path: Path, bands: BandSet) -> Start:
+def start(path: Path, bands: BandSet, arguments: Mapping[str, Any]) -> Start:
     """What stage 2 takes from a folder made by ``hsrzoo codebook train`` or ``codebook mix``.
 
     The frozen tables of every scale, and the weights of algorithm 2 of the first source on the same
     bands; without such a source, its band-independent layers come from the first source and the head
-    to C bands is fresh (the record says so).
+    to C bands is fresh (the record says so). ``arguments`` of the network decide what it can take: one
+    without codes takes algorithm 2 alone, and a frozen reconstruction must find its own head.
     """
     folder = CodebookFolder.read(path)
-    state: dict[str, Tensor] = {f"moc.codes_{i}": codes for i, codes in enumerate(folder.codes(), 1)}
+    codes = folder.codes()
+    state: dict[str, Tensor] = {}
+    if arguments.get("codebook") != "none":
+        state = {f"moc.codes_{i}": table for i, table in enumerate(codes, 1)}
     same = [s for s in folder.sources if s.bands.same_as(bands)]
+    if not same and arguments.get("reconstruction") == "frozen":
+        raise WeightsError(
+            "A frozen reconstruction needs a source on the network's own bands",
+            expected=str(bands),
+            got=", ".join(f"{s.name}: {s.bands}" for s in folder.sources),
+            fix="Add such a source to the mixture, or leave reconstruction at finetuned",
+        )
     chosen = same[0] if same else folder.sources[0]
     for name, tensor in folder.autoencoder(chosen).items():
         if name.startswith("reconstruction.") and (same or ".head." not in name):
             state[name] = tensor
     record = {
         "sources": [s.name for s in folder.sources],
-        "codes": len(state["moc.codes_1"]),
+        "codes": len(codes[0]),
         "sha256": folder.sha256,
         "reconstruction": chosen.name if same else f"{chosen.name}, head fresh",
         "stage1": [s.record for s in folder.sources],
     }
-    arguments = {"n_codes": len(state["moc.codes_1"]), "latent": folder.latent, "scales": folder.scales}
-    return Start(arguments, state, record)
+    own = {"n_codes": len(codes[0]), "latent": folder.latent, "scales": folder.scales}
+    return Start(own, state, record)

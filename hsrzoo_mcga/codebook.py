@@ -88,8 +88,8 @@ def query_entropy(features: Tensor, codes: Tensor, temperature: float, max_pixel
 class MixtureOfCodebooks(nn.Module):
     """Frozen codes per scale, as buffers ``codes_1`` .. ``codes_S`` of shape (N, D_i).
 
-    ``codes: none`` networks have no such module. Fresh codes are N(0, 1) (the random-codes control);
-    trained ones are copied in by ``Start.state``.
+    Networks with ``codebook="none"`` have no such module. Fresh codes are N(0, 1), the random-codes
+    control; trained ones are copied in by ``Start.state``.
     """
 
     def __init__(self, n_codes: int, widths: tuple[int, ...]) -> None:

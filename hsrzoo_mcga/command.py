@@ -26,7 +26,9 @@ def command() -> None:
 @click.option(
     "--mask", default="by-band", show_default=True, type=click.Choice(["by-band", "drop-ordered"])
 )
+@click.option("--name", help="Name of the source in mixtures [the data set's].")
 @click.option("--steps", type=click.IntRange(1), help="Number of steps [3000].")
+@click.option("--minutes", type=float, help="Time 50 steps and fix as many as fit into these minutes.")
 @click.option("--batch", type=click.IntRange(1))
 @click.option("--patch", type=click.IntRange(4))
 @click.option("--lr", type=float)
@@ -44,6 +46,8 @@ def train_codebook(
     latent: int,
     codes: int,
     mask: str,
+    name: str | None,
+    minutes: float | None,
     resume: bool,
     threads: int | None,
     data_root: Path | None,
@@ -64,6 +68,8 @@ def train_codebook(
     from hsrzoo_mcga.autoencoder import SpectralAutoencoder
     from hsrzoo_mcga.stage1 import RECIPE, CodebookTask
 
+    if fields["steps"] is not None and minutes is not None:
+        raise click.UsageError("--steps and --minutes exclude each other")
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = parse_options(options)
@@ -71,10 +77,10 @@ def train_codebook(
     recipe = dataclasses.replace(RECIPE, **{k: v for k, v in fields.items() if v is not None})
     torch.manual_seed(recipe.seed)
     module = SpectralAutoencoder(len(data.bands), scales, latent, codes, mask)
-    task = CodebookTask(module, data, recipe, dataset, split, chosen)
+    task = CodebookTask(module, data, recipe, name, split, chosen)
     folder = out or Path("runs") / f"codebook-{dataset}"
     provenance = collect("cuda" if torch.cuda.is_available() else "cpu")
-    averaged = train(task, recipe, folder, resume=resume)
+    averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes={"provenance": provenance})
     _save(folder, task, averaged, provenance)
 
 

@@ -53,9 +53,11 @@ class GrayscaleAware(nn.Module):
         if self.normalise == "sigmoid":
             unit = torch.sigmoid(x)
         else:
-            low, high = flat.amin(2), flat.amax(2)
+            used = torch.ones_like(flat[:, :1]) if weight is None else weight.flatten(1)[:, None]
+            low = flat.masked_fill(used == 0, torch.inf).amin(2)  # unused slots say nothing
+            high = flat.masked_fill(used == 0, -torch.inf).amax(2)
             shape = (*low.shape, *[1] * (x.dim() - 2))
-            unit = (x - low.view(shape)) / (high - low).clamp_min(1e-6).view(shape)
+            unit = ((x - low.view(shape)) / (high - low).clamp_min(1e-6).view(shape)).clamp(0, 1)
         z = flat.mean(2) if weight is None else (flat * weight.flatten(1)[:, None]).sum(2)
         a = self.curve(z)
         a = a.view(*a.shape, *[1] * (x.dim() - 2))

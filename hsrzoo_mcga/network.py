@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hsrzoo_mcga.attention import QuantizedAttention
 from hsrzoo_mcga.autoencoder import Reconstruction, code_widths, upsample
-from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, Query, query, to_map, to_rows
+from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, Query, query
 from hsrzoo_mcga.grayscale import GrayscaleFeedForward
 
 
@@ -41,9 +41,11 @@ class Settings:
     attention: str = "quantized"
     """"quantized", "full" or "none" (table 5)."""
     k: int = 256
-    """Slots that the attention keeps (table 4)."""
+    """Slots that the attention keeps (table 4); more than ``n_codes`` need ``topk="pixels"``."""
     topk: str = "codes"
+    """"codes": the K most frequent codes, weighted by use; "pixels": K pixels, the literal reading."""
     pairing: str = "joint"
+    """"joint": Q's assignment groups K too; "rank": Q and K ranked apart, as printed."""
     gamma_share: float = 0.5
     """Share of the feed-forward's channels that go through gamma, the rest through log (figure 3)."""
     ga_normalise: str = "sigmoid"
@@ -206,13 +208,14 @@ class GANet(nn.Module):
         return cube
 
     def unseen_macs(self, height: int, width: int) -> int:
-        """Multiply-accumulates of the code search, which torch's counter does not see."""
-        if self.moc is None:
+        """Multiply-accumulates of the code search where torch's counter does not see it: on the CPU."""
+        if self.moc is None or self.moc.at(1).device.type != "cpu":
             return 0
-        total = 0
+        multiple, total = 1 << self.scales, 0
+        rows, columns = (-(-n // multiple) * multiple for n in (height, width))  # as padded
         for i, blocks in enumerate(self.settings.blocks, 1):
             n, d = self.moc.at(i).shape
-            pixels = -(-height // 2**i) * -(-width // 2**i)
+            pixels = (rows >> i) * (columns >> i)
             asked = 2 * pixels  # by the fusion and before algorithm 2
             if self.settings.attention == "quantized":
                 per_block = (
@@ -259,6 +262,3 @@ def shrink(layer: nn.Conv2d | nn.Linear, factor: float = 0.1) -> None:
         layer.weight.mul_(factor)
         if layer.bias is not None:
             layer.bias.zero_()
-
-
-__all__ = ["GANet", "Settings", "check", "to_map", "to_rows"]

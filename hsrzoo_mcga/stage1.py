@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hsrzoo.bands import BandSet
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.task import Task
@@ -39,13 +38,14 @@ class CodebookTask(Task):
         module: SpectralAutoencoder,
         dataset: Dataset,
         recipe: Recipe,
-        source: str,
+        source: str | None = None,
         split: str = "train",
         options: Mapping[str, Any] | None = None,
         beta: float = BETA,
     ) -> None:
         self.module: SpectralAutoencoder = module
-        self.dataset, self.recipe, self.source, self.split, self.beta = dataset, recipe, source, split, beta
+        self.dataset, self.recipe, self.split, self.beta = dataset, recipe, split, beta
+        self.source = source or dataset.name
         self.options = dict(options or {})
         names = dataset.scenes(split)
         if recipe.holdout >= len(names):
@@ -59,7 +59,7 @@ class CodebookTask(Task):
         self.since_use = [torch.zeros(n_codes, dtype=torch.int64) for _ in module.codes]
 
     def prepare(self) -> None:
-        """Load all cubes, cropped to a multiple of 2^S, and a fixed batch to take codes from."""
+        """Load all cubes, cropped to a multiple of 2^S."""
         self.cubes = [self._cube(s) for s in self.train_scenes]
 
     def _cube(self, scene: str) -> Tensor:
@@ -96,7 +96,7 @@ class CodebookTask(Task):
         """Count steps since each code was used; move codes unused for 50 steps onto features."""
         for since, q in zip(self.since_use, self._queries, strict=True):
             since += 1
-            since[q.indices.unique()] = 0
+            since[q.indices.unique().cpu()] = 0
         if step % _REVIVE_EVERY or step > _REVIVE_UNTIL * self.steps:
             return {}
         return {
@@ -106,9 +106,9 @@ class CodebookTask(Task):
     def _revive(self, scale: int, q: Query, generator: torch.Generator) -> int:
         dead = (self.since_use[scale] >= _REVIVE_EVERY).nonzero()[:, 0]
         rows = to_rows(q.features.detach())
-        pick = torch.randint(len(rows), (len(dead),), generator=generator)
-        noise = torch.randn(len(dead), rows.shape[1], generator=generator) * rows.std(0) * 0.05
-        self.module.codes[scale].data[dead] = rows[pick] + noise
+        pick = torch.randint(len(rows), (len(dead),), generator=generator).to(rows.device)
+        noise = torch.randn(len(dead), rows.shape[1], generator=generator).to(rows.device)
+        self.module.codes[scale].data[dead.to(rows.device)] = rows[pick] + 0.05 * rows.std(0) * noise
         self.since_use[scale][dead] = 0
         return len(dead)
 
@@ -125,7 +125,8 @@ class CodebookTask(Task):
     def record(self) -> dict[str, Any]:
         return {
             "task": "codebook",
-            "dataset": self.source,
+            "source": self.source,
+            "dataset": self.dataset.name,
             "options": self.options,
             "dataset_info": dict(self.dataset.info),
             "split": self.split,
@@ -147,10 +148,11 @@ def evaluate(module: torch.nn.Module, cubes: list[Tensor]) -> dict[str, float]:
         raise TypeError(f"stage 1 evaluates a SpectralAutoencoder, not {type(module).__name__}")
     figures: dict[str, list[float]] = {"rmse_masked": [], "rmse_all": []}
     indices: list[list[Tensor]] = [[] for _ in module.codes]
-    every = torch.arange(module.bands)[None]
+    device = module.codes[0].device
+    every = torch.arange(module.bands, device=device)[None]
     for cube in cubes:
-        x = cube[None]
-        for name, kept in (("rmse_masked", module.even_mask(1)), ("rmse_all", every)):
+        x = cube[None].to(device)
+        for name, kept in (("rmse_masked", module.even_mask(1).to(device)), ("rmse_all", every)):
             if module.mask == "drop-ordered" and name == "rmse_all":
                 continue  # that lift has no channels for all bands
             restored, queries = module(x, kept)
@@ -167,8 +169,3 @@ def split_state(module: SpectralAutoencoder) -> tuple[list[Tensor], dict[str, Te
     """(codes of every scale, all other weights)."""
     codes = [c.detach() for c in module.codes]
     return codes, {k: v for k, v in module.state_dict().items() if not k.startswith("codes.")}
-
-
-def bands_of(record: Mapping[str, Any]) -> BandSet:
-    """The bands that a stage-1 record was made on."""
-    return BandSet.from_json(record["bands"])

@@ -120,7 +120,7 @@ def _run(
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
-    taken = _start(spec, start, data.bands)
+    taken = _start(spec, start, data.bands, {**spec.arguments, **arguments})
     merged = {**spec.arguments, **(taken.arguments if taken else {}), **arguments}
     module = _build(spec, data.bands, merged, taken)
     record = dict(taken.record) if taken else {}
@@ -135,14 +135,16 @@ def _run(
     console.print(f"Weights: {folder / 'weights'}", markup=False, highlight=False)
 
 
-def _start(spec: ModelSpec, path: Path | None, bands: BandSet) -> Start | None:
+def _start(
+    spec: ModelSpec, path: Path | None, bands: BandSet, arguments: Mapping[str, Any]
+) -> Start | None:
     from hsrzoo.spec import resolve
 
     if path is None:
         return None
     if spec.start is None:
         raise TrainingError(f"{spec.name} takes nothing over", fix="Leave --start out")
-    taken: Start = resolve(spec.start)(path, bands)
+    taken: Start = resolve(spec.start)(path, bands, arguments)
     return taken
 
 

@@ -133,8 +133,7 @@ def test_each_switch_changes_the_output_and_the_size_or_the_work(switch: str, rg
         assert parameters(plain) != parameters(changed)
 
 
-def test_fewer_slots_cost_fewer_operations(rgb: torch.Tensor) -> None:
-    """K, the number of codes and the pairing change the work of the attention."""
+def test_slots_codes_and_pairing_change_the_work(rgb: torch.Tensor) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     def operations(**changes: object) -> int:
@@ -145,6 +144,8 @@ def test_fewer_slots_cost_fewer_operations(rgb: torch.Tensor) -> None:
 
     assert operations(k=2) < operations(k=16)
     assert operations(attention="full") > operations(attention="quantized", k=2)
+    searched = [tiny(**c).unseen_macs(16, 24) for c in ({"n_codes": 16}, {}, {"pairing": "rank"})]
+    assert searched == sorted(set(searched))
 
 
 def test_the_search_is_counted_look_up_by_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +193,7 @@ def test_a_mixture_joins_the_rows_of_its_sources(codebooks: Path) -> None:
 
 
 def test_stage_1_is_really_loaded_and_changes_the_output(codebooks: Path, rgb: torch.Tensor) -> None:
-    taken = start(codebooks / "mixed", BANDS)
+    taken = start(codebooks / "mixed", BANDS, {})
     torch.manual_seed(0)
     net = build(BANDS, **{**TINY, **taken.arguments}).eval()
     fresh = net(rgb)
@@ -212,13 +213,25 @@ def test_stage_1_is_really_loaded_and_changes_the_output(codebooks: Path, rgb: t
 
 
 def test_a_source_on_other_bands_lends_all_but_its_head(codebooks: Path) -> None:
-    taken = start(codebooks / "mixed", BandSet.regular(400, 500, 50))
+    taken = start(codebooks / "mixed", BandSet.regular(400, 500, 50), {})
     assert not any(".head." in name for name in taken.state)
     assert "head fresh" in taken.record["reconstruction"]
 
 
+def test_a_frozen_reconstruction_without_its_bands_is_refused(codebooks: Path) -> None:
+    with pytest.raises(WeightsError, match="own bands"):
+        start(codebooks / "mixed", BandSet.regular(400, 500, 50), {"reconstruction": "frozen"})
+
+
+def test_a_network_without_codes_takes_algorithm_2_alone(codebooks: Path) -> None:
+    taken = start(codebooks / "mixed", BANDS, {"codebook": "none"})
+    net = build(BANDS, **{**TINY, **taken.arguments, "codebook": "none"})
+    assert net.load_state_dict(dict(taken.state), strict=False).unexpected_keys == []
+    assert all(name.startswith("reconstruction.") for name in taken.state)
+
+
 def test_codebooks_of_another_number_of_scales_are_refused(codebooks: Path) -> None:
-    taken = start(codebooks / "mixed", BANDS)
+    taken = start(codebooks / "mixed", BANDS, {})
     with pytest.raises(WeightsError, match="number of scales"):
         build(BANDS, **{**TINY, "widths": (8,), "blocks": (1,), **taken.arguments})
 

@@ -154,3 +154,11 @@ def test_attention_gives_queries_and_keys_a_gradient_through_the_codes() -> None
     attention(torch.randn(1, 4, 6, 6), torch.randn(16, 2)).square().sum().backward()
     grad = attention.query_key.weight.grad
     assert grad is not None and grad[:2].abs().sum() > 0 and grad[2:].abs().sum() > 0
+
+
+def test_codes_that_nobody_uses_change_nothing() -> None:
+    torch.manual_seed(0)
+    attention = QuantizedAttention(6, 4, k=64, normalise="minmax")
+    x, codes = torch.randn(1, 6, 5, 7), torch.randn(12, 4)
+    far = torch.cat([codes, torch.full((5, 4), 100.0)])
+    assert torch.allclose(attention(x, codes), attention(x, far), atol=1e-6)
