@@ -122,7 +122,7 @@ def plan(models: Sequence[Reconstructor], source: Source, request: Request, stor
 
 
 def _file(store: Store, model: Reconstructor, source: Source, protocol: Protocol) -> ResultFile:
-    return store.scores(model.name, model.weights_sha256, source.dataset.name, source.split, protocol)
+    return store.scores(model.name, model.identity, source.dataset.name, source.split, protocol)
 
 
 def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:
@@ -270,6 +270,7 @@ def _row(
         "model": model.name,
         "architecture": model.spec.name,
         "weights_sha256": model.weights_sha256,
+        "model_sha256": model.identity,
         "trained_on": trained_on(model),
         "dataset": source.dataset.name,
         "split": source.split,

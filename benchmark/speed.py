@@ -79,7 +79,7 @@ def _file(
     model: Reconstructor, settings: Settings, store: Store, provenance: Callable[[str], dict[str, Any]]
 ) -> ResultFile:
     device = f"{model.device}_{provenance(str(model.device))['device_name']}"
-    return store.speed(model.name, model.weights_sha256, device, settings.threads)
+    return store.speed(model.name, model.identity, device, settings.threads)
 
 
 def missing(models: Sequence[Reconstructor], settings: Settings, store: Store, provenance: Any) -> int:
@@ -143,6 +143,7 @@ def _measure_size(
                     "model": model.name,
                     "architecture": model.spec.name,
                     "weights_sha256": model.weights_sha256,
+                    "model_sha256": model.identity,
                     "size": list(size),
                     "run": run,
                     "memory_limit_gib": settings.memory_limit_gib,
@@ -221,11 +222,11 @@ def sample_rgb(size: tuple[int, int]) -> np.ndarray:
 def in_child(model: Reconstructor, size: tuple[int, int], settings: Settings) -> dict[str, Any]:
     """Peak memory and MACs of one prediction in a process of its own, so that cells cannot spoil
     each other: ``{"status": "ok", "peak_mib", "loaded_mib", "macs"}`` or ``{"status": "OOM"}``."""
-    if model.weights_sha256 is None:
+    if model.identity is None:
         raise InputError("Random weights cannot be loaded again in another process")
     request = {
         "model": model.name,
-        "sha256": model.weights_sha256,
+        "sha256": model.identity,
         "size": list(size),
         "device": str(model.device),
         "threads": settings.threads,

@@ -70,8 +70,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(request["threads"])
     model = hsrzoo.load(request["model"], device=request["device"])
-    if model.weights_sha256 != request["sha256"]:
-        raise RuntimeError(f"the weights of {request['model']} changed during the run")
+    if model.identity != request["sha256"]:
+        raise RuntimeError(f"the weights or the configuration of {request['model']} changed during the run")
     height, width = request["size"]
     # Only now: the limit is meant for the prediction, and importing torch fails in odd ways.
     if request["memory_limit_gib"] is not None:

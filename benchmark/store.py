@@ -1,7 +1,8 @@
 """The result store: append-only JSONL files that survive a kill at any moment.
 
-One file per (model and its weights, data set and split, protocol hash); one row a scene, written by
-a single ``write`` and fsynced. A last line that a kill tore is cut off when the file is next opened.
+One file per (model, its weights and configuration, data set and split, protocol hash); one row a
+scene, written by a single ``write`` and fsynced. A last line that a kill tore is cut off when the
+file is next opened.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ class Store:
     def scores(
         self, model: str, sha256: str | None, dataset: str, split: str, protocol: Protocol
     ) -> ResultFile:
-        """The file of one model on one data set's split under one protocol."""
+        """The file of one model, of this identity (None: random weights), on one data set's split
+        under one protocol."""
         folder = self.root / f"{slug(dataset)}-{slug(split)}" / _model_folder(model, sha256)
         parts = [protocol.name, protocol.perturbation, protocol.severity, "tta" if protocol.tta else None]
         stem = "_".join(slug(part) for part in parts if part)

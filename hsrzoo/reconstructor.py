@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,23 @@ class Reconstructor:
         self.name = name
         self.config = config
         self.weights_sha256 = weights_sha256
+
+    @property
+    def identity(self) -> str | None:
+        """sha256 (hex) of all that decides an output: weights, architecture, arguments, input and
+        bands as they are used here. None for random weights."""
+        if self.weights_sha256 is None:
+            return None
+        decides = {
+            "weights_sha256": self.weights_sha256,
+            "architecture": self.spec.name,
+            "arguments": self.config["arguments"],
+            "input": asdict(self.spec.input),
+            "bands": self.bands.to_json(),
+        }
+        return hashlib.sha256(
+            json.dumps(decides, sort_keys=True, separators=(",", ":")).encode()
+        ).hexdigest()
 
     def __repr__(self) -> str:
         return f"Reconstructor({self.name}, {self.bands}, {self.device})"

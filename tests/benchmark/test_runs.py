@@ -88,6 +88,27 @@ def test_other_files_on_disk_are_computed_anew(tmp_path: Path, save_model) -> No
     assert sorted(fingerprints) == ["toy-1", "toy-1", "toy-2", "toy-2"]
 
 
+def test_the_same_tensors_with_another_configuration_are_computed_anew(tmp_path: Path, save_model) -> None:
+    run = options(tmp_path, [save_model("net", offset=0.02)], data_options={"scenes": "1"})
+    path = tmp_path / "net" / "config.json"
+    original = json.loads(path.read_text())
+    changes = (
+        {},
+        {"input": {**original["input"], "normalise": "minmax-image"}},
+        {"arguments": {"hunger_gib": 0}},
+    )
+    for change in changes:
+        path.write_text(json.dumps({**original, **change}))
+        assert run_bench(run, None) == 0
+    rows = stored(tmp_path / "results")
+    assert len({row["weights_sha256"] for row in rows}) == 1
+    assert len({row["model_sha256"] for row in rows}) == len(rows) == 3
+    assert len(list((tmp_path / "results").rglob("*.jsonl"))) == 3
+    path.write_text(json.dumps({**original, "licence": "another"}))  # decides no output
+    assert run_bench(run, None) == 0
+    assert len(stored(tmp_path / "results")) == 3
+
+
 def test_a_failing_scene_keeps_the_others_and_exits_with_1(tmp_path: Path, save_model, capsys) -> None:
     name = save_model("net")
     assert run_bench(options(tmp_path, [name], data_options={"broken": "scene-1"}), None) == 1
