@@ -273,7 +273,14 @@ def _validate(config: dict[str, Any], path: Path) -> None:
 
 def input_of(config: Mapping[str, Any], folder: Path) -> RgbInput:
     """What these weights expect of their RGB input: config.json decides, not the architecture."""
-    found = {key: value for key, value in config["input"].items() if key not in ("order", "range")}
+    found = dict(config["input"])
+    signal = {key: found.pop(key, None) for key in ("order", "range")}
+    if signal != {"order": "RGB", "range": [0, 1]}:
+        raise WeightsError(
+            f"{folder / CONFIG} asks for an input that this version cannot give",
+            expected="order RGB, range [0, 1]",
+            got=f"order {signal['order']}, range {signal['range']}",
+        )
     try:
         wanted = RgbInput(**found)
     except TypeError:
@@ -284,6 +291,14 @@ def input_of(config: Mapping[str, Any], folder: Path) -> RgbInput:
             expected=" or ".join(NORMALISATIONS),
             got=repr(wanted.normalise),
         )
+    for key in ("multiple", "min_size"):
+        value = getattr(wanted, key)
+        if type(value) is not int or value < 1:
+            raise WeightsError(
+                f"The input's {key} in {folder / CONFIG} is impossible",
+                expected="a whole number, 1 or more",
+                got=repr(value),
+            )
     return wanted
 
 

@@ -19,6 +19,7 @@ from hsrzoo.names import parse_name
 from hsrzoo.spec import ModelSpec
 from hsrzoo.weights import (
     folder_of,
+    input_of,
     load_metadata,
     load_module,
     load_tensors,
@@ -154,6 +155,26 @@ def test_a_damaged_configuration_is_named(
     edit_config(folder, change)
     with pytest.raises(WeightsError, match=words):
         read_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"order": "BGR"}, r"Expected order RGB, range \[0, 1\]. Got order BGR, range \[0, 1\]"),
+        ({"range": [0, 255]}, r"range \[0, 255\]"),
+        ({"range": None}, "range None"),
+        ({"multiple": 0}, "multiple.*1 or more. Got 0"),
+        ({"multiple": 8.0}, "multiple.*Got 8.0"),
+        ({"min_size": True}, "min_size.*Got True"),
+        ({"min_size": "4"}, "min_size.*Got '4'"),
+        ({"gamma": 2.2}, "unknown input"),
+        ({"normalise": "sometimes"}, "unknown normalisation"),
+    ],
+)
+def test_an_input_that_cannot_be_given_is_refused(folder: Path, changes: dict, words: str) -> None:
+    edit_config(folder, lambda c: c["input"].update(changes))
+    with pytest.raises(WeightsError, match=words):
+        input_of(read_config(folder), folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff"])
