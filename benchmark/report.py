@@ -20,10 +20,10 @@ from hsrzoo.metrics import check_psnr_invariant
 from hsrzoo.registries import METRICS
 
 COLUMNS = (
-    "bench", "dataset", "split", "protocol", "hash", "condition",
-    "severity_value", "rgb_mean_change", "model", "weights_sha256", "tta",
-    "trained_on", "metric", "mean", "low", "high", "rank", "wins", "scenes", "nan_scenes", "seeds",
-    "reported", "reported_note",
+    "bench", "dataset", "split", "protocol", "hash", "condition", "severity_value",
+    "rgb_mean_change", "model", "weights_sha256", "model_sha256", "tta", "trained_on",
+    "also_trained_on", "seen_in_training", "metric", "mean", "low", "high", "rank", "wins",
+    "scenes", "nan_scenes", "seeds", "reported", "reported_note",
 )  # fmt: skip
 """Keys of a figure, the same for scores and speed, so that one CSV holds both."""
 
@@ -43,12 +43,6 @@ class Contestant:
     def label(self) -> str:
         """The model's name, as tables show it."""
         return self.first["model"] + (" + TTA" if self.first["tta"] else "")
-
-    @property
-    def foreign(self) -> str | None:
-        """The data set the weights come from, if it is another than the one scored."""
-        trained = self.first["trained_on"]
-        return trained if trained not in (None, self.first["dataset"]) else None
 
     def scenes(self, column: str) -> dict[str, float]:
         """Scene -> value, averaged over seeds; NaN stays NaN."""
@@ -128,8 +122,12 @@ def _check(metric: str, group: Comparable) -> None:
 
 
 def _figures_of(group: Comparable, metric: str, column: str, headline: bool) -> list[dict[str, Any]]:
+    """Over the scenes that all contestants have, so that a scene on which one of them failed does
+    not make means incomparable; where there is none, over each one's own, without ranks."""
     values = [c.scenes(column) for c in group.contestants]
     common = sorted(set.intersection(*(set(v) for v in values)))
+    if common:
+        values = [{scene: v[scene] for scene in common} for v in values]
     matrix = np.array([[v[scene] for scene in common] for v in values])
     ranked = stats.ranks(matrix, better(metric)) if headline else [None] * len(values)
     wins = _wins(matrix, better(metric)) if headline else [None] * len(values)
@@ -173,8 +171,11 @@ def _figure(
         "rgb_mean_change": _mean_change(contestant),
         "model": row["model"],
         "weights_sha256": row["weights_sha256"],
+        "model_sha256": row["model_sha256"],
         "tta": row["tta"],
         "trained_on": row["trained_on"],
+        "also_trained_on": ", ".join(row["also_trained_on"]) or None,
+        "seen_in_training": any(r["seen_in_training"] for r in contestant.rows),
         "metric": column,
         "mean": float(np.mean(values)),
         "low": interval.low if interval else None,
@@ -247,6 +248,7 @@ def _speed_figure(row: dict[str, Any], metric: str, value: float | str) -> dict[
         "condition": size,
         "model": row["model"],
         "weights_sha256": row["weights_sha256"],
+        "model_sha256": row["model_sha256"],
         "metric": metric,
         "mean": value,
         "scenes": row["runs"],

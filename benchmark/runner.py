@@ -251,8 +251,21 @@ def align(
 
 
 def trained_on(model: Reconstructor) -> str | None:
-    """Name of the data set the weights were trained on, as their config records it."""
+    """Name of the data set whose pairs the weights were trained on, as their config records it."""
     return (model.config or {}).get("training", {}).get("dataset")
+
+
+def also_trained_on(model: Reconstructor) -> list[str]:
+    """Names of the other data sets that the model's codebooks come from."""
+    sources = ((model.config or {}).get("codebook") or {}).get("sources", [])
+    return [name for name in sources if name != trained_on(model)]
+
+
+def seen_in_training(model: Reconstructor, dataset: str, split: str, scene: str) -> bool:
+    """True if the weights were trained on this very scene."""
+    training = (model.config or {}).get("training", {})
+    same = (training.get("dataset"), training.get("split")) == (dataset, split)
+    return same and scene in training.get("scenes", ())
 
 
 def _row(
@@ -272,6 +285,8 @@ def _row(
         "weights_sha256": model.weights_sha256,
         "model_sha256": model.identity,
         "trained_on": trained_on(model),
+        "also_trained_on": also_trained_on(model),
+        "seen_in_training": seen_in_training(model, source.dataset.name, source.split, scene),
         "dataset": source.dataset.name,
         "split": source.split,
         "fingerprint": source.fingerprint,

@@ -76,15 +76,22 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     # Only now: the limit is meant for the prediction, and importing torch fails in odd ways.
     if request["memory_limit_gib"] is not None:
         limit_memory(request["memory_limit_gib"])
-    # Linux forgets the peak so far (loading's) when told so.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    loaded = resident_mib(peak=False)
-    on_gpu = torch.device(request["device"]).type == "cuda"
+    # Whatever is imported or set up at the first prediction is no part of this cell.
+    model.predict(sample_rgb((64, 64)))
+    device = torch.device(request["device"])
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+        loaded = torch.cuda.memory_allocated(device) / 2**20
+    else:
+        # Linux forgets the peak so far (loading's) when told so.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+        loaded = resident_mib(peak=False)
     counter = FlopCounterMode(display=False)
     with counter:
         model.predict(sample_rgb((height, width)))
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resident_mib(peak=True)
+    peak = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else resident_mib(peak=True)
     return {
         "status": "ok",
         "peak_mib": round(peak, 1),

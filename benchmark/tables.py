@@ -83,6 +83,10 @@ def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
     label = figure["model"] + (" + TTA" if figure["tta"] else "")
     if figure["trained_on"] not in (None, figure["dataset"]):
         label += f"\nout of domain: trained on {figure['trained_on']}"
+    if figure["also_trained_on"]:
+        label += f"\ncodebooks also from {figure['also_trained_on']}"
+    if figure["seen_in_training"]:
+        label += "\nscored on its own training scenes"
     seeds = f"\n{figure['seeds']} seeds" if figure["seeds"] > 1 else ""
     return {
         "condition": _condition_cell(figure),

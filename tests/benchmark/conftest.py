@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,8 @@ def save_model(tmp_path: Path) -> SaveModel:
         offset: float = 0.0,
         trained_on: str = "toy",
         bands: BandSet | None = None,
+        training: dict[str, Any] | None = None,
+        codebook: dict[str, Any] | None = None,
         **arguments: object,
     ) -> str:
         import torch
@@ -56,8 +59,9 @@ def save_model(tmp_path: Path) -> SaveModel:
             module.conv.weight.copy_(weight[: len(bands), :, None, None])
             module.conv.bias.fill_(offset)
         save_folder(
-            tmp_path / folder, module, spec, bands, arguments=arguments, training={"dataset": trained_on}
-        )
+            tmp_path / folder, module, spec, bands, arguments=arguments,
+            training={"dataset": trained_on, **(training or {})}, codebook=codebook,
+        )  # fmt: skip
         return f"local-dir:{tmp_path / folder}"
 
     return save

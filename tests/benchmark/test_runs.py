@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hsrzoo_benchmark import runner
+from hsrzoo_benchmark import report, runner
 from hsrzoo_benchmark.session import Options, run_bench, run_compare
 from make_fixtures import make_arad_tree
 
@@ -228,6 +228,69 @@ def test_figures_have_intervals_ranks_and_the_domain(tmp_path: Path, save_model,
     table = capsys.readouterr().out
     assert "out of domain: trained on elsewhere" in table
     assert "#1" in table and "n = 5" in table
+
+
+def test_a_failed_scene_of_one_model_leaves_all_means_over_the_same_scenes(
+    tmp_path: Path, save_model, monkeypatch, capsys
+) -> None:
+    good, bad = save_model("good", offset=0.02), save_model("bad", offset=0.1)
+    original, failing = runner.score, [bad]
+
+    def score(model: Any, *rest: Any) -> Any:
+        if model.name in failing:
+            failing.remove(model.name)  # its first scene only
+            raise RuntimeError("once")
+        return original(model, *rest)
+
+    monkeypatch.setattr(runner, "score", score)
+    assert run_bench(options(tmp_path, [good, bad], as_json=True), None) == 1
+    figures = {(f["model"], f["metric"]): f for f in json.loads(capsys.readouterr().out)}
+    rows = [row for row in stored(tmp_path / "results") if row["model"] == good]
+    assert len(rows) == 5
+    values = [row["metrics"]["rmse"] for row in rows if row["scene"] != "scene-0"]
+    assert figures[good, "rmse"]["mean"] == pytest.approx(np.mean(values), rel=1e-12)
+    assert [figures[m, "rmse"]["scenes"] for m in (good, bad)] == [4, 4]
+    assert [figures[m, "rmse"]["rank"] for m in (good, bad)] == [1, 2]
+
+
+def test_no_common_scene_keeps_each_model_s_own_mean_without_ranks() -> None:
+    def contestant(model: str, scene: str, value: float) -> report.Contestant:
+        row: dict[str, Any] = dict.fromkeys(("bench", "dataset", "split", "protocol_name", "seed"))
+        row |= {"model": model, "scene": scene, "metrics": {"rmse": value}, "info": {}}
+        row |= {"architecture": model, "weights_sha256": "0", "model_sha256": "0", "protocol_group": "0"}
+        row |= {"trained_on": None, "also_trained_on": [], "seen_in_training": False}
+        row |= {"perturbation": None, "severity": None, "tta": False}
+        protocol = {"severity_value": None, "metrics": [["rmse", "1", ""]]}
+        return report.Contestant(({**row, "protocol": protocol},))
+
+    group = report.Comparable((contestant("a", "one", 0.25), contestant("b", "two", 0.5)))
+    found = report.figures([group])
+    assert [(f["mean"], f["scenes"], f["rank"], f["wins"]) for f in found] == [
+        (0.25, 1, None, None),
+        (0.5, 1, None, None),
+    ]
+
+
+def test_codebooks_from_elsewhere_are_told_and_are_no_other_domain(
+    tmp_path: Path, save_model, capsys
+) -> None:
+    training = {"split": "valid", "scenes": ["scene-0"]}
+    mixed = save_model("mixed", codebook={"sources": ["toy", "farms"]}, training=training)
+    other = save_model("other", training={"split": "train", "scenes": ["scene-0"]})
+    assert run_bench(options(tmp_path, [mixed, other], data_options={"scenes": "2"}), None) == 0
+    table = capsys.readouterr().out
+    assert "codebooks also from farms" in table and "out of domain" not in table
+    assert table.count("scored on its own training scenes") == 1
+    found = {
+        (row["model"], row["scene"]): (row["trained_on"], row["also_trained_on"], row["seen_in_training"])
+        for row in stored(tmp_path / "results")
+    }
+    assert found == {
+        (mixed, "scene-0"): ("toy", ["farms"], True),
+        (mixed, "scene-1"): ("toy", ["farms"], False),
+        (other, "scene-0"): ("toy", [], False),
+        (other, "scene-1"): ("toy", [], False),
+    }
 
 
 def test_few_scenes_have_neither_interval_nor_rank(tmp_path: Path, save_model, capsys) -> None:

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hsrzoo_benchmark import speed, speed_cell
 from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
 from hsrzoo_benchmark.speed import Settings, choose_reference, summarise, time_in_turn
 
+import hsrzoo
 from hsrzoo.errors import InputError
 
 
@@ -125,6 +128,53 @@ def test_reference_is_mst_plus_plus_or_the_first_or_the_wanted() -> None:
 )
 def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
     assert speed_cell.is_out_of_memory(error) is expected
+
+
+def cell_request(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "model": name, "sha256": hsrzoo.load(name, device="cpu").identity, "size": [32, 48],
+        "device": "cpu", "threads": 1, "memory_limit_gib": None, **changes,
+    }  # fmt: skip
+
+
+def test_what_the_first_prediction_sets_up_is_not_counted_to_the_cell(save_model, monkeypatch) -> None:
+    name = save_model("net")
+    request, model = cell_request(name), hsrzoo.load(name, device="cpu")
+    shapes, kept, predict = [], [], model.predict
+
+    def lazy(rgb: np.ndarray) -> np.ndarray:
+        if not shapes:
+            kept.append(np.ones(2**25))  # 256 MiB
+        shapes.append(rgb.shape)
+        return predict(rgb)
+
+    monkeypatch.setattr(model, "predict", lazy)
+    monkeypatch.setattr(hsrzoo, "load", lambda *_, **__: model)
+    found = speed_cell.measure(request)
+    assert shapes == [(3, 64, 64), (3, 32, 48)]
+    assert found["loaded_mib"] > 256 and found["peak_mib"] - found["loaded_mib"] < 64
+    assert found["macs"] == 3 * 5 * 32 * 48  # of the second prediction alone
+
+
+def test_on_a_gpu_only_what_the_device_allocates_is_counted(save_model, monkeypatch) -> None:
+    name, told = save_model("net"), []
+    request, model = cell_request(name, device="cuda:1"), hsrzoo.load(name, device="cpu")
+    monkeypatch.setattr(hsrzoo, "load", lambda *_, **__: model)
+    for function, mib in (
+        ("reset_peak_memory_stats", 0),
+        ("memory_allocated", 3),
+        ("max_memory_allocated", 7),
+    ):
+        monkeypatch.setattr(
+            torch.cuda,
+            function,
+            lambda device, f=function, m=mib: told.append((f, str(device))) or m * 2**20,
+        )
+    found = speed_cell.measure(request)
+    assert (found["loaded_mib"], found["peak_mib"]) == (3.0, 7.0)
+    assert told == [
+        (f, "cuda:1") for f in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated")
+    ]
 
 
 def options(tmp_path: Path, models: list[str], **changes: Any) -> Options:
