@@ -83,19 +83,22 @@ class BandSet:
             np.all(np.abs(np.subtract(self.centres_nm, other.centres_nm)) <= tolerance_nm)
         )
 
-    def require_same(self, other: BandSet, what: str, other_what: str) -> None:
-        """Raise :class:`BandsError` naming both sides unless :meth:`same_as`."""
+    def require_same(
+        self,
+        other: BandSet,
+        what: str,
+        other_what: str,
+        *,
+        fix: str = "Ask for resampling (--resample), or use a model trained on these bands",
+    ) -> None:
+        """Raise :class:`BandsError` naming both sides unless :meth:`same_as`; ``fix``: what to do."""
         if not self.same_as(other):
             raise BandsError(
                 f"The bands of {what} and {other_what} differ",
                 expected=f"{self} ({what})",
                 got=f"{other} ({other_what})",
-                fix="Ask for resampling (--resample), or use a model trained on these bands",
+                fix=fix,
             )
-
-    def nearest(self, wavelength_nm: float) -> int:
-        """Index of the band whose centre is nearest to ``wavelength_nm`` (the first one on a tie)."""
-        return int(np.argmin(np.abs(np.asarray(self.centres_nm) - wavelength_nm)))
 
     def select(self, indices: Sequence[int]) -> BandSet:
         """The bands at ``indices``, in that order."""

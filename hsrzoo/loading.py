@@ -49,7 +49,12 @@ def load(
         spec = MODELS.get(config["architecture"])
     own = BandSet.from_json(config["bands"])
     if bands is not None:
-        own.require_same(bands, str(parsed), "the bands asked for")
+        own.require_same(
+            bands,
+            str(parsed),
+            "the bands asked for",
+            fix="Leave bands out and resample the result, or load weights trained on these bands",
+        )
     module, sha = weight_files.load_module(folder, spec, config)
     spec = replace(spec, input=weight_files.input_of(config, folder))
 

@@ -127,7 +127,7 @@ class Arad(Dataset):
         if cube.shape[2] != len(self.bands):
             raise BandsError(f"{file} lacks bands", expected=self.bands, got=f"{cube.shape[2]} bands")
         if bands is not None:
-            self.bands.require_same(bands, "ARAD-1K", str(file))
+            self.bands.require_same(bands, "ARAD-1K", str(file), fix="Copy the file again")
         return np.ascontiguousarray(cube.transpose(2, 0, 1))
 
     def _require(self, file: Path, scene: str, what: str) -> None:

@@ -65,7 +65,8 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Short hex digest that changes when the files do (names, sizes, layout version)."""
+        """Short hex digest that changes when the files do (names, sizes, layout version; contents
+        where files may be written anew at the same size)."""
 
     @abstractmethod
     def verify(self) -> VerifyReport:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,46 @@ import numpy as np
 
 from hsrzoo.datasets.base import Dataset, VerifyReport
 from hsrzoo.errors import HsrzooError, unknown_name
+from hsrzoo.tensorfile import sha256_of_file
 
 
-def fingerprint_of(root: Path, files: Iterable[Path], *, layout: int, options: Mapping[str, Any]) -> str:
+def fingerprint_of(
+    root: Path,
+    files: Iterable[Path],
+    *,
+    layout: int,
+    options: Mapping[str, Any],
+    contents: bool = False,
+) -> str:
     """16 hex digits of a sha256 over the sorted relative names and sizes of ``files``.
 
     ``layout`` is the version of the reader (raised when it would read the same files differently),
-    ``options`` whatever else decides the arrays. Missing files count with size -1.
+    ``options`` whatever else decides the arrays. Missing files count with size -1. ``contents``:
+    the files' bytes count too, for sets whose files may be written anew at the same size.
     """
     entries = sorted(
-        (path.relative_to(root).as_posix(), path.stat().st_size if path.is_file() else -1) for path in files
+        (path.relative_to(root).as_posix(), *(_contents(path) if contents else (_size(path),)))
+        for path in files
     )
     text = json.dumps({"layout": layout, "options": dict(options), "files": entries}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _contents(path: Path) -> tuple[int, str]:
+    """Size and sha256; read once as long as size and time of change stay the same."""
+    if not path.is_file():
+        return -1, ""
+    found = path.stat()
+    return found.st_size, _digest(path, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, changed_ns: int) -> str:
+    return sha256_of_file(path)
 
 
 def require_split(dataset: str, split: str, known: Sequence[str]) -> None:
@@ -44,7 +72,7 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
     """Read every scene once; errors become problems instead of ending the survey."""
     problems, notes = list(problems), list(notes)
     shapes: Counter[str] = Counter()
-    cube_low, cube_high, rgb_low, rgb_high = np.inf, -np.inf, np.inf, -np.inf
+    ranges = {what: (np.inf, -np.inf) for what in ("cube", "rgb")}
     counts: dict[str, int] = {}
     seen: dict[str, str] = {}
     for split in dataset.splits():
@@ -62,8 +90,15 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
                 problems.append(f"{split}/{name}: {error}")
                 continue
             shapes[" x ".join(map(str, scene.cube.shape))] += 1
-            cube_low, cube_high = min(cube_low, scene.cube.min()), max(cube_high, scene.cube.max())
-            rgb_low, rgb_high = min(rgb_low, scene.rgb.min()), max(rgb_high, scene.rgb.max())
+            for what, array in (("cube", scene.cube), ("rgb", scene.rgb)):
+                finite = array[np.isfinite(array)]
+                if finite.size < array.size:
+                    bad = array.size - finite.size
+                    problems.append(f"{split}/{name}: {bad} NaN or infinite values in its {what}")
+                if finite.size:
+                    low, high = ranges[what]
+                    ranges[what] = (min(low, float(finite.min())), max(high, float(finite.max())))
+    cube_low, cube_high = ranges["cube"]
     if cube_low < 0 or (np.isfinite(cube_high) and cube_high > 1):
         notes.append(f"cube values leave [0, 1]: {cube_low:.4g} to {cube_high:.4g}")
     return VerifyReport(
@@ -71,8 +106,8 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
         scenes=counts,
         shapes=dict(shapes),
         bands=dataset.bands,
-        cube_range=(float(cube_low), float(cube_high)),
-        rgb_range=(float(rgb_low), float(rgb_high)),
+        cube_range=ranges["cube"],
+        rgb_range=ranges["rgb"],
         fingerprint=dataset.fingerprint(),
         problems=problems,
         notes=notes,

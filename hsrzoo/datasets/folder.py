@@ -80,17 +80,17 @@ class Folder(Dataset):
                 f"Image and cube of {scene} differ in size",
                 expected=f"{cube.shape[1:]} pixels as in {file}",
                 got=f"{rgb.shape[1:]} in {image}",
-                fix="If the cube's axes are stored in another order, give --option axes=... (e.g. cwh)",
+                fix="If the cube's axes are stored in another order, give --data-option axes=... (e.g. cwh)",
             )
         return Scene(scene, rgb, cube)
 
     def fingerprint(self) -> str:
-        """Names and sizes of all files, bands and options."""
+        """Names and contents of all files, bands and options."""
         files = [f for pairs in self._pairs.values() for pair in pairs.values() for f in pair if f]
         binaries = [f.with_suffix(s) for f in files if f.suffix == ".hdr" for s in _COMPANIONS]
         files += [f for f in binaries if f.is_file()]
         options = {**self.info, "bands": self.bands.to_json()}
-        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=options)
+        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=options, contents=True)
 
     def verify(self) -> VerifyReport:
         """Read everything; cubes and images without a partner are problems."""
@@ -110,7 +110,7 @@ class Folder(Dataset):
                 "There are no pairs of image and cube here",
                 expected=f"{self.folder / 'rgb'} and {self.folder / 'cube'} with files of the same names",
                 got="neither" if self.folder.is_dir() else f"no folder {self.folder}",
-                fix=f"{SPEC.where} Put them there, or name another folder with --option path=FOLDER",
+                fix=f"{SPEC.where} Put them there, or name another folder with --data-option path=FOLDER",
             )
         found: dict[str, dict[str, tuple[Path | None, Path]]] = {}
         for split in splits:
@@ -125,7 +125,7 @@ class Folder(Dataset):
             raise DatasetError(
                 f"No image in {self.folder} has the name of a cube",
                 expected="rgb/NAME.png beside cube/NAME.mat and so on",
-                fix="Rename the files, or render RGB from the cubes with --option response=nikon-d5100",
+                fix="Rename the files, or render RGB from the cubes with --data-option response=nikon-d5100",
             )
         return found
 
@@ -154,7 +154,7 @@ class Folder(Dataset):
                 f"The wavelengths of {file} are not known",
                 expected="wavelengths inside the file",
                 fix=f"Write them into {self.folder / 'wavelengths.csv'} (a column wavelength_nm), or give "
-                "--option bands=400:700:10",
+                "--data-option bands=400:700:10",
             )
         return bands
 
@@ -171,10 +171,12 @@ class Folder(Dataset):
                 f"{file} does not have the bands of its set",
                 expected=self.bands,
                 got=f"shape {array.shape} (H, W, C)",
-                fix="If the axes are stored in another order, give --option axes=... (e.g. cwh)",
+                fix="If the axes are stored in another order, give --data-option axes=... (e.g. cwh)",
             )
         if bands is not None:
-            self.bands.require_same(bands, "this set", str(file))
+            self.bands.require_same(
+                bands, "this set", str(file), fix="Keep cubes of other bands in a folder of their own"
+            )
         cube = np.ascontiguousarray(array.transpose(2, 0, 1)) / np.float32(self._scale)
         if not np.all(np.isfinite(cube)):
             bad = np.flatnonzero(~np.isfinite(cube).all(axis=(1, 2)))
@@ -189,7 +191,7 @@ class Folder(Dataset):
                 f"{file} is not scaled to [0, 1]",
                 expected="reflectance or scaled radiance",
                 got=f"values up to {cube.max():g}",
-                fix="Give the full scale, e.g. --option scale=10000",
+                fix="Give the full scale, e.g. --data-option scale=10000",
             )
         return cube
 

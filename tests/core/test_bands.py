@@ -44,17 +44,18 @@ def test_comparison_minds_order_and_tolerance() -> None:
     assert not bands.same_as(BandSet((400.0,)))
     with pytest.raises(BandsError, match=r"model.*2 bands, 400-500 nm.*1 bands, 400-400 nm"):
         bands.require_same(BandSet((400.0,)), "the model", "the data")
+    with pytest.raises(BandsError) as caught:
+        bands.require_same(BandSet((400.0,)), "the model", "the data", fix="Leave them out")
+    assert str(caught.value) == (
+        "The bands of the model and the data differ. Expected 2 bands, 400-500 nm (the model). "
+        "Got 1 bands, 400-400 nm (the data). Leave them out."
+    )
 
 
 def test_json_round_trip_keeps_order_duplicates_and_widths() -> None:
     bands = BandSet((500.0, 400.0, 500.0), (1.0, 2.0, 3.0))
     assert BandSet.from_json(bands.to_json()) == bands
     assert bands.select([2, 1]) == BandSet((500.0, 400.0), (3.0, 2.0))
-
-
-def test_nearest_takes_the_first_of_a_tie() -> None:
-    assert BandSet((400.0, 420.0)).nearest(410) == 0
-    assert BandSet((420.0, 400.0, 390.0)).nearest(399) == 1
 
 
 def test_one_detector_is_interpolated_linearly() -> None:

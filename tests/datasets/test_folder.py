@@ -74,10 +74,20 @@ def test_foreign_mat_with_key_axes_scale_and_wavelengths_file(tmp_path):
     dataset = open_dataset("folder", tmp_path, key="ref", axes="cwh", scale="10000")
     assert dataset.bands == BANDS
     assert np.abs(dataset.load("valid", "x").cube - stored / 1e4).max() < 1e-7
-    with pytest.raises(DatasetError, match="scale=10000"):
+    with pytest.raises(DatasetError) as scale:
         open_dataset("folder", tmp_path, key="ref", axes="cwh").load("valid", "x")
-    with pytest.raises(BandsError, match="axes="):
+    file = base / "cube/x.mat"
+    assert str(scale.value) == (
+        f"{file} is not scaled to [0, 1]. Expected reflectance or scaled radiance. "
+        f"Got values up to {stored.max()}. Give the full scale, e.g. --data-option scale=10000."
+    )
+    with pytest.raises(BandsError) as axes:
         open_dataset("folder", tmp_path, key="ref", scale=1e4).load("valid", "x")
+    assert str(axes.value) == (
+        f"{file} does not have the bands of its set. Expected 5 bands, 450-650 nm. "
+        "Got shape (5, 9, 6) (H, W, C). "
+        "If the axes are stored in another order, give --data-option axes=... (e.g. cwh)."
+    )
 
 
 def test_rendered_pairs_need_no_photographs(tmp_path):
@@ -85,8 +95,13 @@ def test_rendered_pairs_need_no_photographs(tmp_path):
     save_cube(tmp_path / "folder/cube/x.h5", CUBE.transpose(1, 2, 0), BANDS)
     dataset = open_dataset("folder", tmp_path, response="cie-1931")
     assert np.array_equal(dataset.load("valid", "x").rgb, Camera.named("cie-1931").render(CUBE, BANDS))
-    with pytest.raises(DatasetError, match="response"):
+    with pytest.raises(DatasetError) as caught:
         open_dataset("folder", tmp_path)
+    assert str(caught.value) == (
+        f"No image in {tmp_path / 'folder'} has the name of a cube. "
+        "Expected rgb/NAME.png beside cube/NAME.mat and so on. Rename the files, or render RGB from the "
+        "cubes with --data-option response=nikon-d5100."
+    )
 
 
 def test_sixteen_bit_photographs(tmp_path):
@@ -109,8 +124,13 @@ def test_files_without_partner_and_without_wavelengths(tmp_path):
     assert len(problems) == 1 and "lonely.png" in problems[0]
     np.save(base / "cube/a.npy", CUBE.transpose(1, 2, 0))
     (base / "cube/a.npz").unlink()
-    with pytest.raises(BandsError, match=r"wavelengths\.csv"):
+    with pytest.raises(BandsError) as caught:
         open_dataset("folder", tmp_path)
+    assert str(caught.value) == (
+        f"The wavelengths of {base / 'cube/a.npy'} are not known. Expected wavelengths inside the file. "
+        f"Write them into {base / 'wavelengths.csv'} (a column wavelength_nm), or give "
+        "--data-option bands=400:700:10."
+    )
     assert len(open_dataset("folder", tmp_path, bands="450:650:50").bands) == 5
 
 
@@ -133,6 +153,10 @@ def test_pairs_that_do_not_fit_are_named(tmp_path):
         "nan": DatasetError,
         "torn": FormatError,
     }
+    with pytest.raises(BandsError, match="Keep cubes of other bands in a folder of their own"):
+        dataset.load("valid", "shifted")
+    with pytest.raises(DatasetError, match=r"give --data-option axes=\.\.\. \(e\.g\. cwh\)"):
+        dataset.load("valid", "size")
     for name, error in expected.items():
         with pytest.raises(error, match=name):
             dataset.load("valid", name)
@@ -145,6 +169,19 @@ def test_the_fingerprint_covers_envi_binaries(tmp_path):
     with (tmp_path / "folder/cube/a.img").open("ab") as stream:
         stream.write(b"\0")
     assert open_dataset("folder", tmp_path).fingerprint() != before
+
+
+def test_a_file_written_anew_at_the_same_size_has_another_fingerprint(tmp_path):
+    pair(tmp_path / "folder", "a", ".tif")
+    dataset = open_dataset("folder", tmp_path)
+    before = dataset.fingerprint()
+    cube = tmp_path / "folder/cube/a.tif"
+    size = cube.stat().st_size
+    pair(tmp_path / "folder", "a", ".tif", cube=CUBE / 2)
+    assert cube.stat().st_size == size
+    assert dataset.fingerprint() != before
+    pair(tmp_path / "folder", "a", ".tif")
+    assert open_dataset("folder", tmp_path).fingerprint() == before
 
 
 def test_two_cubes_of_one_name_are_an_error(tmp_path):
@@ -164,8 +201,15 @@ def test_bad_options(tmp_path):
             parse_bands(text)
     with pytest.raises(UnknownNameError, match="response"):
         open_dataset("folder", tmp_path, reponse="cie-1931")
-    with pytest.raises(DatasetMissingError, match="empty"):
+    with pytest.raises(DatasetMissingError) as caught:
         open_dataset("folder", tmp_path, path="empty")
+    empty = tmp_path / "empty"
+    assert str(caught.value) == (
+        "There are no pairs of image and cube here. "
+        f"Expected {empty / 'rgb'} and {empty / 'cube'} with files of the same names. "
+        f"Got no folder {empty}. These are files of your own. Put them there, or name another folder with "
+        "--data-option path=FOLDER."
+    )
 
 
 def test_wavelength_lists(tmp_path):
