@@ -23,7 +23,8 @@ COLUMNS = (
     "bench", "dataset", "split", "protocol", "hash", "condition", "severity_value",
     "rgb_mean_change", "model", "weights_sha256", "model_sha256", "tta", "trained_on",
     "also_trained_on", "seen_in_training", "metric", "mean", "low", "high", "rank", "wins",
-    "scenes", "nan_scenes", "seeds", "reported", "reported_note",
+    "scenes", "nan_scenes", "seeds", "scored_bands", "data_bands",
+    "reported", "reported_note",
 )  # fmt: skip
 """Keys of a figure, the same for scores and speed, so that one CSV holds both."""
 
@@ -185,6 +186,8 @@ def _figure(
         "scenes": len(values),
         "nan_scenes": int(np.isnan(values).sum()),
         "seeds": len({r["seed"] for r in contestant.rows}),
+        "scored_bands": row["scored_bands"],
+        "data_bands": len(row["protocol"]["bands"]["centres_nm"]),
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }

@@ -1,7 +1,8 @@
 """The loop over scenes: load, perturb, predict, score, append.
 
-Scene by scene, so that each is read and disturbed once for all models; each result goes to its own
-file as soon as it is there. What is stored already is not computed again.
+Scene by scene, so that each is read and disturbed once for all models, and predicted once for all
+protocols (they differ in what is scored, not in what a model sees); each result goes to its own file
+as soon as it is there. What is stored already is not computed again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,28 +181,42 @@ def _run_scene(
     except Exception as error:
         failed("reading", error, len(cells))
         return
-    for (condition, seed), group in groupby(cells, lambda c: (c.protocol.condition, c.protocol.seed)):
-        sharing = list(group)
+    for (condition, seed), disturbed in _grouped(cells, lambda c: (c.protocol.condition, c.protocol.seed)):
         try:
-            scene, info = disturb(clean, sharing[0].protocol)
+            scene, info = disturb(clean, disturbed[0].protocol)
         except DoesNotApplyError as error:
             outcome.skipped.append(Failure(name, str(condition), str(error)))
-            for _ in sharing:
+            for _ in disturbed:
                 advance(name)
             continue
         except Exception as error:
-            failed(f"{condition}, seed {seed}", error, len(sharing))
+            failed(f"{condition}, seed {seed}", error, len(disturbed))
             continue
-        for cell in sharing:
-            what = f"{cell.model.name}{' with TTA' if cell.protocol.tta else ''} on {condition}"
+        for (model, tta), sharing in _grouped(disturbed, lambda c: (c.model, c.protocol.tta)):
+            what = f"{model.name}{' with TTA' if tta else ''} on {condition}"
             try:
-                metrics, seconds = score(cell.model, scene, cell.protocol)
+                pred, seconds = predict(model, scene, tta)
             except Exception as error:
-                failed(what, error, 1)
+                failed(what, error, len(sharing))
                 continue
-            cell.file.append(_row(cell, source, name, metrics, info, seconds, provenance))
-            outcome.computed += 1
-            advance(f"{name}: {what}")
+            for cell in sharing:
+                try:
+                    metrics, scored_bands = score(scene, pred, cell.protocol)
+                except Exception as error:
+                    failed(f"{what}, protocol {cell.protocol.name}", error, 1)
+                    continue
+                row = _row(cell, source, name, info, seconds, provenance)
+                cell.file.append({**row, "scored_bands": scored_bands, "metrics": metrics})
+                outcome.computed += 1
+                advance(f"{name}: {what}")
+
+
+def _grouped(cells: Iterable[Cell], key: Callable[[Cell], Any]) -> list[tuple[Any, list[Cell]]]:
+    """Cells of one key, keys and cells in order of appearance."""
+    found: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(key(cell), []).append(cell)
+    return list(found.items())
 
 
 def disturb(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, Any]]:
@@ -214,16 +228,20 @@ def disturb(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, Any]]:
     return perturb(protocol.perturbation, protocol.severity, scene, protocol.seed or 0, protocol.rgb_bits)
 
 
-def score(model: Reconstructor, scene: Scene, protocol: Protocol) -> tuple[dict[str, float], float]:
-    """Metric columns of one prediction, and the seconds the prediction took."""
+def predict(model: Reconstructor, scene: Scene, tta: bool) -> tuple[np.ndarray, float]:
+    """The cube of the whole scene, and the seconds it took."""
+    begin = time.perf_counter()
+    pred = model.predict(scene.rgb, tta=tta)
+    return pred, time.perf_counter() - begin
+
+
+def score(scene: Scene, pred: np.ndarray, protocol: Protocol) -> tuple[dict[str, float], int]:
+    """Metric columns of one prediction, and on how many of the data's bands they were computed."""
     from hsrzoo.metrics import compute
 
-    begin = time.perf_counter()
-    pred = model.predict(scene.rgb, tta=protocol.tta)
-    seconds = time.perf_counter() - begin
     truth, pred, bands = align(scene.cube, pred, protocol)
     context = MetricContext(bands, protocol.mrae_epsilon, protocol.value_range[1])
-    return compute([name for name, _, _ in protocol.metrics], truth, pred, context), seconds
+    return compute([name for name, _, _ in protocol.metrics], truth, pred, context), len(bands)
 
 
 def align(
@@ -272,11 +290,11 @@ def _row(
     cell: Cell,
     source: Source,
     scene: str,
-    metrics: dict[str, float],
     info: dict[str, Any],
     seconds: float,
     provenance: Callable[[str], dict[str, Any]],
 ) -> dict[str, Any]:
+    """All of a row but the score: what was done, with what, on what."""
     protocol, model = cell.protocol, cell.model
     return {
         "bench": cell.bench,
@@ -299,7 +317,6 @@ def _row(
         "severity": protocol.severity,
         "seed": protocol.seed,
         "tta": protocol.tta,
-        "metrics": metrics,
         "info": info,
         "seconds": round(seconds, 6),
         "provenance": {**provenance(str(model.device)), "dtype": "float32"},

@@ -198,6 +198,10 @@ def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[st
             "Reported by the paper: printed there, not measured here. MCGA is a clean-room "
             "implementation, as its authors published neither code nor weights."
         )
+    bands = {(f["model"], f["scored_bands"], f["data_bands"]) for f in figures if f["bench"] != "speed"}
+    for model, scored, of in sorted(bands):
+        if scored < of:
+            found.append(f"{model}: resampled, scored on the {scored} of the data's {of} bands it reaches.")
     for column in excluded:
         counts = [f["mean"] * f["scenes"] for f in figures if f["metric"] == column]
         if any(count > 0 for count in counts):

@@ -74,7 +74,7 @@ def test_a_second_run_computes_nothing(tmp_path: Path, save_model, monkeypatch) 
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(runner, "score", refuse)
+    monkeypatch.setattr(runner, "predict", refuse)
     assert run_bench(run, None) == 0
     assert {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.jsonl")} == before
 
@@ -124,14 +124,14 @@ def test_a_failing_scene_keeps_the_others_and_exits_with_1(tmp_path: Path, save_
 
 def test_a_failing_model_does_not_stop_the_others(tmp_path: Path, save_model, monkeypatch, capsys) -> None:
     good, bad = save_model("good"), save_model("bad", offset=0.1)
-    original = runner.score
+    original = runner.predict
 
-    def score(model: Any, *rest: Any) -> Any:
+    def predict(model: Any, *rest: Any) -> Any:
         if model.name == bad:
             raise RuntimeError("not enough memory")
         return original(model, *rest)
 
-    monkeypatch.setattr(runner, "score", score)
+    monkeypatch.setattr(runner, "predict", predict)
     assert run_bench(options(tmp_path, [bad, good]), None) == 1
     assert "not enough memory" in capsys.readouterr().err
     assert {row["model"] for row in stored(tmp_path / "results")} == {good}
@@ -187,13 +187,15 @@ def test_tta_without_a_model_that_can_is_refused(tmp_path: Path, save_model) -> 
         run_bench(options(tmp_path, [save_model("net", arch="toy-other")], tta=True), None)
 
 
-def test_other_bands_need_resampling_and_score_the_covered_ones(tmp_path: Path, save_model) -> None:
+def test_other_bands_need_resampling_and_score_the_covered_ones(tmp_path: Path, save_model, capsys) -> None:
     narrow = BandSet.regular(475, 700, 75)  # the toy's bands without the first: 400 is out of reach
     name = save_model("narrow", bands=narrow)
     with pytest.raises(BandsError, match="--resample"):
         run_bench(options(tmp_path, [name]), None)
     assert run_bench(options(tmp_path, [name], resample=True), None) == 0
     rows = stored(tmp_path / "results")
+    assert {row["scored_bands"] for row in rows} == {4}
+    assert "scored on the 4 of the data's 5 bands" in " ".join(capsys.readouterr().err.split())
     assert rows[0]["protocol"]["resampled_from"]["centres_nm"] == list(narrow.centres_nm)
     truth = np.arange(5 * 12, dtype=np.float32).reshape(5, 3, 4)
     from hsrzoo_benchmark.protocol import Protocol
@@ -234,15 +236,15 @@ def test_a_failed_scene_of_one_model_leaves_all_means_over_the_same_scenes(
     tmp_path: Path, save_model, monkeypatch, capsys
 ) -> None:
     good, bad = save_model("good", offset=0.02), save_model("bad", offset=0.1)
-    original, failing = runner.score, [bad]
+    original, failing = runner.predict, [bad]
 
-    def score(model: Any, *rest: Any) -> Any:
+    def predict(model: Any, *rest: Any) -> Any:
         if model.name in failing:
             failing.remove(model.name)  # its first scene only
             raise RuntimeError("once")
         return original(model, *rest)
 
-    monkeypatch.setattr(runner, "score", score)
+    monkeypatch.setattr(runner, "predict", predict)
     assert run_bench(options(tmp_path, [good, bad], as_json=True), None) == 1
     figures = {(f["model"], f["metric"]): f for f in json.loads(capsys.readouterr().out)}
     rows = [row for row in stored(tmp_path / "results") if row["model"] == good]
@@ -258,9 +260,14 @@ def test_no_common_scene_keeps_each_model_s_own_mean_without_ranks() -> None:
         row: dict[str, Any] = dict.fromkeys(("bench", "dataset", "split", "protocol_name", "seed"))
         row |= {"model": model, "scene": scene, "metrics": {"rmse": value}, "info": {}}
         row |= {"architecture": model, "weights_sha256": "0", "model_sha256": "0", "protocol_group": "0"}
+        row |= {"scored_bands": 1}
         row |= {"trained_on": None, "also_trained_on": [], "seen_in_training": False}
         row |= {"perturbation": None, "severity": None, "tta": False}
-        protocol = {"severity_value": None, "metrics": [["rmse", "1", ""]]}
+        protocol = {
+            "severity_value": None,
+            "metrics": [["rmse", "1", ""]],
+            "bands": {"centres_nm": [500.0]},
+        }
         return report.Contestant(({**row, "protocol": protocol},))
 
     group = report.Comparable((contestant("a", "one", 0.25), contestant("b", "two", 0.5)))
@@ -362,7 +369,9 @@ def test_brightness_rows_tell_the_exponent_and_the_measured_change(
     assert f"RGB mean {100 * np.mean(changes):+.1f} %" in table
 
 
-def test_arad_runs_under_both_protocols_with_the_paper_s_figure_beside(tmp_path: Path, capsys) -> None:
+def test_arad_runs_under_both_protocols_with_the_paper_s_figure_beside(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
     from hsrzoo.bands import VISIBLE_31
     from hsrzoo.registries import MODELS
     from hsrzoo.spec import build_module
@@ -374,7 +383,10 @@ def test_arad_runs_under_both_protocols_with_the_paper_s_figure_beside(tmp_path:
     module = build_module(spec, VISIBLE_31, {})
     save_folder(tmp_path / "mst", module, spec, VISIBLE_31, arguments={}, training={"dataset": "arad"})
     name = f"local-dir:{tmp_path / 'mst'}"
+    predicted, predict = [], runner.predict
+    monkeypatch.setattr(runner, "predict", lambda *a: predicted.append(a[1].name) or predict(*a))
     assert run_bench(options(tmp_path, [name], dataset="arad"), None) == 0
+    assert predicted == ["ARAD_1K_0901"]  # once for both protocols
     shown = capsys.readouterr()
     full, ntire = (row["metrics"]["rmse"] for row in stored_by_protocol(tmp_path / "results"))
     import hsrzoo
