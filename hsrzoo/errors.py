@@ -69,7 +69,7 @@ class WeightsError(HsrzooError):
 
 
 class StoreError(HsrzooError):
-    """A result store that cannot be read or written."""
+    """Results, runs or weights that cannot be stored: no permission, no room, a damaged file."""
 
 
 class TrainingError(HsrzooError):

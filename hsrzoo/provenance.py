@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,18 @@ def collect(device: str) -> dict[str, Any]:
         "device_name": device_name(str(device)),
         "threads": torch.get_num_threads(),
     }
+
+
+def command_line() -> str:
+    """What was typed, with paths shortened to their last part: a record names no machine's folders."""
+    return shlex.join(["hsrzoo", *(_without_folders(word) for word in sys.argv[1:])])
+
+
+def _without_folders(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if equals and "/" in value:
+        return f"{key}={Path(value).name}"
+    return Path(word).name if "/" in word else word
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:

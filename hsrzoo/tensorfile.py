@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo.errors import WeightsError
+from hsrzoo.errors import StoreError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,19 +46,6 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # safetensors raises a bare Exception subclass of its own
-        raise _damaged(path, str(error)) from None
-
-
-def load_metadata(path: Path) -> dict[str, Any]:
-    """The metadata that :func:`save_tensors` wrote; empty for files of other writers."""
-    from safetensors import safe_open
-
-    require_safetensors(path)
-    try:
-        with safe_open(path, "pt") as file:
-            found = file.metadata() or {}
-        return json.loads(found.get(_METADATA_KEY, "{}"))
-    except Exception as error:  # see load_tensors; ValueError from json is damage as well
         raise _damaged(path, str(error)) from None
 
 
@@ -110,8 +97,40 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and prove that it can be written to, before anything is computed for it.
+
+    Raises StoreError.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path} cannot be written",
+        expected="a folder that is writable, with room for the files",
+        got=error.strerror or str(error),
+        fix="Give another folder by --out, or make room",
+    )
+
+
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: whole or not at all, also across a power cut."""
+    """Replace ``path`` by ``data``: whole or not at all, also across a power cut.
+
+    Raises StoreError where it cannot be written.
+    """
+    try:
+        _replace(path, data)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _replace(path: Path, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

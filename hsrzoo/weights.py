@@ -21,9 +21,9 @@ from hsrzoo.registry import entry_points_of
 from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
 from hsrzoo.tensorfile import (
     PICKLE_SUFFIXES,
-    load_metadata,
     load_tensors,
     looks_like_pickle,
+    make_folder,
     pickle_refused,
     require_safetensors,
     save_tensors,
@@ -147,7 +147,7 @@ def save_folder(
     where a codebook came from. Floating-point weights are stored as float32.
     """
     state = {k: v.float() if v.is_floating_point() else v for k, v in module.state_dict().items()}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     save_tensors(folder / TENSORS, state, {"architecture": spec.name, "schema": SCHEMA})
     config = make_config(spec, bands, arguments=arguments, training=training, codebook=codebook)
     config["weights_sha256"] = sha256_of_file(folder / TENSORS)
@@ -363,11 +363,11 @@ __all__ = [
     "TENSORS",
     "bundled",
     "folder_of",
-    "load_metadata",
     "load_module",
     "load_strictly",
     "load_tensors",
     "make_config",
+    "make_folder",
     "no_weights",
     "read_config",
     "save_folder",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli.data import parse_options
 from hsrzoo.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -19,9 +21,18 @@ if TYPE_CHECKING:
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the weights [NAME.DATASET].")
 @click.option("--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
+@click.option(
+    "--data-option", "data_options", multiple=True, metavar="KEY=VALUE", help="Option of the set."
+)
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
 def command(
-    name: str, dataset: str, split: str, out: Path | None, args: tuple[str, ...], data_root: Path | None
+    name: str,
+    dataset: str,
+    split: str,
+    out: Path | None,
+    args: tuple[str, ...],
+    data_options: tuple[str, ...],
+    data_root: Path | None,
 ) -> None:
     """Fit a closed-form model (linear, poly, ...) to a data set and write its weights.
 
@@ -29,10 +40,11 @@ def command(
     """
     from hsrzoo.cli.output import console
     from hsrzoo.datasets import open_dataset
+    from hsrzoo.provenance import collect
     from hsrzoo.registries import MODELS
     from hsrzoo.spec import build_module, resolve
     from hsrzoo.training.recipe import assignments, json_or_text
-    from hsrzoo.weights import save_folder
+    from hsrzoo.weights import make_folder, save_folder
 
     spec = MODELS.get(name)
     if spec.fit is None:
@@ -42,22 +54,23 @@ def command(
         )
     folder = out or Path(f"{name}.{dataset}")
     arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
-    data = open_dataset(dataset, data_root)
+    data = open_dataset(dataset, data_root, **parse_options(data_options))
     try:
         module = build_module(spec, data.bands, arguments)
     except TypeError as error:  # an argument that the constructor does not know
         raise TrainingError(
             f"{name} cannot be built with these arguments", got=str(error), fix="Check --arg"
         ) from error
+    training = _record(data, split, collect("cpu"))  # of the code that fits, so before it does
+    make_folder(folder)
     resolve(spec.fit)(module, data, split)
-    training = _record(data, split, f"hsrzoo fit {name} --dataset {dataset} --split {split}")
     save_folder(folder, module, spec, data.bands, arguments=arguments, training=training)
     console.print(f"Weights: {folder}", markup=False)
 
 
-def _record(data: Dataset, split: str, typed: str) -> dict[str, Any]:
+def _record(data: Dataset, split: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """How the weights were made, for config.json."""
-    from hsrzoo.provenance import collect
+    from hsrzoo.provenance import command_line
 
     return {
         "method": "closed form",
@@ -65,7 +78,7 @@ def _record(data: Dataset, split: str, typed: str) -> dict[str, Any]:
         "split": split,
         "scenes": data.scenes(split),
         "fingerprint": data.fingerprint(),
-        "dataset_info": data.info,
-        "command": typed,
-        "provenance": collect("cpu"),
+        "dataset_info": dict(data.info),
+        "command": command_line(),
+        "provenance": provenance,
     }

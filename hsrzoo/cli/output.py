@@ -29,7 +29,9 @@ def __getattr__(name: str) -> Any:
     if "console" not in _cache:
         from rich.console import Console
 
-        _cache["console"] = Console(stderr=True, highlight=False)
+        # Only a terminal has a width; elsewhere a message stays one line.
+        soft = not Console(stderr=True).is_terminal
+        _cache["console"] = Console(stderr=True, highlight=False, soft_wrap=soft)
     return _cache["console"]
 
 

@@ -112,7 +112,7 @@ def _run(
     from accelerate import PartialState
 
     from hsrzoo.cli.output import console
-    from hsrzoo.provenance import collect
+    from hsrzoo.provenance import collect, command_line
     from hsrzoo.reconstructor import torch_device
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
@@ -127,7 +127,7 @@ def _run(
     task = PairTask(spec, module, data, recipe, split=split, arguments=merged, start=record)
     # of the code that trains, not of what the checkout holds when it is done
     provenance = collect(str(torch_device(None)))
-    notes = {"command": _command_line(), "provenance": provenance}
+    notes = {"command": command_line(), "provenance": provenance}
     averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=notes)
     if not PartialState().is_main_process:
         return  # under torchrun every process has the same weights: one of them writes
@@ -189,6 +189,7 @@ def _save(
     import dataclasses
     import json
 
+    from hsrzoo.provenance import command_line
     from hsrzoo.weights import save_folder
 
     run = json.loads((folder / "record.json").read_text())
@@ -199,7 +200,7 @@ def _save(
         "recipe": {**dataclasses.asdict(recipe), "steps": run["steps"]},
         "seed": recipe.seed,
         "provenance": provenance,
-        "command": _command_line(),
+        "command": command_line(),
     }
     save_folder(
         folder / "weights",
@@ -210,19 +211,3 @@ def _save(
         training=training,
         codebook=task.start or None,
     )
-
-
-def _command_line() -> str:
-    """What was typed, with paths shortened to their last part: a record names no machine's folders."""
-    import shlex
-    import sys
-
-    words = ["hsrzoo", *(_without_folders(word) for word in sys.argv[1:])]
-    return shlex.join(words)
-
-
-def _without_folders(word: str) -> str:
-    key, equals, value = word.partition("=")
-    if equals and "/" in value:
-        return f"{key}={Path(value).name}"
-    return Path(word).name if "/" in word else word

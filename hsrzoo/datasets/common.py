@@ -72,7 +72,7 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
     """Read every scene once; errors become problems instead of ending the survey."""
     problems, notes = list(problems), list(notes)
     shapes: Counter[str] = Counter()
-    ranges = {what: (np.inf, -np.inf) for what in ("cube", "rgb")}
+    ranges = dict.fromkeys(("cube", "rgb"), (np.inf, -np.inf))
     counts: dict[str, int] = {}
     seen: dict[str, str] = {}
     for split in dataset.splits():

@@ -80,7 +80,7 @@ class Folder(Dataset):
                 f"Image and cube of {scene} differ in size",
                 expected=f"{cube.shape[1:]} pixels as in {file}",
                 got=f"{rgb.shape[1:]} in {image}",
-                fix="If the cube's axes are stored in another order, give --data-option axes=... (e.g. cwh)",
+                fix="If the axes are stored in another order, give --data-option axes=... (e.g. cwh)",
             )
         return Scene(scene, rgb, cube)
 
@@ -125,7 +125,7 @@ class Folder(Dataset):
             raise DatasetError(
                 f"No image in {self.folder} has the name of a cube",
                 expected="rgb/NAME.png beside cube/NAME.mat and so on",
-                fix="Rename the files, or render RGB from the cubes with --data-option response=nikon-d5100",
+                fix="Rename the files, or render RGB from cubes with --data-option response=nikon-d5100",
             )
         return found
 

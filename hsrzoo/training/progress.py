@@ -49,7 +49,8 @@ class Progress:
     def say(self, text: str) -> None:
         """One line for the reader."""
         if self.shown:
-            self.console.print(text, markup=False, highlight=False)
+            soft = not self.console.is_terminal  # only a terminal has a width to wrap at
+            self.console.print(text, markup=False, highlight=False, soft_wrap=soft)
 
     def update(self, done: int, figures: Mapping[str, float]) -> None:
         """Tell that ``done`` steps are done."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.training.checkpoint import require_same_run, write_json
-from hsrzoo.weights import write_atomically
+from hsrzoo.weights import make_folder, write_atomically
 
 
 class RunDir:
@@ -38,7 +39,7 @@ class RunDir:
             known = {key: before.get(key, "nothing") for key in identity}
             require_same_run(known, identity, folder.config)
             return folder
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
             here = "no run to resume" if resume else "something already"
             raise TrainingError(
                 f"{path} holds {here}",
@@ -46,7 +47,7 @@ class RunDir:
                 fix="Give another folder by --out"
                 + ("" if resume else ", or go on with the run that is there by --resume"),
             )
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         write_json(folder.config, {**identity, "notes": dict(notes)})
         return folder
 

@@ -6,9 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
+from click.testing import CliRunner
 
 import hsrzoo
+from hsrzoo.cli.fit import command
 from hsrzoo.datasets import open_dataset
+from hsrzoo.errors import StoreError
+from hsrzoo.registries import MODELS
+from hsrzoo.spec import ModelSpec
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugin_one_file.py"
 
@@ -50,12 +56,43 @@ def test_fit_writes_a_folder_that_loads(run_hsrzoo, tmp_path):
     result = run_hsrzoo("fit", "linear", "--dataset", "indian-pines", "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
-    model = hsrzoo.load(f"local-dir:{tmp_path / 'out'}")
+    model = hsrzoo.load(f"local-dir:{tmp_path / 'out'}", device="cpu")
     training = model.config["training"]
     assert (training["dataset"], training["split"]) == ("indian-pines", "train")
     assert training["fingerprint"] == open_dataset("indian-pines").fingerprint()
-    bundled = hsrzoo.load("linear.indian-pines")
+    assert training["command"] == "hsrzoo fit linear --dataset indian-pines --out out"
+    bundled = hsrzoo.load("linear.indian-pines", device="cpu")
     assert np.allclose(model.module.matrix, bundled.module.matrix, rtol=1e-5)
+
+
+def test_fit_passes_options_of_the_set_on_and_records_them(run_hsrzoo, tmp_path):
+    result = run_hsrzoo("fit", "linear", "--dataset", "indian-pines", "--data-option", "bands=all")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "Weights: linear.indian-pines\n"
+    config = json.loads((tmp_path / "linear.indian-pines/config.json").read_text())
+    assert len(config["bands"]["centres_nm"]) == 200
+    training = config["training"]
+    assert training["dataset_info"] == open_dataset("indian-pines", bands="all").info
+    assert training["command"] == "hsrzoo fit linear --dataset indian-pines --data-option bands=all"
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_fitted(tmp_path, monkeypatch):
+    def fit(module, dataset, split):
+        raise AssertionError("computed before the folder was tried")
+
+    spec = ModelSpec("never-fitted", lambda bands: torch.nn.Conv2d(3, len(bands), 1), "s", "t", fit=fit)
+    monkeypatch.setattr(MODELS, "get", lambda name: spec)
+    (tmp_path / "file").write_text("in the way")
+    arguments = ["never-fitted", "--dataset", "indian-pines", "--out", str(tmp_path / "file/out")]
+    result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, StoreError) and result.exception.exit_code == 2
+    assert str(tmp_path / "file/out") in str(result.exception)
+
+
+def test_messages_are_not_wrapped_where_there_is_no_terminal(run_hsrzoo, tmp_path):
+    out = tmp_path / ("a-long-name-" * 8)
+    result = run_hsrzoo("fit", "mean-spectrum", "--dataset", "indian-pines", "--out", out)
+    assert result.stderr == f"Weights: {out}\n"
 
 
 def test_fit_of_a_network_points_to_train(run_hsrzoo):

@@ -14,13 +14,12 @@ from safetensors import safe_open
 from torch import nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import HsrzooError, WeightsError
+from hsrzoo.errors import HsrzooError, StoreError, WeightsError
 from hsrzoo.names import parse_name
 from hsrzoo.spec import ModelSpec
 from hsrzoo.weights import (
     folder_of,
     input_of,
-    load_metadata,
     load_module,
     load_tensors,
     read_config,
@@ -112,7 +111,6 @@ def test_tensors_that_share_memory_or_are_views_survive(tmp_path: Path) -> None:
     save_tensors(path, {"base": base, "same": base, "turned": base.T}, {"z": 1, "a": [1.5]})
     back = load_tensors(path)
     assert torch.equal(back["same"], base) and torch.equal(back["turned"], base.T)
-    assert load_metadata(path) == {"a": [1.5], "z": 1}
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"hsrzoo": '{"a": [1.5], "z": 1}'}
 
@@ -126,9 +124,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError("no space left")
 
     monkeypatch.setattr("hsrzoo.tensorfile.os.fsync", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(StoreError, match=r"t\.safetensors cannot be written.*Got no space left"):
         save_tensors(path, {"x": torch.ones(2)})
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made_is_one_error(tmp_path: Path, tiny_bands: BandSet) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match=r"file/w cannot be written.*Not a directory.*--out") as caught:
+        save_folder(tmp_path / "file/w", Net(tiny_bands), SPEC, tiny_bands, arguments={}, training={})
+    assert caught.value.exit_code == 2
 
 
 def test_a_newer_schema_says_upgrade(folder: Path) -> None:

@@ -99,7 +99,7 @@ def test_rendered_pairs_need_no_photographs(tmp_path):
         open_dataset("folder", tmp_path)
     assert str(caught.value) == (
         f"No image in {tmp_path / 'folder'} has the name of a cube. "
-        "Expected rgb/NAME.png beside cube/NAME.mat and so on. Rename the files, or render RGB from the "
+        "Expected rgb/NAME.png beside cube/NAME.mat and so on. Rename the files, or render RGB from "
         "cubes with --data-option response=nikon-d5100."
     )
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from hsrzoo.errors import HsrzooError, TrainingError
+from hsrzoo.errors import HsrzooError, StoreError, TrainingError
 from hsrzoo.registry import load_plugin_file
 
 TOYS = Path(__file__).with_name("toys.py")
@@ -72,6 +72,16 @@ def test_a_start_is_taken_over_and_recorded(hsrzoo_train, tmp_path) -> None:
     assert torch.equal(state["codebook"], torch.full((16, 4), 7.0))
     with pytest.raises(TrainingError, match="does not fit toy-net"):
         hsrzoo_train("--start", "wrong", "--out", "other")
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_scenes_are_read(
+    hsrzoo_train, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("hsrzoo.training.pairs.PairTask.prepare", lambda self: pytest.fail("too late"))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="file/run cannot be written") as caught:
+        hsrzoo_train("--steps", "3", "--out", "file/run")
+    assert caught.value.exit_code == 2
 
 
 def test_existing_folder_needs_resume(hsrzoo_train, tmp_path) -> None:

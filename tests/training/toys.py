@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +61,7 @@ class ToyNet(nn.Module):
         return self.leave(self.drop(torch.relu(self.norm(self.enter(x * self.frozen[:, None, None])))))
 
 
-def start(path: Path, bands: BandSet) -> Start:
+def start(path: Path, bands: BandSet, arguments: Mapping[str, Any]) -> Start:
     """A start whose codebook is all 7; ``wrong`` in the path gives one that does not fit."""
     rows = 3 if "wrong" in path.name else 16
     return Start({"width": 6}, {"codebook": torch.full((rows, 4), 7.0)}, {"codebook": path.name})
