@@ -2,7 +2,8 @@
 
     hsrzoo bench ... --bench all --store benchmark/rows --json | python scripts/results_table.py README.md
 
-replaces what stands between the two markers in the file; without a file it prints.
+replaces what stands between the two markers in the file; without a file it prints. Where the data set
+has several protocols, the first one of the figures is shown.
 """
 
 from __future__ import annotations
@@ -44,12 +45,18 @@ def number(value: float | str) -> str:
 
 
 def cell(figure: Mapping[str, Any] | None) -> str:
-    """Mean, 95 % interval and rank; a dash where nothing was measured."""
+    """Mean, 95 % interval, scenes on which it beats the best mean, rank; n/a: nothing was measured."""
     if figure is None:
         return "n/a"
+    if figure["mean"] is None:  # JSON has no NaN
+        return "NaN"
     text = number(figure["mean"])
+    beside = []
     if figure["low"] is not None:
-        text += f" ({number(figure['low'])} to {number(figure['high'])})"
+        beside.append(f"{number(figure['low'])} to {number(figure['high'])}")
+    if figure["wins"] is not None:
+        beside.append(f"{figure['wins']}/{figure['scenes']}")
+    text += f" ({', '.join(beside)})" if beside else ""
     return text + (f" #{figure['rank']}" if figure["rank"] else "")
 
 
@@ -60,6 +67,20 @@ def clean_table(figures: Figures, models: Sequence[str]) -> list[str]:
         for m in models
     ]
     return table(["model", *CLEAN.values()], rows)
+
+
+def remarks(figures: Figures, models: Sequence[str]) -> list[str]:
+    """What a model learned from besides this data set's training scenes, one line each."""
+    found = []
+    for model in models:
+        figure = pick(figures, bench="accuracy", model=model)
+        if figure and figure["trained_on"] not in (None, figure["dataset"]):
+            found.append(f"{model}: out of domain, trained on {figure['trained_on']}.")
+        if figure and figure["also_trained_on"]:
+            found.append(f"{model}: codebooks also from {figure['also_trained_on']}.")
+        if figure and figure["seen_in_training"]:
+            found.append(f"{model}: scored on its own training scenes.")
+    return found
 
 
 def disturbed_table(figures: Figures, models: Sequence[str]) -> list[str]:
@@ -92,9 +113,12 @@ def markdown(figures: Figures) -> str:
     first = pick(figures, bench="accuracy")
     if first is None:
         raise SystemExit("expected the figures of hsrzoo bench --bench all --json, got no accuracy")
+    figures = [f for f in figures if f["bench"] == "speed" or f["protocol"] == first["protocol"]]
     lines = [
         f"{first['dataset']}/{first['split']}, {first['scenes']} scenes, protocol {first['protocol']} "
-        f"(hash {first['hash']}): mean over scenes, 95 % bootstrap interval, rank group.",
+        f"(hash {first['hash']}): mean over scenes, 95 % bootstrap interval, "
+        "scenes won against the best mean, rank group.",
+        *remarks(figures, models),
         "",
         *clean_table(figures, models),
         "",
