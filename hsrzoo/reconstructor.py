@@ -117,11 +117,15 @@ class Reconstructor:
         return Reconstruction(result, self.bands, self.name, self.weights_sha256)
 
     def predict(self, rgb: np.ndarray, tta: bool = False) -> np.ndarray:
-        """Cube (C, H, W) float32 of ``rgb`` (3, H, W) float32 in [0, 1], both numpy."""
+        """Cube (C, H, W) float32 of ``rgb`` (3, H, W) float32 in [0, 1], both numpy.
+
+        Raises InputError for other shapes and ranges and for values that are not finite.
+        """
         batch = torch.as_tensor(np.ascontiguousarray(rgb), dtype=torch.float32)
         if batch.ndim != 3 or batch.shape[0] != 3 or 0 in batch.shape:
             raise InputError("predict takes one image", expected="shape (3, H, W)", got=tuple(batch.shape))
-        return self._forward(batch[None].to(self.device), tta)[0].cpu().numpy()
+        unit = _to_unit(batch, "float32", None)
+        return self._forward(unit[None].to(self.device), tta)[0].cpu().numpy()
 
     def _forward(self, batch: Tensor, tta: bool) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, C, H, W): normalise, pad, run, crop."""
@@ -209,7 +213,7 @@ def _check_shape(shape: tuple[int, ...], dtype: str, channels_axis: int, form: s
 
 
 def _to_unit(values: Tensor, dtype: str, value_range: tuple[float, float] | None) -> Tensor:
-    """Float64 values mapped to [0, 1] by the dtype's full scale or the declared range."""
+    """Floating-point values mapped to [0, 1] by the dtype's full scale or the declared range."""
     if not bool(torch.isfinite(values).all()):
         bad = int((~torch.isfinite(values)).sum())
         raise InputError(
@@ -217,7 +221,10 @@ def _to_unit(values: Tensor, dtype: str, value_range: tuple[float, float] | None
         )
     low, high = 0.0, _FULL_SCALE.get(dtype, 1.0)
     if value_range is not None:
-        low, high = (float(v) for v in value_range)
+        try:
+            low, high = (float(v) for v in value_range)
+        except (TypeError, ValueError):  # one number, three, or none
+            low = high = 0.0
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
             raise InputError(
                 "value_range is not a range", expected="(low, high), low < high", got=value_range

@@ -24,7 +24,7 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
     """List the data sets: name, title, whether present under the data root."""
     from hsrzoo.datasets import data_root as root_of
     from hsrzoo.datasets import open_dataset
-    from hsrzoo.errors import DatasetMissingError, HsrzooError
+    from hsrzoo.errors import DatasetMissingError, HsrzooError, PluginError
     from hsrzoo.registries import DATASETS
 
     rows = []
@@ -34,8 +34,12 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
             state = "present"
         except DatasetMissingError:
             state = "absent"
+        except PluginError:
+            state = "broken"
         except HsrzooError:
             state = "incomplete"  # hsrzoo data verify NAME says what is wrong
+        except Exception:  # code of a plugin: it spoils its own row only
+            state = "broken"
         rows.append({"name": name, "state": state, "title": spec.title, "layout": spec.layout})
     title = f"Data root: {root_of(data_root)}"
     print_table(rows, ["name", "state", "title"], as_json=as_json, title=title)

@@ -43,7 +43,7 @@ def opened(path: Path, kind: str) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise damaged(path, kind, error) from error
 
 

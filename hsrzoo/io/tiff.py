@@ -6,6 +6,8 @@ GDAL, QGIS and the EnMAP-Box read the second; the first survives programs that d
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +18,16 @@ import numpy as np
 import tifffile
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError
+from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.common import UNITS, bands_from, damaged, replaced, require_file, to_hwc
 
 _GDAL_METADATA = 42112
 _GDAL_NODATA = 42113
+_BROKEN = (
+    tifffile.TiffFileError, OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What tifffile and its decoders raise for damaged files."""
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -64,7 +71,7 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     try:
         with tifffile.TiffFile(path) as tiff:
             yield tiff
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError, RuntimeError) as error:
+    except _BROKEN as error:
         raise damaged(path, "TIFF", error) from error
 
 
@@ -93,13 +100,24 @@ def load(
     cube = to_hwc(array, axes or ("hwc" if last_is_band else "chw"), path)
     count = cube.shape[2]
     if absent is not None:
-        cube[cube == np.float32(str(absent.value).strip("\0 "))] = np.nan
+        cube[cube == _no_data(str(absent.value), path)] = np.nan
     scale, offset = (_numbers(gdal, name, count) for name in ("SCALE", "OFFSET"))
     if scale is not None:
         cube *= scale.astype(np.float32)
     if offset is not None:
         cube += offset.astype(np.float32)
     return cube, _bands(description, gdal, count)
+
+
+def _no_data(text: str, path: Path) -> np.float32:
+    try:
+        return np.float32(text.strip("\0 "))
+    except ValueError:
+        raise FormatError(
+            f"The no-data value of {path} is not a number",
+            got=repr(text),
+            fix="Write the tag GDAL_NODATA anew, or leave it out",
+        ) from None
 
 
 def _read_gdal(xml: str) -> dict[str, dict[int, str]]:

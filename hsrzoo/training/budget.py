@@ -24,7 +24,7 @@ class Timing:
 
 
 def time_steps(engine: Engine) -> Timing:
-    """Time 50 steps of this very run, then restore the module and the task bit for bit.
+    """Time 50 steps of this very run, then restore the module, the task and the scaler bit for bit.
 
     Random numbers need no restoring: every step seeds its own.
     """
@@ -32,6 +32,8 @@ def time_steps(engine: Engine) -> Timing:
     tensors = [*module.parameters(), *module.buffers()]
     before = [t.detach().clone() for t in tensors]
     task_state = copy.deepcopy(engine.task.state())  # it may hand out tensors that it changes in place
+    scaler = engine.accelerator.scaler
+    scale = None if scaler is None else scaler.state_dict()
     steps = max(engine.recipe.steps, WARM_UP_STEPS + TIMED_STEPS)
     for index in range(WARM_UP_STEPS):
         engine.step(index, steps)
@@ -48,6 +50,8 @@ def time_steps(engine: Engine) -> Timing:
     for parameter in engine.trained:
         parameter.grad = None
     engine.task.load_state(task_state)
+    if scaler is not None:
+        scaler.load_state_dict(scale)
     engine.renew()
     return Timing(step_seconds, valid_seconds)
 

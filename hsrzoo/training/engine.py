@@ -166,7 +166,9 @@ class Engine:
     def _clip(self) -> float:
         """Clip the gradients to the recipe's norm; returns the norm before."""
         limit = self.recipe.clip if self.recipe.clip > 0 else math.inf
-        norm: Tensor = self.accelerator.clip_grad_norm_(self.trained, limit)
+        # accelerate's own clipping unscales for every optimiser it has prepared: twice after a renewal
+        self.accelerator.unscale_gradients(self.optimiser)
+        norm: Tensor = torch.nn.utils.clip_grad_norm_(self.trained, limit)
         return float(norm)
 
     def _require_finite(self, index: int, loss: float, norm: float) -> None:

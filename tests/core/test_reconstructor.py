@@ -142,7 +142,7 @@ def test_bad_images_are_refused_with_what_was_seen(tiny_bands: BandSet, case: st
     assert model.module.seen == []
 
 
-@pytest.mark.parametrize("value_range", [(1, 0), (0, 0), (0, float("nan"))])
+@pytest.mark.parametrize("value_range", [(1, 0), (0, 0), (0, float("nan")), 255, (0, 1, 2), ("a", "b")])
 def test_a_range_that_is_none_is_refused(tiny_bands: BandSet, value_range: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="value_range"):
         probe(tiny_bands)(image(), value_range=value_range)
@@ -218,6 +218,27 @@ def test_predict_agrees_with_the_call(tiny_bands: BandSet) -> None:
     np.testing.assert_array_equal(cube.transpose(1, 2, 0), model(rgb).cube)
     with pytest.raises(InputError, match=r"\(3, H, W\)"):
         model.predict(rgb)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.nan, "1 NaN or infinite of 12"),
+        (-np.inf, "1 NaN or infinite"),
+        (1.01, r"Expected values in \[0, 1\]. Got .* in \[0.5, 1.01\]"),
+        (-0.01, r"in \[-0.01, 0.5\]"),
+        (255, r"in \[0.5, 255\]"),
+    ],
+)
+def test_predict_refuses_values_outside_its_range(tiny_bands: BandSet, value: float, words: str) -> None:
+    rgb = np.full((3, 2, 2), 0.5, np.float32)
+    rgb[1, 0, 1] = value
+    model = probe(tiny_bands)
+    with pytest.raises(InputError, match=words):
+        model.predict(rgb)
+    assert model.module.seen == []
+    rgb[1, 0, 1] = np.nextafter(np.float32(1), np.float32(2))
+    assert model.predict(rgb)[1, 0, 1] == 2
 
 
 def adapt_by_gradient(module: Probe, rgb: torch.Tensor) -> torch.Tensor:

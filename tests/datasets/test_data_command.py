@@ -14,6 +14,8 @@ from make_fixtures import make_arad_tree, make_cave_tree
 from hsrzoo.cli.data import command
 from hsrzoo.datasets import data_root as root_of
 from hsrzoo.errors import DatasetMissingError
+from hsrzoo.registries import DATASETS
+from hsrzoo.spec import DatasetSpec
 
 
 def invoke(*arguments, **kwargs):
@@ -28,6 +30,19 @@ def test_list_tells_present_from_absent(tmp_path):
     rows = {row["name"]: row["state"] for row in json.loads(done.stdout)}
     assert rows["cave"] == "present" and rows["indian-pines"] == "present"
     assert rows["folder"] == "absent" and rows["arad"] == "incomplete"
+
+
+def test_list_survives_a_broken_data_set(tmp_path, monkeypatch):
+    def broken(root):
+        raise ValueError("a plugin's mistake")
+
+    for name, opener in (("spoilt", broken), ("vanished", "no_such_package:open")):
+        spec = DatasetSpec(name, opener, "t", "w", "l")
+        monkeypatch.setitem(DATASETS._values, name, spec)
+    done = invoke("list", "--data-root", tmp_path, "--json")
+    rows = {row["name"]: row["state"] for row in json.loads(done.stdout)}
+    assert done.exit_code == 0
+    assert (rows["spoilt"], rows["vanished"], rows["indian-pines"]) == ("broken", "broken", "present")
 
 
 def test_verify_prints_the_facts(tmp_path):

@@ -163,6 +163,40 @@ def test_a_file_of_another_format_raises(tmp_path, name):
         load_cube(tmp_path / name)
 
 
+def test_a_damaged_deflate_stream_is_a_format_error(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, cube_of(8, 40, 40), photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(path) as tiff:
+        start, count = tiff.pages.first.dataoffsets[0], tiff.pages.first.databytecounts[0]
+    content = bytearray(path.read_bytes())
+    content[start : start + count] = b"\x55" * count
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"a\.tif cannot be read as TIFF"):
+        load_cube(path)
+
+
+def test_a_no_data_value_that_is_no_number_is_a_format_error(tmp_path):
+    path = tmp_path / "a.tif"
+    tags = [(42113, "s", 0, "x", True)]
+    tifffile.imwrite(path, cube_of(4, 3, 5), photometric="minisblack", extratags=tags)
+        path, cube_of(4, 3, 5), photometric="minisblack", extratags=[(42113, "s", 0, "x", True)]
+    )
+    with pytest.raises(FormatError, match=r"no-data value of .*a\.tif is not a number. Got 'x'"):
+        load_cube(path)
+
+
+def test_hdf5_without_values_is_a_format_error(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("cube", data=h5py.Empty("f4"))
+    with pytest.raises(FormatError, match=r"a\.h5"):
+        load_cube(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("cube", data=cube_of(2, 2, 2))
+        file.create_dataset("wavelengths", data=h5py.Empty("f4"))
+    with pytest.raises(FormatError, match=r"b\.h5"):
+        load_cube(tmp_path / "b.h5")
+
+
 def test_pickles_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(FormatError, match=r"a\.npy"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,31 @@ def test_bf16_on_the_cpu_trains_and_keeps_float32_weights(make_task, tmp_path) -
     finally:
         AcceleratorState._reset_state()
     assert weights["enter.weight"].dtype == torch.float32
+
+
+def _with_scaler(accelerator, monkeypatch):
+    """What fp16 on a GPU has: gradients of a scaled loss; the scale doubles every three steps."""
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=3)
+    accelerator.native_amp = True
+    monkeypatch.setattr(type(accelerator), "mixed_precision", "fp16")
+    monkeypatch.setattr(accelerator, "autocast", nullcontext)
+    return accelerator
+
+
+def test_gradients_are_unscaled_once_also_after_timing(make_task, monkeypatch) -> None:
+    monkeypatch.setattr(budget, "TIMED_STEPS", 4)
+    norms = {}
+    for precision in ("fp32", "fp16"):
+        task, recipe = make_task(precision=precision, holdout=1)
+        task.prepare()
+        accelerator = make_accelerator(replace(recipe, precision="fp32"))
+        if precision == "fp16":
+            accelerator = _with_scaler(accelerator, monkeypatch)
+        engine = Engine(task, recipe, accelerator)
+        if precision == "fp16":
+            before = accelerator.scaler.state_dict()
+            budget.time_steps(engine)
+            assert accelerator.scaler.state_dict() == before and before["scale"] == 1024.0
+        norms[precision] = [engine.step(i, 24)["grad_norm"] for i in range(5)]
+    assert norms["fp16"] == pytest.approx(norms["fp32"], rel=1e-4)
+    assert accelerator.scaler.get_scale() == 2048.0
