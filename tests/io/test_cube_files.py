@@ -179,8 +179,6 @@ def test_a_no_data_value_that_is_no_number_is_a_format_error(tmp_path):
     path = tmp_path / "a.tif"
     tags = [(42113, "s", 0, "x", True)]
     tifffile.imwrite(path, cube_of(4, 3, 5), photometric="minisblack", extratags=tags)
-        path, cube_of(4, 3, 5), photometric="minisblack", extratags=[(42113, "s", 0, "x", True)]
-    )
     with pytest.raises(FormatError, match=r"no-data value of .*a\.tif is not a number. Got 'x'"):
         load_cube(path)
 
