@@ -9,7 +9,7 @@ from typing import Literal
 
 from hsrzoo.errors import UnknownNameError
 
-_ARCH = re.compile(r"[a-z0-9][a-z0-9-]*(:[a-z0-9-]+)?")
+_ARCH = re.compile(r"[a-z0-9][a-z0-9-]*")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hsrzoo.bands import BandSet
@@ -19,8 +18,6 @@ from hsrzoo.errors import PluginError
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
-
-    from hsrzoo.datasets.base import Dataset
 
 Code = Callable[..., Any] | str
 
@@ -222,12 +219,10 @@ def build_module(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]) 
 __all__ = [
     "BandSet",
     "Code",
-    "Dataset",
     "DatasetSpec",
     "MetricContext",
     "MetricSpec",
     "ModelSpec",
-    "Path",
     "PerturbationSpec",
     "Recipe",
     "RgbInput",

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where shared data lies, the console script, a small band set."""
+"""Fixtures shared by all tests: where real data lies, the console script, a small band set."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ import pytest
 from hsrzoo.bands import BandSet
 
 ROOT = Path(__file__).resolve().parents[1]
+BESIDE = ROOT.with_name("shared")
+"""Large files that several checkouts may share lie here."""
 
 
 def _shared(variable: str, name: str) -> Path:
-    """The folder in ``variable``, else the one beside the repository; skips when there is none."""
-    path = Path(os.environ.get(variable) or ROOT.parent / "shared" / name)
+    """The folder in ``variable``, else ``name`` in the folder beside the repository; skips without."""
+    path = Path(os.environ.get(variable) or BESIDE / name)
     if not path.is_dir():
-        pytest.skip(f"needs the folder {path}: set {variable}")
+        pytest.skip(f"needs a folder: set {variable}")
     return path.resolve()
 
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """Real scenes (cave, ...); HSRZOO_DATA, or shared/data beside the repository."""
+    """Real scenes (cave, ...); HSRZOO_DATA, or a folder beside the repository."""
     return _shared("HSRZOO_DATA", "data")
 
 
 @pytest.fixture(scope="session")
 def parity_root() -> Path:
-    """Inputs and outputs of the original networks; HSRZOO_PARITY, or shared/parity."""
+    """Inputs and outputs of the original networks; HSRZOO_PARITY, or a folder beside the repository."""
     return _shared("HSRZOO_PARITY", "parity")
 
 
 @pytest.fixture
 def tiny_bands() -> BandSet:
-    """Five bands, 400-700 nm: as small as the colour metrics allow."""
+    """Five bands, 400-700 nm in steps of 75: enough for the colour metrics, small enough for tests."""
     return BandSet.regular(400, 700, 75)
 
 

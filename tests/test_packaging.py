@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +15,10 @@ import pytest
 from hsrzoo.names import parse_name
 from hsrzoo.weights import read_config, sha256_of_file
 
-tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -80,6 +84,14 @@ def test_entry_points_lead_to_something(group: str, name: str, value: str) -> No
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             bound.add(node.name)
     assert attribute in bound
+
+
+def test_tables_of_others_travel_with_their_notice() -> None:
+    notice = (ROOT / "hsrzoo/data/LICENSE.colour-science").read_text()
+    assert "Copyright 2013 Colour Developers" in notice and "Redistribution and use" in notice
+    assert (ROOT / "hsrzoo/data/LICENSE.colour-science") in {
+        path for glob in PROJECT["project"]["license-files"] for path in ROOT.glob(glob)
+    }
 
 
 WEIGHTS = PROJECT["project"]["entry-points"].get("hsrzoo.weights", {})

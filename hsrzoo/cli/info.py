@@ -9,7 +9,7 @@ import click
 from hsrzoo.cli.output import to_json
 
 if TYPE_CHECKING:
-    from hsrzoo.spec import ModelSpec
+    from hsrzoo.spec import ModelSpec, RgbInput
 
 SIDE = 256
 """Side of the square image that multiply-accumulates are counted on, pixels."""
@@ -54,6 +54,8 @@ def describe(name: str) -> dict[str, Any]:
     else:
         configs = {name: weight_files.read_config(weight_files.folder_of(parsed))}
         spec = MODELS.get(configs[name]["architecture"])
+    folders = {n: weight_files.folder_of(parse_name(n)) for n in configs}
+    inputs = {n: weight_files.input_of(config, folders[n]) for n, config in configs.items()}
     first = next(iter(configs.values()), None)
     bands = BandSet.from_json(first["bands"]) if first else VISIBLE_31
     return {
@@ -64,9 +66,9 @@ def describe(name: str) -> dict[str, Any]:
         "tags": list(spec.tags),
         "from": MODELS.origin(spec.name),
         "arguments": dict(spec.arguments),
-        "input": f"RGB in [0, 1], normalise {spec.input.normalise}, multiple of {spec.input.multiple}",
+        "input": _input(spec.input),
         **_cost(spec, bands, first["arguments"] if first else {}),
-        "weights": [_weights(n, config, spec) for n, config in configs.items()],
+        "weights": [_weights(n, config, spec, inputs[n]) for n, config in configs.items()],
     }
 
 
@@ -84,13 +86,19 @@ def _cost(spec: ModelSpec, bands: Any, arguments: dict[str, Any]) -> dict[str, A
     }
 
 
-def _weights(name: str, config: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
+def _input(wanted: RgbInput) -> str:
+    size = f"multiple of {wanted.multiple}, at least {wanted.min_size} pixels"
+    return f"RGB in [0, 1], normalise {wanted.normalise}, {size}"
+
+
+def _weights(name: str, config: dict[str, Any], spec: ModelSpec, wanted: RgbInput) -> dict[str, Any]:
     from hsrzoo.bands import BandSet
 
     is_default = spec.default_tag is not None and name == f"{spec.name}.{spec.default_tag}"
     return {
         "name": name + (" (default)" if is_default else ""),
         "bands": str(BandSet.from_json(config["bands"])),
+        "input": _input(wanted),
         "sha256": config["weights_sha256"],
         "training": config["training"],
         "codebook": config["codebook"],

@@ -116,7 +116,7 @@ def test_impossible_degree_is_refused():
 
 @pytest.mark.parametrize("name", ["mean-spectrum", "linear", "poly"])
 def test_bundled_indian_pines_weights_are_those_that_a_fit_gives(name):
-    bundled = hsrzoo.load(f"{name}.indian-pines")
+    bundled = hsrzoo.load(f"{name}.indian-pines", device="cpu")
     module = floors.build(VISIBLE_31, **bundled.config["arguments"])
     fit(module, open_dataset("indian-pines"), "train")
     assert torch.allclose(bundled.module.matrix, module.matrix, rtol=1e-4, atol=1e-4)
@@ -127,6 +127,6 @@ def test_bundled_floors_rank_as_they_should_on_unseen_columns():
     scene = data.load("test", data.scenes("test")[0])
     rmse = {}
     for name in ("mean-spectrum", "linear", "poly"):
-        gap = hsrzoo.load(f"{name}.indian-pines").predict(scene.rgb) - scene.cube
+        gap = hsrzoo.load(f"{name}.indian-pines", device="cpu").predict(scene.rgb) - scene.cube
         rmse[name] = float(np.sqrt(np.mean(gap.astype(np.float64) ** 2)))
     assert rmse["poly"] < rmse["linear"] < rmse["mean-spectrum"] / 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from hsrzoo.bands import BandSet
 from hsrzoo.cli.output import print_table, to_json
 from hsrzoo.registries import MODELS
-from hsrzoo.spec import build_module
+from hsrzoo.spec import RgbInput, build_module
 from hsrzoo.weights import save_folder
 
 PLUGIN = """
@@ -90,6 +91,18 @@ def test_info_reads_a_local_folder_with_its_training_record(
     done = run_hsrzoo("info", "local-dir:w")
     assert done.returncode == 0, done.stderr
     assert "steps=12" in done.stdout and "5 bands, 400-700 nm" in done.stdout
+
+
+def test_info_tells_the_input_of_the_weights_beside_that_of_the_architecture(
+    run_hsrzoo, tmp_path: Path, tiny_bands: BandSet
+) -> None:
+    spec = replace(MODELS.get("linear"), input=RgbInput(normalise="minmax-image", multiple=8, min_size=16))
+    module = build_module(spec, tiny_bands, {})
+    save_folder(tmp_path / "w", module, spec, tiny_bands, arguments={}, training={})
+    facts = json.loads(run_hsrzoo("info", "local-dir:w", "--json").stdout)
+    assert facts["input"] == "RGB in [0, 1], normalise none, multiple of 1, at least 1 pixels"
+    (found,) = facts["weights"]
+    assert found["input"] == "RGB in [0, 1], normalise minmax-image, multiple of 8, at least 16 pixels"
 
 
 ROWS = [{"a": "x [red]", "b": 1.23456, "c": None}, {"a": "y, z", "b": float("nan"), "c": True}]

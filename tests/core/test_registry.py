@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hsrzoo import spec as specs
 from hsrzoo.errors import PluginError, UnknownNameError
 from hsrzoo.registry import Registry, entry_points_of
 from hsrzoo.spec import MetricSpec, ModelSpec, resolve
@@ -222,3 +223,8 @@ def test_a_refused_file_registers_nothing(tmp_path: Path, source: str, word: str
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
     assert "missing" in load_file(tmp_path / "none.py")
     assert "Python file" in load_file(write(tmp_path / "plugin.txt", "x"))
+
+
+def test_every_public_name_of_the_specs_is_one_of_them() -> None:
+    own = [name for name in specs.__all__ if getattr(specs, name, None) is None]
+    assert own == [] and not {"Dataset", "Path"} & set(specs.__all__)

@@ -146,7 +146,6 @@ def test_hand_values_of_a_two_pixel_cube():
     assert row["mrae_zero"] == 1
     assert row["rmse"] == pytest.approx(math.sqrt((0.0625 + 0.01) / 4), abs=1e-12)
     angle = math.degrees(math.atan(2)) - 45  # the other spectrum differs in length only
-    angle = math.degrees(math.atan(2)) - 45  # the other spectrum differs in length only
     assert row["sam"] == pytest.approx(angle / 2, abs=1e-5)  # acos(1) resolves no better
     bands = [math.sqrt(0.0625 / 2) / 0.25, math.sqrt(0.01 / 2) / 0.45]
     assert row["ergas"] == pytest.approx(100 * math.sqrt(sum(b * b for b in bands) / 2), abs=1e-9)
