@@ -147,6 +147,7 @@ def _measure_size(
                     "size": list(size),
                     "run": run,
                     "memory_limit_gib": settings.memory_limit_gib,
+                    "cap_seconds": settings.seconds,
                     **cell,
                     **_timing(times.get(i, [])),
                     "provenance": {**provenance(str(model.device)), "dtype": "float32"},

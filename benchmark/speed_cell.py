@@ -76,8 +76,9 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     # Only now: the limit is meant for the prediction, and importing torch fails in odd ways.
     if request["memory_limit_gib"] is not None:
         limit_memory(request["memory_limit_gib"])
-    # Whatever is imported or set up at the first prediction is no part of this cell.
-    model.predict(sample_rgb((64, 64)))
+    # Whatever the first prediction and the counter import or set up is no part of this cell.
+    with FlopCounterMode(display=False):
+        model.predict(sample_rgb((64, 64)))
     device = torch.device(request["device"])
     on_gpu = device.type == "cuda"
     if on_gpu:

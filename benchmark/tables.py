@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from hsrzoo_benchmark.report import PAPER_TIME
+from hsrzoo_benchmark.speed import MIN_RUNS
 
 from hsrzoo.registries import METRICS
 
@@ -139,6 +143,11 @@ def speed_table(figures: Iterable[dict[str, Any]], reference: str) -> Table:
     table = Table("speed: batch 1", columns)
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for figure in figures:
+        if figure["metric"] == PAPER_TIME:
+            table.columns[PAPER_TIME] = "ms per megapixel\nreported by the paper (V100)"
+            first = next(row for row in table.rows if row["model"] == figure["model"])
+            first[PAPER_TIME] = _significant(figure["reported"])
+            continue
         key = (figure["condition"], figure["model"])
         if key not in rows:
             rows[key] = {
@@ -150,12 +159,20 @@ def speed_table(figures: Iterable[dict[str, Any]], reference: str) -> Table:
         if figure["metric"] == "status":
             rows[key]["p50_ms"] = figure["mean"]
         else:
-            rows[key][figure["metric"]] = f"{figure['mean']:.4g}"
+            rows[key][figure["metric"]] = _significant(figure["mean"])
         if figure["reported"] is not None:
             table.columns["paper"] = "images/s reported by the paper\n(Jetson Orin NX 16 GB)"
             reported = figure["reported"]
             rows[key]["paper"] = reported if isinstance(reported, str) else f"{reported:g}"
     return table
+
+
+def _significant(value: float) -> str:
+    """Four significant digits, all of those before the point, no exponent."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    text = f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) -> Table:
@@ -182,13 +199,20 @@ def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) ->
 
 def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[str]:
     """What a reader must know besides the cells; ``excluded``: names of counting columns."""
-    if all(f["bench"] == "speed" for f in figures):
-        return []
-    found = [
-        "Cells: mean  #rank, 95 % bootstrap interval over scenes, scenes on which the model beats the "
-        "best mean. Models whose difference from a group's best holds 0 share its rank."
+    capped = [
+        f"{f['model']}, {f['condition']}: {f['scenes']} runs (capped at {f['cap_seconds']:g} s)"
+        for f in figures
+        if f["metric"] == "p50_ms" and f["scenes"] < MIN_RUNS
     ]
-    if any(f["scenes"] < 4 and f["bench"] != "speed" for f in figures):
+    few = [f"Fewer than {MIN_RUNS} runs: {'; '.join(capped)}."] if capped else []
+    if all(f["bench"] == "speed" for f in figures):
+        return few
+    found = [
+        *few,
+        "Cells: mean  #rank, 95 % bootstrap interval over scenes, scenes on which the model beats the "
+        "best mean. Models whose difference from a group's best holds 0 share its rank.",
+    ]
+    if any(f["bench"] != "speed" and f["scenes"] < 4 for f in figures):
         found.append("Fewer than 4 scenes: no interval and no rank.")
     groups = {(f["bench"], f["protocol"], f["condition"]) for f in figures}
     if len({(f["bench"], f["protocol"], f["condition"], f["hash"]) for f in figures}) > len(groups):
