@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +11,18 @@ from torch import Tensor, nn
 
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import TrainingError
+from hsrzoo.metrics import compute
 from hsrzoo.reconstructor import Reconstructor, normalise
-from hsrzoo.spec import ModelSpec, Recipe
-from hsrzoo.training.losses import RELATIVE_FLOOR, loss_function
+from hsrzoo.registries import DATASETS
+from hsrzoo.spec import MetricContext, ModelSpec, Recipe
+from hsrzoo.training.losses import loss_function
 from hsrzoo.training.task import Task
 
 Batch = tuple[Tensor, Tensor]
 """rgb (B, 3, h, w), normalised as the network expects it, and cube (B, C, h, w), both float32."""
+
+FIGURES = ("rmse", "psnr", "sam", "mrae")
+"""Metrics of the held-out scenes."""
 
 
 class PairTask(Task):
@@ -68,6 +72,9 @@ class PairTask(Task):
 
     def prepare(self) -> None:
         """Read all training scenes."""
+        if self.held_out:
+            # Slow to import: not in the first validation, whose time a budget of minutes counts.
+            import torchmetrics.functional.image  # noqa: F401
         self._pairs = [self._load(name) for name in self.scenes]
         self._size = self._crop_size()
 
@@ -95,8 +102,15 @@ class PairTask(Task):
         rows = []
         for name in self.held_out:
             scene = self.dataset.load(self.split, name)
-            rows.append(scores(scene.cube, model.predict(scene.rgb)))
+            rows.append(scores(scene.cube, model.predict(scene.rgb), self._context()))
         return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+    def _context(self) -> MetricContext:
+        """The data set's bands and, where it is a registered one, its floor of MRAE."""
+        data = self.dataset
+        if data.name not in DATASETS:
+            return MetricContext(data.bands)
+        return MetricContext(data.bands, mrae_epsilon=DATASETS.get(data.name).mrae_epsilon)
 
     def record(self) -> dict[str, Any]:
         """Model, data set and scenes."""
@@ -154,17 +168,7 @@ class PairTask(Task):
         return view(rgb), view(cube)
 
 
-def scores(truth: np.ndarray, pred: np.ndarray) -> dict[str, float]:
-    """RMSE, PSNR (dB, clamped to [0, 1]), SAM (degrees) and MRAE (floor 1/255) of (C, H, W) cubes."""
-    y = torch.from_numpy(np.ascontiguousarray(truth)).double()
-    p = torch.from_numpy(np.ascontiguousarray(pred)).double()
-    squared = float((y.clamp(0, 1) - p.clamp(0, 1)).square().mean())
-    norms = y.norm(dim=0) * p.norm(dim=0)
-    lit = norms > 0
-    cosine = ((y * p).sum(dim=0)[lit] / norms[lit]).clamp(-1, 1)
-    return {
-        "rmse": float((y - p).square().mean().sqrt()),
-        "psnr": -10 * math.log10(squared) if squared > 0 else math.inf,
-        "sam": float(torch.rad2deg(torch.acos(cosine)).mean()),
-        "mrae": float(((y - p).abs() / y.clamp(min=RELATIVE_FLOOR)).mean()),
-    }
+def scores(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> dict[str, float]:
+    """RMSE, PSNR (dB), SAM (degrees) and MRAE of (C, H, W) cubes, as the zoo's metrics define them."""
+    row = compute(FIGURES, truth, pred, context)
+    return {name: row[name] for name in FIGURES}

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from hsrzoo.bands import BandSet
 from hsrzoo.errors import TrainingError
-from hsrzoo.spec import RgbInput
+from hsrzoo.registries import DATASETS
+from hsrzoo.spec import MetricContext, RgbInput
 from hsrzoo.training.pairs import scores
 
 
@@ -116,11 +118,24 @@ def test_scores_equal_loops_in_float64() -> None:
                 relative.append(abs(u - v) / max(u, 1 / 255))
                 squares.append((u - v) ** 2)
                 clamped.append((min(u, 1.0) - min(v, 1.0)) ** 2)
-    ours = scores(truth, pred)
+    ours = scores(truth, pred, MetricContext(BandSet.regular(400, 700, 100)))
     assert ours["rmse"] == pytest.approx(math.sqrt(np.mean(squares)), rel=1e-12)
     assert ours["psnr"] == pytest.approx(-20 * math.log10(math.sqrt(np.mean(clamped))), rel=1e-12)
     assert ours["sam"] == pytest.approx(np.mean(angles), rel=1e-9)
     assert ours["mrae"] == pytest.approx(np.mean(relative), rel=1e-12)
+
+
+def test_validation_takes_the_floor_of_mrae_from_the_data_set(make_task, toys, monkeypatch) -> None:
+    task, _ = make_task(holdout=1)
+    cube = task.dataset.load("train", "s3").cube.astype(np.float64)
+    pred = task.module.eval()
+    with torch.no_grad():
+        error = np.abs(pred(torch.from_numpy(task.dataset.load("train", "s3").rgb)[None])[0].numpy() - cube)
+    for epsilon in (0.0, 0.5):
+        spec = replace(toys.DATA, mrae_epsilon=epsilon)
+        monkeypatch.setitem(DATASETS._values, "toy-set", spec)
+        expected = float(np.mean(error / np.maximum(cube, epsilon)))
+        assert task.validate(pred)["mrae"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_validation_uses_the_held_out_scenes(make_task) -> None:
