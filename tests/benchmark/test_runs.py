@@ -19,6 +19,7 @@ from hsrzoo_benchmark import report, runner
 from hsrzoo_benchmark.session import Options, run_bench, run_compare
 from make_fixtures import make_arad_tree
 
+import hsrzoo
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError, StoreError
 
@@ -107,6 +108,10 @@ def test_the_same_tensors_with_another_configuration_are_computed_anew(tmp_path:
     path.write_text(json.dumps({**original, "licence": "another"}))  # decides no output
     assert run_bench(run, None) == 0
     assert len(stored(tmp_path / "results")) == 3
+
+
+def test_random_weights_have_no_identity() -> None:
+    assert hsrzoo.load("toy-net", weights=None, device="cpu").identity is None
 
 
 def test_a_failing_scene_keeps_the_others_and_exits_with_1(tmp_path: Path, save_model, capsys) -> None:
@@ -389,7 +394,6 @@ def test_arad_runs_under_both_protocols_with_the_paper_s_figure_beside(
     assert predicted == ["ARAD_1K_0901"]  # once for both protocols
     shown = capsys.readouterr()
     full, ntire = (row["metrics"]["rmse"] for row in stored_by_protocol(tmp_path / "results"))
-    import hsrzoo
     from hsrzoo.datasets import open_dataset
 
     scene = open_dataset("arad", tmp_path).load("valid", "ARAD_1K_0901")
