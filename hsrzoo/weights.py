@@ -199,7 +199,9 @@ def _default_card(config: Mapping[str, Any]) -> str:
         **{key: training[key] for key in _CARD_FACTS if key in training},
     }
     if config["codebook"]:
-        facts["codebooks"] = ", ".join(config["codebook"].get("sources", []))
+        facts["codebooks from"] = ", ".join(config["codebook"].get("sources", []))
+        stage1 = config["codebook"].get("stage1", [])
+        facts["their wall seconds"] = sum((run.get("wall_seconds", 0.0) for run in stage1), 0.0)
     lines = [f"| {key.replace('_', ' ')} | {_in_card(value)} |" for key, value in facts.items() if value]
     return "\n".join(
         [

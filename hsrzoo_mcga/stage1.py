@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
+from hsrzoo.training.losses import charbonnier
 from hsrzoo.training.task import Task
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.codebook import Query, to_rows, usage, vq_losses
@@ -23,11 +24,6 @@ RECIPE = Recipe(steps=3000, batch=8, patch=32, loss="own", ema=0.99)
 _REVIVE_EVERY = 50
 _REVIVE_UNTIL = 0.8
 """Share of the steps after which no code is revived, so that all can settle."""
-
-
-def charbonnier(x: Tensor, y: Tensor) -> Tensor:
-    """mean sqrt((x - y)^2 + 1e-6)."""
-    return ((x - y).square() + 1e-6).sqrt().mean()
 
 
 class CodebookTask(Task):
@@ -84,7 +80,7 @@ class CodebookTask(Task):
         """Charbonnier + beta (L1 + L2); L2 equals L1 term for term, so it is counted twice."""
         cube, kept = batch
         restored, queries = self.module(cube, kept)
-        error = charbonnier(cube, restored)
+        error = charbonnier(restored, cube)
         quantization = torch.stack([vq_losses(q, self.beta) for q in queries]).sum()
         self._queries = queries
         logs = {"charbonnier": float(error.detach()), "quantization": float(quantization.detach())}
