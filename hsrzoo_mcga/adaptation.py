@@ -34,7 +34,7 @@ def adapt(
     rgb: Tensor,
     *,
     steps: int = 5,
-    lr: float = 1e-3,
+    lr: float = 5e-3,
     temperature: float = 1.0,
     max_pixels: int = 4096,
     max_side: int = 256,
