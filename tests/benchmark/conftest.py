@@ -37,7 +37,7 @@ def save_model(tmp_path: Path) -> SaveModel:
     def save(
         folder: str,
         *,
-        arch: str = "toy-net",
+        arch: str = "bench-net",
         offset: float = 0.0,
         trained_on: str = "toy",
         bands: BandSet | None = None,

@@ -111,7 +111,7 @@ def test_the_same_tensors_with_another_configuration_are_computed_anew(tmp_path:
 
 
 def test_random_weights_have_no_identity() -> None:
-    assert hsrzoo.load("toy-net", weights=None, device="cpu").identity is None
+    assert hsrzoo.load("bench-net", weights=None, device="cpu").identity is None
 
 
 def test_a_failing_scene_keeps_the_others_and_exits_with_1(tmp_path: Path, save_model, capsys) -> None:

@@ -85,5 +85,5 @@ def adapt(module, rgb):
         return module(rgb) + 0.01
 
 
-NET = ModelSpec(name="toy-net", build=build, summary="1x1", source="tests", adapt=adapt)
+NET = ModelSpec(name="bench-net", build=build, summary="1x1", source="tests", adapt=adapt)
 OTHER = ModelSpec(name="toy-other", build=build, summary="1x1, no adaptation", source="tests")

@@ -268,13 +268,13 @@ def test_adaptation_lowers_the_entropy_and_restores_the_weights(rgb: torch.Tenso
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert [p.requires_grad for p in net.parameters()] == flags
     # the same descent by hand ends lower than it began
-    start_entropy = float(total_entropy(net, rgb, 1.0, 4096))
+    start_entropy = float(total_entropy(net, rgb, 1.0, 4096).detach())
     optimiser = torch.optim.Adam(ga_parameters(net), lr=1e-2)
     for _ in range(5):
         optimiser.zero_grad()
         total_entropy(net, rgb, 1.0, 4096).backward()
         optimiser.step()
-    assert float(total_entropy(net, rgb, 1.0, 4096)) < start_entropy
+    assert float(total_entropy(net, rgb, 1.0, 4096).detach()) < start_entropy
 
 
 def test_a_descent_that_raises_the_entropy_is_thrown_away(
