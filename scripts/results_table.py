@@ -129,9 +129,37 @@ def markdown(figures: Figures) -> str:
     return "\n".join(lines)
 
 
+def training_table(models: Sequence[str]) -> list[str]:
+    """What the bundled weights of ``models`` cost, from their records; floors are fitted and cost nothing."""
+    from hsrzoo.names import parse_name
+    from hsrzoo.weights import bundled, folder_of, read_config
+
+    rows = []
+    for model in models:
+        if model not in bundled():
+            continue
+        config = read_config(folder_of(parse_name(model)))
+        training = config["training"]
+        if "recipe" not in training:
+            continue
+        recipe = training["recipe"]
+        before = (config["codebook"] or {}).get("stage1", [])
+        seconds = [
+            f"{training[key]:.0f}" + "".join(f" + {run[key]:.0f}" for run in before)
+            for key in ("wall_seconds", "cpu_seconds")
+        ]
+        crops = f"{recipe['batch']} x {recipe['patch']}²"
+        rows.append(
+            [model, f"{training['steps']}", crops, f"{recipe['lr']:g}", recipe["precision"], *seconds]
+        )
+    return table(["training", "steps", "crops", "lr", "precision", "wall s", "CPU s"], rows) if rows else []
+
+
 def main() -> None:
     """Read figures from standard input; fill the file named, or print."""
-    text = markdown(json.load(sys.stdin))
+    figures = json.load(sys.stdin)
+    models = list(dict.fromkeys(f["model"] for f in figures))
+    text = "\n".join([markdown(figures), "", *training_table(models)])
     if len(sys.argv) < 2:
         print(text)
         return
