@@ -130,7 +130,7 @@ def markdown(figures: Figures) -> str:
 
 
 def training_table(models: Sequence[str]) -> list[str]:
-    """What the bundled weights of ``models`` cost, from their records; floors are fitted and cost nothing."""
+    """What the trained weights of ``models`` cost, from their records; + : stage 1's runs."""
     from hsrzoo.names import parse_name
     from hsrzoo.weights import bundled, folder_of, read_config
 
@@ -157,7 +157,10 @@ def training_table(models: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Read figures from standard input; fill the file named, or print."""
-    figures = json.load(sys.stdin)
+    try:
+        figures = json.load(sys.stdin)
+    except ValueError:
+        raise SystemExit("expected the JSON of hsrzoo bench --json on standard input") from None
     models = list(dict.fromkeys(f["model"] for f in figures))
     text = "\n".join([markdown(figures), "", *training_table(models)])
     if len(sys.argv) < 2:
