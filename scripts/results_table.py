@@ -1,6 +1,6 @@
 """The README's results, as Markdown, from the figures that ``hsrzoo bench --json`` prints.
 
-    hsrzoo bench ... --bench all --store benchmark/rows --json | python scripts/results_table.py README.md
+    hsrzoo bench ... --bench all --store records --json | python scripts/results_table.py README.md
 
 replaces what stands between the two markers in the file; without a file it prints. Where the data set
 has several protocols, the first one of the figures is shown.
@@ -162,7 +162,8 @@ def main() -> None:
     except ValueError:
         raise SystemExit("expected the JSON of hsrzoo bench --json on standard input") from None
     models = list(dict.fromkeys(f["model"] for f in figures))
-    text = "\n".join([markdown(figures), "", *training_table(models)])
+    costs = training_table(models)
+    text = "\n".join([markdown(figures), *([""] if costs else []), *costs])
     if len(sys.argv) < 2:
         print(text)
         return
