@@ -12,13 +12,13 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hsrzoo.errors import PluginError, unknown_name
 
@@ -70,14 +70,7 @@ class Registry(Generic[T]):
             )
         known = self._origins.get(name) or self._entry_origin(name)
         if known is not None:
-            raise self._claimed_twice(name, f"{known} and {origin}")
-
-    def _claimed_twice(self, name: str, origins: str) -> PluginError:
-        return PluginError(
-            f"Two plugins offer the {self.kind} {name!r}",
-            got=origins,
-            fix="Rename one of them or uninstall its package",
-        )
+            raise claimed_twice(self.kind, name, f"{known} and {origin}")
 
     def owns(self, value: T) -> bool:
         """True if ``value`` itself is known already: added, or the imported value of an entry point."""
@@ -94,16 +87,7 @@ class Registry(Generic[T]):
         found = self._entry_points().get(name)
         if found is None:
             raise unknown_name(self.kind, name, self.names())
-        if len(found) > 1:
-            raise self._claimed_twice(name, " and ".join(describe(e) for e in found))
-        try:
-            value = found[0].load()
-        except Exception as error:
-            raise PluginError(
-                f"The {self.kind} {name!r} cannot be loaded",
-                got=f"{type(error).__name__}: {error} (from {describe(found[0])})",
-                fix="Mend or uninstall that package; all other names still work",
-            ) from error
+        value = load_entry(self.kind, name, found, others="names")
         if not isinstance(value, self.spec_type) or getattr(value, "name", name) != name:
             raise PluginError(
                 f"The entry point of the {self.kind} {name!r} does not hold one",
@@ -141,6 +125,30 @@ def describe(entry: EntryPoint) -> str:
     """``distribution (module:attribute)``, for messages."""
     package = entry.dist.name if entry.dist else "an unknown package"
     return f"{package} ({entry.value})"
+
+
+def claimed_twice(kind: str, name: str, origins: str) -> PluginError:
+    """The error for two plugins with one name; ``origins`` names both."""
+    return PluginError(
+        f"Two plugins offer the {kind} {name!r}",
+        got=origins,
+        fix="Rename one of them or uninstall its package",
+    )
+
+
+def load_entry(kind: str, name: str, entries: Sequence[EntryPoint], others: str) -> Any:
+    """Import what the one entry point of a name holds; PluginError says whose it is when that fails."""
+    origin = " and ".join(describe(entry) for entry in entries)
+    if len(entries) > 1:
+        raise claimed_twice(kind, name, origin)
+    try:
+        return entries[0].load()
+    except Exception as error:
+        raise PluginError(
+            f"The {kind} {name!r} cannot be loaded",
+            got=f"{type(error).__name__}: {error} (from {origin})",
+            fix=f"Mend or uninstall that package; all other {others} still work",
+        ) from error
 
 
 @cache
@@ -196,7 +204,7 @@ def load_plugin_file(path: Path) -> ModuleType:
                 continue
             registry.check(value.name, value, origin=str(path))
             if (registry.kind, value.name) in specs:
-                raise registry._claimed_twice(value.name, f"{path}, twice")
+                raise claimed_twice(registry.kind, value.name, f"{path}, twice")
             specs[registry.kind, value.name] = (registry, value)
     if not specs:
         raise PluginError(

@@ -92,12 +92,12 @@ def _save(folder: Path, task: Any, averaged: Any, provenance: dict[str, Any]) ->
     import torch
 
     from hsrzoo.cli.output import console, print_table
-    from hsrzoo_mcga.stage1 import evaluate, split_state
+    from hsrzoo_mcga.stage1 import split_state
     from hsrzoo_mcga.store import Source, write
 
     scenes = task.held_out or task.train_scenes
     with torch.inference_mode():
-        figures = evaluate(averaged, [task._cube(s) for s in scenes])
+        figures = task.figures(averaged, scenes)
     run = json.loads((folder / "record.json").read_text())
     record = {
         **task.record(),

@@ -51,12 +51,15 @@ class CodebookTask(Task):
         cut = len(names) - recipe.holdout
         self.train_scenes, self.held_out = names[:cut], names[cut:]
         self.cubes: list[Tensor] = []
+        self._side = 0
         n_codes = len(module.codes[0])
         self.since_use = [torch.zeros(n_codes, dtype=torch.int64) for _ in module.codes]
 
     def prepare(self) -> None:
-        """Load all cubes, cropped to a multiple of 2^S."""
+        """Load all cubes, cropped to a multiple of 2^S, and fix the side of the crops."""
         self.cubes = [self._cube(s) for s in self.train_scenes]
+        side = min([self.recipe.patch, *(min(c.shape[1:]) for c in self.cubes)])
+        self._side = side - side % (1 << self.module.scales)
 
     def _cube(self, scene: str) -> Tensor:
         cube = torch.from_numpy(self.dataset.load(self.split, scene).cube)
@@ -65,9 +68,7 @@ class CodebookTask(Task):
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Crops (B, C, P, P) float32 and kept bands (B, m) int64."""
-        batch = self.recipe.batch
-        side = min([self.recipe.patch, *(min(c.shape[1:]) for c in self.cubes)])
-        side -= side % (1 << self.module.scales)
+        batch, side = self.recipe.batch, self._side
         crops = []
         for _ in range(batch):
             pick = torch.randint(len(self.cubes), (1,), generator=generator)
@@ -110,7 +111,11 @@ class CodebookTask(Task):
 
     def validate(self, module: torch.nn.Module) -> dict[str, float]:
         """RMSE on the held-out scenes, with m even bands visible and with all of them."""
-        return evaluate(module, [self._cube(s) for s in self.held_out]) if self.held_out else {}
+        return self.figures(module, self.held_out) if self.held_out else {}
+
+    def figures(self, module: torch.nn.Module, scenes: list[str]) -> dict[str, float]:
+        """:func:`evaluate` on scenes of this task's split."""
+        return evaluate(module, [self._cube(s) for s in scenes])
 
     def state(self) -> dict[str, Any]:
         return {"since_use": self.since_use}

@@ -42,8 +42,8 @@ def command(
     from hsrzoo.datasets import open_dataset
     from hsrzoo.provenance import collect
     from hsrzoo.registries import MODELS
-    from hsrzoo.spec import build_module, resolve
-    from hsrzoo.training.recipe import assignments, json_or_text
+    from hsrzoo.spec import resolve
+    from hsrzoo.training.recipe import assignments, build_as_asked, json_or_text
     from hsrzoo.weights import make_folder, save_folder
 
     spec = MODELS.get(name)
@@ -55,12 +55,7 @@ def command(
     folder = out or Path(f"{name}.{dataset}")
     arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
     data = open_dataset(dataset, data_root, **parse_options(data_options))
-    try:
-        module = build_module(spec, data.bands, arguments)
-    except TypeError as error:  # an argument that the constructor does not know
-        raise TrainingError(
-            f"{name} cannot be built with these arguments", got=str(error), fix="Check --arg"
-        ) from error
+    module = build_as_asked(spec, data.bands, arguments)
     training = _record(data, split, collect("cpu"))  # of the code that fits, so before it does
     make_folder(folder)
     resolve(spec.fit)(module, data, split)

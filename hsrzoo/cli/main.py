@@ -18,7 +18,7 @@ import click
 
 from hsrzoo.cli.errors import run
 from hsrzoo.errors import PluginError, unknown_name
-from hsrzoo.registry import describe, entry_points_of, load_plugin_file
+from hsrzoo.registry import describe, entry_points_of, load_entry, load_plugin_file
 
 GROUP = "hsrzoo.commands"
 
@@ -49,26 +49,12 @@ class LazyGroup(click.Group):
 
 def load_command(name: str, entries: list[EntryPoint]) -> click.Command:
     """Import one command; PluginError says whose it is when that fails."""
-    origin = " and ".join(describe(entry) for entry in entries)
-    if len(entries) > 1:
-        raise PluginError(
-            f"Two plugins offer the command {name!r}",
-            got=origin,
-            fix="Rename one of them or uninstall its package",
-        )
-    try:
-        command = entries[0].load()
-    except Exception as error:
-        raise PluginError(
-            f"The command {name!r} cannot be loaded",
-            got=f"{type(error).__name__}: {error} (from {origin})",
-            fix="Mend or uninstall that package; all other commands still work",
-        ) from error
+    command = load_entry("command", name, entries, others="commands")
     if not isinstance(command, click.Command):
         raise PluginError(
             f"The command {name!r} is not a command",
             expected="a click command",
-            got=f"{type(command).__name__} (from {origin})",
+            got=f"{type(command).__name__} (from {describe(entries[0])})",
         )
     return command
 

@@ -152,14 +152,9 @@ def _build(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], start:
     """The module with fresh weights, then with the start's tensors; every one must have its place."""
     import torch
 
-    from hsrzoo.spec import build_module
+    from hsrzoo.training.recipe import build_as_asked
 
-    try:
-        module = build_module(spec, bands, arguments)
-    except TypeError as error:  # an argument that the constructor does not know
-        raise TrainingError(
-            f"{spec.name} cannot be built with these arguments", got=str(error), fix="Check --arg"
-        ) from error
+    module = build_as_asked(spec, bands, arguments)
     state = module.state_dict()
     for name, value in (start.state if start else {}).items():
         own = state.get(name)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+from hsrzoo.bands import BandSet
 from hsrzoo.errors import TrainingError, unknown_name
-from hsrzoo.spec import Recipe
+from hsrzoo.spec import ModelSpec, Recipe, build_module
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
 _NOT_NEGATIVE = ("weight_decay", "relative_weight", "clip", "holdout", "seed")
@@ -81,3 +85,13 @@ def json_or_text(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def build_as_asked(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network with arguments that a user typed; TrainingError names what the constructor refuses."""
+    try:
+        return build_module(spec, bands, arguments)
+    except TypeError as error:  # an argument that the constructor does not know
+        raise TrainingError(
+            f"{spec.name} cannot be built with these arguments", got=str(error), fix="Check --arg"
+        ) from error
