@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 from hsrzoo import weights as weight_files
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.errors import InputError
-from hsrzoo.names import parse_name
+from hsrzoo.errors import InputError, unknown_name
+from hsrzoo.names import ModelName, parse_name
 from hsrzoo.registries import MODELS
-from hsrzoo.spec import build_module
+from hsrzoo.spec import Execution, ModelSpec, build_module
 
 if TYPE_CHECKING:
     from hsrzoo.reconstructor import Reconstructor
@@ -23,30 +23,39 @@ def load(
     weights: Literal["auto"] | None = "auto",
     bands: BandSet | None = None,
     device: str | None = None,
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    compile: bool = False,
+    tile: int | None = None,
+    max_memory: float | None = None,
 ) -> Reconstructor:
     """The model called ``name``, ready to run.
 
-    ``name``: ``arch`` (its default weights), ``arch.tag`` or ``local-dir:PATH``.
-    ``weights="auto"`` loads trained weights strictly and fails without them; ``weights=None`` builds
-    random ones. ``bands``: what the cube must have; with trained weights it is only compared, with
-    random ones it is built for them (400-700 nm at 10 nm if not given). ``device``: a torch device,
-    by default the GPU if there is one. Raises UnknownNameError, WeightsError, BandsError.
+    ``name``: ``arch`` (its default weights) or ``arch.tag``, either with ``:variant`` (the same weights
+    run otherwise), or ``local-dir:PATH``. ``weights="auto"`` loads trained weights strictly and fails
+    without them; ``weights=None`` builds random ones. ``bands``: what the cube must have; with trained
+    weights it is only compared, with random ones it is built for them (400-700 nm at 10 nm if not
+    given). ``device``: a torch device, by default the GPU if there is one. ``precision``, ``compile``,
+    ``tile`` and ``max_memory``: see :class:`hsrzoo.spec.Execution`. Raises UnknownNameError,
+    WeightsError, BandsError, InputError.
     """
     parsed = parse_name(name)
     if weights not in ("auto", None):
         raise InputError("Unknown choice of weights", expected='"auto" or None', got=repr(weights))
+    execution = Execution(precision, compile, tile, max_memory)
     if weights is None:
-        return _random(name, bands or VISIBLE_31, device)
+        return _random(parsed, bands or VISIBLE_31, device, execution)
     if parsed.kind == "zoo":
-        spec = MODELS.get(str(parsed.arch))
+        spec = _spec_of(parsed)
         if parsed.tag is None:
             if spec.default_tag is None:
                 raise weight_files.no_weights(parsed)
             parsed = replace(parsed, tag=spec.default_tag)
-    folder = weight_files.folder_of(parsed)
+    folder = weight_files.folder_of(replace(parsed, variant=None))
     config = weight_files.read_config(folder)
     if parsed.kind != "zoo":
         spec = MODELS.get(config["architecture"])
+    elif parsed.variant:
+        config = {**config, "arguments": {**config["arguments"], **spec.variants[parsed.variant]}}
     own = BandSet.from_json(config["bands"])
     if bands is not None:
         own.require_same(
@@ -61,23 +70,40 @@ def load(
     from hsrzoo.reconstructor import Reconstructor  # imports torch
 
     return Reconstructor(
-        module, spec, own, name=str(parsed), config=config, weights_sha256=sha, device=device
+        module,
+        spec,
+        own,
+        name=str(parsed),
+        config=config,
+        weights_sha256=sha,
+        device=device,
+        execution=execution,
     )
 
 
-def _random(name: str, bands: BandSet, device: str | None) -> Reconstructor:
+def _spec_of(name: ModelName) -> ModelSpec:
+    """The architecture of a zoo name; UnknownNameError also for a variant that it does not have."""
+    spec = MODELS.get(str(name.arch))
+    if name.variant is not None and name.variant not in spec.variants:
+        raise unknown_name(f"variant of {spec.name}", name.variant, spec.variants)
+    return spec
+
+
+def _random(name: ModelName, bands: BandSet, device: str | None, execution: Execution) -> Reconstructor:
     from hsrzoo.reconstructor import Reconstructor  # imports torch
 
-    parsed = parse_name(name)
-    if parsed.kind != "zoo" or parsed.tag is not None:
+    if name.kind != "zoo" or name.tag is not None:
         raise InputError(
             f"{name} names trained weights, and weights=None asks for random ones",
             fix="Give the architecture's name alone, or leave weights out",
         )
-    spec = MODELS.get(str(parsed.arch))
-    module = build_module(spec, bands, {})
-    config = weight_files.make_config(spec, bands, arguments={}, training={"weights": "random"})
-    return Reconstructor(module, spec, bands, name=name, config=config, weights_sha256=None, device=device)
+    spec = _spec_of(name)
+    arguments = spec.variants[name.variant] if name.variant else {}
+    module = build_module(spec, bands, arguments)
+    config = weight_files.make_config(spec, bands, arguments=arguments, training={"weights": "random"})
+    return Reconstructor(
+        module, spec, bands, name=str(name), config=config, device=device, execution=execution
+    )
 
 
 def list_models(pattern: str | None = None, tag: str | None = None, pretrained: bool = False) -> list[str]:

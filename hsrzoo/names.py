@@ -1,4 +1,5 @@
-"""Model names: ``arch``, ``arch.tag``, ``local-dir:PATH`` and ``hf-hub:org/repo@rev`` as one value."""
+"""Model names as one value: ``arch``, ``arch.tag``, ``arch:variant``, ``arch.tag:variant``,
+``local-dir:PATH``, ``hf-hub:org/repo@rev`` and ``onnx:FILE``."""
 
 from __future__ import annotations
 
@@ -13,16 +14,17 @@ _ARCH = re.compile(r"[a-z0-9][a-z0-9-]*")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)
-_SCHEMES = ("local-dir", "hf-hub")
+_SCHEMES = ("local-dir", "hf-hub", "onnx")
 
 
 @dataclass(frozen=True)
 class ModelName:
     """A parsed model name."""
 
-    kind: Literal["zoo", "local-dir", "hf-hub"]
+    kind: Literal["zoo", "local-dir", "hf-hub", "onnx"]
     arch: str | None = None
     tag: str | None = None
+    variant: str | None = None
     path: Path | None = None
     repo: str | None = None
     revision: str | None = None
@@ -32,33 +34,38 @@ class ModelName:
             return f"local-dir:{self.path}"
         if self.kind == "hf-hub":
             return f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
-        return f"{self.arch}.{self.tag}" if self.tag else str(self.arch)
+        if self.kind == "onnx":
+            return f"onnx:{self.path}"
+        name = f"{self.arch}.{self.tag}" if self.tag else str(self.arch)
+        return f"{name}:{self.variant}" if self.variant else name
 
 
 def parse_name(text: str) -> ModelName:
-    """Parse what a user typed; raises UnknownNameError when it has none of the four forms."""
+    """Parse what a user typed; raises UnknownNameError when it has none of these forms."""
     scheme, found, rest = text.partition(":")
     if found and scheme in _SCHEMES:
-        parsed = _local(rest) if scheme == "local-dir" else _hub(rest)
+        parsed = _hub(rest) if scheme == "hf-hub" else _local(scheme, rest)
     else:
-        arch, dot, tag = text.partition(".")
+        arch, dot, tag = scheme.partition(".")
         valid = _ARCH.fullmatch(arch) and (not dot or _TAG.fullmatch(tag))
-        parsed = ModelName("zoo", arch=arch, tag=tag or None) if valid else None
+        valid = valid and (not found or _ARCH.fullmatch(rest))
+        parsed = ModelName("zoo", arch=arch, tag=tag or None, variant=rest or None) if valid else None
     if parsed is not None:
         return parsed
     is_path = not found and ("/" in text or "\\" in text)
     raise UnknownNameError(
         f"{text!r} is not a model name",
-        expected="ARCH, ARCH.TAG, local-dir:PATH or hf-hub:ORG/REPO[@REVISION]",
+        expected="ARCH[.TAG][:VARIANT], local-dir:PATH, onnx:FILE or hf-hub:ORG/REPO[@REVISION]",
         fix=f"For a folder write local-dir:{text}"
         if is_path
         else "hsrzoo list shows the names of this zoo",
     )
 
 
-def _local(rest: str) -> ModelName | None:
+def _local(scheme: str, rest: str) -> ModelName | None:
+    kind: Literal["local-dir", "onnx"] = "onnx" if scheme == "onnx" else "local-dir"
     try:
-        return ModelName("local-dir", path=Path(rest).expanduser()) if rest else None
+        return ModelName(kind, path=Path(rest).expanduser()) if rest else None
     except RuntimeError:  # ~nobody: no such home
         return None
 

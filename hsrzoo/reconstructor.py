@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,17 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, PluginError
-from hsrzoo.spec import ModelSpec, resolve
+from hsrzoo.spec import Execution, ModelSpec, resolve
 
 Array = np.ndarray | Tensor
 
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+COMPILE_SAMPLE = 128
+"""Side in pixels of the part of the first image that a compiled network is checked on."""
+COMPILE_TOLERANCE = 1e-3
+"""Relative norm of the difference that compiling may make: rounding, and the few nearest codes that it
+may change where two are equally near."""
 _ROUNDING = 1e-6
 """How far a float may leave its range, relative to the range, before it is an error (it is clipped)."""
 
@@ -68,6 +75,7 @@ class Reconstructor:
         config: Mapping[str, Any],
         weights_sha256: str | None = None,
         device: str | None = None,
+        execution: Execution | None = None,
     ) -> None:
         self.device = torch_device(device)
         self.module = module.to(self.device).eval()
@@ -76,6 +84,8 @@ class Reconstructor:
         self.name = name
         self.config = config
         self.weights_sha256 = weights_sha256
+        self.execution = execution or Execution()
+        self._fast: Callable[[Tensor], Tensor] | None = None
 
     @property
     def identity(self) -> str | None:
@@ -89,6 +99,7 @@ class Reconstructor:
             "arguments": self.config["arguments"],
             "input": asdict(self.spec.input),
             "bands": self.bands.to_json(),
+            **self.execution.changes(),
         }
         return hashlib.sha256(
             json.dumps(decides, sort_keys=True, separators=(",", ":")).encode()
@@ -138,8 +149,8 @@ class Reconstructor:
             cube = torch.cat([adapt(self.module, image[None]).detach() for image in padded])
         else:
             pieces = padded.split(1) if self.spec.couples_batch else (padded,)
-            with torch.inference_mode():
-                cube = torch.cat([self.module(piece) for piece in pieces])
+            cubes = [self.run(piece) for piece in pieces]
+            cube = cubes[0] if len(cubes) == 1 else torch.cat(cubes)
         expected = (len(batch), len(self.bands), *padded.shape[-2:])
         if tuple(cube.shape) != expected:
             raise PluginError(
@@ -147,8 +158,33 @@ class Reconstructor:
                 expected=expected,
                 got=tuple(cube.shape),
             )
-        # The clone leaves inference mode's tensors behind, so that callers may use autograd on it.
-        return cube[..., :height, :width].float().clone()
+        return cube[..., :height, :width].float()
+
+    def run(self, padded: Tensor) -> Tensor:
+        """The network on a normalised and padded batch, as :attr:`execution` says."""
+        how = self.execution.precision
+        network = self._compiled(padded) if self.execution.compile else self.module
+        with torch.no_grad(), torch.autocast(self.device.type, _HALF.get(how), enabled=how in _HALF):
+            return network(padded)
+
+    def _compiled(self, padded: Tensor) -> Callable[[Tensor], Tensor]:
+        """The compiled network; the uncompiled one, with a warning, where the two disagree."""
+        if self._fast is None:
+            fast = torch.compile(self.module, dynamic=True)
+            side = max(COMPILE_SAMPLE, self.spec.input.min_size)
+            side -= side % self.spec.input.multiple
+            sample = padded[:1, :, :side, :side]
+            with torch.no_grad():
+                expected, got = self.module(sample).float(), fast(sample).float()
+            difference = float((got - expected).norm() / expected.norm().clamp_min(1e-12))
+            self._fast = fast if difference <= COMPILE_TOLERANCE else self.module
+            if self._fast is self.module:
+                warnings.warn(
+                    f"The compiled {self.name} differs from the uncompiled one by {difference:.1e} of its "
+                    f"norm (allowed: {COMPILE_TOLERANCE:g}), so the uncompiled one runs.",
+                    stacklevel=3,
+                )
+        return self._fast
 
 
 def torch_device(name: str | None) -> torch.device:

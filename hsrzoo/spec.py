@@ -132,6 +132,36 @@ class ModelSpec:
     to one image; must leave the module's weights as they were."""
     couples_batch: bool = False
     """True if samples of one batch influence each other (then batches are run one by one)."""
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Other constructor arguments for the same weights, loaded as ``ARCH:VARIANT``: another structure
+    of the same network, or a cheaper setting whose price the benchmark shows."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a network is run. The defaults are exact; what may change a figure is named in every row."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """``bf16`` and ``fp16``: torch's autocast; code distances and statistics stay in fp32."""
+    compile: bool = False
+    """Compile with torch.compile; the first call compares with the uncompiled network."""
+    tile: int | None = None
+    """Side in pixels of square tiles that bound the memory; None: the whole image at once."""
+    max_memory: float | None = None
+    """Bytes that a prediction may take; chooses the tile."""
+    approximate: bool = False
+    """Let each tile use statistics of its own instead of the whole image's."""
+
+    def changes(self) -> dict[str, Any]:
+        """What differs from the defaults and could change an output, for identities of rows."""
+        found: dict[str, Any] = {}
+        if self.precision != "fp32":
+            found["precision"] = self.precision
+        if self.compile:
+            found["compile"] = True
+        if self.approximate:
+            found |= {"approximate": True, "tile": self.tile, "max_memory": self.max_memory}
+        return found
 
 
 @dataclass(frozen=True)
@@ -220,6 +250,7 @@ __all__ = [
     "BandSet",
     "Code",
     "DatasetSpec",
+    "Execution",
     "MetricContext",
     "MetricSpec",
     "ModelSpec",

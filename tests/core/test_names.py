@@ -1,4 +1,4 @@
-"""Model names: four forms, and nothing else."""
+"""Model names: their forms, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from hsrzoo.names import ModelName, parse_name
         ("mcga-s2", ModelName("zoo", arch="mcga-s2")),
         ("mcga-s2.cave", ModelName("zoo", arch="mcga-s2", tag="cave")),
         ("linear.indian-pines", ModelName("zoo", arch="linear", tag="indian-pines")),
+        ("mst-plus-plus:reference", ModelName("zoo", arch="mst-plus-plus", variant="reference")),
+        ("linear.cave:plain", ModelName("zoo", arch="linear", tag="cave", variant="plain")),
+        ("onnx:out/a.onnx", ModelName("onnx", path=Path("out/a.onnx"))),
         ("local-dir:runs/a b", ModelName("local-dir", path=Path("runs/a b"))),
         ("hf-hub:org/repo", ModelName("hf-hub", repo="org/repo")),
         ("hf-hub:org/repo@v1.0", ModelName("hf-hub", repo="org/repo", revision="v1.0")),
@@ -31,7 +34,7 @@ def test_forms_parse_and_print_back(text: str, expected: ModelName) -> None:
     [
         "", ".", "mcga-s2.", "MCGA", "../../etc/passwd", "mcga-s2.../x", "mcga-s2.a/b", "a\nb", "a b",
         "local-dir:", "local-dir:~no-such-user-here/x", "hf-hub:", "hf-hub:repo", "hf-hub:../..",
-        "hf-hub:org/repo@", "hf-hub:org/repo@../x", "hf-hub:a/b/c", "linear:x", "linear:x.cave",
+        "hf-hub:org/repo@", "hf-hub:org/repo@../x", "hf-hub:a/b/c", "linear:", "linear:x.cave", "linear:x:y", "onnx:",
         "mcga-s2\x00",
     ],
 )  # fmt: skip

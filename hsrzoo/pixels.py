@@ -1,0 +1,176 @@
+"""How networks meet images larger than memory: statistics of the whole image, and strips of rows.
+
+A network that needs a number from *all* pixels (a mean, a Gram matrix, a count) asks for it through
+:func:`whole_image`. On an ordinary call that is the plain computation. When an image runs in tiles,
+each tile contributes the part of its own pixels, the network is left at that point, and once all
+tiles have been seen the network runs again with the finished number: exact, with one pass over the
+image for every statistic that depends on the one before, and one more for the output.
+
+:func:`in_strips` is for layers whose output pixel depends on few input pixels only: evaluated strip
+by strip, their wide intermediate features stay in the processor's cache and out of memory's peak.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Totals = tuple[Tensor, ...]
+
+PIXELS_AT_ONCE = {"cpu": 1 << 14, "other": 1 << 20}
+"""Pixels of a strip, at the resolution of its output: on a CPU some of its cache, elsewhere enough to
+keep the device busy."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of pixels: row and column of its first pixel, rows, columns."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass
+class TileCall:
+    """One run of a network on one tile.
+
+    ``size``: height and width of the tile with its halo; ``own``: the pixels it answers for, within
+    the tile; ``known``: the statistics found so far, in the order in which the network asks.
+    """
+
+    size: tuple[int, int]
+    own: Region
+    known: Sequence[Totals] = ()
+    asked: int = field(default=0, init=False)
+
+    def own_part(self, x: Tensor) -> Tensor:
+        """The tile's own pixels of features (B, C, h, w) at any whole fraction of its resolution."""
+        (height, width), own = self.size, self.own
+        down, across = height // x.shape[-2], width // x.shape[-1]
+        rows = slice(own.top // down, (own.top + own.height) // down)
+        return x[..., rows, own.left // across : (own.left + own.width) // across]
+
+
+class StatisticReached(BaseException):
+    """Leaves a network at the first statistic that is not known yet. ``parts``: this tile's share;
+    ``reduce``: how the shares of all tiles are joined.
+
+    A BaseException, as GeneratorExit is, so that no ``except Exception`` in a network stops it.
+    """
+
+    def __init__(self, parts: Totals, reduce: tuple[str, ...]) -> None:
+        super().__init__()
+        self.parts, self.reduce = parts, reduce
+
+
+class _Current(threading.local):
+    call: TileCall | None = None
+
+
+_current = _Current()
+
+JOIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sum": torch.add,
+    "min": torch.minimum,
+    "max": torch.maximum,
+}
+
+
+def whole_image(
+    compute: Callable[..., Totals], *maps: Tensor, reduce: str | tuple[str, ...] = "sum"
+) -> Totals:
+    """``compute(*maps)``, joined over all tiles of the image.
+
+    ``maps``: features (B, C, h, w) at a whole fraction of the image's resolution, all of one size;
+    ``compute`` turns those of a part of the image into a tuple of tensors that add up over disjoint
+    parts (``reduce="sum"``), or of which the least or largest counts ("min", "max"; one for all, or
+    one each). Outside of tiles this is ``compute(*maps)`` and nothing else, gradients included. Where
+    the totals are known already, nothing is computed.
+    """
+    if torch.compiler.is_compiling() or (call := _current.call) is None:
+        return compute(*maps)
+    call.asked += 1
+    if call.asked <= len(call.known):
+        return call.known[call.asked - 1]
+    parts = compute(*(call.own_part(x) for x in maps))
+    joins = (reduce,) * len(parts) if isinstance(reduce, str) else reduce
+    raise StatisticReached(parts, joins)
+
+
+def pixel_mean(x: Tensor) -> Tensor:
+    """Mean over all pixels of the image of (B, C, h, w), as (B, C)."""
+    if torch.compiler.is_compiling() or _current.call is None:
+        return x.mean((2, 3))
+    total, count = whole_image(
+        lambda part: (part.sum((2, 3)), part.new_tensor(float(part.shape[2] * part.shape[3]))), x
+    )
+    return total / count
+
+
+@contextmanager
+def tile_call(call: TileCall) -> Iterator[None]:
+    """Networks run in this block (and thread) see a tile instead of a whole image."""
+    before, _current.call = _current.call, call
+    try:
+        yield
+    finally:
+        _current.call = before
+
+
+def can_strip() -> bool:
+    """Whether strips are possible: gradients need whole features, and a traced network is one graph."""
+    return not (
+        torch.is_grad_enabled()
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch.onnx.is_in_onnx_export()
+    )
+
+
+def in_strips(
+    layers: Callable[..., Tensor], *maps: Tensor, halo: int = 0, rows: int | None = None
+) -> Tensor:
+    """``layers(*maps)``, computed on strips of rows where that is possible (see :func:`can_strip`).
+
+    ``maps``: (B, C_i, H / s_i, W / s_i) with whole s_i, the first one at the resolution of the
+    output, (B, K, H, W). ``halo``: how many rows of the first map, above and below, an output row
+    depends on; with coarser maps beside it, their own reach counts in rows of the first one. ``rows``:
+    of a strip, by default :data:`PIXELS_AT_ONCE` in all. Zero padding at the image's border stays
+    what it was, for no halo is added there. The result is channels-last.
+    """
+    height, width = maps[0].shape[-2:]
+    step = max(height // x.shape[-2] for x in maps)
+    if rows is None:
+        rows = PIXELS_AT_ONCE["cpu" if maps[0].device.type == "cpu" else "other"] // width
+    rows = max(1, rows // step) * step
+    if rows >= height or not can_strip():
+        return layers(*maps)
+    reach = -(-halo // step) * step
+    out: Tensor | None = None
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = max(0, top - reach), min(height, bottom + reach)
+        part = layers(*(_rows(x, first, last, height) for x in maps))
+        if out is None:
+            out = _empty_channels_last(part, height)
+        out[:, :, top:bottom] = part[:, :, top - first : bottom - first]
+    assert out is not None  # there is at least one strip
+    return out
+
+
+def _rows(x: Tensor, first: int, last: int, height: int) -> Tensor:
+    """Rows ``first`` to ``last`` of an image of ``height`` rows, in a map of any whole fraction of it."""
+    step = height // x.shape[-2]
+    return x[..., first // step : -(-last // step), :]
+
+
+def _empty_channels_last(like: Tensor, height: int) -> Tensor:
+    b, k, _, width = like.shape
+    return like.new_empty(b, height, width, k).permute(0, 3, 1, 2)
