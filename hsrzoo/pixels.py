@@ -91,26 +91,57 @@ def whole_image(
     ``maps``: features (B, C, h, w) at a whole fraction of the image's resolution, all of one size;
     ``compute`` turns those of a part of the image into a tuple of tensors that add up over disjoint
     parts (``reduce="sum"``), or of which the least or largest counts ("min", "max"; one for all, or
-    one each). Outside of tiles this is ``compute(*maps)`` and nothing else, gradients included. Where
-    the totals are known already, nothing is computed.
+    one each). Outside of tiles this is ``compute(*maps)``; without gradients it is computed on strips
+    of rows, so that what ``compute`` makes on the way stays small. Where the totals are known already,
+    nothing is computed.
     """
     if torch.compiler.is_compiling() or (call := _current.call) is None:
-        return compute(*maps)
+        return _joined_strips(compute, maps, reduce)
     call.asked += 1
     if call.asked <= len(call.known):
         return call.known[call.asked - 1]
-    parts = compute(*(call.own_part(x) for x in maps))
-    joins = (reduce,) * len(parts) if isinstance(reduce, str) else reduce
-    raise StatisticReached(parts, joins)
+    parts = _joined_strips(compute, [call.own_part(x) for x in maps], reduce)
+    raise StatisticReached(parts, _joins(reduce, len(parts)))
+
+
+def _joins(reduce: str | tuple[str, ...], count: int) -> tuple[str, ...]:
+    return (reduce,) * count if isinstance(reduce, str) else reduce
+
+
+def _joined_strips(
+    compute: Callable[..., Totals], maps: Sequence[Tensor], reduce: str | tuple[str, ...]
+) -> Totals:
+    height, width = maps[0].shape[-2:]
+    rows = _rows_at_once(maps[0].device, width)
+    if rows >= height or not can_strip():
+        return compute(*maps)
+    joined: Totals | None = None
+    for top in range(0, height, rows):
+        parts = compute(*(x[..., top : top + rows, :] for x in maps))
+        if joined is None:
+            joined = parts
+            continue
+        joins = _joins(reduce, len(parts))
+        joined = tuple(JOIN[how](a, b) for how, a, b in zip(joins, joined, parts, strict=True))
+    assert joined is not None  # there is at least one strip
+    return joined
+
+
+def _rows_at_once(device: torch.device, width: int) -> int:
+    return max(1, PIXELS_AT_ONCE["cpu" if device.type == "cpu" else "other"] // width)
 
 
 def pixel_mean(x: Tensor) -> Tensor:
-    """Mean over all pixels of the image of (B, C, h, w), as (B, C)."""
+    """Mean over all pixels of the image of (B, C, h, w), as (B, C), in fp32 at least."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
     if torch.compiler.is_compiling() or _current.call is None:
-        return x.mean((2, 3))
-    total, count = whole_image(
-        lambda part: (part.sum((2, 3)), part.new_tensor(float(part.shape[2] * part.shape[3]))), x
-    )
+        return x.mean((2, 3), dtype=dtype)
+
+    def parts(own: Tensor) -> Totals:
+        pixels = float(own.shape[2] * own.shape[3])
+        return own.sum((2, 3), dtype=dtype), torch.tensor(pixels, dtype=dtype, device=own.device)
+
+    total, count = whole_image(parts, x)
     return total / count
 
 
@@ -135,21 +166,23 @@ def can_strip() -> bool:
 
 
 def in_strips(
-    layers: Callable[..., Tensor], *maps: Tensor, halo: int = 0, rows: int | None = None
+    layers: Callable[..., Tensor],
+    *maps: Tensor,
+    halo: int = 0,
+    down: int = 1,
+    rows: int | None = None,
 ) -> Tensor:
     """``layers(*maps)``, computed on strips of rows where that is possible (see :func:`can_strip`).
 
-    ``maps``: (B, C_i, H / s_i, W / s_i) with whole s_i, the first one at the resolution of the
-    output, (B, K, H, W). ``halo``: how many rows of the first map, above and below, an output row
-    depends on; with coarser maps beside it, their own reach counts in rows of the first one. ``rows``:
-    of a strip, by default :data:`PIXELS_AT_ONCE` in all. Zero padding at the image's border stays
-    what it was, for no halo is added there. The result is channels-last.
+    ``maps``: (B, C_i, H / s_i, W / s_i) with whole s_i, the first one the finest. The output is
+    (B, K, H / down, W / down). ``halo``: how many rows of the first map, above and below its own, an
+    output row depends on, the reach of the coarser maps counted in rows of the first one. ``rows``: of
+    the first map in a strip, by default :data:`PIXELS_AT_ONCE` pixels. At the image's border no halo
+    is added, so zero padding stays what it was. The result of several strips is channels-last.
     """
     height, width = maps[0].shape[-2:]
-    step = max(height // x.shape[-2] for x in maps)
-    if rows is None:
-        rows = PIXELS_AT_ONCE["cpu" if maps[0].device.type == "cpu" else "other"] // width
-    rows = max(1, rows // step) * step
+    step = max(down, *(height // x.shape[-2] for x in maps))
+    rows = max(1, (rows or _rows_at_once(maps[0].device, width)) // step) * step
     if rows >= height or not can_strip():
         return layers(*maps)
     reach = -(-halo // step) * step
@@ -159,8 +192,10 @@ def in_strips(
         first, last = max(0, top - reach), min(height, bottom + reach)
         part = layers(*(_rows(x, first, last, height) for x in maps))
         if out is None:
-            out = _empty_channels_last(part, height)
-        out[:, :, top:bottom] = part[:, :, top - first : bottom - first]
+            b, k, _, across = part.shape
+            out = part.new_empty(b, height // down, across, k).permute(0, 3, 1, 2)  # channels-last
+        own = part[:, :, (top - first) // down : (bottom - first) // down]
+        out[:, :, top // down : bottom // down] = own
     assert out is not None  # there is at least one strip
     return out
 
@@ -169,8 +204,3 @@ def _rows(x: Tensor, first: int, last: int, height: int) -> Tensor:
     """Rows ``first`` to ``last`` of an image of ``height`` rows, in a map of any whole fraction of it."""
     step = height // x.shape[-2]
     return x[..., first // step : -(-last // step), :]
-
-
-def _empty_channels_last(like: Tensor, height: int) -> Tensor:
-    b, k, _, width = like.shape
-    return like.new_empty(b, height, width, k).permute(0, 3, 1, 2)
