@@ -6,34 +6,37 @@ Q^ and K^ are codes instead of pixels, so the product costs C^2 K instead of C^2
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from hsrzoo.pixels import whole_image
 from hsrzoo_mcga.codebook import at_least_fp32, query, to_map, to_rows
 from hsrzoo_mcga.grayscale import GrayscaleAware
 from hsrzoo_mcga.search import nearest_code
 
 
-def top_codes(indices: Tensor, n_codes: int, k: int) -> tuple[Tensor, Tensor]:
-    """The min(k, N) most frequent codes of ``indices`` (P,): their numbers and counts, by rank.
+def top_codes(counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The min(k, N) most frequent codes by ``counts`` (N,) int64: their numbers and counts, by rank.
 
     Ties go to the lower code number; a count of 0 marks an unused slot.
     """
-    counts = torch.zeros(n_codes, dtype=torch.int64, device=indices.device)
-    counts.scatter_add_(0, indices, torch.ones_like(indices))
+    n = len(counts)
     # one stable order for count (descending) then number (ascending)
-    key = counts * n_codes + (n_codes - 1 - torch.arange(n_codes, device=indices.device))
-    kept = key.topk(min(k, n_codes)).indices
+    key = counts * n + (n - 1 - torch.arange(n, device=counts.device))
+    kept = key.topk(min(k, n)).indices
     return kept, counts[kept]
 
 
-def group_means(rows: Tensor, indices: Tensor, kept: Tensor, counts: Tensor, n_codes: int) -> Tensor:
-    """Means (K, D) of the ``rows`` (P, D) assigned to each kept code; zero for unused ones."""
-    slot = torch.full((n_codes,), len(kept), device=rows.device, dtype=torch.int64)
-    slot[kept] = torch.arange(len(kept), device=rows.device)
-    sums = rows.new_zeros(len(kept) + 1, rows.shape[1]).index_add(0, slot[indices], rows)
-    return sums[:-1] / counts.clamp_min(1)[:, None].to(rows.dtype)
+def group_sums(indices: Tensor, n: int, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Per image how many of the ``indices`` (B, P) name each of ``n`` codes, (B, n) int64, and for each
+    of ``rows`` (B, P, D) its sums over the pixels of each code, (B, n, D)."""
+    b = len(indices)
+    flat = (indices + n * torch.arange(b, device=indices.device)[:, None]).reshape(-1)
+    counts = indices.new_zeros(b * n).scatter_add(0, flat, torch.ones_like(flat))
+    sums = [r.new_zeros(b * n, r.shape[2]).index_add(0, flat, r.reshape(len(flat), -1)) for r in rows]
+    return counts.view(b, n), *(t.view(b, n, -1) for t in sums)
 
 
 class QuantizedAttention(nn.Module):
@@ -44,7 +47,7 @@ class QuantizedAttention(nn.Module):
     repetition. ``pairing``: "joint" lets Q's assignment choose the groups and looks K's group means
     up; "rank" ranks Q and K separately, as printed. ``mode``: "quantized", or "full" (all pixels,
     no codes: the ablation). Kept codes are constants; Q and K get their gradient through the mean of
-    the pixels assigned to each of them.
+    the pixels assigned to each of them. ``stride``: count every stride-th row and column only.
     """
 
     def __init__(
@@ -56,10 +59,11 @@ class QuantizedAttention(nn.Module):
         pairing: str = "joint",
         mode: str = "quantized",
         ga: bool = True,
+        stride: int = 1,
         **settings: object,
     ) -> None:
         super().__init__()
-        self.k, self.topk, self.pairing = k, topk, pairing
+        self.k, self.topk, self.pairing, self.stride = k, topk, pairing, stride
         self.quantized = mode == "quantized"
         # a code is all that is used of Q and K, so they are projected straight to code width
         self.width = d if self.quantized else c
@@ -76,19 +80,23 @@ class QuantizedAttention(nn.Module):
 
         ``sites`` collects (features, codes) of every look-up for test-time adaptation.
         """
-        b, c, h, w = x.shape
-        q, key = at_least_fp32(self.query_key(x)).split(self.width, 1)
+        return apply_affine(x, *self.affine(x, codes, sites))
+
+    def affine(
+        self, x: Tensor, codes: Tensor, sites: list | None = None, before: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What the branch does to each pixel: a matrix (B, C, C) and a bias (B, C) for each image.
+
+        out(A value(x)) is one C x C map: three products over pixels become one. ``before``: a layer of
+        single pixels that ``x`` goes through first, without being kept.
+        """
+        first: Callable[[Tensor], Tensor] = before if before is not None else nn.Identity()
         if self.quantized:
-            q_hat, k_hat, weight = self._kept(q, key, codes, sites)  # B C K, B C K, B K
+            a = self.matrix(*self._kept(first, x, codes, sites))
         else:
-            q_hat, k_hat = q.flatten(2), key.flatten(2)  # B C HW
-            weight = x.new_full((b, h * w), 1 / (h * w))
-        a = self.matrix(q_hat, k_hat, weight)
-        # out(A value(x)) is one C x C map per image: three products over pixels become one
+            a = self._full_matrix(first, x)
         combined = self.out.weight @ a @ self.value.weight  # B C C
-        bias = (self.out.weight @ a @ self.value.bias) + self.out.bias  # B C
-        rows = torch.baddbmm(bias[:, None], to_rows(x).view(b, h * w, c), combined.transpose(1, 2))
-        return to_map(rows.view(b * h * w, c), x)
+        return combined, (self.out.weight @ a @ self.value.bias) + self.out.bias
 
     def matrix(self, q_hat: Tensor, k_hat: Tensor, weight: Tensor) -> Tensor:
         """A = softmax(GA_log(Q^) K^T / sqrt(C)), (B, C, C), rows over Q's channels.
@@ -96,58 +104,104 @@ class QuantizedAttention(nn.Module):
         The product is a weighted mean over the slots times C, not a sum, so that its size depends
         neither on K nor on the image; a learned temperature sets the sharpness.
         """
-        c = q_hat.shape[1]
-        q_hat = self.curve(q_hat, weight) * weight[:, None]
-        scores = q_hat @ k_hat.transpose(1, 2)
-        return torch.softmax(self.temperature * math.sqrt(c) * scores, dim=-1)
+        q_hat = self.curve.on_slots(q_hat, weight) * weight[:, None]
+        return self._softmax(q_hat @ k_hat.transpose(1, 2))
+
+    def _softmax(self, scores: Tensor) -> Tensor:
+        return torch.softmax(self.temperature * math.sqrt(scores.shape[1]) * scores, dim=-1)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Q and K of normalised features, (B, D, H, W) each, in fp32."""
+        return at_least_fp32(self.query_key(x)).split(self.width, 1)
+
+    def _full_matrix(self, first: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """A over all pixels instead of codes (the ablation)."""
+        curved, low, high = self.curve.kind != "none", None, None
+        if curved and self.curve.normalise == "minmax":
+
+            def extremes(part: Tensor) -> tuple[Tensor, ...]:
+                q = self._project(first(part))[0]
+                return q.amin((2, 3)), q.amax((2, 3))
+
+            low, high = whole_image(extremes, x, reduce=("min", "max"))
+
+        def sums(part: Tensor) -> tuple[Tensor, ...]:
+            q = self._project(first(part))[0]
+            return q.sum((2, 3)), q.new_tensor(float(q.shape[2] * q.shape[3]))
+
+        total, pixels = whole_image(sums, x)
+
+        def products(part: Tensor) -> tuple[Tensor, ...]:
+            q, key = self._project(first(part))
+            if curved:
+                q = self.curve.apply_curve(q, a, low, high)
+            return (q.flatten(2) @ key.flatten(2).transpose(1, 2),)
+
+        a = self.curve.curve(total / pixels) if curved else total
+        return self._softmax(whole_image(products, x)[0] / pixels)
 
     def _kept(
-        self, q: Tensor, key: Tensor, codes: Tensor, sites: list | None
+        self, first: Callable[[Tensor], Tensor], x: Tensor, codes: Tensor, sites: list | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Q^ and K^ (B, C, K) and their weights (B, K), which sum to 1 over the used slots."""
-        asked = query(q, codes)
-        key_indices = None
-        if sites is not None:
-            sites += [(q, codes), (key, codes)]
-        if self.pairing == "rank":
-            key_indices = nearest_code(to_rows(key), codes)
-        n, out = len(codes), []
-        per_image = asked.indices.view(len(q), -1)
-        for i in range(len(q)):
-            rows_q, rows_k = to_rows(q[i : i + 1]), to_rows(key[i : i + 1])
-            own = per_image[i]
-            kept, counts = top_codes(own, n, self.k)
-            mean_q = group_means(rows_q, own, kept, counts, n)
-            code_q = mean_q + (codes[kept] - mean_q).detach()
-            if key_indices is None:
-                mean_k = group_means(rows_k, own, kept, counts, n)
-                nearest = codes[nearest_code(mean_k, codes)]
-                counts_k = counts
-            else:
-                own_k = key_indices.view(len(q), -1)[i]
-                kept_k, counts_k = top_codes(own_k, n, self.k)
-                mean_k = group_means(rows_k, own_k, kept_k, counts_k, n)
-                nearest = codes[kept_k]
-            code_k = mean_k + (nearest - mean_k).detach()
-            out.append(self._weighted(code_q, code_k, counts, counts_k, q.shape[-2] * q.shape[-1]))
-        q_hat, k_hat, weight = (torch.stack(t) for t in zip(*out, strict=True))
-        return (
-            self.from_code[0](q_hat).transpose(1, 2),
-            self.from_code[1](k_hat).transpose(1, 2),
-            weight,
-        )
+        n, stride = len(codes), self.stride
+
+        def sums(part: Tensor) -> tuple[Tensor, ...]:
+            q, key = self._project(first(part[..., ::stride, ::stride]))
+            if sites is not None:
+                sites.extend([(q, codes), (key, codes)])
+            b, d = q.shape[:2]
+            rows_q, rows_k = (to_rows(t).view(b, -1, d) for t in (q, key))
+            own = query(q, codes).indices.view(b, -1)
+            if self.pairing == "joint":
+                return group_sums(own, n, rows_q, rows_k)
+            return *group_sums(own, n, rows_q), *group_sums(
+                query(key, codes).indices.view(b, -1), n, rows_k
+            )
+
+        totals = whole_image(sums, x)
+        images = [self._slots([t[i] for t in totals], codes) for i in range(len(x))]
+        q_hat, k_hat, weight = (torch.stack(t) for t in zip(*images, strict=True))
+        return self.from_code[0](q_hat).transpose(1, 2), self.from_code[1](k_hat).transpose(1, 2), weight
+
+    def _slots(self, totals: list[Tensor], codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Kept codes of Q and K (K, D) and the weights of their slots (K,), for one image."""
+        counts, sum_q, *of_key = totals
+        kept, counts_q = top_codes(counts, self.k)
+        mean_q = group_means(sum_q[kept], counts_q)
+        code_q = mean_q + (codes[kept] - mean_q).detach()
+        if self.pairing == "joint":
+            mean_k, counts_k = group_means(of_key[0][kept], counts_q), counts_q
+            nearest = codes[nearest_code(mean_k, codes)]
+        else:
+            kept_k, counts_k = top_codes(of_key[0], self.k)
+            mean_k, nearest = group_means(of_key[1][kept_k], counts_k), codes[kept_k]
+        code_k = mean_k + (nearest - mean_k).detach()
+        return self._weighted(code_q, code_k, counts_q, counts_k, counts.sum())
 
     def _weighted(
-        self, code_q: Tensor, code_k: Tensor, counts_q: Tensor, counts_k: Tensor, pixels: int
+        self, code_q: Tensor, code_k: Tensor, counts_q: Tensor, counts_k: Tensor, pixels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Slots and weights: by count ("codes"), or one slot of weight 1/K per pixel ("pixels")."""
         if self.topk == "codes":
             weight = (counts_q * counts_k).to(code_q.dtype).sqrt()
             return code_q, code_k, weight / weight.sum().clamp_min(1)
         # the kept codes hold at least this many pixels: all of them, or one for each of the K codes
-        take = min(self.k, pixels)
+        take = min(self.k, int(pixels))
         slots = [
             torch.repeat_interleave(code, count, dim=0)[:take]
             for code, count in ((code_q, counts_q), (code_k, counts_k))
         ]
         return slots[0], slots[1], code_q.new_full((take,), 1 / take)
+
+
+def group_means(sums: Tensor, counts: Tensor) -> Tensor:
+    """Means (K, D) from sums (K, D) over groups of ``counts`` (K,) pixels; zero for empty ones."""
+    return sums / counts.clamp_min(1)[:, None].to(sums.dtype)
+
+
+def apply_affine(x: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
+    """(B, C, H, W) -> matrix (B, C, C) times each pixel, plus bias (B, C), channels-last."""
+    b, c, h, w = x.shape
+    rows = torch.baddbmm(bias[:, None], to_rows(x).view(b, h * w, c), matrix.transpose(1, 2))
+    return to_map(rows.view(b * h * w, c), x)

@@ -6,6 +6,8 @@ Clean-room implementation from the paper; what it leaves open is decided here an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,13 +44,19 @@ class Reconstruction(nn.Module):
         self.refine = nn.ModuleList(nn.Conv2d(d, d, 3, padding=1) for d in widths)
         self.head = nn.Conv2d(sum(widths), bands, 3, padding=1)
 
+    def narrowed(self, i: int, features: Tensor, codes: Tensor) -> Tensor:
+        """Features and their codes at scale i + 1, (B, D, h, w) each, halved in width."""
+        return self.narrow[i](torch.cat([features, codes], 1))
+
+    def refined(self, narrowed: Sequence[Tensor], like: Tensor) -> Tensor:
+        """All scales, finest first, at the size of ``like``: the input (B, sum D_i, H, W) of the head."""
+        parts = [F.gelu(refine(upsample(x, like))) for x, refine in zip(narrowed, self.refine, strict=True)]
+        return torch.cat(parts[::-1], 1)
+
     def forward(self, queries: list[Query], like: Tensor) -> Tensor:
         """``queries[i - 1]``: look-up at scale i; -> (B, C, H, W) with the size of ``like``."""
-        parts = []
-        for q, narrow, refine in reversed(list(zip(queries, self.narrow, self.refine, strict=True))):
-            joined = torch.cat([q.features, q.straight_through()], 1)  # B 2D h w
-            parts.append(F.gelu(refine(upsample(narrow(joined), like))))  # B D H W
-        return self.head(torch.cat(parts, 1))
+        narrowed = [self.narrowed(i, q.features, q.straight_through()) for i, q in enumerate(queries)]
+        return self.head(self.refined(narrowed, like))
 
 
 class SpectralAutoencoder(nn.Module):

@@ -48,6 +48,8 @@ class Query:
 
     def straight_through(self) -> Tensor:
         """The nearest codes, with the gradient passed on to the features (van den Oord 2017)."""
+        if not torch.is_grad_enabled():
+            return self.codes_map()
         return self.features + (self.codes_map() - self.features).detach()
 
 

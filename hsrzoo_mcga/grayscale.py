@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hsrzoo.pixels import pixel_mean, whole_image
+
 _FLOOR = 1e-4
 """X is kept above this before a power: the slope of X^a at 0 is infinite for a < 1."""
 
@@ -45,25 +47,48 @@ class GrayscaleAware(nn.Module):
             a = a * a.shape[1]
         return a
 
-    def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """(B, C, ...) -> the same shape; ``weight`` (B, ...) replaces the plain mean by a weighted one."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape, with the statistics of the whole image."""
         if self.kind == "none":
             return x
-        flat = x.flatten(2)  # B C N
-        if self.normalise == "sigmoid":
+        return self.apply_curve(x, self.curve(pixel_mean(x)), *extremes(x, self.normalise))
+
+    def on_slots(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The curve on (B, C, K) slots of ``weight`` (B, K), which sum to 1 over the used ones."""
+        if self.kind == "none":
+            return x
+        low = high = None
+        if self.normalise == "minmax":
+            used = weight[:, None] > 0  # unused slots say nothing
+            low = x.masked_fill(~used, torch.inf).amin(2)
+            high = x.masked_fill(~used, -torch.inf).amax(2)
+        return self.apply_curve(x, self.curve((x * weight[:, None]).sum(2)), low, high)
+
+    def apply_curve(self, x: Tensor, a: Tensor, low: Tensor | None, high: Tensor | None) -> Tensor:
+        """GA of (B, C, ...) with the exponents or scales ``a`` (B, C); ``low`` and ``high`` (B, C) are
+        the extremes of each channel where ``normalise`` is "minmax"."""
+        shape = (*a.shape, *[1] * (x.dim() - 2))
+        if low is None or high is None:
             unit = torch.sigmoid(x)
         else:
-            used = torch.ones_like(flat[:, :1]) if weight is None else weight.flatten(1)[:, None]
-            low = flat.masked_fill(used == 0, torch.inf).amin(2)  # unused slots say nothing
-            high = flat.masked_fill(used == 0, -torch.inf).amax(2)
-            shape = (*low.shape, *[1] * (x.dim() - 2))
-            unit = ((x - low.view(shape)) / (high - low).clamp_min(1e-6).view(shape)).clamp(0, 1)
-        z = flat.mean(2) if weight is None else (flat * weight.flatten(1)[:, None]).sum(2)
-        a = self.curve(z)
-        a = a.view(*a.shape, *[1] * (x.dim() - 2))
+            span = (high - low).clamp_min(1e-6)
+            unit = ((x - low.view(shape)) / span.view(shape)).clamp(0, 1)
+        a = a.view(shape)
         if self.kind == "gamma":
             return unit.clamp_min(_FLOOR) ** a
         return (1 + self.slope * a) * torch.log1p(unit)
+
+
+def extremes(x: Tensor, normalise: str) -> tuple[Tensor | None, Tensor | None]:
+    """Least and largest value of each channel over the image, (B, C) each; None where not needed."""
+    if normalise != "minmax":
+        return None, None
+    low, high = whole_image(lambda part: (part.amin((2, 3)), part.amax((2, 3))), x, reduce=("min", "max"))
+    return low, high
+
+
+Curve = tuple[Tensor, Tensor | None, Tensor | None]
+"""``a`` (B, C) of one GA curve, and the extremes of its channels."""
 
 
 class GrayscaleFeedForward(nn.Module):
@@ -87,11 +112,36 @@ class GrayscaleFeedForward(nn.Module):
         self.gamma, self.log = parts
         self.out = nn.Conv2d(4 * c, c, 1)
 
+    def features(self, x: Tensor) -> Tensor:
+        """X_s: (B, C, H, W) -> (B, 2C, H, W); a pixel depends on its eight neighbours."""
+        return F.gelu(self.mix(self.expand(x)))
+
+    def curves(self, s: Tensor) -> list[Curve]:
+        """What gamma and log take from the whole image, X_s (B, 2C, H, W): ``a`` and the extremes of
+        their channels, all in one pass."""
+        curved = [ga for ga in (self.gamma, self.log) if ga.kind != "none"]
+        if not curved:
+            return []
+        mean, (low, high) = pixel_mean(s), extremes(s, curved[0].normalise)
+        return [
+            (ga.curve(mean[:, own]), *(None if t is None else t[:, own] for t in (low, high)))
+            for ga, own in zip((self.gamma, self.log), self._halves(), strict=True)
+            if ga.kind != "none"
+        ]
+
+    def combine(self, s: Tensor, curves: list[Curve]) -> Tensor:
+        """GELU(conv1x1(Concat(X_g, X_l, X_s))): (B, 2C, H, W) -> (B, C, H, W), pixel by pixel."""
+        left, parts = list(curves), []
+        for ga, own in zip((self.gamma, self.log), self._halves(), strict=True):
+            part = s[:, own]
+            parts.append(part if ga.kind == "none" else ga.apply_curve(part, *left.pop(0)))
+        return F.gelu(self.out(torch.cat([*parts, s], 1)))
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), the residual branch alone."""
-        s = F.gelu(self.mix(self.expand(x)))  # B 2C H W
-        first, second = s[:, : self.split], s[:, self.split :]
-        parts = [self.gamma(first)] if self.split else []
-        if second.shape[1]:
-            parts.append(self.log(second))
-        return F.gelu(self.out(torch.cat([*parts, s], 1)))
+        s = self.features(x)
+        return self.combine(s, self.curves(s))
+
+    def _halves(self) -> tuple[slice, slice]:
+        """The channels of X_s that go through gamma, and those that go through log."""
+        return slice(0, self.split), slice(self.split, None)

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hsrzoo_mcga.attention import QuantizedAttention
+from hsrzoo.pixels import in_strips
+from hsrzoo_mcga.attention import QuantizedAttention, apply_affine
 from hsrzoo_mcga.autoencoder import Reconstruction, code_widths, upsample
-from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, Query, query
+from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, query
 from hsrzoo_mcga.grayscale import GrayscaleFeedForward
 
 
@@ -46,6 +47,8 @@ class Settings:
     """"codes": the K most frequent codes, weighted by use; "pixels": K pixels, the literal reading."""
     pairing: str = "joint"
     """"joint": Q's assignment groups K too; "rank": Q and K ranked apart, as printed."""
+    count_stride: int = 1
+    """Every how many rows and columns the attention counts codes; above 1 is faster and inexact."""
     gamma_share: float = 0.5
     """Share of the feed-forward's channels that go through gamma, the rest through log (figure 3)."""
     ga_normalise: str = "sigmoid"
@@ -79,6 +82,8 @@ def check(settings: Settings) -> None:
         raise ValueError(f"blocks must name {scales} scales as widths does, not {len(settings.blocks)}")
     if settings.latent >> scales < 1:
         raise ValueError(f"latent {settings.latent} is too narrow for {scales} scales")
+    if settings.count_stride not in (1, 2, 4, 8):
+        raise ValueError(f"count_stride must be 1, 2, 4 or 8, not {settings.count_stride}")
     if not 0 <= settings.gamma_share <= 1:
         raise ValueError(f"gamma_share must lie in [0, 1], not {settings.gamma_share}")
     if settings.k < 1 or settings.n_codes < 1:
@@ -110,17 +115,29 @@ class GABlock(nn.Module):
             mode = "full" if s.codebook == "none" else s.attention
             self.norm_attention = PixelNorm(c)
             self.attention = QuantizedAttention(
-                c, d, k=s.k, topk=s.topk, pairing=s.pairing, mode=mode, ga=s.ga, **curve
+                c,
+                d,
+                k=s.k,
+                topk=s.topk,
+                pairing=s.pairing,
+                mode=mode,
+                ga=s.ga,
+                stride=s.count_stride,
+                **curve,
             )
             shrink(self.attention.out)
         self.norm_feed = PixelNorm(c)
         self.feed = GrayscaleFeedForward(c, s.gamma_share, s.ga, **curve)
         shrink(self.feed.out)
 
-    def forward(self, x: Tensor, codes: Tensor, sites: list | None) -> Tensor:
+    def forward(self, x: Tensor, codes: Tensor | None, sites: list | None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W): what depends on the whole image first, then strip by strip."""
         if self.attention is not None:
-            x = x + self.attention(self.norm_attention(x), codes, sites)
-        return x + self.feed(self.norm_feed(x))
+            affine = self.attention.affine(x, codes, sites, before=self.norm_attention)
+            x = in_strips(lambda part: part + apply_affine(self.norm_attention(part), *affine), x)
+        s = in_strips(lambda part: self.feed.features(self.norm_feed(part)), x, halo=1)
+        curves = self.feed.curves(s)
+        return in_strips(lambda part, own: part + self.feed.combine(own, curves), x, s)
 
 
 class CodeFusion(nn.Module):
@@ -133,10 +150,14 @@ class CodeFusion(nn.Module):
         shrink(self.fuse)
 
     def forward(self, h: Tensor, codes: Tensor, sites: list | None) -> Tensor:
-        q = query(self.to_code(h), codes)
-        if sites is not None:
-            sites.append((q.features, codes))
-        return h + self.fuse(torch.cat([h, q.straight_through()], 1))
+        def fused(part: Tensor) -> Tensor:
+            q = query(self.to_code(part), codes)
+            if sites is not None:
+                sites.append((q.features, codes))
+            return part + self.fuse(torch.cat([part, q.straight_through()], 1))
+
+        # look-ups are collected for whole maps
+        return in_strips(fused, h) if sites is None else fused(h)
 
 
 class PointwiseHead(nn.Module):
@@ -151,8 +172,18 @@ class PointwiseHead(nn.Module):
         self.out = nn.Conv2d(width, bands, 1)
         shrink(self.out)
 
-    def forward(self, h: Tensor, stem: Tensor, rgb: Tensor) -> Tensor:
-        x = upsample(self.context(h), rgb) + self.local(torch.cat([stem, rgb], 1))
+    def from_rgb(self, stem: nn.Conv2d) -> tuple[Tensor, Tensor]:
+        """``local`` of [stem(RGB), RGB] as one 3x3 convolution: its weight and bias.
+
+        Both are linear, and so is what they make together, which spares the stem at full resolution.
+        """
+        own, direct = self.local.weight.split([stem.out_channels, 3], dim=1)  # N K 1 1, N 3 1 1
+        weight = torch.einsum("nk,kchw->nchw", own[:, :, 0, 0], stem.weight)
+        return weight + F.pad(direct, (1, 1, 1, 1)), own[:, :, 0, 0] @ stem.bias
+
+    def forward(self, context: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor]) -> Tensor:
+        """``context``: this head's own layer of that name, applied to H_1."""
+        x = upsample(context, rgb) + F.conv2d(rgb, *from_rgb, padding=1)
         return self.out(F.gelu(self.hidden(F.gelu(x))))
 
 
@@ -187,25 +218,61 @@ class GANet(nn.Module):
     def forward(self, rgb: Tensor, sites: list | None = None) -> Tensor:
         """RGB in [0, 1] -> cube; ``sites``, a list, collects (features, codes) of every look-up."""
         rgb = rgb.contiguous(memory_format=torch.channels_last)
-        stem = self.stem(rgb)
-        encoded = []  # E_1 .. E_S
-        x = stem
-        for down in self.down:
-            x = down(F.gelu(x))
-            encoded.append(x)
-        queries: list[Query] = []  # coarsest first
-        h = encoded[-1]
+        encoded = self._encode(rgb)  # E_1 .. E_S
+        narrowed: list[Tensor] = []  # inputs of algorithm 2, coarsest first
+        h = encoded.pop()
         for i in reversed(range(self.scales)):
             if i < self.scales - 1:
-                h = encoded[i] + self.up[i](upsample(h, encoded[i]))
+                h = in_strips(
+                    lambda e, coarse, up=self.up[i]: e + up(upsample(coarse, e)), encoded.pop(), h, halo=2
+                )
             h = self._decode(h, i, sites)
-            queries.append(self._ask(self.to_code[i](h), i, sites))
-        cube = self.reconstruction(queries[::-1], rgb)
-        if self.shortcut is not None:
-            cube = cube + self.shortcut(rgb)
+            narrowed.append(self._ask(h, i, sites))
+        return self._at_full_resolution(rgb, h, narrowed[::-1])
+
+    def _encode(self, rgb: Tensor) -> list[Tensor]:
+        def first(part: Tensor) -> Tensor:
+            return self.down[0](F.gelu(self.stem(part)))
+
+        encoded = [in_strips(first, rgb, halo=2, down=2)]
+        for down in list(self.down)[1:]:
+            encoded.append(
+                in_strips(lambda part, down=down: down(F.gelu(part)), encoded[-1], halo=1, down=2)
+            )
+        return encoded
+
+    def _at_full_resolution(self, rgb: Tensor, h: Tensor, narrowed: list[Tensor]) -> Tensor:
+        """Algorithm 2's last layers, the shortcut and the head: no feature is kept for a whole image."""
+        maps = [rgb, *narrowed]
         if self.head is not None:
-            cube = cube + self.head(h, stem, rgb)
-        return cube
+            from_rgb = self.head.from_rgb(self.stem)
+            maps.append(in_strips(self.head.context, h))
+
+        def layers(rgb: Tensor, *coarse: Tensor) -> Tensor:
+            reconstruction = self.reconstruction
+            cube = reconstruction.head(reconstruction.refined(coarse[: self.scales], rgb))
+            if self.shortcut is not None:
+                cube = cube + self.shortcut(rgb)
+            if self.head is not None:
+                cube = cube + self.head(coarse[-1], rgb, from_rgb)
+            return cube
+
+        return in_strips(layers, *maps, halo=(1 << self.scales) // 2 + 2)
+
+    @property
+    def halo(self) -> int:
+        """Pixels of RGB in each direction that a pixel of the cube depends on, given the statistics of
+        the whole image: 3x3 layers reach one pixel of their scale, upsampling one of the coarser scale."""
+        s, blocks = self.scales, self.settings.blocks
+        encoder = 1 + sum(1 << i for i in range(s))
+        decoder = sum(n << i for i, n in enumerate(blocks, 1)) + sum(3 << i for i in range(1, s))
+        return encoder + decoder + (1 << s) + 2
+
+    @property
+    def tile_step(self) -> int:
+        """Tiles must begin at multiples of this many pixels: every scale's counted pixels then lie on
+        the same grid."""
+        return self.settings.count_stride << self.scales
 
     def unseen_macs(self, height: int, width: int) -> int:
         """Multiply-accumulates of the code search where torch's counter does not see it: on the CPU."""
@@ -221,7 +288,7 @@ class GANet(nn.Module):
                 per_block = (
                     2 * pixels if self.settings.pairing == "rank" else pixels + min(self.settings.k, n)
                 )
-                asked += blocks * per_block
+                asked += blocks * per_block // self.settings.count_stride**2
             total += asked * n * d
         return total
 
@@ -236,24 +303,20 @@ class GANet(nn.Module):
             h = block(h, codes, sites)
         return h
 
-    def _ask(self, features: Tensor, i: int, sites: list | None) -> Query:
-        """The look-up that feeds algorithm 2; without codes the features stand in for them."""
+    def _ask(self, h: Tensor, i: int, sites: list | None) -> Tensor:
+        """The look-up that feeds algorithm 2, narrowed; without codes the features stand in for them."""
         codes = self._codes(i)
-        if codes is None:
-            return Unquantized(features)
-        if sites is not None:
-            sites.append((features, codes))
-        return query(features, codes)
 
+        def asked(part: Tensor) -> Tensor:
+            features = self.to_code[i](part)
+            if codes is None:
+                return self.reconstruction.narrowed(i, features, features)
+            if sites is not None:
+                sites.append((features, codes))
+            q = query(features, codes)
+            return self.reconstruction.narrowed(i, q.features, q.straight_through())
 
-class Unquantized(Query):
-    """A look-up that returns its features: algorithm 2 without a codebook."""
-
-    def __init__(self, features: Tensor) -> None:
-        super().__init__(features, torch.empty(0, dtype=torch.int64), features.new_empty(0))
-
-    def straight_through(self) -> Tensor:
-        return self.features
+        return in_strips(asked, h) if sites is None else asked(h)
 
 
 def shrink(layer: nn.Conv2d | nn.Linear, factor: float = 0.1) -> None:

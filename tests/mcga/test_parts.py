@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from hsrzoo_mcga.attention import QuantizedAttention, group_means, top_codes
+from hsrzoo_mcga.attention import QuantizedAttention, group_means, group_sums, top_codes
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder, code_widths, kept_bands
 from hsrzoo_mcga.codebook import query, query_entropy, to_map, to_rows, usage, vq_losses
 from hsrzoo_mcga.grayscale import GrayscaleAware
@@ -108,15 +108,17 @@ def test_minmax_normalisation_spans_0_to_1_before_the_curve() -> None:
 
 
 def test_top_codes_break_ties_by_the_lower_number() -> None:
-    kept, counts = top_codes(torch.tensor([5, 2, 2, 7, 5, 1]), 8, 3)
+    kept, counts = top_codes(torch.tensor([0, 1, 2, 0, 0, 2, 0, 1]), 3)
     assert kept.tolist() == [2, 5, 1]
     assert counts.tolist() == [2, 2, 1]
 
 
 def test_group_means_average_the_pixels_of_each_kept_code() -> None:
-    rows = torch.tensor([[1.0], [3.0], [10.0], [7.0]])
-    means = group_means(rows, torch.tensor([2, 2, 0, 1]), torch.tensor([2, 0]), torch.tensor([2, 1]), 4)
-    assert means[:, 0].tolist() == [2.0, 10.0]
+    rows = torch.tensor([[[1.0], [3.0], [10.0], [7.0]], [[5.0], [6.0], [7.0], [8.0]]])
+    counts, sums = group_sums(torch.tensor([[2, 2, 0, 1], [3, 3, 3, 3]]), 4, rows)
+    assert counts.tolist() == [[1, 1, 2, 0], [0, 0, 0, 4]]
+    kept = torch.tensor([2, 0, 3])
+    assert group_means(sums[0][kept], counts[0][kept])[:, 0].tolist() == [2.0, 10.0, 0.0]
 
 
 def test_keeping_all_pixels_with_repetition_equals_weighting_codes_by_count() -> None:
@@ -138,7 +140,7 @@ def test_full_attention_equals_a_float64_loop() -> None:
     x = torch.randn(1, 3, 2, 2, dtype=torch.float64)
     q, k = attention.query_key(x).split(3, 1)
     v = torch.stack([attention.value(x[0, :, i, j]) for i in range(2) for j in range(2)], 1)  # C HW
-    q_curve = attention.curve(q.flatten(2))[0]
+    q_curve = attention.curve(q).flatten(2)[0]
     scores = torch.zeros(3, 3, dtype=torch.float64)
     for r in range(3):
         for s in range(3):
