@@ -72,6 +72,10 @@ class StoreError(HsrzooError):
     """Results, runs or weights that cannot be stored: no permission, no room, a damaged file."""
 
 
+class WorkersError(HsrzooError):
+    """Several processes or machines that cannot be had: Ray is missing or does not answer."""
+
+
 class TrainingError(HsrzooError):
     """Training that stopped: NaN, a checkpoint of another run, an impossible recipe."""
 

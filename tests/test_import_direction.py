@@ -25,7 +25,7 @@ MAY_IMPORT = {
 STOREYS = [
     {"errors", "bands", "spec"},
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
-     "tensorfile", "provenance", "complexity"},
+     "tensorfile", "provenance", "complexity", "workers"},
     {"reconstructor", "loading", "training", "hub", "tiling", "contract"},
     {"cli"},
 ]  # fmt: skip
