@@ -1,0 +1,94 @@
+"""CUDA's engine: one fused Triton kernel that keeps a tile of distances in registers.
+
+Each program takes BLOCK_M features and walks over all codes in tiles of BLOCK_N with a running
+minimum. Imported only where Triton is; under ``TRITON_INTERPRET=1`` it runs on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from hsrzoo_mcga.search.table import centre_of
+
+BLOCK_M, BLOCK_N, WARPS = 128, 64, 4
+_LEAST_WIDTH = 16
+"""``tl.dot`` refuses inner sizes below 16, though the interpreter takes them."""
+
+
+@triton.jit
+def nearest_kernel(
+    features,  # (M, D) fp32 by strides
+    codes,  # (N, D) fp32 about the centre, contiguous
+    half_norms,  # (N,) fp32: |c|^2 / 2
+    centre,  # (D,) fp32
+    out,  # (M,) int64
+    m,
+    n,
+    stride_m,
+    stride_d,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+):
+    rows = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    dims = tl.arange(0, BLOCK_D)
+    cell = (rows < m)[:, None] & (dims < D)[None, :]
+    x = tl.load(features + rows[:, None] * stride_m + dims[None, :] * stride_d, mask=cell, other=0.0)
+    x = x - tl.load(centre + dims, mask=dims < D, other=0.0)[None, :]
+    finite = tl.sum(x * x, axis=1) < float("inf")
+    least = tl.full((BLOCK_M,), float("inf"), tl.float32)
+    index = tl.zeros((BLOCK_M,), tl.int32)
+    for first in range(0, n, BLOCK_N):
+        places = first + tl.arange(0, BLOCK_N)
+        c = tl.load(
+            codes + places[None, :] * D + dims[:, None],
+            mask=(dims < D)[:, None] & (places < n)[None, :],
+            other=0.0,
+        )
+        norms = tl.load(half_norms + places, mask=places < n, other=float("inf"))
+        scores = norms[None, :] - tl.dot(x, c, input_precision="ieee")
+        value = tl.min(scores, axis=1)
+        place = tl.min(tl.where(scores == value[:, None], places[None, :], n), axis=1)
+        closer = value < least  # strictly: of equals the earlier tile's stays
+        index = tl.where(closer, place, index)
+        least = tl.where(closer, value, least)
+    tl.store(out + rows, tl.where(finite, index, 0).to(tl.int64), mask=rows < m)
+
+
+def padded_width(d: int) -> int:
+    """The power of two, at least 16, that holds D numbers."""
+    return max(_LEAST_WIDTH, triton.next_power_of_2(d))
+
+
+def search(features: Tensor, codes: Tensor) -> Tensor:
+    """Indices (M,) int64 of the nearest of ``codes`` (N, D) for ``features`` (M, D), fp32 on CUDA."""
+    centre = centre_of(codes)
+    codes = (codes - centre).contiguous()
+    half_norms = (codes * codes).sum(1) / 2
+    out = torch.empty(len(features), dtype=torch.int64, device=features.device)
+    (m, d), n = features.shape, len(codes)
+    on_device = torch.cuda.device(features.device) if features.is_cuda else contextlib.nullcontext()
+    with on_device:  # Triton launches on the current device
+        nearest_kernel[(triton.cdiv(m, BLOCK_M),)](
+            features,
+            codes,
+            half_norms,
+            centre,
+            out,
+            m,
+            n,
+            features.stride(0),
+            features.stride(1),
+            D=d,
+            BLOCK_D=padded_width(d),
+            BLOCK_M=BLOCK_M,
+            BLOCK_N=BLOCK_N,
+            num_warps=WARPS,
+        )
+    return out

@@ -1,0 +1,45 @@
+"""What every engine does to the codes first: move them to the origin, and find equal ones."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def centre_of(codes: Tensor) -> Tensor:
+    """The point (D,) to subtract from features and codes before |c|^2 / 2 - x.c is compared.
+
+    That form loses the bits by which |x| and |c| exceed the distances, so codes far from the origin are
+    moved there. The point is their mean on a grid of powers of two as coarse as their spread: then
+    the subtraction rounds nothing that mattered, and exact ties stay exact. It is zero, and nothing
+    need be moved, where the mean is no further from the origin than the furthest code from the mean.
+    """
+    mean = codes.mean(0)
+    radius = (codes - mean).square().sum(1).amax().sqrt()
+    info = torch.finfo(codes.dtype)
+    # not finer than the mean's own last bit: codes that are all equal have no spread
+    spread = torch.maximum(radius / math.sqrt(codes.shape[1]), mean.abs().amax() * info.eps)
+    grid = spread.clamp_min(info.tiny).log2().floor().exp2()
+    far = mean.square().sum().sqrt() > radius
+    return torch.where(far, (mean / grid).round() * grid, torch.zeros_like(mean))
+
+
+def lowest_equal(codes: np.ndarray) -> np.ndarray | None:
+    """For each of ``codes`` (N, D) the lowest index (N,) int64 of a code equal to it; None if all differ.
+
+    A matrix product may round the columns at its edge differently, and would then prefer the higher of two
+    equal codes.
+    """
+    column = np.sort(codes[:, 0])
+    if (column[1:] != column[:-1]).all():
+        return None  # the usual case, and cheap: equal rows have equal first numbers
+    rows = np.ascontiguousarray(codes + 0.0)  # -0.0 becomes 0.0, so that equal means equal bytes
+    _, first, inverse = np.unique(
+        rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))),
+        return_index=True,
+        return_inverse=True,
+    )
+    return first[inverse.reshape(-1)]
