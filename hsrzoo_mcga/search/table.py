@@ -18,10 +18,10 @@ def centre_of(codes: Tensor) -> Tensor:
     need be moved, where the mean is no further from the origin than the furthest code from the mean.
     """
     mean = codes.mean(0)
-    radius = (codes - mean).square().sum(1).amax().sqrt()
+    radius = (codes - mean).square().sum(1).amax(0).sqrt()
     info = torch.finfo(codes.dtype)
     # not finer than the mean's own last bit: codes that are all equal have no spread
-    spread = torch.maximum(radius / math.sqrt(codes.shape[1]), mean.abs().amax() * info.eps)
+    spread = torch.maximum(radius / math.sqrt(codes.shape[1]), mean.abs().amax(0) * info.eps)
     grid = spread.clamp_min(info.tiny).log2().floor().exp2()
     far = mean.square().sum().sqrt() > radius
     return torch.where(far, (mean / grid).round() * grid, torch.zeros_like(mean))
