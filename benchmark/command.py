@@ -64,13 +64,23 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
     "--bench", "kind", type=click.Choice([*BENCHES, "speed", "all"]), default="accuracy", show_default=True
 )
 @_shared
-@click.option(
-    "--reference", metavar="NAME", help="Speed: model of the ratios [mst-plus-plus, else the first]."
-)
+@click.option("--precision", "precisions", type=click.Choice(["fp32", "bf16", "fp16"]), multiple=True,
+              default=("fp32",), show_default=True,
+              help="Precision of the networks, repeatable: each model runs in each.")  # fmt: skip
+@click.option("--runtime", "runtimes", type=click.Choice(["torch", "onnx"]), multiple=True,
+              default=("torch",), show_default=True,
+              help="What runs them, repeatable: each model in each (onnx: exported first).")  # fmt: skip
+@click.option("--compile", is_flag=True, help="Compile the networks with torch.compile.")
+@click.option("--tile", type=click.IntRange(min=1), metavar="N",
+              help="Run them on tiles of N x N pixels.")  # fmt: skip
+@click.option("--reference", "references", multiple=True, metavar="NAME",
+              help="Speed: model of the ratios, repeatable, the main one first: a full name, ARCH:VARIANT, "
+              "or ARCH for the one without a variant [mst-plus-plus:reference and mst-plus-plus, else the "
+              "first].")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, callback=_parse_size, metavar="HxW",
               help="Speed: image size, repeatable [256, 512, 1024, 482x512].")  # fmt: skip
 @click.option("--speed-seconds", type=click.FloatRange(min=0), default=30.0, show_default=True,
-              help="Speed: time a cell may take, at least 3 runs whatever it takes.")  # fmt: skip
+              help="Speed: time a cell may take, at least 3 runs, or one of a minute.")  # fmt: skip
 @click.option("--memory-limit", type=click.FloatRange(min=0, min_open=True), metavar="GIB",
               help="Speed: memory of a cell's process; what needs more is OOM.")  # fmt: skip
 @click.pass_context
@@ -86,11 +96,19 @@ def bench(
     with_speed = kind in ("speed", "all")
     if benches and dataset is None:
         raise click.UsageError(f"--bench {kind} needs --dataset")
-    speed_values = {key: values.pop(key) for key in ("reference", "sizes", "speed_seconds", "memory_limit")}
-    options = _options(models, dataset, benches, values)
+    of_speed = ("references", "sizes", "speed_seconds", "memory_limit")
+    speed_values = {key: values.pop(key) for key in of_speed}
     # Imported here, because these import numpy, rich and, with the models, torch.
+    from hsrzoo_benchmark.entrants import Ways
     from hsrzoo_benchmark.session import SpeedOptions, run_bench
 
+    ways = Ways(
+        runtimes=tuple(dict.fromkeys(values.pop("runtimes"))),
+        precisions=tuple(dict.fromkeys(values.pop("precisions"))),
+        compile=values.pop("compile"),
+        tile=values.pop("tile"),
+    )
+    options = _options(models, dataset, benches, {**values, "ways": ways})
     speed = SpeedOptions(**speed_values) if with_speed else None
     context.exit(run_bench(options, speed))
 

@@ -10,9 +10,11 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from hsrzoo_benchmark import speed, stats
+from hsrzoo_benchmark import stats
 from hsrzoo_benchmark.protocol import HASH_LENGTH, Condition
 from hsrzoo_benchmark.runner import Cell, Source
+from hsrzoo_benchmark.speed_cell import OOM
+from hsrzoo_benchmark.speed_figures import plain_name, ratios, summarise, variant_of
 from hsrzoo_benchmark.stats import Better, Difference
 from hsrzoo_benchmark.store import number
 
@@ -23,11 +25,13 @@ COLUMNS = (
     "bench", "dataset", "split", "protocol", "hash", "condition", "severity_value",
     "rgb_mean_change", "model", "weights_sha256", "model_sha256", "tta", "trained_on",
     "also_trained_on", "seen_in_training", "metric", "mean", "low", "high", "rank", "wins",
-    "scenes", "nan_scenes", "seeds", "scored_bands", "data_bands", "cap_seconds",
+    "scenes", "nan_scenes", "seeds", "scored_bands", "data_bands", "cap_seconds", "reference",
     "reported", "reported_note",
 )  # fmt: skip
 """Keys of a figure, the same for scores and speed, so that one CSV holds both."""
 PAPER_TIME = "ms_per_megapixel"
+PUBLISHED = "reference"
+"""The variant that is a network in its published structure."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,7 @@ def _reported(row: dict[str, Any], condition: Condition, column: str) -> dict[st
         perturbation=condition.perturbation or "",
         severity=condition.severity or "",
         tta=str(int(row["tta"])),
-        arch=row["architecture"],
+        arch=_paper_arch(row),
         metric=column,
     )
 
@@ -230,16 +234,19 @@ def _paper() -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def speed_figures(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
-    """Stored speed rows as figures of :data:`COLUMNS`; ``scenes`` is the number of timed runs."""
-    references = {(r["run"], *r["size"]): r for r in rows if r["model"] == reference}
+def speed_figures(rows: Sequence[dict[str, Any]], references: Sequence[str]) -> list[dict[str, Any]]:
+    """Stored speed rows as figures of :data:`COLUMNS`; ``scenes`` is the number of timed runs, and
+    ratios name the reference that they refer to."""
+    by_cell = {(r["model"], r["run"], *r["size"]): r for r in rows}
     found = []
     for row in rows:
-        summary = speed.summarise(row, references.get((row["run"], *row["size"])))
-        for metric, value in summary.items():
-            if metric == "status" and value == "ok":
-                continue
-            found.append(_speed_figure(row, metric, value))
+        for metric, value in summarise(row).items():
+            if (metric, value) != ("status", "ok"):
+                found.append(_speed_figure(row, metric, value))
+        for name in references:
+            reference = by_cell.get((name, row["run"], *row["size"]))
+            for metric, value in ratios(row, reference).items():
+                found.append(_speed_figure(row, metric, value, reference))
     return found + _times_of_the_paper(rows)
 
 
@@ -247,7 +254,7 @@ def _times_of_the_paper(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One figure a model without a measured value: the paper gives one time for all sizes."""
     found = []
     for model, row in {row["model"]: row for row in rows}.items():
-        reported = reported_by_paper(bench="speed", arch=row["architecture"], metric=PAPER_TIME)
+        reported = reported_by_paper(bench="speed", arch=_paper_arch(row), metric=PAPER_TIME)
         if reported:
             figure = {"bench": "speed", "model": model, "metric": PAPER_TIME}
             told = {"reported": reported["value"], "reported_note": reported["note"]}
@@ -255,9 +262,22 @@ def _times_of_the_paper(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _speed_figure(row: dict[str, Any], metric: str, value: float | str) -> dict[str, Any]:
+def _paper_arch(row: dict[str, Any]) -> str:
+    """The architecture whose figures in the paper stand beside this row's; "" for a cheaper variant and
+    for another way of running it."""
+    usual = plain_name(row["model"]) == row["model"] and variant_of(row["model"]) in (None, PUBLISHED)
+    return row["architecture"] if usual else ""
+
+
+def _speed_figure(
+    row: dict[str, Any], metric: str, value: float | str, reference: dict[str, Any] | None = None
+) -> dict[str, Any]:
     size = "x".join(str(side) for side in row["size"])
-    reported = reported_by_paper(bench="speed", severity=size, arch=row["architecture"], metric=metric)
+    reported = (
+        _reported_speedup(row, reference, size)
+        if metric == "speedup" and reference
+        else reported_by_paper(bench="speed", severity=size, arch=_paper_arch(row), metric=metric)
+    )
     return {
         **dict.fromkeys(COLUMNS),
         "bench": "speed",
@@ -269,9 +289,22 @@ def _speed_figure(row: dict[str, Any], metric: str, value: float | str) -> dict[
         "mean": value,
         "scenes": row["runs"],
         "cap_seconds": row["cap_seconds"],
+        "reference": reference["model"] if reference else None,
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }
+
+
+def _reported_speedup(row: dict[str, Any], reference: dict[str, Any], size: str) -> dict[str, Any]:
+    """The paper's images a second over those it gives for the reference's architecture."""
+    own, other = (
+        reported_by_paper(bench="speed", severity=size, arch=_paper_arch(r), metric="images_s")
+        for r in (row, reference)
+    )
+    if not own or not other or other["value"] == OOM:
+        return {}
+    value = own["value"] if own["value"] == OOM else own["value"] / other["value"]
+    return {"value": value, "note": own["note"]}
 
 
 def compare(group: Comparable) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from hsrzoo_benchmark.entrants import DTYPES, execution
 from hsrzoo_benchmark.protocol import Condition, Protocol, crop_border, resolve_protocol
 from hsrzoo_benchmark.store import ResultFile, Store
 
@@ -319,6 +320,6 @@ def _row(
         "tta": protocol.tta,
         "info": info,
         "seconds": round(seconds, 6),
-        "provenance": {**provenance(str(model.device)), "dtype": "float32"},
+        "provenance": {**provenance(str(model.device)), "dtype": DTYPES[execution(model)["precision"]]},
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

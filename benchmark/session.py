@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo_benchmark import accuracy, brightness, mixed_patch, report, runner, speed, tables
+from hsrzoo_benchmark.entrants import Entrant, Ways, load_all
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
 from hsrzoo_benchmark.runner import Cell, Failure, Outcome, Request, Source
+from hsrzoo_benchmark.speed_figures import choose_references
 from hsrzoo_benchmark.store import Store
 
 from hsrzoo.cli import output
@@ -52,13 +55,15 @@ class Options:
     threads: int | None = None
     as_json: bool = False
     as_csv: bool = False
+    ways: Ways = field(default_factory=Ways)
+    """How every model is run: runtimes, precisions, compiled or not, tiles."""
 
 
 @dataclass(frozen=True)
 class SpeedOptions:
     """What ``--bench speed`` takes besides."""
 
-    reference: str | None = None
+    references: Sequence[str] = ()
     sizes: Sequence[tuple[int, int]] = ()
     speed_seconds: float = 30.0
     memory_limit: float | None = None
@@ -70,7 +75,9 @@ class Session:
 
     options: Options
     store: Store
+    entrants: list[Entrant]
     models: list[Reconstructor]
+    """The loaded ``entrants``."""
     source: Source | None
     cells: list[Cell] = field(default_factory=list)
 
@@ -82,8 +89,14 @@ class Session:
 
 def run_bench(options: Options, speed_options: SpeedOptions | None) -> int:
     """``hsrzoo bench``: the exit code."""
-    session = open_session(options)
-    reference = speed.choose_reference(session.models, speed_options.reference if speed_options else None)
+    # Models exported for the run last as long as it: rows, not files, are what the store keeps.
+    with tempfile.TemporaryDirectory(prefix="hsrzoo-exports-") as exports:
+        return _run_bench(options, speed_options, Path(exports))
+
+
+def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Path) -> int:
+    session = open_session(options, exports)
+    references = choose_references(session.models, speed_options.references if speed_options else ())
     outcome = compute(session)
     groups = report.gather(session.cells, session.source) if session.source else []
     figures = report.figures(groups)
@@ -94,8 +107,8 @@ def run_bench(options: Options, speed_options: SpeedOptions | None) -> int:
     ]
     if speed_options is not None:
         rows, speed_outcome = _compute_speed(session, speed_options)
-        found = report.speed_figures(rows, reference)
-        printed.append(tables.speed_table(found, reference))
+        found = report.speed_figures(rows, references)
+        printed += tables.split_to_width(tables.speed_table(found, references), _stdout_width())
         figures += found
         outcome.computed += speed_outcome.computed
         outcome.failures += speed_outcome.failures
@@ -142,16 +155,19 @@ def run_compare(options: Options) -> int:
     return _finish(outcome, options.store)
 
 
-def open_session(options: Options) -> Session:
-    """Check names, store and data, load the models, plan the cells: all before any computation."""
+def open_session(options: Options, exports: Path | None = None) -> Session:
+    """Check names, store and data, load the models, plan the cells: all before any computation.
+
+    ``exports``: folder for the files of other runtimes than torch.
+    """
     for name in options.metrics or ():
         METRICS.get(name)
     for name in options.protocols:
         named_protocol(name)
     store = Store(options.store)
     source = _open_source(options) if options.dataset else None
-    models = _load_models(options)
-    session = Session(options, store, models, source)
+    entrants, models = _load_models(options, exports)
+    session = Session(options, store, entrants, models, source)
     if source is not None and options.benches:
         request = Request(
             protocols=options.protocols or source.spec.protocols,
@@ -178,22 +194,15 @@ def _open_source(options: Options) -> Source:
     return Source(dataset, spec, split, scenes, dataset.fingerprint())
 
 
-def _load_models(options: Options) -> list[Reconstructor]:
+def _load_models(options: Options, exports: Path | None) -> tuple[list[Entrant], list[Reconstructor]]:
     import torch
-
-    import hsrzoo
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    # "mcga-s2" and "mcga-s2.cave" may be one model: each is scored once.
-    loaded: dict[str, Reconstructor] = {}
-    for name in options.models:
-        model = hsrzoo.load(name, device=options.device)
-        loaded.setdefault(model.name, model)
-    models = list(loaded.values())
+    entrants, models = load_all(options.models, options.ways, options.device, exports)
     if options.tta and all(model.spec.adapt is None for model in models):
         raise InputError("None of the models has test-time adaptation", fix="Leave --tta out")
-    return models
+    return entrants, models
 
 
 @cache
@@ -224,17 +233,21 @@ def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[dict[s
     )
     missing = speed.missing(session.models, settings, session.store, _provenance)
     with _bar("speed", 2 * missing) as advance:
-        return speed.measure(session.models, settings, session.store, _provenance, advance)
+        return speed.measure(
+            session.entrants, session.models, settings, session.store, _provenance, advance
+        )
 
 
 @contextmanager
 def _bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
     """A bar on stderr; yields the function that moves it by one."""
+    from rich.markup import escape
+
     with output.progress() as bar:
         task = bar.add_task(what, total=total)
 
         def advance(text: str) -> None:
-            bar.update(task, advance=1, description=text)
+            bar.update(task, advance=1, description=escape(text))  # [bf16] is no markup
 
         yield advance
 

@@ -13,13 +13,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from hsrzoo_benchmark import bandwidth
+from hsrzoo_benchmark.entrants import DTYPES, Entrant, execution
 from hsrzoo_benchmark.runner import Failure, Outcome
-from hsrzoo_benchmark.speed_cell import OOM, is_out_of_memory
+from hsrzoo_benchmark.speed_cell import OOM, SMALL, is_out_of_memory
 from hsrzoo_benchmark.store import ResultFile, Store
 
 from hsrzoo.errors import InputError
@@ -29,10 +31,15 @@ if TYPE_CHECKING:
 
 SIZES = ((256, 256), (512, 512), (1024, 1024), (482, 512))
 """Height and width, pixels; the last one is ARAD-1K's."""
-DEFAULT_REFERENCE = "mst-plus-plus"
+METHOD = 2
+"""How a row was measured; rows of another method are not used. 2: memory without the counter of MACs."""
 MIN_RUNS, MIN_SECONDS = 10, 5.0
 MIN_RUNS_CAPPED = 3
 """Runs of a cell that is so slow that it reaches ``Settings.seconds`` first."""
+LONG_RUN = 60.0
+"""Seconds of a run that is enough by itself, once ``Settings.seconds`` is reached."""
+CHILD_SECONDS = 1800.0
+"""How long a cell's process may take to load, predict once and count MACs."""
 WARM_UP = 2
 KEPT_ROUNDS = 200
 """Times that a row keeps, the first ones: ratios are taken from rounds that both models ran."""
@@ -45,12 +52,14 @@ class Settings:
     threads: int
     sizes: tuple[tuple[int, int], ...] = SIZES
     seconds: float = 30.0
-    """A cell stops after this long even with fewer than 10 runs, but never with fewer than 3."""
+    """A cell stops after this long even with fewer than 10 runs, but not with fewer than 3 unless a
+    single one takes a minute."""
     memory_limit_gib: float | None = None
     """Limit of a cell's child process; what does not fit is OOM."""
 
 
 def measure(
+    entrants: Sequence[Entrant],
     models: Sequence[Reconstructor],
     settings: Settings,
     store: Store,
@@ -59,18 +68,16 @@ def measure(
 ) -> tuple[list[dict[str, Any]], Outcome]:
     """Rows of every size and model, measured where the store has none of one common run.
 
-    Ratios need one run, so a size is measured anew for all ``models`` unless a stored run holds
-    them all. Returns the rows in order of size and model.
+    ``models`` are the loaded ``entrants``. Ratios need one run, so a size is measured anew for all of
+    them unless a stored run holds them all. Returns the rows in order of size and model.
     """
     outcome, rows = Outcome(), []
     files = [_file(model, settings, store, provenance) for model in models]
     for size in settings.sizes:
         stored = _common_run(files, size, settings)
         if not stored:
-            _measure_size(models, files, size, settings, provenance, outcome, advance)
-            stored = _common_run(files, size, settings) or [
-                row for file in files for row in file.rows[-1:] if row["size"] == list(size)
-            ]
+            run = _measure_size(entrants, models, files, size, settings, provenance, outcome, advance)
+            stored = [row for file in files for row in file.rows[-1:] if row["run"] == run]
         rows += stored
     return rows, outcome
 
@@ -96,7 +103,9 @@ def _common_run(
         {
             row["run"]: row
             for row in file.rows
-            if row["size"] == list(size) and row["memory_limit_gib"] == settings.memory_limit_gib
+            if row["size"] == list(size)
+            and row["memory_limit_gib"] == settings.memory_limit_gib
+            and row.get("method") == METHOD
         }
         for file in files
     ]
@@ -105,6 +114,7 @@ def _common_run(
 
 
 def _measure_size(
+    entrants: Sequence[Entrant],
     models: Sequence[Reconstructor],
     files: Sequence[ResultFile],
     size: tuple[int, int],
@@ -112,49 +122,90 @@ def _measure_size(
     provenance: Callable[[str], dict[str, Any]],
     outcome: Outcome,
     advance: Callable[[str], None],
-) -> None:
-    """Memory and MACs of each model in a child, then all that fit in turn; rows at the end."""
+) -> str:
+    """Memory and MACs of each model in a child, then all that fit in turn; rows at the end. Returns
+    the id of the run that they carry."""
+    cells = _cells(entrants, models, size, settings, outcome, advance)
+    times = _times(models, cells, size, settings, outcome, advance)
+    run = uuid.uuid4().hex
+    for i, (entrant, model, file, cell) in enumerate(zip(entrants, models, files, cells, strict=True)):
+        if cell is None:
+            continue
+        alone = i in times and entrant.runtime == "torch" and not entrant.tile
+        device = bandwidth.on_device(model, sample_rgb(size)) if alone else {}
+        file.append(
+            {
+                "bench": "speed",
+                "method": METHOD,
+                "model": model.name,
+                "architecture": model.spec.name,
+                "execution": execution(model),
+                "weights_sha256": model.weights_sha256,
+                "model_sha256": model.identity,
+                "bands": len(model.bands),
+                "size": list(size),
+                "run": run,
+                "memory_limit_gib": settings.memory_limit_gib,
+                "cap_seconds": settings.seconds,
+                **cell,
+                **device,
+                **_timing(times.get(i, [])),
+                "provenance": {
+                    **provenance(str(model.device)),
+                    "dtype": DTYPES[execution(model)["precision"]],
+                },
+                "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            }
+        )
+        outcome.computed += 1
+    return run
+
+
+def _cells(
+    entrants: Sequence[Entrant],
+    models: Sequence[Reconstructor],
+    size: tuple[int, int],
+    settings: Settings,
+    outcome: Outcome,
+    advance: Callable[[str], None],
+) -> list[dict[str, Any] | None]:
+    """What each model's child process found; None where it failed, which ``outcome`` notes."""
     name = f"{size[0]}x{size[1]}"
     cells: list[dict[str, Any] | None] = []
-    for model in models:
+    for entrant, model in zip(entrants, models, strict=True):
         advance(f"{name}: memory of {model.name}")
         try:
-            cells.append(in_child(model, size, settings))
+            cells.append(in_child(entrant, model, size, settings))
         except Exception as error:
             outcome.failures.append(Failure(name, f"memory of {model.name}", str(error)))
             cells.append(None)
-    fitting = [i for i, cell in enumerate(cells) if cell is not None and cell["status"] == "ok"]
-    timed = time_in_turn([models[i] for i in fitting], size, settings.seconds, advance)
+    return cells
+
+
+def _times(
+    models: Sequence[Reconstructor],
+    cells: list[dict[str, Any] | None],
+    size: tuple[int, int],
+    settings: Settings,
+    outcome: Outcome,
+    advance: Callable[[str], None],
+) -> dict[int, list[float]]:
+    """Index of each model that fits into memory -> seconds of its runs. One that does not after all
+    becomes OOM in ``cells``, one that fails None."""
+    fits = {i: cell for i, cell in enumerate(cells) if cell is not None and cell["status"] == "ok"}
+    long = [cell.get("cold_seconds", 0.0) >= LONG_RUN for cell in fits.values()]
+    timed = time_in_turn([models[i] for i in fits], size, settings.seconds, advance, long)
     times: dict[int, list[float]] = {}
-    for i, result in zip(fitting, timed, strict=True):
+    for i, result in zip(fits, timed, strict=True):
         if isinstance(result, list):
             times[i] = result
         elif is_out_of_memory(result):
             cells[i] = {"status": OOM}
         else:
-            outcome.failures.append(Failure(name, f"timing {models[i].name}", str(result)))
+            what = f"timing {models[i].name}"
+            outcome.failures.append(Failure(f"{size[0]}x{size[1]}", what, str(result)))
             cells[i] = None
-    run = uuid.uuid4().hex
-    for i, (model, file, cell) in enumerate(zip(models, files, cells, strict=True)):
-        if cell is not None:
-            file.append(
-                {
-                    "bench": "speed",
-                    "model": model.name,
-                    "architecture": model.spec.name,
-                    "weights_sha256": model.weights_sha256,
-                    "model_sha256": model.identity,
-                    "size": list(size),
-                    "run": run,
-                    "memory_limit_gib": settings.memory_limit_gib,
-                    "cap_seconds": settings.seconds,
-                    **cell,
-                    **_timing(times.get(i, [])),
-                    "provenance": {**provenance(str(model.device)), "dtype": "float32"},
-                    "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                }
-            )
-            outcome.computed += 1
+    return times
 
 
 def _timing(times: list[float]) -> dict[str, Any]:
@@ -173,16 +224,18 @@ def time_in_turn(
     size: tuple[int, int],
     cap_seconds: float,
     advance: Callable[[str], None] = lambda _: None,
+    long: Sequence[bool] = (),
 ) -> list[list[float] | Exception]:
     """Seconds of each run of each model, one run of every unfinished model a round; in place of
-    the times the exception that a model raised."""
-    rgb = sample_rgb(size)
+    the times the exception that a model raised. Models known to take ``long`` warm up on a small image.
+    """
+    rgb, small = sample_rgb(size), sample_rgb(SMALL)
     times: list[list[float] | Exception] = [[] for _ in models]
 
-    def once(i: int, keep: bool) -> float:
+    def once(i: int, keep: bool, image: np.ndarray = rgb) -> float:
         begin = time.perf_counter()
         try:
-            models[i].predict(rgb)
+            models[i].predict(image)
         except Exception as error:
             times[i] = error
             return 0.0
@@ -195,9 +248,10 @@ def time_in_turn(
     for i, model in enumerate(models):
         advance(f"{size[0]}x{size[1]}: timing {model.name}")
         # A second warm-up run only where it is cheap: the first one fills all caches.
-        spent, left = once(i, keep=False), WARM_UP - 1
+        image = small if i < len(long) and long[i] else rgb
+        spent, left = once(i, keep=False, image=image), WARM_UP - 1
         while left and spent < MIN_SECONDS and isinstance(times[i], list):
-            spent, left = spent + once(i, keep=False), left - 1
+            spent, left = spent + once(i, keep=False, image=image), left - 1
     active = [i for i, seen in enumerate(times) if isinstance(seen, list)]
     while active:
         for i in active:
@@ -210,8 +264,9 @@ def _enough(seen: list[float] | Exception, cap_seconds: float) -> bool:
     if not isinstance(seen, list):
         return True
     total = sum(seen)
+    least = 1 if max(seen) >= LONG_RUN else MIN_RUNS_CAPPED
     return (len(seen) >= MIN_RUNS and total >= min(MIN_SECONDS, cap_seconds)) or (
-        len(seen) >= MIN_RUNS_CAPPED and total >= cap_seconds
+        len(seen) >= least and total >= cap_seconds
     )
 
 
@@ -220,25 +275,32 @@ def sample_rgb(size: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(0).random((3, *size), dtype=np.float32)
 
 
-def in_child(model: Reconstructor, size: tuple[int, int], settings: Settings) -> dict[str, Any]:
-    """Peak memory and MACs of one prediction in a process of its own, so that cells cannot spoil
-    each other: ``{"status": "ok", "peak_mib", "loaded_mib", "macs"}`` or ``{"status": "OOM"}``."""
+def in_child(
+    entrant: Entrant, model: Reconstructor, size: tuple[int, int], settings: Settings
+) -> dict[str, Any]:
+    """Peak memory and MACs of one prediction in a process of its own, so that cells cannot spoil each
+    other: ``{"status": "ok", "peak_mib", "loaded_mib", "cold_seconds", "macs"}`` or ``{"status": "OOM"}``.
+    """
     if model.identity is None:
         raise InputError("Random weights cannot be loaded again in another process")
     request = {
-        "model": model.name,
+        "entrant": asdict(entrant),
         "sha256": model.identity,
         "size": list(size),
         "device": str(model.device),
         "threads": settings.threads,
         "memory_limit_gib": settings.memory_limit_gib,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "hsrzoo_benchmark.speed_cell", json.dumps(request)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "hsrzoo_benchmark.speed_cell", json.dumps(request)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CHILD_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"one prediction took more than {CHILD_SECONDS:g} s") from None
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     # -9: the kernel's out-of-memory killer. -6: C++ code that died of std::bad_alloc.
@@ -246,38 +308,3 @@ def in_child(model: Reconstructor, size: tuple[int, int], settings: Settings) ->
         return {"status": OOM}
     reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
     raise RuntimeError(f"the measuring process failed: {reason[0]}")
-
-
-def summarise(row: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, float | str]:
-    """A stored row as figures: milliseconds, images and megapixels a second, ratio to the
-    reference's time over the rounds that both ran, memory, MACs. OOM rows give their status only."""
-    if row["status"] != "ok":
-        return {"status": row["status"]}
-    height, width = row["size"]
-    found: dict[str, float | str] = {
-        "status": "ok",
-        "p50_ms": 1e3 * row["p50"],
-        "p90_ms": 1e3 * row["p90"],
-        "images_s": 1 / row["p50"],
-        "megapixels_s": height * width / 1e6 / row["p50"],
-        "peak_mib": row["peak_mib"],
-        "growth_mib": max(0.0, row["peak_mib"] - row["loaded_mib"]),
-        "gmacs": row["macs"] / 1e9,
-    }
-    if reference and reference["status"] == "ok" and reference["run"] == row["run"]:
-        shared = min(len(row["seconds"]), len(reference["seconds"]))
-        own, other = (np.median(r["seconds"][:shared]) for r in (row, reference))
-        found["time_ratio"] = float(own / other)
-    return found
-
-
-def choose_reference(models: Sequence[Reconstructor], wanted: str | None) -> str:
-    """Name of the model that ratios refer to: the wanted one (by name or architecture), else MST++
-    if present, else the first."""
-    for model in models:
-        if (wanted or DEFAULT_REFERENCE) in (model.name, model.spec.name):
-            return model.name
-    if wanted is not None:
-        names = ", ".join(model.name for model in models)
-        raise InputError("The reference is not among the models", expected=names, got=wanted)
-    return models[0].name

@@ -8,10 +8,19 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from hsrzoo.reconstructor import Reconstructor
 
 OOM = "OOM"
+SMALL = (64, 64)
+"""Height and width of the image that warms up: what a first prediction imports and builds."""
 _SIGNS = (
     "not enough memory",
     "can't allocate memory",
@@ -31,15 +40,31 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def limit_memory(gib: float) -> None:
-    """Make allocations beyond ``gib`` GiB fail in this process."""
+@contextlib.contextmanager
+def memory_limited(gib: float | None, device: torch.device) -> Iterator[None]:
+    """Make allocations beyond ``gib`` GiB fail meanwhile: of this process, or on a GPU of the device."""
+    if gib is None:
+        yield
+        return
+    if device.type == "cuda":
+        import torch
+
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gib * 2**30 / total), device)
+        yield
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        return
     import resource
 
     # RLIMIT_DATA counts what a process allocates (Linux since 4.7); RLIMIT_AS also counts the
     # address space that libraries and thread stacks merely reserve.
     kind = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
-    size = int(gib * 2**30)
-    resource.setrlimit(kind, (size, size))
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (int(gib * 2**30), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
 
 
 def resident_mib(peak: bool) -> float:
@@ -60,26 +85,31 @@ def resident_mib(peak: bool) -> float:
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """Load the model, predict once under torch's flop counter, report."""
+    """Load the model, predict once, report memory; then count MACs, which needs memory of its own."""
     import torch
-    from hsrzoo_benchmark.speed import sample_rgb
-    from torch.utils.flop_counter import FlopCounterMode
-
-    import hsrzoo
-    from hsrzoo.complexity import unseen_macs
+    from hsrzoo_benchmark.entrants import Entrant
 
     torch.set_num_threads(request["threads"])
-    model = hsrzoo.load(request["model"], device=request["device"])
+    entrant = Entrant(**request["entrant"])
+    model = entrant.load(request["device"])
     if model.identity != request["sha256"]:
-        raise RuntimeError(f"the weights or the configuration of {request['model']} changed during the run")
-    height, width = request["size"]
+        raise RuntimeError(f"the weights or the configuration of {model.name} changed during the run")
+    size, device = request["size"], torch.device(request["device"])
     # Only now: the limit is meant for the prediction, and importing torch fails in odd ways.
-    if request["memory_limit_gib"] is not None:
-        limit_memory(request["memory_limit_gib"])
-    # Whatever the first prediction and the counter import or set up is no part of this cell.
-    with FlopCounterMode(display=False):
-        model.predict(sample_rgb((64, 64)))
-    device = torch.device(request["device"])
+    with memory_limited(request["memory_limit_gib"], device):
+        found: dict[str, Any] = predict_once(model, size, device)
+    if device.type == "cuda" and entrant.runtime != "torch":  # torch counts its own allocations only
+        found |= {"peak_mib": None, "loaded_mib": None}
+    return {"status": "ok", **found, "macs": count_macs(model, entrant, size)}
+
+
+def predict_once(model: Reconstructor, size: tuple[int, int], device: torch.device) -> dict[str, float]:
+    """MiB before the prediction and at its highest (GPU: allocated there; else: resident), and the
+    seconds it took, the first of its size."""
+    import torch
+    from hsrzoo_benchmark.speed import sample_rgb
+
+    model.predict(sample_rgb(SMALL))
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
@@ -89,16 +119,40 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         loaded = resident_mib(peak=False)
-    counter = FlopCounterMode(display=False)
-    with counter:
-        model.predict(sample_rgb((height, width)))
+    begin = time.perf_counter()
+    model.predict(sample_rgb(size))
+    seconds = time.perf_counter() - begin
     peak = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else resident_mib(peak=True)
     return {
-        "status": "ok",
         "peak_mib": round(peak, 1),
         "loaded_mib": round(loaded, 1),
-        "macs": counter.get_total_flops() // 2 + unseen_macs(model.module, height, width),
+        "cold_seconds": round(seconds, 4),
     }
+
+
+def count_macs(model: Reconstructor, entrant: Any, size: tuple[int, int]) -> int | None:
+    """Multiply-accumulates of the network on an image of ``size``, as it is padded.
+
+    None where torch's counter sees nothing (an exported file), and for tiles, which repeat work at
+    their borders and pass by pass.
+    """
+    if entrant.runtime != "torch" or entrant.tile:
+        return None
+    import torch
+
+    from hsrzoo.complexity import macs
+    from hsrzoo.reconstructor import pad
+
+    shape = pad(torch.empty(1, 3, *size, device="meta"), model.spec).shape[-2:]
+    # Tensors without values give the same count in no time, but not where the network hands values
+    # to code outside torch: then it runs.
+    try:
+        from torch._subclasses.fake_tensor import FakeTensorMode  # no public name
+
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return macs(model.module, *shape)
+    except Exception:
+        return macs(model.module, *shape)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,11 @@ from hsrzoo.registries import METRICS
 _SCORE_HEADINGS = {"condition": "condition, hash", "model": "model", "n": "n"}
 _LABELS_WIDTH, _METRIC_WIDTH = 50, 17
 """Characters that the columns before the metrics and each metric take, about."""
-_SPEED_HEADINGS = {
-    "p50_ms": "p50 ms",
-    "p90_ms": "p90 ms",
-    "images_s": "images/s",
-    "megapixels_s": "MP/s",
-    "time_ratio": "time ratio",
-    "peak_mib": "peak MiB",
-    "growth_mib": "above loaded",
-    "gmacs": "GMAC",
+_LABELS = (*_SCORE_HEADINGS, "size", "runs")
+"""Columns that every part of a split table has."""
+_GPU_HEADINGS = {
+    "device_megapixels_s": "MP/s of the network alone",
+    "bound_megapixels_s": "MP/s that memory allows",
 }
 
 
@@ -70,11 +66,12 @@ def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> l
 
 def split_to_width(table: Table, width: int) -> list[Table]:
     """``table`` as several with fewer metrics each, so that none is wider than a terminal."""
-    metrics = [key for key in table.columns if key not in _SCORE_HEADINGS]
+    metrics = [key for key in table.columns if key not in _LABELS]
+    labels = {key: head for key, head in table.columns.items() if key in _LABELS}
     per = max(1, (width - _LABELS_WIDTH) // _METRIC_WIDTH)
     parts = [metrics[i : i + per] for i in range(0, len(metrics), per)]
     return [
-        Table(table.title, {**_SCORE_HEADINGS, **{key: table.columns[key] for key in part}}, table.rows)
+        Table(table.title, {**labels, **{key: table.columns[key] for key in part}}, table.rows)
         for part in parts
     ]
 
@@ -136,35 +133,65 @@ def _plain(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:.{_digits(value)}f}"
 
 
-def speed_table(figures: Iterable[dict[str, Any]], reference: str) -> Table:
-    """Sizes and models down, timings across."""
-    columns = {"size": "size", "model": "model", **_SPEED_HEADINGS, "runs": "runs"}
-    columns["time_ratio"] = f"time / {reference}'s"
-    table = Table("speed: batch 1", columns)
+def speed_table(figures: Sequence[dict[str, Any]], references: Sequence[str]) -> Table:
+    """Sizes and models down, timings across; ratios to each of the references, memory's to the first."""
+    table = Table("speed: batch 1", _speed_columns(figures, references))
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for figure in figures:
         if figure["metric"] == PAPER_TIME:
-            table.columns[PAPER_TIME] = "ms per megapixel\nreported by the paper (V100)"
             first = next(row for row in table.rows if row["model"] == figure["model"])
             first[PAPER_TIME] = _significant(figure["reported"])
             continue
         key = (figure["condition"], figure["model"])
         if key not in rows:
-            rows[key] = {
-                "size": figure["condition"],
-                "model": figure["model"],
-                "runs": str(figure["scenes"]),
-            }
+            rows[key] = {"size": key[0], "model": key[1], "runs": _runs_cell(figure)}
             table.rows.append(rows[key])
         if figure["metric"] == "status":
-            rows[key]["p50_ms"] = figure["mean"]
-        else:
-            rows[key][figure["metric"]] = _significant(figure["mean"])
+            rows[key] |= {"p50_ms": figure["mean"], "peak_mib": figure["mean"]}
+            continue
+        rows[key][_column(figure)] = _significant(figure["mean"])
         if figure["reported"] is not None:
-            table.columns["paper"] = "images/s reported by the paper\n(Jetson Orin NX 16 GB)"
-            reported = figure["reported"]
-            rows[key]["paper"] = reported if isinstance(reported, str) else f"{reported:g}"
+            rows[key][f"{_column(figure)} paper"] = _reported_cell(figure["reported"])
     return table
+
+
+def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str]) -> dict[str, str]:
+    """Key -> heading; columns of a GPU and of the paper only where there is something in them."""
+    main = references[0]
+    columns = {"size": "size", "model": "model", "runs": "runs"}
+    columns |= {"p50_ms": "p50 ms", "p90_ms": "p90 ms", "images_s": "images/s", "megapixels_s": "MP/s"}
+    columns |= {f"time_ratio {name}": f"time /\n{name}'s" for name in references}
+    columns |= {f"speedup {main}": f"times faster than\n{main}"}
+    columns |= {"peak_mib": "peak MiB", f"memory_ratio {main}": f"peak /\n{main}'s"}
+    columns |= {"growth_mib": "above loaded", "gmacs": "GMAC"}
+    present = {figure["metric"] for figure in figures}
+    columns |= {key: head for key, head in _GPU_HEADINGS.items() if key in present}
+    reported = {_column(figure) for figure in figures if figure["reported"] is not None}
+    told = {
+        "images_s": "images/s",
+        f"speedup {main}": "times faster than MST++",
+    }
+    for key, head in told.items():
+        if key in reported:
+            columns[f"{key} paper"] = f"{head},\nreported by the paper (Jetson Orin NX 16 GB)"
+    if PAPER_TIME in reported:
+        columns[PAPER_TIME] = "ms per megapixel,\nreported by the paper (V100)"
+    return columns
+
+
+def _column(figure: dict[str, Any]) -> str:
+    """Metric and, of a ratio, its reference."""
+    return f"{figure['metric']} {figure['reference']}" if figure["reference"] else figure["metric"]
+
+
+def _runs_cell(figure: dict[str, Any]) -> str:
+    """How many runs the times are of; marked where time ran out before 10."""
+    few = figure["metric"] != "status" and figure["scenes"] < MIN_RUNS
+    return f"{figure['scenes']}{' (capped)' if few else ''}"
+
+
+def _reported_cell(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def _significant(value: float) -> str:

@@ -42,24 +42,26 @@ def test_reported_oom_stays_a_word() -> None:
     assert found["value"] == "OOM" and "Jetson" in found["note"]
 
 
-def speed_row(model: str, size: int, runs: int) -> dict[str, Any]:
-    return {
+def speed_row(architecture: str, size: int, runs: int = 10, **changes: Any) -> dict[str, Any]:
+    row = {
         "status": "ok", "size": [size, size], "run": "r", "p50": 12.3456, "p90": 13.0, "runs": runs,
-        "seconds": [12.3456], "peak_mib": 300.0, "loaded_mib": 100.0, "macs": 0, "model": f"{model}.cave",
-        "architecture": model, "weights_sha256": "0", "model_sha256": "1", "cap_seconds": 30.0,
+        "seconds": [12.3456], "peak_mib": 300.0, "loaded_mib": 100.0, "macs": 0,
+        "model": f"{architecture}.cave",
+        "architecture": architecture, "weights_sha256": "0", "model_sha256": "1", "cap_seconds": 30.0,
     }  # fmt: skip
+    return {**row, **changes}
 
 
 def test_speed_table_has_no_exponents_and_the_paper_s_time_once_a_model() -> None:
     rows = [speed_row(m, s, 3 if s == 512 else 10) for s in (256, 512) for m in ("mcga-s2", "poly")]
-    figures = speed_figures(rows, "poly.cave")
-    table = speed_table(figures, "poly.cave")
-    assert table.columns[PAPER_TIME] == "ms per megapixel\nreported by the paper (V100)"
-    assert [(row["size"], row["model"], row.get(PAPER_TIME)) for row in table.rows] == [
-        ("256x256", "mcga-s2.cave", "93.6"),
-        ("256x256", "poly.cave", None),
-        ("512x512", "mcga-s2.cave", None),
-        ("512x512", "poly.cave", None),
+    figures = speed_figures(rows, ["poly.cave"])
+    table = speed_table(figures, ["poly.cave"])
+    assert table.columns[PAPER_TIME] == "ms per megapixel,\nreported by the paper (V100)"
+    assert [(row["size"], row["model"], row["runs"], row.get(PAPER_TIME)) for row in table.rows] == [
+        ("256x256", "mcga-s2.cave", "10", "93.6"),
+        ("256x256", "poly.cave", "10", None),
+        ("512x512", "mcga-s2.cave", "3 (capped)", None),
+        ("512x512", "poly.cave", "3 (capped)", None),
     ]
     first = table.rows[0]
     assert (first["p50_ms"], first["p90_ms"], first["gmacs"]) == ("12346", "13000", "0")
@@ -68,7 +70,75 @@ def test_speed_table_has_no_exponents_and_the_paper_s_time_once_a_model() -> Non
         "Fewer than 10 runs: mcga-s2.cave, 512x512: 3 runs (capped at 30 s); "
         "poly.cave, 512x512: 3 runs (capped at 30 s)."
     ]
-    assert notes(speed_figures(rows[:2], "poly.cave"), ()) == []
+    assert notes(speed_figures(rows[:2], ["poly.cave"]), ()) == []
+
+
+ROWS = [
+    speed_row("mcga-s2", 1024, seconds=[2.0], peak_mib=200.0),
+    speed_row("mcga-s2", 1024, model="mcga-s2.cave [bf16]", seconds=[1.0]),
+    speed_row("hscnn-plus", 1024, status="OOM", runs=0),
+    speed_row("mst-plus-plus", 1024, seconds=[8.0]),
+    speed_row("mst-plus-plus", 1024, model="mst-plus-plus.cave:reference", seconds=[12.0], peak_mib=500.0),
+]
+REFERENCES = ["mst-plus-plus.cave:reference", "mst-plus-plus.cave"]
+
+
+def test_ratios_to_every_reference_and_memory_s_to_the_main_one() -> None:
+    figures = speed_figures(ROWS, REFERENCES)
+    table = speed_table(figures, REFERENCES)
+    published, ours = (f"time_ratio {name}" for name in REFERENCES)
+    memory = f"memory_ratio {REFERENCES[0]}"
+    told = [table.columns[key] for key in (published, ours, memory)]
+    assert told == [
+        "time /\nmst-plus-plus.cave:reference's",
+        "time /\nmst-plus-plus.cave's",
+        "peak /\nmst-plus-plus.cave:reference's",
+    ]
+    cells = {row["model"]: (row.get(published), row.get(ours), row.get(memory)) for row in table.rows}
+    assert cells == {
+        "mcga-s2.cave": ("0.1667", "0.25", "0.4"),
+        "mcga-s2.cave [bf16]": ("0.08333", "0.125", "0.6"),
+        "hscnn-plus.cave": (None, None, None),
+        "mst-plus-plus.cave": ("0.6667", "1", "0.6"),
+        "mst-plus-plus.cave:reference": ("1", "1.5", "1"),
+    }
+    oom = next(row for row in table.rows if row["model"] == "hscnn-plus.cave")
+    assert (oom["p50_ms"], oom["peak_mib"], oom["runs"]) == ("OOM", "OOM", "0")
+    against_ours = [f for f in figures if f["reference"] == REFERENCES[1] and f["model"] == "mcga-s2.cave"]
+    assert {f["metric"]: f["mean"] for f in against_ours} == pytest.approx(
+        {"time_ratio": 0.25, "speedup": 4.0, "memory_ratio": 2 / 3, "growth_ratio": 0.5}
+    )
+
+
+def test_the_paper_s_speed_up_over_mst_stands_beside_ours_only_where_it_is_the_same_network() -> None:
+    figures = speed_figures(ROWS, REFERENCES)
+    found = {
+        f["model"]: f["reported"]
+        for f in figures
+        if f["metric"] == "speedup" and f["reference"] == REFERENCES[0] and f["reported"] is not None
+    }
+    assert found == pytest.approx(
+        {
+            "mcga-s2.cave": 1.29 / 0.3,  # images a second
+            "mst-plus-plus.cave": 1.0,
+            "mst-plus-plus.cave:reference": 1.0,
+        }
+    )
+    table = speed_table(figures, REFERENCES)
+    key = f"speedup {REFERENCES[0]} paper"
+    assert table.columns[key] == "times faster than MST++,\nreported by the paper (Jetson Orin NX 16 GB)"
+    assert [row.get(key) for row in table.rows] == ["4.3", None, None, "1", "1"]
+    assert [row.get("images_s paper") for row in table.rows] == ["1.29", None, None, "0.3", "0.3"]
+    alone = speed_figures(ROWS, ["mcga-s2.cave [bf16]"])  # no figures of the paper for that
+    assert all(f["reported"] is None for f in alone if f["metric"] == "speedup")
+
+
+def test_a_gpu_s_bound_has_columns_only_where_it_was_measured() -> None:
+    on_gpu = speed_row("poly", 1000, device_p50=0.5, bandwidth=136e9, bands=31)
+    table = speed_table(speed_figures([on_gpu], ["poly.cave"]), ["poly.cave"])
+    assert table.rows[0]["device_megapixels_s"] == "2" and table.rows[0]["bound_megapixels_s"] == "1000"
+    on_cpu = speed_table(speed_figures([speed_row("poly", 8)], ["poly.cave"]), ["poly.cave"])
+    assert "bound_megapixels_s" in table.columns and "bound_megapixels_s" not in on_cpu.columns
 
 
 @pytest.mark.parametrize(
@@ -103,3 +173,10 @@ def test_wide_tables_are_split_by_metric() -> None:
     ]
     assert len(split_to_width(Table("t", columns), 1000)) == 1
     assert len(split_to_width(Table("t", columns), 20)) == 7
+
+
+def test_every_part_of_a_split_speed_table_names_size_model_and_runs() -> None:
+    table = speed_table(speed_figures(ROWS, REFERENCES), REFERENCES)
+    parts = split_to_width(table, 120)
+    assert len(parts) > 1
+    assert all(list(part.columns)[:3] == ["size", "model", "runs"] for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from hsrzoo_benchmark import speed, speed_cell
+from hsrzoo_benchmark.entrants import Entrant
 from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
-from hsrzoo_benchmark.speed import Settings, choose_reference, summarise, time_in_turn
+from hsrzoo_benchmark.speed import Settings, time_in_turn
+from hsrzoo_benchmark.speed_figures import choose_references, ratios, summarise
 
 import hsrzoo
 from hsrzoo.errors import InputError
@@ -50,7 +53,9 @@ def test_models_are_timed_in_turn(monkeypatch) -> None:
         (1.0, 30.0, 10),  # 10 runs take more than 5 s
         (0.1, 30.0, 50),  # 10 runs take 1 s: it goes on until 5 s
         (4.0, 30.0, 8),  # 8 runs reach the cap
-        (60.0, 30.0, 3),  # so slow that the least number of runs is all there is
+        (20.0, 30.0, 3),  # so slow that the least number of runs is all there is
+        (60.0, 30.0, 1),  # a run of a minute is enough by itself
+        (60.0, 100.0, 2),  # unless there is time for more
         (0.1, 2.0, 20),  # the cap is shorter than 5 s
     ],
 )
@@ -73,6 +78,20 @@ def test_a_model_that_fails_leaves_the_others(monkeypatch) -> None:
     assert isinstance(failed, MemoryError) and good == pytest.approx([1.0] * 10)
 
 
+def test_a_model_known_to_be_slow_warms_up_on_a_small_image(monkeypatch) -> None:
+    clock, shapes = Clock(monkeypatch), []
+
+    class Slow(Model):
+        def predict(self, rgb: Any) -> None:
+            shapes.append(rgb.shape[1:])
+            self.clock.now += 70.0 if rgb.shape[1] > 64 else 0.1
+
+    models = [Slow("a", 0, clock, []), Model("b", 1.0, clock, [])]
+    slow, other = time_in_turn(models, (96, 80), 30.0, long=[True, False])  # type: ignore[arg-type]
+    assert slow == pytest.approx([70.0]) and other == pytest.approx([1.0] * 10)
+    assert shapes == [(64, 64), (64, 64), (96, 80)]
+
+
 def row(**changes: Any) -> dict[str, Any]:
     base = {
         "status": "ok", "size": [500, 1000], "run": "r", "p50": 0.25, "p90": 0.5, "runs": 4,
@@ -82,8 +101,7 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def test_figures_of_a_row() -> None:
-    found = summarise(row(), row(seconds=[0.1, 0.1]))
-    assert found == {
+    assert summarise(row()) == {
         "status": "ok",
         "p50_ms": 250.0,
         "p90_ms": 500.0,
@@ -92,27 +110,68 @@ def test_figures_of_a_row() -> None:
         "peak_mib": 300.0,
         "growth_mib": 200.0,
         "gmacs": 3.0,
-        "time_ratio": 2.0,  # over the two rounds that both ran
     }
+    assert "gmacs" not in summarise(row(macs=None))
+    on_gpu = summarise(row(device_p50=0.125, bandwidth=136e9, bands=31))
+    assert on_gpu["device_megapixels_s"] == 4.0
+    assert on_gpu["bound_megapixels_s"] == 1000.0  # 136 bytes a pixel: 3 + 31 floats
+
+
+def test_ratios_to_a_reference() -> None:
+    reference = row(seconds=[0.1, 0.1], peak_mib=600.0, loaded_mib=200.0)
+    assert ratios(row(), reference) == {
+        "time_ratio": 2.0,  # over the two rounds that both ran
+        "speedup": 0.5,
+        "memory_ratio": 0.5,
+        "growth_ratio": 0.5,
+    }
+    assert "growth_ratio" not in ratios(row(), row(loaded_mib=300.0))
 
 
 def test_no_ratio_across_runs_or_to_oom() -> None:
-    assert "time_ratio" not in summarise(row(), row(run="another"))
-    assert "time_ratio" not in summarise(row(), row(status="OOM"))
-    assert summarise(row(status="OOM"), row()) == {"status": "OOM"}
+    assert ratios(row(), row(run="another")) == {}
+    assert ratios(row(), row(status="OOM")) == ratios(row(status="OOM"), row()) == ratios(row(), None) == {}
+    assert summarise(row(status="OOM")) == {"status": "OOM"}
 
 
-def test_reference_is_mst_plus_plus_or_the_first_or_the_wanted() -> None:
-    class Named:
-        def __init__(self, name: str, arch: str) -> None:
-            self.name, self.spec = name, type("Spec", (), {"name": arch})
+class Named:
+    def __init__(self, name: str, arch: str) -> None:
+        self.name, self.spec = name, type("Spec", (), {"name": arch})
 
-    models: list[Any] = [Named("a.x", "a"), Named("mst-plus-plus.cave", "mst-plus-plus")]
-    assert choose_reference(models, None) == "mst-plus-plus.cave"
-    assert choose_reference(models[:1], None) == "a.x"
-    assert choose_reference(models, "a") == "a.x"
-    with pytest.raises(InputError, match="reference"):
-        choose_reference(models, "b")
+
+MST = [
+    Named("a.x", "a"),
+    Named("mst-plus-plus.cave:reference", "mst-plus-plus"),
+    Named("mst-plus-plus.cave", "mst-plus-plus"),
+    Named("mst-plus-plus.cave [bf16]", "mst-plus-plus"),
+]
+
+
+@pytest.mark.parametrize(
+    ("models", "wanted", "expected"),
+    [
+        (MST, (), ["mst-plus-plus.cave:reference", "mst-plus-plus.cave"]),
+        (MST[2:], (), ["mst-plus-plus.cave"]),
+        (MST[:1], (), ["a.x"]),
+        (MST, ("a",), ["a.x"]),
+        (MST, ("mst-plus-plus",), ["mst-plus-plus.cave"]),  # not the variant
+        (MST, ("mst-plus-plus:reference", "a.x"), ["mst-plus-plus.cave:reference", "a.x"]),
+        (MST, ("mst-plus-plus.cave [bf16]",), ["mst-plus-plus.cave [bf16]"]),
+        (MST[3:], ("mst-plus-plus",), ["mst-plus-plus.cave [bf16]"]),
+        (MST, ("a", "a.x"), ["a.x"]),
+        ([Named("local-dir:/some/net [onnx]", "a")], ("a",), ["local-dir:/some/net [onnx]"]),
+    ],
+)
+def test_references(models: list[Any], wanted: tuple[str, ...], expected: list[str]) -> None:
+    assert choose_references(models, wanted) == expected
+
+
+def test_a_reference_that_is_not_there_is_an_error() -> None:
+    for name in ("b", "mst-plus-plus.cave:other", "a:x"):
+        with pytest.raises(InputError, match="reference"):
+            choose_references(MST, (name,))  # type: ignore[arg-type]
+    with pytest.raises(InputError):  # the only one there is a variant
+        choose_references(MST[1:2], ("mst-plus-plus",))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -132,8 +191,8 @@ def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
 
 def cell_request(name: str, **changes: Any) -> dict[str, Any]:
     return {
-        "model": name, "sha256": hsrzoo.load(name, device="cpu").identity, "size": [32, 48],
-        "device": "cpu", "threads": 1, "memory_limit_gib": None, **changes,
+        "entrant": asdict(Entrant(name)), "sha256": hsrzoo.load(name, device="cpu").identity,
+        "size": [32, 48], "device": "cpu", "threads": 1, "memory_limit_gib": None, **changes,
     }  # fmt: skip
 
 
