@@ -172,6 +172,7 @@ def in_strips(
     halo: int = 0,
     down: int = 1,
     rows: int | None = None,
+    crops: bool = False,
 ) -> Tensor:
     """``layers(*maps)``, computed on strips of rows where that is possible (see :func:`can_strip`).
 
@@ -179,24 +180,27 @@ def in_strips(
     (B, K, H / down, W / down). ``halo``: how many rows of the first map, above and below its own, an
     output row depends on, the reach of the coarser maps counted in rows of the first one. ``rows``: of
     the first map in a strip, by default :data:`PIXELS_AT_ONCE` pixels. At the image's border no halo
-    is added, so zero padding stays what it was. The result of several strips is channels-last.
+    is added, so zero padding stays what it was. ``crops``: ``layers`` gets a keyword ``own``, the slice
+    of its output's rows that are wanted, and returns only these: layers of single pixels then need
+    not see the halo. The result of several strips is channels-last.
     """
     height, width = maps[0].shape[-2:]
     step = max(down, *(height // x.shape[-2] for x in maps))
     rows = max(1, (rows or _rows_at_once(maps[0].device, width)) // step) * step
     if rows >= height or not can_strip():
-        return layers(*maps)
+        return layers(*maps, own=slice(None)) if crops else layers(*maps)
     reach = -(-halo // step) * step
     out: Tensor | None = None
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         first, last = max(0, top - reach), min(height, bottom + reach)
-        part = layers(*(_rows(x, first, last, height) for x in maps))
+        strip = [_rows(x, first, last, height) for x in maps]
+        own = slice((top - first) // down, (bottom - first) // down)
+        part = layers(*strip, own=own) if crops else layers(*strip)[:, :, own]
         if out is None:
             b, k, _, across = part.shape
             out = part.new_empty(b, height // down, across, k).permute(0, 3, 1, 2)  # channels-last
-        own = part[:, :, (top - first) // down : (bottom - first) // down]
-        out[:, :, top // down : bottom // down] = own
+        out[:, :, top // down : bottom // down] = part
     assert out is not None  # there is at least one strip
     return out
 

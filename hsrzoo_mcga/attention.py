@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.pixels import whole_image
-from hsrzoo_mcga.codebook import at_least_fp32, query, to_map, to_rows
+from hsrzoo_mcga.codebook import at_least_fp32, pointwise, query, to_map, to_rows
 from hsrzoo_mcga.grayscale import GrayscaleAware
 from hsrzoo_mcga.search import nearest_code
 
@@ -35,7 +35,7 @@ def group_sums(indices: Tensor, n: int, *rows: Tensor) -> tuple[Tensor, ...]:
     b = len(indices)
     flat = (indices + n * torch.arange(b, device=indices.device)[:, None]).reshape(-1)
     counts = indices.new_zeros(b * n).scatter_add(0, flat, torch.ones_like(flat))
-    sums = [r.new_zeros(b * n, r.shape[2]).index_add(0, flat, r.reshape(len(flat), -1)) for r in rows]
+    sums = [r.new_zeros(b * n, r.shape[2]).index_add(0, flat, r.flatten(0, 1)) for r in rows]
     return counts.view(b, n), *(t.view(b, n, -1) for t in sums)
 
 
@@ -112,7 +112,7 @@ class QuantizedAttention(nn.Module):
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """Q and K of normalised features, (B, D, H, W) each, in fp32."""
-        return at_least_fp32(self.query_key(x)).split(self.width, 1)
+        return at_least_fp32(pointwise(self.query_key, x)).split(self.width, 1)
 
     def _full_matrix(self, first: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """A over all pixels instead of codes (the ablation)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo_mcga.search import nearest_code, squared_distances
@@ -29,6 +30,15 @@ def to_map(rows: Tensor, like: Tensor) -> Tensor:
     """(B*H*W, D) -> (B, D, H, W) with the batch and size of ``like``, channels-last."""
     b, _, h, w = like.shape
     return rows.view(b, h, w, -1).permute(0, 3, 1, 2)
+
+
+def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
+    """A 1x1 convolution of (B, C, H, W) as the matrix product it is, channels-last.
+
+    torch's convolutions take a slow path, with copies, for some sizes and numbers of threads.
+    """
+    bias = None if layer.bias is None else layer.get_parameter("bias")
+    return to_map(F.linear(to_rows(x), layer.get_parameter("weight").flatten(1), bias), x)
 
 
 @dataclass

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.pixels import pixel_mean, whole_image
+from hsrzoo_mcga.codebook import pointwise
 
 _FLOOR = 1e-4
 """X is kept above this before a power: the slope of X^a at 0 is infinite for a < 1."""
@@ -114,7 +115,7 @@ class GrayscaleFeedForward(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """X_s: (B, C, H, W) -> (B, 2C, H, W); a pixel depends on its eight neighbours."""
-        return F.gelu(self.mix(self.expand(x)))
+        return F.gelu(self.mix(pointwise(self.expand, x)))
 
     def curves(self, s: Tensor) -> list[Curve]:
         """What gamma and log take from the whole image, X_s (B, 2C, H, W): ``a`` and the extremes of
@@ -124,7 +125,11 @@ class GrayscaleFeedForward(nn.Module):
             return []
         mean, (low, high) = pixel_mean(s), extremes(s, curved[0].normalise)
         return [
-            (ga.curve(mean[:, own]), *(None if t is None else t[:, own] for t in (low, high)))
+            (
+                ga.curve(mean[:, own]),
+                None if low is None else low[:, own],
+                None if high is None else high[:, own],
+            )
             for ga, own in zip((self.gamma, self.log), self._halves(), strict=True)
             if ga.kind != "none"
         ]
@@ -135,7 +140,7 @@ class GrayscaleFeedForward(nn.Module):
         for ga, own in zip((self.gamma, self.log), self._halves(), strict=True):
             part = s[:, own]
             parts.append(part if ga.kind == "none" else ga.apply_curve(part, *left.pop(0)))
-        return F.gelu(self.out(torch.cat([*parts, s], 1)))
+        return F.gelu(pointwise(self.out, torch.cat([*parts, s], 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), the residual branch alone."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hsrzoo.pixels import in_strips
 from hsrzoo_mcga.attention import QuantizedAttention, apply_affine
 from hsrzoo_mcga.autoencoder import Reconstruction, code_widths, upsample
-from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, query
+from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, pointwise, query
 from hsrzoo_mcga.grayscale import GrayscaleFeedForward
 
 
@@ -130,7 +130,7 @@ class GABlock(nn.Module):
         self.feed = GrayscaleFeedForward(c, s.gamma_share, s.ga, **curve)
         shrink(self.feed.out)
 
-    def forward(self, x: Tensor, codes: Tensor | None, sites: list | None) -> Tensor:
+    def forward(self, x: Tensor, codes: Tensor, sites: list | None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W): what depends on the whole image first, then strip by strip."""
         if self.attention is not None:
             affine = self.attention.affine(x, codes, sites, before=self.norm_attention)
@@ -151,10 +151,10 @@ class CodeFusion(nn.Module):
 
     def forward(self, h: Tensor, codes: Tensor, sites: list | None) -> Tensor:
         def fused(part: Tensor) -> Tensor:
-            q = query(self.to_code(part), codes)
+            q = query(pointwise(self.to_code, part), codes)
             if sites is not None:
                 sites.append((q.features, codes))
-            return part + self.fuse(torch.cat([part, q.straight_through()], 1))
+            return part + pointwise(self.fuse, torch.cat([part, q.straight_through()], 1))
 
         # look-ups are collected for whole maps
         return in_strips(fused, h) if sites is None else fused(h)
@@ -181,10 +181,10 @@ class PointwiseHead(nn.Module):
         weight = torch.einsum("nk,kchw->nchw", own[:, :, 0, 0], stem.weight)
         return weight + F.pad(direct, (1, 1, 1, 1)), own[:, :, 0, 0] @ stem.bias
 
-    def forward(self, context: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor]) -> Tensor:
-        """``context``: this head's own layer of that name, applied to H_1."""
-        x = upsample(context, rgb) + F.conv2d(rgb, *from_rgb, padding=1)
-        return self.out(F.gelu(self.hidden(F.gelu(x))))
+    def forward(self, context: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor], own: slice) -> Tensor:
+        """``context``: this head's own layer of that name, applied to H_1; ``own``: rows wanted."""
+        x = (upsample(context, rgb) + F.conv2d(rgb, *from_rgb, padding=1))[:, :, own]
+        return pointwise(self.out, F.gelu(pointwise(self.hidden, F.gelu(x))))
 
 
 class GANet(nn.Module):
@@ -246,18 +246,18 @@ class GANet(nn.Module):
         maps = [rgb, *narrowed]
         if self.head is not None:
             from_rgb = self.head.from_rgb(self.stem)
-            maps.append(in_strips(self.head.context, h))
+            maps.append(pointwise(self.head.context, h))
 
-        def layers(rgb: Tensor, *coarse: Tensor) -> Tensor:
+        def layers(rgb: Tensor, *coarse: Tensor, own: slice) -> Tensor:
             reconstruction = self.reconstruction
-            cube = reconstruction.head(reconstruction.refined(coarse[: self.scales], rgb))
+            cube = reconstruction.head(reconstruction.refined(coarse[: self.scales], rgb))[:, :, own]
             if self.shortcut is not None:
-                cube = cube + self.shortcut(rgb)
+                cube = cube + pointwise(self.shortcut, rgb[:, :, own])
             if self.head is not None:
-                cube = cube + self.head(coarse[-1], rgb, from_rgb)
+                cube = cube + self.head(coarse[-1], rgb, from_rgb, own)
             return cube
 
-        return in_strips(layers, *maps, halo=(1 << self.scales) // 2 + 2)
+        return in_strips(layers, *maps, halo=(1 << self.scales) // 2 + 2, crops=True)
 
     @property
     def halo(self) -> int:
@@ -308,7 +308,7 @@ class GANet(nn.Module):
         codes = self._codes(i)
 
         def asked(part: Tensor) -> Tensor:
-            features = self.to_code[i](part)
+            features = pointwise(self.to_code[i], part)
             if codes is None:
                 return self.reconstruction.narrowed(i, features, features)
             if sites is not None:
