@@ -7,28 +7,49 @@ Written from a description of the MIT-licensed code, with its state_dict names, 
 checkpoints load after conversion. Those were trained on RGB stretched per image to [0, 1]
 (``RgbInput(normalise="minmax-image")``), which the config.json of converted weights must say; the
 spec below takes RGB as it is, the input all networks of this zoo are trained on in equal terms.
+1,619,625 parameters at 31 bands.
 
 The official network can only give 31 bands. Here the 31-wide body stays for any band count and only
 ``conv_out`` changes. Its outer skip needs 31 bands too, so it exists at 31 bands alone; at other
 counts the RGB features still reach ``conv_out``, through the skip of every stage.
 
-Tensors between layers are (B, H, W, K) in memory, which Linear and LayerNorm need and convolutions
-take as a channels-last view, so that nothing is copied between the two.
+What differs from the published structure (kept as ``mst-plus-plus:reference``, see
+``mst_plus_plus_published.py``), all equal up to rounding:
+
+- Tensors between layers are (B, H, W, K) in memory, which Linear and LayerNorm need and convolutions
+  take as a channels-last view, so that nothing is copied between the two.
+- Without gradients, Q and K are never computed. Every cosine follows from the Gram matrix X^T X of the
+  attention's input: K^T Q = Wk (X^T X) Wq^T, and the norms are the diagonals of the like products.
+- Without gradients, the mixing of the channels is linear in the input, so proj, the attention matrix
+  and Wv become one K x K matrix per image.
+- Without gradients, everything between two Gram matrices runs on strips of rows, whose four times
+  wider features stay in the cache.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
+from hsrzoo.errors import InputError
+from hsrzoo.pixels import can_strip, in_strips, whole_image
+from hsrzoo.pointwise import gram, pointwise
 from hsrzoo.spec import ModelSpec, RgbInput
 
 WIDTH = 31
 """Width of the body and of each attention head, whatever the number of bands."""
 MULTIPLE = 8
 """H and W are padded to this, as the official code does; two halvings need only 4."""
+VALUES_AT_ONCE = 1 << 20
+"""Numbers of the widest feature in a strip on a CPU: 4 MiB, which its last cache holds several of."""
+NORM_FLOOR = 1e-12
+"""Least norm that a channel is divided by (F.normalize)."""
 
 
 def _conv(layer: nn.Module, x: Tensor) -> Tensor:
@@ -37,12 +58,44 @@ def _conv(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a 1 x 1 convolution to (B, H, W, K) as the matrix product it is.
+    """Apply a 1 x 1 convolution or Linear layer without bias to (B, H, W, K) as a matrix product.
 
     Not by way of ``_conv``: on one thread torch answers with a channels-first tensor, and the layers
     around it, backward above all, then walk memory with a stride (16 times slower for GELU).
     """
-    return F.linear(x, layer.get_parameter("weight").flatten(1))
+    return pointwise(x, layer.get_parameter("weight").flatten(1))
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """GELU, in place where nobody needs ``x`` again: a fresh map costs more than the function."""
+    return torch.ops.aten.gelu_(x) if can_strip() else F.gelu(x)
+
+
+def _strips(layers: Callable[..., Tensor], *maps: Tensor, halo: int, widest: int) -> Tensor:
+    """``layers(*maps)`` on strips of rows; maps and result are (B, H, W, K). ``widest``: channels of
+    the widest feature on the way, at the resolution of the first map."""
+    b, _, width, _ = maps[0].shape
+    rows = max(VALUES_AT_ONCE // (b * width * widest), 8) if maps[0].device.type == "cpu" else None
+
+    def channels_first(*parts: Tensor) -> Tensor:
+        return layers(*(part.permute(0, 2, 3, 1) for part in parts)).permute(0, 3, 1, 2)
+
+    views = (x.permute(0, 3, 1, 2) for x in maps)
+    return in_strips(channels_first, *views, halo=halo, rows=rows).permute(0, 2, 3, 1)
+
+
+def _gram_matrix(x: Tensor) -> tuple[Tensor]:
+    """X^T X (B, K, K) over the pixels of features (B, K, h, w).
+
+    In float64 where strips are added up and the device has it, so that the sum over millions of pixels
+    is as exact as that over one strip.
+    """
+    b, k, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(b, height * width, k)
+    if not can_strip():
+        return (rows.transpose(1, 2) @ rows,)
+    found = torch.stack([gram(image) for image in rows])
+    return (found if x.device.type == "mps" else found.double(),)
 
 
 class SpectralAttention(nn.Module):
@@ -64,6 +117,8 @@ class SpectralAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
+        if not torch.is_grad_enabled():
+            return self.mix(x, self.mixing(x))
         b, h, w, k = x.shape
         split = (b, h * w, self.heads, k // self.heads)
         value = self.to_v(x)
@@ -74,7 +129,44 @@ class SpectralAttention(nn.Module):
         v = value.view(split).transpose(1, 2)  # (B, heads, N, d)
         mixed = v @ scores.softmax(dim=-1).transpose(2, 3)  # (B, heads, N, d)
         mixed = self.proj(mixed.transpose(1, 2).reshape(b, h, w, k))
-        return mixed + _conv(self.pos_emb, value)
+        return mixed + self._position(value)
+
+    def mixing(self, x: Tensor) -> Tensor:
+        """All that attention does between channels, for the image of features ``x`` (B, H, W, K): the
+        matrices (B, K, K) that take a pixel of x to proj(A v), but for proj's bias."""
+        with torch.autocast(x.device.type, enabled=False):  # products of up to all pixels: not in 16 bits
+            features = x if x.dtype == torch.float64 else x.float()
+            (products,) = whole_image(_gram_matrix, features.permute(0, 3, 1, 2))
+            k = products.shape[-1]
+            q, key, value = (
+                layer.weight.to(products.dtype).view(self.heads, k // self.heads, k)
+                for layer in (self.to_q, self.to_k, self.to_v)
+            )
+            products = products[:, None]  # (B, 1, K, K), the same for all heads
+            scores = key @ products @ q.transpose(1, 2)  # (B, heads, d of K, d of Q)
+            scores = scores / _norms(key, products)[..., :, None] / _norms(q, products)[..., None, :]
+            shares = (scores * self.rescale).softmax(dim=-1)
+            mixed = (shares @ value).flatten(1, 2)  # (B, K, K)
+            return (self.proj.weight.to(mixed.dtype) @ mixed).to(features.dtype)
+
+    def mix(self, x: Tensor, matrices: Tensor) -> Tensor:
+        """Pixels (B, H, W, K) through the matrices (B, K, K) of :meth:`mixing`, plus position term."""
+        if len(x) == 1 and can_strip():
+            mixed = pointwise(x, matrices[0], self.proj.bias)
+        else:
+            mixed = (x.flatten(1, 2) @ matrices.transpose(1, 2)).view(x.shape) + self.proj.bias
+        return mixed + self._position(_pointwise(self.to_v, x))
+
+    def _position(self, value: Tensor) -> Tensor:
+        first, _, second = self.pos_emb.children()
+        return _conv(second, _gelu(_conv(first, value)))
+
+
+def _norms(weight: Tensor, products: Tensor) -> Tensor:
+    """Norms (B, heads, d) over all pixels of the channels that ``weight`` (heads, d, K) makes of
+    features with Gram matrix ``products`` (B, 1, K, K)."""
+    squares = ((weight @ products) * weight).sum(-1)
+    return squares.clamp_min(0).sqrt().clamp_min(NORM_FLOOR)
 
 
 class FeedForward(nn.Module):
@@ -92,9 +184,9 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
-        widen, gelu, mix, _, narrow = self.net.children()
-        x = gelu(_pointwise(widen, x))
-        return _pointwise(narrow, gelu(_conv(mix, x)))
+        widen, _, mix, _, narrow = self.net.children()
+        x = _gelu(_pointwise(widen, x))
+        return _pointwise(narrow, _gelu(_conv(mix, x)))
 
 
 class PreNorm(nn.Module):
@@ -122,11 +214,21 @@ class AttentionBlocks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
-        for block in self.blocks:
-            attention, feed_forward = block.children()
-            x = attention(x) + x
-            x = feed_forward(x) + x
+        k = x.shape[-1]
+        for block in cast(Iterable[nn.ModuleList], self.blocks):
+            attention, feed_forward = cast(SpectralAttention, block[0]), block[1]
+            if torch.is_grad_enabled():
+                x = attention(x) + x
+            else:
+                # The position term's two 3 x 3 convolutions reach 2 rows, the feed-forward's one 1.
+                mix = partial(attention.mix, matrices=attention.mixing(x))
+                x = _strips(_with_skip(mix), x, halo=2, widest=2 * k)
+            x = _strips(_with_skip(feed_forward), x, halo=1, widest=4 * k)
         return x
+
+
+def _with_skip(layer: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda x: layer(x) + x
 
 
 class Stage(nn.Module):
@@ -169,9 +271,15 @@ class Stage(nn.Module):
         features = self.bottleneck(features)
         for layer in self.decoder_layers:
             up, fuse, blocks = layer.children()
-            features = torch.cat([_conv(up, features), skips.pop()], dim=-1)
-            features = blocks(_pointwise(fuse, features))
+            skip = skips.pop()
+            fused = partial(_fused, up, fuse)
+            features = blocks(_strips(fused, skip, features, halo=0, widest=2 * skip.shape[-1]))
         return _conv(self.mapping, features) + x
+
+
+def _fused(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
+    """Features of a coarser level brought up and joined with those kept from the way down."""
+    return _pointwise(fuse, torch.cat([_conv(up, coarse), skip], dim=-1))
 
 
 class MSTPlusPlus(nn.Module):
@@ -183,6 +291,17 @@ class MSTPlusPlus(nn.Module):
         self.conv_in = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
         self.body = nn.Sequential(*(Stage() for _ in range(stages)))
         self.conv_out = nn.Conv2d(WIDTH, bands, 3, padding=1, bias=False)
+
+    @property
+    def halo(self) -> int:
+        """How many input pixels in each direction an output pixel depends on, all Gram matrices known.
+
+        A pair of blocks reaches 3 (position term 2, feed-forward 1). A level reaches, through a coarser
+        one of reach r, 2 r + 2 (down: 4 x 4, stride 2; up: 2 x 2, stride 2), before and after which its
+        own blocks add 3 each. So 3; 3 + (2 * 3 + 2) + 3 = 14; 3 + (2 * 14 + 2) + 3 = 36; a stage adds
+        embedding and mapping, 38; around all stages, conv_in and conv_out add 2.
+        """
+        return 38 * len(self.body) + 2
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
@@ -197,8 +316,18 @@ class MSTPlusPlus(nn.Module):
         return cube.permute(0, 3, 1, 2)[:, :, :height, :width]
 
 
-def build(bands: BandSet, stages: int = 3) -> MSTPlusPlus:
-    """MST++ for these bands; ``stages`` U-shaped stages (the paper compares 1, 2, 3 and 4)."""
+def build(bands: BandSet, stages: int = 3, structure: str = "optimised") -> nn.Module:
+    """MST++ for these bands; ``stages`` U-shaped stages (the paper compares 1, 2, 3 and 4).
+
+    ``structure``: "optimised", or "published" for the order of operations of the published code, which
+    gives the same cube in more time and memory.
+    """
+    if structure == "published":
+        from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus
+
+        return PublishedMSTPlusPlus(len(bands), stages)
+    if structure != "optimised":
+        raise InputError("Unknown structure", expected='"optimised" or "published"', got=repr(structure))
     return MSTPlusPlus(len(bands), stages)
 
 
@@ -217,4 +346,5 @@ SPEC = ModelSpec(
     input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
     default_tag="cave",
     tags=("baseline", "transformer"),
+    variants={"reference": {"structure": "published"}},
 )

@@ -23,10 +23,10 @@ MAY_IMPORT = {
 }
 # A part of the core imports from its own storey and those below.
 STOREYS = [
-    {"errors", "bands", "spec"},
+    {"errors", "bands", "spec", "pixels", "pointwise"},
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
-     "tensorfile", "provenance", "complexity", "workers"},
-    {"reconstructor", "loading", "training", "hub", "tiling", "contract"},
+     "tensorfile", "provenance", "complexity", "workers", "rgb"},
+    {"reconstructor", "loading", "training", "hub", "tiling", "contract", "prediction"},
     {"cli"},
 ]  # fmt: skip
 LAZY = {"timm", "torchvision", "torchmetrics", "accelerate", "colour", "spectral", "tensorly"}
