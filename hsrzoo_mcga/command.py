@@ -61,6 +61,7 @@ def train_codebook(
     import dataclasses
 
     import torch
+    from accelerate import PartialState
 
     from hsrzoo.datasets import open_dataset
     from hsrzoo.provenance import collect
@@ -81,6 +82,8 @@ def train_codebook(
     folder = out or Path("runs") / f"codebook-{dataset}"
     provenance = collect("cuda" if torch.cuda.is_available() else "cpu")
     averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes={"provenance": provenance})
+    if not PartialState().is_main_process:
+        return  # under torchrun every process has the same codes: one of them writes
     _save(folder, task, averaged, provenance)
 
 

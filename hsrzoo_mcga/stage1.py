@@ -86,14 +86,16 @@ class CodebookTask(Task):
         self._queries = queries
         logs = {"charbonnier": float(error.detach()), "quantization": float(quantization.detach())}
         for i, q in enumerate(queries, 1):
-            logs.update({f"{k}_{i}": v for k, v in usage(q.indices, len(q.codes)).items()})
+            logs.update({f"{k}_{i}": v for k, v in usage(self.gather(q.indices), len(q.codes)).items()})
         return error + 2 * self.beta * quantization, logs
 
     def after_step(self, step: int, generator: torch.Generator) -> dict[str, float]:
         """Count steps since each code was used; move codes unused for 50 steps onto features."""
         for since, q in zip(self.since_use, self._queries, strict=True):
             since += 1
-            since[q.indices.unique().cpu()] = 0
+            used = torch.zeros(1, len(q.codes), dtype=torch.int64, device=q.indices.device)
+            used[0, q.indices] = 1
+            since[self.gather(used).amax(0).bool().cpu()] = 0  # used by any process
         if step % _REVIVE_EVERY or step > _REVIVE_UNTIL * self.steps:
             return {}
         return {
@@ -102,7 +104,9 @@ class CodebookTask(Task):
 
     def _revive(self, scale: int, q: Query, generator: torch.Generator) -> int:
         dead = (self.since_use[scale] >= _REVIVE_EVERY).nonzero()[:, 0]
-        rows = to_rows(q.features.detach())
+        if not len(dead):  # equal in all processes, as the counters are
+            return 0
+        rows = self.gather(to_rows(q.features.detach()))
         pick = torch.randint(len(rows), (len(dead),), generator=generator).to(rows.device)
         noise = torch.randn(len(dead), rows.shape[1], generator=generator).to(rows.device)
         self.module.codes[scale].data[dead.to(rows.device)] = rows[pick] + 0.05 * rows.std(0) * noise

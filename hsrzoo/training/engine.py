@@ -51,13 +51,17 @@ class Engine:
     """A task with its optimiser and its moving average, on the device that accelerate has picked.
 
     The state after step k is a pure function of the state before it, the recipe, the total number
-    of steps and k: random numbers are seeded anew for every step.
+    of steps and k: random numbers are seeded anew for every step. In a group of processes, each
+    with an engine, all hold the same state, and a step does what it does in one process, to rounding:
+    the recipe's batch is that of all together.
     """
 
     def __init__(self, task: Task, recipe: Recipe, accelerator: Accelerator) -> None:
         self.task, self.recipe, self.accelerator = task, recipe, accelerator
         self.device = accelerator.device
         task.module.to(self.device)
+        task.gather = accelerator.gather
+        self._share_buffers(weights_too=True)  # one process's first weights are those of all
         self.trained = [p for p in task.module.parameters() if p.requires_grad]
         if not self.trained:
             raise TrainingError("This network has no parameter to train", fix="Fit it with hsrzoo fit")
@@ -88,19 +92,17 @@ class Engine:
         return self.average.module if self.average is not None else self.task.module
 
     def step(self, index: int, steps: int) -> dict[str, float]:
-        """Do step ``index`` (0 is the first) of ``steps``; returns the figures for the log."""
-        from accelerate.utils import send_to_device
-
+        """Do step ``index`` (0 is the first) of ``steps``; returns the figures for the log, which are
+        those of the whole batch."""
         self.task.steps = steps
-        generator = seed_step(self.recipe.seed, index, self.accelerator.process_index)
         lr = one_cycle(index, steps, self.recipe.lr, self.recipe.warmup)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.task.module.train()
-        batch = send_to_device(self.task.draw(generator), self.device)
+        batch, generator = self._draw(index)
         with self.accelerator.autocast():
             loss, logs = self.task.loss(batch)
-        value = float(loss.detach())
+        value, logs = self._share_figures(float(loss.detach()), logs)
         self.optimiser.zero_grad()
         self.accelerator.backward(loss)
         self._share_gradients()
@@ -144,8 +146,27 @@ class Engine:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.task.load_state(state["task"])
 
+    def _draw(self, index: int) -> tuple[Any, torch.Generator]:
+        """This process's share of the batch of a step, and the generator that has drawn the whole."""
+        from accelerate.utils import send_to_device
+
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        generator = seed_step(self.recipe.seed, index)
+        batch = self.task.share(self.task.draw(generator), process, processes)
+        if process:  # dropout must not repeat itself from share to share
+            seed_step(self.recipe.seed, index, process)
+        return send_to_device(batch, self.device), generator
+
+    def _share_figures(self, loss: float, logs: dict[str, float]) -> tuple[float, dict[str, float]]:
+        """Loss and figures as means over all processes."""
+        if self.accelerator.num_processes == 1:
+            return loss, logs
+        own = torch.tensor([loss, *logs.values()], device=self.device, dtype=torch.float64)
+        mean, *means = self.accelerator.reduce(own, reduction="mean").tolist()
+        return mean, dict(zip(logs, means, strict=True))
+
     def _share_gradients(self) -> None:
-        """Average the gradients over all processes (each has drawn a batch of its own)."""
+        """Average the gradients over all processes: of equal shares, this is the whole batch's."""
         if self.accelerator.num_processes == 1:
             return
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.trained]

@@ -22,7 +22,7 @@ from hsrzoo.training.checkpoint import load_checkpoint, require_same_run, save_c
 from hsrzoo.training.engine import Engine, make_accelerator
 from hsrzoo.training.progress import Progress
 from hsrzoo.training.rundir import RunDir
-from hsrzoo.training.task import Task
+from hsrzoo.training.task import Task, require_equal_shares
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -51,7 +51,8 @@ def train(
     when it belongs to another run.
     """
     accelerator = make_accelerator(recipe)
-    identity = _identity(task, recipe, minutes, accelerator.num_processes)
+    require_equal_shares(recipe.batch, accelerator.num_processes)
+    identity = _identity(task, recipe, minutes)
     folder = _open(accelerator, run_dir, identity, notes or {}, resume)
     task.prepare()
     engine = Engine(task, recipe, accelerator)
@@ -102,13 +103,12 @@ class Clock:
         return self._cpu + time.process_time() - self._cpu0
 
 
-def _identity(task: Task, recipe: Recipe, minutes: float | None, processes: int) -> dict[str, Any]:
+def _identity(task: Task, recipe: Recipe, minutes: float | None) -> dict[str, Any]:
     """What must be equal for one run to go on with another one's checkpoint."""
     fields = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in FREE_TO_CHANGE}
     if minutes is not None:
         del fields["steps"]
-    several = {"processes": processes} if processes > 1 else {}
-    return {"recipe": fields, "minutes": minutes, "task": task.record(), **several}
+    return {"recipe": fields, "minutes": minutes, "task": task.record()}
 
 
 def _open(
@@ -130,8 +130,8 @@ def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
     """The number of steps of this run, timed once and then read from record.json."""
     record = folder.read_json(folder.record)
     if "steps" in record:
-        if not record.get("complete"):
-            _warn_of_threads(folder, record)
+        if engine.accelerator.is_main_process and not record.get("complete"):
+            _warn_of_changes(folder, record, _machine(engine))
         return int(record["steps"])
     steps, timed = engine.recipe.steps, None
     if minutes is not None:
@@ -154,16 +154,18 @@ def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
     return steps
 
 
-def _warn_of_threads(folder: RunDir, record: Mapping[str, Any]) -> None:
-    """Sums are split by threads: with another number of them the last bits of the weights differ."""
-    before, now = record["threads"], torch.get_num_threads()
-    if now != before:
-        folder.update_record(threads_after_resuming=now)
-        warnings.warn(
-            f"This run began with {before} threads and goes on with {now}: its weights will not be "
-            f"those of an uninterrupted run. Use --threads {before}.",
-            stacklevel=2,
-        )
+def _warn_of_changes(folder: RunDir, record: Mapping[str, Any], machine: Mapping[str, Any]) -> None:
+    """Sums are split by threads and processes: with another number of them the last bits of the
+    weights differ."""
+    for what, fix in (("threads", "Use --threads {}"), ("processes", "Start {}")):
+        before, now = record[what], machine[what]
+        if now != before:
+            folder.update_record(**{f"{what}_after_resuming": now})
+            warnings.warn(
+                f"This run began with {before} {what} and goes on with {now}: its weights will not be "
+                f"those of an uninterrupted run, bit for bit. {fix.format(before)}.",
+                stacklevel=2,
+            )
 
 
 def _machine(engine: Engine) -> dict[str, Any]:
