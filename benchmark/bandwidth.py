@@ -69,10 +69,10 @@ def network_seconds(
     and copied to the device beforehand; the cube stays there."""
     import torch
 
-    from hsrzoo.reconstructor import normalise, pad
+    from hsrzoo.rgb import normalise, pad
 
     image = torch.from_numpy(rgb)[None].to(model.device)
-    batch = pad(normalise(image, model.spec.input.normalise), model.spec)
+    batch = pad(normalise(image, model.spec.input.normalise), model.spec.input)
     seconds = [timer(model.device, lambda: model.run(batch)) for _ in range(1 + repeats)]
     return float(np.median(seconds[1:]))
 

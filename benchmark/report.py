@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from hsrzoo_benchmark import stats
+from hsrzoo_benchmark.plan import Cell, Source
 from hsrzoo_benchmark.protocol import HASH_LENGTH, Condition
-from hsrzoo_benchmark.runner import Cell, Source
 from hsrzoo_benchmark.speed_cell import OOM
 from hsrzoo_benchmark.speed_figures import plain_name, ratios, summarise, variant_of
 from hsrzoo_benchmark.stats import Better, Difference
@@ -26,7 +26,7 @@ COLUMNS = (
     "rgb_mean_change", "model", "weights_sha256", "model_sha256", "tta", "trained_on",
     "also_trained_on", "seen_in_training", "metric", "mean", "low", "high", "rank", "wins",
     "scenes", "nan_scenes", "seeds", "scored_bands", "data_bands", "cap_seconds", "reference",
-    "reported", "reported_note",
+    "device", "threads", "memory_limit_gib", "reported", "reported_note",
 )  # fmt: skip
 """Keys of a figure, the same for scores and speed, so that one CSV holds both."""
 PAPER_TIME = "ms_per_megapixel"
@@ -290,6 +290,9 @@ def _speed_figure(
         "scenes": row["runs"],
         "cap_seconds": row["cap_seconds"],
         "reference": reference["model"] if reference else None,
+        "device": row["provenance"]["device_name"],
+        "threads": row["provenance"]["threads"],
+        "memory_limit_gib": row["memory_limit_gib"],
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }

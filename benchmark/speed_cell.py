@@ -141,9 +141,9 @@ def count_macs(model: Reconstructor, entrant: Any, size: tuple[int, int]) -> int
     import torch
 
     from hsrzoo.complexity import macs
-    from hsrzoo.reconstructor import pad
+    from hsrzoo.rgb import pad
 
-    shape = pad(torch.empty(1, 3, *size, device="meta"), model.spec).shape[-2:]
+    shape = pad(torch.empty(1, 3, *size, device="meta"), model.spec.input).shape[-2:]
     # Tensors without values give the same count in no time, but not where the network hands values
     # to code outside torch: then it runs.
     try:

@@ -135,7 +135,7 @@ def _plain(value: float | str) -> str:
 
 def speed_table(figures: Sequence[dict[str, Any]], references: Sequence[str]) -> Table:
     """Sizes and models down, timings across; ratios to each of the references, memory's to the first."""
-    table = Table("speed: batch 1", _speed_columns(figures, references))
+    table = Table(_speed_title(figures), _speed_columns(figures, references))
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for figure in figures:
         if figure["metric"] == PAPER_TIME:
@@ -155,6 +155,16 @@ def speed_table(figures: Sequence[dict[str, Any]], references: Sequence[str]) ->
     return table
 
 
+def _speed_title(figures: Sequence[dict[str, Any]]) -> str:
+    """Where it was measured."""
+    measured = [f for f in figures if f["metric"] != PAPER_TIME]
+    if not measured:
+        return "speed: batch 1"
+    device, threads, limit = (measured[0][key] for key in ("device", "threads", "memory_limit_gib"))
+    limited = f", at most {limit:g} GiB" if limit else ""
+    return f"speed: batch 1, {device}, {threads} thread{'s' if threads > 1 else ''}{limited}"
+
+
 def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str]) -> dict[str, str]:
     """Key -> heading; columns of a GPU and of the paper only where there is something in them."""
     main = references[0]
@@ -163,7 +173,8 @@ def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str])
     columns |= {f"time_ratio {name}": f"time /\n{name}'s" for name in references}
     columns |= {f"speedup {main}": f"times faster than\n{main}"}
     columns |= {"peak_mib": "peak MiB", f"memory_ratio {main}": f"peak /\n{main}'s"}
-    columns |= {"growth_mib": "above loaded", "gmacs": "GMAC"}
+    columns |= {"growth_mib": "above loaded", f"growth_ratio {main}": f"above loaded /\n{main}'s"}
+    columns |= {"gmacs": "GMAC"}
     present = {figure["metric"] for figure in figures}
     columns |= {key: head for key, head in _GPU_HEADINGS.items() if key in present}
     reported = {_column(figure) for figure in figures if figure["reported"] is not None}

@@ -2,8 +2,9 @@
 
     hsrzoo bench ... --bench all --store records --json | python scripts/results_table.py README.md
 
-replaces what stands between the two markers in the file; without a file it prints. Where the data set
-has several protocols, the first one of the figures is shown.
+replaces what stands between the two markers in the file; without a file it prints. The output of several
+commands may follow one another. Where the data set has several protocols, the first one of the figures
+is shown.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ DISTURBED = {
     "gamma paper-minus10": "darker (e = 1/0.9)",
     "gamma paper-plus10": "brighter (e = 1/1.1)",
 }
-SPEED = {"p50_ms": "median ms", "time_ratio": "time / MST++'s", "peak_mib": "peak MiB", "gmacs": "GMAC"}
+MIN_RUNS = 10
+"""Of a cell of the speed benchmark, unless it was capped."""
 Figures = Sequence[Mapping[str, Any]]
 
 
@@ -34,7 +36,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def pick(figures: Figures, **wanted: Any) -> Mapping[str, Any] | None:
     """The figure with these values, or None."""
-    return next((f for f in figures if all(f[k] == v for k, v in wanted.items())), None)
+    return next((f for f in figures if all(f.get(k) == v for k, v in wanted.items())), None)
 
 
 def number(value: float | str) -> str:
@@ -65,6 +67,7 @@ def clean_table(figures: Figures, models: Sequence[str]) -> list[str]:
     rows = [
         [m, *(cell(pick(figures, bench="accuracy", model=m, metric=k, tta=False)) for k in CLEAN)]
         for m in models
+        if pick(figures, bench="accuracy", model=m)
     ]
     return table(["model", *CLEAN.values()], rows)
 
@@ -95,21 +98,96 @@ def disturbed_table(figures: Figures, models: Sequence[str]) -> list[str]:
 
 
 def speed_table(figures: Figures, models: Sequence[str]) -> list[str]:
-    """Cost of one image at two sizes."""
+    """Cost of one image, from the smallest size to the largest; nothing without figures."""
+    figures = [f for f in figures if f["bench"] == "speed" and f["condition"]]
+    if not figures:
+        return []
+    references = list(dict.fromkeys(f["reference"] for f in figures if f["reference"]))
     rows = []
-    for size in ("512x512", "1024x1024"):
+    for size in sorted({f["condition"] for f in figures}, key=pixels):
         for model in models:
-            oom = pick(figures, bench="speed", condition=size, model=model, metric="status")
-            found = [pick(figures, bench="speed", condition=size, model=model, metric=k) for k in SPEED]
-            if oom or any(found):
-                values = ["OOM"] if oom else [number(f["mean"]) if f else "n/a" for f in found]
-                rows.append([f"{model}, {size}", *values, *[""] * (len(SPEED) - len(values))])
-    return table(["batch 1", *SPEED.values()], rows)
+            found = {
+                (f["metric"], f["reference"]): f
+                for f in figures
+                if (f["condition"], f["model"]) == (size, model)
+            }
+            if found:
+                rows.append([f"{model}, {size}", *speed_cells(found, references)])
+    return [*speed_remarks(figures, references), "", *table(speed_head(references), rows)]
+
+
+def speed_head(references: Sequence[str]) -> list[str]:
+    """The columns' headings; those of ratios name what they refer to, memory's the first reference."""
+    times = [f"time / {short(name)}" for name in references]
+    main = short(references[0]) if references else "n/a"
+    return [
+        *("batch 1", "median ms", "images/s", *times, f"times faster than {main} (paper)"),
+        *("peak MiB", f"peak / {main}", f"above loaded / {main}", "GMAC"),
+    ]
+
+
+def speed_cells(found: Mapping[Any, Mapping[str, Any]], references: Sequence[str]) -> list[str]:
+    """One row; ``found``: (metric, reference) -> figure."""
+    if ("status", None) in found:
+        return ["OOM", *[""] * (1 + len(references) + 1), "OOM", "", "", ""]
+    main = references[0] if references else None
+
+    def value(metric: str, reference: str | None = None) -> str:
+        figure = found.get((metric, reference))
+        return number(figure["mean"]) if figure else "n/a"
+
+    runs = found["p50_ms", None]["scenes"]
+    few = f" ({runs} run{'s' if runs > 1 else ''})" if runs < MIN_RUNS else ""
+    paper = found.get(("speedup", main), {}).get("reported")
+    beside = "" if paper is None else f" ({paper if isinstance(paper, str) else f'{paper:.2f}'})"
+    return [
+        value("p50_ms") + few,
+        value("images_s"),
+        *(value("time_ratio", name) for name in references),
+        value("speedup", main) + beside,
+        value("peak_mib"),
+        value("memory_ratio", main),
+        value("growth_ratio", main),
+        value("gmacs"),
+    ]
+
+
+def speed_remarks(figures: Figures, references: Sequence[str]) -> list[str]:
+    """Where the times are from, and what stands in brackets."""
+    first = figures[0]
+    limit = first["memory_limit_gib"]
+    found = [
+        f"Speed on {first['device']}, {first['threads']} threads: models in turn, medians, ratios from the "
+        "rounds that both ran; in brackets the number of runs where time ran out before ten. Memory is the "
+        "whole process's, what importing torch takes included; above loaded is without it."
+    ]
+    if limit:
+        found.append(f"OOM: needs more than {limit:g} GiB.")
+    if any(f["metric"] == "speedup" and f["reported"] is not None for f in figures):
+        found.append(
+            "(paper): images/s over MST++'s as the paper reports them, from a Jetson Orin NX 16 GB: "
+            "another device."
+        )
+    return found
+
+
+def short(name: str) -> str:
+    """A reference as headings call it."""
+    if name.startswith("mst-plus-plus"):
+        return "MST++ as published" if ":reference" in name else "our MST++"
+    return name
+
+
+def pixels(size: str) -> int:
+    """Of ``HEIGHTxWIDTH``."""
+    height, width = size.split("x")
+    return int(height) * int(width)
 
 
 def markdown(figures: Figures) -> str:
     """All three tables with the words that belong to them."""
     models = list(dict.fromkeys(f["model"] for f in figures))
+    speeds = speed_table(figures, models)
     first = pick(figures, bench="accuracy")
     if first is None:
         raise SystemExit("expected the figures of hsrzoo bench --bench all --json, got no accuracy")
@@ -123,8 +201,7 @@ def markdown(figures: Figures) -> str:
         *clean_table(figures, models),
         "",
         *disturbed_table(figures, models),
-        "",
-        *speed_table(figures, models),
+        *(["", *speeds] if speeds else []),
     ]
     return "\n".join(lines)
 
@@ -155,12 +232,23 @@ def training_table(models: Sequence[str]) -> list[str]:
     return table(["training", "steps", "crops", "lr", "precision", "wall s", "CPU s"], rows) if rows else []
 
 
-def main() -> None:
-    """Read figures from standard input; fill the file named, or print."""
+def read(text: str) -> list[Mapping[str, Any]]:
+    """The figures of one or several JSON lists, one after another."""
+    decoder, figures, text = json.JSONDecoder(), [], text.strip()
     try:
-        figures = json.load(sys.stdin)
+        while True:
+            part, end = decoder.raw_decode(text)
+            figures += part
+            text = text[end:].strip()
+            if not text:
+                return figures
     except ValueError:
         raise SystemExit("expected the JSON of hsrzoo bench --json on standard input") from None
+
+
+def main() -> None:
+    """Read figures from standard input; fill the file named, or print."""
+    figures = read(sys.stdin.read())
     models = list(dict.fromkeys(f["model"] for f in figures))
     costs = training_table(models)
     text = "\n".join([markdown(figures), *([""] if costs else []), *costs])

@@ -48,6 +48,7 @@ def speed_row(architecture: str, size: int, runs: int = 10, **changes: Any) -> d
         "seconds": [12.3456], "peak_mib": 300.0, "loaded_mib": 100.0, "macs": 0,
         "model": f"{architecture}.cave",
         "architecture": architecture, "weights_sha256": "0", "model_sha256": "1", "cap_seconds": 30.0,
+        "memory_limit_gib": 4.0, "provenance": {"device_name": "AMD", "threads": 2},
     }  # fmt: skip
     return {**row, **changes}
 
@@ -86,6 +87,7 @@ REFERENCES = ["mst-plus-plus.cave:reference", "mst-plus-plus.cave"]
 def test_ratios_to_every_reference_and_memory_s_to_the_main_one() -> None:
     figures = speed_figures(ROWS, REFERENCES)
     table = speed_table(figures, REFERENCES)
+    assert table.title == "speed: batch 1, AMD, 2 threads, at most 4 GiB"
     published, ours = (f"time_ratio {name}" for name in REFERENCES)
     memory = f"memory_ratio {REFERENCES[0]}"
     told = [table.columns[key] for key in (published, ours, memory)]
