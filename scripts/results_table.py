@@ -113,46 +113,53 @@ def speed_table(figures: Figures, models: Sequence[str]) -> list[str]:
             }
             if found:
                 rows.append([f"{model}, {size}", *speed_cells(found, references)])
-    return [*speed_remarks(figures, references), "", *table(speed_head(references), rows)]
+    head = ["batch 1", *(heading for heading, _, _ in speed_columns(references))]
+    return [*speed_remarks(figures), "", *table(head, rows)]
 
 
-def speed_head(references: Sequence[str]) -> list[str]:
-    """The columns' headings; those of ratios name what they refer to, memory's the first reference."""
-    times = [f"time / {short(name)}" for name in references]
-    main = short(references[0]) if references else "n/a"
+def speed_columns(references: Sequence[str]) -> list[tuple[str, str, str | None]]:
+    """(heading, metric, reference) of each; memory is compared with the first reference."""
+    times = [(f"time / {short(name)}", "time_ratio", name) for name in references]
+    against_main = [
+        (heading.format(short(name)), metric, name)
+        for name in references[:1]
+        for heading, metric in (
+            ("times faster than {} (paper)", "speedup"),
+            ("peak / {}", "memory_ratio"),
+            ("above loaded / {}", "growth_ratio"),
+        )
+    ]
     return [
-        *("batch 1", "median ms", "images/s", *times, f"times faster than {main} (paper)"),
-        *("peak MiB", f"peak / {main}", f"above loaded / {main}", "GMAC"),
+        ("median ms", "p50_ms", None),
+        ("images/s", "images_s", None),
+        *times,
+        *against_main[:1],
+        ("peak MiB", "peak_mib", None),
+        *against_main[1:],
+        ("GMAC", "gmacs", None),
     ]
 
 
 def speed_cells(found: Mapping[Any, Mapping[str, Any]], references: Sequence[str]) -> list[str]:
     """One row; ``found``: (metric, reference) -> figure."""
+    keys = [(metric, reference) for _, metric, reference in speed_columns(references)]
     if ("status", None) in found:
-        return ["OOM", *[""] * (1 + len(references) + 1), "OOM", "", "", ""]
-    main = references[0] if references else None
-
-    def value(metric: str, reference: str | None = None) -> str:
-        figure = found.get((metric, reference))
-        return number(figure["mean"]) if figure else "n/a"
-
-    runs = found["p50_ms", None]["scenes"]
-    few = f" ({runs} run{'s' if runs > 1 else ''})" if runs < MIN_RUNS else ""
-    paper = found.get(("speedup", main), {}).get("reported")
-    beside = "" if paper is None else f" ({paper if isinstance(paper, str) else f'{paper:.2f}'})"
-    return [
-        value("p50_ms") + few,
-        value("images_s"),
-        *(value("time_ratio", name) for name in references),
-        value("speedup", main) + beside,
-        value("peak_mib"),
-        value("memory_ratio", main),
-        value("growth_ratio", main),
-        value("gmacs"),
-    ]
+        return ["OOM" if metric in ("p50_ms", "peak_mib") else "" for metric, _ in keys]
+    return [speed_cell(found[key]) if key in found else "n/a" for key in keys]
 
 
-def speed_remarks(figures: Figures, references: Sequence[str]) -> list[str]:
+def speed_cell(figure: Mapping[str, Any]) -> str:
+    """The value; in brackets too small a number of runs, or what the paper reports of a speed-up."""
+    text, runs = number(figure["mean"]), figure["scenes"]
+    if figure["metric"] == "p50_ms" and runs < MIN_RUNS:
+        return f"{text} ({runs} run{'s' if runs > 1 else ''})"
+    paper = figure["reported"]
+    if figure["metric"] == "speedup" and paper is not None:
+        return f"{text} ({paper if isinstance(paper, str) else f'{paper:.2f}'})"
+    return text
+
+
+def speed_remarks(figures: Figures) -> list[str]:
     """Where the times are from, and what stands in brackets."""
     first = figures[0]
     limit = first["memory_limit_gib"]

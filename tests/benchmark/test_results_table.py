@@ -34,10 +34,12 @@ def figure(model: str, metric: str, mean: float | str | None, **changes: Any) ->
     return {**base, **changes}
 
 
-def speed(model: str, metric: str, mean: float | str) -> dict[str, Any]:
-    return figure(
-        model, metric, mean, bench="speed", protocol=None, condition="512x512", tta=None, scenes=10
-    )
+def speed(model: str, metric: str, mean: float | str, size: int = 512, **changes: Any) -> dict[str, Any]:
+    base = {
+        "bench": "speed", "protocol": None, "condition": f"{size}x{size}", "tta": None, "scenes": 10,
+        "reference": None, "reported": None, "device": "AMD", "threads": 2, "memory_limit_gib": 4.0,
+    }  # fmt: skip
+    return figure(model, metric, mean, **{**base, **changes})
 
 
 FIGURES = [
@@ -65,14 +67,81 @@ scenes won against the best mean, rank group.
 | a | n/a | n/a | n/a | 0.06000 |
 | b + TTA | n/a | n/a | n/a | 0.05000 (3/4) |
 
-| batch 1 | median ms | time / MST++'s | peak MiB | GMAC |
+Speed on AMD, 2 threads: models in turn, medians, ratios from the rounds that both ran; in brackets \
+the number of runs where time ran out before ten. Memory is the whole process's, what importing torch \
+takes included; above loaded is without it.
+OOM: needs more than 4 GiB.
+
+| batch 1 | median ms | images/s | peak MiB | GMAC |
 | --- | ---: | ---: | ---: | ---: |
 | a, 512x512 | 12346 | n/a | n/a | n/a |
-| b, 512x512 | OOM |  |  |  |"""
+| b, 512x512 | OOM |  | OOM |  |"""
 
 
 def test_three_tables_of_one_protocol(script: ModuleType) -> None:
     assert script.markdown(FIGURES) == EXPECTED
+
+
+REFERENCES = ("mst-plus-plus.cave:reference", "mst-plus-plus.cave")
+
+
+def ratios(model: str, size: int, published: float, ours: float, paper: float | str | None) -> list[Any]:
+    return [
+        speed(model, "time_ratio", published, size, reference=REFERENCES[0]),
+        speed(model, "speedup", 1 / published, size, reference=REFERENCES[0], reported=paper),
+        speed(model, "memory_ratio", 0.5, size, reference=REFERENCES[0]),
+        speed(model, "growth_ratio", 0.25, size, reference=REFERENCES[0]),
+        speed(model, "time_ratio", ours, size, reference=REFERENCES[1]),
+        speed(model, "memory_ratio", 0.75, size, reference=REFERENCES[1]),
+    ]
+
+
+def test_speed_by_size_with_two_references_the_paper_and_few_runs(script: ModuleType) -> None:
+    figures = [
+        speed("big", "p50_ms", 2000.0, 1024, scenes=1),
+        *ratios("big", 1024, 0.2, 0.5, "OOM"),
+        speed("big", "p50_ms", 200.0),
+        speed("big", "images_s", 5.0),
+        *ratios("big", 512, 0.125, 0.5, 4.06306),
+        speed("big", "peak_mib", 800.0),
+        speed("small", "p50_ms", 20.0, scenes=9),
+        {**speed("big", "ms_per_megapixel", 1.0), "condition": None},  # the paper's, of no size
+    ]
+    *remarks, _, head, _, first, second, third = script.speed_table(figures, ["big", "small"])
+    assert remarks[2].startswith("(paper): images/s over MST++'s as the paper reports them, from a Jetson")
+    assert head.strip("| ").split(" | ") == [
+        "batch 1",
+        "median ms",
+        "images/s",
+        "time / MST++ as published",
+        "time / our MST++",
+        "times faster than MST++ as published (paper)",
+        "peak MiB",
+        "peak / MST++ as published",
+        "above loaded / MST++ as published",
+        "GMAC",
+    ]
+    numbers = first.removeprefix("| big, 512x512 | ")
+    assert numbers == "200.0 | 5.000 | 0.1250 | 0.5000 | 8.000 (4.06) | 800.0 | 0.5000 | 0.2500 | n/a |"
+    assert second == "| small, 512x512 | 20.00 (9 runs) |" + " n/a |" * 8
+    assert third.startswith("| big, 1024x1024 | 2000 (1 run) | n/a | 0.2000 | 0.5000 | 5.000 (OOM) | n/a |")
+
+
+def test_without_speed_there_is_no_speed_table(script: ModuleType) -> None:
+    assert script.speed_table(FIGURES[:1], ["a"]) == []
+    assert "batch 1" not in script.markdown(FIGURES[:1])
+
+
+def test_models_that_were_only_timed_have_no_row_of_scores(script: ModuleType) -> None:
+    text = script.markdown([*FIGURES, speed("timed", "p50_ms", 1.0)])
+    assert [line.split(" | ")[0] for line in text.splitlines() if "timed" in line] == ["| timed, 512x512"]
+
+
+def test_the_lists_of_several_commands_may_follow_one_another(script: ModuleType) -> None:
+    assert script.read("[1, 2]\n[3]\n") == [1, 2, 3] and script.read("[]") == []
+    for text in ("", "[1] and more", "[1"):
+        with pytest.raises(SystemExit, match="expected the JSON"):
+            script.read(text)
 
 
 def test_remarks_on_what_a_model_learned_from(script: ModuleType) -> None:
