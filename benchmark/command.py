@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hsrzoo.cli.data import parse_options
+from hsrzoo.cli.workers import chosen_workers, worker_options
 
 if TYPE_CHECKING:
     from hsrzoo_benchmark.session import Options
@@ -54,7 +55,7 @@ _SHARED = [
 def _shared(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_SHARED):
         function = option(function)
-    return function
+    return worker_options(function)
 
 
 @click.command("bench")
@@ -147,11 +148,13 @@ def _options(
     data_options = parse_options(values.pop("data_options"))
     names = values.pop("metrics")
     metrics = tuple(filter(None, names.split(","))) if names else None
+    where = values.pop("worker_count"), values.pop("ray_address")
     return Options(
         models=tuple(dict.fromkeys(models)),
         dataset=dataset,
         benches=benches,
         metrics=metrics,
         data_options=data_options,
+        workers=chosen_workers(*where, values["threads"], values["device"]),
         **{**values, "seeds": tuple(dict.fromkeys(values["seeds"]))},
     )

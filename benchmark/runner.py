@@ -7,24 +7,23 @@ as soon as it is there. What is stored already is not computed again.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hsrzoo_benchmark.entrants import DTYPES, execution
-from hsrzoo_benchmark.protocol import Condition, Protocol, crop_border, resolve_protocol
-from hsrzoo_benchmark.store import ResultFile, Store
+from hsrzoo_benchmark.plan import Cell, Score, Source, missing
+from hsrzoo_benchmark.protocol import Protocol, crop_border
 
 from hsrzoo.bands import BandSet
-from hsrzoo.datasets.base import Dataset, Scene
+from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError
 from hsrzoo.perturb import DoesNotApplyError
-from hsrzoo.spec import DatasetSpec, MetricContext, resolve
+from hsrzoo.spec import MetricContext
 
 if TYPE_CHECKING:
     from hsrzoo.reconstructor import Reconstructor
@@ -33,29 +32,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Source:
-    """The scenes of one run."""
+class Scored:
+    """A row, and the place of its score among those that were asked for."""
 
-    dataset: Dataset
-    spec: DatasetSpec
-    split: str
-    scenes: tuple[str, ...]
-    fingerprint: str
-    """Of the files on disk: rows made from other files do not count as finished."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One model under one protocol, and the file its rows go to."""
-
-    bench: str
-    model: Reconstructor
-    protocol: Protocol
-    file: ResultFile
-
-    def finished(self, source: Source) -> set[str]:
-        """Scenes of ``source`` that have a row already."""
-        return {row["scene"] for row in self.file.rows if row["fingerprint"] == source.fingerprint}
+    place: int
+    row: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,6 +47,13 @@ class Failure:
     what: str
     """Which step, model and condition."""
     error: str
+    lost: int = 1
+    """How many rows there would have been."""
+
+
+@dataclass(frozen=True)
+class Skipped(Failure):
+    """A perturbation that a scene is too small for: no row, and no failure either."""
 
 
 @dataclass
@@ -75,69 +63,6 @@ class Outcome:
     computed: int = 0
     failures: list[Failure] = field(default_factory=list)
     skipped: list[Failure] = field(default_factory=list)
-    """Perturbations that a scene is too small for: no row, and no failure either."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What decides which cells a run has, besides models and data."""
-
-    protocols: tuple[str, ...]
-    conditions: tuple[tuple[str, Condition], ...]
-    """(bench, condition) in table order."""
-    metrics: tuple[str, ...]
-    seeds: tuple[int, ...] = (0,)
-    tta: bool = False
-    """Run models that can adapt with adaptation too; brightness does so always."""
-    resample: bool = False
-
-
-def plan(models: Sequence[Reconstructor], source: Source, request: Request, store: Store) -> list[Cell]:
-    """All cells in table order. BandsError where bands differ and resampling was not asked for."""
-    for model in models:
-        if not request.resample:
-            source.dataset.bands.require_same(
-                model.bands, f"the data set {source.dataset.name}", f"the model {model.name}"
-            )
-    return [
-        Cell(bench, model, protocol, _file(store, model, source, protocol))
-        for name in request.protocols
-        for bench, condition in request.conditions
-        for seed in (request.seeds if condition.perturbation else request.seeds[:1])
-        for model in models
-        for tta in _adaptations(model, bench, request.tta)
-        for protocol in [
-            resolve_protocol(
-                name,
-                source.dataset,
-                source.spec,
-                condition=condition,
-                metrics=request.metrics,
-                seed=seed,
-                tta=tta,
-                tta_settings=_adaptation_settings(model) if tta else None,
-                model_bands=None if model.bands.same_as(source.dataset.bands) else model.bands,
-            )
-        ]
-    ]
-
-
-def _file(store: Store, model: Reconstructor, source: Source, protocol: Protocol) -> ResultFile:
-    return store.scores(model.name, model.identity, source.dataset.name, source.split, protocol)
-
-
-def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:
-    """Defaults of the model's ``adapt`` function: they decide the figures as much as weights do."""
-    if model.spec.adapt is None:
-        return {}
-    parameters = inspect.signature(resolve(model.spec.adapt)).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-
-def _adaptations(model: Reconstructor, bench: str, asked: bool) -> tuple[bool, ...]:
-    """Without and, where the model can and the benchmark wants it, with test-time adaptation."""
-    wanted = model.spec.adapt is not None and (asked or bench == "brightness")
-    return (False, True) if wanted else (False,)
 
 
 def run(
@@ -149,74 +74,83 @@ def run(
     """Compute what is missing. ``provenance(device)`` describes code and machine; ``advance(what)``
     is called once for each finished or failed score. A failing scene is noted and the others go on."""
     outcome = Outcome()
-    done = [cell.finished(source) for cell in cells]
-    for name in source.scenes:
-        missing = [cell for cell, finished in zip(cells, done, strict=True) if name not in finished]
-        if missing:
-            _run_scene(name, missing, source, provenance, advance, outcome)
+    for name, wanted in missing(cells, source):
+        for result in score_scene(name, wanted, source, provenance):
+            keep(result, wanted, outcome, advance)
     return outcome
 
 
-def count_missing(cells: Iterable[Cell], source: Source) -> int:
-    """How many scores :func:`run` would compute."""
-    return sum(len(set(source.scenes) - cell.finished(source)) for cell in cells)
+def keep(
+    result: Scored | Failure, cells: Sequence[Cell], outcome: Outcome, advance: Callable[[str], None]
+) -> None:
+    """Store what :func:`score_scene` found for ``cells``, and count it."""
+    if isinstance(result, Scored):
+        cell = cells[result.place]
+        cell.file.append(result.row)
+        outcome.computed += 1
+        advance(f"{result.row['scene']}: {_title(cell)}")
+        return
+    (outcome.skipped if isinstance(result, Skipped) else outcome.failures).append(result)
+    for _ in range(result.lost):
+        advance(result.scene)
 
 
-def _run_scene(
+def score_scene(
     name: str,
-    cells: list[Cell],
+    scores: Sequence[Score],
     source: Source,
     provenance: Callable[[str], dict[str, Any]],
-    advance: Callable[[str], None],
-    outcome: Outcome,
-) -> None:
-    def failed(what: str, error: Exception, lost: int) -> None:
+) -> Iterator[Scored | Failure]:
+    """All ``scores`` of one scene: each gives a row, or is among those that a failure has lost."""
+
+    def failed(what: str, error: Exception, lost: int) -> Failure:
         log.debug("%s failed on %s", what, name, exc_info=error)
         text = str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
-        outcome.failures.append(Failure(name, what, text))
-        for _ in range(lost):
-            advance(name)
+        return Failure(name, what, text, lost)
 
+    places = {id(score): place for place, score in enumerate(scores)}
     try:
         clean = source.dataset.load(source.split, name)
     except Exception as error:
-        failed("reading", error, len(cells))
+        yield failed("reading", error, len(scores))
         return
-    for (condition, seed), disturbed in _grouped(cells, lambda c: (c.protocol.condition, c.protocol.seed)):
+    for (condition, seed), disturbed in _grouped(scores, lambda s: (s.protocol.condition, s.protocol.seed)):
         try:
             scene, info = disturb(clean, disturbed[0].protocol)
         except DoesNotApplyError as error:
-            outcome.skipped.append(Failure(name, str(condition), str(error)))
-            for _ in disturbed:
-                advance(name)
+            yield Skipped(name, str(condition), str(error), len(disturbed))
             continue
         except Exception as error:
-            failed(f"{condition}, seed {seed}", error, len(disturbed))
+            yield failed(f"{condition}, seed {seed}", error, len(disturbed))
             continue
-        for (model, tta), sharing in _grouped(disturbed, lambda c: (c.model, c.protocol.tta)):
-            what = f"{model.name}{' with TTA' if tta else ''} on {condition}"
+        for (model, tta), sharing in _grouped(disturbed, lambda s: (s.model, s.protocol.tta)):
             try:
                 pred, seconds = predict(model, scene, tta)
             except Exception as error:
-                failed(what, error, len(sharing))
+                yield failed(_title(sharing[0]), error, len(sharing))
                 continue
-            for cell in sharing:
+            for wanted in sharing:
                 try:
-                    metrics, scored_bands = score(scene, pred, cell.protocol)
+                    metrics, scored_bands = score(scene, pred, wanted.protocol)
                 except Exception as error:
-                    failed(f"{what}, protocol {cell.protocol.name}", error, 1)
+                    yield failed(f"{_title(wanted)}, protocol {wanted.protocol.name}", error, 1)
                     continue
-                row = _row(cell, source, name, info, seconds, provenance)
-                cell.file.append({**row, "scored_bands": scored_bands, "metrics": metrics})
-                outcome.computed += 1
-                advance(f"{name}: {what}")
+                row = _row(wanted, source, name, info, seconds, provenance)
+                row |= {"scored_bands": scored_bands, "metrics": metrics}
+                yield Scored(places[id(wanted)], row)
 
 
-def _grouped(cells: Iterable[Cell], key: Callable[[Cell], Any]) -> list[tuple[Any, list[Cell]]]:
-    """Cells of one key, keys and cells in order of appearance."""
-    found: dict[Any, list[Cell]] = {}
-    for cell in cells:
-        found.setdefault(key(cell), []).append(cell)
+def _title(score: Score) -> str:
+    """Model and condition, for people."""
+    tta = " with TTA" if score.protocol.tta else ""
+    return f"{score.model.name}{tta} on {score.protocol.condition}"
+
+
+def _grouped(scores: Iterable[Score], key: Callable[[Score], Any]) -> list[tuple[Any, list[Score]]]:
+    """Scores of one key, keys and scores in order of appearance."""
+    found: dict[Any, list[Score]] = {}
+    for score in scores:
+        found.setdefault(key(score), []).append(score)
     return list(found.items())
 
 
@@ -288,7 +222,7 @@ def seen_in_training(model: Reconstructor, dataset: str, split: str, scene: str)
 
 
 def _row(
-    cell: Cell,
+    score: Score,
     source: Source,
     scene: str,
     info: dict[str, Any],
@@ -296,9 +230,9 @@ def _row(
     provenance: Callable[[str], dict[str, Any]],
 ) -> dict[str, Any]:
     """All of a row but the score: what was done, with what, on what."""
-    protocol, model = cell.protocol, cell.model
+    protocol, model = score.protocol, score.model
     return {
-        "bench": cell.bench,
+        "bench": score.bench,
         "model": model.name,
         "architecture": model.spec.name,
         "weights_sha256": model.weights_sha256,

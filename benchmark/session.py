@@ -12,10 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo_benchmark import accuracy, brightness, mixed_patch, report, runner, speed, tables
+from hsrzoo_benchmark import accuracy, brightness, distributed, mixed_patch, report, runner, speed, tables
 from hsrzoo_benchmark.entrants import Entrant, Ways, load_all
+from hsrzoo_benchmark.plan import Cell, Request, Source, count_missing, plan
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
-from hsrzoo_benchmark.runner import Cell, Failure, Outcome, Request, Source
+from hsrzoo_benchmark.runner import Failure, Outcome
 from hsrzoo_benchmark.speed_figures import choose_references
 from hsrzoo_benchmark.store import Store
 
@@ -23,6 +24,7 @@ from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import InputError, unknown_name
 from hsrzoo.registries import DATASETS, METRICS
+from hsrzoo.workers import Workers
 
 if TYPE_CHECKING:
     from hsrzoo.reconstructor import Reconstructor
@@ -57,6 +59,8 @@ class Options:
     as_csv: bool = False
     ways: Ways = field(default_factory=Ways)
     """How every model is run: runtimes, precisions, compiled or not, tiles."""
+    workers: Workers | None = None
+    """Where scenes are scored; None: in this process. Speed is always measured in this one."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,7 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
             tta=options.tta,
             resample=options.resample,
         )
-        session.cells = runner.plan(models, source, request, store)
+        session.cells = plan(models, source, request, store)
     return session
 
 
@@ -217,9 +221,22 @@ def compute(session: Session) -> Outcome:
     """Compute the missing scores under a progress bar."""
     if session.source is None or not session.cells:
         return Outcome()
-    missing = runner.count_missing(session.cells, session.source)
+    options, missing = session.options, count_missing(session.cells, session.source)
     with _bar("scoring", missing) as advance:
-        return runner.run(session.cells, session.source, _provenance, advance)
+        if options.workers is None:
+            return runner.run(session.cells, session.source, _provenance, advance)
+        entrants = {
+            model.name: entrant for model, entrant in zip(session.models, session.entrants, strict=True)
+        }
+        return distributed.run(
+            session.cells,
+            session.source,
+            entrants,
+            options.data_root,
+            options.data_options,
+            options.workers,
+            advance,
+        )
 
 
 def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[dict[str, Any]], Outcome]:
