@@ -22,7 +22,7 @@ from torch import Tensor
 
 Totals = tuple[Tensor, ...]
 
-PIXELS_AT_ONCE = {"cpu": 1 << 14, "other": 1 << 20}
+PIXELS_AT_ONCE = {"cpu": 1 << 13, "other": 1 << 20}
 """Pixels of a strip, at the resolution of its output: on a CPU some of its cache, elsewhere enough to
 keep the device busy."""
 
@@ -173,6 +173,7 @@ def in_strips(
     down: int = 1,
     rows: int | None = None,
     crops: bool = False,
+    reuse: bool = False,
 ) -> Tensor:
     """``layers(*maps)``, computed on strips of rows where that is possible (see :func:`can_strip`).
 
@@ -182,7 +183,9 @@ def in_strips(
     the first map in a strip, by default :data:`PIXELS_AT_ONCE` pixels. At the image's border no halo
     is added, so zero padding stays what it was. ``crops``: ``layers`` gets a keyword ``own``, the slice
     of its output's rows that are wanted, and returns only these: layers of single pixels then need
-    not see the halo. The result of several strips is channels-last.
+    not see the halo. ``reuse``: the first map is not needed afterwards, and where strips are possible
+    the result, of its shape and without halo, takes its place in memory. The result of several strips
+    is channels-last.
     """
     height, width = maps[0].shape[-2:]
     step = max(down, *(height // x.shape[-2] for x in maps))
@@ -190,7 +193,7 @@ def in_strips(
     if rows >= height or not can_strip():
         return layers(*maps, own=slice(None)) if crops else layers(*maps)
     reach = -(-halo // step) * step
-    out: Tensor | None = None
+    out = maps[0] if reuse else None
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         first, last = max(0, top - reach), min(height, bottom + reach)

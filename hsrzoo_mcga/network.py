@@ -131,13 +131,16 @@ class GABlock(nn.Module):
         shrink(self.feed.out)
 
     def forward(self, x: Tensor, codes: Tensor, sites: list | None) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W): what depends on the whole image first, then strip by strip."""
+        """(B, C, H, W) -> (B, C, H, W): what depends on the whole image first, then strip by strip.
+        Without gradients ``x`` may be overwritten."""
         if self.attention is not None:
             affine = self.attention.affine(x, codes, sites, before=self.norm_attention)
-            x = in_strips(lambda part: part + apply_affine(self.norm_attention(part), *affine), x)
+            x = in_strips(
+                lambda part: part + apply_affine(self.norm_attention(part), *affine), x, reuse=True
+            )
         s = in_strips(lambda part: self.feed.features(self.norm_feed(part)), x, halo=1)
         curves = self.feed.curves(s)
-        return in_strips(lambda part, own: part + self.feed.combine(own, curves), x, s)
+        return in_strips(lambda part, own: part + self.feed.combine(own, curves), x, s, reuse=True)
 
 
 class CodeFusion(nn.Module):
@@ -150,6 +153,8 @@ class CodeFusion(nn.Module):
         shrink(self.fuse)
 
     def forward(self, h: Tensor, codes: Tensor, sites: list | None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W); without gradients ``h`` may be overwritten."""
+
         def fused(part: Tensor) -> Tensor:
             q = query(pointwise(self.to_code, part), codes)
             if sites is not None:
@@ -157,7 +162,7 @@ class CodeFusion(nn.Module):
             return part + pointwise(self.fuse, torch.cat([part, q.straight_through()], 1))
 
         # look-ups are collected for whole maps
-        return in_strips(fused, h) if sites is None else fused(h)
+        return in_strips(fused, h, reuse=True) if sites is None else fused(h)
 
 
 class PointwiseHead(nn.Module):
@@ -181,9 +186,9 @@ class PointwiseHead(nn.Module):
         weight = torch.einsum("nk,kchw->nchw", own[:, :, 0, 0], stem.weight)
         return weight + F.pad(direct, (1, 1, 1, 1)), own[:, :, 0, 0] @ stem.bias
 
-    def forward(self, context: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor], own: slice) -> Tensor:
-        """``context``: this head's own layer of that name, applied to H_1; ``own``: rows wanted."""
-        x = (upsample(context, rgb) + F.conv2d(rgb, *from_rgb, padding=1))[:, :, own]
+    def forward(self, h: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor], own: slice) -> Tensor:
+        """``h``: H_1, at half resolution; ``own``: the rows wanted."""
+        x = (upsample(pointwise(self.context, h), rgb) + F.conv2d(rgb, *from_rgb, padding=1))[:, :, own]
         return pointwise(self.out, F.gelu(pointwise(self.hidden, F.gelu(x))))
 
 
@@ -246,7 +251,7 @@ class GANet(nn.Module):
         maps = [rgb, *narrowed]
         if self.head is not None:
             from_rgb = self.head.from_rgb(self.stem)
-            maps.append(pointwise(self.head.context, h))
+            maps.append(h)
 
         def layers(rgb: Tensor, *coarse: Tensor, own: slice) -> Tensor:
             reconstruction = self.reconstruction
