@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
 
 
 def parameters(module: nn.Module) -> tuple[int, int]:
@@ -35,3 +37,64 @@ def unseen_macs(module: nn.Module, height: int, width: int) -> int:
     method ``unseen_macs(height, width)`` declares; 0 without one."""
     declared = getattr(module, "unseen_macs", None)
     return int(declared(height, width)) if declared else 0
+
+
+def peak_bytes(module: Callable[[Tensor], Tensor], height: int, width: int, device: str = "cpu") -> int:
+    """Most bytes that tensors made by one forward pass on (1, 3, height, width) hold at a time.
+
+    Counted exactly as torch's operators make and drop them, so the same at every call; what a library
+    takes within one operator, and what the allocator wastes, is not seen.
+    """
+    import weakref
+
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Live(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes: dict[int, int] = {}
+            self.watches: list[weakref.finalize] = []
+            self.now = self.peak = 0
+
+        def __torch_dispatch__(self, op, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            out = op(*args, **(kwargs or {}))
+            for tensor in tree_leaves(out):
+                if isinstance(tensor, torch.Tensor):
+                    self.see(tensor.untyped_storage())
+            return out
+
+        def see(self, storage: torch.UntypedStorage) -> None:
+            key = storage._cdata
+            if key not in self.sizes:
+                self.sizes[key] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                self.watches.append(weakref.finalize(storage, self.drop, key))
+
+        def drop(self, key: int) -> None:
+            self.now -= self.sizes.pop(key, 0)
+
+    rgb = torch.full((1, 3, height, width), 0.5, device=device)
+    with torch.no_grad(), Live() as live:
+        module(rgb)
+    for watch in live.watches:  # of weights, which live on
+        watch.detach()
+    return live.peak
+
+
+def memory_line(
+    module: Callable[[Tensor], Tensor], multiple: int = 1, least: int = 1, device: str = "cpu"
+) -> tuple[float, float]:
+    """(fixed bytes, bytes per pixel) of a forward pass: the line through two small sizes.
+
+    The sizes are 128 x 256 and 256 x 256 (see :data:`hsrzoo.pixels.PIXELS_AT_ONCE`: large enough for
+    strips to be used), or more where the network needs more.
+    """
+    sides = [-(-max(side, least) // multiple) * multiple for side in (128, 256)]
+    if sides[0] == sides[1]:
+        sides[1] += max(128 // multiple, 1) * multiple
+    small, large = (peak_bytes(module, side, sides[1], device) for side in sides)
+    slope = (large - small) / ((sides[1] - sides[0]) * sides[1])
+    return max(0.0, small - slope * sides[0] * sides[1]), slope

@@ -27,6 +27,7 @@ def load(
     compile: bool = False,
     tile: int | None = None,
     max_memory: float | None = None,
+    approximate: bool = False,
 ) -> Reconstructor:
     """The model called ``name``, ready to run.
 
@@ -35,13 +36,13 @@ def load(
     without them; ``weights=None`` builds random ones. ``bands``: what the cube must have; with trained
     weights it is only compared, with random ones it is built for them (400-700 nm at 10 nm if not
     given). ``device``: a torch device, by default the GPU if there is one. ``precision``, ``compile``,
-    ``tile`` and ``max_memory``: see :class:`hsrzoo.spec.Execution`. Raises UnknownNameError,
-    WeightsError, BandsError, InputError.
+    ``tile``, ``max_memory`` and ``approximate``: see :class:`hsrzoo.spec.Execution`. Raises
+    UnknownNameError, WeightsError, BandsError, InputError.
     """
     parsed = parse_name(name)
     if weights not in ("auto", None):
         raise InputError("Unknown choice of weights", expected='"auto" or None', got=repr(weights))
-    execution = Execution(precision, compile, tile, max_memory)
+    execution = Execution(precision, compile, tile, max_memory, approximate)
     if weights is None:
         return _random(parsed, bands or VISIBLE_31, device, execution)
     if parsed.kind == "zoo":

@@ -5,31 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
+from hsrzoo.complexity import memory_line
 from hsrzoo.errors import InputError, PluginError
+from hsrzoo.io.raster import ArrayPixels
+from hsrzoo.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
 from hsrzoo.spec import Execution, ModelSpec, resolve
+from hsrzoo.tiling import Grid, PaddedImage, Work, check_execution, count_statistics, plan, run_tiles
 
-Array = np.ndarray | Tensor
-
-_FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 COMPILE_SAMPLE = 128
 """Side in pixels of the part of the first image that a compiled network is checked on."""
 COMPILE_TOLERANCE = 1e-3
 """Relative norm of the difference that compiling may make: rounding, and the few nearest codes that it
 may change where two are equally near."""
-_ROUNDING = 1e-6
-"""How far a float may leave its range, relative to the range, before it is an error (it is clipped)."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,7 @@ class Reconstructor:
         self.config = config
         self.weights_sha256 = weights_sha256
         self.execution = execution or Execution()
+        check_execution(self.execution, spec.input, name)
         self._fast: Callable[[Tensor], Tensor] | None = None
 
     @property
@@ -119,8 +119,11 @@ class Reconstructor:
         Raises InputError with the shape, dtype and range seen.
         """
         is_batch = isinstance(rgb, Tensor)
-        batch = check_rgb(rgb, value_range).to(self.device)
-        cube = self._forward(batch, tta)
+        if not is_batch and self._bounded and isinstance(rgb, np.ndarray):
+            check_shape(rgb.shape, rgb.dtype.name, channels_axis=2, form="numpy (H, W, 3)")
+            cube = self._in_tiles(PaddedImage(ArrayPixels(rgb), self.spec.input, value_range), tta)
+        else:
+            cube = self._forward(check_rgb(rgb, value_range), tta)
         if is_batch:
             result: Array = cube.to(rgb.device)
         else:
@@ -135,18 +138,22 @@ class Reconstructor:
         batch = torch.as_tensor(np.ascontiguousarray(rgb), dtype=torch.float32)
         if batch.ndim != 3 or batch.shape[0] != 3 or 0 in batch.shape:
             raise InputError("predict takes one image", expected="shape (3, H, W)", got=tuple(batch.shape))
-        unit = _to_unit(batch, "float32", None)
-        return self._forward(unit[None].to(self.device), tta)[0].cpu().numpy()
+        return self._forward(to_unit(batch, "float32", None)[None], tta)[0].cpu().numpy()
+
+    @property
+    def _bounded(self) -> bool:
+        return self.execution.tile is not None or self.execution.max_memory is not None
 
     def _forward(self, batch: Tensor, tta: bool) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, C, H, W): normalise, pad, run, crop."""
-        if tta and self.spec.adapt is None:
-            raise InputError(f"{self.name} has no test-time adaptation", fix="Leave tta out")
+        """(B, 3, H, W) in [0, 1] -> (B, C, H, W): normalise, pad, run, crop; or tile by tile."""
+        if self._bounded:
+            images = (ArrayPixels(image.permute(1, 2, 0).numpy()) for image in batch)
+            return torch.cat([self._in_tiles(PaddedImage(x, self.spec.input), tta) for x in images])
         height, width = batch.shape[-2:]
-        padded = pad(normalise(batch, self.spec.input.normalise), self.spec)
+        batch = batch.to(self.device)
+        padded = pad(normalise(batch, self.spec.input.normalise), self.spec.input)
         if tta:
-            adapt = resolve(self.spec.adapt)  # type: ignore[arg-type]  # checked above
-            cube = torch.cat([adapt(self.module, image[None]).detach() for image in padded])
+            cube = torch.cat([self.adapted(image[None]) for image in padded])
         else:
             pieces = padded.split(1) if self.spec.couples_batch else (padded,)
             cubes = [self.run(piece) for piece in pieces]
@@ -160,10 +167,86 @@ class Reconstructor:
             )
         return cube[..., :height, :width].float()
 
-    def run(self, padded: Tensor) -> Tensor:
+    def _in_tiles(self, image: PaddedImage, tta: bool) -> Tensor:
+        """One image -> (1, C, H, W) on the CPU, a view of (H, W, C), within the memory allowed."""
+        height, width = image.size
+        grid = plan(self, image.size, kept=height * width * len(self.bands) * 4)
+        cube = torch.empty(height, width, len(self.bands))
+
+        def keep(top: int, left: int, part: Tensor) -> None:
+            rows, columns = part.shape[1:]
+            cube[top : top + rows, left : left + columns].copy_(part.permute(1, 2, 0))
+
+        for _ in self.tiles(image, grid, keep, tta=tta):
+            pass
+        return cube.permute(2, 0, 1)[None]
+
+    def tiles(
+        self,
+        image: PaddedImage,
+        grid: Grid,
+        sink: Callable[[int, int, Tensor], None],
+        work: Work | None = None,
+        *,
+        tta: bool = False,
+    ) -> Iterator[Work]:
+        """Run over the tiles of ``grid``, handing parts (C, h, w) of the cube to ``sink(top, left, part)``;
+        yields how far the run has come after each tile, from which it can be taken up again.
+
+        Exact unless ``execution.approximate``; see :mod:`hsrzoo.tiling`. Raises InputError for
+        adaptation in more than one tile.
+        """
+        if tta and not grid.whole:
+            raise InputError(
+                "Test-time adaptation needs the whole image",
+                expected="an image that fits into one tile",
+                got=f"{grid.size[0]} x {grid.size[1]} pixels in {len(grid.tiles)} tiles",
+                fix="Leave tta out, or allow a larger tile",
+            )
+        exact = not self.execution.approximate
+        network = self.adapted if tta else self.run
+        if not tta and exact and not grid.whole and self.execution.compile and self.statistics:
+            warnings.warn(
+                f"{self.name} needs statistics of the whole image, which a compiled network cannot take "
+                "from tiles: the uncompiled one runs.",
+                stacklevel=2,
+            )
+            network = partial(self.run, compiled=False)
+        return run_tiles(
+            network,
+            image,
+            grid,
+            sink,
+            work or Work(),
+            bands=len(self.bands),
+            device=self.device,
+            exact=exact,
+        )
+
+    @cached_property
+    def statistics(self) -> int:
+        """How many statistics of the whole image the network asks for, one after the other."""
+        need = self.spec.input
+        side = -(-max(32, need.min_size) // need.multiple) * need.multiple
+        return count_statistics(partial(self.run, compiled=False), side, self.device)
+
+    @cached_property
+    def memory_line(self) -> tuple[float, float]:
+        """(fixed bytes, bytes per pixel) of the network's tensors at their peak, measured."""
+        need = self.spec.input
+        network = partial(self.run, compiled=False)
+        return memory_line(network, need.multiple, need.min_size, str(self.device))
+
+    def adapted(self, padded: Tensor) -> Tensor:
+        """The network adapted to one padded image (1, 3, H, W), which leaves it as it was."""
+        if self.spec.adapt is None:
+            raise InputError(f"{self.name} has no test-time adaptation", fix="Leave tta out")
+        return resolve(self.spec.adapt)(self.module, padded).detach()
+
+    def run(self, padded: Tensor, compiled: bool = True) -> Tensor:
         """The network on a normalised and padded batch, as :attr:`execution` says."""
         how = self.execution.precision
-        network = self._compiled(padded) if self.execution.compile else self.module
+        network = self._compiled(padded) if self.execution.compile and compiled else self.module
         with torch.no_grad(), torch.autocast(self.device.type, _HALF.get(how), enabled=how in _HALF):
             return network(padded)
 
@@ -199,113 +282,3 @@ def torch_device(name: str | None) -> torch.device:
             f"The device {name!r} cannot be used", got=str(error).splitlines()[0], fix="Try cpu"
         ) from None
     return device
-
-
-def check_rgb(rgb: Array, value_range: tuple[float, float] | None = None) -> Tensor:
-    """A float32 (B, 3, H, W) tensor in [0, 1] from what a user gave, or InputError."""
-    if isinstance(rgb, np.ndarray):
-        _check_shape(tuple(rgb.shape), rgb.dtype.name, channels_axis=2, form="numpy (H, W, 3)")
-        if rgb.dtype.kind not in "uif":
-            raise InputError("Pixels must be numbers", expected="uint8, uint16 or float", got=rgb.dtype)
-        dtype = rgb.dtype.name
-        # float64: uint16 has no torch arithmetic, and / 65535 is rounded once only
-        values = torch.from_numpy(np.ascontiguousarray(rgb, dtype=np.float64)).permute(2, 0, 1)[None]
-    elif isinstance(rgb, Tensor):
-        dtype = str(rgb.dtype).removeprefix("torch.")
-        _check_shape(tuple(rgb.shape), dtype, channels_axis=1, form="torch (B, 3, H, W)")
-        if rgb.dtype == torch.bool or rgb.is_complex():
-            raise InputError("Pixels must be numbers", expected="uint8, uint16 or float", got=dtype)
-        values = rgb.detach().cpu().to(torch.float64)
-    else:
-        raise InputError(
-            "An image must be an array",
-            expected="numpy (H, W, 3) or torch (B, 3, H, W)",
-            got=type(rgb).__name__,
-            fix="Read files with hsrzoo.io.read_image, or convert with numpy.asarray",
-        )
-    return _to_unit(values, dtype, value_range).to(torch.float32).contiguous()
-
-
-def _check_shape(shape: tuple[int, ...], dtype: str, channels_axis: int, form: str) -> None:
-    rank = 3 if channels_axis == 2 else 4
-    if len(shape) == rank and shape[channels_axis] == 3 and 0 not in shape:
-        return
-    other_axis = 0 if channels_axis == 2 else 3
-    channels = shape[channels_axis] if len(shape) == rank else None
-    if 0 in shape:
-        fix = "The image is empty"
-    elif channels == 4:
-        fix = "This looks like RGBA: drop the fourth channel if it is alpha"
-    elif len(shape) == rank - 1 and shape[0 if channels_axis == 1 else -1] == 3:
-        fix = "Add the batch dimension: rgb[None]" if channels_axis == 1 else "Give the image as (H, W, 3)"
-    elif channels == 1 or len(shape) == 2:
-        fix = "This looks like a grey image: these models need three colour channels"
-    elif len(shape) == rank and shape[other_axis] == 3:
-        move = "rgb.transpose(1, 2, 0)" if channels_axis == 2 else "rgb.permute(0, 3, 1, 2)"
-        fix = f"The channels stand elsewhere: use {move}"
-    else:
-        fix = "Give one RGB image, or a torch batch of them"
-    raise InputError("The image has the wrong shape", expected=form, got=f"{shape} {dtype}", fix=fix)
-
-
-def _to_unit(values: Tensor, dtype: str, value_range: tuple[float, float] | None) -> Tensor:
-    """Floating-point values mapped to [0, 1] by the dtype's full scale or the declared range."""
-    if not bool(torch.isfinite(values).all()):
-        bad = int((~torch.isfinite(values)).sum())
-        raise InputError(
-            "The image holds values that are not finite", got=f"{bad} NaN or infinite of {values.numel()}"
-        )
-    low, high = 0.0, _FULL_SCALE.get(dtype, 1.0)
-    if value_range is not None:
-        try:
-            low, high = (float(v) for v in value_range)
-        except (TypeError, ValueError):  # one number, three, or none
-            low = high = 0.0
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise InputError(
-                "value_range is not a range", expected="(low, high), low < high", got=value_range
-            )
-    elif "float" not in dtype and dtype not in _FULL_SCALE:
-        raise InputError(
-            f"{dtype} images have no natural full scale",
-            expected="uint8, uint16 or float in [0, 1]",
-            got=f"{dtype} in [{float(values.min()):g}, {float(values.max()):g}]",
-            fix="Declare it: value_range=(low, high)",
-        )
-    unit = (values - low) / (high - low)
-    smallest, largest = float(unit.min()), float(unit.max())
-    if smallest < -_ROUNDING or largest > 1 + _ROUNDING:
-        raise InputError(
-            "The image leaves its range",
-            expected=f"values in [{low:g}, {high:g}]",
-            got=f"{tuple(values.shape)} {dtype} in [{float(values.min()):g}, {float(values.max()):g}]",
-            fix="Declare the range with value_range=(low, high), or clip",
-        )
-    return unit.clamp(0, 1)
-
-
-def normalise(batch: Tensor, how: str) -> Tensor:
-    """The network's own input normalisation of (B, 3, H, W) in [0, 1]."""
-    if how == "none":
-        return batch
-    low = batch.amin(dim=(1, 2, 3), keepdim=True)
-    span = batch.amax(dim=(1, 2, 3), keepdim=True) - low
-    # An image of one value has no span: it becomes zeros instead of NaN.
-    return (batch - low) / torch.where(span > 0, span, torch.ones_like(span))
-
-
-def pad(batch: Tensor, spec: ModelSpec) -> Tensor:
-    """Pad H and W at the bottom and right to the spec's multiple and smallest size.
-
-    By reflection; by edge replication where the image is too small to reflect.
-    """
-    for axis in (-2, -1):
-        size = batch.shape[axis]
-        multiple = spec.input.multiple
-        target = -(-max(size, spec.input.min_size) // multiple) * multiple
-        extra = target - size
-        if extra:
-            amount = (0, 0, 0, extra) if axis == -2 else (0, extra, 0, 0)
-            reflects = extra < size and size >= spec.input.min_size
-            batch = F.pad(batch, amount, mode="reflect" if reflects else "replicate")
-    return batch

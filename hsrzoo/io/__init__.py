@@ -19,6 +19,7 @@ _FORMATS = {
     "h5": (".h5", ".hdf5"),
     "mat": (".mat",),
     "npz": (".npz", ".npy"),
+    "zarr": (".zarr",),
 }
 _READ_ONLY = (".npy", ".dat", ".bsq", ".bil", ".bip")
 CUBE_SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
@@ -35,8 +36,8 @@ def save_cube(
     """Write ``cube`` (H, W, C) as float32 with its wavelengths inside the file.
 
     The format goes by the suffix: .hdr or .img (ENVI, both files), .tif/.tiff, .h5/.hdf5, .mat
-    (MATLAB v7.3), .npz; or by ``format``: envi, tiff, h5, mat, npz. ``metadata`` is kept where the
-    format has room; its ``units`` names the cube's units. The file appears whole or not at all.
+    (MATLAB v7.3), .npz, .zarr; or by ``format``: envi, tiff, h5, mat, npz, zarr. ``metadata`` is kept
+    where the format has room; its ``units`` names the cube's units. The file appears whole or not at all.
     """
     from hsrzoo.io.common import require_cube
 
@@ -45,7 +46,9 @@ def save_cube(
     if name not in _FORMATS:
         raise unknown_name("cube format", name, _FORMATS)
     if format is None and path.suffix.lower() in _READ_ONLY:
-        raise FormatError(f"{path.suffix} files can only be read", expected=".hdr, .tif, .h5, .mat or .npz")
+        raise FormatError(
+            f"{path.suffix} files can only be read", expected=".hdr, .tif, .h5, .mat, .npz or .zarr"
+        )
     import_module(f"hsrzoo.io.{name}").save(path, require_cube(cube, bands), bands, metadata or {})
 
 
@@ -60,7 +63,8 @@ def load_cube(
     from hsrzoo.io.common import require_file
 
     path = Path(path)
-    require_file(path)
+    if not (path.is_dir() and (format or path.suffix.lower()) in ("zarr", ".zarr")):
+        require_file(path)
     name = format or _format_of(path)
     if name not in _FORMATS:
         raise unknown_name("cube format", name, _FORMATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.common import UNITS, bands_from, damaged, require_file, to_hwc, unwritable
+from hsrzoo.io.stream import FULL_SCALE, CubeShape, FlatStream, part_of, sync_folder
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -25,6 +27,25 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
     from spectral.io import envi
 
     target = path.with_suffix(".hdr")
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+        written = folder / target.name
+        envi.save_image(
+            str(written), cube, dtype=np.float32, interleave="bip", ext=".img",
+            metadata=_fields(bands, metadata), force=True,
+        )  # fmt: skip
+        os.replace(written.with_suffix(".img"), target.with_suffix(".img"))
+        os.replace(written, target)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fields(bands: BandSet, metadata: dict[str, Any]) -> dict[str, Any]:
+    """What a header says besides shape and layout."""
     fields: dict[str, Any] = {
         "wavelength": [repr(c) for c in bands.centres_nm],
         "wavelength units": "Nanometers",
@@ -33,20 +54,40 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
     }
     if bands.widths_nm is not None:
         fields["fwhm"] = [repr(w) for w in bands.widths_nm]
-    folder = None
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-        written = folder / target.name
-        envi.save_image(
-            str(written), cube, dtype=np.float32, interleave="bip", ext=".img", metadata=fields, force=True
-        )
-        os.replace(written.with_suffix(".img"), target.with_suffix(".img"))
-        os.replace(written, target)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+    return fields
+
+
+class EnviStream(FlatStream):
+    """``NAME.img``, band-interleaved by pixel, and at the end ``NAME.hdr``."""
+
+    def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
+        super().__init__(out.with_suffix(".img"), part_of(out), cube)
+        self.header, self.metadata = out, metadata
+
+    def finish(self) -> None:
+        """The binary first, so that no header announces data that is not there yet."""
+        super().finish()
+        from spectral.io import envi
+
+        cube = self.cube
+        fields = {
+            "samples": cube.width,
+            "lines": cube.height,
+            "bands": len(cube.bands),
+            "header offset": 0,
+            "file type": "ENVI Standard",
+            "data type": envi.dtype_to_envi[np.dtype(cube.dtype).char],
+            "interleave": "bip",
+            "byte order": 0 if sys.byteorder == "little" else 1,
+            **_fields(cube.bands, self.metadata),
+        }
+        if cube.dtype == "uint16":
+            fields["reflectance scale factor"] = FULL_SCALE
+        temporary = self.header.with_name(f".{self.header.stem}-part.hdr")
+        with self.explained():
+            envi.write_envi_header(str(temporary), fields)
+            os.replace(temporary, self.header)
+            sync_folder(self.header.parent)
 
 
 def load(
@@ -63,7 +104,7 @@ def load(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NaN pixels are reported by whoever uses the cube
             image = envi.open(str(header))
-            _require_size(image, header)
+            require_size(image, header)
             array = np.asarray(image.load())
     except FormatError:
         raise
@@ -84,8 +125,8 @@ def _header_of(path: Path) -> Path:
     return appended if appended.is_file() else path.with_suffix(".hdr")
 
 
-def _require_size(image: Any, header: Path) -> None:
-    """SPy maps a short binary without complaint and fails later in words nobody understands."""
+def require_size(image: Any, header: Path) -> None:
+    """FormatError for a short binary, which SPy maps without complaint and trips over later."""
     rows, columns, bands = image.shape
     needed = int(image.offset) + rows * columns * bands * np.dtype(image.dtype).itemsize
     size = os.path.getsize(image.filename)

@@ -20,7 +20,12 @@ import tifffile
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.common import UNITS, bands_from, damaged, replaced, require_file, to_hwc
+from hsrzoo.io.stream import FULL_SCALE, CubeShape, FlatStream, part_of
 
+_CLASSIC = (1 << 32) - (1 << 25)
+"""Bytes of pixels that a TIFF with 32-bit offsets can hold, with room for its tags."""
+_STRIP = 1 << 20
+"""Bytes of a strip: readers fetch these whole."""
 _GDAL_METADATA = 42112
 _GDAL_NODATA = 42113
 _BROKEN = (
@@ -32,35 +37,79 @@ _BROKEN = (
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
     """Write C planes of H x W float32."""
-    description = {
-        "axes": "chw",
-        "units": metadata.get("units", UNITS),
-        "wavelengths_nm": list(bands.centres_nm),
-        "widths_nm": None if bands.widths_nm is None else list(bands.widths_nm),
-        "metadata": metadata,
-    }
-    tags = [(_GDAL_METADATA, "s", 0, _gdal_xml(bands), True)]
     with replaced(path) as temporary:
         tifffile.imwrite(
             temporary,
             np.ascontiguousarray(cube.transpose(2, 0, 1)),
             photometric="minisblack",
             planarconfig="separate" if cube.shape[2] > 1 else None,
-            description=json.dumps(description, sort_keys=True, default=str),
+            description=_description(bands, "chw", metadata),
             metadata=None,
             software=False,
-            extratags=tags,
+            extratags=[(_GDAL_METADATA, "s", 0, _gdal_xml(bands), True)],
         )
 
 
-def _gdal_xml(bands: BandSet) -> str:
+class TiffStream(FlatStream):
+    """One page of H x W pixels of C samples, BigTIFF where it must be."""
+
+    def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
+        super().__init__(out, part_of(out), cube)
+        self.metadata = metadata
+
+    def _header(self) -> int:
+        cube, count = self.cube, len(self.cube.bands)
+        scale = 1 / FULL_SCALE if cube.dtype == "uint16" else None
+        row_bytes = cube.width * count * np.dtype(cube.dtype).itemsize
+        with tifffile.TiffWriter(self.part, bigtiff=cube.bytes > _CLASSIC) as writer:
+            # no data: the pixels come later, to where the tags say that they are
+            writer.write(
+                shape=(cube.height, cube.width, count) if count > 1 else (cube.height, cube.width),
+                dtype=cube.dtype,
+                photometric="minisblack",
+                planarconfig="contig" if count > 1 else None,
+                rowsperstrip=max(1, min(cube.height, _STRIP // row_bytes)),
+                description=_description(cube.bands, "hwc", self.metadata),
+                metadata=None,
+                software=False,
+                extratags=[(_GDAL_METADATA, "s", 0, _gdal_xml(cube.bands, scale), True)],
+            )
+        return self._offset()
+
+    def _offset(self) -> int:
+        with opened_tiff(self.part) as tiff:
+            page = tiff.pages.first
+            expected = (self.cube.height, self.cube.width, len(self.cube.bands))
+            if page.is_contiguous and page.shape in (expected, expected[:2]):
+                return int(page.dataoffsets[0])
+        raise FormatError(f"{self.part} is not the beginning of this cube", expected=expected)
+
+
+def _description(bands: BandSet, axes: str, metadata: dict[str, Any]) -> str:
+    """What ImageDescription says, as JSON."""
+    description = {
+        "axes": axes,
+        "units": metadata.get("units", UNITS),
+        "wavelengths_nm": list(bands.centres_nm),
+        "widths_nm": None if bands.widths_nm is None else list(bands.widths_nm),
+        "metadata": metadata,
+    }
+    return json.dumps(description, sort_keys=True, default=str)
+
+
+def _gdal_xml(bands: BandSet, scale: float | None = None) -> str:
+    """``scale``: what stored values are multiplied by."""
     root = ElementTree.Element("GDALMetadata")
     for index, centre in enumerate(bands.centres_nm):
         values = {"wavelength": f"{centre!r}", "wavelength_units": "Nanometers"}
         if bands.widths_nm is not None:
             values["fwhm"] = f"{bands.widths_nm[index]!r}"
-        for name, value in values.items():
-            ElementTree.SubElement(root, "Item", name=name, sample=str(index)).text = value
+        for name, text in values.items():
+            ElementTree.SubElement(root, "Item", name=name, sample=str(index)).text = text
+        if scale is not None:
+            for name, value in (("OFFSET", 0.0), ("SCALE", scale)):
+                role = {"name": name, "sample": str(index), "role": name.lower()}
+                ElementTree.SubElement(root, "Item", role).text = f"{value!r}"
     return ElementTree.tostring(root, encoding="unicode")
 
 

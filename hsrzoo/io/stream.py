@@ -1,0 +1,263 @@
+"""Cubes written part by part while they are made: ENVI, TIFF and Zarr, as float32 or scaled uint16.
+
+All bytes go to ``NAME.part`` until the cube is whole, so that an interrupted run leaves nothing that
+looks like a cube, and can go on. Parts are written by plain writes and not through a mapping, whose
+pages would count as the process's memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import FormatError, InputError, StoreError
+
+FULL_SCALE = 65535
+"""What 1.0 is written as in uint16."""
+SUFFIXES = (".hdr", ".tif", ".tiff", ".zarr")
+"""Formats that can be written part by part."""
+_ROWS = 64
+"""Rows of a tile that are converted at once."""
+
+
+@dataclass(frozen=True)
+class CubeShape:
+    """What a cube file must hold: H, W, its bands, and how values are stored."""
+
+    height: int
+    width: int
+    bands: BandSet
+    dtype: Literal["float32", "uint16"] = "float32"
+
+    @property
+    def bytes(self) -> int:
+        """Of all values."""
+        return self.height * self.width * len(self.bands) * np.dtype(self.dtype).itemsize
+
+    def encoded(self, block: np.ndarray) -> np.ndarray:
+        """Float32 values as they are stored; uint16 holds round(65535 x), x cut to [0, 1]."""
+        if self.dtype == "float32":
+            return np.ascontiguousarray(block, np.float32)
+        if not np.isfinite(block).all():
+            raise InputError(
+                "The cube holds NaN or infinity, which uint16 cannot", fix="Write it as float32"
+            )
+        return np.rint(np.clip(block, 0, 1) * np.float32(FULL_SCALE)).astype(np.uint16)
+
+
+class CubeStream(ABC):
+    """A cube file that is being made. ``with stream: stream.write(...); stream.finish()``."""
+
+    rows = _ROWS
+    """Rows that are best written at once."""
+
+    def __init__(self, out: Path, part: Path, cube: CubeShape) -> None:
+        self.out, self.part, self.cube = out, part, cube
+        self.state = state_of(part)
+
+    def __enter__(self) -> CubeStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, top: int, left: int, block: np.ndarray) -> None:
+        """Write a block (h, w, C) of float32 values at its place."""
+        values = self.cube.encoded(block)
+        with self.explained():
+            self._write(top, left, values)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns an OSError into a StoreError that names the partial file, which stays."""
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+            raise StoreError(
+                f"There is no room left for {self.out.name}" if full else f"Cannot write {self.out}",
+                expected=f"room for {self.cube.bytes / 1e9:,.2f} GB in {self.part.parent}",
+                got=error.strerror or str(error),
+                fix=f"What is done is kept in {self.part}: make room and run the same command again to go "
+                "on, or delete it",
+            ) from error
+
+    @abstractmethod
+    def create(self) -> None:
+        """Begin a new partial file, of its full size where the system can reserve it."""
+
+    @abstractmethod
+    def reopen(self) -> bool:
+        """Go on with the partial file that is there; False if it is not this cube's."""
+
+    @abstractmethod
+    def _write(self, top: int, left: int, values: np.ndarray) -> None: ...
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Bring what was written so far to the disk."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """The cube is whole: give it its name."""
+
+    def close(self) -> None:  # noqa: B027  (formats without an open file have nothing to close)
+        """Release the partial file as it is."""
+
+
+class FlatStream(CubeStream):
+    """Pixels one after the other, the bands of each together, from ``offset`` on."""
+
+    offset = 0
+    file: BinaryIO | None = None
+
+    def _header(self) -> int:
+        """Write what stands before the pixels; returns their offset."""
+        self.part.write_bytes(b"")
+        return 0
+
+    def create(self) -> None:
+        with self.explained():
+            self.offset = self._header()
+            self.file = self.part.open("r+b", buffering=0)
+            _reserve(self.file.fileno(), self.offset, self.cube.bytes)
+
+    def reopen(self) -> bool:
+        try:
+            offset = self._offset()
+            whole = self.part.stat().st_size >= offset + self.cube.bytes
+        except (OSError, FormatError):
+            return False
+        if whole:
+            self.offset = offset
+            self.file = self.part.open("r+b", buffering=0)
+        return whole
+
+    def _offset(self) -> int:
+        return 0
+
+    def _write(self, top: int, left: int, values: np.ndarray) -> None:
+        pixel = len(self.cube.bands) * values.dtype.itemsize
+        height, width = values.shape[:2]
+        if width == self.cube.width:
+            values, height = values.reshape(1, -1), 1
+        for y in range(height):
+            start = self.offset + ((top + y) * self.cube.width + left) * pixel
+            _write_all(self._open(), start, memoryview(values[y].tobytes()))
+
+    def _open(self) -> Any:
+        if self.file is None:
+            raise RuntimeError("create or reopen comes first")
+        return self.file
+
+    def sync(self) -> None:
+        with self.explained():
+            os.fsync(self._open().fileno())
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+    def finish(self) -> None:
+        self.sync()
+        self.close()
+        with self.explained():
+            os.replace(self.part, self.out)
+            sync_folder(self.out.parent)
+
+
+def part_of(out: Path) -> Path:
+    """Where the bytes of the cube ``out`` go until it is whole."""
+    final = out.with_suffix(".img") if out.suffix.lower() == ".hdr" else out
+    return final.with_name(final.name + ".part")
+
+
+def state_of(part: Path) -> Path:
+    """Where the one who writes ``part`` notes how far it has come."""
+    return part.with_name(part.name + ".json")
+
+
+def check_out(out: Path) -> None:
+    """InputError or FormatError unless a cube could be written to ``out`` part by part."""
+    if out.suffix.lower() not in SUFFIXES:
+        raise FormatError(
+            f"{out.suffix or out.name} files cannot be written part by part", expected=", ".join(SUFFIXES)
+        )
+    if not out.parent.is_dir():
+        raise InputError(f"The folder of {out} does not exist", fix=f"Make it: mkdir -p {out.parent}")
+    if out.suffix.lower() == ".zarr":
+        from hsrzoo.io.zarr import check_target
+
+        check_target(out)
+    elif out.is_dir():
+        raise InputError(f"{out} is a folder", fix="Choose another name")
+
+
+def open_stream(
+    out: Path, cube: CubeShape, *, step: tuple[int, int], metadata: dict[str, Any]
+) -> CubeStream:
+    """The stream for ``out``, by its suffix (:data:`SUFFIXES`); nothing is written yet.
+
+    ``step``: rows and columns of the tiles that will come. ``metadata``: as in
+    :func:`hsrzoo.io.save_cube`.
+    """
+    check_out(out)
+    suffix = out.suffix.lower()
+    make: Callable[..., CubeStream]
+    if suffix == ".hdr":
+        from hsrzoo.io.envi import EnviStream
+
+        make = EnviStream
+    elif suffix == ".zarr":
+        from hsrzoo.io.zarr import ZarrStream
+
+        make = ZarrStream
+    else:
+        from hsrzoo.io.tiff import TiffStream
+
+        make = TiffStream
+    return make(out, cube, step, metadata)
+
+
+def _write_all(file: Any, start: int, data: memoryview) -> None:
+    file.seek(start)
+    while data:
+        data = data[file.write(data) :]
+
+
+def _reserve(handle: int, offset: int, count: int) -> None:
+    """Give the file its full size; where the system can, with the room on the disk, so that a lack of it
+    is known now and not after hours."""
+    size = offset + count
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(handle, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                os.ftruncate(handle, offset)  # give back what was taken of a disk that is too small
+                raise
+    os.ftruncate(handle, size)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where folders can be flushed."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

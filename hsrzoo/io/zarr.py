@@ -1,0 +1,204 @@
+"""Zarr (version 3 of the format): one chunked array (H, W, C) with its wavelengths as attributes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import FormatError, HsrzooError, InputError, StoreError
+from hsrzoo.io.common import (
+    UNITS,
+    WAVELENGTH_KEYS,
+    WIDTH_KEYS,
+    bands_from,
+    damaged,
+    one_cube,
+    to_hwc,
+    unwritable,
+)
+from hsrzoo.io.stream import FULL_SCALE, CubeShape, CubeStream, part_of, sync_folder
+
+_CHUNK = 256
+"""Largest side of a chunk, pixels; all bands of a pixel lie in one chunk."""
+_ROOT_FILES = ("zarr.json", ".zarray", ".zgroup")
+
+
+def _zarr() -> Any:
+    try:
+        import zarr
+
+        found = int(zarr.__version__.split(".")[0])
+    except ImportError:
+        found = 0
+    if found < 3:
+        raise StoreError(
+            "Zarr files need the package zarr, version 3 (Python 3.11 or newer)",
+            fix='pip install "hsrzoo[zarr]", or choose .hdr or .tif',
+        )
+    return zarr
+
+
+def check_target(out: Path) -> None:
+    """StoreError without the package; InputError where ``out`` is something that must not be replaced."""
+    _zarr()
+    if out.exists() and not any((out / name).is_file() for name in _ROOT_FILES):
+        raise InputError(f"{out} is there and is not a Zarr folder", fix="Choose another name")
+
+
+def chunk_side(step: int, tiles_follow: bool) -> int:
+    """Side of a chunk for tiles of ``step`` pixels: the largest divisor up to 256, so that no chunk lies
+    in two tiles; one that would leave crumbs gives way to the tile itself."""
+    if not tiles_follow:
+        return min(step, _CHUNK)
+    divisor = next(side for side in range(min(step, _CHUNK), 0, -1) if step % side == 0)
+    return divisor if divisor >= min(step, 32) else step
+
+
+class ZarrStream(CubeStream):
+    """``NAME.zarr``, in chunks of which each belongs to one tile."""
+
+    def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
+        super().__init__(out, part_of(out), cube)
+        self.metadata = metadata
+        sides = [
+            min(length, chunk_side(side, side < length))
+            for length, side in zip((cube.height, cube.width), step, strict=True)
+        ]
+        self.chunks = (sides[0], sides[1], len(cube.bands))
+        self.rows = sides[0]
+        self.array: Any = None
+        self.waiting: list[Path] = []
+
+    def create(self) -> None:
+        cube = self.cube
+        with self.explained(), _unbothered():
+            if self.part.exists():
+                shutil.rmtree(self.part)
+            self.array = _zarr().create_array(
+                str(self.part),
+                shape=(cube.height, cube.width, len(cube.bands)),
+                chunks=self.chunks,
+                dtype=cube.dtype,
+                dimension_names=("y", "x", "band"),
+                attributes=_attributes(cube, self.metadata),
+            )
+
+    def reopen(self) -> bool:
+        cube = self.cube
+        try:
+            self.array = _zarr().open_array(str(self.part), mode="r+")
+        except Exception:  # whatever the library says of a damaged folder, it is made anew
+            return False
+        expected = (cube.height, cube.width, len(cube.bands)), self.chunks, np.dtype(cube.dtype)
+        return (self.array.shape, self.array.chunks, self.array.dtype) == expected
+
+    def _write(self, top: int, left: int, values: np.ndarray) -> None:
+        height, width = values.shape[:2]
+        files = self._files(top, left, height, width)
+        for file in files:  # of a run that was killed: may be cut short, and must not be read
+            file.unlink(missing_ok=True)
+        with _unbothered():
+            self.array[top : top + height, left : left + width] = values
+        self.waiting += files
+
+    def _files(self, top: int, left: int, height: int, width: int) -> list[Path]:
+        down, across, _ = self.chunks
+        return [
+            self.part / self.array.metadata.encode_chunk_key((y, x, 0))
+            for y in range(top // down, -(-(top + height) // down))
+            for x in range(left // across, -(-(left + width) // across))
+        ]
+
+    def sync(self) -> None:
+        with self.explained():
+            for file in self.waiting:
+                if file.exists():  # a chunk of zeros has no file
+                    with file.open("rb") as stream:
+                        os.fsync(stream.fileno())
+        self.waiting.clear()
+
+    def finish(self) -> None:
+        self.sync()
+        with self.explained():
+            for left in self.part.rglob("*.partial"):
+                left.unlink()
+            if self.out.exists():
+                shutil.rmtree(self.out)
+            os.replace(self.part, self.out)
+            sync_folder(self.out.parent)
+
+
+def _attributes(cube: CubeShape, metadata: dict[str, Any]) -> dict[str, Any]:
+    """``scale_factor`` and ``add_offset`` as the CF conventions name them."""
+    bands = cube.bands
+    found: dict[str, Any] = {
+        "wavelengths_nm": list(bands.centres_nm),
+        "units": metadata.get("units", UNITS),
+        "metadata": {key: str(value) for key, value in metadata.items()},
+    }
+    if bands.widths_nm is not None:
+        found["widths_nm"] = list(bands.widths_nm)
+    if cube.dtype == "uint16":
+        found |= {"scale_factor": 1 / FULL_SCALE, "add_offset": 0.0}
+    return found
+
+
+@contextmanager
+def _unbothered() -> Iterator[None]:
+    """Zarr runs its writes in tasks, and an OSError of one may come wrapped."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, OSError):
+            raise cause from None
+        raise
+
+
+def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
+    """Write ``cube`` (H, W, C) float32."""
+    height, width = cube.shape[:2]
+    if not path.parent.is_dir():
+        raise unwritable(path, FileNotFoundError(2, "No such file or directory"))
+    check_target(path)
+    with ZarrStream(path, CubeShape(height, width, bands), (height, width), metadata) as stream:
+        stream.create()
+        for top in range(0, height, stream.rows):
+            stream.write(top, 0, cube[top : top + stream.rows])
+        stream.finish()
+
+
+def load(
+    path: Path, *, key: str | None = None, axes: str | None = None
+) -> tuple[np.ndarray, BandSet | None]:
+    """The cube as (H, W, C) float32: an array, or the array ``key`` of a group; stored values times
+    ``scale_factor`` plus ``add_offset``."""
+    zarr = _zarr()
+    try:
+        node = zarr.open(str(path), mode="r")
+        if hasattr(node, "array_keys"):
+            shapes = {name: node[name].shape for name in node.array_keys()}
+            node = node[one_cube(shapes, key, path)]
+        elif key is not None:
+            raise FormatError(f"{path} is one array and has no keys", got=repr(key))
+        cube = to_hwc(np.asarray(node[...]), axes or "hwc", path)
+        about = dict(node.attrs)
+    except HsrzooError:
+        raise
+    except Exception as error:  # whatever the library and its codecs raise for a damaged folder
+        raise damaged(path, "Zarr", error) from error
+    scale, offset = (float(about.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
+    if (scale, offset) != (1, 0):
+        cube = (cube.astype(np.float64) * scale + offset).astype(np.float32)
+    centres = next((about[k] for k in WAVELENGTH_KEYS if k in about), None)
+    widths = next((about[k] for k in WIDTH_KEYS if k in about), None)
+    return cube, None if centres is None else bands_from(centres, widths, cube.shape[2])

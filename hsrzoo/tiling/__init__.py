@@ -1,0 +1,21 @@
+"""Images larger than memory: cut into tiles, run in passes, exact where the network declares its reach."""
+
+from hsrzoo.tiling.grid import Grid, Tile, cut
+from hsrzoo.tiling.passes import Shares, Work, count_statistics, run_tiles
+from hsrzoo.tiling.plan import available_memory, check_execution, declared_halo, plan
+from hsrzoo.tiling.windows import PaddedImage
+
+__all__ = [
+    "Grid",
+    "PaddedImage",
+    "Shares",
+    "Tile",
+    "Work",
+    "available_memory",
+    "check_execution",
+    "count_statistics",
+    "cut",
+    "declared_halo",
+    "plan",
+    "run_tiles",
+]
