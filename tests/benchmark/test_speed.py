@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import resource
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hsrzoo_benchmark import speed, speed_cell
-from hsrzoo_benchmark.entrants import Entrant
+from hsrzoo_benchmark.entrants import Entrant, Ways
 from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
 from hsrzoo_benchmark.speed import Settings, time_in_turn
 from hsrzoo_benchmark.speed_figures import choose_references, ratios, summarise
 
 import hsrzoo
 from hsrzoo.errors import InputError
+from hsrzoo.spec import RgbInput
 
 
 class Clock:
@@ -215,6 +218,69 @@ def test_what_the_first_prediction_sets_up_is_not_counted_to_the_cell(save_model
     assert found["macs"] == 3 * 5 * 32 * 48  # of the second prediction alone
 
 
+def test_memory_is_read_before_macs_are_counted_and_without_the_limit(save_model, monkeypatch) -> None:
+    name, order = save_model("net"), []
+    request, model = cell_request(name, memory_limit_gib=64.0), hsrzoo.load(name, device="cpu")
+    monkeypatch.setattr(hsrzoo, "load", lambda *_, **__: model)
+    limit = lambda: resource.getrlimit(resource.RLIMIT_DATA)[0]  # noqa: E731
+    before, resident, predict = limit(), speed_cell.resident_mib, model.predict
+    monkeypatch.setattr(
+        speed_cell, "resident_mib", lambda peak: order.append(("peak", peak)) or resident(peak)
+    )
+    monkeypatch.setattr(model, "predict", lambda rgb: order.append(("limit", limit())) or predict(rgb))
+    monkeypatch.setattr(speed_cell, "count_macs", lambda *_: order.append(("macs", limit())) or 5)
+    found = speed_cell.measure(request)
+    assert order == [
+        ("limit", 64 * 2**30),
+        ("peak", False),
+        ("limit", 64 * 2**30),
+        ("peak", True),
+        ("macs", before),
+    ]
+    assert found["macs"] == 5 and found["cold_seconds"] >= 0
+
+
+def test_macs_of_a_slow_network_are_counted_without_running_it(save_model) -> None:
+    name, ran = save_model("net"), []
+    model = hsrzoo.load(name, device="cpu")
+    model.spec = replace(model.spec, input=RgbInput(multiple=16))
+    model.module.register_forward_hook(lambda m, i, o: ran.append(type(o).__name__))
+    padded = 3 * 5 * 32 * 48
+    assert speed_cell.count_macs(model, Entrant(name), (30, 48), 0.1) == padded
+    assert speed_cell.count_macs(model, Entrant(name), (30, 48), 9.0) == padded
+    assert ran == ["Tensor", "FakeTensor"]
+
+    def reads_values(module: Any, inputs: Any) -> None:  # and so has to run
+        inputs[0].numpy()
+
+    model.module.register_forward_pre_hook(reads_values)
+    assert speed_cell.count_macs(model, Entrant(name), (30, 48), 9.0) == padded
+    assert ran == ["Tensor", "FakeTensor", "Tensor"]
+
+
+def test_macs_of_files_and_of_tiles_are_not_counted(save_model) -> None:
+    name = save_model("net")
+    model = hsrzoo.load(name, device="cpu")
+    assert speed_cell.count_macs(model, Entrant(name, tile=16), (32, 48), 0.1) is None
+    assert speed_cell.count_macs(model, Entrant(name, runtime="onnx"), (32, 48), 0.1) is None
+
+
+def test_a_gpu_s_limit_is_a_share_of_its_memory(monkeypatch) -> None:
+    told: list[Any] = []
+    properties = SimpleNamespace(total_memory=16 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(
+        torch.cuda,
+        "set_per_process_memory_fraction",
+        lambda share, device: told.append((share, str(device))),
+    )
+    with speed_cell.memory_limited(4.0, torch.device("cuda:1")):
+        assert told == [(0.25, "cuda:1")]
+    with speed_cell.memory_limited(None, torch.device("cuda:1")):
+        pass
+    assert told == [(0.25, "cuda:1"), (1.0, "cuda:1")]
+
+
 def test_on_a_gpu_only_what_the_device_allocates_is_counted(save_model, monkeypatch) -> None:
     name, told = save_model("net"), []
     request, model = cell_request(name, device="cuda:1"), hsrzoo.load(name, device="cpu")
@@ -283,6 +349,49 @@ def test_a_new_companion_is_measured_together_with_the_old_model(
         ]
         assert len(lines) == rows
     assert len({line["run"] for line in lines}) == 2
+
+
+def test_rows_of_another_way_of_measuring_are_measured_anew(
+    tmp_path: Path, save_model, monkeypatch
+) -> None:
+    name, asked = save_model("net"), []
+    cell = {"status": "ok", "peak_mib": 1.0, "loaded_mib": 1.0, "macs": 1}
+    monkeypatch.setattr(speed, "in_child", lambda *_: asked.append(1) or cell)
+    timing = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
+    assert run_bench(options(tmp_path, [name]), timing) == 0
+    (path,) = (tmp_path / "results").rglob("*.jsonl")
+    stored = json.loads(path.read_text())
+    assert stored["execution"]["precision"] == "fp32" and stored["provenance"]["dtype"] == "float32"
+    del stored["method"], stored["execution"], stored["bands"]  # as rows were before
+    path.write_text(json.dumps(stored) + "\n")
+    assert run_bench(options(tmp_path, [name]), timing) == 0
+    assert len(asked) == 2 and len(path.read_text().splitlines()) == 2
+
+
+def test_precisions_are_timed_in_one_run_and_stored_apart(tmp_path: Path, save_model, monkeypatch) -> None:
+    name, asked = save_model("net"), []
+    cell = {"status": "ok", "peak_mib": 1.0, "loaded_mib": 1.0, "macs": 1}
+    monkeypatch.setattr(speed, "in_child", lambda entrant, *_: asked.append(entrant) or cell)
+    timing = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
+    both = options(tmp_path, [name], ways=Ways(precisions=("fp32", "bf16")))
+    assert run_bench(both, timing) == 0
+    assert asked == [Entrant(name), Entrant(name, precision="bf16")]
+    rows = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*.jsonl")]
+    assert {(row["model"], row["provenance"]["dtype"]) for row in rows} == {
+        (name, "float32"),
+        (f"{name} [bf16]", "bfloat16"),
+    }
+    assert len({row["run"] for row in rows}) == 1
+
+
+def test_a_child_that_never_ends_is_a_failure(tmp_path: Path, save_model, monkeypatch, capsys) -> None:
+    def stuck(command: Any, **how: Any) -> None:
+        raise speed.subprocess.TimeoutExpired(command, how["timeout"])
+
+    monkeypatch.setattr(speed.subprocess, "run", stuck)
+    timing = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
+    assert run_bench(options(tmp_path, [save_model("net")]), timing) == 1
+    assert "took more than 1800 s" in capsys.readouterr().err
 
 
 def test_killed_child_is_oom_and_a_broken_one_a_failure(

@@ -1,0 +1,133 @@
+"""Which models a run has, what they are called, and what their rows say about how they were run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hsrzoo_benchmark import entrants
+from hsrzoo_benchmark.entrants import Entrant, Ways, execution, load_all, remark
+from hsrzoo_benchmark.session import Options, run_bench
+
+import hsrzoo
+from hsrzoo.errors import InputError
+from hsrzoo.spec import Execution
+
+USUAL = {"runtime": "torch", "precision": "fp32", "compile": False, "tile": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"precision": "bf16"}, " [bf16]"),
+        ({"compile": True, "tile": 512}, " [compiled, tile 512]"),
+        ({"runtime": "onnx", "precision": "fp16"}, " [onnx, fp16]"),
+    ],
+)
+def test_what_tables_add_to_a_name(changes: dict[str, Any], expected: str) -> None:
+    assert remark({**USUAL, **changes}) == expected
+
+
+def test_every_model_in_every_precision_and_runtime() -> None:
+    ways = Ways(("torch", "onnx"), ("fp32", "fp16"), compile=True, tile=64)
+    assert ways.of("net.cave") == [
+        Entrant("net.cave", compile=True, tile=64),
+        Entrant("net.cave", runtime="onnx"),
+        Entrant("net.cave", precision="fp16", compile=True, tile=64),
+        Entrant("net.cave", runtime="onnx", precision="fp16"),
+    ]
+    # a file is what it is, and rows do not name this machine's folders
+    assert ways.of("onnx:/some/where/net.onnx") == [
+        Entrant("onnx:/some/where/net.onnx", runtime="onnx", title="onnx:net.onnx")
+    ]
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        Ways(runtimes=("torch", "onnx"), precisions=("fp32", "bf16")),
+        Ways(runtimes=("onnx",), compile=True),
+        Ways(runtimes=("onnx",), tile=64),
+    ],
+)
+def test_what_no_runtime_offers_is_refused(ways: Ways) -> None:
+    with pytest.raises(InputError):
+        load_all(["never-loaded"], ways, "cpu", None)
+
+
+def test_an_entrant_is_loaded_as_it_says_also_from_json(save_model) -> None:
+    name = save_model("net")
+    entrant = Entrant(**json.loads(json.dumps(asdict(Entrant(name, precision="bf16", tile=64)))))
+    model = entrant.load("cpu")
+    assert model.execution == Execution(precision="bf16", tile=64)
+    assert model.name == f"{name} [bf16, tile 64]"
+    assert execution(model) == {**USUAL, "precision": "bf16", "tile": 64}
+
+
+def test_one_model_by_two_names_is_taken_once(save_model, monkeypatch) -> None:
+    name, load = save_model("net"), hsrzoo.load
+    monkeypatch.setattr(hsrzoo, "load", lambda _, **how: load(name, **how))
+    found, models = load_all(["net", "net.toy"], Ways(), "cpu", None)
+    assert [e.name for e in found] == ["net"] and [m.name for m in models] == [name]
+
+
+class File:
+    """A loaded ONNX file, as far as the benchmark sees it."""
+
+    execution = Execution()
+
+    def __init__(self, name: str, precision: str = "fp16") -> None:
+        self.name, self.precision, self.identity = name, precision, f"sha of {name}"
+
+
+def test_an_exported_model_goes_by_its_source_s_name(save_model, monkeypatch, tmp_path: Path) -> None:
+    name, load, asked = save_model("net"), hsrzoo.load, []
+
+    def exported(model: Any, folder: Path, precision: str) -> Path:
+        asked.append((model.name, folder, precision))
+        return folder / "file.onnx"
+
+    monkeypatch.setitem(__import__("sys").modules, "hsrzoo.export", SimpleNamespace(exported=exported))
+    monkeypatch.setattr(
+        hsrzoo, "load", lambda n, **how: File(n) if n.startswith("onnx:") else load(n, **how)
+    )
+    found, (model,) = load_all([name], Ways(("onnx",), ("fp16",)), "cpu", tmp_path)
+    assert asked == [(name, tmp_path, "fp16")]
+    assert found == [Entrant(f"onnx:{tmp_path}/file.onnx", "onnx", "fp16", title=f"{name} [onnx, fp16]")]
+    assert model.name == f"{name} [onnx, fp16]"
+    assert execution(model) == {**USUAL, "runtime": "onnx", "precision": "fp16"}
+
+
+def test_two_files_of_one_name_are_told_apart_or_refused(monkeypatch) -> None:
+    monkeypatch.setattr(hsrzoo, "load", lambda name, **_: File(name))
+    with pytest.raises(InputError, match="one name"):
+        load_all(["onnx:/a/net.onnx", "onnx:/b/net.onnx"], Ways(), "cpu", None)
+    assert len(load_all(["onnx:/a/net.onnx"] * 2, Ways(), "cpu", None)[0]) == 1
+
+
+def test_scores_in_two_precisions_stand_side_by_side(tmp_path: Path, save_model, capsys) -> None:
+    name = save_model("net")
+    options = Options(
+        models=(name,), dataset="toy", benches=("accuracy",), metrics=("rmse",), data_options={},
+        data_root=tmp_path, store=tmp_path / "results", device="cpu", as_json=True,
+        ways=Ways(precisions=("fp32", "bf16")),
+    )  # fmt: skip
+    assert run_bench(options, None) == 0
+    found = {f["model"]: f for f in json.loads(capsys.readouterr().out) if f["metric"] == "rmse"}
+    assert set(found) == {name, f"{name} [bf16]"}
+    fp32, bf16 = found[name], found[f"{name} [bf16]"]
+    assert fp32["hash"] == bf16["hash"] and fp32["model_sha256"] != bf16["model_sha256"]
+    assert 0 < abs(fp32["mean"] - bf16["mean"]) < 0.01
+    rows = [
+        json.loads(line)
+        for path in (tmp_path / "results").rglob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    dtypes = {row["model"]: row["provenance"]["dtype"] for row in rows}
+    assert dtypes == {name: "float32", f"{name} [bf16]": "bfloat16"}
+    assert entrants.DTYPES["fp16"] == "float16"
