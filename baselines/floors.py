@@ -61,6 +61,8 @@ class PixelRegression(nn.Module):
     """
 
     matrix: Tensor
+    halo = 0
+    """Input pixels around its own that an output pixel depends on."""
 
     def __init__(self, bands: int, degree: int) -> None:
         super().__init__()

@@ -296,12 +296,13 @@ class MSTPlusPlus(nn.Module):
     def halo(self) -> int:
         """How many input pixels in each direction an output pixel depends on, all Gram matrices known.
 
-        A pair of blocks reaches 3 (position term 2, feed-forward 1). A level reaches, through a coarser
-        one of reach r, 2 r + 2 (down: 4 x 4, stride 2; up: 2 x 2, stride 2), before and after which its
-        own blocks add 3 each. So 3; 3 + (2 * 3 + 2) + 3 = 14; 3 + (2 * 14 + 2) + 3 = 36; a stage adds
-        embedding and mapping, 38; around all stages, conv_in and conv_out add 2.
+        A pair of blocks reaches 3 (position term 2, feed-forward 1). Around a coarser level of reach r,
+        the 4 x 4 convolution down and the 2 x 2 one up make 2 r + 2 of it, and the pairs before and
+        after add 3 each: 3, then 14, then 36; embedding and mapping add 2, so a stage reaches 38. That
+        is from one row in four alone, and ends on a row from which the stage before reaches only 36, as
+        from then on every one does. conv_in and conv_out add 2.
         """
-        return 38 * len(self.body) + 2
+        return 36 * len(self.body) + 4
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""

@@ -7,10 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from hsrzoo_baselines import mst_plus_plus
 from hsrzoo_baselines.mst_plus_plus import MSTPlusPlus, SpectralAttention, build
+from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus, attention
 from parity import Parity
 
+import hsrzoo
+from hsrzoo import pixels
 from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.errors import InputError
 
 
 def size(module) -> int:
@@ -25,13 +30,67 @@ def test_size_at_202_bands_grows_by_the_head_alone():
     assert size(MSTPlusPlus(202)) == 1_619_625 + 9 * 31 * (202 - 31)
 
 
-def test_outputs_keys_and_weights_are_those_of_the_original(parity_root):
+@pytest.mark.parametrize("structure", ["optimised", "published"])
+def test_outputs_keys_and_weights_are_those_of_the_original(parity_root, structure):
     original = Parity.read(parity_root, "mst_plus_plus")
-    network = build(VISIBLE_31)
+    network = build(VISIBLE_31, structure=structure)
     original.fill(network)  # raises at the first key or shape that differs
     assert original.sha256(network) == original.state_sha256
     errors = original.relative_errors(network)
-    assert max(errors.values()) < 1e-4, errors
+    assert max(errors.values()) < 1e-5, errors
+
+
+def with_both_structures(bands: int, stages: int = 2):
+    torch.manual_seed(0)
+    networks = [build(BandSet.regular(400, 700, 300 / (bands - 1)), stages, structure)
+                for structure in ("optimised", "published")]  # fmt: skip
+    networks[1].load_state_dict(networks[0].state_dict())
+    return networks
+
+
+@pytest.mark.parametrize(("bands", "size"), [(4, (1, 3, 40, 32)), (31, (2, 3, 61, 83))])
+def test_strips_and_the_published_structure_agree(monkeypatch, bands, size):
+    monkeypatch.setattr(mst_plus_plus, "VALUES_AT_ONCE", 1)  # strips of 8 rows
+    monkeypatch.setattr(pixels, "PIXELS_AT_ONCE", {"cpu": 1, "other": 1})
+    optimised, published = with_both_structures(bands)
+    rgb = torch.rand(size)
+    with torch.no_grad():
+        expected = published.double()(rgb.double())
+        got = optimised(rgb)
+    assert (got - expected).norm() < 1e-6 * expected.norm()
+
+
+def test_with_and_without_gradient_the_cube_is_the_same():
+    optimised, _ = with_both_structures(4)
+    rgb = torch.rand(2, 3, 24, 32)
+    with torch.no_grad():
+        strips = optimised(rgb)
+    assert torch.allclose(optimised(rgb), strips, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("structure", ["optimised", "published"])
+def test_a_flat_image_gives_finite_numbers_and_the_same_ones(structure):
+    networks = dict(zip(("optimised", "published"), with_both_structures(4), strict=True))
+    for level in (0.0, 0.3):
+        rgb = torch.full((1, 3, 16, 24), level)
+        with torch.no_grad():
+            got, expected = networks[structure](rgb), networks["published"].double()(rgb.double())
+            networks["published"].float()
+        assert torch.allclose(got.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_structure_is_refused():
+    with pytest.raises(InputError, match="published"):
+        build(VISIBLE_31, structure="original")
+
+
+def test_reference_has_the_weights_of_the_default():
+    reference = hsrzoo.load("mst-plus-plus:reference", device="cpu")
+    default = hsrzoo.load("mst-plus-plus", device="cpu")
+    assert isinstance(reference.module, PublishedMSTPlusPlus)
+    assert reference.weights_sha256 == default.weights_sha256
+    rgb = np.random.default_rng(0).random((3, 48, 40), dtype=np.float32)
+    assert np.allclose(reference.predict(rgb), default.predict(rgb), rtol=1e-4, atol=1e-5)
 
 
 def attention_by_loops(attention: SpectralAttention, x: np.ndarray) -> np.ndarray:
@@ -73,14 +132,15 @@ def depthwise(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return out
 
 
-def test_attention_equals_loops_in_float64():
+@pytest.mark.parametrize("how", ["from the Gram matrix", "with gradients", "published"])
+def test_attention_equals_loops_in_float64(how):
     torch.manual_seed(1)
-    attention = SpectralAttention(62, 2).double()
-    attention.rescale.data.copy_(torch.tensor([0.7, 1.9]).view(2, 1, 1))
+    layer = SpectralAttention(62, 2).double()
+    layer.rescale.data.copy_(torch.tensor([0.7, 1.9]).view(2, 1, 1))
     x = torch.randn(2, 3, 4, 62, dtype=torch.float64)
-    with torch.no_grad():
-        got = attention(x).numpy()
-        expected = np.stack([attention_by_loops(attention, image) for image in x.numpy()])
+    with torch.set_grad_enabled(how == "with gradients"):
+        got = (attention(layer, x) if how == "published" else layer(x)).detach().numpy()
+    expected = np.stack([attention_by_loops(layer, image) for image in x.numpy()])
     assert np.allclose(got, expected, rtol=1e-10, atol=1e-12)
 
 
