@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.pixels import whole_image
-from hsrzoo_mcga.codebook import at_least_fp32, pointwise, query, to_map, to_rows
+from hsrzoo.pointwise import pointwise
+from hsrzoo_mcga.codebook import at_least_fp32, on_pixels, query, to_map, to_rows
 from hsrzoo_mcga.grayscale import GrayscaleAware
 from hsrzoo_mcga.search import nearest_code
 
@@ -112,7 +113,7 @@ class QuantizedAttention(nn.Module):
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """Q and K of normalised features, (B, D, H, W) each, in fp32."""
-        return at_least_fp32(pointwise(self.query_key, x)).split(self.width, 1)
+        return at_least_fp32(on_pixels(self.query_key, x)).split(self.width, 1)
 
     def _full_matrix(self, first: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """A over all pixels instead of codes (the ablation)."""
@@ -203,5 +204,7 @@ def group_means(sums: Tensor, counts: Tensor) -> Tensor:
 def apply_affine(x: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
     """(B, C, H, W) -> matrix (B, C, C) times each pixel, plus bias (B, C), channels-last."""
     b, c, h, w = x.shape
+    if b == 1:
+        return to_map(pointwise(to_rows(x), matrix[0], bias[0]), x)
     rows = torch.baddbmm(bias[:, None], to_rows(x).view(b, h * w, c), matrix.transpose(1, 2))
     return to_map(rows.view(b * h * w, c), x)

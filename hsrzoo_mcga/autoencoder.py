@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hsrzoo_mcga.codebook import CODES_PER_SOURCE, Query, pointwise, query
+from hsrzoo_mcga.codebook import CODES_PER_SOURCE, Query, on_pixels, query
 
 
 def kept_bands(c: int) -> int:
@@ -46,7 +46,7 @@ class Reconstruction(nn.Module):
 
     def narrowed(self, i: int, features: Tensor, codes: Tensor) -> Tensor:
         """Features and their codes at scale i + 1, (B, D, h, w) each, halved in width."""
-        return pointwise(self.narrow[i], torch.cat([features, codes], 1))
+        return on_pixels(self.narrow[i], torch.cat([features, codes], 1))
 
     def refined(self, narrowed: Sequence[Tensor], like: Tensor) -> Tensor:
         """All scales, finest first, at the size of ``like``: the input (B, sum D_i, H, W) of the head."""

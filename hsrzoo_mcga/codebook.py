@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hsrzoo.pointwise import pointwise
 from hsrzoo_mcga.search import nearest_code, squared_distances
 
 CODES_PER_SOURCE = 512
@@ -32,13 +32,10 @@ def to_map(rows: Tensor, like: Tensor) -> Tensor:
     return rows.view(b, h, w, -1).permute(0, 3, 1, 2)
 
 
-def pointwise(layer: nn.Module, x: Tensor) -> Tensor:
-    """A 1x1 convolution of (B, C, H, W) as the matrix product it is, channels-last.
-
-    torch's convolutions take a slow path, with copies, for some sizes and numbers of threads.
-    """
+def on_pixels(layer: nn.Module, x: Tensor) -> Tensor:
+    """A 1x1 convolution ``layer`` of (B, C, H, W) as the matrix product it is, channels-last."""
     bias = None if layer.bias is None else layer.get_parameter("bias")
-    return to_map(F.linear(to_rows(x), layer.get_parameter("weight").flatten(1), bias), x)
+    return to_map(pointwise(to_rows(x), layer.get_parameter("weight").flatten(1), bias), x)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.pixels import pixel_mean, whole_image
-from hsrzoo_mcga.codebook import pointwise
+from hsrzoo_mcga.codebook import on_pixels
 
 _FLOOR = 1e-4
 """X is kept above this before a power: the slope of X^a at 0 is infinite for a < 1."""
@@ -115,7 +115,7 @@ class GrayscaleFeedForward(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """X_s: (B, C, H, W) -> (B, 2C, H, W); a pixel depends on its eight neighbours."""
-        return F.gelu(self.mix(pointwise(self.expand, x)))
+        return F.gelu(self.mix(on_pixels(self.expand, x)))
 
     def curves(self, s: Tensor) -> list[Curve]:
         """What gamma and log take from the whole image, X_s (B, 2C, H, W): ``a`` and the extremes of
@@ -140,7 +140,7 @@ class GrayscaleFeedForward(nn.Module):
         for ga, own in zip((self.gamma, self.log), self._halves(), strict=True):
             part = s[:, own]
             parts.append(part if ga.kind == "none" else ga.apply_curve(part, *left.pop(0)))
-        return F.gelu(pointwise(self.out, torch.cat([*parts, s], 1)))
+        return F.gelu(on_pixels(self.out, torch.cat([*parts, s], 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), the residual branch alone."""

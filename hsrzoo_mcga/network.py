@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hsrzoo.pixels import in_strips
 from hsrzoo_mcga.attention import QuantizedAttention, apply_affine
 from hsrzoo_mcga.autoencoder import Reconstruction, code_widths, upsample
-from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, pointwise, query
+from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, on_pixels, query
 from hsrzoo_mcga.grayscale import GrayscaleFeedForward
 
 
@@ -156,10 +156,10 @@ class CodeFusion(nn.Module):
         """(B, C, H, W) -> (B, C, H, W); without gradients ``h`` may be overwritten."""
 
         def fused(part: Tensor) -> Tensor:
-            q = query(pointwise(self.to_code, part), codes)
+            q = query(on_pixels(self.to_code, part), codes)
             if sites is not None:
                 sites.append((q.features, codes))
-            return part + pointwise(self.fuse, torch.cat([part, q.straight_through()], 1))
+            return part + on_pixels(self.fuse, torch.cat([part, q.straight_through()], 1))
 
         # look-ups are collected for whole maps
         return in_strips(fused, h, reuse=True) if sites is None else fused(h)
@@ -188,8 +188,8 @@ class PointwiseHead(nn.Module):
 
     def forward(self, h: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor], own: slice) -> Tensor:
         """``h``: H_1, at half resolution; ``own``: the rows wanted."""
-        x = (upsample(pointwise(self.context, h), rgb) + F.conv2d(rgb, *from_rgb, padding=1))[:, :, own]
-        return pointwise(self.out, F.gelu(pointwise(self.hidden, F.gelu(x))))
+        x = (upsample(on_pixels(self.context, h), rgb) + F.conv2d(rgb, *from_rgb, padding=1))[:, :, own]
+        return on_pixels(self.out, F.gelu(on_pixels(self.hidden, F.gelu(x))))
 
 
 class GANet(nn.Module):
@@ -257,7 +257,7 @@ class GANet(nn.Module):
             reconstruction = self.reconstruction
             cube = reconstruction.head(reconstruction.refined(coarse[: self.scales], rgb))[:, :, own]
             if self.shortcut is not None:
-                cube = cube + pointwise(self.shortcut, rgb[:, :, own])
+                cube = cube + on_pixels(self.shortcut, rgb[:, :, own])
             if self.head is not None:
                 cube = cube + self.head(coarse[-1], rgb, from_rgb, own)
             return cube
@@ -313,7 +313,7 @@ class GANet(nn.Module):
         codes = self._codes(i)
 
         def asked(part: Tensor) -> Tensor:
-            features = pointwise(self.to_code[i], part)
+            features = on_pixels(self.to_code[i], part)
             if codes is None:
                 return self.reconstruction.narrowed(i, features, features)
             if sites is not None:
