@@ -1,10 +1,13 @@
 """A data set of tiny random scenes and networks of one 1x1 convolution, for tests of the harness.
 
-Scenes are slowed or spoiled by options of the data set, so that a run can be interrupted or fail.
+Scenes are slowed or spoiled by options of the data set, so that a run can be interrupted or fail, and
+its workers killed.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -26,8 +29,16 @@ class Toy(Dataset):
     rgb_bits = 8
 
     def __init__(
-        self, root: Path, scenes: str = "5", broken: str = "", pause: str = "0", version: str = "1"
+        self,
+        root: Path,
+        scenes: str = "5",
+        broken: str = "",
+        pause: str = "0",
+        version: str = "1",
+        deadly: str = "",
     ) -> None:
+        # "scene-1=2": the first two processes that read this scene are killed
+        self.root, self.deadly = root, dict(part.split("=") for part in deadly.split(",") if part)
         self.names = [f"scene-{i}" for i in range(int(scenes))]
         self.broken, self.pause, self.version = broken, float(pause), version
         self.info = {"response": "three bands"}
@@ -40,12 +51,23 @@ class Toy(Dataset):
 
     def load(self, split: str, scene: str) -> Scene:
         time.sleep(self.pause)
+        self.perhaps_die(scene)
         if scene == self.broken:
             raise FormatError(f"{scene} is truncated")
         random = np.random.default_rng(int(scene.rpartition("-")[2]))
         cube = random.uniform(0.1, 0.9, (5, 70, 66)).astype(np.float32)
         rgb = (np.rint(cube[[4, 2, 0]] * 255) / 255).astype(np.float32)
         return Scene(scene, rgb, cube)
+
+    def perhaps_die(self, scene: str) -> None:
+        """Kill this process as the out-of-memory killer would."""
+        if scene not in self.deadly:
+            return
+        with open(self.root / f"read-{scene}", "a") as file:
+            file.write(".")
+            reads = file.tell()
+        if reads <= int(self.deadly[scene]):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def fingerprint(self) -> str:
         return f"toy-{self.version}"

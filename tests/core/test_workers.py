@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ from ray_tasks import work
 from hsrzoo.errors import InputError, WorkersError
 from hsrzoo.workers import RETRIES, TaskFailure, Workers, connected, run_tasks
 
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 TWO = Workers(count=2, threads=1)
 
 
+@needs_ray
 def test_a_local_ray_is_quiet_and_leaves_nothing(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
     code = f"""
 import glob, os
 from ray_tasks import work
@@ -59,8 +61,8 @@ def test_impossible_workers_are_refused(values) -> None:
         Workers(**values)
 
 
+@needs_ray
 def test_an_address_that_does_not_answer_is_told_at_once() -> None:
-    pytest.importorskip("ray")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         begin = time.monotonic()
@@ -69,8 +71,8 @@ def test_an_address_that_does_not_answer_is_told_at_once() -> None:
         assert time.monotonic() - begin < 20
 
 
+@needs_ray
 def test_a_port_of_something_else_is_told_in_time(monkeypatch) -> None:
-    pytest.importorskip("ray")
     monkeypatch.setattr("hsrzoo.workers._ANSWER_SECONDS", 3.0)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -79,9 +81,9 @@ def test_a_port_of_something_else_is_told_in_time(monkeypatch) -> None:
             list(run_tasks(work, [], Workers(address=f"127.0.0.1:{other.getsockname()[1]}")))
 
 
+@needs_ray
 @pytest.mark.parametrize("address", ["here", ":6379", "host:", "host:port", "ray://host:10001"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    pytest.importorskip("ray")
     with pytest.raises(WorkersError, match="no address of a Ray cluster"):
         list(run_tasks(work, [], Workers(address=address)))
 
@@ -96,13 +98,13 @@ def test_without_ray_the_extra_is_named(monkeypatch) -> None:
 @pytest.fixture(scope="module")
 def ray() -> Iterator[None]:
     """One local Ray for all tests of this file."""
-    pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where ray_tasks.py is
         with connected(TWO):
             yield
 
 
+@needs_ray
 def test_every_task_is_done_once_although_workers_are_killed(ray, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HSRZOO_PLUGINS", "nothing.py")
     monkeypatch.chdir(tmp_path)
@@ -118,6 +120,7 @@ def test_every_task_is_done_once_although_workers_are_killed(ray, tmp_path: Path
     assert results[0]["folder"] == str(tmp_path) and results[0]["plugins"] == "nothing.py"
 
 
+@needs_ray
 def test_a_task_that_raises_fails_in_one_line_and_is_not_repeated(ray, tmp_path: Path) -> None:
     tasks = [{"name": "a", "fail": True}, {"name": "b", "break": True}]
     results = dict(run_tasks(work, [{**task, "folder": str(tmp_path)} for task in tasks], TWO))
@@ -126,6 +129,7 @@ def test_a_task_that_raises_fails_in_one_line_and_is_not_repeated(ray, tmp_path:
     assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == "."
 
 
+@needs_ray
 def test_tasks_have_the_threads_that_were_asked_for(ray, tmp_path: Path) -> None:
     tasks = [{"name": "t", "torch": True, "folder": str(tmp_path)}]
     for threads in (2, 1):  # in a process that imports torch, and in one that has done so

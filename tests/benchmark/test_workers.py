@@ -1,0 +1,153 @@
+"""Runs on Ray workers: the rows of a run in one process, each once, though workers are killed."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from hsrzoo_benchmark import command, distributed
+from hsrzoo_benchmark.session import Options, compute, open_session, run_bench
+
+import hsrzoo.workers
+from hsrzoo.errors import InputError, WorkersError
+from hsrzoo.workers import Workers, connected
+
+ONE_THREAD = Workers(count=2, threads=1)
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
+VARYING = ("seconds", "timestamp", "provenance")
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[None]:
+    """One local Ray for the tests below."""
+    with connected(ONE_THREAD):
+        yield
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As many as workers do not have, so that rows tell where they were made."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def options(tmp_path: Path, models: list[str], **changes: Any) -> Options:
+    defaults: dict[str, Any] = {
+        "dataset": "toy",
+        "benches": ("accuracy", "mixed-patch"),
+        "metrics": ("rmse", "psnr"),
+        "data_options": {"scenes": "4"},
+        "store": tmp_path / "results",
+        "data_root": tmp_path,
+        "as_json": True,
+    }
+    return Options(models=tuple(models), **{**defaults, **changes})
+
+
+def rows_of(store: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for path in store.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    return sorted(rows, key=lambda row: (row["model"], row["protocol_hash"], row["scene"]))
+
+
+def without(rows: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key not in keys} for row in rows]
+
+
+def test_an_address_without_ray_ends_the_command_before_a_row(tmp_path: Path, save_model) -> None:
+    call = ["--model", save_model("net"), "--dataset", "toy", "--data-root", str(tmp_path)]
+    call += ["--store", str(tmp_path / "results"), "--device", "cpu"]
+    both = CliRunner().invoke(command.bench, [*call, "--workers", "2", "--ray", "auto"])
+    assert both.exit_code == 2 and "--workers and --ray exclude each other" in both.output
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = CliRunner().invoke(command.bench, [*call, "--ray", address])
+    assert isinstance(result.exception, WorkersError) and address in str(result.exception)
+    assert rows_of(tmp_path / "results") == []
+
+
+def test_killed_workers_leave_every_row_once_as_one_process_makes_them(
+    ray, two_threads, tmp_path: Path, save_model, toy_env, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("HSRZOO_PLUGINS", toy_env["HSRZOO_PLUGINS"])
+    models = [save_model("good"), save_model("worse", offset=0.05)]
+    assert run_bench(options(tmp_path, models, store=tmp_path / "alone"), None) == 0
+    alone, expected = json.loads(capsys.readouterr().out), rows_of(tmp_path / "alone")
+
+    monkeypatch.setattr(hsrzoo.workers, "RETRIES", 1)
+    deadly = {"scenes": "4", "deadly": "scene-1=1,scene-3=2"}
+    assert run_bench(options(tmp_path, models, data_options=deadly, workers=ONE_THREAD), None) == 1
+    shown = capsys.readouterr()
+    json.loads(shown.out)  # Ray has put nothing of its own between
+    assert "scene-3: scoring on a worker. Its process died 2 times." in shown.err
+    assert len((tmp_path / "read-scene-1").read_text()) == 2
+    found = rows_of(tmp_path / "results")
+    assert without(found, *VARYING) == without([r for r in expected if r["scene"] != "scene-3"], *VARYING)
+    assert {row["provenance"]["threads"] for row in found} == {1}
+
+    # the same command computes what is missing, and the figures are those of one process
+    assert run_bench(options(tmp_path, models, data_options=deadly, workers=ONE_THREAD), None) == 0
+    assert json.loads(capsys.readouterr().out) == alone
+    assert without(rows_of(tmp_path / "results"), *VARYING) == without(expected, *VARYING)
+
+
+def test_failures_on_workers_are_told_as_in_one_process(
+    ray, tmp_path: Path, save_model, toy_env, monkeypatch
+) -> None:
+    monkeypatch.setenv("HSRZOO_PLUGINS", toy_env["HSRZOO_PLUGINS"])
+    broken = {"scenes": "2", "broken": "scene-1"}
+    outcomes = []
+    for workers in (None, ONE_THREAD):
+        run = options(tmp_path, [save_model("net")], data_options=broken, workers=workers)
+        outcomes.append(compute(open_session(replace(run, store=tmp_path / str(workers)))))
+    assert outcomes[0] == outcomes[1]
+    (failure,) = outcomes[0].failures
+    assert (failure.scene, failure.what, failure.error) == ("scene-1", "reading", "scene-1 is truncated.")
+
+
+def opening_of(run: Options) -> distributed.Opening:
+    session = open_session(run)
+    assert session.source is not None
+    return distributed.Opening(
+        tuple(session.entrants),
+        tuple(model.identity for model in session.models),
+        "cpu",
+        "toy",
+        run.data_root,
+        tuple(run.data_options.items()),
+        session.source.split,
+        session.source.fingerprint,
+    )
+
+
+def test_other_weights_or_files_on_a_worker_are_refused(tmp_path: Path, save_model) -> None:
+    opening = opening_of(options(tmp_path, [save_model("net")]))
+    source, models = distributed._open(opening)
+    assert (source.split, models[0].identity) == (opening.split, opening.identities[0])
+    with pytest.raises(InputError, match="files of toy differ on a worker"):
+        distributed._open(replace(opening, fingerprint="toy-2"))
+    save_model("net", offset=0.5)
+    distributed._open.cache_clear()
+    with pytest.raises(InputError, match="another model on a worker"):
+        distributed._open(opening)
+
+
+def test_nothing_missing_needs_no_ray(tmp_path: Path, save_model, monkeypatch, capsys) -> None:
+    run = options(tmp_path, [save_model("net")], benches=("accuracy",))
+    assert run_bench(run, None) == 0
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("tasks without need")
+
+    monkeypatch.setattr(distributed, "run_tasks", refuse)
+    assert run_bench(replace(run, workers=ONE_THREAD), None) == 0
