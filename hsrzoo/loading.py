@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from hsrzoo import weights as weight_files
 from hsrzoo.bands import VISIBLE_31, BandSet
@@ -32,10 +32,11 @@ def load(
     """The model called ``name``, ready to run.
 
     ``name``: ``arch`` (its default weights) or ``arch.tag``, either with ``:variant`` (the same weights
-    run otherwise), or ``local-dir:PATH``. ``weights="auto"`` loads trained weights strictly and fails
-    without them; ``weights=None`` builds random ones. ``bands``: what the cube must have; with trained
-    weights it is only compared, with random ones it is built for them (400-700 nm at 10 nm if not
-    given). ``device``: a torch device, by default the GPU if there is one. ``precision``, ``compile``,
+    run otherwise), ``local-dir:PATH`` or ``onnx:FILE`` (written by ``hsrzoo export``; needs no torch).
+    ``weights="auto"`` loads trained weights strictly and fails without them; ``weights=None`` builds
+    random ones. ``bands``: what the cube must have; with trained weights it is only compared, with
+    random ones it is built for them (400-700 nm at 10 nm if not given). ``device``: a torch device, by
+    default the GPU if there is one. ``precision``, ``compile``,
     ``tile``, ``max_memory`` and ``approximate``: see :class:`hsrzoo.spec.Execution`. Raises
     UnknownNameError, WeightsError, BandsError, InputError.
     """
@@ -45,6 +46,8 @@ def load(
     execution = Execution(precision, compile, tile, max_memory, approximate)
     if weights is None:
         return _random(parsed, bands or VISIBLE_31, device, execution)
+    if parsed.kind == "onnx":
+        return _exported(parsed, bands, device, execution)
     if parsed.kind == "zoo":
         spec = _spec_of(parsed)
         if parsed.tag is None:
@@ -105,6 +108,24 @@ def _random(name: ModelName, bands: BandSet, device: str | None, execution: Exec
     return Reconstructor(
         module, spec, bands, name=str(name), config=config, device=device, execution=execution
     )
+
+
+def _exported(
+    name: ModelName, bands: BandSet | None, device: str | None, execution: Execution
+) -> Reconstructor:
+    """An exported file: it offers what a Reconstructor does for images, without torch."""
+    from hsrzoo.onnx_runtime import OnnxModel  # imports onnxruntime when it opens a file
+
+    if execution != Execution():
+        raise InputError(
+            f"{name} is run as it was exported",
+            expected="no precision, compile, tile or max_memory",
+            fix="Choose the precision with `hsrzoo export --precision`",
+        )
+    model = OnnxModel(str(name.path), name=str(name), device=device)
+    if bands is not None:
+        model.bands.require_same(bands, str(name), "the bands asked for", fix="Leave bands out")
+    return cast("Reconstructor", model)
 
 
 def list_models(pattern: str | None = None, tag: str | None = None, pretrained: bool = False) -> list[str]:

@@ -1,0 +1,108 @@
+"""Networks as files that run elsewhere: ONNX in fp32, fp16 and int8, and torch.export programs.
+
+Importing this package imports torch; running an exported file does not (:mod:`hsrzoo.onnx_runtime`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hsrzoo.errors import HsrzooError, InputError
+from hsrzoo.export import check, graph
+from hsrzoo.export.graph import DEFAULT_OPSET, OPSETS, ExportError
+from hsrzoo.onnx_runtime import OnnxModel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hsrzoo.datasets.base import Dataset
+    from hsrzoo.reconstructor import Reconstructor
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The scenes that int8's ranges are measured on: training scenes, never those of a benchmark."""
+
+    dataset: Dataset
+    split: str = "train"
+    scenes: int = 8
+
+
+def export_onnx(
+    model: Reconstructor,
+    path: Path,
+    *,
+    opset: int | None = None,
+    precision: str = "fp32",
+    calibration: Calibration | None = None,
+) -> tuple[OnnxModel, list[np.ndarray] | None]:
+    """Write ``model`` as an ONNX file and open it.
+
+    Also returns the crops that int8 was calibrated on, on which alone it can be judged. Raises
+    InputError (opset, precision), ExportError, PluginError without the extra ``onnx``.
+    """
+    if precision not in PRECISIONS:
+        raise InputError("Unknown precision", expected=", ".join(PRECISIONS), got=repr(precision))
+    if precision == "int8" and calibration is None:
+        raise InputError(
+            "int8 needs scenes on which the ranges of the features are measured",
+            fix="Name a data set: --calibrate cave",
+        )
+    proto = graph.to_onnx(model, opset)
+    crops = None
+    if precision == "fp16":
+        from hsrzoo.export.half import to_fp16
+
+        proto = to_fp16(proto)
+    elif calibration is not None and precision == "int8":
+        from hsrzoo.export.quantize import calibration_crops, to_int8
+
+        crops, record = calibration_crops(
+            calibration.dataset, calibration.split, calibration.scenes, model.spec.input.multiple
+        )
+        proto = to_int8(proto, crops, record)
+    graph.write(proto, path)
+    return OnnxModel(path, device="cpu"), crops
+
+
+def exported(model: Reconstructor, folder: Path, precision: str = "fp32") -> Path:
+    """The ONNX file of ``model`` in ``folder``, checked; made where it is not there yet.
+
+    Its name holds the model's name and identity, so that a file is never taken for another model's.
+    Raises InputError for random weights, which have no identity, and what :func:`export_onnx` raises.
+    """
+    if model.identity is None:
+        raise InputError(f"{model.name} has random weights", fix="Export trained weights")
+    suffix = "" if precision == "fp32" else f".{precision}"
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in model.name)
+    path = Path(folder) / f"{stem}@{model.identity[:12]}{suffix}.onnx"
+    if not _reusable(path, model, precision):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made, _ = export_onnx(model, path, precision=precision)
+        check.require_equal(check.compare(model, made), precision)
+    return path
+
+
+def _reusable(path: Path, model: Reconstructor, precision: str) -> bool:
+    """Whether ``path`` is a whole file, made of this model by this version of the library."""
+    try:
+        found = OnnxModel(path, device="cpu").metadata if path.exists() else {}
+    except HsrzooError:
+        return False
+    wanted = graph.metadata(model, DEFAULT_OPSET, precision)
+    return {key: found.get(key) for key in wanted} == wanted
+
+
+__all__ = [
+    "DEFAULT_OPSET",
+    "OPSETS",
+    "PRECISIONS",
+    "Calibration",
+    "ExportError",
+    "export_onnx",
+    "exported",
+]

@@ -1,0 +1,210 @@
+"""A network as an ONNX graph: RGB (1, 3, H, W) float32 in [0, 1] to a cube (1, C, H, W) float32.
+
+H and W are free multiples of the model's own. The normalisation of the input is part of the graph;
+padding to the multiple and cropping are the runtime's (:mod:`hsrzoo.onnx_runtime`).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hsrzoo.errors import HsrzooError, InputError
+from hsrzoo.onnx_runtime import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
+from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.rgb import normalise
+from hsrzoo.tensorfile import write_atomically
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSETS = (18, 23)
+"""First and last opset that can be asked for: below 18 torch's exporter has no operators of its own;
+23 is the last that its releases know."""
+DEFAULT_OPSET = 20
+"""The first in which GELU is one operator."""
+EXAMPLE = (8, 12)
+"""Height and width of the traced image, in multiples of the model's."""
+
+_MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
+
+
+class ExportError(HsrzooError):
+    """A network that cannot be exported, or an exported file that does not do what the network does."""
+
+    exit_code = 1
+
+
+class Whole(nn.Module):
+    """A network with its input's normalisation before it."""
+
+    def __init__(self, module: nn.Module, how: str) -> None:
+        super().__init__()
+        self.module, self.how = module, how
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(1, 3, H, W) in [0, 1] -> (1, C, H, W)."""
+        return self.module(normalise(rgb, self.how)).float()
+
+
+def trace(model: Reconstructor) -> torch.export.ExportedProgram:
+    """``torch.export`` of the network on the CPU, height and width free. Raises ExportError."""
+    whole = Whole(copy.deepcopy(model.module).cpu(), model.spec.input.normalise).eval()
+    multiple = model.spec.input.multiple
+    least = -(-model.spec.input.min_size // multiple)
+    height, width = (max(least, n) * multiple for n in EXAMPLE)
+    free: dict[int, Any] = {2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
+    if multiple > 1:
+        free = {axis: multiple * dim for axis, dim in free.items()}
+    example = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), _understandable(model.name, "torch.export"):
+        return torch.export.export(whole, (example,), dynamic_shapes={"rgb": free}, strict=False)
+
+
+def to_onnx(model: Reconstructor, opset: int | None = None) -> ModelProto:
+    """The network in fp32 as an ONNX model that carries :func:`metadata`.
+
+    Raises InputError for an opset outside :data:`OPSETS`, ExportError where the network cannot be
+    converted, PluginError without the extra ``onnx``.
+    """
+    opset = DEFAULT_OPSET if opset is None else opset
+    if not OPSETS[0] <= opset <= OPSETS[1]:
+        raise InputError("Unsupported opset", expected=f"{OPSETS[0]} to {OPSETS[1]}", got=opset)
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise missing_onnx(error) from None
+    program = trace(model)
+    with torch.no_grad(), _understandable(model.name, "torch.onnx.export"):
+        converted = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    proto = converted.model_proto  # type: ignore[union-attr]  # a program is returned, since dynamo=True
+    reached = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
+    if reached != opset:
+        raise ExportError(f"{model.name} cannot be exported", expected=f"opset {opset}", got=reached)
+    strip(proto)
+    fold_moved_weights(proto)
+    sign(proto, metadata(model, opset, "fp32"))
+    return proto
+
+
+def metadata(model: Reconstructor, opset: int, precision: str) -> dict[str, Any]:
+    """What the file says about itself: all that running and scoring it needs, and where it comes from."""
+    from importlib.metadata import version
+
+    wanted = model.spec.input
+    return {
+        "schema": SCHEMA,
+        "name": model.name,
+        "architecture": model.spec.name,
+        "weights_sha256": model.weights_sha256,
+        "model_sha256": model.identity,
+        "bands": model.bands.to_json(),
+        "input": {
+            "order": "RGB",
+            "range": [0, 1],
+            "normalise": f"{wanted.normalise} (in the graph)",
+            "multiple": wanted.multiple,
+            "min_size": wanted.min_size,
+        },
+        "opset": opset,
+        "precision": precision,
+        "library_version": version("hsrzoo"),
+        "config": dict(model.config),
+    }
+
+
+def sign(proto: ModelProto, facts: Mapping[str, Any]) -> None:
+    """Write ``facts`` into the model's metadata, replacing what was there."""
+    del proto.metadata_props[:]
+    proto.metadata_props.add(key=METADATA_KEY, value=json.dumps(facts, sort_keys=True))
+    proto.producer_name, proto.producer_version = "hsrzoo", facts["library_version"]
+
+
+def facts_of(proto: ModelProto) -> dict[str, Any]:
+    """The metadata that :func:`sign` wrote."""
+    return json.loads(next(p.value for p in proto.metadata_props if p.key == METADATA_KEY))
+
+
+def strip(proto: ModelProto) -> None:
+    """Remove the exporter's notes: they hold stack traces with the paths of this machine."""
+    graph = proto.graph
+    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in (graph, *graph.node, *values):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def fold_moved_weights(proto: ModelProto) -> None:
+    """Transpose and reshape weights here instead of at every run; quantizing needs them so, too."""
+    from onnx import numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    graph = proto.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    left = []
+    for node in graph.node:
+        if node.op_type in _MOVES and all(name in weights for name in node.input):
+            given = {name: numpy_helper.to_array(weights[name]) for name in node.input}
+            (moved,) = ReferenceEvaluator(node).run(None, given)
+            weights[node.output[0]] = numpy_helper.from_array(np.ascontiguousarray(moved), node.output[0])
+        else:
+            left.append(node)
+    used = {name for node in left for name in node.input}
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(left)
+    graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)
+
+
+def write(proto: ModelProto, path: Path) -> None:
+    """Check the model and write it: whole or not at all. Raises ExportError, StoreError."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        raise ExportError("The exported graph is not valid ONNX", got=str(error)) from None
+    write_atomically(path, proto.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _understandable(name: str, how: str) -> Iterator[None]:
+    """The exporters' remarks are kept quiet; what they raise becomes an ExportError."""
+    loggers = [logging.getLogger(n) for n in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # the exporters raise anything
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the first one says what, those around it what to report
+            cause = cause.__cause__
+        text = f"{type(cause).__name__}: {cause}".splitlines()[0]
+        raise ExportError(
+            f"{name} cannot be converted by {how}",
+            got=text,
+            fix="A network must not decide by its numbers or sizes which layers run",
+        ) from error
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,51 @@
+"""A network as a ``torch.export`` program (.pt2): for torch without this package, and for its compilers."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hsrzoo.errors import FormatError
+from hsrzoo.export.graph import ExportError, metadata, trace
+from hsrzoo.onnx_runtime import METADATA_KEY, pad
+from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.tensorfile import write_atomically
+
+
+def save_program(model: Reconstructor, path: Path) -> Program:
+    """Write ``model`` as a .pt2 file, height and width free, and open it. Raises ExportError."""
+    program = trace(model)
+    facts = metadata(model, 0, "fp32")
+    del facts["opset"]
+    buffer = io.BytesIO()
+    try:
+        torch.export.save(program, buffer, extra_files={METADATA_KEY: json.dumps(facts, sort_keys=True)})
+    except Exception as error:  # the serializer raises anything
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ExportError(
+            f"torch.export traces {model.name}, but cannot save it", got=text, fix="Use --format onnx"
+        ) from error
+    write_atomically(path, buffer.getvalue())
+    return Program(path, model)
+
+
+class Program:
+    """A .pt2 file, run with the padding and cropping of the model that it was made from."""
+
+    def __init__(self, path: Path, model: Reconstructor) -> None:
+        try:
+            self.run = torch.export.load(path).module()
+        except Exception as error:  # torch raises anything on a damaged archive
+            raise FormatError(f"{path} is not a torch.export program", got=str(error)) from error
+        self.input = model.spec.input
+
+    def predict(self, rgb: np.ndarray) -> np.ndarray:
+        """Cube (C, H, W) float32 of ``rgb`` (3, H, W) float32 in [0, 1]."""
+        _, height, width = rgb.shape
+        with torch.no_grad():
+            cube = self.run(torch.from_numpy(pad(rgb[None], self.input)))
+        return cube[0, :, :height, :width].numpy()

@@ -1,0 +1,127 @@
+"""A graph in static int8, calibrated on scenes of a data set; distances to codes stay in fp32."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hsrzoo.errors import InputError
+from hsrzoo.export.graph import facts_of, sign
+from hsrzoo.export.roles import deciding, writing
+from hsrzoo.onnx_runtime import INPUT, missing_onnx
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from hsrzoo.datasets.base import Dataset
+
+_QUANTIZED = ("Conv", "MatMul", "Gemm")
+CROP = 128
+"""Side in pixels of the crops that ranges are measured on."""
+CROPS_PER_SCENE = 4
+
+
+def to_int8(proto: ModelProto, crops: Sequence[np.ndarray], record: dict[str, Any]) -> ModelProto:
+    """``proto`` with convolutions and products in int8 (QDQ form): weights per channel, inputs in uint8.
+
+    ``crops``: (3, H, W) float32 in [0, 1] that the ranges are measured on; ``record`` says which, for
+    the file's metadata. In fp32 remain: distances, products of two features (attention), and the last
+    layer, whose 256 levels would be the cube's.
+    """
+    import onnx
+
+    try:
+        from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    except ImportError as error:
+        raise missing_onnx(error) from None
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, target = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
+        onnx.save(proto, source)
+        quantize_static(
+            source,
+            target,
+            _reader(crops),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTIZED),
+            nodes_to_exclude=left_alone(proto),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        quantized = onnx.load(target)
+    sign(quantized, {**facts_of(proto), "precision": "int8", "calibration": record})
+    return quantized
+
+
+def left_alone(proto: ModelProto) -> list[str]:
+    """Names of the nodes that stay in fp32: they decide, write the cube, or multiply without a weight."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    bare = [
+        node.name
+        for node in proto.graph.node
+        if node.op_type in ("MatMul", "Gemm") and not weights.issuperset(node.input[1:2])
+    ]
+    return [*deciding(proto), *writing(proto), *bare]
+
+
+def calibration_crops(
+    dataset: Dataset, split: str, scenes: int, multiple: int
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Crops of ``scenes`` scenes of a split, (3, H, W) each, and the record of what they are.
+
+    Scenes lie evenly over the split's list; places are drawn with seed 0. Raises InputError where the
+    data set has not that many, or too small ones.
+    """
+    names = dataset.scenes(split)
+    if not 1 <= scenes <= len(names):
+        raise InputError(
+            f"{dataset.name} cannot give that many scenes to calibrate on",
+            expected=f"1 to {len(names)}",
+            got=scenes,
+        )
+    chosen = [names[round(i)] for i in np.linspace(0, len(names) - 1, scenes)]
+    random = np.random.default_rng(0)
+    crops = []
+    for name in chosen:
+        rgb = dataset.load(split, name).rgb
+        height, width = (min(CROP, n) // multiple * multiple for n in rgb.shape[1:])
+        if not height or not width:
+            raise InputError(
+                f"{name} is too small to calibrate on", expected=f"{multiple} pixels", got=rgb.shape
+            )
+        for _ in range(CROPS_PER_SCENE):
+            top, left = random.integers((rgb.shape[1] - height + 1, rgb.shape[2] - width + 1))
+            crops.append(np.ascontiguousarray(rgb[:, top : top + height, left : left + width]))
+    record = {"dataset": dataset.name, "split": split, "scenes": chosen, "crops": len(crops), "side": CROP}
+    return crops, record
+
+
+def _reader(crops: Sequence[np.ndarray]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left: Iterator[np.ndarray] = iter(crops)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            crop = next(self.left, None)
+            return None if crop is None else {INPUT: crop[None]}
+
+    return Reader()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizer advises on the root logger what its authors' examples do."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,349 @@
+"""An exported network on onnxruntime: no torch is imported, and none need be installed.
+
+What runs without torch: this module with numpy and onnxruntime alone, on arrays. The command
+
+    python -m hsrzoo.onnx_runtime PHOTO --model FILE.onnx -o CUBE
+
+reads photographs with pillow (TIFF: tifffile) and writes .npy and .npz with numpy alone; other cube
+formats ask for their own library (.hdr: spectral, .tif: tifffile, .h5: h5py). ``hsrzoo.load("onnx:FILE")``
+needs no more than this module either. Exporting, checking, scoring and everything else do need torch.
+
+An installation for such a device: ``pip install --no-deps hsrzoo`` and ``pip install numpy onnxruntime
+pillow``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import FormatError, HsrzooError, InputError, PluginError
+from hsrzoo.spec import Execution, ModelSpec, RgbInput
+
+SCHEMA = 1
+"""Version of the metadata in a file; a higher number asks the user to upgrade."""
+METADATA_KEY = "hsrzoo"
+"""The file's metadata hold one JSON object under this key."""
+INPUT, OUTPUT = "rgb", "cube"
+"""Names of the graph's only input, (1, 3, H, W) float32 in [0, 1], and output, (1, C, H, W) float32."""
+_REQUIRED: dict[str, type] = {
+    "schema": int,
+    "name": str,
+    "architecture": str,
+    "bands": dict,
+    "input": dict,
+    "opset": int,
+    "precision": str,
+    "library_version": str,
+    "config": dict,
+}
+_LARGEST_MULTIPLE = 4096
+"""Beyond this a file that asks for padding is taken for damaged: a multiple is a small power of two."""
+_FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
+_ROUNDING = 1e-6
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+@dataclass(frozen=True)
+class Cube:
+    """A cube (H, W, C) float32 that knows its bands, as ``hsrzoo.reconstructor.Reconstruction`` does."""
+
+    cube: np.ndarray
+    bands: BandSet
+    model: str
+    weights_sha256: str | None = None
+
+    def save(self, path: str | Path, *, format: str | None = None) -> None:
+        """Write the cube with its wavelengths; the suffix decides. ``.npy`` holds the numbers alone."""
+        path = Path(path)
+        if format is None and path.suffix.lower() == ".npy":
+            from hsrzoo.io.common import replaced
+
+            with replaced(path) as temporary, temporary.open("wb") as stream:
+                np.save(stream, self.cube)
+            return
+        from hsrzoo.io import save_cube
+
+        about = {"model": self.model, "weights_sha256": self.weights_sha256 or "random"}
+        save_cube(path, self.cube, self.bands, format=format, metadata=about)
+
+
+class OnnxModel:
+    """An ``.onnx`` file written by ``hsrzoo export``, with the interface of a Reconstructor.
+
+    ``threads``: of onnxruntime; by default as many as torch uses where torch is imported, else one per
+    core. ``device``: "cpu", or "cuda" where onnxruntime has that provider; by default whichever there
+    is. Raises InputError (no such file or device), FormatError (damaged, or not of ours), PluginError
+    (onnxruntime is not installed).
+    """
+
+    execution = Execution()
+    """The file holds the precision; nothing else is chosen at run time."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        threads: int | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.name = name or f"onnx:{self.path}"
+        data = _read(self.path)
+        self.identity: str = hashlib.sha256(data).hexdigest()
+        self.session, self.device = _session(data, self.path, threads, device)
+        self.metadata = _metadata(self.session, self.path)
+        self.bands = BandSet.from_json(self.metadata["bands"])
+        self.precision: str = self.metadata["precision"]
+        self.opset: int = self.metadata["opset"]
+        self.config: Mapping[str, Any] = self.metadata["config"]
+        self.weights_sha256: str | None = self.metadata.get("weights_sha256")
+        self.spec = _spec(self.metadata, self.path)
+        _require_ports(self.session, len(self.bands), self.path)
+
+    def __repr__(self) -> str:
+        return f"OnnxModel({self.name}, {self.bands}, {self.precision}, {self.device})"
+
+    def __call__(
+        self, rgb: np.ndarray, value_range: tuple[float, float] | None = None, tta: bool = False
+    ) -> Cube:
+        """Reconstruct the cube of a numpy image (H, W, 3), channels in the order R, G, B.
+
+        uint8 and uint16 are divided by their full scale; floats must lie in [0, 1]. ``value_range``
+        (lo, hi) declares any other range and dtype. Raises InputError.
+        """
+        unit = to_unit(rgb, value_range)
+        cube = self.predict(unit.transpose(2, 0, 1), tta)
+        return Cube(
+            np.ascontiguousarray(cube.transpose(1, 2, 0)), self.bands, self.name, self.weights_sha256
+        )
+
+    def predict(self, rgb: np.ndarray, tta: bool = False) -> np.ndarray:
+        """Cube (C, H, W) float32 of ``rgb`` (3, H, W) float32 in [0, 1].
+
+        Raises InputError for other shapes and ranges, for values that are not finite and for ``tta``.
+        """
+        if tta:
+            raise InputError(
+                "An exported network has no test-time adaptation",
+                fix="Leave tta out, or use the model itself",
+            )
+        rgb = np.asarray(rgb)
+        if rgb.ndim != 3 or rgb.shape[0] != 3 or 0 in rgb.shape:
+            raise InputError("predict takes one image", expected="shape (3, H, W)", got=rgb.shape)
+        _, height, width = rgb.shape
+        unit = to_unit(rgb.transpose(1, 2, 0).astype(np.float32, copy=False), None).transpose(2, 0, 1)
+        cube = self.run(pad(unit[None], self.spec.input))
+        return np.ascontiguousarray(cube[0, :, :height, :width])
+
+    def run(self, padded: np.ndarray) -> np.ndarray:
+        """The graph itself: (1, 3, H, W) float32 in [0, 1] -> (1, C, H, W); H and W as ``spec.input``
+        asks. Raises MemoryError where memory ends."""
+        try:
+            (cube,) = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(padded, np.float32)})
+        except Exception as error:  # onnxruntime's errors share no base but Exception
+            text = str(error)
+            if any(sign in text.lower() for sign in ("bad_alloc", "allocate memory", "out of memory")):
+                raise MemoryError(text) from error
+            raise FormatError(
+                f"{self.path} cannot be run on an image of {padded.shape[2]} x {padded.shape[3]} pixels",
+                got=text,
+                fix="Export it again",
+            ) from error
+        expected = (1, len(self.bands), *padded.shape[-2:])
+        if cube.shape != expected:
+            raise FormatError(f"{self.path} gives the wrong shape", expected=expected, got=cube.shape)
+        return cube.astype(np.float32, copy=False)
+
+
+def missing_onnx(error: ImportError) -> PluginError:
+    """The error for a package of the extra ``onnx`` that is not installed."""
+    return PluginError(
+        "A package that exported networks need is not installed",
+        expected='the extra "onnx"',
+        got=str(error),
+        fix='pip install "hsrzoo[onnx]" (to run a file without torch: pip install onnxruntime)',
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            "The exported network cannot be read", expected="an .onnx file", got=f"{path}: {error.strerror}"
+        ) from None
+    if not data:
+        raise FormatError(f"{path} is empty (0 bytes)", fix="Copy it again, or export it again")
+    return data
+
+
+def _session(data: bytes, path: Path, threads: int | None, device: str | None) -> tuple[Any, str]:
+    """An inference session and the name of its device."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing_onnx(error) from None
+    available = onnxruntime.get_available_providers()
+    here = [name for name, provider in _PROVIDERS.items() if provider in available]
+    kind = (device or here[-1]).partition(":")[0]
+    if kind not in here:
+        raise InputError(
+            f"onnxruntime cannot use the device {device!r}", expected=" or ".join(here), got=repr(device)
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised; printed as well, they would come twice
+    torch = sys.modules.get("torch")
+    options.intra_op_num_threads = threads or (torch.get_num_threads() if torch else 0)
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=[_PROVIDERS[kind]])
+    except Exception as error:  # onnxruntime's errors share no base but Exception
+        raise FormatError(
+            f"{path} is not a network that onnxruntime can load",
+            expected="a whole .onnx file of a supported opset",
+            got=str(error),
+            fix="Copy it again, export it again, or upgrade onnxruntime",
+        ) from None
+    return session, kind
+
+
+def _metadata(session: Any, path: Path) -> dict[str, Any]:
+    """What ``hsrzoo export`` wrote into the file, validated."""
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise FormatError(
+            f"{path} does not say which bands it gives and what it expects",
+            expected="a file written by `hsrzoo export`",
+            got=f"an ONNX file without the metadata {METADATA_KEY!r}",
+        )
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise FormatError(f"The metadata of {path} cannot be read as JSON", got=str(error)) from None
+    if isinstance(found, dict) and isinstance(found.get("schema"), int) and found["schema"] > SCHEMA:
+        raise FormatError(
+            f"{path} was written by a newer hsrzoo",
+            expected=f"schema {SCHEMA} or lower",
+            got=f"schema {found['schema']}, library {found.get('library_version')}",
+            fix="Upgrade: pip install --upgrade hsrzoo",
+        )
+    wrong = (
+        [key for key, kind in _REQUIRED.items() if not isinstance(found.get(key), kind)]
+        if isinstance(found, dict)
+        else list(_REQUIRED)
+    )
+    if wrong:
+        raise FormatError(f"The metadata of {path} are incomplete", got=f"no valid {', '.join(wrong)}")
+    try:
+        BandSet.from_json(found["bands"])
+    except (HsrzooError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"The metadata of {path} hold no valid bands", got=str(error)) from None
+    return found
+
+
+def _spec(metadata: Mapping[str, Any], path: Path) -> ModelSpec:
+    """The model as far as a file tells: its input and where it comes from; it cannot be built."""
+    given = metadata["input"]
+    sizes = {key: given.get(key) for key in ("multiple", "min_size")}
+    if not all(type(v) is int and 1 <= v <= _LARGEST_MULTIPLE for v in sizes.values()):
+        raise FormatError(
+            f"The metadata of {path} describe an impossible input",
+            expected=f"multiple and min_size from 1 to {_LARGEST_MULTIPLE}",
+            got=str(given),
+        )
+    config = metadata["config"]
+    return ModelSpec(
+        name=metadata["architecture"],
+        build="hsrzoo.onnx_runtime:OnnxModel",
+        summary=f"{metadata['name']} exported as ONNX, {metadata['precision']}",
+        source=str(config.get("source", "")),
+        licence=str(config.get("licence", "")),
+        # a normalisation, where there is one, is part of the graph
+        input=RgbInput(multiple=sizes["multiple"], min_size=sizes["min_size"]),
+    )
+
+
+def _require_ports(session: Any, bands: int, path: Path) -> None:
+    """The graph must have one input and one output of the right names, types and channels."""
+    ports = [*session.get_inputs(), *session.get_outputs()]
+    got = [(port.name, port.type, port.shape[:2] if port.shape else None) for port in ports]
+    expected = [(INPUT, "tensor(float)", [1, 3]), (OUTPUT, "tensor(float)", [1, bands])]
+    if got != expected:
+        raise FormatError(f"The graph in {path} is of another form", expected=expected, got=got)
+
+
+def to_unit(rgb: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
+    """(H, W, 3) of any number type as float32 in [0, 1], by its dtype's full scale or ``value_range``."""
+    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+        shape = rgb.shape if isinstance(rgb, np.ndarray) else type(rgb).__name__
+        raise InputError("The image has the wrong shape", expected="numpy (H, W, 3)", got=shape)
+    dtype = rgb.dtype.name
+    if rgb.dtype.kind not in "uif" or (
+        value_range is None and rgb.dtype.kind != "f" and dtype not in _FULL_SCALE
+    ):
+        raise InputError(
+            "Pixels must be numbers of a known range",
+            expected="uint8, uint16 or float in [0, 1], or a value_range",
+            got=dtype,
+        )
+    low, high = value_range or (0.0, _FULL_SCALE.get(dtype, 1.0))
+    if not low < high:
+        raise InputError("value_range is not a range", expected="(low, high), low < high", got=value_range)
+    unit = (rgb.astype(np.float64) - low) / (high - low)
+    smallest, largest = float(unit.min()), float(unit.max())  # NaN, if there is one
+    if not (smallest >= -_ROUNDING and largest <= 1 + _ROUNDING):
+        raise InputError(
+            "The image leaves its range or holds values that are not finite",
+            expected=f"values in [{low:g}, {high:g}]",
+            got=f"{rgb.shape} {dtype} in [{float(rgb.min()):g}, {float(rgb.max()):g}]",
+        )
+    return unit.clip(0, 1).astype(np.float32)
+
+
+def pad(batch: np.ndarray, wanted: RgbInput) -> np.ndarray:
+    """Pad H and W of (1, 3, H, W) as ``hsrzoo.reconstructor.pad`` does: by reflection at the bottom and
+    right, by edge replication where the image is too small to reflect."""
+    for axis in (2, 3):
+        size = batch.shape[axis]
+        extra = -(-max(size, wanted.min_size) // wanted.multiple) * wanted.multiple - size
+        if extra:
+            amount = [(0, extra if a == axis else 0) for a in range(4)]
+            reflects = extra < size and size >= wanted.min_size
+            batch = np.pad(batch, amount, mode="reflect" if reflects else "edge")
+    return batch
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code (2: the user can mend it)."""
+    parser = argparse.ArgumentParser("python -m hsrzoo.onnx_runtime", description="Photograph to cube.")
+    parser.add_argument("photo", type=Path, help="an RGB photograph")
+    parser.add_argument("--model", type=Path, required=True, help="file written by `hsrzoo export`")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="cube: .npy, .npz, .hdr, .tif, .h5")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="[one per core]")
+    asked = parser.parse_args(arguments)
+    try:
+        from hsrzoo.io import read_image
+
+        cube = OnnxModel(asked.model, threads=asked.threads)(read_image(asked.photo))
+        cube.save(asked.out)
+    except (HsrzooError, ImportError) as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 2
+    height, width, bands = cube.cube.shape
+    sys.stderr.write(f"{asked.out}: {height} x {width} pixels, {bands} bands\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
