@@ -1,4 +1,4 @@
-"""``hsrzoo codebook``: stage 1 of MCGA on the command line."""
+"""``hsrzoo codebook``: stage 1 of MCGA and its code search on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hsrzoo.cli.data import parse_options
 
 @click.group("codebook")
 def command() -> None:
-    """Train and mix codebooks (stage 1 of MCGA)."""
+    """Train and mix codebooks (stage 1 of MCGA); time their search."""
 
 
 @command.command("train")
@@ -132,3 +132,65 @@ def mix_codebooks(folders: tuple[Path, ...], out: Path) -> None:
         for s in mixed.sources
     ]
     print_table(rows, ["source", "bands", "codes", "scales"])
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, text: str) -> list[int]:
+    """Positive whole numbers from "8,16"."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"expected positive whole numbers such as 8,16; got {text!r}")
+    return [int(part) for part in parts]
+
+
+@command.command("search")
+@click.option("--codes", default=1536, show_default=True, type=click.IntRange(1), help="Number of codes.")
+@click.option("--pixels", default=262144, show_default=True, type=click.IntRange(1), help="Look-ups.")
+@click.option("--widths", default="8,16", show_default=True, callback=_numbers, help="Code widths.")
+@click.option("--engines", help="Engines, by comma [all that run here].")
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[cuda where there is one]")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.pass_context
+def search_codes(
+    context: click.Context,
+    codes: int,
+    pixels: int,
+    widths: list[int],
+    engines: str | None,
+    repeats: int,
+    device: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Time the nearest-code engines against matmul + argmin, and check them against float64.
+
+    Exit code 1 where an index is wrong by more than rounding.
+    """
+    import torch
+
+    from hsrzoo.cli.output import print_table
+    from hsrzoo_mcga.search import check_engine, runnable_engines
+    from hsrzoo_mcga.search.compare import compare
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    sample = torch.empty(0, 1, device=device)
+    names = engines.split(",") if engines else runnable_engines(sample)
+    for name in names:
+        check_engine(name, sample)
+    rows = [row for width in widths for row in compare(width, codes, pixels, names, repeats, device)]
+    columns = {
+        "d": "D",
+        "engine": "engine",
+        "ms": "ms (median)",
+        "ratio": "to matmul + argmin",
+        "differ": "other index",
+        "beyond_rounding": "beyond rounding",
+        "checked": "of pixels checked",
+    }
+    title = f"{pixels} pixels, {codes} codes, {device}, {torch.get_num_threads()} threads"
+    print_table(rows, columns, as_json=as_json, title=title)
+    if any(row["beyond_rounding"] for row in rows):
+        context.exit(1)

@@ -24,6 +24,7 @@ from hsrzoo_mcga.search.op import nearest_code_op
 
 __all__ = [
     "ENGINES",
+    "check_engine",
     "engine_for",
     "nearest_code",
     "runnable_engines",
@@ -34,8 +35,10 @@ __all__ = [
 ENGINES = {"torch": "blocked", "faiss": "cpu_faiss", "triton": "gpu_triton"}
 """Name of an engine -> the module of this package whose ``search`` runs it."""
 _SETTING = "HSRZOO_SEARCH"
-_FAISS_WIDTH = 32
-"""Widest codes for which faiss has a fused kernel; beyond, torch's matrix product is as fast."""
+_WIDEST = {"faiss": 32, "triton": 64}
+"""Widest codes of a fused kernel that pays; beyond, torch's matrix product is as fast."""
+_FUSED = {"cpu": "faiss", "cuda": "triton"}
+"""Device -> its fused engine, for fp32."""
 
 _forced: str | None = None
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.onnx.is_in_onnx_export)  # torch >= 2.7
@@ -83,8 +86,13 @@ def search_now(features: Tensor, codes: Tensor) -> Tensor:
 
 def _comparable(features: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
     """Both in one floating type, at least fp32."""
-    dtype = torch.promote_types(torch.promote_types(features.dtype, codes.dtype), torch.float32)
-    return features.to(dtype), codes.to(dtype)
+    # plain Python: torch.promote_types and needless casts would stay in an exported graph
+    dtype = torch.float64 if torch.float64 in (features.dtype, codes.dtype) else torch.float32
+    if features.dtype != dtype:
+        features = features.to(dtype)
+    if codes.dtype != dtype:
+        codes = codes.to(dtype)
+    return features, codes
 
 
 @contextmanager
@@ -104,14 +112,12 @@ def engine_for(features: Tensor, codes: Tensor) -> str:
     """The name of the engine that these tensors get; a forced one that cannot run is an error."""
     forced = _forced or os.environ.get(_SETTING)
     if forced:
-        _check_can_run(_known(forced), features)
+        check_engine(forced, features)
         return forced
-    if features.dtype == torch.float32:
-        if features.device.type == "cuda":
-            return "triton" if _found("triton") else _fall_back("triton")
-        if features.device.type == "cpu" and features.shape[1] <= _FAISS_WIDTH:
-            return "faiss" if _found("faiss") else _fall_back("faiss")
-    return "torch"
+    fused = _FUSED.get(features.device.type)
+    if fused is None or features.dtype != torch.float32 or features.shape[1] > _WIDEST[fused]:
+        return "torch"
+    return fused if _found(fused) else _fall_back(fused)
 
 
 def runnable_engines(features: Tensor) -> list[str]:
@@ -119,7 +125,7 @@ def runnable_engines(features: Tensor) -> list[str]:
     names = []
     for name in ENGINES:
         try:
-            _check_can_run(name, features)
+            check_engine(name, features)
         except (InputError, PluginError):
             continue
         names.append(name)
@@ -132,13 +138,14 @@ def _known(name: str) -> str:
     return name
 
 
-def _check_can_run(name: str, features: Tensor) -> None:
-    if name == "torch":
+def check_engine(name: str, features: Tensor) -> None:
+    """An error that says why, where the engine ``name`` cannot search ``features``."""
+    if _known(name) == "torch":
         return
     if not _found(name):
         package = {"faiss": "faiss-cpu", "triton": "triton"}[name]
         raise PluginError(
-            f"The search engine {name} is forced, but {name} cannot be imported",
+            f"The search engine {name} was asked for, but {name} cannot be imported",
             fix=f"pip install {package}, or leave the choice to hsrzoo: unset {_SETTING}",
         )
     # Triton's interpreter runs kernels on the CPU: for tests
@@ -146,7 +153,7 @@ def _check_can_run(name: str, features: Tensor) -> None:
     device = "cuda" if name == "triton" and not interpreted else "cpu"
     if features.device.type != device or features.dtype != torch.float32:
         raise InputError(
-            f"The search engine {name} is forced, but cannot search these features",
+            f"The search engine {name} was asked for, but cannot search these features",
             expected=f"float32 on {device}",
             got=f"{str(features.dtype).removeprefix('torch.')} on {features.device.type}",
             fix=f"Unset {_SETTING}, or choose torch",
@@ -168,6 +175,6 @@ def _fall_back(missing: str) -> str:
     warnings.warn(
         f"{missing} cannot be imported: nearest codes are searched with torch, exactly but slower.",
         RuntimeWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
     return "torch"

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hsrzoo_mcga.search.table import centre_of, lowest_equal
+from hsrzoo_mcga.search.table import centre_of, half_norms, lowest_equal
 
-_BLOCK = {"cpu": 1 << 18}
-"""Distances held at once (numbers, not bytes), by device: a CPU's fit into its cache."""
-_BLOCK_ELSEWHERE = 1 << 24
+_BLOCK = 1 << 22
+"""Distances held at once (numbers, not bytes): smaller blocks wait too often for the other threads."""
 _TRACED_WIDTH = 256
 """Codes compared at once in a traced graph, where the number of rows is unknown."""
-_GROUP = 32
+_GROUP = 64
 """Codes whose least distance is found first: a plain minimum is several times faster than its place."""
 
 
@@ -36,21 +35,20 @@ class _Table:
     def of(cls, codes: Tensor) -> _Table:
         centre = centre_of(codes)
         moved = codes - centre
-        missing = -len(codes) % _GROUP
-        half_norms = F.pad((moved * moved).sum(1) / 2, (0, missing), value=math.inf)
-        return cls(centre, F.pad(moved, (0, 0, 0, missing)), half_norms)
+        missing = -codes.shape[0] % _GROUP
+        norms = F.pad(half_norms(moved), (0, missing), value=math.inf)
+        return cls(centre, F.pad(moved, (0, 0, 0, missing)), norms)
 
 
 def search(features: Tensor, codes: Tensor) -> Tensor:
     """Indices (M,) int64 of the nearest of ``codes`` (N, D) for ``features`` (M, D), M >= 1, any device."""
     equal = lowest_equal(codes.cpu().numpy())
-    block = _BLOCK.get(features.device.type, _BLOCK_ELSEWHERE)
-    width = min(len(codes), block // _GROUP) // _GROUP * _GROUP or _GROUP
     # autocast would halve the precision of the product
     with torch.autocast(features.device.type, enabled=False):
         dtype = torch.float64 if _products_may_round() else features.dtype
         table = _Table.of(codes.to(dtype))
-        rows = features.split(max(1, block // width))
+        width = min(len(table.codes), _BLOCK)
+        rows = features.split(max(1, _BLOCK // width))
         index = torch.cat([_nearest(part.to(dtype), table, width) for part in rows])
     return index if equal is None else torch.from_numpy(equal).to(index.device)[index]
 
@@ -76,18 +74,17 @@ def _nearest(rows: Tensor, table: _Table, width: int) -> Tensor:
     """(M, D) -> (M,) int64: a running minimum over blocks of ``width`` codes, a multiple of the group."""
     rows = rows - table.centre
     finite = (rows * rows).sum(1) < math.inf
-    rows = torch.where(finite[:, None], rows, torch.zeros_like(rows))
-    least, index = None, torch.zeros_like(finite, dtype=torch.int64)
-    for first in range(0, len(table.codes), width):
+    rows = rows.masked_fill(~finite[:, None], 0)
+    for first in range(0, table.codes.shape[0], width):
         part = slice(first, first + width)
         scores = torch.addmm(table.half_norms[part], rows, table.codes[part].t(), alpha=-1)
         value, place = _least(scores)
-        if least is None:
+        if first == 0:
             least, index = value, place
         else:
             closer = value < least  # strictly: of equals the earlier block's stays
             least, index = torch.where(closer, value, least), torch.where(closer, place + first, index)
-    return torch.where(finite, index, torch.zeros_like(index))
+    return index.masked_fill(~finite, 0)
 
 
 def _least(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,4 +101,4 @@ def _lowest_place(hits: Tensor) -> Tensor:
     """(M, N) bool, at least one a row -> (M,) int64, the first."""
     last = hits.shape[1] - 1
     places = torch.arange(last + 1, device=hits.device)
-    return torch.where(hits, places, torch.full_like(places, last)).amin(1)
+    return torch.where(hits, places, last).amin(1)

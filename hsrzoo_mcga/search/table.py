@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,13 +16,23 @@ def centre_of(codes: Tensor) -> Tensor:
     need be moved, where the mean is no further from the origin than the furthest code from the mean.
     """
     mean = codes.mean(0)
-    radius = (codes - mean).square().sum(1).amax(0).sqrt()
+    # both are root mean squares over D, which compare as the norms do
+    spread = (codes - mean).square().mean(1).amax(0).sqrt()
+    far = mean.square().mean(0).sqrt() > spread
     info = torch.finfo(codes.dtype)
     # not finer than the mean's own last bit: codes that are all equal have no spread
-    spread = torch.maximum(radius / math.sqrt(codes.shape[1]), mean.abs().amax(0) * info.eps)
-    grid = spread.clamp_min(info.tiny).log2().floor().exp2()
-    far = mean.square().sum().sqrt() > radius
+    spread = torch.maximum(spread, mean.abs().amax(0) * info.eps).clamp_min(info.tiny)
+    grid = 2.0 ** spread.log2().floor()  # exp2 has no ONNX form
     return torch.where(far, (mean / grid).round() * grid, torch.zeros_like(mean))
+
+
+def half_norms(codes: Tensor) -> Tensor:
+    """|c|^2 / 2 of each code, (N,), summed in float64 where the device has it.
+
+    Vector kernels add the rows at a table's edge in another order; equal codes must not differ by that.
+    """
+    exact = codes if codes.device.type == "mps" else codes.double()
+    return ((exact * exact).sum(1) / 2).to(codes.dtype)
 
 
 def lowest_equal(codes: np.ndarray) -> np.ndarray | None:
