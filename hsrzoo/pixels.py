@@ -42,12 +42,14 @@ class TileCall:
     """One run of a network on one tile.
 
     ``size``: height and width of the tile with its halo; ``own``: the pixels it answers for, within
-    the tile; ``known``: the statistics found so far, in the order in which the network asks.
+    the tile; ``known``: the statistics found so far, in the order in which the network asks; ``origin``:
+    row and column of the tile's first pixel in the image.
     """
 
     size: tuple[int, int]
     own: Region
     known: Sequence[Totals] = ()
+    origin: tuple[int, int] = (0, 0)
     asked: int = field(default=0, init=False)
 
     def own_part(self, x: Tensor) -> Tensor:

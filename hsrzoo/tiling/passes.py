@@ -115,7 +115,7 @@ def run_tiles(
 def visit(network: Network, window: Tensor, tile: Tile, known: tuple[Totals, ...]) -> Tensor | Shares:
     """The network on one tile: its share of the first statistic that is not known, or its cube."""
     size = (window.shape[-2], window.shape[-1])
-    call = TileCall(size, tile.own_in_window, known)
+    call = TileCall(size, tile.own_in_window, known, (tile.window.top, tile.window.left))
     try:
         with tile_call(call):
             cube = network(window)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,7 +52,11 @@ def cut_for(model: Reconstructor, size: tuple[int, int], tile: int | None) -> Gr
     """The cut of an image of ``size`` (H, W) into tiles of a given side; None: one tile."""
     need = model.spec.input
     padded = padded_side(size[0], need)[0], padded_side(size[1], need)[0]
-    return cut(size, padded, need, tile, 0 if tile is None else halo_of(model, tile))
+    if tile is None:
+        return cut(size, padded, need, tile)
+    # a network that looks at every n-th pixel only wants its tiles to begin on that grid
+    step = math.lcm(need.multiple, getattr(model.module, "tile_step", 1))
+    return cut(size, padded, replace(need, multiple=step), max(tile, step), halo_of(model, tile))
 
 
 def halo_of(model: Reconstructor, tile: int) -> int:

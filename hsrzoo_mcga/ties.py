@@ -1,0 +1,211 @@
+"""Equality in the face of ties: one network run in two ways, with its nearest codes prescribed and free.
+
+The nearest code and the K most used ones jump where two candidates are equally good, so two exact ways
+to run one network may differ there by more than rounding. They are compared twice: with the codes of
+the first way prescribed to the second, where only rounding is left; and free, where the share of other
+codes is counted, and each is held against how far rounding could have moved the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+import hsrzoo_mcga.search as search
+from hsrzoo import pixels
+from hsrzoo_mcga.network import GANet
+from hsrzoo_mcga.search.exactness import rounding_bound
+
+Search = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in the network where codes are looked up. ``statistic``: the number of the whole-image
+    statistic that it feeds, None if the features themselves go on; ``scale``: its pixels are 2^scale
+    of the image's (None: a few rows that belong to no pixel)."""
+
+    scale: int | None
+    statistic: int | None = None
+
+
+def sites_of(net: GANet) -> list[Site]:
+    """The look-ups of one run, in order."""
+    s, statistics = net.settings, 0
+    found: list[Site] = []
+    if s.codebook == "none":
+        return found
+    for scale in range(net.scales, 0, -1):
+        found.append(Site(scale))
+        for _ in range(s.blocks[scale - 1]):
+            if s.attention == "quantized":
+                found.append(Site(scale, statistics))
+                found.append(Site(scale, statistics) if s.pairing == "rank" else Site(None))
+            statistics += {"quantized": 1, "none": 0}.get(s.attention, 2 + (s.ga_normalise == "minmax"))
+            statistics += (1 + (s.ga_normalise == "minmax")) if s.ga else 0
+        found.append(Site(scale))
+    return found
+
+
+@dataclass
+class Tape:
+    """Features (P, D) and codes (P,) of every site, row by row of the image, and the tables asked."""
+
+    features: list[Tensor] = field(default_factory=list)
+    indices: list[Tensor] = field(default_factory=list)
+    tables: list[Tensor] = field(default_factory=list)
+
+
+class Walker:
+    """Knows for every look-up of a run which site asks and for which of the site's rows: of a whole
+    image, of its strips (which follow one another), or of a tile."""
+
+    def __init__(self, net: GANet, size: tuple[int, int]) -> None:
+        self.sites, self._size, self._stride = sites_of(net), size, net.settings.count_stride
+        self._slots = min(net.settings.k, net.settings.n_codes)
+        self._last = -1
+        self._open: list[tuple[int, Tensor]] = []
+        self._call: pixels.TileCall | None = None
+
+    def rows(self, at: int) -> int:
+        """How many rows a site has in a whole image."""
+        return len(self._positions(at, None, own_only=False))
+
+    def step(self, count: int, own_only: bool) -> tuple[int, Tensor]:
+        """The site that asks for ``count`` rows now, and their places (count,) among its rows; -1 for
+        those of a tile's halo if ``own_only``."""
+        call = pixels._current.call
+        if call is not self._call or (not self._open and self._last + 1 == len(self.sites)):
+            self._call, self._last, self._open = call, -1, []
+        if not self._open:
+            self._open_next(call, own_only)
+        at, left = self._open.pop(0)
+        if len(left) < count:
+            raise RuntimeError(f"site {at} asks for {count} rows, {len(left)} are left")
+        if len(left) > count:  # sites of one statistic take turns, strip by strip
+            self._open.append((at, left[count:]))
+        return at, left[:count]
+
+    def _open_next(self, call: pixels.TileCall | None, own_only: bool) -> None:
+        """The next site that asks, with all others that feed the same statistic."""
+        known = 0 if call is None else len(call.known)  # these are not asked for again
+        numbers = [site.statistic for site in self.sites]
+        later = range(self._last + 1, len(self.sites))
+        first = next(i for i in later if (number := numbers[i]) is None or number >= known)
+        together = [first]
+        while numbers[first] is not None and numbers[first] in numbers[together[-1] + 1 :][:1]:
+            together.append(together[-1] + 1)
+        self._open = [(at, self._positions(at, call, own_only)) for at in together]
+        self._last = together[-1]
+
+    def _positions(self, at: int, call: pixels.TileCall | None, own_only: bool) -> Tensor:
+        site = self.sites[at]
+        if site.scale is None:
+            return torch.arange(self._slots)
+        step = (self._stride if site.statistic is not None else 1) << site.scale
+        height, width = (-(-n // step) for n in self._size)
+        grid = torch.arange(height * width).view(height, width)
+        if call is None:
+            return grid.reshape(-1)
+        (top, left), own = call.origin, call.own
+        mine = pixels.Region(top + own.top, left + own.left, own.height, own.width)
+        seen = mine if site.statistic is not None else pixels.Region(top, left, *call.size)
+        if own_only:
+            kept = torch.full_like(grid, -1)
+            _part(kept, mine, step).copy_(_part(grid, mine, step))
+            grid = kept
+        return _part(grid, seen, step).reshape(-1)
+
+
+def _part(grid: Tensor, region: pixels.Region, step: int) -> Tensor:
+    """The part of a site's pixels that lies in a region of the image."""
+    rows = slice(region.top // step, -(-(region.top + region.height) // step))
+    return grid[rows, region.left // step : -(-(region.left + region.width) // step)]
+
+
+class Recorder:
+    """Stands in for the search, passes the question on and keeps question and answer."""
+
+    def __init__(self, net: GANet, size: tuple[int, int]) -> None:
+        self._walker, self._search, self.tape = Walker(net, size), search.search_now, Tape()
+        for at in range(len(self._walker.sites)):
+            self.tape.features.append(torch.empty(0))
+            self.tape.indices.append(torch.full((self._walker.rows(at),), -1))
+            self.tape.tables.append(torch.empty(0))
+
+    def __call__(self, features: Tensor, codes: Tensor) -> Tensor:
+        found = self._search(features, codes)
+        at, places = self._walker.step(len(features), own_only=True)
+        tape, kept = self.tape, places >= 0
+        if not len(tape.features[at]):
+            tape.features[at] = features.new_zeros(len(tape.indices[at]), features.shape[1])
+            tape.tables[at] = codes
+        tape.features[at][places[kept]] = features[kept]
+        tape.indices[at][places[kept]] = found[kept]
+        return found
+
+
+class Prompter:
+    """Stands in for the search and answers with the codes of a tape."""
+
+    def __init__(self, net: GANet, size: tuple[int, int], tape: Tape) -> None:
+        self._walker, self._tape = Walker(net, size), tape
+
+    def __call__(self, features: Tensor, codes: Tensor) -> Tensor:
+        at, places = self._walker.step(len(features), own_only=False)
+        return self._tape.indices[at][places]
+
+
+@contextmanager
+def searched_by(stand_in: Search) -> Iterator[None]:
+    """Every look-up in the block is answered by ``stand_in``."""
+    before = search.search_now
+    search.search_now = stand_in  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        search.search_now = before
+
+
+@contextmanager
+def whole_features() -> Iterator[None]:
+    """No strips in the block: every layer sees the whole image."""
+    before = dict(pixels.PIXELS_AT_ONCE)
+    pixels.PIXELS_AT_ONCE.update(dict.fromkeys(before, 1 << 62))
+    try:
+        yield
+    finally:
+        pixels.PIXELS_AT_ONCE.update(before)
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How the codes of two free runs over one image differ."""
+
+    asked: int
+    differ: int
+    beyond: int
+    """Of these, those that the difference of the features and rounding do not explain: errors."""
+
+
+def compare_tapes(a: Tape, b: Tape) -> Flips:
+    """Count other codes. With features x and y of the two runs and codes i and j, j may be found for y
+    if |x - j|^2 - |x - i|^2 <= 2 |x - y| |i - j| + the search's own rounding."""
+    asked = differ = beyond = 0
+    for x, y, i, j, codes in zip(a.features, b.features, a.indices, b.indices, a.tables, strict=True):
+        asked += len(i)
+        rows = (i != j).nonzero()[:, 0]
+        if not len(rows):
+            continue
+        x, y, i, j = x[rows], y[rows], i[rows], j[rows]
+        first, second = codes[i].double(), codes[j].double()
+        gap = (x.double() - second).square().sum(1) - (x.double() - first).square().sum(1)
+        moved = 2 * (x.double() - y.double()).norm(dim=1) * (first - second).norm(dim=1)
+        allowed = moved + rounding_bound(x, codes, j, i) + rounding_bound(y, codes, i, j)
+        differ += len(rows)
+        beyond += int((gap > allowed).sum())
+    return Flips(asked, differ, beyond)
