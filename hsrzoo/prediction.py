@@ -41,6 +41,9 @@ class PredictOptions:
     """What the image's values lie between, where its dtype does not say."""
     tta: bool = False
     """Adapt the network to the image first; needs the image in one tile."""
+    share: float = SHARE
+    """Of the memory that is free, what the prediction takes at most where its model names no limit;
+    processes that run side by side have less each."""
     save_seconds: float = 10.0
     """Between two notes of how far the run has come: what an interruption costs at most."""
 
@@ -174,7 +177,7 @@ class _Job:
         """The tiles that were asked for, or that fit into half of the memory that is free."""
         model, how = self.model, self.model.execution
         tileable = how.approximate or declared_halo(model.module) is not None
-        limit = SHARE * available_memory(model.device) if tileable else None
+        limit = self.options.share * available_memory(model.device) if tileable else None
         grid = plan(model, self.image.size, kept=kept, limit=limit)
         if not grid.whole and how.tile is None:
             self.say(
@@ -252,7 +255,8 @@ def _check_in_memory(out: Path, options: PredictOptions) -> None:
 
 def _identity(raster: Raster, model: Reconstructor, options: PredictOptions) -> dict[str, Any]:
     """All that decides the bytes of the cube file, and the tiles asked for."""
-    decides = {key: value for key, value in asdict(options).items() if key != "save_seconds"}
+    # Tiles that were chosen by the memory are kept with the partial file, and decide no byte.
+    decides = {k: v for k, v in asdict(options).items() if k not in ("save_seconds", "share")}
     weights = model.identity or f"random {_digest(model)}"
     return {
         "model": {"name": model.name, "identity": weights, "bands": model.bands.to_json()},

@@ -26,7 +26,7 @@ STOREYS = [
     {"errors", "bands", "spec", "pixels", "pointwise"},
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
      "tensorfile", "provenance", "complexity", "workers", "rgb"},
-    {"reconstructor", "loading", "training", "hub", "tiling", "contract", "prediction",
+    {"reconstructor", "loading", "training", "hub", "tiling", "contract", "prediction", "many",
      "export", "onnx_runtime"},
     {"cli"},
 ]  # fmt: skip

@@ -1,0 +1,165 @@
+"""``hsrzoo predict`` over many images, in this process and on workers that are killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import FormatError, InputError
+from hsrzoo.io import load_cube
+from hsrzoo.many import find_images, into_folder
+
+PLUGIN = Path(__file__).with_name("deadly_plugin.py")
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Three small images and a broken one."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name in "abd":
+        Image.fromarray(random.integers(0, 256, (40, 52, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    (folder / "c.png").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("no image either")
+    return folder
+
+
+@pytest.fixture
+def save_model(tmp_path: Path) -> Callable[..., str]:
+    """``save_model("name", deadly=3)`` -> the name of a network with known weights."""
+    import torch
+
+    from hsrzoo.registries import MODELS
+    from hsrzoo.registry import load_plugin_file
+    from hsrzoo.spec import build_module
+    from hsrzoo.weights import save_folder
+
+    load_plugin_file(PLUGIN)
+
+    def save(name: str, **arguments: object) -> str:
+        spec, bands = MODELS.get("deadly-net"), BandSet.regular(400, 700, 100)
+        torch.manual_seed(0)
+        module = build_module(spec, bands, {})
+        save_folder(tmp_path / name, module, spec, bands, arguments=arguments, training={"dataset": "toy"})
+        return f"local-dir:{tmp_path / name}"
+
+    return save
+
+
+def predict(*arguments: object) -> Result:
+    from hsrzoo.cli.predict import command
+
+    result = CliRunner().invoke(command, [str(a) for a in (*arguments, "--device", "cpu")])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_a_broken_image_is_named_and_stops_no_other(photographs: Path, tmp_path: Path, save_model) -> None:
+    model, out = save_model("net"), tmp_path / "cubes"
+    result = predict(photographs, "--model", model, "-o", out, "--format", "tiff")
+    assert result.exit_code == 1 and result.stdout == ""
+    assert f"Failed: {photographs / 'c.png'}" in result.stderr
+    assert "3 of 4 images done, 1 failed" in result.stderr
+    assert sorted(p.name for p in out.iterdir()) == ["a.tif", "b.tif", "d.tif"]
+    for name in "abd":
+        alone = tmp_path / f"{name}.tif"
+        assert predict(photographs / f"{name}.png", "--model", model, "-o", alone).exit_code == 0
+        assert alone.read_bytes() == (out / f"{name}.tif").read_bytes()
+
+
+def test_the_same_command_makes_only_what_is_missing(photographs: Path, tmp_path: Path, save_model) -> None:
+    call = (
+        photographs / "*.png",
+        "--model",
+        save_model("net"),
+        "-o",
+        tmp_path / "cubes",
+        "--format",
+        "npz",
+    )
+    predict(*call)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cubes").iterdir()}
+    (tmp_path / "cubes" / "a.npz").unlink()
+    Image.new("RGB", (8, 8)).save(photographs / "c.png")  # mended
+    result = predict(*call)
+    assert result.exit_code == 0 and "2 cubes are there already" in result.stderr
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "cubes").iterdir()}
+    changed = {p.name for p in after if after[p] != before.get(p)}
+    assert changed == {"a.npz", "c.npz"}
+    assert predict(*call, "--overwrite").exit_code == 0
+    assert all(p.stat().st_mtime_ns > after[p] for p in after)
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
+def test_a_killed_worker_changes_no_byte_and_leaves_nothing(
+    photographs: Path, tmp_path: Path, save_model
+) -> None:
+    alone, out = tmp_path / "alone", tmp_path / "cubes"
+    predict(photographs, "--model", save_model("net"), "-o", alone, "--tile", 16, "--format", "tiff")
+    model = save_model("deadly", counter=str(tmp_path / "runs"), deadly=5)
+    call = [photographs, "--model", model, "-o", out, "--format", "tiff", "--tile", 16, "--workers", 1]
+    command = [sys.executable, "-m", "hsrzoo.cli.main", "--plugin", PLUGIN, "predict", *call]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == "" and done.stderr.count("Failed:") == 1
+    assert f"Failed: {photographs / 'c.png'}" in done.stderr and "3 of 4 images done" in done.stderr
+    # 12 tiles an image; the killed process had begun five
+    assert len((tmp_path / "runs").read_text()) > 3 * 12
+    assert sorted(p.name for p in out.iterdir()) == ["a.tif", "b.tif", "d.tif"]
+    for path in out.iterdir():
+        cube, _ = load_cube(path)
+        assert np.array_equal(cube, load_cube(alone / path.name)[0])
+
+
+def test_images_are_found_by_name_folder_and_pattern(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("deep").mkdir()
+    for name in ("b.png", "a.JPG", "c.txt", "deep/d.tif", "deep/e.npy"):
+        Path(name).touch()
+
+    def found(*names: str) -> list[str]:
+        return [path.as_posix() for path in find_images(names)]
+
+    assert found(".") == ["a.JPG", "b.png"]
+    assert found("b.png", ".", "./b.png") == ["b.png", "a.JPG"]
+    assert found("**/*.[tn]*", "missing.png") == ["c.txt", "deep/d.tif", "deep/e.npy", "missing.png"]
+    for nothing in ("*.bmp", "empty"):
+        Path("empty").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match="There is no image in"):
+            find_images([nothing])
+
+
+def test_two_images_never_become_one_file(tmp_path: Path) -> None:
+    jobs = into_folder([Path("x/a.png"), Path("b.jpg")], tmp_path, "zarr")
+    assert [job.out for job in jobs] == [tmp_path / "a.zarr", tmp_path / "b.zarr"]
+    with pytest.raises(InputError, match="would both become"):
+        into_folder([Path("x/a.png"), Path("y/a.png")], tmp_path, "envi")
+    with pytest.raises(InputError, match="take its place"):
+        into_folder([tmp_path / "a.tif"], tmp_path, "tiff")
+    with pytest.raises(FormatError, match="envi, tiff, zarr"):
+        into_folder([Path("a.png")], tmp_path, "png")
+
+
+def test_impossible_calls_are_refused_before_any_work(
+    photographs: Path, tmp_path: Path, save_model
+) -> None:
+    model = ("--model", save_model("net"))
+    a, b = photographs / "a.png", photographs / "b.png"
+    with pytest.raises(InputError, match="go into a folder"):
+        predict(a, b, *model, "-o", tmp_path / "cubes.hdr")
+    with pytest.raises(InputError, match="taken for images next time"):
+        predict(photographs, *model, "-o", photographs)
+    refused = predict(a, *model, "-o", tmp_path / "a.hdr", "--workers", 2)
+    assert refused.exit_code == 2 and "several images" in refused.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"net", "photographs"}
