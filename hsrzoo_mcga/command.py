@@ -194,3 +194,69 @@ def search_codes(
     print_table(rows, columns, as_json=as_json, title=title)
     if any(row["beyond_rounding"] for row in rows):
         context.exit(1)
+
+
+@command.command("ties")
+@click.option("--model", "name", default="mcga-s2", show_default=True, help="Model with codebooks.")
+@click.option("--dataset", required=True, help="Data set whose scenes are run.")
+@click.option("--split", default="valid", show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Only the first scenes.")
+@click.option(
+    "--way", "ways", multiple=True, help="strips, torch-search, tiles, compile [all but compile]."
+)
+@click.option("--tile", default=128, show_default=True, type=click.IntRange(8), help="Side of the tiles.")
+@click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.pass_context
+def compare_at_ties(
+    context: click.Context,
+    name: str,
+    dataset: str,
+    split: str,
+    limit: int | None,
+    ways: tuple[str, ...],
+    tile: int,
+    options: tuple[str, ...],
+    data_root: Path | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Run a model in several exact ways and show what ties of codes make of rounding.
+
+    "prescribed": largest difference of the cubes when all take the same codes; "free": when each takes
+    its own; "RMSE change": of the mean over the scenes. Exit code 1 where another code is more than a
+    tie.
+    """
+    import torch
+
+    from hsrzoo.cli.output import print_table
+    from hsrzoo.datasets import open_dataset
+    from hsrzoo.errors import unknown_name
+    from hsrzoo.loading import load
+    from hsrzoo_mcga.ties import WAYS, compare_dataset
+
+    for way in ways:
+        if way not in WAYS:
+            raise unknown_name("way", way, WAYS)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = open_dataset(dataset, data_root, **parse_options(options))
+    rows = compare_dataset(load(name), data, split, data.scenes(split)[:limit], ways or WAYS[:-1], tile)
+    columns = {
+        "way": "way",
+        "scenes": "scenes",
+        "asked": "look-ups",
+        "flipped": "other code (share)",
+        "beyond": "beyond rounding",
+        "prescribed": "prescribed: max difference",
+        "free": "free: max difference",
+        "rmse": "RMSE",
+        "rmse_change": "RMSE change",
+    }
+    print_table(
+        rows, columns, as_json=as_json, title=f"{name} on {dataset}/{split}, against whole features"
+    )
+    if any(row["beyond"] for row in rows):
+        context.exit(1)

@@ -8,15 +8,22 @@ codes is counted, and each is held against how far rounding could have moved the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import hsrzoo_mcga.search as search
 from hsrzoo import pixels
+from hsrzoo.datasets.base import Dataset
+from hsrzoo.errors import InputError
+from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.rgb import padded_side
+from hsrzoo.spec import Execution
 from hsrzoo_mcga.network import GANet
 from hsrzoo_mcga.search.exactness import rounding_bound
 
@@ -209,3 +216,109 @@ def compare_tapes(a: Tape, b: Tape) -> Flips:
         differ += len(rows)
         beyond += int((gap > allowed).sum())
     return Flips(asked, differ, beyond)
+
+
+WAYS = ("strips", "torch-search", "tiles", "compile")
+"""Other ways to run a network; the first one is what a prediction does by default."""
+
+
+def compare_ways(
+    model: Reconstructor, rgb: np.ndarray, ways: Sequence[str], tile: int
+) -> Iterator[dict[str, Any]]:
+    """One row for each way to run ``model`` on ``rgb`` (3, H, W) in [0, 1], against the plain one: whole
+    features and the search that the device gets by default.
+
+    ``flipped``: share of look-ups with another code; ``beyond``: how many of these rounding does not
+    explain; ``prescribed`` and ``free``: the largest difference of the cubes (C, H, W), which come too.
+    """
+    net, size = model.module, rgb.shape[1:]
+    if not isinstance(net, GANet):
+        raise InputError("Ties are a matter of networks with codebooks", expected="MCGA", got=model.name)
+    recorder = Recorder(net, padded_size(model, size))
+    with whole_features(), searched_by(recorder):
+        plain = model.predict(rgb)
+    for way in ways:
+        other = _way(model, way, tile)
+        if way == "compile":
+            other.predict(rgb)  # compiles, and checks itself on a sample
+        with _around(way), searched_by(Prompter(net, padded_size(model, size), recorder.tape)):
+            prescribed = other.predict(rgb)
+        free = Recorder(net, padded_size(model, size))
+        with _around(way), searched_by(free):
+            cube = other.predict(rgb)
+        flips = compare_tapes(recorder.tape, free.tape)
+        yield {
+            "way": way,
+            "asked": flips.asked,
+            "flipped": flips.differ / max(flips.asked, 1),
+            "beyond": flips.beyond,
+            "prescribed": float(np.abs(prescribed - plain).max()),
+            "free": float(np.abs(cube - plain).max()),
+            "plain_cube": plain,
+            "cube": cube,
+        }
+
+
+def padded_size(model: Reconstructor, size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of an image as the network gets it."""
+    height, width = (padded_side(n, model.spec.input)[0] for n in size)
+    return height, width
+
+
+def _way(model: Reconstructor, way: str, tile: int) -> Reconstructor:
+    how = {"tiles": Execution(tile=tile), "compile": Execution(compile=True)}.get(way, Execution())
+    return Reconstructor(
+        model.module,
+        model.spec,
+        model.bands,
+        name=model.name,
+        config=model.config,
+        weights_sha256=model.weights_sha256,
+        device=str(model.device),
+        execution=how,
+    )
+
+
+@contextmanager
+def _around(way: str) -> Iterator[None]:
+    """The settings of a way."""
+    with ExitStack() as stack:
+        if way == "torch-search":
+            stack.enter_context(search.search_engine("torch"))
+        if way in ("torch-search", "compile"):
+            stack.enter_context(whole_features())
+        yield
+
+
+def compare_dataset(
+    model: Reconstructor, data: Dataset, split: str, scenes: Sequence[str], ways: Sequence[str], tile: int
+) -> list[dict[str, Any]]:
+    """:func:`compare_ways` over scenes: one row a way, with the change of the mean RMSE."""
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+    for name in scenes:
+        scene = data.load(split, name)
+        for row in compare_ways(model, scene.rgb, ways, tile):
+            cubes = (row.pop("plain_cube"), row.pop("cube"))
+            row["rmse_plain"], row["rmse"] = (_rmse(scene.cube, cube) for cube in cubes)
+            found[row["way"]].append(row)
+    return [_over_scenes(way, rows) for way, rows in found.items()]
+
+
+def _rmse(truth: np.ndarray, cube: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((truth.astype(np.float64) - cube) ** 2)))
+
+
+def _over_scenes(way: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    asked = sum(row["asked"] for row in rows)
+    rmse = float(np.mean([row["rmse"] for row in rows]))
+    return {
+        "way": way,
+        "scenes": len(rows),
+        "asked": asked,
+        "flipped": sum(row["flipped"] * row["asked"] for row in rows) / max(asked, 1),
+        "beyond": sum(row["beyond"] for row in rows),
+        "prescribed": max(row["prescribed"] for row in rows),
+        "free": max(row["free"] for row in rows),
+        "rmse": rmse,
+        "rmse_change": rmse - float(np.mean([row["rmse_plain"] for row in rows])),
+    }

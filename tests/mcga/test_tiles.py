@@ -11,14 +11,25 @@ import pytest
 import tiles
 import torch
 
+import hsrzoo
 from hsrzoo import pixels
 from hsrzoo.bands import BandSet
+from hsrzoo.errors import InputError
 from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.spec import Execution, RgbInput
 from hsrzoo_mcga.network import GANet, Settings
 from hsrzoo_mcga.plugin import MCGA_S2
 from hsrzoo_mcga.search import search_engine
-from hsrzoo_mcga.ties import Prompter, Recorder, Tape, compare_tapes, searched_by, whole_features
+from hsrzoo_mcga.ties import (
+    WAYS,
+    Prompter,
+    Recorder,
+    Tape,
+    compare_tapes,
+    compare_ways,
+    searched_by,
+    whole_features,
+)
 
 SMALL = {"widths": (12, 16), "blocks": (1, 2), "stem": 8, "latent": 16, "n_codes": 64, "head": 12, "k": 16}
 VARIANTS = [
@@ -130,6 +141,23 @@ def test_another_engine_gives_the_same_cube_with_the_same_codes() -> None:
     assert flips.beyond == 0
     if not flips.differ:
         assert (whole - other).abs().max() < 1e-5
+
+
+def test_ways_to_run_a_network_differ_by_rounding_alone() -> None:
+    rgb = image(64, 48)[0].numpy()
+    rows = {row["way"]: row for row in compare_ways(tiled(make(), 64), rgb, WAYS[:3], tile=32)}
+    assert list(rows) == ["strips", "torch-search", "tiles"]
+    for row in rows.values():
+        assert (
+            row["asked"] == 2 * (768 + 192) + 768 + 2 * 192 + 3 * 16
+        )  # fusions, reconstruction, Q, K's means
+        assert row["beyond"] == 0 and row["prescribed"] < 1e-5
+
+
+def test_only_networks_with_codebooks_have_ties() -> None:
+    model = hsrzoo.load("linear", device="cpu")
+    with pytest.raises(InputError, match="networks with codebooks"):
+        next(compare_ways(model, image(8, 8)[0].numpy(), WAYS[:1], tile=8))
 
 
 def test_a_code_that_is_not_the_nearest_is_an_error_and_no_tie() -> None:
