@@ -150,7 +150,7 @@ def test_ways_to_run_a_network_differ_by_rounding_alone() -> None:
     for row in rows.values():
         assert (
             row["asked"] == 2 * (768 + 192) + 768 + 2 * 192 + 3 * 16
-        )  # fusions, reconstruction, Q, K's means
+        )  # H and H_GA, Q, K
         assert row["beyond"] == 0 and row["prescribed"] < 1e-5
 
 
