@@ -162,11 +162,11 @@ def speed_cell(figure: Mapping[str, Any]) -> str:
 def speed_remarks(figures: Figures) -> list[str]:
     """Where the times are from, and what stands in brackets."""
     first = figures[0]
-    limit = first["memory_limit_gib"]
+    limit, plural = first["memory_limit_gib"], "s" if first["threads"] > 1 else ""
     found = [
-        f"Speed on {first['device']}, {first['threads']} threads: models in turn, medians, ratios from the "
-        "rounds that both ran; in brackets the number of runs where time ran out before ten. Memory is the "
-        "whole process's, what importing torch takes included; above loaded is without it."
+        f"Speed on {first['device']}, {first['threads']} thread{plural}: models in turn, medians, ratios "
+        "from the rounds that both ran; in brackets the number of runs where time ran out before ten. Memory is "
+        "the whole process's, what importing torch takes included; above loaded is without it."
     ]
     if limit:
         found.append(f"OOM: needs more than {limit:g} GiB.")

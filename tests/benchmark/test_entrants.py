@@ -131,3 +131,25 @@ def test_scores_in_two_precisions_stand_side_by_side(tmp_path: Path, save_model,
     dtypes = {row["model"]: row["provenance"]["dtype"] for row in rows}
     assert dtypes == {name: "float32", f"{name} [bf16]": "bfloat16"}
     assert entrants.DTYPES["fp16"] == "float16"
+
+
+def test_an_exported_model_scores_as_its_source_does(tmp_path: Path, save_model, capsys) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the extra onnx is not installed")
+    name = save_model("net")
+    options = Options(
+        models=(name,), dataset="toy", benches=("accuracy",), metrics=("rmse",),
+        data_options={"scenes": "2"}, data_root=tmp_path, store=tmp_path / "results", device="cpu", as_json=True,
+        ways=Ways(runtimes=("torch", "onnx")),
+    )  # fmt: skip
+    first = figures_of(options, capsys)
+    assert first[f"{name} [onnx]"] == pytest.approx(first[name], abs=1e-6)
+    files = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*")}
+    assert {path.suffix for path in files} == {".jsonl"}  # the exported file is gone
+    assert figures_of(options, capsys) == first  # and, made again, is the same: nothing is computed anew
+    assert {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.*")} == files
+
+
+def figures_of(options: Options, capsys: pytest.CaptureFixture[str]) -> dict[str, float]:
+    assert run_bench(options, None) == 0
+    return {f["model"]: f["mean"] for f in json.loads(capsys.readouterr().out) if f["metric"] == "rmse"}
