@@ -94,8 +94,9 @@ def test_a_forced_engine_that_cannot_search_these_features(monkeypatch: pytest.M
         search.nearest_code(features.double(), torch.zeros(9, 8))
 
 
-@pytest.mark.parametrize("forced", [None, "torch"])
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize(
+    ("backend", "forced"), [("eager", None), ("aot_eager", None), ("aot_eager", "torch")]
+)
 def test_compiled_whole_and_with_gradient(backend: str, forced: str | None) -> None:
     codes = torch.randn(70, 8)
 

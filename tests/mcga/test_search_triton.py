@@ -21,9 +21,11 @@ WIDTHS = [2, 4, 8, 16, 32, 64]
 
 SCRIPT = """
 import json, torch
-from hsrzoo_mcga.search import exactness, nearest_code, search_engine
+from unittest import mock
+from hsrzoo_mcga.search import exactness, gpu_triton, nearest_code, search_engine
 
 rows = {}
+tile = gpu_triton.tile
 
 def case(name, features, codes):
     with search_engine("triton"):
@@ -36,7 +38,10 @@ def case(name, features, codes):
 g = torch.Generator().manual_seed(0)
 for d in (2, 4, 8, 16, 32, 64):
     for n in (2, 512, 1536, 8192):
-        case(f"{d} {n}", torch.randn(64, d, generator=g), torch.randn(n, d, generator=g))
+        # wider tiles for many codes: the interpreter's time goes by the number of tiles
+        constants = tile(d) if n < 1000 else {**tile(d), "BLOCK_N": 1024}
+        with mock.patch.object(gpu_triton, "tile", lambda d: constants):
+            case(f"{d} {n}", torch.randn(64, d, generator=g), torch.randn(n, d, generator=g))
     case(f"{d} far", torch.randn(64, d, generator=g) + 1000, torch.randn(700, d, generator=g) + 1000)
     # sixteenths, so that nothing is rounded: the interpreter's products round by place, a GPU's do not
     codes = torch.randint(-32, 33, (100, d), generator=g).repeat(3, 1) / 16
