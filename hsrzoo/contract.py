@@ -8,6 +8,7 @@ synthetic scenes first.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from hsrzoo.errors import HsrzooError
 from hsrzoo.names import parse_name
 from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.spec import ModelSpec, build_module, resolve
+from hsrzoo.tiling.plan import declared_halo
+from hsrzoo.tiling.seams import compare, nan_reach
 from hsrzoo.weights import TENSORS, load_module, make_config, read_config, save_folder
 
 OTHER_BANDS = (BandSet.of((650.0, 550.0, 450.0, 560.0)), BandSet.regular(400, 2400, 50))
@@ -275,6 +278,33 @@ def check_adaptation(subject: Subject) -> str:
     return "adapts to an image and leaves the weights as they were"
 
 
+def check_tiles(subject: Subject) -> str:
+    """A network that declares ``halo`` gives the same cube in tiles as whole."""
+    halo, need = declared_halo(subject.module), subject.spec.input
+    if halo is None:
+        reach = nan_reach(subject.module, need)
+        hint = "" if reach is None else f" (measured: a pixel reaches {reach} around it)"
+        return f"not tileable: declares no halo{hint}"
+    model = subject.reconstructor()
+    step = math.lcm(need.multiple, getattr(subject.module, "tile_step", 1))
+    # longer than the halo, so that no window sees the whole image
+    tile = -(-max(halo + 1, 16, need.min_size) // step) * step
+    text = ""
+    for size in ((15, 2 * tile - 1), (2 * tile - 1, 15)):
+        rgb = np.random.default_rng(5).random((*size, 3), dtype=np.float32)
+        seams = compare(model, rgb, tile)
+        _require(
+            seams.relative <= TOLERANCE,
+            f"In tiles the cube of {size[0]} x {size[1]} pixels is another one",
+            f"a relative difference of at most {TOLERANCE:g}",
+            f"{seams.relative:.2g} (largest {seams.largest:.2g})",
+            "Declare a larger halo, and ask for what depends on all pixels by hsrzoo.pixels.whole_image",
+        )
+        passes = f"{seams.passes} pass{'es' * (seams.passes != 1)}"
+        text = f"tiles with a halo of {seams.grid.halo} agree with the whole image, {passes}"
+    return text
+
+
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "spec": check_spec,
     "shape": check_shape,
@@ -284,6 +314,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "batch": check_batch,
     "determinism": check_determinism,
     "save-and-load": check_save_and_load,
+    "tiles": check_tiles,
     "gradient": check_gradient,
     "fit": check_fit,
     "adaptation": check_adaptation,

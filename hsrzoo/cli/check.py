@@ -10,13 +10,21 @@ FAILED = 1
 @click.command("check")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option(
+    "--tiles", type=click.IntRange(min=1), metavar="N",
+    help="Instead: run a large image whole and in tiles of N pixels, and compare.",
+)  # fmt: skip
+@click.option("--size", type=click.IntRange(min=1), default=1024, show_default=True, help="Its side.")
 @click.pass_context
-def command(ctx: click.Context, name: str, as_json: bool) -> None:
+def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, size: int) -> None:
     """Check that a model does what every model of the zoo must do.
 
     NAME is an architecture; its weights are random, or fitted to synthetic scenes. A model of your
-    own: `hsrzoo --plugin FILE check NAME`. Exit code 1 if a check fails.
+    own: `hsrzoo --plugin FILE check NAME`. With --tiles the weights are the trained ones where there
+    are any, and NAME may name them. Exit code 1 if a check fails.
     """
+    if tiles is not None:
+        ctx.exit(_check_seams(name, tiles, size, as_json))
     import traceback
 
     from hsrzoo.cli.errors import one_paragraph
@@ -36,3 +44,39 @@ def command(ctx: click.Context, name: str, as_json: bool) -> None:
             traceback.print_exception(result.error)
     if failed:
         ctx.exit(FAILED)
+
+
+def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
+    """Print how a large image in tiles differs from the same one run whole; the exit code."""
+    import torch
+
+    from hsrzoo.cli.output import print_table
+    from hsrzoo.contract import TOLERANCE
+    from hsrzoo.errors import WeightsError
+    from hsrzoo.loading import load
+    from hsrzoo.tiling.seams import VISIBLE, compare, smooth_image
+
+    try:
+        model = load(name)
+    except WeightsError:
+        torch.manual_seed(0)
+        model = load(name, weights=None)
+    seams = compare(model, smooth_image(size, size), tile)
+    passed = seams.relative <= TOLERANCE
+    row = {
+        "model": model.name if model.weights_sha256 else f"{model.name} (random weights)",
+        "pixels": f"{size} x {size}",
+        "tiles": len(seams.grid.tiles),
+        "tile": "{} x {}".format(*seams.grid.step),
+        "halo": seams.grid.halo,
+        "passes": seams.passes,
+        "largest difference": seams.largest,
+        "RMSE": seams.rmse,
+        f"pixels off by {VISIBLE:g}": seams.share,
+        "relative": seams.relative,
+        "whole s": seams.seconds[0],
+        "tiles s": seams.seconds[1],
+        "result": "ok" if passed else "FAILED",
+    }
+    print_table([row], list(row), as_json=as_json)
+    return 0 if passed else FAILED
