@@ -48,6 +48,8 @@ MULTIPLE = 8
 """H and W are padded to this, as the official code does; two halvings need only 4."""
 VALUES_AT_ONCE = 1 << 20
 """Numbers of the widest feature in a strip on a CPU: 4 MiB, which its last cache holds several of."""
+LEAST_ROWS = 16
+"""Of such a strip, lest most of the work be on its halo."""
 NORM_FLOOR = 1e-12
 """Least norm that a channel is divided by (F.normalize)."""
 
@@ -71,17 +73,21 @@ def _gelu(x: Tensor) -> Tensor:
     return torch.ops.aten.gelu_(x) if can_strip() else F.gelu(x)
 
 
-def _strips(layers: Callable[..., Tensor], *maps: Tensor, halo: int, widest: int) -> Tensor:
-    """``layers(*maps)`` on strips of rows; maps and result are (B, H, W, K). ``widest``: channels of
-    the widest feature on the way, at the resolution of the first map."""
+def _strips(
+    layers: Callable[..., Tensor], *maps: Tensor, halo: int, widest: int, crops: bool = False
+) -> Tensor:
+    """``layers(*maps)`` by :func:`hsrzoo.pixels.in_strips`; maps and result are (B, H, W, K).
+    ``widest``: channels of the widest feature on the way, at the resolution of the first map."""
     b, _, width, _ = maps[0].shape
-    rows = max(VALUES_AT_ONCE // (b * width * widest), 8) if maps[0].device.type == "cpu" else None
+    rows = max(VALUES_AT_ONCE // (b * width * widest), LEAST_ROWS)
 
-    def channels_first(*parts: Tensor) -> Tensor:
-        return layers(*(part.permute(0, 2, 3, 1) for part in parts)).permute(0, 3, 1, 2)
+    def channels_first(*parts: Tensor, **own: slice) -> Tensor:
+        return layers(*(part.permute(0, 2, 3, 1) for part in parts), **own).permute(0, 3, 1, 2)
 
     views = (x.permute(0, 3, 1, 2) for x in maps)
-    return in_strips(channels_first, *views, halo=halo, rows=rows).permute(0, 2, 3, 1)
+    on_cpu = maps[0].device.type == "cpu"
+    out = in_strips(channels_first, *views, halo=halo, rows=rows if on_cpu else None, crops=crops)
+    return out.permute(0, 2, 3, 1)
 
 
 def _gram_matrix(x: Tensor) -> tuple[Tensor]:
@@ -214,21 +220,28 @@ class AttentionBlocks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
-        k = x.shape[-1]
         for block in cast(Iterable[nn.ModuleList], self.blocks):
             attention, feed_forward = cast(SpectralAttention, block[0]), block[1]
             if torch.is_grad_enabled():
                 x = attention(x) + x
+                x = feed_forward(x) + x
             else:
-                # The position term's two 3 x 3 convolutions reach 2 rows, the feed-forward's one 1.
-                mix = partial(attention.mix, matrices=attention.mixing(x))
-                x = _strips(_with_skip(mix), x, halo=2, widest=2 * k)
-            x = _strips(_with_skip(feed_forward), x, halo=1, widest=4 * k)
+                pair = partial(_pair, attention, feed_forward, attention.mixing(x))
+                x = _strips(pair, x, halo=3, widest=4 * x.shape[-1], crops=True)
         return x
 
 
-def _with_skip(layer: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda x: layer(x) + x
+def _pair(
+    attention: SpectralAttention, feed_forward: nn.Module, matrices: Tensor, x: Tensor, own: slice
+) -> Tensor:
+    """Attention with known matrices and feed-forward, each with its skip, for the rows ``own`` of ``x``.
+
+    The feed-forward reaches 1 row, the position term of the attention 2 more.
+    """
+    first, last, _ = own.indices(x.shape[1])
+    top, bottom = max(first - 1, 0), min(last + 1, x.shape[1])
+    x = (attention.mix(x, matrices) + x)[:, top:bottom]
+    return (feed_forward(x) + x)[:, first - top : last - top]
 
 
 class Stage(nn.Module):
@@ -273,7 +286,9 @@ class Stage(nn.Module):
             up, fuse, blocks = layer.children()
             skip = skips.pop()
             fused = partial(_fused, up, fuse)
-            features = blocks(_strips(fused, skip, features, halo=0, widest=2 * skip.shape[-1]))
+            features = _strips(fused, skip, features, halo=0, widest=2 * skip.shape[-1])
+            del skip  # a map of full size: free it before the blocks
+            features = blocks(features)
         return _conv(self.mapping, features) + x
 
 
@@ -310,11 +325,24 @@ class MSTPlusPlus(nn.Module):
         pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
         if any(pad):
             rgb = F.pad(rgb, pad, mode="reflect")
-        first = self.conv_in(rgb.contiguous(memory_format=torch.channels_last)).permute(0, 2, 3, 1)
-        cube = _conv(self.conv_out, self.body(first))
-        if self.conv_out.out_channels == WIDTH:
-            cube = cube + first
+        rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+        features = _conv(self.conv_in, rgb)
+        first = features if torch.is_grad_enabled() else None
+        for stage in self.body:
+            features = stage(features)
+        if first is None:
+            cube = _strips(self._head, features, rgb, halo=1, widest=2 * WIDTH)
+        else:
+            cube = self._head(features, rgb, first)
         return cube.permute(0, 3, 1, 2)[:, :, :height, :width]
+
+    def _head(self, features: Tensor, rgb: Tensor, first: Tensor | None = None) -> Tensor:
+        """(B, H, W, 31), (B, H, W, 3) -> (B, H, W, C). ``first``: conv_in's answer for rgb; without
+        gradients it is worked out again rather than kept through all stages."""
+        cube = _conv(self.conv_out, features)
+        if self.conv_out.out_channels != WIDTH:
+            return cube
+        return cube + (_conv(self.conv_in, rgb) if first is None else first)
 
 
 def build(bands: BandSet, stages: int = 3, structure: str = "optimised") -> nn.Module:
