@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, InputError, StoreError
+from hsrzoo.errors import FormatError, HsrzooError, InputError, StoreError
 
 FULL_SCALE = 65535
 """What 1.0 is written as in uint16."""
@@ -135,7 +135,7 @@ class FlatStream(CubeStream):
         try:
             offset = self._offset()
             whole = self.part.stat().st_size >= offset + self.cube.bytes
-        except (OSError, FormatError):
+        except (OSError, HsrzooError):
             return False
         if whole:
             self.offset = offset

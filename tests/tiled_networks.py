@@ -1,0 +1,93 @@
+"""Small networks that need the whole image in different ways, for the tests of tiles."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hsrzoo.bands import BandSet
+from hsrzoo.pixels import pixel_mean, whole_image
+from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.spec import Execution, ModelSpec, RgbInput
+
+BANDS = BandSet.regular(400, 700, 75)
+NEED = RgbInput(multiple=4, min_size=8)
+
+
+class Local(nn.Module):
+    """Two 3 x 3 layers, one of them at half resolution, upsampled bilinearly."""
+
+    halo = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, padding=1)
+        self.down = nn.Conv2d(6, 6, 4, stride=2, padding=1)
+        self.out = nn.Conv2d(6, len(BANDS), 1)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        x = F.gelu(self.first(rgb))
+        return self.out(x + F.interpolate(self.coarse(x), scale_factor=2, mode="bilinear"))
+
+    def coarse(self, x: Tensor) -> Tensor:
+        return self.down(x)
+
+
+class Chained(Local):
+    """Three statistics of which each depends on the one before: a mean, the extremes, a coarse mean."""
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        x = F.gelu(self.first(rgb))
+        x = x * (1 + 3 * pixel_mean(x)[:, :, None, None])
+        low, high = whole_image(lambda y: (y.amin((2, 3)), y.amax((2, 3))), x, reduce=("min", "max"))
+        x = (x - low[:, :, None, None]) / (high - low + 1e-3)[:, :, None, None]
+        return self.out(x + F.interpolate(self.coarse(x), scale_factor=2, mode="bilinear"))
+
+    def coarse(self, x: Tensor) -> Tensor:
+        y = self.down(x)
+        return y + pixel_mean(y.sin())[:, :, None, None]
+
+
+class Counting(Local):
+    """Takes from every pixel the number (int64) of bright pixels in the image."""
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        (bright,) = whole_image(lambda x: ((x > 0.5).sum((2, 3)),), rgb)
+        if bright.dtype != torch.int64:
+            raise TypeError(bright.dtype)
+        return super().forward(rgb) - bright.sum(1)[:, None, None, None] / 1000
+
+
+class Fickle(Local):
+    """Asks for a mean only where it is dark."""
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        cube = super().forward(rgb)
+        return cube + pixel_mean(cube)[:, :, None, None] if float(rgb.max()) < 0.5 else cube
+
+
+class Shortsighted(Local):
+    """Declares less than it sees."""
+
+    halo = 0
+
+
+class Silent(Local):
+    """Declares nothing."""
+
+    halo = None  # type: ignore[assignment]
+
+
+def model(
+    network: type[nn.Module], need: RgbInput = NEED, *, seed: int = 0, adapt=None, **how: object
+) -> Reconstructor:
+    """The network with seeded weights, run as ``how`` (fields of Execution) says."""
+    torch.manual_seed(seed)
+    spec = ModelSpec(
+        name="toy", build=lambda bands: network(), summary="s", source="t", input=need, adapt=adapt
+    )
+    return Reconstructor(
+        network(), spec, BANDS, name="toy", config={}, device="cpu",
+        execution=Execution(**how),  # type: ignore[arg-type]
+    )  # fmt: skip
