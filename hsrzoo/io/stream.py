@@ -134,7 +134,7 @@ class FlatStream(CubeStream):
     def reopen(self) -> bool:
         try:
             offset = self._offset()
-            whole = self.part.stat().st_size >= offset + self.cube.bytes
+            whole = self.part.stat().st_size == offset + self.cube.bytes
         except (OSError, HsrzooError):
             return False
         if whole:

@@ -159,7 +159,7 @@ def test_a_halo_must_be_a_number_of_pixels():
 
 
 def test_adaptation_needs_one_tile():
-    adapt = dict(adapt=lambda module, rgb: 2 * module(rgb))
+    adapt = {"adapt": lambda module, rgb: 2 * module(rgb)}
     rgb = image(20, 20)
     with pytest.raises(InputError, match="needs the whole image"):
         model(Local, tile=8, **adapt)(rgb, tta=True)
