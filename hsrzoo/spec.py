@@ -60,6 +60,7 @@ class Recipe:
 
     steps: int = 2000
     batch: int = 4
+    """Crops in a batch; several processes share them."""
     patch: int = 64
     """Side of the square crops, pixels; smaller scenes are used whole."""
     lr: float = 2.5e-3

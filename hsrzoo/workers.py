@@ -25,6 +25,7 @@ RETRIES = 3
 _PASSED_ON = ("HSRZOO_PLUGINS",)
 """Variables of the environment that a task needs wherever it runs."""
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 12.0
+_LONGEST_ROOT = 16
 _OBJECT_STORE_BYTES = 128 * 2**20
 """Results are rows and file names; Ray itself would reserve a third of the memory."""
 
@@ -115,14 +116,20 @@ def connected(workers: Workers) -> Iterator[Any]:
         if workers.address is not None:
             _join(ray, workers)
         else:
-            # Short, because it will hold sockets, whose paths may have 100 characters.
-            folder = tempfile.mkdtemp(prefix="hsrzoo-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
+            folder = tempfile.mkdtemp(prefix="hsrzoo-ray-", dir=_temporary_root())
             _start(ray, workers, folder)
         yield ray
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary_root() -> str:
+    """The system's folder of temporary files; /tmp where its name is too long for Ray, which puts
+    sockets 70 characters deeper, whose paths may have 100."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= _LONGEST_ROOT or not os.path.isdir("/tmp") else "/tmp"
 
 
 def _cores() -> int:
@@ -172,7 +179,7 @@ def _join(ray: Any, workers: Workers) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
-        raise _no_answer(address, _one_line(error)) from error
+        raise _not_joined(address, _one_line(error)) from error
     wanted, kinds = workers.resources(), (("CPU", "num_cpus"), ("GPU", "num_gpus"))
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(all(node.get(kind, 0) >= wanted[key] for kind, key in kinds) for node in nodes):
@@ -206,15 +213,24 @@ def _require_answer(address: str) -> None:
     except subprocess.TimeoutExpired:
         raise _no_answer(address, f"no answer within {_ANSWER_SECONDS:g} seconds") from None
     if done.returncode:
-        raise _no_answer(address, (done.stderr.strip().splitlines() or ["nothing"])[-1])
+        raise _not_joined(address, (done.stderr.strip().splitlines() or ["nothing"])[-1])
 
 
 def _no_answer(address: str, got: str) -> WorkersError:
     return WorkersError(
         f"No Ray cluster answers at {address}",
-        expected="a cluster started by `ray start --head`, of the same versions of Ray and Python",
+        expected="a cluster started by `ray start --head`",
         got=got,
         fix="Check the address, or use --workers N on this machine",
+    )
+
+
+def _not_joined(address: str, got: str) -> WorkersError:
+    return WorkersError(
+        f"The Ray cluster at {address} cannot be joined",
+        expected="a running cluster of the same versions of Ray and Python",
+        got=got,
+        fix="Clusters that ask for a token are joined with RAY_AUTH_MODE=token in the environment",
     )
 
 

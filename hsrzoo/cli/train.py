@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, help="Seed of weights, crops and everything random.")
 @click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--batch", type=int, help="Crops in a batch.")
+@click.option("--batch", type=int, help="Crops in a batch, of all processes together.")
 @click.option("--patch", type=int, help="Side of a crop, pixels.")
 @click.option("--holdout", type=int, help="Training scenes kept out for validation, the last by name.")
 @click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="Any other field of the recipe.")
@@ -63,6 +63,9 @@ def command(
     The folder of the run holds config.json (what was asked), log.jsonl (one line a step),
     checkpoint.pt and, at the end, weights/ for `--model local-dir:...`. SIGKILL at any moment and
     the same command with --resume give the weights of an uninterrupted run.
+
+    Several processes or GPUs: `torchrun --nproc-per-node N --no-python -- hsrzoo train ...`; the loss
+    curve is that of one process with the same --batch.
     """
     from hsrzoo.datasets import open_dataset
     from hsrzoo.registries import MODELS

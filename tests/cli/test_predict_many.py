@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -110,8 +113,19 @@ def test_a_killed_worker_changes_no_byte_and_leaves_nothing(
     model = save_model("deadly", counter=str(tmp_path / "runs"), deadly=5)
     call = [photographs, "--model", model, "-o", out, "--format", "tiff", "--tile", 16, "--workers", 1]
     command = [sys.executable, "-m", "hsrzoo.cli.main", "--plugin", PLUGIN, "predict", *call]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=180)
+    temporary = tempfile.mkdtemp(dir="/tmp")  # short, as Ray needs it
+    done = subprocess.run(
+        [str(word) for word in command],
+        env={**os.environ, "TMPDIR": temporary},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert done.returncode == 1, done.stderr
+    # Ray has said nothing, and neither its files nor its processes are left
+    assert len(done.stderr.splitlines()) == 5
+    os.rmdir(temporary)
+    assert not [p for p in psutil.process_iter(["cmdline"]) if temporary in str(p.info["cmdline"])]
     assert done.stdout == "" and done.stderr.count("Failed:") == 1
     assert f"Failed: {photographs / 'c.png'}" in done.stderr and "3 of 4 images done" in done.stderr
     # 12 tiles an image; the killed process had begun five

@@ -21,26 +21,6 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra
 TWO = Workers(count=2, threads=1)
 
 
-@needs_ray
-def test_a_local_ray_is_quiet_and_leaves_nothing(tmp_path: Path) -> None:
-    code = f"""
-import glob, os
-from ray_tasks import work
-from hsrzoo.workers import Workers, run_tasks
-before = set(glob.glob("/tmp/hsrzoo-ray-*"))
-tasks = [{{"name": "frail", "die": 1, "folder": {str(tmp_path)!r}}}]
-[(i, result)] = run_tasks(work, tasks, Workers(count=1))
-assert result["name"] == "frail"
-assert set(glob.glob("/tmp/hsrzoo-ray-*")) <= before
-import psutil
-assert not psutil.Process().children(recursive=True)
-"""
-    command = [sys.executable, "-c", code]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 def test_cores_are_shared_among_local_workers(monkeypatch) -> None:
     monkeypatch.setattr("hsrzoo.workers._cores", lambda: 8)
     assert [Workers(count=n).threads_each for n in (1, 3, 8, 20)] == [8, 2, 1, 1]
@@ -135,3 +115,29 @@ def test_tasks_have_the_threads_that_were_asked_for(ray, tmp_path: Path) -> None
     for threads in (2, 1):  # in a process that imports torch, and in one that has done so
         (_, result), *_ = run_tasks(work, tasks, Workers(count=1, threads=threads))
         assert result["threads"] == threads
+
+
+@needs_ray
+def test_a_running_cluster_is_joined_by_address_and_left_running(ray, tmp_path: Path) -> None:
+    import ray as running
+
+    address = running.get_runtime_context().gcs_address
+    code = f"""
+from ray_tasks import work
+from hsrzoo.errors import WorkersError
+from hsrzoo.workers import Workers, run_tasks
+tasks = [{{"name": name, "folder": {str(tmp_path)!r}}} for name in "abc"]
+try:
+    next(run_tasks(work, tasks, Workers(address={address!r}, threads=99)))
+except WorkersError as error:
+    print(error)
+print(sorted(result["name"] for _, result in run_tasks(work, tasks, Workers(address={address!r}))))
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    refusal, names = done.stdout.splitlines()
+    assert "No machine of the cluster" in refusal and "Got 2 and 0" in refusal
+    assert names == "['a', 'b', 'c']"
+    assert [r["name"] for _, r in run_tasks(work, [{"name": "d", "folder": str(tmp_path)}], TWO)] == ["d"]
