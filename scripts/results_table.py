@@ -165,8 +165,8 @@ def speed_remarks(figures: Figures) -> list[str]:
     limit, plural = first["memory_limit_gib"], "s" if first["threads"] > 1 else ""
     found = [
         f"Speed on {first['device']}, {first['threads']} thread{plural}: models in turn, medians, ratios "
-        "from the rounds that both ran; in brackets the number of runs where time ran out before ten. Memory is "
-        "the whole process's, what importing torch takes included; above loaded is without it."
+        "from the rounds that both ran; in brackets the number of runs where time ran out before ten. "
+        "Memory is the whole process's, what importing torch takes included; above loaded is without it."
     ]
     if limit:
         found.append(f"OOM: needs more than {limit:g} GiB.")

@@ -139,8 +139,8 @@ def test_an_exported_model_scores_as_its_source_does(tmp_path: Path, save_model,
     name = save_model("net")
     options = Options(
         models=(name,), dataset="toy", benches=("accuracy",), metrics=("rmse",),
-        data_options={"scenes": "2"}, data_root=tmp_path, store=tmp_path / "results", device="cpu", as_json=True,
-        ways=Ways(runtimes=("torch", "onnx")),
+        data_options={"scenes": "2"}, data_root=tmp_path, store=tmp_path / "results", device="cpu",
+        as_json=True, ways=Ways(runtimes=("torch", "onnx")),
     )  # fmt: skip
     first = figures_of(options, capsys)
     assert first[f"{name} [onnx]"] == pytest.approx(first[name], abs=1e-6)
