@@ -7,7 +7,8 @@ Written from a description of the MIT-licensed code, with its state_dict names, 
 checkpoints load after conversion. Those were trained on RGB stretched per image to [0, 1]
 (``RgbInput(normalise="minmax-image")``), which the config.json of converted weights must say; the
 spec below takes RGB as it is, the input all networks of this zoo are trained on in equal terms.
-1,619,625 parameters at 31 bands.
+1,619,625 parameters at 31 bands; 22.2 G multiply-accumulates at 256 x 256 in the published structure,
+20.8 G in the one below, the rows that strips see twice included.
 
 The official network can only give 31 bands. Here the 31-wide body stays for any band count and only
 ``conv_out`` changes. Its outer skip needs 31 bands too, so it exists at 31 bands alone; at other
@@ -22,8 +23,10 @@ What differs from the published structure (kept as ``mst-plus-plus:reference``, 
   attention's input: K^T Q = Wk (X^T X) Wq^T, and the norms are the diagonals of the like products.
 - Without gradients, the mixing of the channels is linear in the input, so proj, the attention matrix
   and Wv become one K x K matrix per image.
-- Without gradients, everything between two Gram matrices runs on strips of rows, whose four times
-  wider features stay in the cache.
+- Without gradients, what follows a Gram matrix, up to the end of its pair of attention and
+  feed-forward, runs on strips of rows, whose four times wider features stay in the cache. What strips
+  see of each other is recomputed, so no pixel's sum changes.
+- Products over channels are done as :func:`hsrzoo.pointwise.pointwise` does them.
 """
 
 from __future__ import annotations
@@ -78,6 +81,8 @@ def _strips(
 ) -> Tensor:
     """``layers(*maps)`` by :func:`hsrzoo.pixels.in_strips`; maps and result are (B, H, W, K).
     ``widest``: channels of the widest feature on the way, at the resolution of the first map."""
+    if not can_strip():  # asked before any size is compared, which would fix it in a traced network
+        return layers(*maps, own=slice(None)) if crops else layers(*maps)
     b, _, width, _ = maps[0].shape
     rows = max(VALUES_AT_ONCE // (b * width * widest), LEAST_ROWS)
 
@@ -238,9 +243,12 @@ def _pair(
 
     The feed-forward reaches 1 row, the position term of the attention 2 more.
     """
+    mixed = attention.mix(x, matrices) + x
+    if own == slice(None):
+        return feed_forward(mixed) + mixed
     first, last, _ = own.indices(x.shape[1])
     top, bottom = max(first - 1, 0), min(last + 1, x.shape[1])
-    x = (attention.mix(x, matrices) + x)[:, top:bottom]
+    x = mixed[:, top:bottom]
     return (feed_forward(x) + x)[:, first - top : last - top]
 
 

@@ -113,9 +113,11 @@ def _joins(reduce: str | tuple[str, ...], count: int) -> tuple[str, ...]:
 def _joined_strips(
     compute: Callable[..., Totals], maps: Sequence[Tensor], reduce: str | tuple[str, ...]
 ) -> Totals:
+    if not can_strip():  # asked before any size is compared, which would fix it in a traced network
+        return compute(*maps)
     height, width = maps[0].shape[-2:]
     rows = _rows_at_once(maps[0].device, width)
-    if rows >= height or not can_strip():
+    if rows >= height:
         return compute(*maps)
     joined: Totals | None = None
     for top in range(0, height, rows):
@@ -189,11 +191,14 @@ def in_strips(
     the result, of its shape and without halo, takes its place in memory. The result of several strips
     is channels-last.
     """
+    whole = {"own": slice(None)} if crops else {}
+    if not can_strip():  # asked before any size is compared, which would fix it in a traced network
+        return layers(*maps, **whole)
     height, width = maps[0].shape[-2:]
     step = max(down, *(height // x.shape[-2] for x in maps))
     rows = max(1, (rows or _rows_at_once(maps[0].device, width)) // step) * step
-    if rows >= height or not can_strip():
-        return layers(*maps, own=slice(None)) if crops else layers(*maps)
+    if rows >= height:
+        return layers(*maps, **whole)
     reach = -(-halo // step) * step
     out = maps[0] if reuse else None
     for top in range(0, height, rows):

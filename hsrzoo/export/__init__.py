@@ -13,6 +13,7 @@ from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.export import check, graph
 from hsrzoo.export.graph import DEFAULT_OPSET, OPSETS, ExportError
 from hsrzoo.onnx_runtime import OnnxModel
+from hsrzoo.tensorfile import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +44,7 @@ def export_onnx(
     """Write ``model`` as an ONNX file and open it.
 
     Also returns the crops that int8 was calibrated on, on which alone it can be judged. Raises
-    InputError (opset, precision), ExportError, PluginError without the extra ``onnx``.
+    InputError (opset, precision), StoreError, ExportError, PluginError without the extra ``onnx``.
     """
     if precision not in PRECISIONS:
         raise InputError("Unknown precision", expected=", ".join(PRECISIONS), got=repr(precision))
@@ -52,6 +53,8 @@ def export_onnx(
             "int8 needs scenes on which the ranges of the features are measured",
             fix="Name a data set: --calibrate cave",
         )
+    opset = graph.supported(opset)
+    make_folder(path.parent)
     proto = graph.to_onnx(model, opset)
     crops = None
     if precision == "fp16":
@@ -81,7 +84,6 @@ def exported(model: Reconstructor, folder: Path, precision: str = "fp32") -> Pat
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in model.name)
     path = Path(folder) / f"{stem}@{model.identity[:12]}{suffix}.onnx"
     if not _reusable(path, model, precision):
-        path.parent.mkdir(parents=True, exist_ok=True)
         made, _ = export_onnx(model, path, precision=precision)
         check.require_equal(check.compare(model, made), precision)
     return path

@@ -36,6 +36,8 @@ DEFAULT_OPSET = 20
 EXAMPLE = (8, 12)
 """Height and width of the traced image, in multiples of the model's."""
 
+_LONGEST = 400
+"""Characters of an exporter's error that are passed on: the rest is advice on exporters."""
 _MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
 
 
@@ -71,11 +73,10 @@ def trace(model: Reconstructor) -> torch.export.ExportedProgram:
         return torch.export.export(whole, (example,), dynamic_shapes={"rgb": free}, strict=False)
 
 
-def to_onnx(model: Reconstructor, opset: int | None = None) -> ModelProto:
-    """The network in fp32 as an ONNX model that carries :func:`metadata`.
+def supported(opset: int | None) -> int:
+    """The opset asked for, :data:`DEFAULT_OPSET` by default; InputError outside :data:`OPSETS`.
 
-    Raises InputError for an opset outside :data:`OPSETS`, ExportError where the network cannot be
-    converted, PluginError without the extra ``onnx``.
+    PluginError without the extra ``onnx``: nothing should be traced before that is known.
     """
     opset = DEFAULT_OPSET if opset is None else opset
     if not OPSETS[0] <= opset <= OPSETS[1]:
@@ -85,6 +86,16 @@ def to_onnx(model: Reconstructor, opset: int | None = None) -> ModelProto:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise missing_onnx(error) from None
+    return opset
+
+
+def to_onnx(model: Reconstructor, opset: int | None = None) -> ModelProto:
+    """The network in fp32 as an ONNX model that carries :func:`metadata`.
+
+    Raises InputError for an opset outside :data:`OPSETS`, ExportError where the network cannot be
+    converted, PluginError without the extra ``onnx``.
+    """
+    opset = supported(opset)
     program = trace(model)
     with torch.no_grad(), _understandable(model.name, "torch.onnx.export"):
         converted = torch.onnx.export(
@@ -199,7 +210,7 @@ def _understandable(name: str, how: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:  # the first one says what, those around it what to report
             cause = cause.__cause__
-        text = f"{type(cause).__name__}: {cause}".splitlines()[0]
+        text = " ".join(f"{type(cause).__name__}: {cause}".split())[:_LONGEST]
         raise ExportError(
             f"{name} cannot be converted by {how}",
             got=text,

@@ -13,11 +13,12 @@ from hsrzoo.errors import FormatError
 from hsrzoo.export.graph import ExportError, metadata, trace
 from hsrzoo.onnx_runtime import METADATA_KEY, pad
 from hsrzoo.reconstructor import Reconstructor
-from hsrzoo.tensorfile import write_atomically
+from hsrzoo.tensorfile import make_folder, write_atomically
 
 
 def save_program(model: Reconstructor, path: Path) -> Program:
     """Write ``model`` as a .pt2 file, height and width free, and open it. Raises ExportError."""
+    make_folder(path.parent)
     program = trace(model)
     facts = metadata(model, 0, "fp32")
     del facts["opset"]

@@ -1,0 +1,212 @@
+"""Running an exported file: without torch, with clear words for files that are none of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+import hsrzoo
+from hsrzoo.bands import VISIBLE_31
+from hsrzoo.errors import BandsError, FormatError, HsrzooError, InputError, PluginError
+from hsrzoo.export import check, graph
+from hsrzoo.io import load_cube
+from hsrzoo.onnx_runtime import METADATA_KEY, OnnxModel, pad, to_unit
+from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.rgb import check_rgb
+from hsrzoo.rgb import pad as torch_pad
+from hsrzoo.spec import RgbInput
+
+WITHOUT_TORCH = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ImportError("torch is not installed")
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH + code], cwd=folder, env=env, capture_output=True, text=True
+    )
+
+
+def test_photographs_become_cubes_where_torch_is_not_installed(
+    toy: Reconstructor, toy_file: Path, tmp_path: Path
+) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    done = python(
+        "from hsrzoo.onnx_runtime import main\n"
+        + "\n".join(
+            f"assert main(['photo.png', '--model', {str(toy_file)!r}, '-o', 'cube.{suffix}']) == 0"
+            for suffix in ("npy", "npz", "hdr")
+        )
+        + "\nimport hsrzoo, numpy\n"
+        f"cube = hsrzoo.load('onnx:' + {str(toy_file)!r}).predict(numpy.zeros((3, 9, 9), 'float32'))\n"
+        "assert cube.shape == (5, 9, 9) and 'torch' not in sys.modules\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cube.npy: 21 x 34 pixels, 5 bands" in done.stderr and done.stdout == ""
+    expected = np.asarray(toy(photo).cube)
+    assert np.abs(np.load(tmp_path / "cube.npy") - expected).max() < 1e-5
+    for name in ("cube.npz", "cube.hdr"):
+        cube, bands = load_cube(tmp_path / name)
+        assert np.abs(cube - expected).max() < 1e-5 and bands == toy.bands
+
+
+def test_the_command_tells_errors_in_a_sentence(toy_file: Path, tmp_path: Path) -> None:
+    done = python(
+        "from hsrzoo.onnx_runtime import main\n"
+        f"sys.exit(main(['no.png', '--model', {str(toy_file)!r}, '-o', 'cube.npy']))",
+        tmp_path,
+    )
+    assert done.returncode == 2 and done.stderr.startswith("Error: There is no such image")
+
+
+def spoiled(toy_file: Path, folder: Path, **changes: object) -> Path:
+    """The file with other metadata; ``everything`` replaces them all."""
+    proto = onnx.load(toy_file)
+    facts = {**graph.facts_of(proto), **changes}
+    (entry,) = proto.metadata_props
+    entry.value = json.dumps(facts) if "everything" not in changes else str(changes["everything"])
+    path = folder / "spoiled.onnx"
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schema": 99}, "newer hsrzoo"),
+        ({"everything": "{"}, "cannot be read as JSON"),
+        ({"everything": "[]"}, "incomplete"),
+        ({"config": None}, "no valid config"),
+        ({"bands": {"centres_nm": ["x"]}}, "no valid bands"),
+        ({"bands": {"centres_nm": [500.0]}}, "of another form"),
+        ({"input": {"multiple": 10**9, "min_size": 1}}, "impossible input"),
+        ({"input": {"multiple": 0, "min_size": 1}}, "impossible input"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
+)
+def test_metadata_that_cannot_be_ours_are_refused(
+    toy_file: Path, tmp_path: Path, changes: dict, words: str
+) -> None:
+    with pytest.raises(FormatError, match=words):
+        OnnxModel(spoiled(toy_file, tmp_path, **changes))
+
+
+def test_damaged_and_foreign_files_are_refused(toy_file: Path, tmp_path: Path) -> None:
+    data = toy_file.read_bytes()
+    middle = len(data) // 2
+    for name, content in {
+        "cut": data[:-500],
+        "noise": os.urandom(4000),
+        "bytes": data[:middle] + b"\xff" * 64 + data[middle + 64 :],
+        "text": b"not a network",
+    }.items():
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(content)
+        try:
+            model = OnnxModel(path)
+        except HsrzooError as error:
+            assert isinstance(error, FormatError)
+        else:  # only weights were hit: another file, and its identity says so
+            assert name == "bytes" and model.identity != OnnxModel(toy_file).identity
+    empty = tmp_path / "empty.onnx"
+    empty.touch()
+    with pytest.raises(FormatError, match="is empty"):
+        OnnxModel(empty)
+    with pytest.raises(InputError, match="No such file"):
+        OnnxModel(tmp_path / "none.onnx")
+    foreign = onnx.load(toy_file)
+    del foreign.metadata_props[:]
+    onnx.save(foreign, empty)
+    with pytest.raises(FormatError, match=f"without the metadata '{METADATA_KEY}'"):
+        OnnxModel(empty)
+
+
+def test_a_missing_onnxruntime_is_named(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(PluginError, match=r'pip install "hsrzoo\[onnx\]"'):
+        OnnxModel(toy_file)
+
+
+def test_load_gives_the_file_under_its_own_name_and_identity(toy: Reconstructor, toy_file: Path) -> None:
+    name = f"onnx:{toy_file}"
+    model = hsrzoo.load(name, bands=toy.bands, device="cpu")
+    assert (model.name, model.device, model.spec.name) == (name, "cpu", "toy")
+    assert model.identity not in (None, toy.identity) and model.weights_sha256 == toy.weights_sha256
+    rgb = check.example(11, 7)
+    assert np.abs(model.predict(rgb) - toy.predict(rgb)).max() < 1e-5
+    with pytest.raises(BandsError):
+        hsrzoo.load(name, bands=VISIBLE_31)
+    for choice in ({"precision": "fp16"}, {"compile": True}, {"tile": 64}):
+        with pytest.raises(InputError, match="run as it was exported"):
+            hsrzoo.load(name, **choice)
+    with pytest.raises(InputError, match="cannot use the device 'tpu'"):
+        hsrzoo.load(name, device="tpu")
+    with pytest.raises(InputError, match="no test-time adaptation"):
+        model.predict(rgb, tta=True)
+
+
+@pytest.mark.parametrize(
+    "need", [RgbInput(), RgbInput(multiple=8, min_size=8), RgbInput(multiple=4, min_size=12)]
+)
+def test_padding_is_torchs(need: RgbInput) -> None:
+    for height, width in ((1, 1), (3, 9), (8, 16), (5, 13), (12, 31)):
+        rgb = np.random.default_rng(height).random((1, 3, height, width), dtype=np.float32)
+        assert np.array_equal(pad(rgb, need), torch_pad(torch.from_numpy(rgb), need).numpy())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+def test_images_are_scaled_as_elsewhere(dtype: str) -> None:
+    top = {"uint8": 255, "uint16": 65535}.get(dtype, 1)
+    rgb = (np.random.default_rng(0).random((5, 6, 3)) * top).astype(dtype)
+    expected = check_rgb(rgb)[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(to_unit(rgb, None), expected)
+    assert np.array_equal(
+        to_unit(rgb, (0, 2 * top)), check_rgb(rgb, (0, 2 * top))[0].permute(1, 2, 0).numpy()
+    )
+
+
+@pytest.mark.parametrize(
+    "rgb",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 3), np.int32),
+        np.zeros((4, 4, 3), bool),
+        np.full((4, 4, 3), 1.5, np.float32),
+        np.full((4, 4, 3), np.nan, np.float32),
+        [[0]],
+    ],
+    ids=["flat", "empty", "int32", "bool", "range", "nan", "list"],
+)
+def test_images_of_no_known_form_are_refused(toy_file: Path, rgb: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        OnnxModel(toy_file)(rgb)
+
+
+def test_memory_that_ends_is_a_memory_error(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = OnnxModel(toy_file)
+
+    class Full:
+        def run(self, *_: object) -> None:
+            raise Exception("[ONNXRuntimeError] : 6 : std::bad_alloc")
+
+    model.session = Full()
+    with pytest.raises(MemoryError, match="bad_alloc"):
+        model.predict(check.example(8, 8))
