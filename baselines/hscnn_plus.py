@@ -9,9 +9,9 @@ The official checkpoints were trained on RGB stretched per image to [0, 1]
 (``RgbInput(normalise="minmax-image")``), which the config.json of converted weights must say; the
 spec below takes RGB as it is, the input all networks of this zoo are trained on in equal terms.
 
-4,645,504 parameters at 31 bands, as many multiply-accumulates a pixel. The published structure, kept
-as ``hscnn-plus:reference``, hands each block a fresh copy of all features so far. Without gradients,
-the default here gives the same cube, up to rounding, by:
+4,645,504 parameters at 31 bands, each used once a pixel: 304 G multiply-accumulates at 256 x 256. The
+published structure, kept as ``hscnn-plus:reference``, hands each block a fresh copy of all features so
+far. Without gradients, the default here gives the same cube, up to rounding, by:
 
 - a wavefront. A block looks one row up and down, so the image goes through all blocks strip by strip of
   rows, each block one row behind the one before it. Nothing is computed for the sake of a border, and
@@ -169,8 +169,10 @@ class HSCNNPlus(nn.Module):
         step = max(LEAST_ROWS, pixels // (b * width)) - 2
         layers = [self.ddfn.stem_rows, *(cast(FusionBlock, x).merged() for x in self.ddfn.dfus_blocks)]
         channels = [0, *range(STEM, STEM + GROWTH * len(layers), GROWTH)]  # before and after each layer
-        room = image.new_empty(b, step + self.halo, width, channels[-1])
-        cube = image.new_empty(b, height, width, self.conv_out.out_channels)
+        autocast = torch.is_autocast_enabled(rgb.device.type)
+        dtype = torch.get_autocast_dtype(rgb.device.type) if autocast else rgb.dtype
+        room = image.new_empty(b, step + self.halo, width, channels[-1], dtype=dtype)
+        cube = image.new_empty(b, height, width, self.conv_out.out_channels, dtype=dtype)
         made = [0] * len(layers)  # rows that each layer has finished
         top = 0  # the image's row that is the first in the room
         for bottom in range(step, height + step, step):
