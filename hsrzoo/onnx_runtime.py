@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,31 +26,12 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, HsrzooError, InputError, PluginError
-from hsrzoo.spec import Execution, ModelSpec, RgbInput
+from hsrzoo.errors import FormatError, HsrzooError, InputError
+from hsrzoo.onnx_file import INPUT, OUTPUT, metadata_of, open_session, read, require_ports, spec_of
+from hsrzoo.spec import Execution, RgbInput
 
-SCHEMA = 1
-"""Version of the metadata in a file; a higher number asks the user to upgrade."""
-METADATA_KEY = "hsrzoo"
-"""The file's metadata hold one JSON object under this key."""
-INPUT, OUTPUT = "rgb", "cube"
-"""Names of the graph's only input, (1, 3, H, W) float32 in [0, 1], and output, (1, C, H, W) float32."""
-_REQUIRED: dict[str, type] = {
-    "schema": int,
-    "name": str,
-    "architecture": str,
-    "bands": dict,
-    "input": dict,
-    "opset": int,
-    "precision": str,
-    "library_version": str,
-    "config": dict,
-}
-_LARGEST_MULTIPLE = 4096
-"""Beyond this a file that asks for padding is taken for damaged: a multiple is a small power of two."""
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 _ROUNDING = 1e-6
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +58,11 @@ class Cube:
         save_cube(path, self.cube, self.bands, format=format, metadata=about)
 
 
+class NoNetworkError(InputError, AttributeError):
+    """An exported file was asked for its torch network. An AttributeError too, so that ``hasattr``
+    answers no."""
+
+
 class OnnxModel:
     """An ``.onnx`` file written by ``hsrzoo export``, with the interface of a Reconstructor.
 
@@ -100,17 +85,17 @@ class OnnxModel:
     ) -> None:
         self.path = Path(path)
         self.name = name or f"onnx:{self.path}"
-        data = _read(self.path)
+        data = read(self.path)
         self.identity: str = hashlib.sha256(data).hexdigest()
-        self.session, self.device = _session(data, self.path, threads, device)
-        self.metadata = _metadata(self.session, self.path)
+        self.session, self.device = open_session(data, self.path, threads, device)
+        self.metadata = metadata_of(self.session, self.path)
         self.bands = BandSet.from_json(self.metadata["bands"])
         self.precision: str = self.metadata["precision"]
         self.opset: int = self.metadata["opset"]
         self.config: Mapping[str, Any] = self.metadata["config"]
         self.weights_sha256: str | None = self.metadata.get("weights_sha256")
-        self.spec = _spec(self.metadata, self.path)
-        _require_ports(self.session, len(self.bands), self.path)
+        self.spec = spec_of(self.metadata, self.path)
+        require_ports(self.session, len(self.bands), self.path)
 
     def __repr__(self) -> str:
         return f"OnnxModel({self.name}, {self.bands}, {self.precision}, {self.device})"
@@ -147,6 +132,34 @@ class OnnxModel:
         cube = self.run(pad(unit[None], self.spec.input))
         return np.ascontiguousarray(cube[0, :, :height, :width])
 
+    @property
+    def module(self) -> Any:
+        """What a Reconstructor has and a file does not: raises NoNetworkError."""
+        raise NoNetworkError(
+            f"{self.name} is an exported file and has no torch network in it",
+            fix="Use the model that it was made from; for a photograph: "
+            f"python -m hsrzoo.onnx_runtime PHOTO --model {self.path} -o CUBE",
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What the file says about itself, in a few lines."""
+        wanted = self.metadata["input"]
+        return {
+            "name": self.name,
+            "made from": self.metadata["name"],
+            "source": self.spec.source,
+            "licence": self.spec.licence,
+            "bands": str(self.bands),
+            "input": f"RGB in [0, 1], normalise {wanted.get('normalise')}, "
+            f"multiple of {wanted['multiple']}, at least {wanted['min_size']} pixels",
+            "precision": self.precision,
+            "calibrated on": self.metadata.get("calibration"),
+            "opset": self.opset,
+            "file's sha256": self.identity,
+            "weights' sha256": self.weights_sha256,
+            "written by": f"hsrzoo {self.metadata['library_version']}",
+        }
+
     def run(self, padded: np.ndarray) -> np.ndarray:
         """The graph itself: (1, 3, H, W) float32 in [0, 1] -> (1, C, H, W); H and W as ``spec.input``
         asks. Raises MemoryError where memory ends."""
@@ -165,122 +178,6 @@ class OnnxModel:
         if cube.shape != expected:
             raise FormatError(f"{self.path} gives the wrong shape", expected=expected, got=cube.shape)
         return cube.astype(np.float32, copy=False)
-
-
-def missing_onnx(error: ImportError) -> PluginError:
-    """The error for a package of the extra ``onnx`` that is not installed."""
-    return PluginError(
-        "A package that exported networks need is not installed",
-        expected='the extra "onnx"',
-        got=str(error),
-        fix='pip install "hsrzoo[onnx]" (to run a file without torch: pip install onnxruntime)',
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            "The exported network cannot be read", expected="an .onnx file", got=f"{path}: {error.strerror}"
-        ) from None
-    if not data:
-        raise FormatError(f"{path} is empty (0 bytes)", fix="Copy it again, or export it again")
-    return data
-
-
-def _session(data: bytes, path: Path, threads: int | None, device: str | None) -> tuple[Any, str]:
-    """An inference session and the name of its device."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing_onnx(error) from None
-    available = onnxruntime.get_available_providers()
-    here = [name for name, provider in _PROVIDERS.items() if provider in available]
-    kind = (device or here[-1]).partition(":")[0]
-    if kind not in here:
-        raise InputError(
-            f"onnxruntime cannot use the device {device!r}", expected=" or ".join(here), got=repr(device)
-        )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised; printed as well, they would come twice
-    torch = sys.modules.get("torch")
-    options.intra_op_num_threads = threads or (torch.get_num_threads() if torch else 0)
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=[_PROVIDERS[kind]])
-    except Exception as error:  # onnxruntime's errors share no base but Exception
-        raise FormatError(
-            f"{path} is not a network that onnxruntime can load",
-            expected="a whole .onnx file of a supported opset",
-            got=str(error),
-            fix="Copy it again, export it again, or upgrade onnxruntime",
-        ) from None
-    return session, kind
-
-
-def _metadata(session: Any, path: Path) -> dict[str, Any]:
-    """What ``hsrzoo export`` wrote into the file, validated."""
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise FormatError(
-            f"{path} does not say which bands it gives and what it expects",
-            expected="a file written by `hsrzoo export`",
-            got=f"an ONNX file without the metadata {METADATA_KEY!r}",
-        )
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise FormatError(f"The metadata of {path} cannot be read as JSON", got=str(error)) from None
-    if isinstance(found, dict) and isinstance(found.get("schema"), int) and found["schema"] > SCHEMA:
-        raise FormatError(
-            f"{path} was written by a newer hsrzoo",
-            expected=f"schema {SCHEMA} or lower",
-            got=f"schema {found['schema']}, library {found.get('library_version')}",
-            fix="Upgrade: pip install --upgrade hsrzoo",
-        )
-    wrong = (
-        [key for key, kind in _REQUIRED.items() if not isinstance(found.get(key), kind)]
-        if isinstance(found, dict)
-        else list(_REQUIRED)
-    )
-    if wrong:
-        raise FormatError(f"The metadata of {path} are incomplete", got=f"no valid {', '.join(wrong)}")
-    try:
-        BandSet.from_json(found["bands"])
-    except (HsrzooError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"The metadata of {path} hold no valid bands", got=str(error)) from None
-    return found
-
-
-def _spec(metadata: Mapping[str, Any], path: Path) -> ModelSpec:
-    """The model as far as a file tells: its input and where it comes from; it cannot be built."""
-    given = metadata["input"]
-    sizes = {key: given.get(key) for key in ("multiple", "min_size")}
-    if not all(type(v) is int and 1 <= v <= _LARGEST_MULTIPLE for v in sizes.values()):
-        raise FormatError(
-            f"The metadata of {path} describe an impossible input",
-            expected=f"multiple and min_size from 1 to {_LARGEST_MULTIPLE}",
-            got=str(given),
-        )
-    config = metadata["config"]
-    return ModelSpec(
-        name=metadata["architecture"],
-        build="hsrzoo.onnx_runtime:OnnxModel",
-        summary=f"{metadata['name']} exported as ONNX, {metadata['precision']}",
-        source=str(config.get("source", "")),
-        licence=str(config.get("licence", "")),
-        # a normalisation, where there is one, is part of the graph
-        input=RgbInput(multiple=sizes["multiple"], min_size=sizes["min_size"]),
-    )
-
-
-def _require_ports(session: Any, bands: int, path: Path) -> None:
-    """The graph must have one input and one output of the right names, types and channels."""
-    ports = [*session.get_inputs(), *session.get_outputs()]
-    got = [(port.name, port.type, port.shape[:2] if port.shape else None) for port in ports]
-    expected = [(INPUT, "tensor(float)", [1, 3]), (OUTPUT, "tensor(float)", [1, bands])]
-    if got != expected:
-        raise FormatError(f"The graph in {path} is of another form", expected=expected, got=got)
 
 
 def to_unit(rgb: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:

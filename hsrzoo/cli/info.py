@@ -21,7 +21,7 @@ SIDE = 256
 def command(name: str, as_json: bool) -> None:
     """Describe one model: summary, source, licence, size, cost, weights.
 
-    NAME is ARCH, ARCH.TAG or local-dir:PATH.
+    NAME is ARCH, ARCH.TAG, local-dir:PATH or onnx:FILE.
     """
     facts = describe(name)
     if as_json:
@@ -46,6 +46,10 @@ def describe(name: str) -> dict[str, Any]:
     from hsrzoo.registries import MODELS
 
     parsed = parse_name(name)
+    if parsed.kind == "onnx":
+        from hsrzoo.onnx_runtime import OnnxModel
+
+        return {**OnnxModel(str(parsed.path)).facts(), "weights": []}
     if parsed.kind == "zoo":
         spec = MODELS.get(str(parsed.arch))
         tags = [parsed.tag] if parsed.tag else weight_files.tags_of(spec.name)

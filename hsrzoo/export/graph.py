@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.errors import HsrzooError, InputError
-from hsrzoo.onnx_runtime import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
+from hsrzoo.onnx_file import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
 from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.rgb import normalise
 from hsrzoo.tensorfile import write_atomically

@@ -11,7 +11,8 @@ import torch
 
 from hsrzoo.errors import FormatError
 from hsrzoo.export.graph import ExportError, metadata, trace
-from hsrzoo.onnx_runtime import METADATA_KEY, pad
+from hsrzoo.onnx_file import METADATA_KEY
+from hsrzoo.onnx_runtime import pad
 from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.tensorfile import make_folder, write_atomically
 

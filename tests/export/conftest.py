@@ -23,7 +23,7 @@ SMALL_MCGA = {
     "blocks": (0, 1),
     "stem": 8,
     "latent": 16,
-    "n_codes": 300,  # more than are compared at once in an exported search
+    "n_codes": 40,
     "head": 12,
     "k": 16,
 }

@@ -19,52 +19,71 @@ from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import BandsError, FormatError, HsrzooError, InputError, PluginError
 from hsrzoo.export import check, graph
 from hsrzoo.io import load_cube
-from hsrzoo.onnx_runtime import METADATA_KEY, OnnxModel, pad, to_unit
+from hsrzoo.onnx_file import METADATA_KEY
+from hsrzoo.onnx_runtime import OnnxModel, pad, to_unit
 from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.rgb import check_rgb
 from hsrzoo.rgb import pad as torch_pad
 from hsrzoo.spec import RgbInput
 
-WITHOUT_TORCH = """
+NOT_INSTALLED = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "torch":
-            raise ImportError("torch is not installed")
+        if name.partition(".")[0] in {packages}:
+            raise ImportError(name + " is not installed")
 sys.meta_path.insert(0, Refuse())
 """
+ALL_BUT_THREE = {
+    "torch", "timm", "safetensors", "huggingface_hub", "h5py", "rich", "click", "torchmetrics", "faiss",
+    "scipy", "tifffile", "spectral", "accelerate", "tensorly", "onnx", "onnxscript", "zarr", "ray",
+}  # fmt: skip
+"""What the module says it does without; numpy, onnxruntime and pillow are left."""
 
 
-def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def python(code: str, folder: Path, without: set[str]) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH + code], cwd=folder, env=env, capture_output=True, text=True
-    )
+    code = NOT_INSTALLED.replace("{packages}", repr(without)) + code
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.parametrize(
+    ("without", "suffixes"), [(ALL_BUT_THREE, ("npy", "npz")), ({"torch"}, ("hdr", "tif", "h5"))],
+    ids=["three packages", "no torch"],
+)  # fmt: skip
 def test_photographs_become_cubes_where_torch_is_not_installed(
-    toy: Reconstructor, toy_file: Path, tmp_path: Path
+    toy: Reconstructor, toy_file: Path, tmp_path: Path, without: set[str], suffixes: tuple[str, ...]
 ) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.png")
     done = python(
         "from hsrzoo.onnx_runtime import main\n"
-        + "\n".join(
-            f"assert main(['photo.png', '--model', {str(toy_file)!r}, '-o', 'cube.{suffix}']) == 0"
-            for suffix in ("npy", "npz", "hdr")
-        )
-        + "\nimport hsrzoo, numpy\n"
+        f"for suffix in {suffixes}:\n"
+        f"    assert main(['photo.png', '--model', {str(toy_file)!r}, '-o', 'cube.' + suffix]) == 0\n"
+        "import hsrzoo, numpy\n"
         f"cube = hsrzoo.load('onnx:' + {str(toy_file)!r}).predict(numpy.zeros((3, 9, 9), 'float32'))\n"
         "assert cube.shape == (5, 9, 9) and 'torch' not in sys.modules\n",
         tmp_path,
+        without,
     )
     assert done.returncode == 0, done.stderr
-    assert "cube.npy: 21 x 34 pixels, 5 bands" in done.stderr and done.stdout == ""
+    assert f"cube.{suffixes[0]}: 21 x 34 pixels, 5 bands" in done.stderr and done.stdout == ""
     expected = np.asarray(toy(photo).cube)
-    assert np.abs(np.load(tmp_path / "cube.npy") - expected).max() < 1e-5
-    for name in ("cube.npz", "cube.hdr"):
-        cube, bands = load_cube(tmp_path / name)
+    for suffix in suffixes:
+        if suffix == "npy":
+            cube, bands = np.load(tmp_path / "cube.npy"), toy.bands
+        else:
+            cube, bands = load_cube(tmp_path / f"cube.{suffix}")
         assert np.abs(cube - expected).max() < 1e-5 and bands == toy.bands
+
+
+def test_a_format_whose_library_is_missing_is_told(toy_file: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    code = (
+        f"from hsrzoo.onnx_runtime import main\nsys.exit(main(['photo.png', '--model', {str(toy_file)!r}, "
+    )
+    done = python(code + "'-o', 'cube.hdr']))", tmp_path, ALL_BUT_THREE)
+    assert done.returncode == 2 and done.stderr == "Error: spectral is not installed\n"
 
 
 def test_the_command_tells_errors_in_a_sentence(toy_file: Path, tmp_path: Path) -> None:
@@ -72,6 +91,7 @@ def test_the_command_tells_errors_in_a_sentence(toy_file: Path, tmp_path: Path) 
         "from hsrzoo.onnx_runtime import main\n"
         f"sys.exit(main(['no.png', '--model', {str(toy_file)!r}, '-o', 'cube.npy']))",
         tmp_path,
+        {"torch"},
     )
     assert done.returncode == 2 and done.stderr.startswith("Error: There is no such image")
 
@@ -160,6 +180,9 @@ def test_load_gives_the_file_under_its_own_name_and_identity(toy: Reconstructor,
         hsrzoo.load(name, device="tpu")
     with pytest.raises(InputError, match="no test-time adaptation"):
         model.predict(rgb, tta=True)
+    assert not hasattr(model, "module")
+    with pytest.raises(InputError, match=r"no torch network.*python -m hsrzoo\.onnx_runtime"):
+        _ = model.module
 
 
 @pytest.mark.parametrize(
