@@ -26,7 +26,7 @@ from hsrzoo.errors import HsrzooError
 from hsrzoo.names import parse_name
 from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.spec import ModelSpec, build_module, resolve
-from hsrzoo.tiling.plan import declared_halo
+from hsrzoo.tiling.choice import declared_halo
 from hsrzoo.tiling.seams import compare, nan_reach
 from hsrzoo.weights import TENSORS, load_module, make_config, read_config, save_folder
 

@@ -23,7 +23,7 @@ from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.tiling import Grid, PaddedImage, Work, available_memory, declared_halo, plan
 from hsrzoo.tiling.approximate import Difference, measure
 from hsrzoo.tiling.passes import Sink
-from hsrzoo.tiling.plan import cut_for
+from hsrzoo.tiling.choice import cut_for
 from hsrzoo.tiling.saved import Saved
 
 SHARE = 0.5

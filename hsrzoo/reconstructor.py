@@ -22,6 +22,7 @@ from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
 from hsrzoo.spec import Execution, ModelSpec, resolve
 from hsrzoo.tiling import Grid, PaddedImage, Work, check_execution, count_statistics, plan, run_tiles
+from hsrzoo.tiling.allocator import give_back_freed_memory
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 COMPILE_SAMPLE = 128
@@ -85,6 +86,8 @@ class Reconstructor:
         self.weights_sha256 = weights_sha256
         self.execution = execution or Execution()
         check_execution(self.execution, spec.input, name)
+        if self.execution.max_memory is not None:
+            give_back_freed_memory()
         self._fast: Callable[[Tensor], Tensor] | None = None
 
     @property

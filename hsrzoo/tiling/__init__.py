@@ -1,8 +1,8 @@
 """Images larger than memory: cut into tiles, run in passes, exact where the network declares its reach."""
 
+from hsrzoo.tiling.choice import available_memory, check_execution, declared_halo, plan
 from hsrzoo.tiling.grid import Grid, Tile, cut
 from hsrzoo.tiling.passes import Shares, Work, count_statistics, run_tiles
-from hsrzoo.tiling.plan import available_memory, check_execution, declared_halo, plan
 from hsrzoo.tiling.windows import PaddedImage
 
 __all__ = [

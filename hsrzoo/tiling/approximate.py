@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hsrzoo.io.raster import ArrayPixels
+from hsrzoo.tiling.choice import cut_for
 from hsrzoo.tiling.grid import Grid
 from hsrzoo.tiling.passes import Work, run_tiles
-from hsrzoo.tiling.plan import cut_for
 from hsrzoo.tiling.windows import Extremes, PaddedImage
 
 if TYPE_CHECKING:

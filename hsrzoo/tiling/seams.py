@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.spec import RgbInput
+from hsrzoo.tiling.choice import cut_for
 from hsrzoo.tiling.grid import Grid
-from hsrzoo.tiling.plan import cut_for
 from hsrzoo.tiling.windows import PaddedImage
 
 if TYPE_CHECKING:

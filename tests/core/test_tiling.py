@@ -15,7 +15,7 @@ from hsrzoo.pixels import Region
 from hsrzoo.rgb import normalise, pad
 from hsrzoo.spec import RgbInput
 from hsrzoo.tiling import PaddedImage, Shares, cut, plan
-from hsrzoo.tiling.plan import SPARE, cut_for, needed_bytes
+from hsrzoo.tiling.choice import SPARE, cut_for, needed_bytes
 from hsrzoo.tiling.seams import nan_reach
 
 ROUNDING = 2e-6

@@ -1,0 +1,341 @@
+"""``hsrzoo predict`` on one image: files, memory, interruptions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from tiled_networks import BANDS, Chained, Local, Silent, model
+
+from hsrzoo.cli.predict import Bytes, command
+from hsrzoo.errors import FormatError, InputError, StoreError
+from hsrzoo.io import load_cube
+from hsrzoo.io.stream import part_of, state_of
+from hsrzoo.prediction import PredictOptions, Step, predict_file
+from hsrzoo.tiling.saved import Saved
+
+HERE = Path(__file__).parent
+NAMES = ["a.hdr", "a.tif", "a.zarr"]
+
+
+@pytest.fixture(autouse=True)
+def zarr_is_there(request) -> None:
+    if "a.zarr" in request.node.name:
+        pytest.importorskip("zarr", minversion="3")
+
+
+def draw(folder: Path) -> Path:
+    """50 x 43 pixels, uint8, with a gradient."""
+    noise = np.random.default_rng(0).integers(0, 60, (50, 43, 3))
+    path = folder / "image.npy"
+    np.save(path, (noise + np.arange(43)[:, None] * 4).astype(np.uint8))
+    return path
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return draw(tmp_path)
+
+
+def whole(image: Path, network=Chained) -> np.ndarray:
+    return model(network)(np.load(image)).cube
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """All bytes of a cube: of the files of its name, or in its folder."""
+    files = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
+    return {p.name + str(p.relative_to(path.parent)): p.read_bytes() for p in files if p.is_file()}
+
+
+@pytest.mark.parametrize("name", [*NAMES, "a.npz"])
+@pytest.mark.parametrize("tile", [16, None])
+def test_the_cube_in_the_file_is_that_of_the_whole_image(image, name, tile):
+    steps: list[Step] = []
+    report = predict_file(image, model(Chained, tile=tile), image.parent / name, progress=steps.append)
+    cube, bands = load_cube(image.parent / name)
+    assert np.abs(cube - whole(image)).max() < 2e-6 and bands == BANDS
+    tiles = 1 if tile is None else 4 * 3
+    assert (report.tiles, report.passes) == (tiles, 1 if tile is None else 4)
+    assert report.bytes == cube.nbytes and not report.resumed and report.difference is None
+    assert [s.current for s in steps[1:]] == [
+        p + 1 for p in range(report.passes) for _ in range(tiles)
+    ] or tile
+    assert steps[0] == Step(1, report.passes, 0, tiles)
+    assert steps[-1] == Step(report.passes, report.passes, tiles, tiles)
+    left = {"a.hdr": {"a.hdr", "a.img"}}.get(name, {name})
+    assert {p.name for p in image.parent.iterdir()} == left | {"image.npy"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_uint16_holds_the_unit_interval(image, name):
+    options = PredictOptions(dtype="uint16")
+    report = predict_file(image, model(Chained, tile=16), image.parent / name, options)
+    cube, bands = load_cube(image.parent / name)
+    assert np.abs(cube - np.clip(whole(image), 0, 1)).max() < 0.51 / 65535 and bands == BANDS
+    assert report.bytes == cube.size * 2
+
+
+def test_photographs_and_rasters_with_a_declared_range(image):
+    pixels = np.load(image)
+    Image.fromarray(pixels).save(image.with_suffix(".png"))
+    deep = image.with_name("deep.npy")
+    np.save(deep, pixels.astype(np.int32) * 16)
+    cubes = []
+    for path, value_range in ((image, None), (image.with_suffix(".png"), None), (deep, (0, 255 * 16))):
+        out = image.parent / "out.hdr"
+        predict_file(path, model(Local, tile=16), out, PredictOptions(value_range=value_range))
+        cubes.append(load_cube(out)[0])
+    assert np.array_equal(cubes[0], cubes[1]) and np.allclose(cubes[0], cubes[2], atol=1e-6)
+    with pytest.raises(InputError, match="no natural full scale"):
+        predict_file(deep, model(Local, tile=16), image.parent / "b.hdr")
+
+
+def test_approximate_tiles_tell_their_price(image):
+    toy = model(Chained, tile=16, approximate=True)
+    report = predict_file(image, toy, image.parent / "a.hdr")
+    assert report.passes == 1 and report.difference is not None
+    # the sample is the whole of this small image: the price is the true one
+    gap = (load_cube(image.parent / "a.hdr")[0] - whole(image)).astype(np.float64)
+    assert report.difference.pixels == (50, 43) and report.difference.tile == 16
+    assert report.difference.largest == pytest.approx(np.abs(gap).max(), rel=1e-4)
+    assert report.difference.rmse == pytest.approx(np.sqrt((gap**2).mean()), rel=1e-4)
+    assert report.difference.rmse > 1e-3
+
+
+KILLED = {"a.hdr": "uint16", "a.tif": "float32", "a.zarr": "uint16"}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> dict[str, list[str]]:
+    """What the last of several killed runs said, by the place of its cube; all formats in one process."""
+    root = tmp_path_factory.mktemp("killed")
+    image = draw(root)
+    cubes = [f"{name}:{dtype}" for name, dtype in KILLED.items() if name != "a.zarr" or find_spec("zarr")]
+    done = subprocess.run(
+        [sys.executable, str(HERE / "killed_prediction.py"), str(image), str(root), *cubes],
+        env={**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split("|") for line in done.stdout.splitlines()]
+    return {place: told for place, *told in lines}
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_a_killed_run_goes_on_and_makes_the_same_bytes(killed, name):
+    """Six times killed, in the first, the second and the last pass, and while a tile is written."""
+    one, other = (next(Path(p) for p in killed if p.endswith(f"{x}/{name}")) for x in ("one", "other"))
+    assert killed[str(one)] == ["4", "False"]
+    passes, resumed, said = killed[str(other)]
+    assert (passes, resumed) == ("4", "True") and said.endswith("pass 4, 5 of its tiles are done")
+    assert content(one) == content(other) and len(content(one)) >= 1
+    assert load_cube(one)[0].shape == (50, 43, len(BANDS))
+
+
+def interrupt(image: Path, out: Path, after: int, tile: int | None = 16, **options) -> None:
+    """Begin a run that ends by an exception after some tiles."""
+
+    class Stop(Exception):
+        pass
+
+    calls = iter(range(1000))
+
+    def progress(_: Step) -> None:
+        if next(calls) == after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        predict_file(
+            image, model(Chained, tile=tile), out, PredictOptions(save_seconds=0, **options), progress
+        )
+
+
+def test_a_partial_cube_of_another_run_is_not_gone_on_with(image):
+    out = image.parent / "a.tif"
+    interrupt(image, out, 40)
+    part = part_of(out)
+    before = part.read_bytes()
+    for other, options, named in (
+        (model(Chained, seed=1, tile=16), PredictOptions(), r"model\.identity"),
+        (model(Chained, tile=20), PredictOptions(), r"options\.tile: 16 before, 20 now"),
+        (
+            model(Chained, tile=16),
+            PredictOptions(dtype="uint16"),
+            r"options\.dtype: float32 before, uint16",
+        ),
+    ):
+        with pytest.raises(StoreError, match=rf"another run.*{named}.*delete .*a\.tif\.part"):
+            predict_file(image, other, out, options)
+    np.save(image, np.load(image)[::-1])
+    with pytest.raises(StoreError, match=r"image\.files\[0\]\.sha256"):
+        predict_file(image, model(Chained, tile=16), out)
+    assert part.read_bytes() == before
+    part.unlink()
+    assert not predict_file(image, model(Chained, tile=16), out).resumed
+    assert np.abs(load_cube(out)[0] - whole(image)).max() < 2e-6
+    assert {p.name for p in image.parent.iterdir()} == {"image.npy", "a.tif"}
+
+
+def test_a_damaged_state_says_what_to_delete(image):
+    out = image.parent / "a.hdr"
+    interrupt(image, out, 20)
+    state = state_of(part_of(out))
+    value = json.loads(state.read_text())
+    for broken in ("{", json.dumps({**value, "schema": 99}), json.dumps({**value, "work": {}})):
+        state.write_text(broken)
+        with pytest.raises(StoreError, match=r"cannot be read: .*a\.img\.part\.json.*Delete it"):
+            predict_file(image, model(Chained, tile=16), out)
+
+
+def test_what_is_known_is_stored_to_the_bit(image):
+    out = image.parent / "a.hdr"
+    interrupt(image, out, 30)  # within the third pass: two statistics are known, a third is being joined
+    saved = Saved.read(state_of(part_of(out)), torch.device("cpu"))
+    assert saved is not None and saved.tile == 16 and saved.work.done == 6
+    works = list(_works(image))
+    expected = next(w for w in works if w.passes == 2 and w.done == 6)
+    assert len(saved.work.known) == len(expected.known) == 2
+    for mine, theirs in zip(saved.work.known, expected.known, strict=True):
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(mine, theirs, strict=True))
+    assert saved.work.shares.reduce == expected.shares.reduce
+    assert saved.work.shares.dtypes == expected.shares.dtypes
+    pairs = zip(saved.work.shares.parts, expected.shares.parts, strict=True)
+    assert all(torch.equal(a, b) and a.dtype == torch.float64 for a, b in pairs)
+
+
+def _works(image: Path):
+    from hsrzoo.io.raster import ArrayPixels
+    from hsrzoo.tiling import PaddedImage
+    from hsrzoo.tiling.choice import cut_for
+
+    toy = model(Chained)
+    padded = PaddedImage(ArrayPixels(np.load(image)), toy.spec.input)
+    return toy.tiles(padded, cut_for(toy, padded.size, 16), lambda *_: None)
+
+
+def test_tiles_chosen_by_the_memory_are_kept_when_going_on(image, monkeypatch):
+    """Between two runs the free memory changes; the cut must not."""
+    from hsrzoo.tiling.choice import SPARE
+
+    monkeypatch.setattr("hsrzoo.tiling.choice.SMALL", 0)
+    free = SPARE + 250_000
+    monkeypatch.setattr("hsrzoo.prediction.available_memory", lambda _: 2 * free)
+    out = image.parent / "a.hdr"
+    said: list[str] = []
+    interrupt(image, out, 3, tile=None)
+    monkeypatch.setattr("hsrzoo.prediction.available_memory", lambda _: 2**40)
+    report = predict_file(image, model(Chained), out, say=said.append)
+    assert report.resumed and report.tiles > 1 and "Going on with" in said[0]
+    alone = predict_file(image, model(Chained), image.parent / "b.hdr")
+    assert alone.tiles == 1
+    np.testing.assert_allclose(load_cube(out)[0], load_cube(image.parent / "b.hdr")[0], atol=2e-6)
+
+
+def test_a_network_without_halo_runs_whole_unless_tiles_are_asked_for(image, monkeypatch):
+    monkeypatch.setattr("hsrzoo.tiling.choice.SMALL", 0)
+    monkeypatch.setattr("hsrzoo.prediction.available_memory", lambda _: 1)
+    assert predict_file(image, model(Silent), image.parent / "a.hdr").tiles == 1
+    with pytest.raises(InputError, match="exact tiles"):
+        predict_file(image, model(Silent, tile=16), image.parent / "b.hdr")
+    assert not part_of(image.parent / "b.hdr").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_memory_stays_below_its_limit(tmp_path):
+    """0.35 megapixels of 64 features, 270 MB at once, within 120 MiB."""
+    np.save(tmp_path / "large.npy", np.random.default_rng(0).integers(0, 255, (500, 700, 3), np.uint8))
+    limit = 120 * 2**20
+    done = subprocess.run(
+        [sys.executable, str(HERE / "memory_of_prediction.py"), *map(str, (tmp_path / "large.npy",
+         tmp_path / "a.hdr", limit))],
+        env={**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tiles, passes, taken = map(int, done.stdout.split())
+    assert tiles > 1 and passes == 4
+    assert 0.2 * limit < taken < limit, f"{taken / 2**20:.0f} MiB"
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "error", "words"),
+    [
+        ("a.png", PredictOptions(), FormatError, "not that of a cube format"),
+        ("a.npz", PredictOptions(dtype="uint16"), InputError, "hold float32.*write .hdr"),
+        ("absent/a.hdr", PredictOptions(), InputError, "mkdir -p"),
+        ("a.hdr", PredictOptions(tta=True), InputError, "adaptation"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_anything_is_written(image, out, options, error, words):
+    with pytest.raises(error, match=words):
+        predict_file(image, model(Local, tile=16), image.parent / out, options)
+    assert {p.name for p in image.parent.iterdir()} <= {"image.npy", "a.img.part"}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("4GiB", 2**32), ("512M", 2**29), ("1.5 kb", 1536), ("1000", 1000), ("2TB", 2**41)]
+)
+def test_sizes_of_memory(text, count):
+    assert Bytes().convert(text, None, None) == count
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1G", "0", "4 Gigs", "1e9"])
+def test_what_is_no_size_of_memory(text, image):
+    result = CliRunner().invoke(
+        command, [str(image), "--model", "linear", "-o", "x.hdr", "--max-memory", text]
+    )
+    assert result.exit_code == 2 and "4GiB" in result.stderr
+
+
+def test_the_command_writes_a_file_and_says_how(run_hsrzoo, image, tmp_path):
+    asked = ["predict", image, "--model", "linear.cave", "--device", "cpu", "--threads", "1"]
+    done = run_hsrzoo(*asked, "-o", "a.tif", "--tile", "20", "--dtype", "uint16")
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    assert "50 x 43 pixels, 31 bands" in done.stderr and "9 tiles of 17 x 15 pixels" in done.stderr
+    cube, bands = load_cube(tmp_path / "a.tif")
+    assert cube.shape == (50, 43, 31) and len(bands) == 31
+    small = run_hsrzoo(*asked, "-o", "b.tif", "--tile", "0")
+    assert small.returncode == 2 and "The tile is too small" in small.stderr
+    assert not (tmp_path / "b.tif").exists()
+
+
+FULL_DISK = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+from hsrzoo.cli.main import main
+sys.argv = ["hsrzoo", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
+@pytest.mark.parametrize("name", ["a.hdr", "a.tif"])
+def test_no_room_is_a_users_error_that_names_the_partial_file(image, name):
+    """50 x 43 pixels in 31 float32 bands are 267 kB; the system allows 100."""
+    arguments = [str(image), "--model", "linear.cave", "--device", "cpu", "-o", str(image.parent / name)]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, "predict", *arguments, "--tile", "20"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    part = part_of(image.parent / name)
+    assert done.returncode == 2 and "no room left" in done.stderr and str(part) in done.stderr, done
+    assert part.exists() and not (image.parent / name).exists()
+
+
+def test_check_compares_tiles_with_the_whole_image(run_hsrzoo):
+    done = run_hsrzoo("check", "linear", "--tiles", "20", "--size", "50", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert row["model"] == "linear.cave" and row["tiles"] == 9 and row["passes"] == 1
+    assert row["largest difference"] < 1e-6 and row["result"] == "ok"
