@@ -166,7 +166,7 @@ class HSCNNPlus(nn.Module):
         image = rgb.permute(0, 2, 3, 1)
         b, height, width, _ = image.shape
         pixels = PIXELS_AT_ONCE["cpu" if rgb.device.type == "cpu" else "other"]
-        step = max(LEAST_ROWS, pixels // (b * width)) - 2
+        step = min(max(LEAST_ROWS, pixels // (b * width)) - 2, height)
         layers = [self.ddfn.stem_rows, *(cast(FusionBlock, x).merged() for x in self.ddfn.dfus_blocks)]
         channels = [0, *range(STEM, STEM + GROWTH * len(layers), GROWTH)]  # before and after each layer
         autocast = torch.is_autocast_enabled(rgb.device.type)
