@@ -26,6 +26,9 @@ PIXELS_AT_ONCE = {"cpu": 1 << 13, "other": 1 << 20}
 """Pixels of a strip, at the resolution of its output: on a CPU some of its cache, elsewhere enough to
 keep the device busy."""
 
+LEAST_ROWS = 32
+"""Rows of a strip at least, a multiple of 8: with fewer, wide images would be computed twice in halos."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -133,7 +136,8 @@ def _joined_strips(
 
 def _rows_at_once(device: torch.device, width: int) -> int:
     # whole eights, so that a strided subset of rows is the same with and without strips
-    return max(8, PIXELS_AT_ONCE["cpu" if device.type == "cpu" else "other"] // width // 8 * 8)
+    pixels = PIXELS_AT_ONCE["cpu" if device.type == "cpu" else "other"]
+    return max(LEAST_ROWS, pixels // width // 8 * 8)
 
 
 def pixel_mean(x: Tensor) -> Tensor:

@@ -60,12 +60,12 @@ def image(height: int, width: int, batch: int = 1) -> torch.Tensor:
 @contextmanager
 def small_strips() -> Iterator[None]:
     """Strips of eight rows."""
-    before = pixels.PIXELS_AT_ONCE["cpu"]
-    pixels.PIXELS_AT_ONCE["cpu"] = 1
+    before = pixels.PIXELS_AT_ONCE["cpu"], pixels.LEAST_ROWS
+    pixels.PIXELS_AT_ONCE["cpu"], pixels.LEAST_ROWS = 1, 8
     try:
         yield
     finally:
-        pixels.PIXELS_AT_ONCE["cpu"] = before
+        pixels.PIXELS_AT_ONCE["cpu"], pixels.LEAST_ROWS = before
 
 
 def recorded(net: GANet, rgb: torch.Tensor) -> tuple[torch.Tensor, Tape]:
