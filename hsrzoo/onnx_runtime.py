@@ -234,8 +234,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         cube = OnnxModel(asked.model, threads=asked.threads)(read_image(asked.photo))
         cube.save(asked.out)
-    except (HsrzooError, ImportError) as error:
+    except HsrzooError as error:
         sys.stderr.write(f"Error: {error}\n")
+        return 2
+    except ImportError as error:
+        sys.stderr.write(f"Error: {error}. Install what this format needs, or write .npy or .npz.\n")
         return 2
     height, width, bands = cube.cube.shape
     sys.stderr.write(f"{asked.out}: {height} x {width} pixels, {bands} bands\n")

@@ -126,14 +126,16 @@ def _onnx(
     return made, crops, {"format": "onnx", "opset": made.opset, "precision": precision}
 
 
-def _program(model: Reconstructor, path: Path) -> tuple[Predictor, None, dict[str, Any]]:
+def _program(model: Reconstructor, path: Path) -> tuple[Predictor, list[np.ndarray], dict[str, Any]]:
     from hsrzoo.cli.output import console
-    from hsrzoo.export.program import save_program
+    from hsrzoo.export.check import examples
+    from hsrzoo.export.program import MULTIPLES, save_program
 
     made = save_program(model, path)
     size = path.stat().st_size / 2**20
     console.print(f"{path}: {model.name}, torch.export, {size:.2f} MiB", markup=False)
-    return made, None, {"format": "torch-export", "precision": "fp32"}
+    images = examples(model.spec.input, MULTIPLES)
+    return made, images, {"format": "torch-export", "precision": "fp32"}
 
 
 def _compare(

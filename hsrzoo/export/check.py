@@ -62,9 +62,9 @@ def compare(
     return [_difference(model, exported, rgb) for rgb in images or examples(model.spec.input)]
 
 
-def examples(wanted: RgbInput) -> list[np.ndarray]:
-    """Made-up images of the least size that needs no padding, and of :data:`SIZES`."""
-    side = -(-wanted.min_size // wanted.multiple) * wanted.multiple
+def examples(wanted: RgbInput, multiples: int = 1) -> list[np.ndarray]:
+    """Made-up images of the least size of ``multiples`` that needs no padding, and of :data:`SIZES`."""
+    side = max(multiples, -(-wanted.min_size // wanted.multiple)) * wanted.multiple
     return [example(*size) for size in ((side, side), *SIZES)]
 
 

@@ -1,4 +1,8 @@
-"""A network as a ``torch.export`` program (.pt2): for torch without this package, and for its compilers."""
+"""A network as a ``torch.export`` program (.pt2): for torch without this package, and for its compilers.
+
+Such a program refuses what its tracer took for impossible: an image one multiple of the network's high
+or wide, of which a coarse feature map is a single row.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hsrzoo.errors import FormatError
+from hsrzoo.errors import FormatError, InputError
 from hsrzoo.export.graph import ExportError, metadata, trace
 from hsrzoo.onnx_file import METADATA_KEY
 from hsrzoo.onnx_runtime import pad
 from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.tensorfile import make_folder, write_atomically
+
+MULTIPLES = 2
+"""The smallest image that a program takes, in multiples of the network's."""
 
 
 def save_program(model: Reconstructor, path: Path) -> Program:
@@ -46,8 +53,12 @@ class Program:
         self.input = model.spec.input
 
     def predict(self, rgb: np.ndarray) -> np.ndarray:
-        """Cube (C, H, W) float32 of ``rgb`` (3, H, W) float32 in [0, 1]."""
+        """Cube (C, H, W) float32 of ``rgb`` (3, H, W) float32 in [0, 1]; InputError if too small."""
         _, height, width = rgb.shape
+        padded = pad(rgb[None], self.input)
+        least = MULTIPLES * self.input.multiple
+        if min(padded.shape[2:]) < least:
+            raise InputError("The image is too small", expected=f"{least} pixels or more", got=rgb.shape)
         with torch.no_grad():
-            cube = self.run(torch.from_numpy(pad(rgb[None], self.input)))
+            cube = self.run(torch.from_numpy(padded))
         return cube[0, :, :height, :width].numpy()

@@ -10,8 +10,9 @@ import torch
 
 from hsrzoo.cli.errors import run
 from hsrzoo.cli.main import cli
+from hsrzoo.errors import FormatError
 from hsrzoo.export import check
-from hsrzoo.export.graph import trace
+from hsrzoo.export.program import MULTIPLES, Program, save_program
 from hsrzoo.onnx_runtime import OnnxModel
 from hsrzoo.reconstructor import Reconstructor
 
@@ -49,14 +50,20 @@ def test_a_network_is_exported_checked_and_benchmarked(capsys: pytest.CaptureFix
     assert scores[NAME] == pytest.approx(scores[f"onnx:{NAME}.onnx"], abs=1e-6)
 
 
-def test_a_torch_export_program_is_checked_too(
-    capsys: pytest.CaptureFixture[str], toy: Reconstructor
-) -> None:
+def test_a_torch_export_program_is_checked_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert hsrzoo("export", NAME, "--format", "torch-export") == 0
     assert f"{NAME}.pt2" in capsys.readouterr().err
     program = torch.export.load(f"{NAME}.pt2")
     assert program.module()(torch.rand(1, 3, 7, 9)).shape[-2:] == (7, 9)
-    assert len(list(trace(toy).graph.nodes)) > 5
+
+
+def test_a_program_gives_the_cube_from_its_least_size_on(toy: Reconstructor, in_a_folder: Path) -> None:
+    made = save_program(toy, in_a_folder / "toy.pt2")
+    found = check.compare(toy, made, check.examples(toy.spec.input, MULTIPLES)[:3])
+    assert found[0].height == 4 and max(d.largest for d in found) < 1e-5
+    (in_a_folder / "cut.pt2").write_bytes((in_a_folder / "toy.pt2").read_bytes()[:900])
+    with pytest.raises(FormatError, match=r"not a torch\.export program"):
+        Program(in_a_folder / "cut.pt2", toy)
 
 
 @pytest.mark.parametrize(
