@@ -43,8 +43,8 @@ def export_onnx(
 ) -> tuple[OnnxModel, list[np.ndarray] | None]:
     """Write ``model`` as an ONNX file and open it.
 
-    Also returns the crops that int8 was calibrated on, on which alone it can be judged. Raises
-    InputError (opset, precision), StoreError, ExportError, PluginError without the extra ``onnx``.
+    Also returns a crop of each scene that int8 was calibrated on: only on such images can it be judged.
+    Raises InputError (opset, precision), StoreError, ExportError, PluginError without the extra ``onnx``.
     """
     if precision not in PRECISIONS:
         raise InputError("Unknown precision", expected=", ".join(PRECISIONS), got=repr(precision))
@@ -56,20 +56,21 @@ def export_onnx(
     opset = graph.supported(opset)
     make_folder(path.parent)
     proto = graph.to_onnx(model, opset)
-    crops = None
+    images = None
     if precision == "fp16":
         from hsrzoo.export.half import to_fp16
 
         proto = to_fp16(proto)
     elif calibration is not None and precision == "int8":
-        from hsrzoo.export.quantize import calibration_crops, to_int8
+        from hsrzoo.export.quantize import CROPS_PER_SCENE, calibration_crops, to_int8
 
         crops, record = calibration_crops(
             calibration.dataset, calibration.split, calibration.scenes, model.spec.input.multiple
         )
         proto = to_int8(proto, crops, record)
+        images = crops[::CROPS_PER_SCENE]
     graph.write(proto, path)
-    return OnnxModel(path, device="cpu"), crops
+    return OnnxModel(path, device="cpu"), images
 
 
 def exported(model: Reconstructor, folder: Path, precision: str = "fp32") -> Path:
