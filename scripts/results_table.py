@@ -97,11 +97,20 @@ def disturbed_table(figures: Figures, models: Sequence[str]) -> list[str]:
     return table(["RMSE ↓", *DISTURBED.values()], rows)
 
 
+def speed_tables(figures: Figures, models: Sequence[str]) -> list[str]:
+    """A table for each device, number of threads and limit of memory, as times of different ones are
+    not comparable; nothing without figures."""
+    groups: dict[Any, list[Mapping[str, Any]]] = {}
+    for figure in figures:
+        if figure["bench"] == "speed" and figure["condition"]:
+            place = figure["device"], figure["threads"], figure["memory_limit_gib"]
+            groups.setdefault(place, []).append(figure)
+    parts = [["", *speed_table(group, models)] for group in groups.values()]
+    return [line for part in parts for line in part][1:]
+
+
 def speed_table(figures: Figures, models: Sequence[str]) -> list[str]:
-    """Cost of one image, from the smallest size to the largest; nothing without figures."""
-    figures = [f for f in figures if f["bench"] == "speed" and f["condition"]]
-    if not figures:
-        return []
+    """Cost of one image, measured in one place, from the smallest size to the largest."""
     references = list(dict.fromkeys(f["reference"] for f in figures if f["reference"]))
     rows = []
     for size in sorted({f["condition"] for f in figures}, key=pixels):
@@ -160,7 +169,7 @@ def speed_cell(figure: Mapping[str, Any]) -> str:
 
 
 def speed_remarks(figures: Figures) -> list[str]:
-    """Where the times are from, and what stands in brackets."""
+    """Where all these times are from, and what stands in brackets."""
     first = figures[0]
     limit, plural = first["memory_limit_gib"], "s" if first["threads"] > 1 else ""
     found = [
@@ -192,9 +201,9 @@ def pixels(size: str) -> int:
 
 
 def markdown(figures: Figures) -> str:
-    """All three tables with the words that belong to them."""
+    """All tables with the words that belong to them."""
     models = list(dict.fromkeys(f["model"] for f in figures))
-    speeds = speed_table(figures, models)
+    speeds = speed_tables(figures, models)
     first = pick(figures, bench="accuracy")
     if first is None:
         raise SystemExit("expected the figures of hsrzoo bench --bench all --json, got no accuracy")

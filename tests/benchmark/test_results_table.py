@@ -107,7 +107,7 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs(script: Module
         speed("small", "p50_ms", 20.0, scenes=9),
         {**speed("big", "ms_per_megapixel", 1.0), "condition": None},  # the paper's, of no size
     ]
-    *remarks, _, head, _, first, second, third = script.speed_table(figures, ["big", "small"])
+    *remarks, _, head, _, first, second, third = script.speed_tables(figures, ["big", "small"])
     assert remarks[2].startswith("(paper): images/s over MST++'s as the paper reports them, from a Jetson")
     assert head.strip("| ").split(" | ") == [
         "batch 1",
@@ -128,8 +128,39 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs(script: Module
 
 
 def test_without_speed_there_is_no_speed_table(script: ModuleType) -> None:
-    assert script.speed_table(FIGURES[:1], ["a"]) == []
+    assert script.speed_tables(FIGURES[:1], ["a"]) == []
     assert "batch 1" not in script.markdown(FIGURES[:1])
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "sentences"),
+    [
+        ("threads", (1, 2), ("Speed on AMD, 1 thread:", "Speed on AMD, 2 threads:")),
+        ("device", ("AMD", "H100"), ("Speed on AMD, 2 threads:", "Speed on H100, 2 threads:")),
+        (
+            "memory_limit_gib",
+            (4.0, 8.0),
+            ("OOM: needs more than 4 GiB.", "OOM: needs more than 8 GiB."),
+        ),
+    ],
+)
+def test_times_of_two_commands_under_other_conditions_have_a_table_each(
+    script: ModuleType, key: str, values: tuple[Any, Any], sentences: tuple[str, str]
+) -> None:
+    outputs = [
+        json.dumps([speed(model, "p50_ms", time + i, **{key: value}) for model in ("a", "b")])
+        for i, (time, value) in enumerate(zip((100.0, 200.0), values, strict=True))
+    ]
+    lines = script.speed_tables(script.read("\n".join(outputs)), ["a", "b"])
+    places = [next(i for i, line in enumerate(lines) if line.startswith(s)) for s in sentences]
+    heads = [i for i, line in enumerate(lines) if line.startswith("| batch 1")]
+    assert places[0] < heads[0] < places[1] < heads[1]
+    assert [line.split(" | ")[:2] for line in lines if line.startswith(("| a", "| b,"))] == [
+        ["| a, 512x512", "100.0"],
+        ["| b, 512x512", "100.0"],
+        ["| a, 512x512", "201.0"],
+        ["| b, 512x512", "201.0"],
+    ]
 
 
 def test_models_that_were_only_timed_have_no_row_of_scores(script: ModuleType) -> None:
