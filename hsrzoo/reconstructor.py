@@ -249,8 +249,8 @@ class Reconstructor:
     def run(self, padded: Tensor, compiled: bool = True) -> Tensor:
         """The network on a normalised and padded batch, as :attr:`execution` says."""
         how = self.execution.precision
-        network = self._compiled(padded) if self.execution.compile and compiled else self.module
         with torch.no_grad(), torch.autocast(self.device.type, _HALF.get(how), enabled=how in _HALF):
+            network = self._compiled(padded) if self.execution.compile and compiled else self.module
             return network(padded)
 
     def _compiled(self, padded: Tensor) -> Callable[[Tensor], Tensor]:
@@ -260,8 +260,7 @@ class Reconstructor:
             side = max(COMPILE_SAMPLE, self.spec.input.min_size)
             side -= side % self.spec.input.multiple
             sample = padded[:1, :, :side, :side]
-            with torch.no_grad():
-                expected, got = self.module(sample).float(), fast(sample).float()
+            expected, got = self.module(sample).float(), fast(sample).float()
             difference = float((got - expected).norm() / expected.norm().clamp_min(1e-12))
             self._fast = fast if difference <= COMPILE_TOLERANCE else self.module
             if self._fast is self.module:

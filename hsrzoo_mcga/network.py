@@ -18,6 +18,7 @@ from hsrzoo_mcga.attention import QuantizedAttention, apply_affine
 from hsrzoo_mcga.autoencoder import Reconstruction, code_widths, upsample
 from hsrzoo_mcga.codebook import CODES_PER_SOURCE, MixtureOfCodebooks, on_pixels, query
 from hsrzoo_mcga.grayscale import GrayscaleFeedForward
+from hsrzoo_mcga.search import engine_for
 
 
 @dataclass(frozen=True)
@@ -280,20 +281,19 @@ class GANet(nn.Module):
         return self.settings.count_stride << self.scales
 
     def unseen_macs(self, height: int, width: int) -> int:
-        """Multiply-accumulates of the code search where torch's counter does not see it: on the CPU."""
-        if self.moc is None or self.moc.at(1).device.type != "cpu":
+        """Multiply-accumulates of the code search where torch's counter does not see it: in faiss and in
+        Triton."""
+        if self.moc is None or engine_for(self.moc.at(1), self.moc.at(1)) == "torch":
             return 0
-        multiple, total = 1 << self.scales, 0
+        s, multiple, total = self.settings, 1 << self.scales, 0
         rows, columns = (-(-n // multiple) * multiple for n in (height, width))  # as padded
-        for i, blocks in enumerate(self.settings.blocks, 1):
+        for i, blocks in enumerate(s.blocks, 1):
             n, d = self.moc.at(i).shape
             pixels = (rows >> i) * (columns >> i)
             asked = 2 * pixels  # by the fusion and before algorithm 2
-            if self.settings.attention == "quantized":
-                per_block = (
-                    2 * pixels if self.settings.pairing == "rank" else pixels + min(self.settings.k, n)
-                )
-                asked += blocks * per_block // self.settings.count_stride**2
+            if s.attention == "quantized":
+                counted = pixels // s.count_stride**2
+                asked += blocks * (2 * counted if s.pairing == "rank" else counted + min(s.k, n))
             total += asked * n * d
         return total
 

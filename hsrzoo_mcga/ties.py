@@ -8,8 +8,8 @@ codes is counted, and each is held against how far rounding could have moved the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,6 @@ from hsrzoo.rgb import padded_side
 from hsrzoo.spec import Execution
 from hsrzoo_mcga.network import GANet
 from hsrzoo_mcga.search.exactness import rounding_bound
-
-Search = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,8 @@ def sites_of(net: GANet) -> list[Site]:
 
 @dataclass
 class Tape:
-    """Features (P, D) and codes (P,) of every site, row by row of the image, and the tables asked."""
+    """Features (P, D) and codes (P,) of every site, row by row of the image, and the tables asked, on the
+    CPU."""
 
     features: list[Tensor] = field(default_factory=list)
     indices: list[Tensor] = field(default_factory=list)
@@ -85,7 +84,7 @@ class Walker:
     def step(self, count: int, own_only: bool) -> tuple[int, Tensor]:
         """The site that asks for ``count`` rows now, and their places (count,) among its rows; -1 for
         those of a tile's halo if ``own_only``."""
-        call = pixels._current.call
+        call = pixels.current_call()
         if call is not self._call or (not self._open and self._last + 1 == len(self.sites)):
             self._call, self._last, self._open = call, -1, []
         if not self._open:
@@ -149,10 +148,10 @@ class Recorder:
         at, places = self._walker.step(len(features), own_only=True)
         tape, kept = self.tape, places >= 0
         if not len(tape.features[at]):
-            tape.features[at] = features.new_zeros(len(tape.indices[at]), features.shape[1])
-            tape.tables[at] = codes
-        tape.features[at][places[kept]] = features[kept]
-        tape.indices[at][places[kept]] = found[kept]
+            tape.features[at] = torch.zeros(len(tape.indices[at]), features.shape[1])
+            tape.tables[at] = codes.cpu()
+        tape.features[at][places[kept]] = features.cpu()[kept]
+        tape.indices[at][places[kept]] = found.cpu()[kept]
         return found
 
 
@@ -164,29 +163,12 @@ class Prompter:
 
     def __call__(self, features: Tensor, codes: Tensor) -> Tensor:
         at, places = self._walker.step(len(features), own_only=False)
-        return self._tape.indices[at][places]
+        return self._tape.indices[at][places].to(features.device)
 
 
-@contextmanager
-def searched_by(stand_in: Search) -> Iterator[None]:
-    """Every look-up in the block is answered by ``stand_in``."""
-    before = search.search_now
-    search.search_now = stand_in  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        search.search_now = before
-
-
-@contextmanager
-def whole_features() -> Iterator[None]:
+def whole_features() -> AbstractContextManager[None]:
     """No strips in the block: every layer sees the whole image."""
-    before = dict(pixels.PIXELS_AT_ONCE)
-    pixels.PIXELS_AT_ONCE.update(dict.fromkeys(before, 1 << 62))
-    try:
-        yield
-    finally:
-        pixels.PIXELS_AT_ONCE.update(before)
+    return pixels.strips_of(1 << 62, 8)
 
 
 @dataclass(frozen=True)
@@ -235,16 +217,16 @@ def compare_ways(
     if not isinstance(net, GANet):
         raise InputError("Ties are a matter of networks with codebooks", expected="MCGA", got=model.name)
     recorder = Recorder(net, padded_size(model, size))
-    with whole_features(), searched_by(recorder):
+    with whole_features(), search.answered_by(recorder):
         plain = model.predict(rgb)
     for way in ways:
         other = _way(model, way, tile)
         if way == "compile":
             other.predict(rgb)  # compiles, and checks itself on a sample
-        with _around(way), searched_by(Prompter(net, padded_size(model, size), recorder.tape)):
+        with _around(way), search.answered_by(Prompter(net, padded_size(model, size), recorder.tape)):
             prescribed = other.predict(rgb)
         free = Recorder(net, padded_size(model, size))
-        with _around(way), searched_by(free):
+        with _around(way), search.answered_by(free):
             cube = other.predict(rgb)
         flips = compare_tapes(recorder.tape, free.tape)
         yield {

@@ -12,7 +12,7 @@ import functools
 import importlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -24,6 +24,7 @@ from hsrzoo_mcga.search.op import nearest_code_op
 
 __all__ = [
     "ENGINES",
+    "answered_by",
     "check_engine",
     "engine_for",
     "nearest_code",
@@ -41,6 +42,7 @@ _FUSED = {"cpu": "faiss", "cuda": "triton"}
 """Device -> its fused engine, for fp32."""
 
 _forced: str | None = None
+_stand_in: Callable[[Tensor, Tensor], Tensor] | None = None
 _is_exporting = getattr(torch.compiler, "is_exporting", torch.onnx.is_in_onnx_export)  # torch >= 2.7
 
 
@@ -65,7 +67,12 @@ def nearest_code(features: Tensor, codes: Tensor) -> Tensor:
         if _forced == "torch":
             return blocked.search_traced(*_comparable(features, codes))
         return nearest_code_op(features, codes)
-    return search_now(features, codes)
+    return look_up(features, codes)
+
+
+def look_up(features: Tensor, codes: Tensor) -> Tensor:
+    """What a running network gets: :func:`search_now`, or who stands in for it."""
+    return (_stand_in or search_now)(features, codes)
 
 
 @torch.no_grad()
@@ -106,6 +113,18 @@ def search_engine(name: str | None) -> Iterator[None]:
         yield
     finally:
         _forced = before
+
+
+@contextmanager
+def answered_by(stand_in: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """Within the block ``stand_in(features, codes)`` answers every look-up of the process, compiled
+    networks' too; it may ask :func:`search_now`, which is not replaced."""
+    global _stand_in
+    before, _stand_in = _stand_in, stand_in
+    try:
+        yield
+    finally:
+        _stand_in = before
 
 
 def engine_for(features: Tensor, codes: Tensor) -> str:

@@ -11,9 +11,9 @@ from torch import Tensor
 )
 def nearest_code_op(features: Tensor, codes: Tensor) -> Tensor:
     """Indices (M,) int64 of the nearest of ``codes`` (N, D) for ``features`` (M, D), both detached."""
-    from hsrzoo_mcga.search import search_now  # the package imports this module
+    from hsrzoo_mcga.search import look_up  # the package imports this module
 
-    return search_now(features, codes)
+    return look_up(features, codes)
 
 
 @nearest_code_op.register_fake
