@@ -17,15 +17,8 @@ from hsrzoo.errors import InputError, PluginError
 from hsrzoo.export import ExportError, check, export_onnx, exported, graph
 from hsrzoo.onnx_runtime import OnnxModel
 from hsrzoo.reconstructor import Reconstructor
-from hsrzoo_mcga.search import blocked
-from hsrzoo_mcga.ties import (
-    Prompter,
-    Recorder,
-    Tape,
-    compare_tapes,
-    searched_by,
-    whole_features,
-)
+from hsrzoo_mcga.search import answered_by, blocked
+from hsrzoo_mcga.ties import Prompter, Recorder, Tape, compare_tapes, whole_features
 
 SIZES = ((48, 32), (39, 61), (8, 8))
 
@@ -67,14 +60,14 @@ def test_mcga_looks_up_the_same_codes_but_for_ties_and_gives_the_same_cube(
         cube, *rest = (torch.from_numpy(x) for x in session.run(None, {"rgb": rgb[None]}))
         tape = Tape(rest[: len(rest) // 2], rest[len(rest) // 2 :])
         recorder = Recorder(mcga.module, size)  # type: ignore[arg-type]
-        with whole_features(), searched_by(recorder):
+        with whole_features(), answered_by(recorder):
             mcga.predict(rgb)
         tape.tables = recorder.tape.tables
         flips = compare_tapes(recorder.tape, tape)
         assert flips.asked == sum(len(i) for i in tape.indices)
         assert flips.beyond == 0 and flips.differ <= 0.01 * flips.asked
 
-        with whole_features(), searched_by(Prompter(mcga.module, size, tape)):  # type: ignore[arg-type]
+        with whole_features(), answered_by(Prompter(mcga.module, size, tape)):  # type: ignore[arg-type]
             prescribed = mcga.predict(rgb)
         assert np.abs(prescribed - cube[0].numpy()).max() < 1e-4
 
