@@ -92,7 +92,13 @@ def bench(
 
     Rows go to --store, one a scene, as soon as they are there: after an interruption the same command
     computes what is missing. Exits with 1 if a scene failed.
+
+    Speed is always measured in this process, whatever --workers or --ray say. What the store has of it
+    is used again where all models were timed in one run of the same hsrzoo and torch versions, device,
+    threads, --memory-limit, --speed-seconds and HSRZOO_SEARCH; a note names the commit if it is another.
     """
+    if kind == "speed" and (values["worker_count"] is not None or values["ray_address"] is not None):
+        raise click.UsageError("--bench speed is measured in this process: leave out --workers and --ray")
     benches = BENCHES if kind == "all" else tuple(b for b in BENCHES if b == kind)
     with_speed = kind in ("speed", "all")
     if benches and dataset is None:

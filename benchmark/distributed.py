@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hsrzoo_benchmark.entrants import Entrant
+from hsrzoo_benchmark.entrants import Entrant, Ways
 from hsrzoo_benchmark.plan import Cell, Score, Source, missing
 from hsrzoo_benchmark.protocol import Protocol
-from hsrzoo_benchmark.runner import Failure, Outcome, Scored, keep, score_scene
+from hsrzoo_benchmark.runner import Failure, Outcome, Scored, keep, provenance_of, score_scene
 
 from hsrzoo.errors import InputError
 from hsrzoo.workers import TaskFailure, Workers, run_tasks
@@ -45,6 +45,20 @@ class Task:
     opening: Opening
     scene: str
     asked: tuple[tuple[str, int, Protocol], ...]
+
+
+def check(names: Sequence[str], ways: Ways, workers: Workers) -> None:
+    """InputError for models that the workers could not open: those that would be exported for the run,
+    to files of this machine, where the workers may be on others."""
+    exported = [e for name in names for e in ways.of(name) if e.runtime == "onnx" and e.title is None]
+    if exported and workers.address is not None:
+        raise InputError(
+            "Models exported for the run are files of this machine alone",
+            expected="--runtime torch on a Ray cluster",
+            got=f"--runtime onnx with --ray {workers.address}",
+            fix=f"Use --workers N, or export {exported[0].name} to a file that all machines have and give "
+            "it as --model onnx:FILE",
+        )
 
 
 def run(
@@ -92,7 +106,7 @@ def score(task: Task) -> list[Scored | Failure]:
     """What runs on a worker: all results of one scene."""
     source, models = _open(task.opening)
     scores = [Score(bench, models[number], protocol) for bench, number, protocol in task.asked]
-    return list(score_scene(task.scene, scores, source, _provenance))
+    return list(score_scene(task.scene, scores, source, provenance_of))
 
 
 @lru_cache(maxsize=1)
@@ -121,11 +135,3 @@ def _open(opening: Opening) -> tuple[Source, list[Reconstructor]]:
             )
     spec = DATASETS.get(opening.dataset)
     return Source(dataset, spec, opening.split, (), fingerprint), models
-
-
-@cache
-def _provenance(device: str) -> dict[str, Any]:
-    """Of the worker, collected once."""
-    from hsrzoo.provenance import collect
-
-    return collect(device)

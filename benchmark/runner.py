@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from hsrzoo.reconstructor import Reconstructor
 
 log = logging.getLogger(__name__)
+
+
+@cache
+def provenance_of(device: str) -> dict[str, Any]:
+    """Code and machine of this process, collected once: its rows share the state of the code at its
+    start."""
+    from hsrzoo.provenance import collect
+
+    return collect(device)
 
 
 @dataclass(frozen=True)
@@ -231,10 +241,12 @@ def _row(
 ) -> dict[str, Any]:
     """All of a row but the score: what was done, with what, on what."""
     protocol, model = score.protocol, score.model
+    how = execution(model)
     return {
         "bench": score.bench,
         "model": model.name,
         "architecture": model.spec.name,
+        "execution": how,
         "weights_sha256": model.weights_sha256,
         "model_sha256": model.identity,
         "trained_on": trained_on(model),
@@ -254,6 +266,6 @@ def _row(
         "tta": protocol.tta,
         "info": info,
         "seconds": round(seconds, 6),
-        "provenance": {**provenance(str(model.device)), "dtype": DTYPES[execution(model)["precision"]]},
+        "provenance": {**provenance(str(model.device)), "dtype": DTYPES[how["precision"]]},
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from hsrzoo_benchmark import accuracy, brightness, distributed, mixed_patch, rep
 from hsrzoo_benchmark.entrants import Entrant, Ways, load_all
 from hsrzoo_benchmark.plan import Cell, Request, Source, count_missing, plan
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
-from hsrzoo_benchmark.runner import Failure, Outcome
+from hsrzoo_benchmark.runner import Failure, Outcome, provenance_of
 from hsrzoo_benchmark.speed_figures import choose_references
 from hsrzoo_benchmark.store import Store
 
@@ -104,6 +103,7 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
     outcome = compute(session)
     groups = report.gather(session.cells, session.source) if session.source else []
     figures = report.figures(groups)
+    remarks: list[str] = []
     printed = [
         part
         for table in tables.score_tables(figures, session.metrics)
@@ -116,13 +116,14 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
         figures += found
         outcome.computed += speed_outcome.computed
         outcome.failures += speed_outcome.failures
+        remarks = tables.commits_note(rows, provenance_of(str(session.models[0].device)))
     if options.as_json or options.as_csv:
         output.print_table(figures, report.COLUMNS, as_json=options.as_json, as_csv=options.as_csv)
     else:
         for table in printed:
             output.print_table(table.rows, table.columns, title=table.title)
         counters = [c for name in session.metrics for c in METRICS.get(name).columns if c.endswith("_zero")]
-        for note in tables.notes(figures, counters):
+        for note in [*remarks, *tables.notes(figures, counters)]:
             output.console.print(note, style="dim", markup=False)
     return _finish(outcome, options.store)
 
@@ -170,6 +171,8 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
         named_protocol(name)
     store = Store(options.store)
     source = _open_source(options) if options.dataset else None
+    if options.workers is not None:
+        distributed.check(options.models, options.ways, options.workers)
     entrants, models = _load_models(options, exports)
     session = Session(options, store, entrants, models, source)
     if source is not None and options.benches:
@@ -209,14 +212,6 @@ def _load_models(options: Options, exports: Path | None) -> tuple[list[Entrant],
     return entrants, models
 
 
-@cache
-def _provenance(device: str) -> dict[str, Any]:
-    """Collected once: the rows of one run share the state of the code at its start."""
-    from hsrzoo.provenance import collect
-
-    return collect(device)
-
-
 def compute(session: Session) -> Outcome:
     """Compute the missing scores under a progress bar."""
     if session.source is None or not session.cells:
@@ -224,7 +219,7 @@ def compute(session: Session) -> Outcome:
     options, missing = session.options, count_missing(session.cells, session.source)
     with _bar("scoring", missing) as advance:
         if options.workers is None:
-            return runner.run(session.cells, session.source, _provenance, advance)
+            return runner.run(session.cells, session.source, provenance_of, advance)
         entrants = {
             model.name: entrant for model, entrant in zip(session.models, session.entrants, strict=True)
         }
@@ -248,10 +243,10 @@ def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[dict[s
         seconds=options.speed_seconds,
         memory_limit_gib=options.memory_limit,
     )
-    missing = speed.missing(session.models, settings, session.store, _provenance)
+    missing = speed.missing(session.models, settings, session.store, provenance_of)
     with _bar("speed", 2 * missing) as advance:
         return speed.measure(
-            session.entrants, session.models, settings, session.store, _provenance, advance
+            session.entrants, session.models, settings, session.store, provenance_of, advance
         )
 
 

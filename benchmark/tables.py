@@ -15,6 +15,8 @@ from hsrzoo.registries import METRICS
 _SCORE_HEADINGS = {"condition": "condition, hash", "model": "model", "n": "n"}
 _LABELS_WIDTH, _METRIC_WIDTH = 50, 17
 """Characters that the columns before the metrics and each metric take, about."""
+COMMIT_LENGTH = 12
+"""Characters of a commit's name that are shown."""
 _LABELS = (*_SCORE_HEADINGS, "size", "runs")
 """Columns that every part of a split table has."""
 _GPU_HEADINGS = {
@@ -233,6 +235,22 @@ def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) ->
             }
         )
     return table
+
+
+def commits_note(rows: Sequence[dict[str, Any]], present: dict[str, Any]) -> list[str]:
+    """Which code stored speed ``rows`` were measured with, where not all with the present one;
+    ``present``: its provenance."""
+    commits = list(dict.fromkeys(_commit(row["provenance"]) for row in rows))
+    if set(commits) <= {_commit(present)}:
+        return []
+    return [f"Times were measured with the code of {', '.join(commits)}; it is now {_commit(present)}."]
+
+
+def _commit(provenance: dict[str, Any]) -> str:
+    commit = provenance["commit"]
+    if commit is None:
+        return "no known commit"
+    return f"commit {commit[:COMMIT_LENGTH]}" + (" with changes" if provenance["dirty"] else "")
 
 
 def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[str]:

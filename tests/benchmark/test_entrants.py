@@ -128,6 +128,10 @@ def test_scores_in_two_precisions_stand_side_by_side(tmp_path: Path, save_model,
         for path in (tmp_path / "results").rglob("*.jsonl")
         for line in path.read_text().splitlines()
     ]
+    assert {row["model"]: row["execution"] for row in rows} == {
+        name: USUAL,
+        f"{name} [bf16]": {**USUAL, "precision": "bf16"},
+    }
     dtypes = {row["model"]: row["provenance"]["dtype"] for row in rows}
     assert dtypes == {name: "float32", f"{name} [bf16]": "bfloat16"}
     assert entrants.DTYPES["fp16"] == "float16"

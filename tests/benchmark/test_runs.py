@@ -80,6 +80,21 @@ def test_a_second_run_computes_nothing(tmp_path: Path, save_model, monkeypatch) 
     assert {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.jsonl")} == before
 
 
+def test_rows_that_do_not_say_how_the_model_was_run_are_still_read(
+    tmp_path: Path, save_model, capsys
+) -> None:
+    run = options(tmp_path, [save_model("net")], benches=("accuracy",), as_json=True)
+    assert run_bench(run, None) == 0
+    expected = json.loads(capsys.readouterr().out)
+    (path,) = (tmp_path / "results").rglob("*.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row.pop("execution")["runtime"] for row in rows] == ["torch"] * len(rows)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))  # as rows were before
+    assert run_bench(run, None) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == expected and "0 rows computed" in told.err
+
+
 def test_other_files_on_disk_are_computed_anew(tmp_path: Path, save_model) -> None:
     name = save_model("net")
     for version in ("1", "2"):

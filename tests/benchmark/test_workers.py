@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from hsrzoo_benchmark import command, distributed
+from hsrzoo_benchmark.entrants import Ways
 from hsrzoo_benchmark.session import Options, compute, open_session, run_bench
 
 from hsrzoo.errors import InputError, WorkersError
@@ -73,6 +74,27 @@ def test_an_address_without_ray_ends_the_command_before_a_row(tmp_path: Path, sa
         result = CliRunner().invoke(command.bench, [*call, "--ray", address])
     assert isinstance(result.exception, WorkersError) and address in str(result.exception)
     assert rows_of(tmp_path / "results") == []
+
+
+def test_speed_alone_has_no_use_for_workers() -> None:
+    call = ["--model", "never-loaded", "--bench", "speed"]
+    for where in (["--workers", "2"], ["--ray", "auto"]):
+        result = CliRunner().invoke(command.bench, [*call, *where])
+        assert result.exit_code == 2 and "leave out --workers and --ray" in result.output
+
+
+def test_files_exported_for_the_run_are_refused_on_a_cluster_before_they_are_made(tmp_path: Path) -> None:
+    cluster = Workers(address="head:6379")
+    run = options(tmp_path, ["mst-plus-plus"], workers=cluster, ways=Ways(runtimes=("torch", "onnx")))
+    with pytest.raises(InputError, match="files of this machine alone"):
+        run_bench(run, None)
+    assert rows_of(tmp_path / "results") == []
+    for names, ways, workers in (
+        (["mst-plus-plus"], run.ways, ONE_THREAD),  # here the workers see the files
+        (["mst-plus-plus"], Ways(), cluster),
+        (["onnx:/shared/net.onnx"], Ways(runtimes=("onnx",)), cluster),  # a file that the user made
+    ):
+        distributed.check(names, ways, workers)
 
 
 def test_killed_workers_leave_every_row_once_as_one_process_makes_them(
