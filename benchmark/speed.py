@@ -8,11 +8,12 @@ ran (A B A B in one process), so that a busy machine slows both alike.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,10 @@ LONG_RUN = 60.0
 CHILD_SECONDS = 1800.0
 """How long a cell's process may take to load, predict once and count MACs."""
 WARM_UP = 2
+VERSIONS = ("hsrzoo", "torch")
+"""Of the provenance: times of other versions are not used. Those of other commits are, and told."""
+SEARCH = "HSRZOO_SEARCH"
+"""Variable of the environment that forces an engine of code search, and so decides speed and memory."""
 KEPT_ROUNDS = 200
 """Times that a row keeps, the first ones: ratios are taken from rounds that both models ran."""
 
@@ -69,12 +74,14 @@ def measure(
     """Rows of every size and model, measured where the store has none of one common run.
 
     ``models`` are the loaded ``entrants``. Ratios need one run, so a size is measured anew for all of
-    them unless a stored run holds them all. Returns the rows in order of size and model.
+    them unless a stored run holds them all, made under the same :func:`conditions` and by the same
+    :data:`VERSIONS`. Returns the rows in order of size and model.
     """
     outcome, rows = Outcome(), []
+    versions = _versions(provenance(str(models[0].device)))
     files = [_file(model, settings, store, provenance) for model in models]
     for size in settings.sizes:
-        stored = _common_run(files, size, settings)
+        stored = _common_run(files, conditions(size, settings), versions)
         if not stored:
             run = _measure_size(entrants, models, files, size, settings, provenance, outcome, advance)
             stored = [row for file in files for row in file.rows[-1:] if row["run"] == run]
@@ -92,23 +99,37 @@ def _file(
 def missing(models: Sequence[Reconstructor], settings: Settings, store: Store, provenance: Any) -> int:
     """How many cells :func:`measure` would measure."""
     files = [_file(model, settings, store, provenance) for model in models]
-    return sum(len(models) for size in settings.sizes if not _common_run(files, size, settings))
+    versions = _versions(provenance(str(models[0].device)))
+    asked = [conditions(size, settings) for size in settings.sizes]
+    return sum(len(models) for wanted in asked if not _common_run(files, wanted, versions))
+
+
+def conditions(size: tuple[int, int], settings: Settings) -> dict[str, Any]:
+    """What a row says about how it was measured, besides device and threads, which its file has."""
+    return {
+        "method": METHOD,
+        "size": list(size),
+        "memory_limit_gib": settings.memory_limit_gib,
+        "cap_seconds": settings.seconds,
+        "search": os.environ.get(SEARCH) or None,
+    }
+
+
+def _versions(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: provenance[key] for key in VERSIONS}
 
 
 def _common_run(
-    files: Sequence[ResultFile], size: tuple[int, int], settings: Settings
+    files: Sequence[ResultFile], wanted: Mapping[str, Any], versions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """One row a file, of the newest run that holds all of them; empty if there is none."""
-    by_run = [
-        {
-            row["run"]: row
-            for row in file.rows
-            if row["size"] == list(size)
-            and row["memory_limit_gib"] == settings.memory_limit_gib
-            and row.get("method") == METHOD
-        }
-        for file in files
-    ]
+    """One row a file, of the newest run of these conditions and versions that holds all of them; empty
+    if there is none."""
+
+    def fits(row: dict[str, Any]) -> bool:
+        same = all(row.get(key) == value for key, value in wanted.items())
+        return same and _versions(row["provenance"]) == versions
+
+    by_run = [{row["run"]: row for row in file.rows if fits(row)} for file in files]
     common = [run for run in by_run[0] if all(run in rows for rows in by_run)]
     return [rows[common[-1]] for rows in by_run] if common else []
 
@@ -132,33 +153,42 @@ def _measure_size(
         if cell is None:
             continue
         alone = i in times and entrant.runtime == "torch" and not entrant.tile
-        device = bandwidth.on_device(model, sample_rgb(size)) if alone else {}
-        file.append(
-            {
-                "bench": "speed",
-                "method": METHOD,
-                "model": model.name,
-                "architecture": model.spec.name,
-                "execution": execution(model),
-                "weights_sha256": model.weights_sha256,
-                "model_sha256": model.identity,
-                "bands": len(model.bands),
-                "size": list(size),
-                "run": run,
-                "memory_limit_gib": settings.memory_limit_gib,
-                "cap_seconds": settings.seconds,
-                **cell,
-                **device,
-                **_timing(times.get(i, [])),
-                "provenance": {
-                    **provenance(str(model.device)),
-                    "dtype": DTYPES[execution(model)["precision"]],
-                },
-                "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            }
-        )
+        device = _on_device(model, size, outcome) if alone else {}
+        found = {"run": run, **conditions(size, settings), **cell, **device, **_timing(times.get(i, []))}
+        file.append(_row(model, found, provenance))
         outcome.computed += 1
     return run
+
+
+def _row(
+    model: Reconstructor, found: Mapping[str, Any], provenance: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    """A row of what was ``found``, with what it was found on."""
+    how = execution(model)
+    return {
+        "bench": "speed",
+        "model": model.name,
+        "architecture": model.spec.name,
+        "execution": how,
+        "weights_sha256": model.weights_sha256,
+        "model_sha256": model.identity,
+        "bands": len(model.bands),
+        **found,
+        "provenance": {**provenance(str(model.device)), "dtype": DTYPES[how["precision"]]},
+        "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) -> dict[str, float]:
+    """A GPU's own figures; none where they failed, which ``outcome`` notes: the times are kept."""
+    try:
+        return bandwidth.on_device(model, sample_rgb(size))
+    except Exception as error:
+        what = f"timing {model.name} on the device alone"
+        outcome.failures.append(
+            Failure(f"{size[0]}x{size[1]}", what, f"{type(error).__name__}: {error}", lost=0)
+        )
+        return {}
 
 
 def _cells(

@@ -54,8 +54,10 @@ def memory_limited(gib: float | None, device: torch.device) -> Iterator[None]:
 
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, gib * 2**30 / total), device)
-        yield
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, device)
         return
     import resource
 

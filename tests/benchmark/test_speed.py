@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hsrzoo_benchmark import speed, speed_cell
+from hsrzoo_benchmark import session, speed, speed_cell, tables
 from hsrzoo_benchmark.entrants import Entrant, Ways
+from hsrzoo_benchmark.runner import provenance_of
 from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
 from hsrzoo_benchmark.speed import Settings, time_in_turn
 from hsrzoo_benchmark.speed_figures import choose_references, ratios, summarise
@@ -279,6 +280,9 @@ def test_a_gpu_s_limit_is_a_share_of_its_memory(monkeypatch) -> None:
     with speed_cell.memory_limited(None, torch.device("cuda:1")):
         pass
     assert told == [(0.25, "cuda:1"), (1.0, "cuda:1")]
+    with pytest.raises(MemoryError), speed_cell.memory_limited(8.0, torch.device("cuda:1")):
+        raise MemoryError
+    assert told[2:] == [(0.5, "cuda:1"), (1.0, "cuda:1")]  # lifted after a failure too
 
 
 def test_on_a_gpu_only_what_the_device_allocates_is_counted(save_model, monkeypatch) -> None:
@@ -351,12 +355,14 @@ def test_a_new_companion_is_measured_together_with_the_old_model(
     assert len({line["run"] for line in lines}) == 2
 
 
+CELL = {"status": "ok", "peak_mib": 1.0, "loaded_mib": 1.0, "macs": 1}
+
+
 def test_rows_of_another_way_of_measuring_are_measured_anew(
     tmp_path: Path, save_model, monkeypatch
 ) -> None:
     name, asked = save_model("net"), []
-    cell = {"status": "ok", "peak_mib": 1.0, "loaded_mib": 1.0, "macs": 1}
-    monkeypatch.setattr(speed, "in_child", lambda *_: asked.append(1) or cell)
+    monkeypatch.setattr(speed, "in_child", lambda *_: asked.append(1) or CELL)
     timing = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
     assert run_bench(options(tmp_path, [name]), timing) == 0
     (path,) = (tmp_path / "results").rglob("*.jsonl")
@@ -366,6 +372,72 @@ def test_rows_of_another_way_of_measuring_are_measured_anew(
     path.write_text(json.dumps(stored) + "\n")
     assert run_bench(options(tmp_path, [name]), timing) == 0
     assert len(asked) == 2 and len(path.read_text().splitlines()) == 2
+
+
+def test_times_of_another_cap_search_or_version_are_measured_anew(
+    tmp_path: Path, save_model, monkeypatch
+) -> None:
+    monkeypatch.delenv("HSRZOO_SEARCH", raising=False)
+    monkeypatch.setattr(speed, "in_child", lambda *_: CELL)
+    timing, run = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01), options(tmp_path, [save_model("net")])
+
+    def rows(timing: SpeedOptions = timing) -> list[dict[str, Any]]:
+        assert run_bench(run, timing) == 0
+        (path,) = (tmp_path / "results").rglob("*.jsonl")
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    assert len(rows()) == len(rows()) == 1
+    assert len(rows(replace(timing, speed_seconds=0.02))) == 2
+    monkeypatch.setenv("HSRZOO_SEARCH", "torch")
+    stored = rows()
+    assert len(stored) == len(rows()) == 3
+    assert [(row["cap_seconds"], row["search"]) for row in stored] == [
+        (0.01, None),
+        (0.02, None),
+        (0.01, "torch"),
+    ]
+    collected = provenance_of("cpu")
+    for i, key in enumerate(("hsrzoo", "torch")):
+        other = {**collected, key: "0.0"}
+        monkeypatch.setattr(session, "provenance_of", lambda _, found=other: found)
+        assert len(rows()) == len(rows()) == 4 + i
+
+
+def test_times_of_another_commit_are_used_and_the_commit_is_told(
+    tmp_path: Path, save_model, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(speed, "in_child", lambda *_: CELL)
+    timing, run = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01), options(tmp_path, [save_model("net")])
+    collected = provenance_of("cpu")
+    old, new = ({**collected, "commit": letter * 40, "dirty": letter == "a"} for letter in "ab")
+    monkeypatch.setattr(session, "provenance_of", lambda _: old)
+    assert run_bench(run, timing) == 0
+    assert "with the code of" not in capsys.readouterr().err
+    monkeypatch.setattr(session, "provenance_of", lambda _: new)
+    assert run_bench(run, timing) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "0 rows computed" in told
+    assert f"the code of commit {'a' * 12} with changes; it is now commit {'b' * 12}." in told
+    assert tables.commits_note([{"provenance": {"commit": None}}], new) == [
+        f"Times were measured with the code of no known commit; it is now commit {'b' * 12}."
+    ]
+
+
+def test_times_are_kept_where_the_device_alone_cannot_be_timed(
+    tmp_path: Path, save_model, monkeypatch, capsys
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error: misaligned address")
+
+    monkeypatch.setattr(speed, "in_child", lambda *_: CELL)
+    monkeypatch.setattr(speed.bandwidth, "on_device", fail)
+    timing, run = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01), options(tmp_path, [save_model("net")])
+    assert run_bench(run, timing) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "1 rows computed" in told and "on the device alone. RuntimeError: CUDA error" in told
+    (path,) = (tmp_path / "results").rglob("*.jsonl")
+    stored = json.loads(path.read_text())
+    assert stored["p50"] > 0 and "device_p50" not in stored and "bandwidth" not in stored
 
 
 def test_precisions_are_timed_in_one_run_and_stored_apart(tmp_path: Path, save_model, monkeypatch) -> None:
