@@ -70,10 +70,11 @@ class Walker:
     """Knows for every look-up of a run which site asks and for which of the site's rows: of a whole
     image, of its strips (which follow one another), or of a tile."""
 
-    def __init__(self, net: GANet, size: tuple[int, int]) -> None:
+    def __init__(self, net: GANet, size: tuple[int, int], any_order: bool = False) -> None:
+        self._any_order = any_order
         self.sites, self._size, self._stride = sites_of(net), size, net.settings.count_stride
         self._slots = min(net.settings.k, net.settings.n_codes)
-        self._last = -1
+        self._left = list(range(len(self.sites)))
         self._open: list[tuple[int, Tensor]] = []
         self._call: pixels.TileCall | None = None
 
@@ -85,10 +86,10 @@ class Walker:
         """The site that asks for ``count`` rows now, and their places (count,) among its rows; -1 for
         those of a tile's halo if ``own_only``."""
         call = pixels.current_call()
-        if call is not self._call or (not self._open and self._last + 1 == len(self.sites)):
-            self._call, self._last, self._open = call, -1, []
+        if call is not self._call or not (self._open or self._left):
+            self._call, self._left, self._open = call, list(range(len(self.sites))), []
         if not self._open:
-            self._open_next(call, own_only)
+            self._open_next(count, call, own_only)
         at, left = self._open.pop(0)
         if len(left) < count:
             raise RuntimeError(f"site {at} asks for {count} rows, {len(left)} are left")
@@ -96,17 +97,18 @@ class Walker:
             self._open.append((at, left[count:]))
         return at, left[:count]
 
-    def _open_next(self, call: pixels.TileCall | None, own_only: bool) -> None:
+    def _open_next(self, count: int, call: pixels.TileCall | None, own_only: bool) -> None:
         """The next site that asks, with all others that feed the same statistic."""
         known = 0 if call is None else len(call.known)  # these are not asked for again
         numbers = [site.statistic for site in self.sites]
-        later = range(self._last + 1, len(self.sites))
-        first = next(i for i in later if (number := numbers[i]) is None or number >= known)
-        together = [first]
-        while numbers[first] is not None and numbers[first] in numbers[together[-1] + 1 :][:1]:
-            together.append(together[-1] + 1)
+        left = [i for i in self._left if (number := numbers[i]) is None or number >= known]
+        first = left[0]
+        if self._any_order:
+            first = next((i for i in left if self.rows(i) == count), first)
+        number = numbers[first]
+        together = [first] if number is None else [i for i in left if numbers[i] == number]
         self._open = [(at, self._positions(at, call, own_only)) for at in together]
-        self._last = together[-1]
+        self._left = [i for i in left if i not in together]
 
     def _positions(self, at: int, call: pixels.TileCall | None, own_only: bool) -> Tensor:
         site = self.sites[at]
@@ -136,8 +138,8 @@ def _part(grid: Tensor, region: pixels.Region, step: int) -> Tensor:
 class Recorder:
     """Stands in for the search, passes the question on and keeps question and answer."""
 
-    def __init__(self, net: GANet, size: tuple[int, int]) -> None:
-        self._walker, self._search, self.tape = Walker(net, size), search.search_now, Tape()
+    def __init__(self, net: GANet, size: tuple[int, int], any_order: bool = False) -> None:
+        self._walker, self._search, self.tape = Walker(net, size, any_order), search.search_now, Tape()
         for at in range(len(self._walker.sites)):
             self.tape.features.append(torch.empty(0))
             self.tape.indices.append(torch.full((self._walker.rows(at),), -1))
@@ -158,8 +160,8 @@ class Recorder:
 class Prompter:
     """Stands in for the search and answers with the codes of a tape."""
 
-    def __init__(self, net: GANet, size: tuple[int, int], tape: Tape) -> None:
-        self._walker, self._tape = Walker(net, size), tape
+    def __init__(self, net: GANet, size: tuple[int, int], tape: Tape, any_order: bool = False) -> None:
+        self._walker, self._tape = Walker(net, size, any_order), tape
 
     def __call__(self, features: Tensor, codes: Tensor) -> Tensor:
         at, places = self._walker.step(len(features), own_only=False)
@@ -216,16 +218,18 @@ def compare_ways(
     net, size = model.module, rgb.shape[1:]
     if not isinstance(net, GANet):
         raise InputError("Ties are a matter of networks with codebooks", expected="MCGA", got=model.name)
-    recorder = Recorder(net, padded_size(model, size))
+    at = padded_size(model, size)
+    recorder = Recorder(net, at)
     with whole_features(), search.answered_by(recorder):
         plain = model.predict(rgb)
     for way in ways:
         other = _way(model, way, tile)
-        if way == "compile":
+        any_order = way == "compile"
+        if any_order:
             other.predict(rgb)  # compiles, and checks itself on a sample
-        with _around(way), search.answered_by(Prompter(net, padded_size(model, size), recorder.tape)):
+        with _around(way), search.answered_by(Prompter(net, at, recorder.tape, any_order)):
             prescribed = other.predict(rgb)
-        free = Recorder(net, padded_size(model, size))
+        free = Recorder(net, at, any_order)
         with _around(way), search.answered_by(free):
             cube = other.predict(rgb)
         flips = compare_tapes(recorder.tape, free.tape)
