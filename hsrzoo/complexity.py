@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,17 +85,38 @@ def peak_bytes(module: Callable[[Tensor], Tensor], height: int, width: int, devi
     return live.peak
 
 
-def memory_line(
-    module: Callable[[Tensor], Tensor], multiple: int = 1, least: int = 1, device: str = "cpu"
-) -> tuple[float, float]:
-    """(fixed bytes, bytes per pixel) of a forward pass: the line through two small sizes.
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of a network's tensors at their peak: a fixed part, so many for every column, and so many for
+    every pixel."""
 
-    The sizes are 128 x 256 and 256 x 256 (see :data:`hsrzoo.pixels.PIXELS_AT_ONCE`: large enough for
-    strips to be used), or more where the network needs more.
+    fixed: float
+    per_column: float
+    per_pixel: float
+    least_width: int = 1
+    """Narrower images have the strips of this width: as many pixels in more rows."""
+
+    def bytes(self, height: int, width: int) -> float:
+        """Of an image of ``height`` x ``width`` pixels."""
+        columns = max(width, self.least_width)
+        return self.fixed + self.per_column * columns + self.per_pixel * height * width
+
+
+def memory_use(
+    module: Callable[[Tensor], Tensor], multiple: int = 1, least: int = 1, device: str = "cpu"
+) -> MemoryUse:
+    """What forward passes take, from three small sizes: 128 x 256, 256 x 256 and 128 x 512.
+
+    These are large enough for strips to be used (:data:`hsrzoo.pixels.PIXELS_AT_ONCE`), and from 256
+    columns on strips have :data:`hsrzoo.pixels.LEAST_ROWS` rows, so they grow with the width. The sizes
+    are larger where the network needs more.
     """
-    sides = [-(-max(side, least) // multiple) * multiple for side in (128, 256)]
-    if sides[0] == sides[1]:
-        sides[1] += max(128 // multiple, 1) * multiple
-    small, large = (peak_bytes(module, side, sides[1], device) for side in sides)
-    slope = (large - small) / ((sides[1] - sides[0]) * sides[1])
-    return max(0.0, small - slope * sides[0] * sides[1]), slope
+    low, high = (-(-max(side, least) // multiple) * multiple for side in (128, 256))
+    if low == high:
+        high += max(128 // multiple, 1) * multiple
+    sizes = ((low, high), (high, high), (low, 2 * high))
+    small, tall, wide = (peak_bytes(module, height, width, device) for height, width in sizes)
+    per_pixel = (tall - small) / ((high - low) * high)
+    per_column = max(0.0, (wide - small) / high - per_pixel * low)
+    fixed = max(0.0, small - per_column * high - per_pixel * low * high)
+    return MemoryUse(fixed, per_column, per_pixel, high)

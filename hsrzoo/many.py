@@ -17,7 +17,7 @@ from hsrzoo.errors import FormatError, HsrzooError, InputError
 from hsrzoo.io import images
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.spec import Execution
-from hsrzoo.workers import TaskFailure, Workers, run_tasks
+from hsrzoo.workers import TaskFailure, Workers, cores, run_tasks
 
 if TYPE_CHECKING:
     from hsrzoo.prediction import PredictOptions, PredictReport, Progress
@@ -122,7 +122,9 @@ def predict_many(
     options = replace(options, share=options.share / (workers.count or 1))
     device = "cuda" if workers.gpu else str(model.device)
     opening = Opening(name, device, model.execution, model.identity)
-    yield from run_tasks(predict_one, [Task(job, opening, options) for job in jobs], workers)
+    # On a cluster each machine finds out itself how many tasks it runs; a GPU has one.
+    threads = workers.threads_each if workers.count is None and not workers.gpu else None
+    yield from run_tasks(predict_one, [Task(job, opening, options, threads) for job in jobs], workers)
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,16 @@ class Task:
     job: Job
     opening: Opening
     options: PredictOptions
+    threads: int | None = None
+    """Of one task, where a machine runs as many as its cores allow: they share its memory."""
 
 
 def predict_one(task: Task) -> Done:
     """What runs on a worker."""
-    return _predict(task.job, _open(task.opening), task.options)
+    options = task.options
+    if task.threads is not None:
+        options = replace(options, share=options.share / max(1, cores() // task.threads))
+    return _predict(task.job, _open(task.opening), options)
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,15 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsrzoo.errors import FormatError, InputError, StoreError
-from hsrzoo.io import CUBE_SUFFIXES, save_cube, stream
+from hsrzoo.errors import HsrzooError, InputError, StoreError
+from hsrzoo.io import require_writable, save_cube, stream
 from hsrzoo.io.raster import Raster, open_raster
-from hsrzoo.io.stream import CubeShape, CubeStream, check_out, open_stream, part_of, state_of
+from hsrzoo.io.stream import (
+    CubeShape,
+    CubeStream,
+    check_out,
+    open_stream,
+    part_of,
+    require_apart,
+    require_folder,
+    state_of,
+)
+from hsrzoo.onnx_runtime import OnnxModel
 from hsrzoo.reconstructor import Reconstructor
 from hsrzoo.tiling import Grid, PaddedImage, Work, available_memory, declared_halo, plan
 from hsrzoo.tiling.approximate import Difference, measure
-from hsrzoo.tiling.passes import Sink
 from hsrzoo.tiling.choice import cut_for
+from hsrzoo.tiling.passes import Sink
 from hsrzoo.tiling.saved import Saved
 
 SHARE = 0.5
@@ -88,7 +98,7 @@ Say = Callable[[str], None]
 
 def predict_file(
     image: str | Path,
-    model: Reconstructor,
+    model: Reconstructor | OnnxModel,
     out: str | Path,
     options: PredictOptions | None = None,
     progress: Progress | None = None,
@@ -97,17 +107,22 @@ def predict_file(
     """Reconstruct the cube of ``image`` and write it to ``out``; the suffix decides the format.
 
     .hdr (ENVI), .tif and .zarr are written tile by tile to ``NAME.part``: the same call takes an
-    interrupted run up where it stopped and makes the same bytes as one that was not. Other cube formats
-    are made in memory. ``progress`` is called after every tile, ``say`` with what a person should know.
-    Raises InputError, FormatError, StoreError (no room: the partial file stays and is named).
+    interrupted run up where it stopped and makes the same bytes as one that was not (.img names an ENVI
+    cube, too). Other cube formats are made in memory, and so is what an exported file (``onnx:FILE``)
+    makes: it runs the image whole. ``progress`` is called after every tile, ``say`` with what a person
+    should know. Raises InputError, FormatError, StoreError (no room: the partial file stays, named).
     """
     begun = time.monotonic()
     out, options, say = Path(out), options or PredictOptions(), say or (lambda _: None)
+    out = out.with_suffix(".hdr") if out.suffix.lower() == ".img" else out
     streamed = out.suffix.lower() in stream.SUFFIXES
     check_out(out) if streamed else _check_in_memory(out, options)
     raster = open_raster(image)
+    require_apart(out, (Path(image), *raster.files))
     for note in raster.notes:
         say(note)
+    if isinstance(model, OnnxModel):
+        return _exported(raster, model, out, options, begun)
     padded = PaddedImage(raster.pixels, model.spec.input, options.value_range or raster.value_range)
     job = _Job(padded, model, out, options, progress or (lambda _: None), say)
     if streamed:
@@ -138,26 +153,49 @@ class _Job:
     def to_stream(self, identity: dict[str, Any]) -> tuple[Grid, Work, bool]:
         """Write tile by tile, from where an interrupted run of the same identity stopped."""
         part = part_of(self.out)
-        saved = Saved.read(state_of(part), self.model.device) if part.exists() else None
-        if saved is not None:
-            saved.require_same(identity, part)
+        saved = self._saved(part, identity)
         grid = self.grid() if saved is None else cut_for(self.model, self.image.size, saved.tile)
+        if self.options.tta:
+            self.model.require_adaptable(grid)
         with open_stream(self.out, self.cube, step=grid.step, metadata=self.about) as target:
-            if saved is not None and not target.reopen():
-                saved = None
-            if saved is None:
-                target.state.unlink(missing_ok=True)
-                self._warn_of_room(target)
-                target.create()
-                work = Work()
+            if saved is not None and target.nearly_finished():
+                work = replace(saved.work, passes=saved.work.passes + 1, finished=True)
             else:
-                work = saved.work
-                self.say(f"Going on with {part}: pass {work.passes + 1}, {work.done} of its tiles are done")
-            keep = _Keeper(target, identity, grid.tile, self.options.save_seconds)
-            work = self.run(grid, partial(_write, target), work, keep)
+                saved = saved if saved is not None and target.reopen() else None
+                work = self._fill(target, grid, identity, saved)
             target.finish()
             target.state.unlink(missing_ok=True)
         return grid, work, saved is not None
+
+    def _saved(self, part: Path, identity: dict[str, Any]) -> Saved | None:
+        """What an interrupted run has noted; StoreError where it was another one."""
+        started = open_stream(self.out, self.cube, step=self.image.size, metadata=self.about)
+        if not (part.exists() or started.nearly_finished()):
+            return None
+        saved = Saved.read(state_of(part), self.model.device)
+        if saved is not None:
+            saved.require_same(identity, part)
+        return saved
+
+    def _fill(self, target: CubeStream, grid: Grid, identity: dict[str, Any], saved: Saved | None) -> Work:
+        """Write all tiles that are left. What cannot be made at all leaves no partial file behind."""
+        if saved is None:
+            target.state.unlink(missing_ok=True)
+            self._warn_of_room(target)
+            target.create()
+            work = Work()
+        else:
+            work = saved.work
+            self.say(
+                f"Going on with {target.part}: pass {work.passes + 1}, {work.done} of its tiles are done"
+            )
+        keep = _Keeper(target, identity, grid.tile, self.options.save_seconds)
+        try:
+            return self.run(grid, partial(_write, target), work, keep)
+        except HsrzooError as error:
+            if saved is None and not target.written and not isinstance(error, StoreError):
+                target.discard()
+            raise
 
     def to_memory(self) -> tuple[Grid, Work, bool]:
         """Make the cube in memory and write it whole, for formats that cannot be written in parts."""
@@ -242,15 +280,44 @@ def _write(target: CubeStream, top: int, left: int, part: Tensor) -> None:
 
 
 def _check_in_memory(out: Path, options: PredictOptions) -> None:
-    if out.suffix.lower() not in CUBE_SUFFIXES:
-        raise FormatError(
-            f"The suffix of {out.name} is not that of a cube format", expected=", ".join(CUBE_SUFFIXES)
-        )
+    require_writable(out)
+    require_folder(out)
     if options.dtype != "float32":
         raise InputError(
             f"{out.suffix} files hold float32", expected="float32", got=options.dtype,
             fix=f"For uint16 write {', '.join(stream.SUFFIXES)}",
         )  # fmt: skip
+
+
+def _exported(
+    raster: Raster, model: OnnxModel, out: Path, options: PredictOptions, begun: float
+) -> PredictReport:
+    """An exported file: the whole image in memory, in one call."""
+    height, width = raster.shape
+    rgb = raster.pixels.read(0, 0, height, width)
+    try:
+        made = model(rgb, options.value_range or raster.value_range, options.tta)
+    except MemoryError as error:
+        raise InputError(
+            f"{model.name} runs an image whole, and this one does not fit into memory",
+            got=f"{height} x {width} pixels",
+            fix="Run the model that it was made from, which goes tile by tile",
+        ) from error
+    cube = CubeShape(height, width, model.bands, options.dtype)
+    about = {"model": model.name, "weights_sha256": model.weights_sha256 or "random"}
+    if out.suffix.lower() in stream.SUFFIXES:
+        with open_stream(out, cube, step=raster.shape, metadata=about) as target:
+            target.state.unlink(missing_ok=True)
+            target.create()
+            for top in range(0, height, target.rows):
+                target.write(top, 0, made.cube[top : top + target.rows])
+            target.finish()
+    else:
+        save_cube(out, made.cube, model.bands, metadata=about)
+    seconds = time.monotonic() - begun
+    return PredictReport(
+        out, raster.shape, len(model.bands), 1, 1, raster.shape, 0, cube.bytes, seconds, False, None
+    )
 
 
 def _identity(raster: Raster, model: Reconstructor, options: PredictOptions) -> dict[str, Any]:

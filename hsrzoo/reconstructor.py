@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.complexity import memory_line
+from hsrzoo.complexity import MemoryUse, memory_use
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
@@ -199,13 +199,8 @@ class Reconstructor:
         Exact unless ``execution.approximate``; see :mod:`hsrzoo.tiling`. Raises InputError for
         adaptation in more than one tile.
         """
-        if tta and not grid.whole:
-            raise InputError(
-                "Test-time adaptation needs the whole image",
-                expected="an image that fits into one tile",
-                got=f"{grid.size[0]} x {grid.size[1]} pixels in {len(grid.tiles)} tiles",
-                fix="Leave tta out, or allow a larger tile",
-            )
+        if tta:
+            self.require_adaptable(grid)
         exact = not self.execution.approximate
         network = self.adapted if tta else self.run
         if not tta and exact and not grid.whole and self.execution.compile and self.statistics:
@@ -226,6 +221,17 @@ class Reconstructor:
             exact=exact,
         )
 
+    def require_adaptable(self, grid: Grid) -> None:
+        """InputError unless the network can adapt itself to an image cut as ``grid`` says."""
+        self._adaptation()
+        if not grid.whole:
+            raise InputError(
+                "Test-time adaptation needs the whole image",
+                expected="an image that fits into one tile",
+                got=f"{grid.size[0]} x {grid.size[1]} pixels in {len(grid.tiles)} tiles",
+                fix="Leave tta out, or allow a larger tile",
+            )
+
     @cached_property
     def statistics(self) -> int:
         """How many statistics of the whole image the network asks for, one after the other."""
@@ -234,17 +240,20 @@ class Reconstructor:
         return count_statistics(partial(self.run, compiled=False), side, self.device)
 
     @cached_property
-    def memory_line(self) -> tuple[float, float]:
-        """(fixed bytes, bytes per pixel) of the network's tensors at their peak, measured."""
+    def memory_use(self) -> MemoryUse:
+        """Of the network's tensors at their peak, measured on small images."""
         need = self.spec.input
         network = partial(self.run, compiled=False)
-        return memory_line(network, need.multiple, need.min_size, str(self.device))
+        return memory_use(network, need.multiple, need.min_size, str(self.device))
 
     def adapted(self, padded: Tensor) -> Tensor:
         """The network adapted to one padded image (1, 3, H, W), which leaves it as it was."""
+        return self._adaptation()(self.module, padded).detach()
+
+    def _adaptation(self) -> Callable[..., Tensor]:
         if self.spec.adapt is None:
             raise InputError(f"{self.name} has no test-time adaptation", fix="Leave tta out")
-        return resolve(self.spec.adapt)(self.module, padded).detach()
+        return resolve(self.spec.adapt)
 
     def run(self, padded: Tensor, compiled: bool = True) -> Tensor:
         """The network on a normalised and padded batch, as :attr:`execution` says."""

@@ -22,7 +22,7 @@ from hsrzoo.errors import HsrzooError, InputError, WorkersError
 
 RETRIES = 3
 """How often a task is repeated whose process died; then it has failed."""
-_PASSED_ON = ("HSRZOO_PLUGINS",)
+_PASSED_ON = ("HSRZOO_PLUGINS", "HSRZOO_DATA", "HSRZOO_SEARCH")
 """Variables of the environment that a task needs wherever it runs."""
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 12.0
 _LONGEST_ROOT = 16
@@ -55,7 +55,7 @@ class Workers:
         """torch threads of one task, at least 1."""
         if self.threads is not None:
             return self.threads
-        return 1 if self.count is None else max(1, _cores() // self.count)
+        return 1 if self.count is None else max(1, cores() // self.count)
 
     def resources(self) -> dict[str, float]:
         """What Ray is told that one task takes."""
@@ -132,7 +132,7 @@ def _temporary_root() -> str:
     return usual if len(usual) <= _LONGEST_ROOT or not os.path.isdir("/tmp") else "/tmp"
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

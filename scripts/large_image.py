@@ -1,7 +1,7 @@
 """Make a large RGB image on the disk, for `hsrzoo predict` on more pixels than fit into memory:
 
 python scripts/large_image.py big.npy --side 10000
-hsrzoo predict big.npy --model mcga-s2 -o big.hdr --dtype uint16 --max-memory 3.5GiB
+hsrzoo predict big.npy --model mcga-s2 -o big.hdr --dtype uint16 --max-memory 3GiB
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 FAILED = 1
+SIDE = 1024
+"""Of the image that is run in tiles, in pixels."""
 
 
 @click.command("check")
@@ -14,9 +16,9 @@ FAILED = 1
     "--tiles", type=click.IntRange(min=1), metavar="N",
     help="Instead: run a large image whole and in tiles of N pixels, and compare.",
 )  # fmt: skip
-@click.option("--size", type=click.IntRange(min=1), default=1024, show_default=True, help="Its side.")
+@click.option("--size", type=click.IntRange(min=1), help=f"Its side, with --tiles [{SIDE}].")
 @click.pass_context
-def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, size: int) -> None:
+def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, size: int | None) -> None:
     """Check that a model does what every model of the zoo must do.
 
     NAME is an architecture; its weights are random, or fitted to synthetic scenes. A model of your
@@ -24,7 +26,9 @@ def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, siz
     are any, and NAME may name them. Exit code 1 if a check fails.
     """
     if tiles is not None:
-        ctx.exit(_check_seams(name, tiles, size, as_json))
+        ctx.exit(_check_seams(name, tiles, size or SIDE, as_json))
+    if size is not None:
+        raise click.UsageError("--size belongs to --tiles")
     import traceback
 
     from hsrzoo.cli.errors import one_paragraph
@@ -52,8 +56,10 @@ def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
 
     from hsrzoo.cli.output import print_table
     from hsrzoo.contract import TOLERANCE
-    from hsrzoo.errors import WeightsError
+    from hsrzoo.errors import InputError, WeightsError
     from hsrzoo.loading import load
+    from hsrzoo.spec import Execution
+    from hsrzoo.tiling.choice import check_execution, cut_for
     from hsrzoo.tiling.seams import VISIBLE, compare, smooth_image
 
     try:
@@ -61,6 +67,14 @@ def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
     except WeightsError:
         torch.manual_seed(0)
         model = load(name, weights=None)
+    check_execution(Execution(tile=tile), model.spec.input, name)
+    if cut_for(model, (size, size), tile).whole:
+        raise InputError(
+            "One tile holds the whole image: there is nothing to compare",
+            expected=f"tiles of fewer than {size} pixels",
+            got=tile,
+            fix="Lower --tiles, or raise --size",
+        )
     seams = compare(model, smooth_image(size, size), tile)
     passed = seams.relative <= TOLERANCE
     row = {

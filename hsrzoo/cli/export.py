@@ -65,8 +65,9 @@ def command(
     """Write a trained network as a file for other machines, and check it.
 
     The file takes RGB (1, 3, H, W) float32 in [0, 1], H and W multiples of the network's own, and gives
-    (1, C, H, W) float32. `python -m hsrzoo.onnx_runtime` and --model onnx:FILE run it. Exit code 1 if
-    it does something else than the network.
+    (1, C, H, W) float32. An ONNX file is run by `python -m hsrzoo.onnx_runtime`, without torch, and by
+    `hsrzoo predict --model onnx:FILE`, on whole images. Exit code 1 if it does something else than the
+    network.
     """
     import torch
 

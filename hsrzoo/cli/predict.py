@@ -21,7 +21,8 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
 class Bytes(click.ParamType):
-    """``4GiB``, ``512M``, ``1e9`` without a unit is bytes; units are powers of 1024."""
+    """``4GiB``, ``512M``, ``1000000``: a decimal number without an exponent; units are powers of 1024, and
+    without one it is bytes."""
 
     name = "bytes"
 
@@ -82,7 +83,7 @@ def command(
     TIFF. Images of any size: what does not fit into memory runs in tiles, exactly as if it were whole.
     Folders and patterns ("*.png") stand for all their images; their cubes go into the folder --out,
     a broken image stops no other, and then the command exits with 1. Interrupted, the same command goes
-    on where it stopped.
+    on where it stopped. --model onnx:FILE runs an exported file, on the whole image.
     """
     import torch
 
@@ -113,7 +114,8 @@ def command(
             elif _predict_many(jobs, network, model, options, workers, overwrite, bar):
                 context.exit(1)
         except KeyboardInterrupt:
-            bar.say("What is done is kept: the same command goes on with it.")
+            if _left(out, jobs):
+                bar.say("What is done is kept: the same command goes on with it.")
             raise
 
 
@@ -139,6 +141,15 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> list[Job] | No
             f"The cubes in {out} would be taken for images next time", fix="Use another folder"
         )
     return into_folder(found, out, form or "envi")
+
+
+def _left(out: Path, jobs: list[Job] | None) -> bool:
+    """Whether an interrupted run has left cubes or parts of them."""
+    from hsrzoo.io.stream import part_of
+
+    if jobs is None:
+        return part_of(out.with_suffix(".hdr") if out.suffix.lower() == ".img" else out).exists()
+    return any(job.out.exists() or part_of(job.out).exists() for job in jobs)
 
 
 def _predict_one(image: Path, out: Path, network: Reconstructor, options: PredictOptions, bar: Bar) -> None:

@@ -45,11 +45,18 @@ def save_cube(
     name = format or _format_of(path)
     if name not in _FORMATS:
         raise unknown_name("cube format", name, _FORMATS)
-    if format is None and path.suffix.lower() in _READ_ONLY:
+    if format is None:
+        require_writable(path)
+    import_module(f"hsrzoo.io.{name}").save(path, require_cube(cube, bands), bands, metadata or {})
+
+
+def require_writable(path: Path) -> None:
+    """FormatError unless the suffix is that of a format in which cubes are written."""
+    _format_of(path)
+    if path.suffix.lower() in _READ_ONLY:
         raise FormatError(
             f"{path.suffix} files can only be read", expected=".hdr, .tif, .h5, .mat, .npz or .zarr"
         )
-    import_module(f"hsrzoo.io.{name}").save(path, require_cube(cube, bands), bands, metadata or {})
 
 
 def load_cube(
@@ -87,4 +94,4 @@ def _format_of(path: Path) -> str:
     )
 
 
-__all__ = ["CUBE_SUFFIXES", "load_cube", "read_image", "save_cube"]
+__all__ = ["CUBE_SUFFIXES", "load_cube", "read_image", "require_writable", "save_cube"]

@@ -63,10 +63,43 @@ class EnviStream(FlatStream):
     def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
         super().__init__(out.with_suffix(".img"), part_of(out), cube)
         self.header, self.metadata = out, metadata
+        self.new_header = out.with_name(f".{out.stem}-part.hdr")
+
+    def create(self) -> None:
+        self.new_header.unlink(missing_ok=True)
+        super().create()
+
+    def discard(self) -> None:
+        super().discard()
+        self.new_header.unlink(missing_ok=True)
+
+    def nearly_finished(self) -> bool:
+        """The binary has its name already, and only its header does not."""
+        if self.part.exists() or self.header.exists() or not self.new_header.is_file():
+            return False
+        return self.out.is_file() and self.out.stat().st_size == self.cube.bytes
 
     def finish(self) -> None:
-        """The binary first, so that no header announces data that is not there yet."""
-        super().finish()
+        """No header ever stands beside data that it does not describe, wherever this is stopped.
+
+        The old binary goes before the old header: a binary without a header, beside the new header
+        that waits, is then certainly the new one.
+        """
+        if not self.nearly_finished():
+            self.sync()
+            self.close()
+            with self.explained():
+                self._write_header()
+                self.out.unlink(missing_ok=True)
+                self.header.unlink(missing_ok=True)
+                sync_folder(self.out.parent)
+                os.replace(self.part, self.out)
+        with self.explained():
+            os.replace(self.new_header, self.header)
+            sync_folder(self.header.parent)
+
+    def _write_header(self) -> None:
+        """Write the header under its temporary name, durably."""
         from spectral.io import envi
 
         cube = self.cube
@@ -83,11 +116,9 @@ class EnviStream(FlatStream):
         }
         if cube.dtype == "uint16":
             fields["reflectance scale factor"] = FULL_SCALE
-        temporary = self.header.with_name(f".{self.header.stem}-part.hdr")
-        with self.explained():
-            envi.write_envi_header(str(temporary), fields)
-            os.replace(temporary, self.header)
-            sync_folder(self.header.parent)
+        envi.write_envi_header(str(self.new_header), fields)
+        with self.new_header.open("rb+") as written:
+            os.fsync(written.fileno())
 
 
 def load(

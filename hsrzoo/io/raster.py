@@ -169,7 +169,8 @@ def _npy(path: Path) -> Raster:
     strides = mapped.strides if channels == 2 else (*mapped.strides[1:], mapped.strides[0])
     shape = mapped.shape[:2] if channels == 2 else mapped.shape[1:]
     pixels = FilePixels(path, mapped.dtype, _pair(shape), _three(strides), int(mapped.offset))
-    if min(strides) >= 0 and strides[1] in (mapped.dtype.itemsize, 3 * mapped.dtype.itemsize):
+    size, across, between = mapped.dtype.itemsize, strides[1], strides[2]
+    if min(strides) >= 0 and (across == size or (across, between) == (3 * size, size)):
         return Raster(pixels, (path,))
     whole = np.ascontiguousarray(mapped if channels == 2 else mapped.transpose(1, 2, 0))
     return Raster(

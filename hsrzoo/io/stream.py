@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,8 @@ class CubeStream(ABC):
     def __init__(self, out: Path, part: Path, cube: CubeShape) -> None:
         self.out, self.part, self.cube = out, part, cube
         self.state = state_of(part)
+        self.written = False
+        """Whether a block came in this run."""
 
     def __enter__(self) -> CubeStream:
         return self
@@ -75,6 +78,7 @@ class CubeStream(ABC):
         values = self.cube.encoded(block)
         with self.explained():
             self._write(top, left, values)
+        self.written = True
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -83,12 +87,16 @@ class CubeStream(ABC):
             yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+            kept = (
+                f"What is done is kept in {self.part}: make room and run the same command again to go on, "
+            )
             raise StoreError(
                 f"There is no room left for {self.out.name}" if full else f"Cannot write {self.out}",
                 expected=f"room for {self.cube.bytes / 1e9:,.2f} GB in {self.part.parent}",
                 got=error.strerror or str(error),
-                fix=f"What is done is kept in {self.part}: make room and run the same command again to go "
-                "on, or delete it",
+                fix=kept + "or delete it"
+                if self.part.exists()
+                else "Make room, and run the same command again",
             ) from error
 
     @abstractmethod
@@ -109,6 +117,19 @@ class CubeStream(ABC):
     @abstractmethod
     def finish(self) -> None:
         """The cube is whole: give it its name."""
+
+    def nearly_finished(self) -> bool:
+        """Whether an earlier run was stopped within :meth:`finish`, so that this alone is left to do."""
+        return False
+
+    def discard(self) -> None:
+        """Remove the partial file and the note of how far it has come."""
+        self.close()
+        if self.part.is_dir():
+            shutil.rmtree(self.part, ignore_errors=True)
+        else:
+            self.part.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
 
     def close(self) -> None:  # noqa: B027  (formats without an open file have nothing to close)
         """Release the partial file as it is."""
@@ -193,14 +214,34 @@ def check_out(out: Path) -> None:
         raise FormatError(
             f"{out.suffix or out.name} files cannot be written part by part", expected=", ".join(SUFFIXES)
         )
-    if not out.parent.is_dir():
-        raise InputError(f"The folder of {out} does not exist", fix=f"Make it: mkdir -p {out.parent}")
+    require_folder(out)
     if out.suffix.lower() == ".zarr":
         from hsrzoo.io.zarr import check_target
 
         check_target(out)
-    elif out.is_dir():
+
+
+def require_folder(out: Path) -> None:
+    """InputError unless a file ``out`` could stand where it shall."""
+    if not out.parent.is_dir():
+        raise InputError(f"The folder of {out} does not exist", fix=f"Make it: mkdir -p {out.parent}")
+    if out.is_dir() and out.suffix.lower() != ".zarr":
         raise InputError(f"{out} is a folder", fix="Choose another name")
+
+
+def require_apart(out: Path, sources: Iterable[Path]) -> None:
+    """InputError where writing the cube ``out`` would destroy a file that it is made from."""
+    part = part_of(out)
+    written = (out, part.with_suffix(""), part, state_of(part))
+    for source in sources:
+        here = source.resolve()
+        if any(
+            p.resolve() in (here, *here.parents) or (p.exists() and p.samefile(source)) for p in written
+        ):
+            raise InputError(
+                f"The cube {out.name} would take the place of {source}, from which it is made",
+                fix="Choose another name",
+            )
 
 
 def open_stream(

@@ -24,6 +24,10 @@ SPARE = 96 << 20
 """Bytes besides the network: rows being read, converted and written."""
 APPROXIMATE_HALO = 32
 """Of approximate tiles of a network that declares none."""
+LARGEST_TILE = 1024
+"""Side of a tile that nobody asked for, at most, even where memory allows more: larger ones were slower.
+Their tensors are so large that the allocator asks the system for fresh pages each time, and every first
+touch of a page is a fault."""
 SMALL = 512 * 512
 """Images up to this many pixels run whole unless tiles are asked for: no need to measure anything."""
 
@@ -44,7 +48,7 @@ def plan(model: Reconstructor, size: tuple[int, int], *, kept: int = 0, limit: f
         tile = None
     if budget is not None and not _fits(model, padded, padded, budget - kept):
         largest = _largest_tile(model, padded, budget - kept, budget)
-        tile = largest if tile is None else min(tile, largest)
+        tile = min(LARGEST_TILE if tile is None else tile, largest)
     return cut_for(model, size, tile)
 
 
@@ -118,10 +122,8 @@ def available_memory(device: torch.device) -> int:
 
 def needed_bytes(model: Reconstructor, window: tuple[int, int]) -> int:
     """Bytes that a window of (h, w) pixels takes, by :data:`SAFETY` more than its tensors hold."""
-    fixed, per_pixel = model.memory_line
-    pixels = window[0] * window[1]
-    image = 3 * 4 * 2 * pixels
-    return int(SAFETY * (fixed + per_pixel * pixels)) + image + SPARE
+    image = 3 * 4 * 2 * window[0] * window[1]
+    return int(SAFETY * model.memory_use.bytes(*window)) + image + SPARE
 
 
 def _fits(model: Reconstructor, window: tuple[int, int], padded: tuple[int, int], budget: float) -> bool:

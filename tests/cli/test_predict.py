@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from spectral.io import envi
 from tiled_networks import BANDS, Chained, Local, Silent, model
 
 from hsrzoo.cli.predict import Bytes, command
@@ -66,9 +68,9 @@ def test_the_cube_in_the_file_is_that_of_the_whole_image(image, name, tile):
     tiles = 1 if tile is None else 4 * 3
     assert (report.tiles, report.passes) == (tiles, 1 if tile is None else 4)
     assert report.bytes == cube.nbytes and not report.resumed and report.difference is None
-    assert [s.current for s in steps[1:]] == [
-        p + 1 for p in range(report.passes) for _ in range(tiles)
-    ] or tile
+    inner = [(p, i) for p in range(1, report.passes + 1) for i in range(1, tiles)]
+    ends = [(p + 1, 0) for p in range(1, report.passes)]  # of a pass: the next one begins
+    assert [(s.current, s.done) for s in steps[1:]] == sorted([*inner, *ends, (report.passes, tiles)])
     assert steps[0] == Step(1, report.passes, 0, tiles)
     assert steps[-1] == Step(report.passes, report.passes, tiles, tiles)
     left = {"a.hdr": {"a.hdr", "a.img"}}.get(name, {name})
@@ -272,6 +274,13 @@ def test_memory_stays_below_its_limit(tmp_path):
     ("out", "options", "error", "words"),
     [
         ("a.png", PredictOptions(), FormatError, "not that of a cube format"),
+        ("a.npy", PredictOptions(), FormatError, "can only be read"),
+        ("a.bsq", PredictOptions(), FormatError, "can only be read"),
+        ("absent/a.npz", PredictOptions(), InputError, "mkdir -p"),
+        ("absent/a.img", PredictOptions(), InputError, "mkdir -p"),
+        ("a.hdr", PredictOptions(value_range=(0, 100)), InputError, "range"),
+        ("a.tif", PredictOptions(value_range=(0, 100)), InputError, "range"),
+        ("a.zarr", PredictOptions(value_range=(0, 100)), InputError, "range"),
         ("a.npz", PredictOptions(dtype="uint16"), InputError, "hold float32.*write .hdr"),
         ("absent/a.hdr", PredictOptions(), InputError, "mkdir -p"),
         ("a.hdr", PredictOptions(tta=True), InputError, "adaptation"),
@@ -280,7 +289,86 @@ def test_memory_stays_below_its_limit(tmp_path):
 def test_what_cannot_be_made_is_refused_before_anything_is_written(image, out, options, error, words):
     with pytest.raises(error, match=words):
         predict_file(image, model(Local, tile=16), image.parent / out, options)
-    assert {p.name for p in image.parent.iterdir()} <= {"image.npy", "a.img.part"}
+    assert {p.name for p in image.parent.iterdir()} == {"image.npy"}
+
+
+def test_adaptation_is_refused_before_anything_is_written(image):
+    adaptable = model(Local, tile=16, adapt=lambda module, rgb: module(rgb))
+    with pytest.raises(InputError, match="needs the whole image"):
+        predict_file(image, adaptable, image.parent / "a.hdr", PredictOptions(tta=True))
+    assert {p.name for p in image.parent.iterdir()} == {"image.npy"}
+
+
+@pytest.mark.parametrize("name", ["image.tif", "scene.hdr", "scene.img", "other.hdr"])
+def test_a_cube_never_takes_the_place_of_its_image(tmp_path, name):
+    """``scene.hdr`` describes scene.img; ``linked.tif`` is image.tif."""
+    pixels = np.load(draw(tmp_path))
+    tifffile.imwrite(tmp_path / "image.tif", pixels, photometric="rgb")
+    (tmp_path / "linked.tif").symlink_to(tmp_path / "image.tif")
+    envi.save_image(str(tmp_path / "scene.hdr"), pixels, interleave="bip", ext=".img")
+    (tmp_path / "other.img").write_bytes((tmp_path / "scene.img").read_bytes())
+    (tmp_path / "other.img.hdr").write_text((tmp_path / "scene.hdr").read_text())
+    sources = {"image.tif": ["image.tif", "linked.tif"], "other.hdr": ["other.img.hdr"]}
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    for source in sources.get(name, ["scene.hdr"]):
+        with pytest.raises(InputError, match="would take the place of"):
+            predict_file(tmp_path / source, model(Local, tile=16), tmp_path / name)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_the_binarys_name_stands_for_the_envi_cube(image):
+    report = predict_file(image, model(Local, tile=16), image.parent / "a.img", PredictOptions("uint16"))
+    assert report.out == image.parent / "a.hdr" and report.tiles > 1
+    assert {p.name for p in image.parent.iterdir()} == {"image.npy", "a.hdr", "a.img"}
+
+
+def test_a_run_stopped_while_files_get_their_names_is_only_finished(image, monkeypatch):
+    out = image.parent / "a.hdr"
+    predict_file(image, model(Chained, seed=1, tile=16), out)  # an old cube
+    replace = os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def dies(source, target):
+        if Path(target) == out:
+            raise Killed
+        replace(source, target)
+
+    monkeypatch.setattr("hsrzoo.io.envi.os.replace", dies)
+    toy = model(Chained, tile=16)
+    with pytest.raises(Killed):
+        predict_file(image, toy, out, PredictOptions(save_seconds=0))
+    monkeypatch.undo()
+    assert not out.exists() and not part_of(out).exists() and state_of(part_of(out)).exists()
+    with pytest.raises(StoreError, match="another run"):
+        predict_file(image, model(Chained, seed=1, tile=16), out)
+    monkeypatch.setattr(toy, "run", lambda *_, **__: pytest.fail("the network ran again"))
+    report = predict_file(image, toy, out)
+    assert report.resumed and report.passes == 4
+    assert np.abs(load_cube(out)[0] - whole(image)).max() < 2e-6
+    assert {p.name for p in image.parent.iterdir()} == {"image.npy", "a.hdr", "a.img"}
+
+
+@pytest.mark.skipif(not (find_spec("onnxscript") and find_spec("onnxruntime")), reason="needs onnx")
+@pytest.mark.parametrize("name", ["a.hdr", "a.npz"])
+def test_an_exported_file_is_run_on_the_whole_image(image, name):
+    import hsrzoo
+    from hsrzoo.export import export_onnx
+
+    network, file, out = (
+        hsrzoo.load("linear.cave", device="cpu"),
+        image.parent / "l.onnx",
+        image.parent / name,
+    )
+    export_onnx(network, file)
+    call = [str(image), "--model", f"onnx:{file}", "--device", "cpu", "-o", str(out)]
+    done = CliRunner().invoke(command, call)
+    assert done.exit_code == 0 and "50 x 43 pixels, 31 bands" in done.stderr, done.output
+    cube, bands = load_cube(out)
+    assert bands == network.bands
+    np.testing.assert_allclose(cube, network(np.load(image)).cube, atol=1e-5)
+    assert not list(image.parent.glob("*.part*"))
 
 
 @pytest.mark.parametrize(
@@ -339,3 +427,20 @@ def test_check_compares_tiles_with_the_whole_image(run_hsrzoo):
     (row,) = json.loads(done.stdout)
     assert row["model"] == "linear.cave" and row["tiles"] == 9 and row["passes"] == 1
     assert row["largest difference"] < 1e-6 and row["result"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("linear", ["--size", "50"], "--size belongs to --tiles"),
+        ("linear", ["--tiles", "50", "--size", "50"], "nothing to compare"),
+        ("linear", ["--tiles", "64", "--size", "50"], "nothing to compare"),
+        ("mst-plus-plus", ["--tiles", "4"], "The tile is too small"),
+    ],
+)
+def test_a_comparison_of_nothing_is_refused(name, options, words):
+    from hsrzoo.cli.check import command as check
+
+    found = CliRunner().invoke(check, [name, *options])
+    assert found.exit_code and words in f"{found.stderr} {found.exception}"
+    assert isinstance(found.exception, InputError) or found.exit_code == 2

@@ -136,6 +136,19 @@ def test_a_killed_worker_changes_no_byte_and_leaves_nothing(
         assert np.array_equal(cube, load_cube(alone / path.name)[0])
 
 
+def test_tasks_on_a_machine_of_a_cluster_share_its_memory(tmp_path: Path, monkeypatch) -> None:
+    from hsrzoo import many
+    from hsrzoo.prediction import PredictOptions
+
+    monkeypatch.setattr(many, "cores", lambda: 8)
+    monkeypatch.setattr(many, "_open", lambda opening: None)
+    monkeypatch.setattr(many, "_predict", lambda job, model, options: options.share)
+    job = many.Job(tmp_path / "a.png", tmp_path / "a.tif")
+    for threads, share in ((None, 0.5), (1, 0.5 / 8), (3, 0.25), (16, 0.5)):
+        task = many.Task(job, None, PredictOptions(share=0.5), threads)  # type: ignore[arg-type]
+        assert many.predict_one(task) == share
+
+
 def test_images_are_found_by_name_folder_and_pattern(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("deep").mkdir()

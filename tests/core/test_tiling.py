@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from tiled_networks import BANDS, NEED, Chained, Counting, Fickle, Local, Shortsighted, Silent, model
 
-from hsrzoo.complexity import memory_line, peak_bytes
+from hsrzoo.complexity import MemoryUse, memory_use, peak_bytes
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
-from hsrzoo.pixels import Region
+from hsrzoo.pixels import Region, in_strips
 from hsrzoo.rgb import normalise, pad
 from hsrzoo.spec import RgbInput
 from hsrzoo.tiling import PaddedImage, Shares, cut, plan
-from hsrzoo.tiling.choice import SPARE, cut_for, needed_bytes
+from hsrzoo.tiling.choice import LARGEST_TILE, SPARE, cut_for, needed_bytes
 from hsrzoo.tiling.seams import nan_reach
 
 ROUNDING = 2e-6
@@ -239,8 +239,33 @@ def test_peak_bytes_are_those_of_the_live_tensors():
 
     pixels, border = 20 * 30, 22 * 32
     assert peak_bytes(network, 20, 30) == 4 * max(3 * border + 6 * pixels, 18 * pixels)
-    fixed, slope = memory_line(network)
-    assert slope == 4 * 18 and fixed == 0
+    assert memory_use(network) == MemoryUse(0, 0, 4 * 18, 256)
+
+
+@pytest.mark.parametrize("size", [(64, 2048), (2048, 64), (96, 1000), (300, 300)])
+def test_strips_of_wide_images_are_counted(size):
+    """Features of 256 channels live on strips, which have 32 rows at least."""
+
+    def wide(x):
+        return x.repeat(1, 64, 1, 1)[:, :5] * 2
+
+    class Striped(Local):
+        def forward(self, rgb):
+            return in_strips(wide, F.pad(rgb, (0, 0, 0, 0, 0, 1)))
+
+    toy = model(Striped)
+    peak = peak_bytes(toy.run, *size)
+    assert peak <= 1.05 * toy.memory_use.bytes(*size) < 3 * peak
+    assert needed_bytes(toy, size) - SPARE >= peak
+
+
+def test_tiles_that_nobody_asked_for_are_not_huge():
+    memory = needed_bytes(model(Local), (1500, 1500))
+    limited = plan(model(Local, max_memory=memory), (4000, 5000))
+    assert limited.tile == LARGEST_TILE and not limited.whole
+    assert plan(model(Local), (4000, 5000), limit=memory).tile == LARGEST_TILE
+    assert plan(model(Local, max_memory=memory, tile=1400), (4000, 5000)).tile == 1400
+    assert plan(model(Local), (1400, 1400), limit=memory).whole
 
 
 def test_the_tile_is_the_largest_that_fits():

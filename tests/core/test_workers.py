@@ -22,7 +22,7 @@ TWO = Workers(count=2, threads=1)
 
 
 def test_cores_are_shared_among_local_workers(monkeypatch) -> None:
-    monkeypatch.setattr("hsrzoo.workers._cores", lambda: 8)
+    monkeypatch.setattr("hsrzoo.workers.cores", lambda: 8)
     assert [Workers(count=n).threads_each for n in (1, 3, 8, 20)] == [8, 2, 1, 1]
     assert Workers(address="auto").threads_each == 1
     assert Workers(count=3, threads=4).resources() == {"num_cpus": 4, "num_gpus": 0}

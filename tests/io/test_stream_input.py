@@ -65,6 +65,17 @@ def test_windows_of_every_layout_are_those_of_the_array(tmp_path, layout):
         np.testing.assert_array_equal(raster.pixels.read(top, left, height, width), expected)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+@pytest.mark.parametrize("planes", [False, True])
+def test_arrays_stored_by_columns_are_read_right_whatever_their_size(tmp_path, rows, planes):
+    """With three rows a pixel is as far from the next as if its channels lay together."""
+    pixels = RGB[:rows]
+    stored = pixels.transpose(2, 0, 1) if planes else pixels
+    raster = open_raster(npy(tmp_path / "a.npy", np.asfortranarray(stored)))
+    np.testing.assert_array_equal(raster.pixels.read(0, 0, rows, 31), pixels)
+    np.testing.assert_array_equal(raster.pixels.read(rows - 1, 4, 1, 9), pixels[rows - 1 :, 4:13])
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 def test_photographs_are_read_upright(tmp_path, name):
     pixels = (RGB >> 8).astype(np.uint8)
