@@ -86,8 +86,6 @@ class Reconstructor:
         self.weights_sha256 = weights_sha256
         self.execution = execution or Execution()
         check_execution(self.execution, spec.input, name)
-        if self.execution.max_memory is not None:
-            give_back_freed_memory()
         self._fast: Callable[[Tensor], Tensor] | None = None
 
     @property
@@ -210,7 +208,7 @@ class Reconstructor:
                 stacklevel=2,
             )
             network = partial(self.run, compiled=False)
-        return run_tiles(
+        run = run_tiles(
             network,
             image,
             grid,
@@ -220,6 +218,7 @@ class Reconstructor:
             device=self.device,
             exact=exact,
         )
+        return run if self.execution.max_memory is None else _trimmed(run)
 
     def require_adaptable(self, grid: Grid) -> None:
         """InputError unless the network can adapt itself to an image cut as ``grid`` says."""
@@ -279,6 +278,12 @@ class Reconstructor:
                     stacklevel=3,
                 )
         return self._fast
+
+
+def _trimmed(run: Iterator[Work]) -> Iterator[Work]:
+    for work in run:
+        give_back_freed_memory()
+        yield work
 
 
 def torch_device(name: str | None) -> torch.device:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from functools import cache
 
-_M_MMAP_THRESHOLD = -3  # of malloc.h
-_AT_LEAST = 1 << 20
-"""Bytes of a block from which on it is the system's own affair."""
+
+def give_back_freed_memory() -> None:
+    """Return to the system what the C library keeps for later use.
+
+    glibc keeps freed blocks of up to 32 MiB, between smaller ones that live on: after some tiles of
+    unlike sizes a process is several times as large as its tensors. Giving them back after every tile
+    costs some percent of its time; not keeping them at all (``mallopt``) would cost more than half.
+    Without glibc nothing happens.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
 
 
 @cache
-def give_back_freed_memory() -> bool:
-    """Let large blocks go back to the system as soon as they are freed; for the rest of the process.
-
-    By itself glibc keeps blocks of up to 32 MiB for later use, between smaller ones that live on: the
-    features of a network leave a process several times as large as they are. Without glibc nothing
-    changes (False).
-    """
+def _malloc_trim() -> Callable[[int], int] | None:
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     try:
-        return ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _AT_LEAST) == 1
+        return ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):  # another C library
-        return False
+        return None

@@ -17,11 +17,12 @@ from hsrzoo.tiling.grid import Grid, cut
 if TYPE_CHECKING:
     from hsrzoo.reconstructor import Reconstructor
 
-SAFETY = 1.5
-"""What a prediction really takes, against the bytes of its tensors: the allocator's waste and what
-libraries need within an operator. Measured: 1.0 to 1.35."""
-SPARE = 96 << 20
-"""Bytes besides the network: rows being read, converted and written."""
+SAFETY = 2.0
+"""What a network really takes, against the bytes of its tensors: the allocator's waste, and what
+libraries need within an operator. Measured on the zoo's networks: up to 1.7 in large tiles."""
+SPARE = 256 << 20
+"""Bytes besides: rows being read, converted and written, and libraries' buffers of fixed size (a
+convolution's, of 250 MiB in the worst case seen)."""
 APPROXIMATE_HALO = 32
 """Of approximate tiles of a network that declares none."""
 LARGEST_TILE = 1024

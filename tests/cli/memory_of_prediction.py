@@ -13,6 +13,7 @@ from tiled_networks import BANDS, Chained, model
 
 from hsrzoo.prediction import predict_file
 from hsrzoo.tiling import choice
+from hsrzoo.tiling.allocator import give_back_freed_memory
 
 
 def status(key: str) -> int:
@@ -36,6 +37,7 @@ def main(image: Path, out: Path, limit: float) -> None:
     choice.SPARE = 16 << 20  # little: the network's own memory must be foreseen
     toy = model(Wide, max_memory=limit)
     toy(np.zeros((64, 64, 3)))  # libraries are loaded at the first call
+    give_back_freed_memory()
     before = status("VmRSS:")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     report = predict_file(image, toy, out)

@@ -280,7 +280,7 @@ def test_the_tile_is_the_largest_that_fits():
 
 
 def test_memory_that_is_too_small_for_any_tile_says_how_much_it_needs():
-    with pytest.raises(InputError, match=r"at least 9\d MiB for its smallest tile"):
+    with pytest.raises(InputError, match=r"at least 2\d\d MiB for its smallest tile"):
         model(Chained, max_memory=1e6)(image(100, 100))
     # the cube itself, 600 x 600 x 5 float32, is a part of what a call takes
     with pytest.raises(InputError, match="does not fit"):
