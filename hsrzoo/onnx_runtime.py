@@ -25,13 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from hsrzoo import rgb_rules
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError
 from hsrzoo.onnx_file import INPUT, OUTPUT, metadata_of, open_session, read, require_ports, spec_of
+from hsrzoo.rgb_rules import check_numpy
 from hsrzoo.spec import Execution, RgbInput
-
-_FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -182,41 +181,17 @@ class OnnxModel:
 
 def to_unit(rgb: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
     """(H, W, 3) of any number type as float32 in [0, 1], by its dtype's full scale or ``value_range``."""
-    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
-        shape = rgb.shape if isinstance(rgb, np.ndarray) else type(rgb).__name__
-        raise InputError("The image has the wrong shape", expected="numpy (H, W, 3)", got=shape)
-    dtype = rgb.dtype.name
-    if rgb.dtype.kind not in "uif" or (
-        value_range is None and rgb.dtype.kind != "f" and dtype not in _FULL_SCALE
-    ):
-        raise InputError(
-            "Pixels must be numbers of a known range",
-            expected="uint8, uint16 or float in [0, 1], or a value_range",
-            got=dtype,
-        )
-    low, high = value_range or (0.0, _FULL_SCALE.get(dtype, 1.0))
-    if not low < high:
-        raise InputError("value_range is not a range", expected="(low, high), low < high", got=value_range)
-    unit = (rgb.astype(np.float64) - low) / (high - low)
-    smallest, largest = float(unit.min()), float(unit.max())  # NaN, if there is one
-    if not (smallest >= -_ROUNDING and largest <= 1 + _ROUNDING):
-        raise InputError(
-            "The image leaves its range or holds values that are not finite",
-            expected=f"values in [{low:g}, {high:g}]",
-            got=f"{rgb.shape} {dtype} in [{float(rgb.min()):g}, {float(rgb.max()):g}]",
-        )
-    return unit.clip(0, 1).astype(np.float32)
+    values = check_numpy(rgb).astype(np.float64)
+    return rgb_rules.to_unit(values, rgb.dtype.name, value_range).astype(np.float32)
 
 
 def pad(batch: np.ndarray, wanted: RgbInput) -> np.ndarray:
-    """Pad H and W of (1, 3, H, W) as ``hsrzoo.reconstructor.pad`` does: by reflection at the bottom and
-    right, by edge replication where the image is too small to reflect."""
+    """Pad H and W of (1, 3, H, W) at the bottom and right to the network's multiple and smallest size."""
     for axis in (2, 3):
         size = batch.shape[axis]
-        extra = -(-max(size, wanted.min_size) // wanted.multiple) * wanted.multiple - size
-        if extra:
-            amount = [(0, extra if a == axis else 0) for a in range(4)]
-            reflects = extra < size and size >= wanted.min_size
+        target, reflects = rgb_rules.padded_side(size, wanted)
+        if target > size:
+            amount = [(0, target - size if a == axis else 0) for a in range(4)]
             batch = np.pad(batch, amount, mode="reflect" if reflects else "edge")
     return batch
 

@@ -25,7 +25,8 @@ MAY_IMPORT = {
 STOREYS = [
     {"errors", "bands", "spec", "pixels", "pointwise"},
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
-     "tensorfile", "provenance", "complexity", "workers", "rgb", "onnx_file"},
+     "tensorfile", "provenance", "complexity", "workers", "rgb", "rgb_rules",
+     "onnx_file"},
     {"reconstructor", "loading", "training", "hub", "tiling", "contract", "prediction", "many",
      "export", "onnx_runtime"},
     {"cli"},

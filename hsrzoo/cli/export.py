@@ -67,12 +67,14 @@ def command(
     The file takes RGB (1, 3, H, W) float32 in [0, 1], H and W multiples of the network's own, and gives
     (1, C, H, W) float32. An ONNX file is run by `python -m hsrzoo.onnx_runtime`, without torch, and by
     `hsrzoo predict --model onnx:FILE`, on whole images. Exit code 1 if it does something else than the
-    network.
+    network; it is then kept as NAME.failed.onnx.
     """
     import torch
 
     import hsrzoo
-    from hsrzoo.cli.output import to_json
+    from hsrzoo.cli.output import console, to_json
+    from hsrzoo.export import ExportError
+    from hsrzoo.export.pending import failed_name, pending
 
     if form != "onnx" and (opset is not None or precision != "fp32"):
         raise click.UsageError("--opset and --precision belong to --format onnx")
@@ -81,27 +83,41 @@ def command(
     if threads is not None:
         torch.set_num_threads(threads)
     model = hsrzoo.load(name, device="cpu")
-    made: Predictor
-    if form == "onnx":
-        path = out or _default(model.name, precision)
-        made, images, facts = _onnx(model, path, opset, precision, (calibrate, split, scenes), data_root)
-    else:
-        path = out or _default(model.name, precision).with_suffix(".pt2")
-        made, images, facts = _program(model, path)
-    report: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, **facts}
+    path = out or _default(model.name, precision, form)
+    report: dict[str, Any] = {"file": str(path)}
     try:
-        if check:
-            _compare(model, made, images, precision, report, as_json)
-        if score:
-            _score(model, made, score, data_root, precision, report, as_json)
+        with pending(path) as file:
+            if form == "onnx":
+                scenes_used = (calibrate, split, scenes)
+                made, images, facts = _onnx(model, file, opset, precision, scenes_used, data_root)
+            else:
+                made, images, facts = _program(model, file)
+            report |= {"bytes": file.stat().st_size, **facts}
+            if check:
+                _compare(model, made, images, precision, report, as_json)
+            if score:
+                _score(model, made, score, data_root, precision, report, as_json)
+    except ExportError:
+        report["file"] = str(failed_name(path))
+        raise
     finally:
-        if as_json:
+        if as_json and "bytes" in report:
             click.echo(to_json(report))
+    size = report["bytes"] / 2**20
+    console.print(f"{path}: {model.name}, {_kind(report)}, {size:.2f} MiB", markup=False)
 
 
-def _default(name: str, precision: str) -> Path:
+def _default(name: str, precision: str, form: str) -> Path:
     stem = name.rpartition("/")[2].replace(":", "-")
+    if form != "onnx":
+        return Path(f"{stem}.pt2")
     return Path(f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx")
+
+
+def _kind(report: dict[str, Any]) -> str:
+    if report["format"] == "onnx":
+        return f"ONNX opset {report['opset']}, {report['precision']}"
+    return "torch.export"
 
 
 def _onnx(
@@ -113,28 +129,21 @@ def _onnx(
     data_root: Path | None,
 ) -> tuple[Predictor, list[np.ndarray] | None, dict[str, Any]]:
     """The opened file, the images to judge it on (None: any) and what it is."""
-    from hsrzoo.cli.output import console
     from hsrzoo.datasets import open_dataset
     from hsrzoo.export import Calibration, export_onnx
 
     dataset, split, count = scenes
     calibration = Calibration(open_dataset(dataset, data_root), split, count) if dataset else None
     made, crops = export_onnx(model, path, opset=opset, precision=precision, calibration=calibration)
-    size = path.stat().st_size / 2**20
-    console.print(
-        f"{path}: {model.name}, ONNX opset {made.opset}, {precision}, {size:.2f} MiB", markup=False
-    )
     return made, crops, {"format": "onnx", "opset": made.opset, "precision": precision}
 
 
 def _program(model: Reconstructor, path: Path) -> tuple[Predictor, list[np.ndarray], dict[str, Any]]:
-    from hsrzoo.cli.output import console
+    """As :func:`_onnx` for a torch.export program."""
     from hsrzoo.export.check import examples
     from hsrzoo.export.program import MULTIPLES, save_program
 
     made = save_program(model, path)
-    size = path.stat().st_size / 2**20
-    console.print(f"{path}: {model.name}, torch.export, {size:.2f} MiB", markup=False)
     images = examples(model.spec.input, MULTIPLES)
     return made, images, {"format": "torch-export", "precision": "fp32"}
 

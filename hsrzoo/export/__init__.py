@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.export import check, graph
 from hsrzoo.export.graph import DEFAULT_OPSET, OPSETS, ExportError
+from hsrzoo.export.pending import pending
 from hsrzoo.onnx_runtime import OnnxModel
 from hsrzoo.tensorfile import make_folder
 
@@ -41,7 +42,7 @@ def export_onnx(
     precision: str = "fp32",
     calibration: Calibration | None = None,
 ) -> tuple[OnnxModel, list[np.ndarray] | None]:
-    """Write ``model`` as an ONNX file and open it.
+    """Write ``model`` as an ONNX file and open it; nothing is checked yet (:mod:`hsrzoo.export.check`).
 
     Also returns a crop of each scene that int8 was calibrated on: only on such images can it be judged.
     Raises InputError (opset, precision), StoreError, ExportError, PluginError without the extra ``onnx``.
@@ -76,7 +77,9 @@ def export_onnx(
 def exported(model: Reconstructor, folder: Path, precision: str = "fp32") -> Path:
     """The ONNX file of ``model`` in ``folder``, checked; made where it is not there yet.
 
-    Its name holds the model's name and identity, so that a file is never taken for another model's.
+    It gets its name after the check (:mod:`hsrzoo.export.pending`): a file that failed, or of a process
+    that died before, is never taken later. The name holds the model's name and identity, so that a file
+    is never taken for another model's.
     Raises InputError for random weights, which have no identity, and what :func:`export_onnx` raises.
     """
     if model.identity is None:
@@ -85,8 +88,9 @@ def exported(model: Reconstructor, folder: Path, precision: str = "fp32") -> Pat
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in model.name)
     path = Path(folder) / f"{stem}@{model.identity[:12]}{suffix}.onnx"
     if not _reusable(path, model, precision):
-        made, _ = export_onnx(model, path, precision=precision)
-        check.require_equal(check.compare(model, made), precision)
+        with pending(path) as file:
+            made, _ = export_onnx(model, file, precision=precision)
+            check.require_equal(check.compare(model, made), precision)
     return path
 
 

@@ -85,10 +85,14 @@ def test_wrong_options_leave_with_two_and_no_file(
     assert not list(in_a_folder.iterdir())
 
 
-def test_a_difference_above_the_tolerance_leaves_with_one(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_difference_above_the_tolerance_leaves_with_one_and_no_file_of_that_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, in_a_folder: Path
 ) -> None:
     monkeypatch.setitem(check.TOLERANCE, "fp16", 1e-9)
-    assert hsrzoo("export", NAME, "--precision", "fp16") == 1
-    assert "does not do what the network does" in capsys.readouterr().err
-    assert OnnxModel(f"{NAME}.fp16.onnx").precision == "fp16"
+    assert hsrzoo("export", NAME, "--precision", "fp16", "--json") == 1
+    told = capsys.readouterr()
+    assert "does not do what the network does" in told.err
+    assert f"kept as {NAME}.fp16.failed.onnx" in " ".join(told.err.split())
+    assert json.loads(told.out)["file"] == f"{NAME}.fp16.failed.onnx"
+    assert [p.name for p in in_a_folder.iterdir()] == [f"{NAME}.fp16.failed.onnx"]
+    assert OnnxModel(f"{NAME}.fp16.failed.onnx").precision == "fp16"

@@ -204,22 +204,35 @@ def test_images_are_scaled_as_elsewhere(dtype: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "rgb",
-    [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((0, 4, 3), np.uint8),
-        np.zeros((4, 4, 3), np.int32),
-        np.zeros((4, 4, 3), bool),
-        np.full((4, 4, 3), 1.5, np.float32),
-        np.full((4, 4, 3), np.nan, np.float32),
-        [[0]],
-    ],
-    ids=["flat", "empty", "int32", "bool", "range", "nan", "list"],
-)
-def test_images_of_no_known_form_are_refused(toy_file: Path, rgb: np.ndarray) -> None:
-    with pytest.raises(InputError):
-        OnnxModel(toy_file)(rgb)
+GREY = np.full((4, 4, 3), 0.5, np.float32)
+REFUSED = {
+    "flat": (np.zeros((4, 4), np.uint8), None),
+    "empty": (np.zeros((0, 4, 3), np.uint8), None),
+    "int32": (np.zeros((4, 4, 3), np.int32), None),
+    "bool": (np.zeros((4, 4, 3), bool), None),
+    "range": (np.full((4, 4, 3), 1.5, np.float32), None),
+    "nan": (np.full((4, 4, 3), np.nan, np.float32), None),
+    "list": ([[0]], None),
+    "one number as range": (GREY, 1.0),
+    "three numbers as range": (GREY, (0, 1, 2)),
+    "words as range": (GREY, "ab"),
+    "range of no end": (GREY, (0, np.inf)),
+    "range of no number": (GREY, (np.nan, 1)),
+    "range upside down": (GREY, (1, 0)),
+    "range too wide": (GREY, (-1e308, 1e308)),
+    "other range": (GREY, (0, 0.25)),
+}
+
+
+@pytest.mark.parametrize(("rgb", "value_range"), REFUSED.values(), ids=REFUSED)
+def test_images_are_refused_with_the_words_of_torchs_door(
+    toy_file: Path, rgb: np.ndarray, value_range: tuple[float, float] | None
+) -> None:
+    with pytest.raises(InputError) as here:
+        OnnxModel(toy_file)(rgb, value_range)
+    with pytest.raises(InputError) as there:
+        check_rgb(rgb, value_range)
+    assert str(here.value) == str(there.value)
 
 
 def test_memory_that_ends_is_a_memory_error(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

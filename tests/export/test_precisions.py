@@ -71,6 +71,7 @@ def test_fp16_leaves_distances_exact_and_rounds_the_rest(search: onnx.ModelProto
     assert rounded == ["two_half"]
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_a_deciding_node_of_an_fp16_file_never_sees_a_half(toy: Reconstructor, tmp_path: Path) -> None:
     made, _ = export_onnx(toy, tmp_path / "m.onnx", precision="fp16")
     proto = onnx.load(tmp_path / "m.onnx")
@@ -85,6 +86,7 @@ def test_a_deciding_node_of_an_fp16_file_never_sees_a_half(toy: Reconstructor, t
     check.require_equal(check.compare(toy, made), "fp16")
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_int8_is_calibrated_on_scenes_and_stays_close(toy: Reconstructor, tmp_path: Path) -> None:
     made, crops = export_onnx(
         toy, tmp_path / "m.onnx", precision="int8", calibration=Calibration(Synthetic(toy.bands), scenes=2)
