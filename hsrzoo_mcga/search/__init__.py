@@ -194,6 +194,6 @@ def _fall_back(missing: str) -> str:
     warnings.warn(
         f"{missing} cannot be imported: nearest codes are searched with torch, exactly but slower.",
         RuntimeWarning,
-        stacklevel=6,
+        stacklevel=7,
     )
     return "torch"
