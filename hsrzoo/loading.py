@@ -49,7 +49,7 @@ def load(
     if parsed.kind == "onnx":
         return _exported(parsed, bands, device, execution)
     if parsed.kind == "zoo":
-        spec = _spec_of(parsed)
+        spec = spec_of(parsed)
         if parsed.tag is None:
             if spec.default_tag is None:
                 raise weight_files.no_weights(parsed)
@@ -85,7 +85,7 @@ def load(
     )
 
 
-def _spec_of(name: ModelName) -> ModelSpec:
+def spec_of(name: ModelName) -> ModelSpec:
     """The architecture of a zoo name; UnknownNameError also for a variant that it does not have."""
     spec = MODELS.get(str(name.arch))
     if name.variant is not None and name.variant not in spec.variants:
@@ -101,7 +101,7 @@ def _random(name: ModelName, bands: BandSet, device: str | None, execution: Exec
             f"{name} names trained weights, and weights=None asks for random ones",
             fix="Give the architecture's name alone, or leave weights out",
         )
-    spec = _spec_of(name)
+    spec = spec_of(name)
     arguments = spec.variants[name.variant] if name.variant else {}
     module = build_module(spec, bands, arguments)
     config = weight_files.make_config(spec, bands, arguments=arguments, training={"weights": "random"})

@@ -42,6 +42,7 @@ def describe(name: str) -> dict[str, Any]:
     """All facts of a model as JSON values; imports its plugin and builds it."""
     from hsrzoo import weights as weight_files
     from hsrzoo.bands import VISIBLE_31, BandSet
+    from hsrzoo.loading import spec_of
     from hsrzoo.names import ModelName, parse_name
     from hsrzoo.registries import MODELS
 
@@ -51,7 +52,7 @@ def describe(name: str) -> dict[str, Any]:
 
         return {**OnnxModel(str(parsed.path)).facts(), "weights": []}
     if parsed.kind == "zoo":
-        spec = MODELS.get(str(parsed.arch))
+        spec = spec_of(parsed)
         tags = [parsed.tag] if parsed.tag else weight_files.tags_of(spec.name)
         names = [ModelName("zoo", arch=spec.name, tag=tag) for tag in tags]
         configs = {str(n): weight_files.read_config(weight_files.folder_of(n)) for n in names}
@@ -70,6 +71,7 @@ def describe(name: str) -> dict[str, Any]:
         "tags": list(spec.tags),
         "from": MODELS.origin(spec.name),
         "arguments": dict(spec.arguments),
+        "variants": {f"{spec.name}:{name}": dict(values) for name, values in spec.variants.items()},
         "input": _input(spec.input),
         **_cost(spec, bands, first["arguments"] if first else {}),
         "weights": [_weights(n, config, spec, inputs[n]) for n, config in configs.items()],

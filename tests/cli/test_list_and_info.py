@@ -129,3 +129,10 @@ def test_tables_keep_brackets_and_never_cut(capsys: pytest.CaptureFixture[str]) 
     out = capsys.readouterr().out
     assert "x [red]" in out and "T [b]" in out and "w" * 300 in out
     assert "1.235" in out and "yes" in out and "Value" in out
+
+
+def test_info_names_the_variants_and_refuses_others(run_hsrzoo) -> None:
+    facts = json.loads(run_hsrzoo("info", "mst-plus-plus:reference", "--json").stdout)
+    assert facts["variants"] == {"mst-plus-plus:reference": {"structure": "published"}}
+    done = run_hsrzoo("info", "mst-plus-plus:referenz")
+    assert done.returncode == 2 and "Nearest: reference" in done.stderr
