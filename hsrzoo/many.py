@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hsrzoo.errors import FormatError, HsrzooError, InputError
-from hsrzoo.io import images
+from hsrzoo.io import SUFFIX_OF, images
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.spec import Execution
 from hsrzoo.workers import TaskFailure, Workers, cores, run_tasks
@@ -22,16 +22,6 @@ from hsrzoo.workers import TaskFailure, Workers, cores, run_tasks
 if TYPE_CHECKING:
     from hsrzoo.prediction import PredictOptions, PredictReport, Progress
     from hsrzoo.reconstructor import Reconstructor
-
-SUFFIX_OF = {
-    "envi": ".hdr",
-    "tiff": ".tif",
-    "zarr": ".zarr",
-    "h5": ".h5",
-    "mat": ".mat",
-    "npz": ".npz",
-}
-"""Names of formats, as ``--format`` takes them, and how their files end."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +29,7 @@ from hsrzoo.io.stream import (
 )
 from hsrzoo.onnx_runtime import OnnxModel
 from hsrzoo.reconstructor import Reconstructor
-from hsrzoo.tiling import Grid, PaddedImage, Work, available_memory, declared_halo, plan
+from hsrzoo.tiling import Grid, PaddedImage, Work, available_memory, declared_halo, into_memory, plan
 from hsrzoo.tiling.approximate import Difference, measure
 from hsrzoo.tiling.choice import cut_for
 from hsrzoo.tiling.passes import Sink
@@ -199,16 +198,10 @@ class _Job:
 
     def to_memory(self) -> tuple[Grid, Work, bool]:
         """Make the cube in memory and write it whole, for formats that cannot be written in parts."""
-        height, width = self.image.size
-        cube = np.empty((height, width, len(self.model.bands)), np.float32)
-
-        def take(top: int, left: int, part: Tensor) -> None:
-            rows, columns = part.shape[1:]
-            cube[top : top + rows, left : left + columns] = part.permute(1, 2, 0).float().cpu().numpy()
-
+        cube, keep = into_memory(self.image.size, len(self.model.bands))
         grid = self.grid(kept=cube.nbytes)
-        work = self.run(grid, take, Work(), lambda _: None)
-        save_cube(self.out, cube, self.model.bands, metadata=self.about)
+        work = self.run(grid, keep, Work(), lambda _: None)
+        save_cube(self.out, cube.numpy(), self.model.bands, metadata=self.about)
         return grid, work, False
 
     def grid(self, kept: int = 0) -> Grid:

@@ -21,7 +21,16 @@ from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
 from hsrzoo.spec import Execution, ModelSpec, resolve
-from hsrzoo.tiling import Grid, PaddedImage, Work, check_execution, count_statistics, plan, run_tiles
+from hsrzoo.tiling import (
+    Grid,
+    PaddedImage,
+    Work,
+    check_execution,
+    count_statistics,
+    into_memory,
+    plan,
+    run_tiles,
+)
 from hsrzoo.tiling.allocator import give_back_freed_memory
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -172,12 +181,7 @@ class Reconstructor:
         """One image -> (1, C, H, W) on the CPU, a view of (H, W, C), within the memory allowed."""
         height, width = image.size
         grid = plan(self, image.size, kept=height * width * len(self.bands) * 4)
-        cube = torch.empty(height, width, len(self.bands))
-
-        def keep(top: int, left: int, part: Tensor) -> None:
-            rows, columns = part.shape[1:]
-            cube[top : top + rows, left : left + columns].copy_(part.permute(1, 2, 0))
-
+        cube, keep = into_memory(image.size, len(self.bands))
         for _ in self.tiles(image, grid, keep, tta=tta):
             pass
         return cube.permute(2, 0, 1)[None]

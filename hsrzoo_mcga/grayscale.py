@@ -142,11 +142,6 @@ class GrayscaleFeedForward(nn.Module):
             parts.append(part if ga.kind == "none" else ga.apply_curve(part, *left.pop(0)))
         return F.gelu(on_pixels(self.out, torch.cat([*parts, s], 1)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), the residual branch alone."""
-        s = self.features(x)
-        return self.combine(s, self.curves(s))
-
     def _halves(self) -> tuple[slice, slice]:
         """The channels of X_s that go through gamma, and those that go through log."""
         return slice(0, self.split), slice(self.split, None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hsrzoo.cli.workers import chosen_workers, worker_options
+from hsrzoo.io import SUFFIX_OF
 
 if TYPE_CHECKING:
     from hsrzoo.many import Job
@@ -44,7 +45,7 @@ class Bytes(click.ParamType):
     "For several images a folder.",
 )  # fmt: skip
 @click.option(
-    "--format", "form", type=click.Choice(["envi", "tiff", "zarr", "h5", "mat", "npz"]),
+    "--format", "form", type=click.Choice(list(SUFFIX_OF)),
     help="Of the files in the folder --out [envi].",
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Make cubes anew that the folder --out has already.")

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 _FORMATS = {
     "envi": (".hdr", ".img", ".dat", ".bsq", ".bil", ".bip"),
     "tiff": (".tif", ".tiff"),
+    "zarr": (".zarr",),
     "h5": (".h5", ".hdf5"),
     "mat": (".mat",),
     "npz": (".npz", ".npy"),
-    "zarr": (".zarr",),
 }
 _READ_ONLY = (".npy", ".dat", ".bsq", ".bil", ".bip")
+SUFFIX_OF = {name: suffixes[0] for name, suffixes in _FORMATS.items()}
+"""The ending that a file of each format is given."""
 CUBE_SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
 
 
@@ -94,4 +96,4 @@ def _format_of(path: Path) -> str:
     )
 
 
-__all__ = ["CUBE_SUFFIXES", "load_cube", "read_image", "require_writable", "save_cube"]
+__all__ = ["CUBE_SUFFIXES", "SUFFIX_OF", "load_cube", "read_image", "require_writable", "save_cube"]

@@ -2,7 +2,7 @@
 
 from hsrzoo.tiling.choice import available_memory, check_execution, declared_halo, plan
 from hsrzoo.tiling.grid import Grid, Tile, cut
-from hsrzoo.tiling.passes import Shares, Work, count_statistics, run_tiles
+from hsrzoo.tiling.passes import Shares, Work, count_statistics, into_memory, run_tiles
 from hsrzoo.tiling.windows import PaddedImage
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "count_statistics",
     "cut",
     "declared_halo",
+    "into_memory",
     "plan",
     "run_tiles",
 ]

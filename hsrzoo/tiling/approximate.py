@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.tiling.choice import cut_for
 from hsrzoo.tiling.grid import Grid
-from hsrzoo.tiling.passes import Work, run_tiles
+from hsrzoo.tiling.passes import Work, into_memory, run_tiles
 from hsrzoo.tiling.windows import Extremes, PaddedImage
 
 if TYPE_CHECKING:
@@ -59,15 +58,11 @@ def measure(model: Reconstructor, image: PaddedImage, grid: Grid, extremes: Extr
 
 def _cube(model: Reconstructor, image: PaddedImage, grid: Grid, extremes: Extremes | None) -> Tensor:
     """(C, H, W); ``extremes`` are those of the whole image, which also approximate tiles know."""
-    cube = torch.empty(len(model.bands), *image.size)
-
-    def keep(top: int, left: int, part: Tensor) -> None:
-        cube[:, top : top + part.shape[1], left : left + part.shape[2]] = part
-
+    cube, keep = into_memory(image.size, len(model.bands))
     run = run_tiles(
         model.run, image, grid, keep, Work(extremes=extremes), bands=len(model.bands),
         device=model.device, exact=False,
     )  # fmt: skip
     for _ in run:
         pass
-    return cube
+    return cube.permute(2, 0, 1)

@@ -112,6 +112,17 @@ def run_tiles(
             yield work
 
 
+def into_memory(size: tuple[int, int], bands: int) -> tuple[Tensor, Sink]:
+    """An empty cube (H, W, C) float32 on the CPU, and the sink that fills it."""
+    cube = torch.empty(*size, bands)
+
+    def keep(top: int, left: int, part: Tensor) -> None:
+        rows, columns = part.shape[1:]
+        cube[top : top + rows, left : left + columns].copy_(part.permute(1, 2, 0))
+
+    return cube, keep
+
+
 def visit(network: Network, window: Tensor, tile: Tile, known: tuple[Totals, ...]) -> Tensor | Shares:
     """The network on one tile: its share of the first statistic that is not known, or its cube."""
     size = (window.shape[-2], window.shape[-1])

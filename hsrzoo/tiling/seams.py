@@ -14,6 +14,7 @@ from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.spec import RgbInput
 from hsrzoo.tiling.choice import cut_for
 from hsrzoo.tiling.grid import Grid
+from hsrzoo.tiling.passes import into_memory
 from hsrzoo.tiling.windows import PaddedImage
 
 if TYPE_CHECKING:
@@ -62,15 +63,11 @@ def compare(model: Reconstructor, rgb: np.ndarray, tile: int) -> Seams:
 
 def _timed(model: Reconstructor, image: PaddedImage, grid: Grid) -> tuple[Tensor, int, float]:
     """(C, H, W), passes, seconds."""
-    cube = torch.empty(len(model.bands), *image.size)
-
-    def keep(top: int, left: int, part: Tensor) -> None:
-        cube[:, top : top + part.shape[1], left : left + part.shape[2]] = part
-
+    cube, keep = into_memory(image.size, len(model.bands))
     begun, passes = time.perf_counter(), 0
     for work in model.tiles(image, grid, keep):
         passes = work.passes
-    return cube, passes, time.perf_counter() - begun
+    return cube.permute(2, 0, 1), passes, time.perf_counter() - begun
 
 
 def smooth_image(height: int, width: int, top: int = 0, left: int = 0) -> np.ndarray:
