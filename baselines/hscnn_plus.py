@@ -27,13 +27,14 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.pixels import can_strip
 from hsrzoo.pointwise import pointwise
-from hsrzoo.spec import ModelSpec
+from hsrzoo.spec import ModelSpec, Official
 
 STEM = 128
 """Channels after the first layers."""
@@ -228,5 +229,7 @@ SPEC = ModelSpec(
     licence="MIT",
     default_tag="cave",
     tags=("baseline", "cnn"),
+    recipes={"authors": toolbox(2e-4)},
+    official=Official("minmax-image"),
     variants={"reference": {"structure": "published"}},
 )

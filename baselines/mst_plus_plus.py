@@ -37,13 +37,14 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.pixels import can_strip, in_strips, whole_image
 from hsrzoo.pointwise import gram, pointwise
-from hsrzoo.spec import ModelSpec, RgbInput
+from hsrzoo.spec import ModelSpec, Official, RgbInput
 
 WIDTH = 31
 """Width of the body and of each attention head, whatever the number of bands."""
@@ -383,5 +384,7 @@ SPEC = ModelSpec(
     input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
     default_tag="cave",
     tags=("baseline", "transformer"),
+    recipes={"authors": toolbox(4e-4)},
+    official=Official("minmax-image"),
     variants={"reference": {"structure": "published"}},
 )

@@ -64,13 +64,22 @@ class Recipe:
     patch: int = 64
     """Side of the square crops, pixels; smaller scenes are used whole."""
     lr: float = 2.5e-3
-    """Peak learning rate of the one-cycle schedule (Smith 2017)."""
+    """Peak learning rate."""
+    schedule: Literal["one-cycle", "cosine", "polynomial", "constant"] = "one-cycle"
+    """``one-cycle``: up and down (Smith 2017); ``cosine``: half a cosine from ``lr`` to ``final_lr``;
+    ``polynomial``: lr (1 - step / steps)^power, at least ``final_lr``."""
     warmup: float = 0.1
-    """Share of the steps before the peak."""
+    """Share of the steps before the peak, of ``one-cycle`` alone."""
+    final_lr: float = 0.0
+    """Learning rate at the end, of ``cosine`` and ``polynomial``."""
+    power: float = 1.5
+    """Of ``polynomial``."""
+    normalise: Literal["spec", "none", "minmax-image"] = "spec"
+    """How RGB is normalised, where it is not as the model's own input says."""
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     loss: Literal["charbonnier", "charbonnier+relative", "mrae", "l1", "own"] = "charbonnier+relative"
-    """``own``: the task computes its own loss (stage 1)."""
+    """``own``: the task computes its own loss (stage 1). Values without data (NaN) count in none."""
     relative_weight: float = 0.05
     """Weight of mean(|x - y| / max(y, 1/255)) in ``charbonnier+relative``."""
     ema: float = 0.995
@@ -84,6 +93,22 @@ class Recipe:
     valid_every: int = 500
     checkpoint_every: int = 200
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+
+@dataclass(frozen=True)
+class Official:
+    """How the authors' checkpoints of a network are read by ``hsrzoo convert``."""
+
+    normalise: Literal["none", "minmax-image"]
+    """The input that these checkpoints were trained on: goes into the converted config.json."""
+    containers: tuple[str, ...] = ("state_dict",)
+    """Keys under which the file may hold the tensors; without any of them it is the tensors itself."""
+    rename: Code | None = None
+    """``rename(state: dict[str, Tensor]) -> dict[str, Tensor]``: official names to ours, in order; raises
+    FormatError where tensors that are one contradict each other."""
+    by_position: bool = False
+    """True if names may differ and only order and shapes count (GMSR's own script loads so)."""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +138,7 @@ class ModelSpec:
     source: str
     """Paper and code it comes from."""
     licence: str = "MIT"
-    """Licence of this implementation's origin."""
+    """Licence of the original code, ``none stated`` where it has none; this implementation is ours."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments of this variant (a variant is data, not a subclass)."""
     input: RgbInput = RgbInput()
@@ -133,6 +158,12 @@ class ModelSpec:
     to one image; must leave the module's weights as they were."""
     couples_batch: bool = False
     """True if samples of one batch influence each other (then batches are run one by one)."""
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    """Other recipes by name, for ``hsrzoo train --recipe``: ``authors`` is how the authors trained it."""
+    official: Official | None = None
+    """Present where checkpoints of the authors can be converted."""
+    notes: str = ""
+    """What a user should know besides: differences from the original, traps. Sentences."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Other constructor arguments for the same weights, loaded as ``ARCH:VARIANT``: another structure
     of the same network, or a cheaper setting whose price the benchmark shows."""
@@ -202,6 +233,9 @@ class MetricSpec:
     better: Literal["lower", "higher"]
     columns: tuple[str, ...]
     """All keys that ``compute`` returns, the headline first."""
+    spatial: bool = False
+    """True if it looks at neighbours. Where a scene has pixels without data, such a metric gets the whole
+    image and ``context.valid``; any other gets the pixels with data alone, as (C, N, 1)."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +245,8 @@ class MetricContext:
     bands: BandSet
     mrae_epsilon: float = 1 / 255
     peak: float = 1.0
+    valid: np.ndarray | None = None
+    """(H, W) bool, True where all bands have data; None: everywhere. Both cubes are 0 elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +266,19 @@ class PerturbationSpec:
     """Severities that ``--bench`` runs."""
     summary: str
     touches_cube: bool = False
+    needs_camera: bool = False
+    """True if ``apply`` takes a fifth argument, a :class:`PerturbationContext`; scenes whose RGB is a
+    photograph, not rendered from the cube, are then left out (DoesNotApplyError)."""
+
+
+@dataclass(frozen=True)
+class PerturbationContext:
+    """How the RGB of a scene was made."""
+
+    bands: BandSet
+    response: str
+    """Name of the camera (:class:`hsrzoo.camera.Camera`) that rendered it."""
+    rgb_bits: int | None = 8
 
 
 def seeded(seed: int, scene: str, perturbation: str, severity: str) -> np.random.Generator:
@@ -255,6 +304,8 @@ __all__ = [
     "MetricContext",
     "MetricSpec",
     "ModelSpec",
+    "Official",
+    "PerturbationContext",
     "PerturbationSpec",
     "Recipe",
     "RgbInput",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hsrzoo.cli.data import parse_options
-from hsrzoo.errors import TrainingError
+from hsrzoo.errors import TrainingError, unknown_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--start", type=click.Path(path_type=Path), help="What to take over (MCGA: mixed codebooks of stage 1)."
 )
+@click.option("--recipe", "recipe_name", metavar="NAME", help="Another recipe of the model: authors.")
 @click.option("--seed", type=int, help="Seed of weights, crops and everything random.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--batch", type=int, help="Crops in a batch, of all processes together.")
@@ -51,6 +53,7 @@ def command(
     minutes: float | None,
     resume: bool,
     start: Path | None,
+    recipe_name: str | None,
     sets: tuple[str, ...],
     args: tuple[str, ...],
     threads: int | None,
@@ -81,22 +84,34 @@ def command(
             f"{name} is fitted in closed form, not trained",
             fix=f"Use `hsrzoo fit {name} --dataset {dataset}`",
         )
-    recipe = _recipe(spec, {"steps": steps, **fields}, assignments(sets, "--set"))
+    changes = {"steps": steps, **fields}
+    recipe = _recipe(_named_recipe(spec, recipe_name), changes, assignments(sets, "--set"))
+    if recipe.normalise != "spec":
+        spec = replace(spec, input=replace(spec.input, normalise=recipe.normalise))
     arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
     data = open_dataset(dataset, data_root, **parse_options(data_options))
     folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
     _run(spec, recipe, data, split, folder, minutes, resume, start, arguments, threads)
 
 
-def _recipe(spec: ModelSpec, options: Mapping[str, Any], sets: Mapping[str, str]) -> Recipe:
-    """The model's recipe with what the user changed."""
+def _named_recipe(spec: ModelSpec, name: str | None) -> Recipe:
+    """The recipe that all networks of the zoo are compared by, or another that the model has."""
+    if name is None or name == "common":
+        return spec.recipe
+    if name not in spec.recipes:
+        raise unknown_name(f"recipe of {spec.name}", name, ["common", *spec.recipes])
+    return spec.recipes[name]
+
+
+def _recipe(recipe: Recipe, options: Mapping[str, Any], sets: Mapping[str, str]) -> Recipe:
+    """``recipe`` with what the user changed."""
     from hsrzoo.training.recipe import override
 
     given = {key: str(value) for key, value in options.items() if value is not None}
     twice = sorted(given.keys() & sets.keys())
     if twice:
         raise click.UsageError(f"--{twice[0]} and --set {twice[0]}=... exclude each other")
-    return override(spec.recipe, {**given, **sets})
+    return override(recipe, {**given, **sets})
 
 
 def _run(

@@ -16,7 +16,8 @@ class Scene:
     """One pair.
 
     ``rgb``: float32 (3, H, W) in [0, 1]; already rounded to 8 bits where the set's images are.
-    ``cube``: float32 (C, H, W), reflectance or radiance scaled to [0, 1].
+    ``cube``: float32 (C, H, W), reflectance or radiance scaled to [0, 1]. NaN is a value without data
+    (no-data pixels, bands of water vapour); metrics and losses leave it out. ``rgb`` is 0 there.
     """
 
     name: str

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
-from hsrzoo.training.schedule import one_cycle
+from hsrzoo.training.schedule import learning_rate
 from hsrzoo.training.task import Task
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Engine:
         """Do step ``index`` (0 is the first) of ``steps``; returns the figures for the log, which are
         those of the whole batch."""
         self.task.steps = steps
-        lr = one_cycle(index, steps, self.recipe.lr, self.recipe.warmup)
+        lr = learning_rate(self.recipe, index, steps)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.task.module.train()

@@ -1,13 +1,27 @@
-"""The one-cycle learning rate as a pure function of the step, so that a resumed run needs no state."""
+"""Learning rates as pure functions of the step, so that a resumed run needs no state."""
 
 from __future__ import annotations
 
 import math
 
+from hsrzoo.spec import Recipe
+
 START_DIVISOR = 25.0
 """The cycle starts at ``peak / 25`` ..."""
 END_DIVISOR = 25.0 * 1e4
 """... and ends at ``peak / 250000``: the usual constants of one-cycle training (Smith 2017)."""
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Learning rate of step ``step`` (0 is the first) of ``steps`` by the recipe's schedule."""
+    share = min(step / max(steps - 1, 1), 1.0)
+    if recipe.schedule == "one-cycle":
+        return one_cycle(step, steps, recipe.lr, recipe.warmup)
+    if recipe.schedule == "cosine":
+        return _cosine(recipe.lr, recipe.final_lr, share)
+    if recipe.schedule == "polynomial":
+        return max(recipe.lr * (1 - share) ** recipe.power, recipe.final_lr)
+    return recipe.lr
 
 
 def one_cycle(step: int, steps: int, peak: float, warmup: float) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,34 @@ class Parity:
             tensors=load_file(root / f"{name}.safetensors"),
         )
 
-    def fill(self, module: nn.Module) -> None:
-        """Overwrite all parameters and buffers of ``module`` by rule, in its own state_dict order."""
+    def official_state(self, fixed: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """All tensors in the official order and under the official names, those with two names twice.
+
+        ``fixed``: values of the filters that are constants (only MIRNet has any).
+        """
         generator = torch.Generator().manual_seed(0)
-        for entry, (key, value) in zip(self.keys, module.state_dict().items(), strict=True):
+        state: dict[str, Tensor] = {}
+        for entry in self.keys:
+            if "alias_of" in entry:
+                state[entry["key"]] = state[entry["alias_of"]]
+                continue
+            if entry["rule"] == "const":
+                state[entry["key"]] = (fixed or {})[entry["key"]]
+            elif entry["rule"] == "int0":
+                state[entry["key"]] = torch.zeros(entry["shape"], dtype=torch.int64)
+            else:
+                noise = torch.randn(entry["shape"], generator=generator)
+                state[entry["key"]] = _by_rule(entry["rule"], noise, self.gain)
+        return state
+
+    def fill(self, module: nn.Module, *, one_name: bool = False) -> None:
+        """Overwrite all parameters and buffers of ``module`` by rule, in its own state_dict order.
+
+        ``one_name``: the module has only the first of the names of tensors that the original has twice.
+        """
+        keys = [e for e in self.keys if "alias_of" not in e] if one_name else self.keys
+        generator = torch.Generator().manual_seed(0)
+        for entry, (key, value) in zip(keys, module.state_dict().items(), strict=True):
             assert entry["key"] == key, f"expected {entry['key']}, the module has {key}"
             assert entry["shape"] == list(value.shape), f"{key}: {entry['shape']}, {list(value.shape)}"
             if not value.is_floating_point():
@@ -54,8 +79,10 @@ class Parity:
 
     def sha256(self, module: nn.Module) -> str:
         """Hash of all values of the state_dict in order, comparable with ``state_sha256``."""
-        digest = hashlib.sha256()
-        for value in module.state_dict().values():
+        digest, state = hashlib.sha256(), module.state_dict()
+        for entry in self.keys:
+            key = entry["key"]
+            value = state[key if key in state else entry["alias_of"]]
             digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()
 

@@ -1,0 +1,27 @@
+"""How the authors trained the networks of the MST-plus-plus toolbox, as recipes."""
+
+from __future__ import annotations
+
+from hsrzoo.spec import Recipe
+
+
+def toolbox(lr: float) -> Recipe:
+    """The toolbox's training of ``lr``, which differs between its networks (see its train.py).
+
+    300,000 iterations of Adam on batches of twenty 128 x 128 crops, cosine to 1e-6, MRAE, RGB stretched
+    per image. The toolbox divides by the truth itself; here the denominator is at least 1/255, because
+    sets other than ARAD-1K have true zeros. It draws its crops at every eighth pixel, here at any.
+    """
+    return Recipe(
+        steps=300_000,
+        batch=20,
+        patch=128,
+        lr=lr,
+        schedule="cosine",
+        final_lr=1e-6,
+        betas=(0.9, 0.999),
+        loss="mrae",
+        ema=0.0,
+        clip=0.0,
+        normalise="minmax-image",
+    )
