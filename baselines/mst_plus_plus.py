@@ -308,11 +308,11 @@ def _fused(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tens
 
 class MSTPlusPlus(nn.Module):
     """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W any size of which
-    reflection to a multiple of 8 is possible."""
+    reflection to a multiple of 8 is possible. ``inputs``: channels of the input, where it is not RGB."""
 
-    def __init__(self, bands: int, stages: int = 3) -> None:
+    def __init__(self, bands: int, stages: int = 3, inputs: int = 3) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
+        self.conv_in = nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=False)
         self.body = nn.Sequential(*(Stage() for _ in range(stages)))
         self.conv_out = nn.Conv2d(WIDTH, bands, 3, padding=1, bias=False)
 
