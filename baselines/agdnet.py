@@ -164,6 +164,7 @@ def _spec(name: str, stages: int, count: str) -> ModelSpec:
             "https://github.com/ZHU-Zhiyu/GD-Net at 31c6be7"
         ),
         licence="none stated",
+        recipe=Recipe(lr=0.01),
         recipes={"authors": AUTHORS},
         official=Official("none", containers=("spenet", "state_dict"), rename=rename),
         notes=(
