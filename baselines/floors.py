@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset
-from hsrzoo.errors import InputError
+from hsrzoo.errors import DatasetError, InputError
 from hsrzoo.spec import ModelSpec
 
 PIXELS_AT_ONCE = 1 << 16
@@ -99,19 +99,41 @@ def fit(module: PixelRegression, dataset: Dataset, split: str) -> None:
     """Set ``module.matrix`` to the least-squares solution over all pixels of ``split``.
 
     Normal equations accumulated in float64, piece by piece. Features that the pixels do not tell
-    apart (a grey scene) get the solution of least norm.
+    apart (a grey scene) get the solution of least norm. Pixels that lack data (NaN) in any band are left
+    out; DatasetError where none is left.
     """
     bands, count = module.matrix.shape
     gram, moment = np.zeros((count, count)), np.zeros((count, bands))
+    seen, without = 0, np.ones(bands, bool)
     for rgb, cube in _pixels(dataset, split):
+        missing = np.isnan(cube)
+        if missing.any():
+            without &= missing.all(axis=1)
+            complete = ~missing.any(axis=0)
+            rgb, cube = rgb[:, complete], cube[:, complete]
+        else:
+            without[:] = False
+        seen += rgb.shape[1]
         features = module.features(torch.from_numpy(rgb)[None])[0].numpy()  # (F, N)
         gram += features @ features.T
         moment += features @ cube.T
+    if not seen:
+        raise _no_data(dataset, split, without)
     # Unit diagonal: the cut-off then does not depend on how large a feature is.
     scale = 1 / np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1))
     scaled = gram * scale * scale[:, None]
     solution, *_ = np.linalg.lstsq(scaled, moment * scale[:, None], rcond=RANK_CUTOFF)
     module.matrix.copy_(torch.from_numpy((solution * scale[:, None]).T))
+
+
+def _no_data(dataset: Dataset, split: str, without: np.ndarray) -> DatasetError:
+    first = f", first at {dataset.bands.centres_nm[int(without.argmax())]:g} nm" if without.any() else ""
+    return DatasetError(
+        f"No pixel of {dataset.name}/{split} has data in all bands",
+        expected="pixels without a gap in their spectrum",
+        got=f"{np.count_nonzero(without)} of {without.size} bands without any data{first}",
+        fix="Choose bands that have data (--data-option bands=...)",
+    )
 
 
 def _pixels(dataset: Dataset, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -123,6 +123,8 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
         for table in printed:
             output.print_table(table.rows, table.columns, title=table.title)
         counters = [c for name in session.metrics for c in METRICS.get(name).columns if c.endswith("_zero")]
+        scored = [row for group in groups for one in group.contestants for row in one.rows]
+        remarks += tables.nodata_note(scored)
         for note in [*remarks, *tables.notes(figures, counters)]:
             output.console.print(note, style="dim", markup=False)
     return _finish(outcome, options.store)

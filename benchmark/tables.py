@@ -10,6 +10,7 @@ from typing import Any
 from hsrzoo_benchmark.report import PAPER_TIME
 from hsrzoo_benchmark.speed import MIN_RUNS
 
+from hsrzoo.metrics import NODATA
 from hsrzoo.registries import METRICS
 
 _SCORE_HEADINGS = {"condition": "condition, hash", "model": "model", "n": "n"}
@@ -251,6 +252,23 @@ def _commit(provenance: dict[str, Any]) -> str:
     if commit is None:
         return "no known commit"
     return f"commit {commit[:COMMIT_LENGTH]}" + (" with changes" if provenance["dirty"] else "")
+
+
+def nodata_note(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How much of the scenes of stored score ``rows`` has no data and is in no figure."""
+    found: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for row in rows:
+        counts = tuple(row["metrics"].get(column, 0) for column in NODATA)
+        if any(counts):
+            scene = (row["dataset"], row["split"], row["scene"])
+            found[scene] = tuple(map(max, counts, found.get(scene, (0, 0))))  # type: ignore[assignment]
+    if not found:
+        return []
+    pixels, bands = (list(column) for column in zip(*found.values(), strict=True))
+    return [
+        f"Without data and in no figure: {sum(pixels)} pixels and up to {max(bands)} bands of {len(found)} "
+        "scenes. SSIM is the mean over windows that have data throughout."
+    ]
 
 
 def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[str]:

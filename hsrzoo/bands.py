@@ -178,14 +178,32 @@ class BandSet:
         return float((1 - share) * widths[j] + share * widths[k]), row
 
     def resample(self, cube: np.ndarray, target: BandSet) -> tuple[np.ndarray, np.ndarray]:
-        """Resample ``cube`` (C, ...) to (T, ...) float32; also the covered mask (T,)."""
+        """Resample ``cube`` (C, ...) to (T, ...) float32; also the covered mask (T,).
+
+        NaN is a value without data: a target is NaN where a band that counts for it is.
+        """
         if cube.shape[0] != len(self):
             raise BandsError(
                 "The cube does not have these bands", expected=f"{len(self)} channels first", got=cube.shape
             )
         matrix, covered = self.resample_matrix(target)
-        flat = matrix @ cube.reshape(len(self), -1).astype(np.float64)
+        flat = combine(matrix, cube.reshape(len(self), -1).astype(np.float64))
         return flat.reshape(len(target), *cube.shape[1:]).astype(np.float32), covered
+
+
+def combine(matrix: np.ndarray, spectra: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """``matrix @ spectra``, (T, C) and (C, N) float64: NaN only where a band of weight above ``least`` is.
+
+    The plain product would spread every NaN, since 0 x NaN is NaN. Bands of at most that weight count as
+    0 where they lack data.
+    """
+    missing = np.isnan(spectra)
+    if not missing.any():
+        return matrix @ spectra
+    result = matrix @ np.where(missing, 0.0, spectra)
+    counts = (np.abs(matrix) > least).astype(np.float32)
+    result[counts @ missing.astype(np.float32) > 0] = np.nan
+    return result
 
 
 VISIBLE_31 = BandSet.regular(400, 700, 10)

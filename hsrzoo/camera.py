@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hsrzoo.bands import BandSet
+from hsrzoo.bands import BandSet, combine
 from hsrzoo.errors import BandsError, InputError, unknown_name
 
 _FOLDER = Path(__file__).parent / "data"
@@ -20,6 +20,9 @@ _NAMES = ("cie-1931", "cie-1964", "nikon-d5100", "sigma-sdmerill")
 _ILLUMINANTS = ("D65",)
 DEFAULT_CAMERA = "nikon-d5100"
 """The response that renders RGB where a data set has no camera image."""
+NOTICEABLE = 1e-3
+"""Share of a channel that a band without data must have to leave a pixel black: a quarter of a grey level
+of 8 bits. Bands at the foot of a response count as 0 there."""
 
 
 def camera_names() -> list[str]:
@@ -111,6 +114,9 @@ class Camera:
         ``full_well``: electrons at the value 1, for Poisson noise; ``read_noise``: standard
         deviation in electrons of the Gaussian noise added to it. Both act on linear values and need
         ``generator``, so that no result depends on hidden state.
+
+        NaN in ``cube`` is a value without data: pixels that lack a band that counts (see
+        :data:`NOTICEABLE`) are black.
         """
         if cube.ndim != 3 or cube.shape[0] != len(bands):
             raise InputError(
@@ -122,7 +128,9 @@ class Camera:
             raise InputError("JPEG holds 8 bits", expected="bits=8 with jpeg", got=f"bits={bits}")
         matrix = self.matrix(bands) * exposure
         flat = np.ascontiguousarray(cube.reshape(len(bands), -1), dtype=np.float64)
-        rgb = (matrix @ flat).reshape(3, *cube.shape[1:])
+        rgb = combine(matrix, flat, NOTICEABLE * exposure).reshape(3, *cube.shape[1:])
+        missing = np.isnan(rgb).any(axis=0)
+        rgb[:, missing] = 0
         rgb = _expose(rgb, full_well, read_noise, generator)
         rgb = np.clip(rgb, 0.0, 1.0)
         if bits is not None:
@@ -130,6 +138,7 @@ class Camera:
             rgb = np.rint(rgb * levels) / levels
         if jpeg is not None:
             rgb = jpeg_round_trip(rgb, jpeg)
+        rgb[:, missing] = 0  # whatever noise and JPEG left there
         return rgb.astype(np.float32)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
-from hsrzoo.training.losses import charbonnier
+from hsrzoo.training.losses import charbonnier, over_data
 from hsrzoo.training.task import Task
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.codebook import Query, to_rows, usage, vq_losses
@@ -51,15 +52,33 @@ class CodebookTask(Task):
         cut = len(names) - recipe.holdout
         self.train_scenes, self.held_out = names[:cut], names[cut:]
         self.cubes: list[Tensor] = []
+        self._whole: list[Tensor | None] = []
         self._side = 0
         n_codes = len(module.codes[0])
         self.since_use = [torch.zeros(n_codes, dtype=torch.int64) for _ in module.codes]
 
     def prepare(self) -> None:
-        """Load all cubes, cropped to a multiple of 2^S, and fix the side of the crops."""
+        """Load all cubes, cropped to a multiple of 2^S, and fix the side of the crops.
+
+        TrainingError names a scene in which no crop of that side has data (no NaN) everywhere.
+        """
         self.cubes = [self._cube(s) for s in self.train_scenes]
         side = min([self.recipe.patch, *(min(c.shape[1:]) for c in self.cubes)])
         self._side = side - side % (1 << self.module.scales)
+        self._whole = [_whole_crops(cube, self._side) for cube in self.cubes]
+        for name, cube, whole in zip(self.train_scenes, self.cubes, self._whole, strict=True):
+            if whole is not None and not whole.any():
+                raise self._gaps_everywhere(name, cube)
+
+    def _gaps_everywhere(self, scene: str, cube: Tensor) -> TrainingError:
+        without = cube.isnan().all(2).all(1)
+        first = f", first at {self.dataset.bands.centres_nm[int(without.int().argmax())]:g} nm"
+        return TrainingError(
+            f"No crop of {self.dataset.name}/{self.split} {scene} is free of gaps",
+            expected=f"{self._side} x {self._side} pixels with data in all {len(cube)} bands",
+            got=f"{int(without.sum())} bands without any data{first if without.any() else ''}",
+            fix="Choose bands that have data (--data-option bands=...), or lower --patch",
+        )
 
     def _cube(self, scene: str) -> Tensor:
         cube = torch.from_numpy(self.dataset.load(self.split, scene).cube)
@@ -67,15 +86,18 @@ class CodebookTask(Task):
         return cube[:, : cube.shape[1] // m * m, : cube.shape[2] // m * m].contiguous()
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Crops (B, C, P, P) float32 and kept bands (B, m) int64."""
-        batch, side = self.recipe.batch, self._side
-        crops = []
-        for _ in range(batch):
-            pick = torch.randint(len(self.cubes), (1,), generator=generator)
-            cube = self.cubes[int(pick)]
+        """Crops (B, C, P, P) float32, with data everywhere, and kept bands (B, m) int64."""
+        crops = [self._crop(generator) for _ in range(self.recipe.batch)]
+        return torch.stack(crops), self.module.draw_mask(len(crops), generator)
+
+    def _crop(self, generator: torch.Generator) -> Tensor:
+        side = self._side
+        while True:
+            pick = int(torch.randint(len(self.cubes), (1,), generator=generator))
+            cube, whole = self.cubes[pick], self._whole[pick]
             y, x = (int(torch.randint(n - side + 1, (1,), generator=generator)) for n in cube.shape[1:])
-            crops.append(cube[:, y : y + side, x : x + side])
-        return torch.stack(crops), self.module.draw_mask(batch, generator)
+            if whole is None or whole[y, x]:
+                return cube[:, y : y + side, x : x + side]
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         """Charbonnier + beta (L1 + L2); L2 equals L1 term for term, so it is counted twice."""
@@ -147,21 +169,35 @@ class CodebookTask(Task):
         }
 
 
+def _whole_crops(cube: Tensor, side: int) -> Tensor | None:
+    """(H - side + 1, W - side + 1) bool: where the first pixel of a crop may lie that has data (no NaN)
+    everywhere. None: anywhere."""
+    missing = cube.isnan().any(0)
+    if not missing.any():
+        return None
+    return F.max_pool2d(missing[None].float(), side, stride=1)[0] == 0
+
+
 def evaluate(module: torch.nn.Module, cubes: list[Tensor]) -> dict[str, float]:
-    """Mean RMSE over ``cubes`` (C, H, W), masked evenly and unmasked; usage and perplexity."""
+    """Mean RMSE over ``cubes`` (C, H, W), masked evenly and unmasked; usage and perplexity.
+
+    Values without data (NaN) are given to the network as 0 and count in no RMSE.
+    """
     if not isinstance(module, SpectralAutoencoder):
         raise TypeError(f"stage 1 evaluates a SpectralAutoencoder, not {type(module).__name__}")
     figures: dict[str, list[float]] = {"rmse_masked": [], "rmse_all": []}
     indices: list[list[Tensor]] = [[] for _ in module.codes]
     device = module.codes[0].device
     every = torch.arange(module.bands, device=device)[None]
+    mean_square = over_data(lambda restored, truth: (restored - truth).square().mean())
     for cube in cubes:
-        x = cube[None].to(device)
+        truth = cube[None].to(device)
+        x = truth.nan_to_num(0.0)
         for name, kept in (("rmse_masked", module.even_mask(1).to(device)), ("rmse_all", every)):
             if module.mask == "drop-ordered" and name == "rmse_all":
                 continue  # that lift has no channels for all bands
             restored, queries = module(x, kept)
-            figures[name].append(float((restored - x).square().mean().sqrt()))
+            figures[name].append(float(mean_square(restored, truth).sqrt()))
         for found, q in zip(indices, queries, strict=True):
             found.append(q.indices)
     out = {k: sum(v) / len(v) for k, v in figures.items() if v}

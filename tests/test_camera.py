@@ -151,3 +151,36 @@ def test_impossible_requests_are_refused():
         Camera.named("nikon-d510")
     with pytest.raises(UnknownNameError, match="D65"):
         illuminant("A")
+
+
+def test_pixels_without_data_are_black_and_their_neighbours_as_they_were():
+    bands = BandSet.regular(400, 900, 10)
+    cube = np.random.default_rng(0).random((len(bands), 4, 5))
+    camera = Camera.named("nikon-d5100")
+    expected = camera.render(cube, bands)
+    cube[15, 1, 2] = np.nan  # 550 nm
+    cube[45, 3, 3] = np.nan  # 850 nm, which no channel sees
+    expected[:, 1, 2] = 0
+    assert np.array_equal(camera.render(cube, bands), expected)
+
+
+def test_pixels_without_data_stay_black_under_noise_and_jpeg():
+    bands = BandSet.regular(400, 700, 10)
+    cube = np.full((31, 16, 16), 0.8)
+    cube[:, 4, 4] = np.nan
+    rgb = Camera.named("nikon-d5100").render(
+        cube, bands, full_well=100, read_noise=9, jpeg=50, generator=np.random.default_rng(0)
+    )
+    assert not rgb[:, 4, 4].any() and np.isfinite(rgb).all() and rgb.mean() > 0.6
+
+
+def test_a_gap_at_the_foot_of_a_response_counts_as_0():
+    bands = BandSet.regular(380, 780, 5)
+    camera = Camera.named("nikon-d5100")
+    weights = camera.matrix(bands).max(axis=0)
+    cube = np.full((len(bands), 1, 2), 0.5)
+    cube[(weights < 1e-3), 0, 0] = np.nan
+    assert weights[weights < 1e-3].any()
+    rgb = camera.render(cube, bands, bits=None)
+    assert rgb[:, 0, 0] == pytest.approx(0.5, abs=0.005) and rgb[:, 0, 0].max() < 0.5
+    assert rgb[:, 0, 1] == pytest.approx(0.5)

@@ -25,6 +25,14 @@ class Scene:
     cube: np.ndarray
 
 
+def with_data(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which bands (C,) of a cube (C, H, W) have data in some pixel, and which pixels (H, W) have it in all
+    of those bands; both bool. NaN is a value without data."""
+    missing = np.isnan(cube)
+    bands = ~missing.all(axis=(1, 2))
+    return bands, ~missing[bands].any(axis=0) if bands.any() else np.zeros(cube.shape[1:], bool)
+
+
 @dataclass(frozen=True)
 class VerifyReport:
     """What ``hsrzoo data verify`` prints. ``problems`` empty: the set is complete."""

@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hsrzoo.datasets.base import Dataset, VerifyReport
+from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, with_data
 from hsrzoo.errors import HsrzooError, unknown_name
 from hsrzoo.tensorfile import sha256_of_file
 
@@ -69,10 +70,15 @@ def require_scene(dataset: str, scene: str, known: Sequence[str]) -> None:
 
 
 def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[str] = ()) -> VerifyReport:
-    """Read every scene once; errors become problems instead of ending the survey."""
+    """Read every scene once; errors become problems instead of ending the survey.
+
+    Values without data (NaN in a cube) are counted in the notes; a scene that has none at all is a
+    problem, as are infinite values, and an image that is black throughout.
+    """
     problems, notes = list(problems), list(notes)
     shapes: Counter[str] = Counter()
     ranges = dict.fromkeys(("cube", "rgb"), (np.inf, -np.inf))
+    gaps = _Gaps()
     counts: dict[str, int] = {}
     seen: dict[str, str] = {}
     for split in dataset.splits():
@@ -90,11 +96,10 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
                 problems.append(f"{split}/{name}: {error}")
                 continue
             shapes[" x ".join(map(str, scene.cube.shape))] += 1
+            problems += [f"{split}/{name}: {what}" for what in _faults(scene)]
+            gaps.add(scene.cube)
             for what, array in (("cube", scene.cube), ("rgb", scene.rgb)):
                 finite = array[np.isfinite(array)]
-                if finite.size < array.size:
-                    bad = array.size - finite.size
-                    problems.append(f"{split}/{name}: {bad} NaN or infinite values in its {what}")
                 if finite.size:
                     low, high = ranges[what]
                     ranges[what] = (min(low, float(finite.min())), max(high, float(finite.max())))
@@ -110,5 +115,61 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
         rgb_range=ranges["rgb"],
         fingerprint=dataset.fingerprint(),
         problems=problems,
-        notes=notes,
+        notes=notes + gaps.notes(dataset),
     )
+
+
+def _faults(scene: Scene) -> list[str]:
+    """What is wrong with the values of one scene."""
+    found = []
+    infinite = int(np.count_nonzero(np.isinf(scene.cube)))
+    if infinite:
+        found.append(f"infinite values in its cube: {infinite}")
+    bad = int(np.count_nonzero(~np.isfinite(scene.rgb)))
+    if bad:
+        found.append(f"NaN or infinite values in its rgb: {bad}")
+    if not with_data(scene.cube)[1].any():
+        found.append(f"none of its {scene.cube[0].size} pixels has data")
+    elif not scene.rgb.any():
+        found.append("its rgb is black everywhere")
+    return found
+
+
+@dataclass
+class _Gaps:
+    """Values without data, counted over the scenes of a set."""
+
+    scenes: int = 0
+    """Scenes that have any."""
+    values: int = 0
+    pixels: int = 0
+    """Pixels that lack a band which their scene has elsewhere."""
+    of: int = 0
+    """Values of all scenes."""
+    empty: np.ndarray | None = None
+    """(C,) bool: bands that have had data in no scene so far."""
+
+    def add(self, cube: np.ndarray) -> None:
+        values = int(np.count_nonzero(np.isnan(cube)))
+        bands, pixels = with_data(cube)
+        self.of += cube.size
+        self.scenes += values > 0
+        self.values += values
+        self.pixels += int(np.count_nonzero(~pixels))
+        self.empty = ~bands if self.empty is None else self.empty & ~bands
+
+    def notes(self, dataset: Dataset) -> list[str]:
+        """One sentence on values and pixels, one on bands; nothing where nothing lacks."""
+        if not self.values or self.empty is None:
+            return []
+        found = [
+            f"{self.values} of {self.of} values have no data, in {self.scenes} scenes; "
+            f"{self.pixels} pixels lack a band that their scene has elsewhere"
+        ]
+        if self.empty.any():
+            centres = np.asarray(dataset.bands.centres_nm)[self.empty]
+            found.append(
+                f"{len(centres)} of {len(dataset.bands)} bands have data in no scene, "
+                f"between {centres.min():g} and {centres.max():g} nm"
+            )
+        return found

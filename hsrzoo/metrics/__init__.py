@@ -7,10 +7,13 @@ A metric is a :class:`~hsrzoo.spec.MetricSpec` under the entry-point group ``hsr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hsrzoo.datasets.base import with_data
 from hsrzoo.errors import BandsError, InputError, PluginError
 from hsrzoo.metrics.errors import MetricInvariantError, check_psnr_invariant
 from hsrzoo.registries import METRICS
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 STANDARD = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas", "de2000")
 """Our own metrics in table order."""
+NODATA = ("nodata_pixels", "nodata_bands")
+"""Columns of scenes that lack data somewhere; a row without them is of a complete scene."""
 
 
 def compute(
@@ -34,26 +39,71 @@ def compute(
     ``truth`` and ``pred``: (C, H, W), numpy or torch, any number type and memory layout; both are
     copied to contiguous float64 first. ``nan_pixels`` counts the pixels at which a band of ``pred``
     is NaN or infinite. If there is one, every other column is NaN: no metric may clamp or leave out
-    what the network failed at. Values of ``truth`` that are not finite raise InputError.
+    what the network failed at. Infinite values of ``truth`` raise InputError.
+
+    NaN in ``truth`` is a value without data. Bands that have none are left out, and after that pixels
+    that lack any other band; ``pred`` may be anything there. Such scenes get two more columns:
+    ``nodata_bands``, and ``nodata_pixels``. InputError where no pixel is left.
     """
     specs = [METRICS.get(name) for name in names]
     y, p = _contiguous(truth), _contiguous(pred)
     _check(y, p, context)
-    nan_pixels = int(np.count_nonzero(~np.isfinite(p).all(axis=0)))
+    scored, counts = _scored(y, p, context)
+    nan_pixels = int(np.count_nonzero(~np.isfinite(scored.pred).all(axis=0)))
     row: dict[str, float] = {}
     for spec in specs:
         if nan_pixels:
             row.update(dict.fromkeys(spec.columns, float("nan")))
         else:
-            row.update(_columns(spec, y, p, context))
-    return {**row, "nan_pixels": nan_pixels}
+            row.update(_columns(spec, scored))
+    return {**row, "nan_pixels": nan_pixels, **counts}
 
 
-def _columns(
-    spec: MetricSpec, truth: np.ndarray, pred: np.ndarray, context: MetricContext
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Scored:
+    """What is scored of a scene: float64 (C, H, W) on the bands of ``context``, 0 at the pixels that
+    ``context.valid`` leaves out."""
+
+    truth: np.ndarray
+    pred: np.ndarray
+    context: MetricContext
+
+    @cached_property
+    def of_pixels(self) -> _Scored:
+        """The pixels with data alone, (C, N, 1)."""
+        valid = self.context.valid
+        if valid is None:
+            return self
+        truth, pred = (np.ascontiguousarray(cube[:, valid, None]) for cube in (self.truth, self.pred))
+        return _Scored(truth, pred, replace(self.context, valid=None))
+
+
+def _scored(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> tuple[_Scored, dict[str, int]]:
+    """Bands and pixels with data, and the counts of those without if there are any."""
+    bands, valid = with_data(truth)
+    counts = (int(np.count_nonzero(~valid)), int(np.count_nonzero(~bands)))
+    if not any(counts):
+        return _Scored(truth, pred, context), {}
+    if not valid.any():
+        raise InputError(
+            "The scene has no pixel with data",
+            expected="a pixel whose values in the bands with data are all known",
+            got=f"NaN in every one of {valid.size} pixels",
+            fix="Leave the scene out, or choose other bands",
+        )
+    if counts[1]:
+        truth, pred = truth[bands], pred[bands]
+        context = replace(context, bands=context.bands.select(np.flatnonzero(bands).tolist()))
+    if counts[0]:
+        truth[:, ~valid] = pred[:, ~valid] = 0
+        context = replace(context, valid=valid)
+    return _Scored(truth, pred, context), dict(zip(NODATA, counts, strict=True))
+
+
+def _columns(spec: MetricSpec, scored: _Scored) -> dict[str, float]:
     """Run one metric; a plugin that returns other columns than it declared is an error."""
-    values = resolve(spec.compute)(truth, pred, context)
+    seen = scored if spec.spatial else scored.of_pixels
+    values = resolve(spec.compute)(seen.truth, seen.pred, seen.context)
     if set(values) != set(spec.columns):
         raise PluginError(
             f"The metric {spec.name!r} does not return the columns it declares",
@@ -84,14 +134,14 @@ def _check(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> None:
             expected=f"{len(context.bands)} channels ({context.bands})",
             got=f"{truth.shape[0]} channels",
         )
-    bad = np.count_nonzero(~np.isfinite(truth))
+    bad = np.count_nonzero(np.isinf(truth))
     if bad:
         raise InputError(
-            "The true cube has values that are not finite",
-            expected="finite values only",
-            got=f"{bad} NaN or infinite values",
+            "The true cube has infinite values",
+            expected="finite values, or NaN where there is no data",
+            got=f"{bad} infinite values",
             fix="Mask or crop the scene before it is scored",
         )
 
 
-__all__ = ["STANDARD", "MetricInvariantError", "check_psnr_invariant", "compute"]
+__all__ = ["NODATA", "STANDARD", "MetricInvariantError", "check_psnr_invariant", "compute"]

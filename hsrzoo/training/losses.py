@@ -1,4 +1,7 @@
-"""Losses between a predicted and a true cube, both (B, C, H, W) float32; each returns a scalar."""
+"""Losses between a predicted and a true cube, both (B, C, H, W) float32; each returns a scalar.
+
+All are means over values, so those without data (NaN in the truth) are left out of both cubes before.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,27 @@ def l1(pred: Tensor, truth: Tensor) -> Tensor:
     return (pred - truth).abs().mean()
 
 
+def over_data(loss: Loss) -> Loss:
+    """``loss`` over the values that ``truth`` has: the others, NaN there, have no part in it and no
+    gradient. A batch without gaps goes to ``loss`` as it is.
+
+    In a group of processes each takes the mean over the values of its own share.
+    """
+
+    def compute(pred: Tensor, truth: Tensor) -> Tensor:
+        known = ~truth.isnan()
+        return loss(pred, truth) if known.all() else loss(pred[known], truth[known])
+
+    return compute
+
+
 def loss_function(recipe: Recipe) -> Loss:
-    """The loss that ``recipe.loss`` names; ``own`` has none here and raises TrainingError."""
+    """The loss that ``recipe.loss`` names, over the values with data; ``own`` has none here and raises
+    TrainingError."""
+    return over_data(_plain_loss(recipe))
+
+
+def _plain_loss(recipe: Recipe) -> Loss:
     if recipe.loss == "charbonnier":
         return charbonnier
     if recipe.loss == "charbonnier+relative":

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hsrzoo.datasets.base import Dataset
+from hsrzoo.datasets.base import Dataset, with_data
 from hsrzoo.errors import TrainingError
 from hsrzoo.metrics import compute
 from hsrzoo.reconstructor import Reconstructor, normalise
@@ -30,6 +30,9 @@ class PairTask(Task):
 
     ``arguments`` are the constructor arguments the module was built with; they only go into the
     record. The last ``recipe.holdout`` scenes by name are never drawn: they validate.
+
+    Values without data (NaN in a cube) stay NaN in the batch and count in no loss; crops without any
+    data are drawn again. ``training_loss`` of a module has to leave them out itself.
     """
 
     def __init__(
@@ -68,14 +71,21 @@ class PairTask(Task):
             )
         self._loss = None if self._own else loss_function(recipe)
         self._pairs: list[tuple[Tensor, Tensor]] = []
+        self._gaps: list[Tensor | None] = []
+        """(H, W) bool of each scene, True at pixels without any data; None: nowhere."""
         self._size = (0, 0)
 
     def prepare(self) -> None:
-        """Read all training scenes."""
+        """Read all training scenes. TrainingError names the first, of these and of those held out, that
+        has no data at all."""
         if self.held_out:
             # Slow to import: not in the first validation, whose time a budget of minutes counts.
             import torchmetrics.functional.image  # noqa: F401
+        for name in self.held_out:  # now rather than at the first validation
+            self._require_data(name, self.dataset.load(self.split, name).cube)
         self._pairs = [self._load(name) for name in self.scenes]
+        missing = [cube.isnan().all(dim=0) for _, cube in self._pairs]
+        self._gaps = [where if where.any() else None for where in missing]
         self._size = self._crop_size()
 
     def draw(self, generator: torch.Generator) -> Batch:
@@ -128,9 +138,19 @@ class PairTask(Task):
 
     def _load(self, name: str) -> tuple[Tensor, Tensor]:
         scene = self.dataset.load(self.split, name)
+        self._require_data(name, scene.cube)
         # The whole scene is normalised, as the whole image will be when the network is used.
         rgb = normalise(torch.from_numpy(np.ascontiguousarray(scene.rgb))[None], self.spec.input.normalise)
         return rgb[0], torch.from_numpy(np.ascontiguousarray(scene.cube))
+
+    def _require_data(self, name: str, cube: np.ndarray) -> None:
+        if not with_data(cube)[1].any():
+            raise TrainingError(
+                f"The scene {name} of {self.dataset.name}/{self.split} has no pixel with data",
+                expected="a pixel whose values in the bands with data are all known",
+                got=f"NaN in every one of {cube[0].size} pixels",
+                fix="Leave the scene out of the split, or choose other bands",
+            )
 
     def _crop_size(self) -> tuple[int, int]:
         """Crops are as large as the patch and as the smallest scene allow, in whole multiples."""
@@ -152,11 +172,16 @@ class PairTask(Task):
         def below(n: int) -> int:
             return int(torch.randint(n, (), generator=generator))
 
-        rgb, cube = self._pairs[below(len(self._pairs))]
-        height, width = self._size
-        top = below(rgb.shape[1] - height + 1)
-        left = below(rgb.shape[2] - width + 1)
-        window = (slice(None), slice(top, top + height), slice(left, left + width))
+        while True:
+            place = below(len(self._pairs))
+            rgb, cube = self._pairs[place]
+            height, width = self._size
+            top = below(rgb.shape[1] - height + 1)
+            left = below(rgb.shape[2] - width + 1)
+            window = (slice(None), slice(top, top + height), slice(left, left + width))
+            gaps = self._gaps[place]
+            if gaps is None or not gaps[window[1:]].all():
+                break
         axes = [axis for axis in (1, 2) if "flip" in self.recipe.augment and below(2)]
         turns = below(4) if "rotate" in self.recipe.augment else 0
         if height != width:

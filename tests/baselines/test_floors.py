@@ -9,10 +9,10 @@ from hsrzoo_baselines import floors
 from hsrzoo_baselines.floors import PixelRegression, fit, root_products
 
 import hsrzoo
-from hsrzoo.bands import VISIBLE_31
+from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Scene
-from hsrzoo.errors import InputError
+from hsrzoo.errors import DatasetError, InputError
 
 
 class Scenes:
@@ -130,3 +130,23 @@ def test_bundled_floors_rank_as_they_should_on_unseen_columns():
         gap = hsrzoo.load(f"{name}.indian-pines", device="cpu").predict(scene.rgb) - scene.cube
         rmse[name] = float(np.sqrt(np.mean(gap.astype(np.float64) ** 2)))
     assert rmse["poly"] < rmse["linear"] < rmse["mean-spectrum"] / 3
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3])
+def test_pixels_that_lack_a_band_are_left_out_of_a_fit(degree):
+    rgb, cube = random_rgb(1, 9, 7), np.random.default_rng(5).random((4, 9, 7))
+    expected = fitted(degree, (rgb[:, 2:], cube[:, 2:])).matrix
+    gaps = cube.copy()
+    gaps[1, :2] = np.nan
+    empty = np.full_like(cube, np.nan)
+    found = fitted(degree, (rgb, empty), (rgb, gaps)).matrix
+    assert torch.allclose(found, expected, atol=1e-7)
+
+
+def test_a_band_without_any_data_cannot_be_fitted():
+    cube = np.random.default_rng(5).random((4, 3, 3))
+    cube[2] = np.nan
+    data = Scenes((random_rgb(1, 3, 3), cube))
+    data.name, data.bands = "gappy", BandSet((450.0, 500.0, 550.0, 600.0))
+    with pytest.raises(DatasetError, match=r"gappy/train.*1 of 4 bands.*550 nm.*Choose bands"):
+        fit(PixelRegression(4, 1), data, "train")

@@ -134,3 +134,15 @@ def test_resampling_onto_itself_changes_nothing() -> None:
 def test_a_cube_of_other_bands_is_refused() -> None:
     with pytest.raises(BandsError, match=r"31 channels first.*\(4, 2, 2\)"):
         VISIBLE_31.resample(np.zeros((4, 2, 2)), VISIBLE_31)
+
+
+def test_resampling_spreads_a_gap_only_to_the_targets_that_it_counts_for():
+    cube = np.random.default_rng(0).random((5, 3, 4)).astype(np.float32)
+    bands, target = BandSet.regular(400, 480, 20), BandSet((400.0, 420.0, 430.0, 440.0, 450.0, 480.0))
+    expected, _ = bands.resample(cube, target)
+    cube[2, 1, 1] = np.nan  # 440 nm, in which 430, 440 and 450 nm have a share
+    found, covered = bands.resample(cube, target)
+    lost = np.zeros(found.shape, bool)
+    lost[[2, 3, 4], 1, 1] = True
+    assert covered.all() and np.array_equal(np.isnan(found), lost)
+    assert np.allclose(found[~lost], expected[~lost], rtol=1e-6)

@@ -10,7 +10,10 @@ import torch
 from click.testing import CliRunner, Result
 from make_fixtures import make_cave_tree
 
+from hsrzoo.bands import BandSet
 from hsrzoo.datasets import open_dataset
+from hsrzoo.datasets.base import Scene
+from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.loop import train
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
@@ -127,3 +130,48 @@ def test_codebooks_are_trained_mixed_and_taken_over_bit_for_bit(
     assert config["codebook"]["sources"] == ["cave", "indian-pines"]
     assert config["codebook"]["codes"] == 32
     assert config["codebook"]["sha256"] == mixed.sha256
+
+
+class Gappy:
+    """One scene of 6 x 24 x 32 without data in the left half, but for a corner; more gaps where asked."""
+
+    name, info = "gappy", {}
+    bands = BandSet.regular(450, 700, 50)
+
+    def __init__(self, *empty_bands: int) -> None:
+        self.empty_bands = list(empty_bands)
+
+    def scenes(self, split: str) -> list[str]:
+        return ["a"]
+
+    def load(self, split: str, scene: str) -> Scene:
+        cube = torch.rand(6, 24, 32, generator=torch.Generator().manual_seed(0)).numpy()
+        cube[2, 3:, :16] = float("nan")
+        cube[self.empty_bands] = float("nan")
+        return Scene(scene, cube[:3], cube)
+
+
+def test_crops_have_data_everywhere() -> None:
+    one = CodebookTask(SpectralAutoencoder(6, latent=8, n_codes=16), Gappy(), RECIPE)
+    one.prepare()
+    for seed in range(5):
+        cube, _ = one.draw(torch.Generator().manual_seed(seed))
+        assert cube.shape == (2, 6, 16, 16) and cube.isfinite().all()
+
+
+def test_a_band_without_data_ends_the_training_of_codebooks_with_a_word_on_bands() -> None:
+    one = CodebookTask(SpectralAutoencoder(6, latent=8, n_codes=16), Gappy(1, 4), RECIPE)
+    with pytest.raises(TrainingError, match=r"gappy/train a.*2 bands.*500 nm.*Choose bands"):
+        one.prepare()
+
+
+def test_evaluation_leaves_values_without_data_out() -> None:
+    net = SpectralAutoencoder(6, latent=8, n_codes=4)
+    with torch.no_grad():
+        net.reconstruction.head.weight.zero_()
+        net.reconstruction.head.bias.fill_(0.5)
+    cube = torch.full((6, 8, 8), 0.7)
+    cube[:, :3] = torch.nan
+    with torch.inference_mode():
+        figures = evaluate(net, [cube])
+    assert figures["rmse_masked"] == pytest.approx(0.2, abs=1e-6)

@@ -84,10 +84,10 @@ def test_a_prediction_that_is_not_finite_makes_every_figure_nan_and_is_counted(b
     assert len(row) == 12 and all(math.isnan(value) for value in row.values())
 
 
-def test_a_truth_that_is_not_finite_is_refused():
+def test_a_truth_with_infinite_values_is_refused():
     truth, pred = cubes()
-    truth[0, 0, 0] = np.nan
-    with pytest.raises(InputError, match="1 NaN or infinite"):
+    truth[0, 0, :2] = np.inf, np.nan
+    with pytest.raises(InputError, match="1 infinite value"):
         compute(["rmse"], truth, pred, CONTEXT)
 
 

@@ -153,3 +153,54 @@ def test_validation_uses_the_held_out_scenes(make_task) -> None:
     assert task.validate(Zero())["rmse"] == pytest.approx(math.sqrt((cube**2).mean()), rel=1e-6)
     task, _ = make_task(holdout=0)
     assert task.validate(Zero()) == {}
+
+
+def _with_gaps(toys, **scenes: slice) -> object:
+    """The toy set, without data in the named scenes at those columns."""
+
+    class Gappy(toys.ToySet):
+        def load(self, split, scene):
+            found = super().load(split, scene)
+            if scene in scenes:
+                found.cube[:, :, scenes[scene]] = np.nan
+            return found
+
+    return Gappy()
+
+
+def test_crops_without_any_data_are_drawn_again_and_the_others_as_before(make_task, toys) -> None:
+    plain, _ = make_task(holdout=3, batch=1, patch=4, augment=())
+    task, _ = make_task(holdout=3, batch=1, patch=4, augment=())
+    task.dataset = _with_gaps(toys, s0=slice(0, 12))
+    plain.prepare()
+    task.prepare()
+    redrawn = 0
+    for seed in range(40):
+        (_, before), (_, now) = plain.draw(_generator(seed)), task.draw(_generator(seed))
+        assert now.isfinite().any() and torch.equal(now[:, :, 0, 0].isnan(), now[:, :, 3, 0].isnan())
+        known = now.isfinite()
+        if torch.equal(now[known], before[known]):
+            continue
+        redrawn += 1
+        assert torch.equal(now.nan_to_num(), task.draw(_generator(seed))[1].nan_to_num())
+    assert 5 < redrawn < 35  # 9 of the 21 columns where a crop may begin are wholly without data
+
+
+def test_training_passes_over_gaps_with_a_finite_loss(make_task, toys) -> None:
+    task, _ = make_task(holdout=1)
+    task.dataset = _with_gaps(toys, s0=slice(0, 12), s1=slice(3, 4), s3=slice(0, 2))
+    task.prepare()
+    for seed in range(5):
+        loss, _ = task.loss(task.draw(_generator(seed)))
+        loss.backward()
+    assert all(p.grad.isfinite().all() for p in task.module.parameters() if p.requires_grad)
+    figures = task.validate(task.module.eval())
+    assert all(math.isfinite(value) for value in figures.values())
+
+
+@pytest.mark.parametrize("scene", ["s1", "s3"])
+def test_a_scene_without_any_data_is_named_before_training(make_task, toys, scene) -> None:
+    task, _ = make_task(holdout=1)  # s3 is held out
+    task.dataset = _with_gaps(toys, **{scene: slice(None)})
+    with pytest.raises(TrainingError, match=f"{scene} of toy-set/train has no pixel with data"):
+        task.prepare()
