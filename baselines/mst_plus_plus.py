@@ -58,7 +58,7 @@ NORM_FLOOR = 1e-12
 """Least norm that a channel is divided by (F.normalize)."""
 
 
-def _conv(layer: nn.Module, x: Tensor) -> Tensor:
+def convolve(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a convolution to (B, H, W, K) through its channels-last (B, K, H, W) view."""
     return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
@@ -66,7 +66,7 @@ def _conv(layer: nn.Module, x: Tensor) -> Tensor:
 def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a 1 x 1 convolution or Linear layer without bias to (B, H, W, K) as a matrix product.
 
-    Not by way of ``_conv``: on one thread torch answers with a channels-first tensor, and the layers
+    Not by way of ``convolve``: on one thread torch answers with a channels-first tensor, and the layers
     around it, backward above all, then walk memory with a stride (16 times slower for GELU).
     """
     return pointwise(x, layer.get_parameter("weight").flatten(1))
@@ -77,7 +77,7 @@ def _gelu(x: Tensor) -> Tensor:
     return torch.ops.aten.gelu_(x) if can_strip() else F.gelu(x)
 
 
-def _strips(
+def by_strips(
     layers: Callable[..., Tensor], *maps: Tensor, halo: int, widest: int, crops: bool = False
 ) -> Tensor:
     """``layers(*maps)`` by :func:`hsrzoo.pixels.in_strips`; maps and result are (B, H, W, K).
@@ -131,35 +131,45 @@ class SpectralAttention(nn.Module):
         """(B, H, W, K) -> (B, H, W, K)."""
         if not torch.is_grad_enabled():
             return self.mix(x, self.mixing(x))
+        value = self.to_v(x)
+        return self.attend(x, value) + self.position(value)
+
+    def attend(self, x: Tensor, value: Tensor) -> Tensor:
+        """proj(A v) of values (B, H, W, K), with the attention of ``x`` (B, H, W, K), as published."""
         b, h, w, k = x.shape
         split = (b, h * w, self.heads, k // self.heads)
-        value = self.to_v(x)
         # Each channel becomes a unit vector over the N pixels.
         q = F.normalize(self.to_q(x).view(split), dim=1).transpose(1, 2)  # (B, heads, N, d)
         key = F.normalize(self.to_k(x).view(split), dim=1).transpose(1, 2)  # (B, heads, N, d)
         scores = key.transpose(2, 3) @ q * self.rescale  # (B, heads, d of K, d of Q)
         v = value.view(split).transpose(1, 2)  # (B, heads, N, d)
         mixed = v @ scores.softmax(dim=-1).transpose(2, 3)  # (B, heads, N, d)
-        mixed = self.proj(mixed.transpose(1, 2).reshape(b, h, w, k))
-        return mixed + self._position(value)
+        return self.proj(mixed.transpose(1, 2).reshape(b, h, w, k))
 
     def mixing(self, x: Tensor) -> Tensor:
         """All that attention does between channels, for the image of features ``x`` (B, H, W, K): the
         matrices (B, K, K) that take a pixel of x to proj(A v), but for proj's bias."""
+        with torch.autocast(x.device.type, enabled=False):
+            mixed = self.mixing_of_values(x)
+            mixed = mixed @ self.to_v.weight.to(mixed.dtype)
+            return mixed.to(torch.promote_types(x.dtype, torch.float32))
+
+    def mixing_of_values(self, x: Tensor) -> Tensor:
+        """The same for a pixel's values v: matrices (B, K, K), as exact as the Gram matrix is."""
         with torch.autocast(x.device.type, enabled=False):  # products of up to all pixels: not in 16 bits
             features = x if x.dtype == torch.float64 else x.float()
             (products,) = whole_image(_gram_matrix, features.permute(0, 3, 1, 2))
             k = products.shape[-1]
-            q, key, value = (
+            q, key = (
                 layer.weight.to(products.dtype).view(self.heads, k // self.heads, k)
-                for layer in (self.to_q, self.to_k, self.to_v)
+                for layer in (self.to_q, self.to_k)
             )
             products = products[:, None]  # (B, 1, K, K), the same for all heads
             scores = key @ products @ q.transpose(1, 2)  # (B, heads, d of K, d of Q)
             scores = scores / _norms(key, products)[..., :, None] / _norms(q, products)[..., None, :]
             shares = (scores * self.rescale).softmax(dim=-1)
-            mixed = (shares @ value).flatten(1, 2)  # (B, K, K)
-            return (self.proj.weight.to(mixed.dtype) @ mixed).to(features.dtype)
+            project = self.proj.weight.to(products.dtype).view(k, self.heads, k // self.heads)
+            return (project.transpose(0, 1) @ shares).transpose(1, 2).flatten(2)  # from (B, heads, K, d)
 
     def mix(self, x: Tensor, matrices: Tensor) -> Tensor:
         """Pixels (B, H, W, K) through the matrices (B, K, K) of :meth:`mixing`, plus position term."""
@@ -167,11 +177,12 @@ class SpectralAttention(nn.Module):
             mixed = pointwise(x, matrices[0], self.proj.bias)
         else:
             mixed = (x.flatten(1, 2) @ matrices.transpose(1, 2)).view(x.shape) + self.proj.bias
-        return mixed + self._position(_pointwise(self.to_v, x))
+        return mixed + self.position(_pointwise(self.to_v, x))
 
-    def _position(self, value: Tensor) -> Tensor:
+    def position(self, value: Tensor) -> Tensor:
+        """The position term of values (B, H, W, K)."""
         first, _, second = self.pos_emb.children()
-        return _conv(second, _gelu(_conv(first, value)))
+        return convolve(second, _gelu(convolve(first, value)))
 
 
 def _norms(weight: Tensor, products: Tensor) -> Tensor:
@@ -198,7 +209,7 @@ class FeedForward(nn.Module):
         """(B, H, W, K) -> (B, H, W, K)."""
         widen, _, mix, _, narrow = self.net.children()
         x = _gelu(_pointwise(widen, x))
-        return _pointwise(narrow, _gelu(_conv(mix, x)))
+        return _pointwise(narrow, _gelu(convolve(mix, x)))
 
 
 class PreNorm(nn.Module):
@@ -233,7 +244,7 @@ class AttentionBlocks(nn.Module):
                 x = feed_forward(x) + x
             else:
                 pair = partial(_pair, attention, feed_forward, attention.mixing(x))
-                x = _strips(pair, x, halo=3, widest=4 * x.shape[-1], crops=True)
+                x = by_strips(pair, x, halo=3, widest=4 * x.shape[-1], crops=True)
         return x
 
 
@@ -244,12 +255,16 @@ def _pair(
 
     The feed-forward reaches 1 row, the position term of the attention 2 more.
     """
-    mixed = attention.mix(x, matrices) + x
+    return feed(feed_forward, attention.mix(x, matrices) + x, own)
+
+
+def feed(feed_forward: nn.Module, x: Tensor, own: slice) -> Tensor:
+    """The feed-forward with its skip for the rows ``own`` of ``x`` (B, H, W, K); it reaches 1 row."""
     if own == slice(None):
-        return feed_forward(mixed) + mixed
+        return feed_forward(x) + x
     first, last, _ = own.indices(x.shape[1])
     top, bottom = max(first - 1, 0), min(last + 1, x.shape[1])
-    x = mixed[:, top:bottom]
+    x = x[:, top:bottom]
     return (feed_forward(x) + x)[:, first - top : last - top]
 
 
@@ -283,27 +298,27 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 31) -> (B, H, W, 31); H and W multiples of 4."""
-        features = _conv(self.embedding, x)
+        features = convolve(self.embedding, x)
         skips = []
         for layer in self.encoder_layers:
             blocks, down = layer.children()
             features = blocks(features)
             skips.append(features)
-            features = _conv(down, features)
+            features = convolve(down, features)
         features = self.bottleneck(features)
         for layer in self.decoder_layers:
             up, fuse, blocks = layer.children()
             skip = skips.pop()
-            fused = partial(_fused, up, fuse)
-            features = _strips(fused, skip, features, halo=0, widest=2 * skip.shape[-1])
+            fused = partial(fused_levels, up, fuse)
+            features = by_strips(fused, skip, features, halo=0, widest=2 * skip.shape[-1])
             del skip  # a map of full size: free it before the blocks
             features = blocks(features)
-        return _conv(self.mapping, features) + x
+        return convolve(self.mapping, features) + x
 
 
-def _fused(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
+def fused_levels(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
     """Features of a coarser level brought up and joined with those kept from the way down."""
-    return _pointwise(fuse, torch.cat([_conv(up, coarse), skip], dim=-1))
+    return _pointwise(fuse, torch.cat([convolve(up, coarse), skip], dim=-1))
 
 
 class MSTPlusPlus(nn.Module):
@@ -335,12 +350,12 @@ class MSTPlusPlus(nn.Module):
         if any(pad):
             rgb = F.pad(rgb, pad, mode="reflect")
         rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-        features = _conv(self.conv_in, rgb)
+        features = convolve(self.conv_in, rgb)
         first = features if torch.is_grad_enabled() else None
         for stage in self.body:
             features = stage(features)
         if first is None:
-            cube = _strips(self._head, features, rgb, halo=1, widest=2 * WIDTH)
+            cube = by_strips(self._head, features, rgb, halo=1, widest=2 * WIDTH)
         else:
             cube = self._head(features, rgb, first)
         return cube.permute(0, 3, 1, 2)[:, :, :height, :width]
@@ -348,10 +363,10 @@ class MSTPlusPlus(nn.Module):
     def _head(self, features: Tensor, rgb: Tensor, first: Tensor | None = None) -> Tensor:
         """(B, H, W, 31), (B, H, W, 3) -> (B, H, W, C). ``first``: conv_in's answer for rgb; without
         gradients it is worked out again rather than kept through all stages."""
-        cube = _conv(self.conv_out, features)
+        cube = convolve(self.conv_out, features)
         if self.conv_out.out_channels != WIDTH:
             return cube
-        return cube + (_conv(self.conv_in, rgb) if first is None else first)
+        return cube + (convolve(self.conv_in, rgb) if first is None else first)
 
 
 def build(bands: BandSet, stages: int = 3, structure: str = "optimised") -> nn.Module:
