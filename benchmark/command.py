@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 BENCHES = ("accuracy", "mixed-patch", "brightness")
 
+_SMALLEST = (256, 256)
+"""The one size of ``--bench all``: large ones of every network take hours on a CPU."""
+_CROP = (64, 64)
+"""The one size of ``--random-weights``."""
+
 
 def _parse_size(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[tuple[int, int]]:
     """``512`` or ``482x512`` (height x width) as pixels."""
@@ -59,7 +64,14 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("bench")
-@click.option("--model", "models", multiple=True, required=True, metavar="NAME", help="Model, repeatable.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help="Model, repeatable; or a quoted shell pattern such as '*', 'mcga-*' or '*.cave'.",
+)
 @click.option("--dataset", help="Data set to score (speed needs none).")
 @click.option(
     "--bench", "kind", type=click.Choice([*BENCHES, "speed", "all"]), default="accuracy", show_default=True
@@ -79,11 +91,15 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
               "or ARCH for the one without a variant [mst-plus-plus:reference and mst-plus-plus, else the "
               "first].")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, callback=_parse_size, metavar="HxW",
-              help="Speed: image size, repeatable [256, 512, 1024, 482x512].")  # fmt: skip
+              help="Speed: image size, repeatable [256, 512, 1024, 482x512; with --bench all "
+              "256 alone].")  # fmt: skip
 @click.option("--speed-seconds", type=click.FloatRange(min=0), default=30.0, show_default=True,
               help="Speed: time a cell may take, at least 3 runs, or one of a minute.")  # fmt: skip
 @click.option("--memory-limit", type=click.FloatRange(min=0, min_open=True), metavar="GIB",
               help="Speed: memory of a cell's process; what needs more is OOM.")  # fmt: skip
+@click.option("--random-weights", is_flag=True,
+              help="Smoke test: all networks with random weights on one crop of 64 x 64 pixels; counts "
+              "rows, shows no scores, keeps nothing.")  # fmt: skip
 @click.pass_context
 def bench(
     context: click.Context, models: tuple[str, ...], dataset: str | None, kind: str, **values: Any
@@ -91,7 +107,10 @@ def bench(
     """Score models on a data set and print a table with intervals and ranks.
 
     Rows go to --store, one a scene, as soon as they are there: after an interruption the same command
-    computes what is missing. Exits with 1 if a scene failed.
+    computes what is missing. Exits with 1 if a scene failed, or a model that a pattern names.
+
+    A network without trained weights has speed alone, with random ones and marked untrained; a line says
+    what it was left out of, as for models of other bands than the data's.
 
     Speed is always measured in this process, whatever --workers or --ray say. What the store has of it
     is used again where all models were timed in one run of the same hsrzoo and torch versions, device,
@@ -103,6 +122,14 @@ def bench(
     with_speed = kind in ("speed", "all")
     if benches and dataset is None:
         raise click.UsageError(f"--bench {kind} needs --dataset")
+    if values["random_weights"]:
+        if dataset is None:
+            raise click.UsageError("--random-weights needs --dataset for its crop")
+        if values["worker_count"] is not None or values["ray_address"] is not None:
+            raise click.UsageError("--random-weights runs in this process: leave out --workers and --ray")
+        values |= {"sizes": values["sizes"] or [_CROP], "speed_seconds": 0.0}
+    elif kind == "all":
+        values["sizes"] = values["sizes"] or [_SMALLEST]
     of_speed = ("references", "sizes", "speed_seconds", "memory_limit")
     speed_values = {key: values.pop(key) for key in of_speed}
     # Imported here, because these import numpy, rich and, with the models, torch.

@@ -1,25 +1,34 @@
 """The models of one run: each name in each way of running it that was asked for.
 
 An :class:`Entrant` says how to load one of them, here or in another process, and what to call it:
-``mcga-s2.cave`` run as usual, ``mcga-s2.cave [bf16]`` or ``mcga-s2.cave [onnx, fp16]`` otherwise.
+``mcga-s2.cave`` run as usual, ``mcga-s2.cave [bf16]`` or ``mcga-s2.cave [onnx, fp16]`` otherwise,
+``hrnet [untrained]`` with random weights, which say nothing but what the network costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hsrzoo.errors import InputError
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.errors import HsrzooError, InputError, PluginError, unknown_name
+from hsrzoo.loading import list_models, spec_of
 from hsrzoo.names import parse_name
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hsrzoo.reconstructor import Reconstructor
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx"]
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
+SEED = 0
+"""Of random weights: every process makes the same ones."""
+_WILDCARDS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class Entrant:
     tile: int | None = None
     title: str | None = None
     """What to call it where that is not the loaded model's own name with a remark."""
+    random_bands: dict[str, Any] | None = None
+    """Bands, as BandSet.to_json gives them, of a network with seeded random weights; None: trained ones."""
 
     def load(self, device: str | None) -> Reconstructor:
         """The model, under the name that tables and rows give it."""
@@ -42,12 +53,50 @@ class Entrant:
         if self.runtime == "onnx":  # the file has its precision in it
             model = hsrzoo.load(self.name, device=device)
         else:
-            model = hsrzoo.load(
-                self.name, device=device, precision=self.precision, compile=self.compile, tile=self.tile
-            )
-            model.name += remark(execution(model))
+            how: dict[str, Any] = {
+                "device": device, "precision": self.precision, "compile": self.compile, "tile": self.tile
+            }  # fmt: skip
+            if self.random_bands is None:
+                model = hsrzoo.load(self.name, **how)
+            else:
+                model = _random(self.name, BandSet.from_json(self.random_bands), how)
+            model.name += remark({**execution(model), "untrained": untrained(model)})
         model.name = self.title or model.name
         return model
+
+
+def _random(name: str, bands: BandSet, how: Mapping[str, Any]) -> Reconstructor:
+    """The network with the random weights of :data:`SEED`; their digest is its identity, by which
+    another process knows that it made the same ones."""
+    import torch
+
+    import hsrzoo
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = hsrzoo.load(name, weights=None, bands=bands, **how)
+    model.weights_sha256 = _digest(model.module)
+    return model
+
+
+def _digest(module: nn.Module) -> str:
+    """sha256 (hex) of a module's state: names, shapes and values."""
+    found = hashlib.sha256()
+    for key, value in module.state_dict().items():
+        found.update(f"{key} {tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()
+
+
+def untrained(model: Reconstructor) -> bool:
+    """True for random weights."""
+    return (model.config or {}).get("training", {}).get("weights") == "random"
+
+
+def has_weights(name: str) -> bool:
+    """Whether a name stands for trained weights, bundled or in a folder. PluginError, UnknownNameError."""
+    parsed = parse_name(name)
+    return parsed.kind != "zoo" or parsed.tag is not None or spec_of(parsed).default_tag is not None
 
 
 def execution(model: Reconstructor) -> dict[str, Any]:
@@ -63,6 +112,7 @@ def execution(model: Reconstructor) -> dict[str, Any]:
 def remark(execution: Mapping[str, Any]) -> str:
     """What differs from the usual way, as tables show it: "" or " [bf16, tile 512]"."""
     parts = [
+        "untrained" if execution.get("untrained") else "",
         execution["runtime"] if execution["runtime"] != "torch" else "",
         execution["precision"] if execution["precision"] != "fp32" else "",
         "compiled" if execution["compile"] else "",
@@ -70,6 +120,11 @@ def remark(execution: Mapping[str, Any]) -> str:
     ]
     told = ", ".join(filter(None, parts))
     return f" [{told}]" if told else ""
+
+
+def plain_name(label: str) -> str:
+    """A model's name without the remark on how it was run."""
+    return label.partition(" [")[0]
 
 
 @dataclass(frozen=True)
@@ -107,34 +162,104 @@ class Ways:
         ]
 
 
-def load_all(
-    names: Sequence[str], ways: Ways, device: str | None, exports: Path | None
-) -> tuple[list[Entrant], list[Reconstructor]]:
-    """Entrants and their models, in table order; ``exports`` is the folder of files made for the run.
+@dataclass(frozen=True)
+class Broken:
+    """A model that a pattern named and that cannot be loaded."""
 
-    "mcga-s2" and "mcga-s2.cave" may be one model: each is taken once.
+    name: str
+    error: HsrzooError
+
+
+@dataclass
+class Field:
+    """The models of one run, in table order."""
+
+    entrants: list[Entrant]
+    models: list[Reconstructor]
+    """The loaded ``entrants``."""
+    broken: list[Broken]
+
+
+def expand(names: Sequence[str]) -> dict[str, bool]:
+    """Names, patterns among them replaced by what they match; True: it came from a pattern.
+
+    A pattern is matched with the names of architectures or, where it has a dot, of bundled weights
+    (``*.cave``). InputError for one that matches nothing.
+    """
+    found: dict[str, bool] = {}
+    for name in names:
+        if not _WILDCARDS & set(name) or ":" in name:  # a folder may be called anything
+            found[name] = False
+            continue
+        pretrained = "." in name
+        matches = list_models(name, pretrained=pretrained)
+        if not matches:
+            raise unknown_name("model", name, list_models(pretrained=pretrained))
+        for match in matches:
+            found.setdefault(match, True)
+    return found
+
+
+def load_all(
+    names: Sequence[str],
+    ways: Ways,
+    device: str | None,
+    exports: Path | None,
+    bands: BandSet = VISIBLE_31,
+    random: bool = False,
+) -> Field:
+    """Every model in every way; ``exports`` is the folder of files made for the run.
+
+    Networks without trained weights, and all of them where ``random`` is asked for, get random ones for
+    ``bands``. "mcga-s2" and "mcga-s2.cave" may be one model: each is taken once. One that a pattern
+    named and that cannot be loaded is noted, so that a broken plugin spoils only itself; an error where
+    none is left.
     """
     ways.check()
     found: dict[str, tuple[Entrant, Reconstructor]] = {}
-    for name in names:
-        for entrant in ways.of(name):
-            if entrant.runtime == "onnx" and entrant.title is None:
-                entrant = export(entrant, exports)
-            model = entrant.load(device)
+    broken: list[Broken] = []
+    for name, from_pattern in expand(names).items():
+        try:
+            loaded = list(_loaded(name, ways, device, exports, bands, random))
+        except Exception as error:
+            if not from_pattern:
+                raise
+            broken.append(Broken(name, _as_ours(name, error)))
+            continue
+        for entrant, model in loaded:
             _, other = found.setdefault(model.name, (entrant, model))
             if other.identity != model.identity:
                 raise InputError("Two models have one name", expected="names that differ", got=model.name)
-    return [entrant for entrant, _ in found.values()], [model for _, model in found.values()]
+    if not found:
+        raise broken[0].error
+    return Field([entrant for entrant, _ in found.values()], [model for _, model in found.values()], broken)
+
+
+def _loaded(
+    name: str, ways: Ways, device: str | None, exports: Path | None, bands: BandSet, random: bool
+) -> Iterator[tuple[Entrant, Reconstructor]]:
+    for entrant in ways.of(name):
+        if random or not has_weights(name):
+            entrant = replace(entrant, random_bands=bands.to_json())
+        if entrant.runtime == "onnx" and entrant.title is None:
+            entrant = export(entrant, exports)
+        yield entrant, entrant.load(device)
+
+
+def _as_ours(name: str, error: Exception) -> HsrzooError:
+    if isinstance(error, HsrzooError):
+        return error
+    return PluginError(f"The model {name} cannot be built", got=f"{type(error).__name__}: {error}")
 
 
 def export(entrant: Entrant, folder: Path | None) -> Entrant:
     """``entrant`` with the ONNX file that it needs, made in ``folder``."""
     if folder is None:
         raise InputError("There is no folder to export to", fix=f"Export {entrant.name} and name the file")
-    import hsrzoo
     from hsrzoo.export import exported
 
-    source = hsrzoo.load(entrant.name, device="cpu")
+    source = replace(entrant, runtime="torch", precision="fp32").load("cpu")
     path = exported(source, folder, entrant.precision)
     how = {"runtime": "onnx", "precision": entrant.precision, "compile": False, "tile": None}
-    return replace(entrant, name=f"onnx:{path}", title=source.name + remark(how))
+    title = plain_name(source.name) + remark({**how, "untrained": untrained(source)})
+    return replace(entrant, name=f"onnx:{path}", title=title, random_bands=None)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hsrzoo_benchmark.entrants import plain_name, untrained
 from hsrzoo_benchmark.protocol import Condition, Protocol, resolve_protocol
 from hsrzoo_benchmark.store import ResultFile, Store
 
 from hsrzoo.datasets.base import Dataset
+from hsrzoo.errors import BandsError, HsrzooError, WeightsError
 from hsrzoo.spec import DatasetSpec, resolve
 
 if TYPE_CHECKING:
@@ -64,12 +66,7 @@ class Request:
 
 
 def plan(models: Sequence[Reconstructor], source: Source, request: Request, store: Store) -> list[Cell]:
-    """All cells in table order. BandsError where bands differ and resampling was not asked for."""
-    for model in models:
-        if not request.resample:
-            source.dataset.bands.require_same(
-                model.bands, f"the data set {source.dataset.name}", f"the model {model.name}"
-            )
+    """All cells in table order."""
     return [
         Cell(bench, model, protocol, _file(store, model, source, protocol))
         for name in request.protocols
@@ -91,6 +88,26 @@ def plan(models: Sequence[Reconstructor], source: Source, request: Request, stor
             )
         ]
     ]
+
+
+def objection(model: Reconstructor, source: Source, resample: bool) -> HsrzooError | None:
+    """Why scores of ``model`` on ``source`` would say nothing: random weights, or other bands where
+    resampling was not asked for. None: there is nothing against it."""
+    if untrained(model):
+        spec, make = model.spec, "fit" if model.spec.fit else "train"
+        return WeightsError(
+            f"There are no trained weights for {plain_name(model.name)}",
+            fix=f"Make some with `hsrzoo {make} {spec.name} --dataset {source.spec.name}` and give their "
+            "folder as --model local-dir:PATH",
+        )
+    try:
+        if not resample:
+            source.dataset.bands.require_same(
+                model.bands, f"the data set {source.dataset.name}", f"the model {model.name}"
+            )
+    except BandsError as error:
+        return error
+    return None
 
 
 def _file(store: Store, model: Reconstructor, source: Source, protocol: Protocol) -> ResultFile:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from hsrzoo_benchmark import stats
+from hsrzoo_benchmark.entrants import plain_name
 from hsrzoo_benchmark.plan import Cell, Source
 from hsrzoo_benchmark.protocol import HASH_LENGTH, Condition
 from hsrzoo_benchmark.speed_cell import OOM
-from hsrzoo_benchmark.speed_figures import plain_name, ratios, summarise, variant_of
+from hsrzoo_benchmark.speed_figures import ratios, summarise, variant_of
 from hsrzoo_benchmark.stats import Better, Difference
 from hsrzoo_benchmark.store import number
 
@@ -23,7 +24,7 @@ from hsrzoo.registries import METRICS
 
 COLUMNS = (
     "bench", "dataset", "split", "protocol", "hash", "condition", "severity_value",
-    "rgb_mean_change", "model", "weights_sha256", "model_sha256", "tta", "trained_on",
+    "rgb_mean_change", "model", "weights_sha256", "model_sha256", "untrained", "tta", "trained_on",
     "also_trained_on", "seen_in_training", "metric", "mean", "low", "high", "rank", "wins",
     "scenes", "nan_scenes", "seeds", "scored_bands", "data_bands", "cap_seconds", "reference",
     "device", "threads", "memory_limit_gib", "reported", "reported_note",
@@ -178,6 +179,7 @@ def _figure(
         "model": row["model"],
         "weights_sha256": row["weights_sha256"],
         "model_sha256": row["model_sha256"],
+        "untrained": row.get("untrained", False),
         "tta": row["tta"],
         "trained_on": row["trained_on"],
         "also_trained_on": ", ".join(row["also_trained_on"]) or None,
@@ -213,7 +215,7 @@ def _reported(row: dict[str, Any], condition: Condition, column: str) -> dict[st
         perturbation=condition.perturbation or "",
         severity=condition.severity or "",
         tta=str(int(row["tta"])),
-        arch=_paper_arch(row),
+        arch="" if row.get("untrained") else _paper_arch(row),
         metric=column,
     )
 
@@ -264,8 +266,9 @@ def _times_of_the_paper(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _paper_arch(row: dict[str, Any]) -> str:
     """The architecture whose figures in the paper stand beside this row's; "" for a cheaper variant and
-    for another way of running it."""
-    usual = plain_name(row["model"]) == row["model"] and variant_of(row["model"]) in (None, PUBLISHED)
+    for another way of running it. Random weights take as long as trained ones."""
+    label = row["model"].removesuffix(" [untrained]")
+    usual = plain_name(label) == label and variant_of(label) in (None, PUBLISHED)
     return row["architecture"] if usual else ""
 
 
@@ -285,6 +288,7 @@ def _speed_figure(
         "model": row["model"],
         "weights_sha256": row["weights_sha256"],
         "model_sha256": row["model_sha256"],
+        "untrained": row.get("untrained", False),
         "metric": metric,
         "mean": value,
         "scenes": row["runs"],

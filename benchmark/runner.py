@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hsrzoo_benchmark.entrants import DTYPES, execution
+from hsrzoo_benchmark.entrants import DTYPES, execution, untrained
 from hsrzoo_benchmark.plan import Cell, Score, Source, missing
 from hsrzoo_benchmark.protocol import Protocol, crop_border
 
@@ -24,7 +24,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError
 from hsrzoo.perturb import DoesNotApplyError
-from hsrzoo.spec import MetricContext
+from hsrzoo.spec import MetricContext, PerturbationContext
 
 if TYPE_CHECKING:
     from hsrzoo.reconstructor import Reconstructor
@@ -63,7 +63,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Skipped(Failure):
-    """A perturbation that a scene is too small for: no row, and no failure either."""
+    """A perturbation that does not apply to a scene, too small or a photograph, say: no row, and no
+    failure either."""
 
 
 @dataclass
@@ -170,7 +171,16 @@ def disturb(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, Any]]:
         return scene, {}
     from hsrzoo.perturb import perturb
 
-    return perturb(protocol.perturbation, protocol.severity, scene, protocol.seed or 0, protocol.rgb_bits)
+    asked = (protocol.perturbation, protocol.severity)
+    return perturb(*asked, scene, protocol.seed or 0, protocol.rgb_bits, rendering(protocol))
+
+
+def rendering(protocol: Protocol) -> PerturbationContext | None:
+    """How the data set's RGB was rendered; None where it is a photograph."""
+    response = protocol.dataset.get("response")
+    if response is None or protocol.bands is None:
+        return None
+    return PerturbationContext(protocol.bands, response, protocol.rgb_bits)
 
 
 def predict(model: Reconstructor, scene: Scene, tta: bool) -> tuple[np.ndarray, float]:
@@ -249,6 +259,7 @@ def _row(
         "execution": how,
         "weights_sha256": model.weights_sha256,
         "model_sha256": model.identity,
+        "untrained": untrained(model),
         "trained_on": trained_on(model),
         "also_trained_on": also_trained_on(model),
         "seen_in_training": seen_in_training(model, source.dataset.name, source.split, scene),

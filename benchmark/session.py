@@ -7,21 +7,32 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo_benchmark import accuracy, brightness, distributed, mixed_patch, report, runner, speed, tables
-from hsrzoo_benchmark.entrants import Entrant, Ways, load_all
-from hsrzoo_benchmark.plan import Cell, Request, Source, count_missing, plan
+from hsrzoo_benchmark import (
+    accuracy,
+    brightness,
+    distributed,
+    mixed_patch,
+    report,
+    runner,
+    smoke,
+    speed,
+    tables,
+)
+from hsrzoo_benchmark.entrants import Broken, Entrant, Field, Ways, load_all
+from hsrzoo_benchmark.plan import Cell, Request, Source, count_missing, objection, plan
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
-from hsrzoo_benchmark.runner import Failure, Outcome, provenance_of
+from hsrzoo_benchmark.runner import Failure, Outcome, Skipped, provenance_of
 from hsrzoo_benchmark.speed_figures import choose_references
 from hsrzoo_benchmark.store import Store
 
+from hsrzoo.bands import VISIBLE_31
 from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
-from hsrzoo.errors import InputError, unknown_name
+from hsrzoo.errors import HsrzooError, InputError, unknown_name
 from hsrzoo.registries import DATASETS, METRICS
 from hsrzoo.workers import Workers
 
@@ -33,6 +44,9 @@ _CONDITIONS = {
     "mixed-patch": mixed_patch.conditions,
     "brightness": brightness.conditions,
 }
+_UNTRAINED = (
+    "[untrained]: seeded random weights, as there are none to load; time and memory do not depend on them."
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Options:
     as_csv: bool = False
     ways: Ways = field(default_factory=Ways)
     """How every model is run: runtimes, precisions, compiled or not, tiles."""
+    random_weights: bool = False
+    """A smoke test: all networks with random weights, on one crop, rows not kept."""
     workers: Workers | None = None
     """Where scenes are scored; None: in this process. Speed is always measured in this one."""
 
@@ -81,8 +97,11 @@ class Session:
     entrants: list[Entrant]
     models: list[Reconstructor]
     """The loaded ``entrants``."""
+    broken: list[Broken]
     source: Source | None
     cells: list[Cell] = field(default_factory=list)
+    objections: list[tuple[str, HsrzooError]] = field(default_factory=list)
+    """Names of the models that have no cells, and why not."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -93,14 +112,21 @@ class Session:
 def run_bench(options: Options, speed_options: SpeedOptions | None) -> int:
     """``hsrzoo bench``: the exit code."""
     # Models exported for the run last as long as it: rows, not files, are what the store keeps.
-    with tempfile.TemporaryDirectory(prefix="hsrzoo-exports-") as exports:
-        return _run_bench(options, speed_options, Path(exports))
+    with tempfile.TemporaryDirectory(prefix="hsrzoo-bench-") as folder:
+        if options.random_weights:
+            options = replace(options, store=Path(folder, "results"))
+        return _run_bench(options, speed_options, Path(folder))
 
 
 def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Path) -> int:
     session = open_session(options, exports)
+    if session.objections and not session.cells and speed_options is None:
+        raise session.objections[0][1]
     references = choose_references(session.models, speed_options.references if speed_options else ())
+    _announce(session, speed_options)
     outcome = compute(session)
+    _note_left_out(session, outcome)
+    rows: list[dict[str, Any]] = []
     groups = report.gather(session.cells, session.source) if session.source else []
     figures = report.figures(groups)
     remarks: list[str] = []
@@ -111,28 +137,37 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
     ]
     if speed_options is not None:
         rows, speed_outcome = _compute_speed(session, speed_options)
-        found = report.speed_figures(rows, references)
-        printed += tables.split_to_width(tables.speed_table(found, references), _stdout_width())
-        figures += found
+        timed = report.speed_figures(rows, references)
+        printed += tables.split_to_width(tables.speed_table(timed, references), _stdout_width())
+        figures += timed
         outcome.computed += speed_outcome.computed
         outcome.failures += speed_outcome.failures
         remarks = tables.commits_note(rows, provenance_of(str(session.models[0].device)))
-    if options.as_json or options.as_csv:
+    if options.random_weights and not (options.as_json or options.as_csv):
+        found = smoke.summary(session.cells, rows)
+        output.print_table(
+            found, _columns(found), title="random weights: rows that came through, no scores"
+        )
+    elif options.as_json or options.as_csv:
         output.print_table(figures, report.COLUMNS, as_json=options.as_json, as_csv=options.as_csv)
     else:
         for table in printed:
             output.print_table(table.rows, table.columns, title=table.title)
         counters = [c for name in session.metrics for c in METRICS.get(name).columns if c.endswith("_zero")]
         scored = [row for group in groups for one in group.contestants for row in one.rows]
+        if any(figure["untrained"] for figure in figures):
+            remarks.append(_UNTRAINED)
         remarks += tables.nodata_note(scored)
         for note in [*remarks, *tables.notes(figures, counters)]:
             output.console.print(note, style="dim", markup=False)
-    return _finish(outcome, options.store)
+    return _finish(outcome, None if options.random_weights else options.store)
 
 
 def run_compare(options: Options) -> int:
     """``hsrzoo compare``: the exit code."""
     session = open_session(options)
+    for _, error in session.objections:
+        raise error
     if options.tta and any(model.spec.adapt is None for model in session.models):
         raise InputError("Not both models have test-time adaptation", fix="Leave --tta out")
     session.cells = [cell for cell in session.cells if cell.protocol.tta == options.tta]
@@ -175,18 +210,25 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
     source = _open_source(options) if options.dataset else None
     if options.workers is not None:
         distributed.check(options.models, options.ways, options.workers)
-    entrants, models = _load_models(options, exports)
-    session = Session(options, store, entrants, models, source)
+    field = _load_models(options, exports, source)
+    session = Session(options, store, field.entrants, field.models, field.broken, source)
     if source is not None and options.benches:
+        found = {
+            model.name: None if options.random_weights else objection(model, source, options.resample)
+            for model in field.models
+        }
+        session.objections = [(name, error) for name, error in found.items() if error is not None]
         request = Request(
-            protocols=options.protocols or source.spec.protocols,
+            protocols=options.protocols
+            or (smoke.PROTOCOLS if options.random_weights else source.spec.protocols),
             conditions=tuple((b, c) for b in options.benches for c in _CONDITIONS[b]()),
             metrics=session.metrics,
             seeds=options.seeds,
             tta=options.tta,
             resample=options.resample,
         )
-        session.cells = plan(models, source, request, store)
+        scored = [model for model in field.models if found[model.name] is None]
+        session.cells = plan(scored, source, request, store)
     return session
 
 
@@ -197,21 +239,51 @@ def _open_source(options: Options) -> Source:
     split = options.split or next((s for s in ("test", "valid") if s in splits), splits[-1])
     if split not in splits:
         raise unknown_name(f"split of {spec.name}", split, splits)
+    if options.random_weights:
+        return smoke.cropped(dataset, spec, [options.split] if options.split else [split, *splits])
     scenes = tuple(dataset.scenes(split)[: options.limit])
     if not scenes:
         raise InputError(f"The split {split} of {spec.name} has no scenes")
     return Source(dataset, spec, split, scenes, dataset.fingerprint())
 
 
-def _load_models(options: Options, exports: Path | None) -> tuple[list[Entrant], list[Reconstructor]]:
+def _load_models(options: Options, exports: Path | None, source: Source | None) -> Field:
     import torch
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    entrants, models = load_all(options.models, options.ways, options.device, exports)
-    if options.tta and all(model.spec.adapt is None for model in models):
+    bands = source.dataset.bands if source else VISIBLE_31
+    field = load_all(options.models, options.ways, options.device, exports, bands, options.random_weights)
+    if options.tta and all(model.spec.adapt is None for model in field.models):
         raise InputError("None of the models has test-time adaptation", fix="Leave --tta out")
-    return entrants, models
+    return field
+
+
+def _announce(session: Session, speed_options: SpeedOptions | None) -> None:
+    """Say on stderr what a run of several models is going to do, as it may take long."""
+    if len(session.models) < 2:
+        return
+    parts = []
+    if session.source is not None and session.options.benches:
+        scored = len({cell.model.name for cell in session.cells})
+        parts.append(
+            f"{scored} scored on {len(session.source.scenes)} scenes of {session.source.spec.name}"
+        )
+    if speed_options is not None:
+        sizes = ", ".join(f"{h} x {w}" for h, w in speed_options.sizes or speed.SIZES)
+        seconds = speed_options.speed_seconds
+        parts.append(
+            f"all timed at {sizes} in turn: for each size and model one process for memory, then runs of "
+            f"{seconds:g} s or a little more"
+        )
+    output.console.print(f"{len(session.models)} models: {'; '.join(parts)}.", style="dim", markup=False)
+
+
+def _note_left_out(session: Session, outcome: Outcome) -> None:
+    """Into ``outcome``: models without scores, which is no failure, and models that cannot be loaded."""
+    benches = ", ".join(session.options.benches)
+    outcome.skipped += [Skipped(name, f"no {benches}", str(error), 0) for name, error in session.objections]
+    outcome.failures += [Failure(one.name, "loading", str(one.error), 0) for one in session.broken]
 
 
 def compute(session: Session) -> Outcome:
@@ -271,10 +343,16 @@ def _stdout_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
 
 
-def _finish(outcome: Outcome, store: Path) -> int:
-    """Say on stderr what was computed and what failed; 1 if anything failed."""
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """All keys of ``rows``, in order of appearance."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _finish(outcome: Outcome, store: Path | None) -> int:
+    """Say on stderr what was computed and what failed; 1 if anything failed. None: nothing was kept."""
     console = output.console
-    console.print(f"{outcome.computed} rows computed, results in {store}", style="dim", markup=False)
+    where = f"results in {store}" if store else "none kept"
+    console.print(f"{outcome.computed} rows computed, {where}", style="dim", markup=False)
     for sentence in _sentences(outcome.skipped, "Left out"):
         console.print(sentence, style="dim", markup=False)
     for sentence in _sentences(outcome.failures, "Failed"):

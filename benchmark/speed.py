@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hsrzoo_benchmark import bandwidth
-from hsrzoo_benchmark.entrants import DTYPES, Entrant, execution
+from hsrzoo_benchmark.entrants import DTYPES, Entrant, execution, untrained
 from hsrzoo_benchmark.runner import Failure, Outcome
 from hsrzoo_benchmark.speed_cell import OOM, SMALL, is_out_of_memory
 from hsrzoo_benchmark.store import ResultFile, Store
@@ -172,6 +172,7 @@ def _row(
         "execution": how,
         "weights_sha256": model.weights_sha256,
         "model_sha256": model.identity,
+        "untrained": untrained(model),
         "bands": len(model.bands),
         **found,
         "provenance": {**provenance(str(model.device)), "dtype": DTYPES[how["precision"]]},

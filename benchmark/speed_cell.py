@@ -72,6 +72,18 @@ def memory_limited(gib: float | None, device: torch.device) -> Iterator[None]:
         resource.setrlimit(kind, before)
 
 
+def free_gib(device: torch.device) -> float | None:
+    """GiB that this process may hold in all before the machine runs out, so that a cell that does not fit
+    ends as OOM and not as the end of some other process; None where that is not known, and on a GPU."""
+    status = Path("/proc/self/status")
+    if device.type != "cpu" or not status.exists():
+        return None
+    from hsrzoo.tiling.choice import available_memory
+
+    held = next(text for text in status.read_text().splitlines() if text.startswith("VmData:"))
+    return (available_memory(device) + int(held.split()[1]) * 2**10) / 2**30
+
+
 def resident_mib(peak: bool) -> float:
     """Resident memory of this process in MiB, now or at its highest.
 
@@ -101,7 +113,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError(f"the weights or the configuration of {model.name} changed during the run")
     size, device = request["size"], torch.device(request["device"])
     # Only now: the limit is meant for the prediction, and importing torch fails in odd ways.
-    with memory_limited(request["memory_limit_gib"], device):
+    limit = request["memory_limit_gib"] or free_gib(device)
+    with memory_limited(limit, device):
         found: dict[str, Any] = predict_once(model, size, device)
     if device.type == "cuda" and entrant.runtime != "torch":  # torch counts its own allocations only
         found |= {"peak_mib": None, "loaded_mib": None}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hsrzoo_benchmark.bandwidth import bound_megapixels_s
+from hsrzoo_benchmark.entrants import plain_name
 
 from hsrzoo.errors import InputError, UnknownNameError
 from hsrzoo.names import parse_name
@@ -90,11 +91,6 @@ def _match(models: Sequence[Reconstructor], wanted: str) -> str | None:
             if key(model) == wanted:
                 return model.name
     return None
-
-
-def plain_name(label: str) -> str:
-    """A model's name without the remark on how it was run."""
-    return label.partition(" [")[0]
 
 
 def variant_of(label: str) -> str | None:

@@ -72,8 +72,8 @@ def test_an_entrant_is_loaded_as_it_says_also_from_json(save_model) -> None:
 def test_one_model_by_two_names_is_taken_once(save_model, monkeypatch) -> None:
     name, load = save_model("net"), hsrzoo.load
     monkeypatch.setattr(hsrzoo, "load", lambda _, **how: load(name, **how))
-    found, models = load_all(["net", "net.toy"], Ways(), "cpu", None)
-    assert [e.name for e in found] == ["net"] and [m.name for m in models] == [name]
+    found = load_all(["net.a", "net.b"], Ways(), "cpu", None)
+    assert [e.name for e in found.entrants] == ["net.a"] and [m.name for m in found.models] == [name]
 
 
 class File:
@@ -96,9 +96,12 @@ def test_an_exported_model_goes_by_its_source_s_name(save_model, monkeypatch, tm
     monkeypatch.setattr(
         hsrzoo, "load", lambda n, **how: File(n) if n.startswith("onnx:") else load(n, **how)
     )
-    found, (model,) = load_all([name], Ways(("onnx",), ("fp16",)), "cpu", tmp_path)
+    found = load_all([name], Ways(("onnx",), ("fp16",)), "cpu", tmp_path)
+    (model,) = found.models
     assert asked == [(name, tmp_path, "fp16")]
-    assert found == [Entrant(f"onnx:{tmp_path}/file.onnx", "onnx", "fp16", title=f"{name} [onnx, fp16]")]
+    assert found.entrants == [
+        Entrant(f"onnx:{tmp_path}/file.onnx", "onnx", "fp16", title=f"{name} [onnx, fp16]")
+    ]
     assert model.name == f"{name} [onnx, fp16]"
     assert execution(model) == {**USUAL, "runtime": "onnx", "precision": "fp16"}
 
@@ -107,7 +110,7 @@ def test_two_files_of_one_name_are_told_apart_or_refused(monkeypatch) -> None:
     monkeypatch.setattr(hsrzoo, "load", lambda name, **_: File(name))
     with pytest.raises(InputError, match="one name"):
         load_all(["onnx:/a/net.onnx", "onnx:/b/net.onnx"], Ways(), "cpu", None)
-    assert len(load_all(["onnx:/a/net.onnx"] * 2, Ways(), "cpu", None)[0]) == 1
+    assert len(load_all(["onnx:/a/net.onnx"] * 2, Ways(), "cpu", None).models) == 1
 
 
 def test_scores_in_two_precisions_stand_side_by_side(tmp_path: Path, save_model, capsys) -> None:
