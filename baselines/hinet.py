@@ -155,6 +155,19 @@ class HINet(nn.Module):
         self.cat12 = nn.Conv2d(2 * WIDTH, WIDTH, 1)
         self.last = _conv(WIDTH, bands)
 
+    @property
+    def halo(self) -> int:
+        """How many input pixels in each direction an output pixel depends on, all statistics known.
+
+        A block reaches 2. Around a coarser level of reach r, the 4 x 4 convolution down and the 2 x 2 one
+        up make 2 r + 2 of it, and the blocks on both sides add 4. Convolutions before, between (two, in
+        the gate) and after the U-Nets add 5.
+        """
+        u_net = 2
+        for _ in range(len(self.down_path_1) - 1):
+            u_net = 2 * u_net + 2 + 4
+        return 2 * u_net + 5
+
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
@@ -216,5 +229,4 @@ SPEC = ModelSpec(
     tags=("baseline", "cnn"),
     recipes={"authors": toolbox(2e-4)},
     official=Official("minmax-image"),
-    notes="Half of the features is normalised by the whole image (padding included).",
 )

@@ -1,4 +1,4 @@
-"""MST-L (Cai et al., CVPR 2022) in the MST-plus-plus toolbox: one U of mask-guided attention between channels.
+"""MST-L (Cai et al., CVPR 2022) in the MST-plus-plus toolbox: mask-guided attention between channels.
 
 MST was made for snapshot compressive imaging, where a coded mask modulates the light. The toolbox feeds
 it RGB: a second branch, here as there called the mask, is a convolution of the image, followed through
