@@ -1,203 +1,221 @@
-"""Anyone's pairs: photographs in ``rgb/``, cubes in ``cube/``, matched by file name without suffix."""
+"""Anyone's cubes: with photographs of the same names beside them, or with RGB rendered from them."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
 from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
-from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError
-from hsrzoo.io import CUBE_SUFFIXES, images, load_cube
-from hsrzoo.io.common import bands_from
+from hsrzoo.datasets.folder_files import SplitFiles, find_splits, parts_of
+from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
+from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, unknown_name
+from hsrzoo.io import images, load_cube
 from hsrzoo.spec import DatasetSpec
 
-_SPLITS = ("train", "valid", "test")
-_ONLY_SPLIT = "valid"
-"""Name of the split when the folder has no split folders: pairs to score a model on."""
-_COMPANIONS = (".img", ".dat", ".bsq", ".bil", ".bip")
-"""ENVI binaries, which stand for themselves only if no .hdr of that name does."""
-_UNSCALED = 2.0
-"""Values above this are surely not reflectance or radiance scaled to [0, 1]."""
-_LAYOUT = 1
+_UNSCALED, _MANY = 2.0, 0.01
+"""More than this share of values above 2 are surely not reflectance or radiance scaled to [0, 1]; single
+ones may be: specular points exceed 1."""
+_ZERO_BANDS = ("keep", "nodata")
+_LAYOUT = 2
 
 
 class Folder(Dataset):
-    """Pairs in ``PATH/rgb`` and ``PATH/cube``, or in ``PATH/SPLIT/rgb`` and ``PATH/SPLIT/cube``."""
+    """Cubes in a folder; see :func:`hsrzoo.datasets.folder_files.find_splits` for where they may lie."""
 
-    name = "folder"
     rgb_bits: int
 
     def __init__(
         self,
         folder: Path,
         *,
+        spec: DatasetSpec | None = None,
         bands: BandSet | None = None,
         key: str | None = None,
         axes: str | None = None,
-        scale: float = 1.0,
+        scale: str | float = 1.0,
         response: str | None = None,
+        zero_bands: str = "keep",
     ) -> None:
-        """``bands`` declares the wavelengths of files that do not tell them; ``key`` and ``axes`` say
-        where the cube lies in .mat, .h5 and .npz files; its values are divided by ``scale``;
-        ``response`` renders RGB from the cubes instead of reading ``rgb/``."""
-        if not (np.isfinite(scale) and scale > 0):
-            raise InputError("The scale divides the cubes", expected="a number above 0", got=scale)
+        """``spec``: the data set that this is (``folder`` if not given). ``bands`` declares the wavelengths
+        of files that do not tell them; ``key`` and ``axes`` say where the cube lies in .mat, .h5 and .npz
+        files; its values are divided by ``scale``; ``response`` renders RGB from the cubes instead of
+        reading ``rgb/``; ``zero_bands="nodata"``: bands that are 0 in a whole cube have no data."""
+        if zero_bands not in _ZERO_BANDS:
+            raise unknown_name("treatment of zero bands", zero_bands, _ZERO_BANDS)
+        self.spec = spec or SPEC
+        self.name = self.spec.name
         self.folder = folder
         self.camera = Camera.named(response) if response else None
         self._reading = {"key": key, "axes": axes}
-        self._scale = scale
-        self._pairs = self._find_pairs()
-        self.bands = self._declared(bands) or self._first_bands()
+        self._scale = _factor(scale)
+        self._zero_bands = zero_bands
+        self._files = find_splits(folder, rendered=self.camera is not None)
+        self._require_scenes()
+        self.bands = bands or self._listed() or self._first_bands()
         self.rgb_bits = self._first_bits()
-        self.info = {"scale": scale, "response": response, **self._reading}
+        self.info = {
+            "scale": self._scale, "response": response, "zero_bands": zero_bands, **self._reading
+        }  # fmt: skip
 
     def splits(self) -> tuple[str, ...]:
-        """Those of train, valid and test that exist; ``("valid",)`` without split folders."""
-        return tuple(self._pairs)
+        """The split folders, train, valid and test first; ``("valid",)`` without any."""
+        return tuple(self._files)
 
     def scenes(self, split: str) -> list[str]:
         """File names without suffix, sorted."""
         require_split(self.name, split, self.splits())
-        return sorted(self._pairs[split])
+        files = self._files[split]
+        return sorted(files.cubes if self.camera else files.cubes.keys() & files.images.keys())
 
     def load(self, split: str, scene: str) -> Scene:
         """The photograph over 255 or 65535 (or rendered), the cube divided by ``scale``."""
         require_scene(self.name, scene, self.scenes(split))
-        image, file = self._pairs[split][scene]
-        cube = self._cube(file)
+        files = self._files[split]
+        cube = self._cube(files.cubes[scene])
         if self.camera:
-            rgb = self.camera.render(cube, self.bands, bits=self.rgb_bits)
-        else:
-            rgb = self._photograph(image, file)
+            return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
+        rgb = self._photograph(files.images[scene])
         if rgb.shape[1:] != cube.shape[1:]:
             raise DatasetError(
                 f"Image and cube of {scene} differ in size",
-                expected=f"{cube.shape[1:]} pixels as in {file}",
-                got=f"{rgb.shape[1:]} in {image}",
+                expected=f"{cube.shape[1:]} pixels as in {files.cubes[scene]}",
+                got=f"{rgb.shape[1:]} in {files.images[scene]}",
                 fix="If the axes are stored in another order, give --data-option axes=... (e.g. cwh)",
             )
         return Scene(scene, rgb, cube)
 
     def fingerprint(self) -> str:
         """Names and contents of all files, bands and options."""
-        files = [f for pairs in self._pairs.values() for pair in pairs.values() for f in pair if f]
-        binaries = [f.with_suffix(s) for f in files if f.suffix == ".hdr" for s in _COMPANIONS]
-        files += [f for f in binaries if f.is_file()]
+        files = []
+        for split in self.splits():
+            for scene in self.scenes(split):
+                files += parts_of(self._files[split].cubes[scene])
+                files += [f for f in [self._files[split].images.get(scene)] if f]
         options = {**self.info, "bands": self.bands.to_json()}
-        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=options, contents=True)
+        return fingerprint_of(self._base(), files, layout=_LAYOUT, options=options, contents=True)
 
     def verify(self) -> VerifyReport:
         """Read everything; cubes and images without a partner are problems."""
-        problems = [p for split in self.splits() for p in self._without_partner(split)]
-        return survey(self, problems=problems)
+        notes = [f"RGB rendered by {self.camera.name}, linear, 8 bits"] if self.camera else []
+        problems = [p for files in self._files.values() for p in self._without_partner(files)]
+        return survey(self, problems=problems, notes=notes)
 
-    def _base(self, split: str) -> Path:
-        return self.folder / split if (self.folder / split).is_dir() else self.folder
+    def _base(self) -> Path:
+        return self.folder if self.folder.is_dir() and self.folder.suffix != ".zarr" else self.folder.parent
 
-    def _find_pairs(self) -> dict[str, dict[str, tuple[Path | None, Path]]]:
-        """Split -> stem -> (image or None, cube); an image is needed unless RGB is rendered."""
-        splits = [s for s in _SPLITS if (self.folder / s / "cube").is_dir()]
-        if not splits and (self.folder / "cube").is_dir():
-            splits = [_ONLY_SPLIT]
-        if not splits:
-            raise DatasetMissingError(
-                "There are no pairs of image and cube here",
-                expected=f"{self.folder / 'rgb'} and {self.folder / 'cube'} with files of the same names",
-                got="neither" if self.folder.is_dir() else f"no folder {self.folder}",
-                fix=f"{SPEC.where} Put them there, or name another folder with --data-option path=FOLDER",
-            )
-        found: dict[str, dict[str, tuple[Path | None, Path]]] = {}
-        for split in splits:
-            cubes = _by_stem(self._base(split) / "cube", CUBE_SUFFIXES)
-            photographs = _by_stem(self._base(split) / "rgb", images.SUFFIXES)
-            found[split] = {
-                stem: (photographs.get(stem), cube)
-                for stem, cube in cubes.items()
-                if self.camera or stem in photographs
-            }
-        if not any(found.values()):
+    def _require_scenes(self) -> None:
+        """DatasetMissingError if there is nothing here, DatasetError if there are no pairs."""
+        if not self._files:
+            raise self._missing()
+        if not any(self.scenes(split) for split in self._files):
             raise DatasetError(
                 f"No image in {self.folder} has the name of a cube",
                 expected="rgb/NAME.png beside cube/NAME.mat and so on",
                 fix="Rename the files, or render RGB from cubes with --data-option response=nikon-d5100",
             )
-        return found
 
-    def _without_partner(self, split: str) -> list[str]:
+    def _missing(self) -> DatasetMissingError:
+        if self.spec is not SPEC:
+            return DatasetMissingError(
+                f"The data set {self.name} is not here: {self.spec.title}",
+                expected=self.spec.layout,
+                got=f"no cube in {self.folder}" if self.folder.exists() else f"no folder {self.folder}",
+                fix=f"{self.spec.where} Put it into {self.folder}, or name another data root with "
+                "--data-root or HSRZOO_DATA",
+            )
+        if find_splits(self.folder, rendered=True):
+            return DatasetMissingError(
+                f"{self.folder} holds cubes without photographs",
+                expected="folders rgb and cube with files of the same names",
+                fix="Render RGB from the cubes with --data-option response=nikon-d5100",
+            )
+        return DatasetMissingError(
+            "There are no pairs of image and cube here",
+            expected=f"{self.folder / 'rgb'} and {self.folder / 'cube'} with files of the same names",
+            got="neither" if self.folder.exists() else f"no folder {self.folder}",
+            fix=f"{SPEC.where} Put them there, or name another folder with --data-option path=FOLDER",
+        )
+
+    def _without_partner(self, files: SplitFiles) -> list[str]:
         if self.camera:
             return []
-        cubes = _by_stem(self._base(split) / "cube", CUBE_SUFFIXES)
-        photographs = _by_stem(self._base(split) / "rgb", images.SUFFIXES)
-        return [
-            f"{(cubes.get(stem) or photographs[stem])} has no partner"
-            for stem in sorted(cubes.keys() ^ photographs.keys())
-        ]
+        lonely = sorted(files.cubes.keys() ^ files.images.keys())
+        return [f"{files.cubes.get(stem) or files.images[stem]} has no partner" for stem in lonely]
 
-    def _declared(self, bands: BandSet | None) -> BandSet | None:
-        file = self.folder / "wavelengths.csv"
-        return bands or (read_wavelengths(file) if file.is_file() else None)
+    def _listed(self) -> BandSet | None:
+        file = self._base() / FILE_NAME
+        return read_wavelengths(file) if file.is_file() else None
 
-    def _first_file(self) -> tuple[Path | None, Path]:
-        return next(pairs[min(pairs)] for pairs in self._pairs.values() if pairs)
+    def _first(self, of: str) -> Path:
+        split = next(split for split in self.splits() if self.scenes(split))
+        return getattr(self._files[split], of)[self.scenes(split)[0]]
 
     def _first_bands(self) -> BandSet:
-        _, file = self._first_file()
-        _, bands = load_cube(file, **self._reading)
+        file = self._first("cubes")
+        _, bands = self._read(file)
         if bands is None:
             raise BandsError(
                 f"The wavelengths of {file} are not known",
                 expected="wavelengths inside the file",
-                fix=f"Write them into {self.folder / 'wavelengths.csv'} (a column wavelength_nm), or give "
-                "--data-option bands=400:700:10",
+                fix=f"Write them into {self._base() / FILE_NAME} (a column wavelength_nm), or give "
+                "--data-option bands=400:700:10 or bands=FILE.csv",
             )
         return bands
 
     def _first_bits(self) -> int:
-        image, _ = self._first_file()
-        if self.camera or image is None:
-            return 8
-        return 8 * images.read_image(image).dtype.itemsize
+        return 8 if self.camera else 8 * images.read_image(self._first("images")).dtype.itemsize
+
+    def _read(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
+        """Values as stored, (H, W, C) float32 with NaN where there is no data, and the file's bands."""
+        return load_cube(file, **self._reading)
 
     def _cube(self, file: Path) -> np.ndarray:
-        array, bands = load_cube(file, **self._reading)
+        """(C, H, W) float32, scaled."""
+        array, bands = self._read(file)
         if array.shape[2] != len(self.bands):
             raise BandsError(
                 f"{file} does not have the bands of its set",
                 expected=self.bands,
                 got=f"shape {array.shape} (H, W, C)",
-                fix="If the axes are stored in another order, give --data-option axes=... (e.g. cwh)",
+                fix=_axes_hint(array.shape, self._reading["axes"], len(self.bands)),
             )
         if bands is not None:
             self.bands.require_same(
                 bands, "this set", str(file), fix="Keep cubes of other bands in a folder of their own"
             )
         cube = np.ascontiguousarray(array.transpose(2, 0, 1)) / np.float32(self._scale)
-        if not np.all(np.isfinite(cube)):
-            bad = np.flatnonzero(~np.isfinite(cube).all(axis=(1, 2)))
+        if self._zero_bands == "nodata":
+            cube[~cube.any(axis=(1, 2))] = np.nan
+        self._require_values(cube, file)
+        return cube
+
+    def _require_values(self, cube: np.ndarray, file: Path) -> None:
+        infinite = np.flatnonzero(np.isinf(cube).any(axis=(1, 2)))
+        if len(infinite):
+            first_nm = self.bands.centres_nm[infinite[0]]
             raise DatasetError(
-                f"{file} holds NaN, infinite or no-data values",
-                expected="finite values",
-                got=f"such values in {len(bad)} bands, first at {self.bands.centres_nm[bad[0]]:g} nm",
-                fix="Leave those bands or pixels out of the files",
+                f"{file} holds infinite values",
+                expected="finite values, or NaN where there is no data",
+                got=f"such values in {len(infinite)} bands, first at {first_nm:g} nm",
+                fix="Leave those bands or pixels out of the files, or make them NaN",
             )
-        if cube.max() > _UNSCALED:
+        if np.isnan(cube).all():
+            raise DatasetError(
+                f"{file} holds no data", expected="some values", got="NaN or no-data values everywhere"
+            )
+        if np.count_nonzero(cube > _UNSCALED) > _MANY * cube.size:
             raise DatasetError(
                 f"{file} is not scaled to [0, 1]",
                 expected="reflectance or scaled radiance",
-                got=f"values up to {cube.max():g}",
+                got=f"values up to {np.nanmax(cube):g}",
                 fix="Give the full scale, e.g. --data-option scale=10000",
             )
-        return cube
 
-    def _photograph(self, image: Path | None, cube: Path) -> np.ndarray:
-        if image is None:
-            raise DatasetError(f"{cube} has no image of the same name", expected="a file in rgb/")
+    def _photograph(self, image: Path) -> np.ndarray:
         pixels = images.read_image(image)
         levels = np.iinfo(pixels.dtype).max
         if levels != 2**self.rgb_bits - 1:
@@ -209,65 +227,24 @@ class Folder(Dataset):
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32) / np.float32(levels)
 
 
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Stem -> file; two files of one stem are an error, ENVI's pairs of files count once."""
-    found: dict[str, Path] = {}
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [f for f in files if f.suffix.lower() in suffixes and not f.name.startswith(".")]
-    headers = {f.stem for f in files if f.suffix == ".hdr"}
-    for file in files:
-        if file.suffix.lower() in _COMPANIONS and file.stem in headers:
-            continue
-        stem = file.stem
-        if stem in found:
-            raise DatasetError(
-                f"Two files in {folder} share a name",
-                expected="one each",
-                got=f"{found[stem].name}, {file.name}",
-            )
-        found[stem] = file
-    return found
+def _axes_hint(shape: tuple[int, ...], axes: str | None, bands: int) -> str:
+    """What to try where the bands lie on another axis than was thought."""
+    axes = axes or "hwc"
+    if bands not in shape or "(" in axes:
+        return "Declare the bands that the files have, or give --data-option axes=... (e.g. cwh)"
+    place = axes.index("hwc"[shape.index(bands)])
+    orders = [f"{rest[:place]}c{rest[place:]}" for rest in ("hw", "wh")]
+    return f"The bands seem to lie on another axis: give --data-option axes={' or axes='.join(orders)}"
 
 
-def read_wavelengths(file: Path) -> BandSet:
-    """Bands from a CSV file: columns ``wavelength_nm`` and, if known, ``fwhm_nm``; or numbers alone."""
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        rows = [row for row in csv.reader(stream) if row and not row[0].lstrip().startswith("#")]
+def _factor(scale: str | float) -> float:
     try:
-        names = [cell.strip().lower() for cell in rows[0]] if rows else []
-        if names and any(name.startswith("wavelength") for name in names):
-            rows = rows[1:]
-            column = next(i for i, name in enumerate(names) if name.startswith("wavelength"))
-            width = next((i for i, name in enumerate(names) if name.startswith(("fwhm", "width"))), None)
-        else:
-            column, width = 0, (1 if names and len(names) > 1 else None)
-        centres = [float(row[column]) for row in rows]
-        widths = None if width is None else [float(row[width]) for row in rows]
-        bands = bands_from(centres, widths, len(centres)) if centres else None
-    except (ValueError, IndexError) as error:
-        raise BandsError(f"{file} is not a list of wavelengths", got=str(error)) from error
-    if bands is None:
-        raise BandsError(
-            f"{file} is not a list of wavelengths", expected="nanometres or micrometres", got=rows[:2]
-        )
-    return bands
-
-
-def parse_bands(text: str) -> BandSet:
-    """``visible`` (400-700 nm at 10 nm), ``START:STOP:STEP`` or ``400,410,...`` in nm."""
-    try:
-        if text == "visible":
-            return VISIBLE_31
-        if ":" in text:
-            start, stop, step = (float(part) for part in text.split(":"))
-            return BandSet.regular(start, stop, step)
-        return BandSet.of([float(part) for part in text.split(",")])
-    except (ValueError, ZeroDivisionError) as error:
-        raise BandsError(
-            "Cannot read the bands",
-            expected="visible, START:STOP:STEP or numbers with commas",
-            got=repr(text),
-        ) from error
+        factor = float(scale)
+    except ValueError:
+        factor = np.nan
+    if not (np.isfinite(factor) and factor > 0):
+        raise InputError("The scale divides the cubes", expected="a number above 0", got=scale)
+    return factor
 
 
 def open_folder(
@@ -278,22 +255,29 @@ def open_folder(
     axes: str | None = None,
     scale: str | float = 1.0,
     response: str | None = None,
+    zero_bands: str = "keep",
 ) -> Folder:
-    """Open pairs; ``path``: their folder, absolute or below the data root (``folder`` if not given)."""
-    try:
-        factor = float(scale)
-    except ValueError as error:
-        raise InputError("The scale divides the cubes", expected="a number above 0", got=scale) from error
-    settings: dict[str, Any] = {"key": key, "axes": axes, "scale": factor, "response": response}
+    """Open cubes; ``path``: their folder, or one cube, absolute or below the data root (``folder`` if not
+    given); ``bands``: see :func:`hsrzoo.datasets.wavelengths.parse_bands`."""
     declared = parse_bands(bands) if isinstance(bands, str) else bands
-    return Folder(root / Path(path or "folder").expanduser(), bands=declared, **settings)
+    folder = root / Path(path or "folder").expanduser()
+    return Folder(
+        folder,
+        bands=declared,
+        key=key,
+        axes=axes,
+        scale=scale,
+        response=response,
+        zero_bands=zero_bands,
+    )
 
 
 SPEC = DatasetSpec(
     name="folder",
     open=open_folder,
-    title="your own pairs of RGB image and cube",
+    title="your own pairs of RGB image and cube, or cubes alone",
     where="These are files of your own.",
-    layout="folder/rgb/NAME.png and folder/cube/NAME.mat (or .h5, .npz, .tif, .hdr), optionally below "
-    "train, valid and test; folder/wavelengths.csv if the cubes do not tell their wavelengths",
+    layout="folder/rgb/NAME.png and folder/cube/NAME.mat (or .h5, .npz, .tif, .hdr, .zarr), optionally "
+    "below train, valid and test; cubes alone with --data-option response=...; folder/wavelengths.csv if "
+    "the cubes do not tell their wavelengths",
 )

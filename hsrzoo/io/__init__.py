@@ -67,7 +67,9 @@ def load_cube(
     """Read a cube as float32 (H, W, C), and its bands if the file tells them.
 
     ``key``: the variable of a .mat, .h5 or .npz file (default: "cube", or the only array with three
-    axes). ``axes``: the stored order, a permutation of "hwc". Damaged files raise FormatError.
+    axes). ``axes``: the stored order, a permutation of "hwc"; in .mat, .h5 and .npz also "c(wh)" and the
+    like, a matrix of bands and pixels (see :func:`hsrzoo.io.common.cube_among`). NaN where the file says
+    that there is no data. Damaged files raise FormatError.
     """
     from hsrzoo.io.common import require_file
 

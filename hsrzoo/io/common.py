@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ UNITS = "1 (reflectance or radiance scaled to [0, 1])"
 WAVELENGTH_KEYS = ("wavelengths_nm", "wavelengths", "wavelength", "bands", "wavlength", "lambda", "wl")
 """Names under which files hold band centres (one public set spells it ``wavlength``)."""
 WIDTH_KEYS = ("widths_nm", "fwhm", "widths")
+_MATRIX = re.compile(r"(?P<before>c?)\((?P<slow>[hw])(?P<fast>[hw])(?P<length>[1-9]\d*)?\)(?P<after>c?)")
+_SIDES = {"h": "nrow", "w": "ncol"}
+"""Names, in any case, under which files of matrices hold height and width."""
 
 
 @contextmanager
@@ -81,7 +85,12 @@ def damaged(path: Path, kind: str, error: BaseException) -> FormatError:
 def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
     """``array`` whose axes are ``axes`` (a permutation of "hwc") as contiguous (H, W, C) float32."""
     if sorted(axes) != ["c", "h", "w"]:
-        raise InputError("Unknown order of axes", expected='a permutation of "hwc"', got=repr(axes))
+        raise InputError(
+            "Unknown order of axes",
+            expected='a permutation of "hwc", or a matrix of bands and pixels such as "c(wh)" where the '
+            "format is .mat, .h5 or .npz",
+            got=repr(axes),
+        )
     if array.ndim != 3 or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise FormatError(
             f"{path} does not hold a cube",
@@ -91,22 +100,92 @@ def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
     return np.ascontiguousarray(array.transpose([axes.index(a) for a in "hwc"]), dtype=np.float32)
 
 
-def one_cube(arrays: dict[str, tuple[int, ...]], key: str | None, path: Path) -> str:
-    """Which of the named arrays (name -> shape) is the cube: ``key``, "cube", or the only 3-D one."""
+def cube_among(
+    arrays: Mapping[str, Any], key: str | None, axes: str, path: Path
+) -> tuple[np.ndarray, BandSet | None]:
+    """The cube (H, W, C) float32 among the named arrays of a file, and its bands if they are there too.
+
+    ``axes``: a permutation of "hwc", or "c(wh)" and the like for a matrix of bands and pixels, of which
+    the letter written last changes fastest; its length stands after it ("c(wh95)") or in the file
+    (``nRow``, ``nCol``). Arrays need ``shape`` and are read by ``array[()]``.
+    """
+    name = one_cube({k: tuple(a.shape) for k, a in arrays.items()}, key, path, 2 if "(" in axes else 3)
+    array = np.asarray(arrays[name][()])
+    if "(" in axes:
+        array, axes = _unfolded(array, axes, arrays, path)
+    cube = to_hwc(array, axes, path)
+    centres = next((arrays[k] for k in _wavelength_names(arrays)), None)
+    widths = next((arrays[k] for k in WIDTH_KEYS if k in arrays), None)
+    if centres is None:
+        return cube, None
+    return cube, bands_from(centres[()], None if widths is None else widths[()], cube.shape[2])
+
+
+def _wavelength_names(arrays: Mapping[str, Any]) -> list[str]:
+    """Names of the arrays that may hold band centres, the usual ones first, then any ``wav...``."""
+    usual = [key for key in WAVELENGTH_KEYS if key in arrays]
+    return usual + sorted(k for k in arrays if k.rpartition("/")[2].lower().startswith("wav"))
+
+
+def _unfolded(
+    array: np.ndarray, axes: str, arrays: Mapping[str, Any], path: Path
+) -> tuple[np.ndarray, str]:
+    """A matrix of bands and pixels as an array with three axes, and their order."""
+    found = _MATRIX.fullmatch(axes)
+    if found is None or bool(found["before"]) == bool(found["after"]) or found["slow"] == found["fast"]:
+        raise InputError(
+            "Unknown order of a matrix",
+            expected='"c(wh)" for bands x pixels that run down the columns (as MATLAB stores them), '
+            '"c(hw)" along the rows, or "(wh)c" and "(hw)c" for pixels x bands',
+            got=repr(axes),
+        )
+    if array.ndim != 2:
+        raise FormatError(f"{path} does not hold a matrix", expected="two axes", got=f"shape {array.shape}")
+    pixels = array.shape[1 if found["before"] else 0]
+    fast = int(found["length"] or _side_in(arrays, found["fast"], path, axes))
+    if fast < 1 or pixels % fast:
+        raise FormatError(
+            f"The pixels of {path} do not fit into an image",
+            expected=f"a multiple of {fast}, the length of {found['fast']}",
+            got=f"{pixels} pixels in shape {array.shape}",
+            fix="Check the order of the axes, and the number in it",
+        )
+    sides = (pixels // fast, fast)
+    plain = f"{found['before']}{found['slow']}{found['fast']}{found['after']}"
+    bands = array.shape[0 if found["before"] else 1]
+    return array.reshape((bands, *sides) if found["before"] else (*sides, bands)), plain
+
+
+def _side_in(arrays: Mapping[str, Any], letter: str, path: Path, axes: str) -> int:
+    """Height or width as the file itself tells it."""
+    for name, value in arrays.items():
+        if name.lower() == _SIDES[letter] and np.prod(value.shape) == 1:
+            return int(np.asarray(value[()]).item())
+    raise FormatError(
+        f"{path} does not say how its pixels lie",
+        expected=f"a number named {'nRow' if letter == 'h' else 'nCol'}",
+        fix=f"Write the length after the last letter, e.g. axes={axes.replace(')', '95)')}",
+    )
+
+
+def one_cube(arrays: dict[str, tuple[int, ...]], key: str | None, path: Path, axes: int = 3) -> str:
+    """Which of the named arrays (name -> shape) is the cube: ``key``, "cube", or the only one with three
+    ``axes`` (or two, both longer than 1)."""
     listing = ", ".join(f"{name} {shape}" for name, shape in arrays.items()) or "nothing"
     if key is not None:
         if key not in arrays:
             raise FormatError(f"{path} has no array {key!r}", got=listing, fix="Give the right key")
         return key
-    cubes = [name for name, shape in arrays.items() if len(shape) == 3]
+    cubes = [name for name, shape in arrays.items() if len(shape) == axes and (axes == 3 or min(shape) > 1)]
     if "cube" in cubes:
         return "cube"
     if len(cubes) != 1:
+        matrices = not cubes and any(len(shape) == 2 and min(shape) > 1 for shape in arrays.values())
         raise FormatError(
             f"{path} does not say which array is the cube",
-            expected='one array with three axes, or one named "cube"',
+            expected=f'one array with {"three" if axes == 3 else "two"} axes, or one named "cube"',
             got=listing,
-            fix="Name it with key=...",
+            fix="For a matrix of bands x pixels, give axes=c(wh)" if matrices else "Name it with key=...",
         )
     return cubes[0]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import shutil
 import sys
 import tempfile
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,13 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.common import UNITS, bands_from, damaged, require_file, to_hwc, unwritable
 from hsrzoo.io.stream import FULL_SCALE, CubeShape, FlatStream, part_of, sync_folder
+
+_NOT_LENGTHS = ("wavenumber", "ghz", "mhz", "index")
+"""``wavelength units`` of headers whose ``wavelength`` is something else."""
+_IN_NAME = re.compile(
+    r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>nm|nanomet(?:er|re)s?|um|µm|μm|micromet(?:er|re)s?|microns?)\b",
+    re.IGNORECASE,
+)
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -124,7 +134,11 @@ class EnviStream(FlatStream):
 def load(
     path: Path, *, key: str | None = None, axes: str | None = None
 ) -> tuple[np.ndarray, BandSet | None]:
-    """The cube as (H, W, C) float32, divided by the header's ``reflectance scale factor`` if any."""
+    """The cube as (H, W, C) float32, divided by the header's ``reflectance scale factor`` if any.
+
+    NaN where the header's ``data ignore value`` stands, and in bands that its ``bbl`` calls bad. Binaries
+    of ``file compression = 1`` (gzip) are decompressed in memory.
+    """
     if key is not None or axes not in (None, "hwc"):
         raise InputError("An ENVI header says what it holds", expected="neither key nor axes")
     from spectral.io import envi
@@ -133,19 +147,87 @@ def load(
     require_file(header)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NaN pixels are reported by whoever uses the cube
+            warnings.simplefilter("ignore")  # SPy's, of upper case in headers
             image = envi.open(str(header))
-            require_size(image, header)
-            array = np.asarray(image.load())
+        stored = _stored(image, header)
     except FormatError:
         raise
     except Exception as error:  # SPy raises bare Exception and its own SpyException
         raise damaged(header, "ENVI", error) from error
-    cube = to_hwc(array, "hwc", header)
-    centres = image.bands.centers
-    if centres is None:
-        return cube, None
-    return cube, bands_from(centres, image.bands.bandwidths, cube.shape[2])
+    fields = image.metadata
+    cube = to_hwc(stored, "hwc", header)
+    ignored = fields.get("data ignore value")
+    if ignored is not None:
+        cube[stored == _like(stored, _number(ignored, "data ignore value", header))] = np.nan
+    scale = _number(fields.get("reflectance scale factor", 1), "reflectance scale factor", header)
+    if scale > 0:
+        cube /= np.float32(scale)
+    good = [_number(flag, "bbl", header) for flag in fields.get("bbl", ())]
+    if len(good) == cube.shape[2]:
+        cube[:, :, np.flatnonzero(np.equal(good, 0))] = np.nan
+    return cube, _bands(image, cube.shape[2])
+
+
+def _stored(image: Any, header: Path) -> np.ndarray:
+    """The binary's values as (H, W, C), a view of the order in which they lie there."""
+    fields = image.metadata
+    rows, columns, bands = image.shape
+    count = rows * columns * bands
+    dtype = np.dtype(image.dtype)
+    if str(fields.get("file compression", "0")).strip() == "1":
+        flat = np.frombuffer(_unzipped(image, count * dtype.itemsize, header), dtype)
+    else:
+        require_size(image, header)
+        flat = np.fromfile(image.filename, dtype, count, offset=int(image.offset))
+    interleave = str(fields["interleave"]).lower()
+    if interleave == "bsq":
+        return flat.reshape(bands, rows, columns).transpose(1, 2, 0)
+    if interleave == "bil":
+        return flat.reshape(rows, bands, columns).transpose(0, 2, 1)
+    return flat.reshape(rows, columns, bands)
+
+
+def _unzipped(image: Any, size: int, header: Path) -> bytes:
+    """``size`` bytes of a gzipped binary: never more, whatever the file would unpack to."""
+    offset = int(image.offset)
+    try:
+        with gzip.open(image.filename) as stream:
+            data = stream.read(offset + size)[offset:]
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(Path(image.filename), "a gzipped ENVI binary", error) from error
+    if len(data) < size:
+        raise FormatError(
+            f"{image.filename} is shorter than {header.name} says",
+            expected=f"{size} bytes after decompression",
+            got=f"{len(data)} bytes",
+            fix="Copy it again",
+        )
+    return data
+
+
+def _like(stored: np.ndarray, value: float) -> np.generic | float:
+    """``value`` as a float file stores it (-3.4e38 in a header is not the float32 of that name)."""
+    return stored.dtype.type(value) if stored.dtype.kind == "f" else value
+
+
+def _number(text: Any, field: str, header: Path) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise FormatError(f"The field {field!r} of {header} is not a number", got=repr(text)) from None
+
+
+def _bands(image: Any, count: int) -> BandSet | None:
+    """From ``wavelength`` and ``fwhm``; else from ``band names`` that are wavelengths with a unit."""
+    centres, widths = image.bands.centers, image.bands.bandwidths
+    if centres is not None:
+        unit = str(image.bands.band_unit or "").strip().lower()
+        return None if unit in _NOT_LENGTHS else bands_from(centres, widths, count)
+    found = [_IN_NAME.search(str(name)) for name in image.metadata.get("band names", ())]
+    named = [f for f in found if f is not None]
+    if len(named) != len(found) or len(found) != count:
+        return None
+    return BandSet.of([float(f["number"]) * (1 if f["unit"][0] in "nN" else 1000) for f in named])
 
 
 def _header_of(path: Path) -> Path:

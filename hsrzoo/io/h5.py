@@ -12,16 +12,7 @@ import h5py
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import (
-    UNITS,
-    WAVELENGTH_KEYS,
-    WIDTH_KEYS,
-    bands_from,
-    damaged,
-    one_cube,
-    replaced,
-    to_hwc,
-)
+from hsrzoo.io.common import UNITS, cube_among, damaged, one_cube, replaced
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -59,13 +50,6 @@ def arrays_in(file: h5py.File) -> dict[str, h5py.Dataset]:
     return found
 
 
-def bands_in(arrays: dict[str, h5py.Dataset], count: int) -> BandSet | None:
-    """Bands from the first dataset with one of the usual names."""
-    centres = next((arrays[k][()] for k in WAVELENGTH_KEYS if k in arrays), None)
-    widths = next((arrays[k][()] for k in WIDTH_KEYS if k in arrays), None)
-    return None if centres is None else bands_from(centres, widths, count)
-
-
 def load(
     path: Path, *, key: str | None = None, axes: str | None = None
 ) -> tuple[np.ndarray, BandSet | None]:
@@ -73,6 +57,7 @@ def load(
     (attribute ``axes``), else "hwc"."""
     with opened(path, "HDF5") as file:
         arrays = arrays_in(file)
-        stored = arrays[one_cube({name: a.shape for name, a in arrays.items()}, key, path)]
-        cube = to_hwc(stored[()], axes or str(stored.attrs.get("axes", "hwc")), path)
-        return cube, bands_in(arrays, cube.shape[2])
+        if axes is None:
+            name = one_cube({name: a.shape for name, a in arrays.items()}, key, path)
+            axes = str(arrays[name].attrs.get("axes", "hwc"))
+        return cube_among(arrays, key, axes, path)

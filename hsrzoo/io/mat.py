@@ -5,6 +5,8 @@ Axis orders are always those that MATLAB shows; HDF5 holds them reversed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,12 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
-from hsrzoo.io.common import (
-    UNITS,
-    WAVELENGTH_KEYS,
-    WIDTH_KEYS,
-    bands_from,
-    damaged,
-    one_cube,
-    replaced,
-    to_hwc,
-)
-from hsrzoo.io.h5 import arrays_in, bands_in, opened
+from hsrzoo.io.common import UNITS, cube_among, damaged, replaced
+from hsrzoo.io.h5 import arrays_in, opened
 
 _USER_BLOCK = 512
 """Bytes before the HDF5 part: MATLAB puts its 128-byte header there."""
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def header() -> bytes:
@@ -68,21 +62,35 @@ def load(
 ) -> tuple[np.ndarray, BandSet | None]:
     """The cube as (H, W, C) float32; ``key`` its variable, ``axes`` its order as MATLAB shows it
     ("hwc" if not given). Version by the file's first bytes."""
+    with variables(path) as arrays:
+        return cube_among(arrays, key, axes or "hwc", path)
+
+
+@contextmanager
+def variables(path: Path) -> Iterator[dict[str, Any]]:
+    """The numeric variables of a file of either version by name, each with ``shape`` and ``[()]`` as
+    MATLAB shows them; those of v7.3 are read when asked for."""
     with path.open("rb") as stream:
         start = stream.read(_USER_BLOCK + 8)
-    is_hdf5 = start[:8] == b"\x89HDF\r\n\x1a\n" or start[_USER_BLOCK:] == b"\x89HDF\r\n\x1a\n"
-    return _load_v73(path, key, axes or "hwc") if is_hdf5 else _load_v5(path, key, axes or "hwc")
+    if start[:8] == _HDF5 or start[_USER_BLOCK:] == _HDF5:
+        with opened(path, "MATLAB v7.3") as file:
+            yield {name: _Reversed(array) for name, array in arrays_in(file).items()}
+    else:
+        yield _version_5(path)
 
 
-def _load_v73(path: Path, key: str | None, axes: str) -> tuple[np.ndarray, BandSet | None]:
-    with opened(path, "MATLAB v7.3") as file:
-        arrays = arrays_in(file)
-        name = one_cube({k: a.shape[::-1] for k, a in arrays.items()}, key, path)
-        cube = to_hwc(arrays[name][()].T, axes, path)
-        return cube, bands_in(arrays, cube.shape[2])
+class _Reversed:
+    """An HDF5 dataset of v7.3, whose axes are MATLAB's in reverse."""
+
+    def __init__(self, stored: h5py.Dataset) -> None:
+        self.stored = stored
+        self.shape = tuple(stored.shape or ())[::-1]
+
+    def __getitem__(self, index: tuple[()]) -> np.ndarray:
+        return np.asarray(self.stored[index]).T
 
 
-def _load_v5(path: Path, key: str | None, axes: str) -> tuple[np.ndarray, BandSet | None]:
+def _version_5(path: Path) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
 
     try:
@@ -96,7 +104,4 @@ def _load_v5(path: Path, key: str | None, axes: str) -> tuple[np.ndarray, BandSe
     }
     if not arrays:
         raise FormatError(f"{path} holds no numeric array", got=", ".join(content) or "nothing")
-    cube = to_hwc(arrays[one_cube({k: a.shape for k, a in arrays.items()}, key, path)], axes, path)
-    centres = next((arrays[k] for k in WAVELENGTH_KEYS if k in arrays), None)
-    widths = next((arrays[k] for k in WIDTH_KEYS if k in arrays), None)
-    return cube, None if centres is None else bands_from(centres, widths, cube.shape[2])
+    return arrays

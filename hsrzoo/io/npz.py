@@ -11,16 +11,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import (
-    UNITS,
-    WAVELENGTH_KEYS,
-    WIDTH_KEYS,
-    bands_from,
-    damaged,
-    one_cube,
-    replaced,
-    to_hwc,
-)
+from hsrzoo.io.common import UNITS, cube_among, damaged, replaced
 
 _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -45,16 +36,13 @@ def load(
     """The cube as (H, W, C) float32; ``axes`` is the stored order, "hwc" if not given."""
     if path.suffix.lower() == ".npy":
         try:
-            array = np.load(path, allow_pickle=False)
+            arrays = {key or "cube": np.load(path, allow_pickle=False)}
         except _BROKEN as error:
             raise damaged(path, "NPY", error) from error
-        return to_hwc(array, axes or "hwc", path), None
+        return cube_among(arrays, key or "cube", axes or "hwc", path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (*_BROKEN, AttributeError) as error:  # a bare array under an .npz name has no .files
         raise damaged(path, "NPZ", error) from error
-    cube = to_hwc(arrays[one_cube({k: a.shape for k, a in arrays.items()}, key, path)], axes or "hwc", path)
-    centres = next((arrays[k] for k in WAVELENGTH_KEYS if k in arrays), None)
-    widths = next((arrays[k] for k in WIDTH_KEYS if k in arrays), None)
-    return cube, None if centres is None else bands_from(centres, widths, cube.shape[2])
+    return cube_among(arrays, key, axes or "hwc", path)

@@ -11,7 +11,7 @@ from scipy.io import savemat
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets import open_dataset
-from hsrzoo.datasets.folder import parse_bands, read_wavelengths
+from hsrzoo.datasets.wavelengths import parse_bands, read_wavelengths
 from hsrzoo.errors import (
     BandsError,
     DatasetError,
@@ -86,7 +86,7 @@ def test_foreign_mat_with_key_axes_scale_and_wavelengths_file(tmp_path):
     assert str(axes.value) == (
         f"{file} does not have the bands of its set. Expected 5 bands, 450-650 nm. "
         "Got shape (5, 9, 6) (H, W, C). "
-        "If the axes are stored in another order, give --data-option axes=... (e.g. cwh)."
+        "The bands seem to lie on another axis: give --data-option axes=chw or axes=cwh."
     )
 
 
@@ -129,7 +129,7 @@ def test_files_without_partner_and_without_wavelengths(tmp_path):
     assert str(caught.value) == (
         f"The wavelengths of {base / 'cube/a.npy'} are not known. Expected wavelengths inside the file. "
         f"Write them into {base / 'wavelengths.csv'} (a column wavelength_nm), or give "
-        "--data-option bands=400:700:10."
+        "--data-option bands=400:700:10 or bands=FILE.csv."
     )
     assert len(open_dataset("folder", tmp_path, bands="450:650:50").bands) == 5
 
@@ -141,7 +141,8 @@ def test_pairs_that_do_not_fit_are_named(tmp_path):
     pair(base, "shifted", bands=BandSet.of([460, 500, 550, 600, 650]))
     pair(base, "size")
     photograph(base / "rgb", "size.png", width=8)
-    pair(base, "nan", cube=np.where(CUBE > 0.5, np.nan, CUBE).astype(np.float32))
+    pair(base, "infinite", cube=np.where(CUBE > 0.5, np.inf, CUBE).astype(np.float32))
+    pair(base, "void", cube=np.full_like(CUBE, np.nan))
     pair(base, "torn")
     torn = base / "cube/torn.npz"
     torn.write_bytes(torn.read_bytes()[:300])
@@ -150,7 +151,8 @@ def test_pairs_that_do_not_fit_are_named(tmp_path):
         "bands": BandsError,
         "shifted": BandsError,
         "size": DatasetError,
-        "nan": DatasetError,
+        "infinite": DatasetError,
+        "void": DatasetError,
         "torn": FormatError,
     }
     with pytest.raises(BandsError, match="Keep cubes of other bands in a folder of their own"):
@@ -218,7 +220,7 @@ def test_wavelength_lists(tmp_path):
     assert read_wavelengths(file).same_as(BandSet.of([450, 550]), 1e-9)
     file.write_text("450,20\n550,25\n")
     assert read_wavelengths(file) == BandSet.of([450, 550], [20, 25])
-    for bad in ("", "1\n2\n3\n", "wavelength_nm\nabc\n"):
+    for bad in ("# nothing\n", "1\n2\n3\n", "wavelength_nm\nabc\n"):
         file.write_text(bad)
         with pytest.raises(BandsError, match=r"wavelengths\.csv"):
             read_wavelengths(file)

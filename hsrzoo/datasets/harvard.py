@@ -1,0 +1,85 @@
+"""Harvard: 77 scenes in and out of doors, 420-720 nm in 31 bands.
+
+Chakrabarti and Zickler, "Statistics of Real-World Hyperspectral Images", CVPR 2011. Bands were taken one
+after the other; where something moved meanwhile, the mask ``lbl`` says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.camera import DEFAULT_CAMERA
+from hsrzoo.datasets.base import VerifyReport
+from hsrzoo.datasets.folder import Folder
+from hsrzoo.errors import DatasetError, unknown_name
+from hsrzoo.io import mat
+from hsrzoo.spec import DatasetSpec
+
+BANDS = BandSet.regular(420, 720, 10)
+MASKS = {"zero": "is 0", "nonzero": "is not 0", "none": ""}
+"""Which pixels have no data, by their value in ``lbl``."""
+_MASK_KEY = "lbl"
+
+
+class Harvard(Folder):
+    """A folder of MATLAB v5 files with ``ref`` (H, W, 31) and the mask ``lbl`` (H, W)."""
+
+    def __init__(self, folder: Path, *, mask: str, **settings: object) -> None:
+        """``mask``: pixels whose ``lbl`` is ``zero``, or ``nonzero``, have no data; ``none``: all have."""
+        if mask not in MASKS:
+            raise unknown_name("reading of Harvard's mask", mask, MASKS)
+        self._mask = mask
+        super().__init__(folder, **settings)  # type: ignore[arg-type]  # Folder checks them
+        self.info["mask"] = mask
+
+    def verify(self) -> VerifyReport:
+        """Read everything; says how the mask is read."""
+        report = super().verify()
+        if self._mask != "none":
+            report.notes.append(f"pixels whose {_MASK_KEY} {MASKS[self._mask]} have no data")
+        return report
+
+    def _read(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
+        cube, bands = super()._read(file)
+        if self._mask == "none":
+            return cube, bands
+        with mat.variables(file) as found:
+            mask = np.asarray(found[_MASK_KEY][()]) if _MASK_KEY in found else None
+        if mask is None or mask.shape != cube.shape[:2]:
+            raise DatasetError(
+                f"{file} has no mask of its pixels",
+                expected=f"{_MASK_KEY} {cube.shape[:2]}",
+                got="none" if mask is None else mask.shape,
+                fix="Read the scenes without masks: --data-option mask=none",
+            )
+        cube[(mask == 0) if self._mask == "zero" else (mask != 0)] = np.nan
+        return cube, bands
+
+
+def open_harvard(
+    root: Path, response: str = DEFAULT_CAMERA, mask: str = "zero", scale: str | float = 1.0
+) -> Harvard:
+    """Open Harvard under the data root; ``response`` renders RGB, cubes are divided by ``scale``."""
+    return Harvard(
+        root / "harvard",
+        mask=mask,
+        spec=SPEC,
+        bands=BANDS,
+        key="ref",
+        scale=scale,
+        response=response,
+    )
+
+
+SPEC = DatasetSpec(
+    name="harvard",
+    open=open_harvard,
+    title="Harvard real-world hyperspectral images, 420-720 nm in 31 bands",
+    where="Harvard offers it for research, not for commerce; read its page's terms: "
+    "http://vision.seas.harvard.edu/hyperspec/.",
+    layout="harvard/SCENE.mat, all in the split valid; or in harvard/train, harvard/valid and "
+    "harvard/test, as you divide them: there is no official split",
+)

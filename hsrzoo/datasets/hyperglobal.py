@@ -1,0 +1,83 @@
+"""HyperGlobal-450K: patches of satellite images. It has no public layout: cubes with bands you declare.
+
+Wang et al., "HyperSIGMA: Hyperspectral Intelligence Comprehension Foundation Model", 2024. The samples that
+spectral reconstruction was published on are 64 x 64 pixels in 191 bands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hsrzoo.bands import BandSet
+from hsrzoo.camera import DEFAULT_CAMERA
+from hsrzoo.datasets.base import VerifyReport
+from hsrzoo.datasets.folder import Folder
+from hsrzoo.datasets.folder_files import find_splits
+from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
+from hsrzoo.errors import BandsError
+from hsrzoo.spec import DatasetSpec
+
+PUBLISHED = "191 x 64 x 64"
+"""C x H x W of the samples in publications."""
+_FOLDER = "hyperglobal-450k"
+
+
+class HyperGlobal(Folder):
+    """A folder of cubes; ``verify`` says where they differ from the published samples."""
+
+    def verify(self) -> VerifyReport:
+        """Read everything; other shapes than the published ones are a note."""
+        report = super().verify()
+        odd = [shape for shape in report.shapes if shape != PUBLISHED]
+        if odd:
+            report.notes.append(
+                f"shapes other than the published {PUBLISHED}: {', '.join(odd)}; figures will not compare"
+            )
+        return report
+
+
+def open_hyperglobal(
+    root: Path,
+    bands: str | BandSet | None = None,
+    path: str | Path | None = None,
+    key: str | None = None,
+    axes: str | None = None,
+    scale: str | float = 1.0,
+    response: str | None = DEFAULT_CAMERA,
+    zero_bands: str = "keep",
+) -> HyperGlobal:
+    """Open cubes; ``bands`` must be declared here or in wavelengths.csv, the rest is as in ``folder``.
+
+    RGB is rendered by ``response``; ``response=none`` reads photographs in ``rgb/``.
+    """
+    folder = root / Path(path or _FOLDER).expanduser()
+    rendered = response not in (None, "none")
+    if bands is None and (folder / FILE_NAME).is_file():
+        bands = read_wavelengths(folder / FILE_NAME)
+    if bands is None and find_splits(folder, rendered=rendered):
+        raise BandsError(
+            "The bands of hyperglobal-450k must be declared: the set has no public layout",
+            expected=f"--data-option bands=FILE.csv, or {folder / FILE_NAME} (a column wavelength_nm)",
+            fix="docs/hyperglobal.md goes through it step by step",
+        )
+    return HyperGlobal(
+        folder,
+        spec=SPEC,
+        bands=parse_bands(bands) if isinstance(bands, str) else bands,
+        key=key,
+        axes=axes,
+        scale=scale,
+        response=response if rendered else None,
+        zero_bands=zero_bands,
+    )
+
+
+SPEC = DatasetSpec(
+    name="hyperglobal-450k",
+    open=open_hyperglobal,
+    title="HyperGlobal-450K satellite patches, as a folder of cubes with declared bands",
+    where="No public layout of it was found: ask its authors for the samples and their bands, and see "
+    "docs/hyperglobal.md.",
+    layout=f"{_FOLDER}/NAME.mat (or .h5, .npz, .tif, .hdr) and {_FOLDER}/wavelengths.csv, optionally with "
+    "the cubes in train, valid and test",
+)

@@ -1,0 +1,49 @@
+"""ICVL: about 200 natural scenes, 400-700 nm in 31 bands.
+
+Arad and Ben-Shahar, "Sparse Recovery of Hyperspectral Signal from Natural RGB Images", ECCV 2016.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hsrzoo.bands import VISIBLE_31
+from hsrzoo.camera import DEFAULT_CAMERA
+from hsrzoo.datasets.folder import Folder
+from hsrzoo.spec import DatasetSpec
+
+FULL_SCALE = 4095.0
+"""Largest of the 12-bit values stored."""
+
+
+def open_icvl(
+    root: Path,
+    response: str = DEFAULT_CAMERA,
+    key: str = "rad",
+    axes: str | None = None,
+    scale: str | float = FULL_SCALE,
+) -> Folder:
+    """Open ICVL under the data root; ``response`` renders RGB, the other options are those of ``folder``.
+
+    MATLAB v7.3 files hold ``rad`` as 31 x W x H, which MATLAB shows as H x W x 31.
+    """
+    return Folder(
+        root / "icvl",
+        spec=SPEC,
+        bands=VISIBLE_31,
+        key=key,
+        axes=axes,
+        scale=scale,
+        response=response,
+    )
+
+
+SPEC = DatasetSpec(
+    name="icvl",
+    open=open_icvl,
+    title="ICVL hyperspectral images of natural scenes, 400-700 nm in 31 bands",
+    where="Ben-Gurion University offers it for research, read its page's terms: "
+    "https://icvl.cs.bgu.ac.il/hyperspectral/ (the 31-band .mat files).",
+    layout="icvl/SCENE.mat, all in the split valid; or in icvl/train, icvl/valid and icvl/test, as you "
+    "divide them: there is no official split",
+)

@@ -1,0 +1,81 @@
+"""Bands that people declare: lists in CSV files and on the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.errors import BandsError
+from hsrzoo.io.common import bands_from, require_file
+
+FILE_NAME = "wavelengths.csv"
+_UNITS = "nanometres, or micrometres with decimals"
+
+
+def read_wavelengths(file: Path) -> BandSet:
+    """Bands from a CSV file: columns ``wavelength_nm`` and, if known, ``fwhm_nm``; or numbers alone.
+
+    Nanometres or micrometres, told apart by their size.
+    """
+    require_file(file)
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        rows = [row for row in csv.reader(stream) if row and not row[0].lstrip().startswith("#")]
+    try:
+        names = [cell.strip().lower() for cell in rows[0]] if rows else []
+        if names and any(name.startswith("wavelength") for name in names):
+            rows = rows[1:]
+            column = next(i for i, name in enumerate(names) if name.startswith("wavelength"))
+            width = next((i for i, name in enumerate(names) if name.startswith(("fwhm", "width"))), None)
+        else:
+            column, width = 0, (1 if names and len(names) > 1 else None)
+        centres = [float(row[column]) for row in rows]
+        widths = None if width is None else [float(row[width]) for row in rows]
+        bands = bands_from(centres, widths, len(centres)) if centres else None
+    except (ValueError, IndexError) as error:
+        raise BandsError(f"{file} is not a list of wavelengths", got=str(error)) from error
+    if bands is None:
+        raise BandsError(f"{file} is not a list of wavelengths", expected=_UNITS, got=rows[:2])
+    return bands
+
+
+def wavelengths_text(bands: BandSet) -> str:
+    """What :func:`read_wavelengths` reads back to the very same bands."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    widths: Sequence[float | None] = bands.widths_nm or [None] * len(bands)
+    writer.writerow(["wavelength_nm"] if bands.widths_nm is None else ["wavelength_nm", "fwhm_nm"])
+    for centre, width in zip(bands.centres_nm, widths, strict=True):
+        writer.writerow([repr(centre)] if width is None else [repr(centre), repr(width)])
+    return text.getvalue()
+
+
+def parse_bands(text: str) -> BandSet:
+    """``visible`` (400-700 nm at 10 nm), ``START:STOP:STEP``, ``400,410,...`` or the path of a CSV file.
+
+    Nanometres or micrometres, told apart by their size.
+    """
+    if text == "visible":
+        return VISIBLE_31
+    if text.lower().endswith(".csv"):
+        return read_wavelengths(Path(text).expanduser())
+    try:
+        if ":" in text:
+            start, stop, step = (float(part) for part in text.split(":"))
+            centres: Sequence[float] = BandSet.regular(start, stop, step).centres_nm
+        else:
+            centres = [float(part) for part in text.split(",")]
+        bands = bands_from(np.round(centres, 9), None, len(centres))
+    except (ValueError, OverflowError) as error:
+        raise BandsError(
+            "Cannot read the bands",
+            expected="visible, START:STOP:STEP, numbers with commas, or a .csv file",
+            got=repr(text),
+        ) from error
+    if bands is None:
+        raise BandsError("These are not wavelengths", expected=_UNITS, got=repr(text))
+    return bands
