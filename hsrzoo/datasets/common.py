@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, with_data
-from hsrzoo.errors import HsrzooError, unknown_name
+from hsrzoo.errors import DatasetError, HsrzooError, unknown_name
 from hsrzoo.tensorfile import sha256_of_file
 
 
@@ -67,6 +67,19 @@ def require_scene(dataset: str, scene: str, known: Sequence[str]) -> None:
     """Raise UnknownNameError unless ``scene`` is one of ``known``."""
     if scene not in known:
         raise unknown_name(f"scene of {dataset}", scene, known)
+
+
+def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, fix: str) -> None:
+    """Raise DatasetError if ``absent``, of the ``count`` scenes that the list ``file`` names, are not on
+    disk: says how many and which come first."""
+    if absent:
+        more = ", ..." if len(absent) > 3 else ""
+        raise DatasetError(
+            f"The data set {dataset} lacks scenes that {file} names",
+            expected=f"all {count}",
+            got=f"{len(absent)} absent: {', '.join(absent[:3])}{more}",
+            fix=fix,
+        )
 
 
 def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[str] = ()) -> VerifyReport:

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -131,35 +132,69 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 def load(
     path: Path, *, key: str | None = None, axes: str | None = None
 ) -> tuple[np.ndarray, BandSet | None]:
-    """The cube as (H, W, C) float32, stored values times GDAL's SCALE plus OFFSET where given;
-    NaN where GDAL's no-data value stands.
-
-    ``axes``: stored order as tifffile shows it; if not given, by the file (samples per pixel, or
-    pages first).
-    """
+    """:func:`read` with the parameters that all formats share."""
     if key is not None:
         raise InputError("A TIFF file has no keys", expected="no key", got=repr(key))
+    return read(path, axes=axes)
+
+
+def read(
+    path: Path, *, axes: str | None = None, scale: float = 1.0, no_data: float | None = None
+) -> tuple[np.ndarray, BandSet | None]:
+    """The cube as (H, W, C) float32: stored values times GDAL's SCALE plus OFFSET. NaN where GDAL's
+    no-data value stands and in bands that the file calls bad (``bbl`` 0).
+
+    ``axes``: stored order as tifffile shows it; if not given, by the file (samples per pixel, or
+    pages first). ``scale`` and ``no_data`` hold where the file states neither SCALE nor OFFSET, and no
+    value for no data.
+    """
     with opened_tiff(path) as tiff:
         series = tiff.series[0]
         array = series.asarray()
-        first = tiff.pages.first
-        tag = first.tags.get(_GDAL_METADATA)
-        gdal = _read_gdal(str(tag.value)) if tag else {}
-        absent = first.tags.get(_GDAL_NODATA)
-        description = first.description or ""
+        tags = _Tags.of(tiff)
         last_is_band = series.axes.endswith("S")
     if array.ndim == 2:
         array, last_is_band = array[None], False
     cube = to_hwc(array, axes or ("hwc" if last_is_band else "chw"), path)
     count = cube.shape[2]
+    absent = no_data if tags.no_data is None else _no_data(tags.no_data, path)
     if absent is not None:
-        cube[cube == _no_data(str(absent.value), path)] = np.nan
-    scale, offset = (_numbers(gdal, name, count) for name in ("SCALE", "OFFSET"))
-    if scale is not None:
-        cube *= scale.astype(np.float32)
-    if offset is not None:
-        cube += offset.astype(np.float32)
-    return cube, _bands(description, gdal, count)
+        cube[cube == np.float32(absent)] = np.nan
+    if "SCALE" in tags.gdal or "OFFSET" in tags.gdal:
+        cube *= _numbers(tags.gdal, "SCALE", count, default=1.0, path=path)
+        cube += _numbers(tags.gdal, "OFFSET", count, default=0.0, path=path)
+    elif scale != 1:
+        cube *= np.float32(scale)
+    cube[..., _numbers(tags.gdal, "bbl", count, default=1.0, path=path) == 0] = np.nan
+    return cube, _bands(tags, count)
+
+
+def read_bands(path: Path) -> BandSet | None:
+    """The bands that a TIFF file tells; its pixels are not read."""
+    with opened_tiff(path) as tiff:
+        series = tiff.series[0]
+        count = 1 if len(series.shape) < 3 else series.shape[-1 if series.axes.endswith("S") else 0]
+        return _bands(_Tags.of(tiff), count)
+
+
+@dataclass(frozen=True)
+class _Tags:
+    """What a file says about its values."""
+
+    gdal: dict[str, dict[int, str]]
+    """GDAL's metadata: name -> sample -> text."""
+    no_data: str | None
+    description: str
+
+    @classmethod
+    def of(cls, tiff: tifffile.TiffFile) -> _Tags:
+        first = tiff.pages.first
+        metadata, no_data = (first.tags.get(code) for code in (_GDAL_METADATA, _GDAL_NODATA))
+        return cls(
+            _read_gdal(str(metadata.value)) if metadata else {},
+            None if no_data is None else str(no_data.value),
+            first.description or "",
+        )
 
 
 def _no_data(text: str, path: Path) -> np.float32:
@@ -187,21 +222,32 @@ def _read_gdal(xml: str) -> dict[str, dict[int, str]]:
     return found
 
 
-def _numbers(gdal: dict[str, dict[int, str]], name: str, count: int) -> np.ndarray | None:
+def _numbers(
+    gdal: dict[str, dict[int, str]], name: str, count: int, *, default: float, path: Path
+) -> np.ndarray:
+    """One number per band (C,) float32, ``default`` for bands without, as GDAL has it."""
+    items = gdal.get(name, {})
+    try:
+        return np.array([float(items.get(i, default)) for i in range(count)], dtype=np.float32)
+    except ValueError as error:
+        raise FormatError(f"{name} of {path} is not a number for each band", got=str(error)) from None
+
+
+def _all_numbers(gdal: dict[str, dict[int, str]], name: str, count: int) -> list[float] | None:
     """One number per band, or None unless every band has one."""
     items = gdal.get(name, {})
     try:
-        return np.array([float(items[i]) for i in range(count)])
+        return [float(items[i]) for i in range(count)]
     except (KeyError, ValueError):
         return None
 
 
-def _bands(description: str, gdal: dict[str, dict[int, str]], count: int) -> BandSet | None:
+def _bands(tags: _Tags, count: int) -> BandSet | None:
     try:
-        ours = json.loads(description)
+        ours = json.loads(tags.description)
     except ValueError:
         ours = None
     if isinstance(ours, dict) and "wavelengths_nm" in ours:
         return bands_from(ours["wavelengths_nm"], ours.get("widths_nm"), count)
-    centres = _numbers(gdal, "wavelength", count)
-    return None if centres is None else bands_from(centres, _numbers(gdal, "fwhm", count), count)
+    centres, widths = (_all_numbers(tags.gdal, name, count) for name in ("wavelength", "fwhm"))
+    return None if centres is None else bands_from(centres, widths, count)
