@@ -1,4 +1,4 @@
-"""``hsrzoo data``: which data sets there are, and whether one is complete."""
+"""``hsrzoo data``: which data sets there are, whether one is complete, and one on other bands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROOT_HELP = "Folder that holds the data sets (default: HSRZOO_DATA, else the us
 
 @click.group("data")
 def command() -> None:
-    """List data sets, or verify one."""
+    """List data sets, verify one, or write one on other bands."""
 
 
 @command.command("list")
@@ -77,6 +77,85 @@ def verify_command(
             console.print(f"problem: {problem}", markup=False, soft_wrap=True)
     if report.problems:
         context.exit(1)
+
+
+@command.command("resample")
+@click.argument("name")
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    metavar="SPEC",
+    help="The new bands: START:STOP:STEP or numbers in nm, a .csv file, or the name of a data set.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option("--split", "splits", multiple=True, help="Split to write (default: all; may be repeated).")
+@click.option("--data-root", type=click.Path(path_type=Path), help=_ROOT_HELP)
+@click.option(
+    "--data-option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the data set."
+)
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def resample_command(
+    name: str,
+    target: str,
+    out: Path,
+    splits: tuple[str, ...],
+    data_root: Path | None,
+    options: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write NAME on other bands, as a set for --dataset folder.
+
+    RGB stays as it is. Bands that NAME does not cover are left out and named. A run that was
+    interrupted is completed by running it again.
+    """
+    from hsrzoo.cli.output import console, progress
+    from hsrzoo.datasets import open_dataset
+    from hsrzoo.datasets.resample import plan, write
+    from hsrzoo.registries import DATASETS
+
+    given = parse_options(options)
+    source = open_dataset(name, data_root, **given)
+    planned = plan(
+        source,
+        _target_bands(target, data_root),
+        splits=splits,
+        options=given,
+        terms=DATASETS.get(name).where,
+    )
+    out = out.expanduser().resolve()
+    with progress() as bar:
+        total = sum(len(scenes) for scenes in planned.record["scenes"].values())
+        task = bar.add_task(f"{name} -> {out.name}", total=total)
+        written = write(source, planned, out, lambda scene: bar.advance(task))
+    row = {
+        "name": name,
+        "out": str(out),
+        "scenes": {split: len(scenes) for split, scenes in planned.record["scenes"].items()},
+        "written now": written,
+        "bands": str(planned.bands),
+        "left out (nm)": ", ".join(f"{centre:g}" for centre in planned.left_out_nm) or "none",
+    }
+    if as_json:
+        click.echo(to_json(row | {"left out (nm)": list(planned.left_out_nm)}))
+        return
+    facts = [{"what": key, "value": _text(value)} for key, value in row.items()]
+    print_table(facts, ["what", "value"], title=f"Data set {name} on other bands")
+    console.print(f"Verify: hsrzoo data verify folder --data-option path={out}", markup=False)
+
+
+def _target_bands(text: str, data_root: Path | None) -> Any:
+    """The bands of a data set if ``text`` is its name, else those that it spells out."""
+    from hsrzoo.datasets import open_dataset
+    from hsrzoo.datasets.wavelengths import parse_bands
+    from hsrzoo.errors import unknown_name
+    from hsrzoo.registries import DATASETS
+
+    if text in DATASETS.names():
+        return open_dataset(text, data_root).bands
+    if text[:1].isalpha() and text != "visible" and not text.lower().endswith(".csv"):
+        raise unknown_name("data set or list of bands", text, DATASETS.names())
+    return parse_bands(text)
 
 
 _LISTS = ("problems", "notes", "centres_nm")
