@@ -142,8 +142,8 @@ class Camera:
         return rgb.astype(np.float32)
 
 
-def jpeg_round_trip(rgb: np.ndarray, quality: int) -> np.ndarray:
-    """Encode (3, H, W) in [0, 1] as 8-bit JPEG (4:2:0, as cameras do) and decode it: float64."""
+def jpeg_encode(rgb: np.ndarray, quality: int) -> bytes:
+    """(3, H, W) in [0, 1] as a baseline JPEG file of 8 bits and 4:2:0, as cameras write it."""
     from PIL import Image
 
     if not 1 <= quality <= 100:
@@ -151,8 +151,20 @@ def jpeg_round_trip(rgb: np.ndarray, quality: int) -> np.ndarray:
     pixels = np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "JPEG", quality=quality, subsampling=2)
-    decoded = np.asarray(Image.open(buffer), dtype=np.float64)
+    return buffer.getvalue()
+
+
+def jpeg_decode(data: bytes) -> np.ndarray:
+    """The image (3, H, W) in [0, 1], float64, of a JPEG file with three channels."""
+    from PIL import Image
+
+    decoded = np.asarray(Image.open(io.BytesIO(data)), dtype=np.float64)
     return decoded.transpose(2, 0, 1) / 255
+
+
+def jpeg_round_trip(rgb: np.ndarray, quality: int) -> np.ndarray:
+    """(3, H, W) in [0, 1] encoded by :func:`jpeg_encode` and decoded again: float64."""
+    return jpeg_decode(jpeg_encode(rgb, quality))
 
 
 def _expose(

@@ -269,6 +269,9 @@ class PerturbationSpec:
     needs_camera: bool = False
     """True if ``apply`` takes a fifth argument, a :class:`PerturbationContext`; scenes whose RGB is a
     photograph, not rendered from the cube, are then left out (DoesNotApplyError)."""
+    one_draw: bool = False
+    """True if all severities draw the same random numbers for a scene, so that a stronger one goes further
+    in the same direction; ``generator`` is then seeded by (seed, scene, perturbation) alone."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import InputError, unknown_name
 from hsrzoo.registries import PERTURBATIONS
-from hsrzoo.spec import PerturbationSpec, resolve, seeded
+from hsrzoo.spec import PerturbationContext, PerturbationSpec, resolve, seeded
 
 
 class DoesNotApplyError(InputError):
@@ -21,28 +21,49 @@ class DoesNotApplyError(InputError):
 
 
 def perturb(
-    name: str, severity: str, scene: Scene, seed: int, rgb_bits: int | None
+    name: str,
+    severity: str,
+    scene: Scene,
+    seed: int,
+    rgb_bits: int | None,
+    context: PerturbationContext | None = None,
 ) -> tuple[Scene, dict[str, Any]]:
     """The disturbed scene and what was measured on it.
 
     RGB is disturbed as it is declared, in [0, 1], then clipped to [0, 1] and rounded to
     ``rgb_bits`` bits (None: not rounded); only after that may a model normalise it. The cube is the
-    scene's own unless the perturbation touches it. ``info`` holds the perturbation's own facts
-    and ``mean_change``: the relative change of RGB's mean, measured on the result.
+    scene's own unless the perturbation touches it. ``context``: how RGB was rendered from the cube;
+    None where it is a photograph.
 
-    Unknown perturbations and severities raise UnknownNameError with the nearest names; a scene too
-    small for the perturbation raises DoesNotApplyError.
+    ``info`` holds the perturbation's own facts; ``rendered_by``: the camera that rendered RGB, whose
+    values are linear then (None: a photograph, whose values were disturbed as they are); and
+    ``mean_change``: the relative change of RGB's mean, measured on the result.
+
+    Unknown perturbations and severities raise UnknownNameError with the nearest names; a scene that
+    the perturbation cannot change, or not without a camera that it lacks, raises DoesNotApplyError.
     """
     spec = PERTURBATIONS.get(name)
     parameter = _severity(spec, severity)
     _check(scene)
-    generator = seeded(seed, scene.name, name, severity)
-    rgb, cube, info = resolve(spec.apply)(scene.rgb, scene.cube, parameter, generator)
+    generator = seeded(seed, scene.name, name, "" if spec.one_draw else severity)
+    known = (_required(context, name),) if spec.needs_camera else ()
+    rgb, cube, info = resolve(spec.apply)(scene.rgb, scene.cube, parameter, generator, *known)
     rgb = _quantise(rgb, rgb_bits)
     before, after = (float(image.mean(dtype=np.float64)) for image in (scene.rgb, rgb))
     change = after / before - 1 if before else 0.0
     cube = np.ascontiguousarray(cube, dtype=np.float32) if spec.touches_cube else scene.cube
-    return Scene(scene.name, rgb, cube), {**info, "mean_change": change}
+    camera = context.response if context else None
+    return Scene(scene.name, rgb, cube), {**info, "rendered_by": camera, "mean_change": change}
+
+
+def _required(context: PerturbationContext | None, name: str) -> PerturbationContext:
+    if context is None:
+        raise DoesNotApplyError(
+            f"{name} needs an RGB image that a known camera rendered from the cube",
+            got="a photograph, whose camera's response is not known",
+            fix="Use a data set that renders its RGB, such as folder with --data-option response=nikon-d5100",
+        )
+    return context
 
 
 def _severity(spec: PerturbationSpec, severity: str) -> Any:

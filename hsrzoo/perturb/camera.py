@@ -1,0 +1,41 @@
+"""Another camera: the same scene, rendered by a response that the model may never have seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.camera import Camera, camera_names
+from hsrzoo.perturb import DoesNotApplyError
+from hsrzoo.spec import PerturbationContext, PerturbationSpec
+
+
+def replace_camera(
+    rgb: np.ndarray,
+    cube: np.ndarray,
+    response: str,
+    generator: np.random.Generator,
+    context: PerturbationContext,
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """RGB rendered from the cube (C, H, W) by ``response``, the cube unchanged.
+
+    The gain is that of the protocol, one for each response: a cube of ones is white. Pixels that lack
+    data stay black. ``info``: the response and ``rgb_rmse``, the root mean square change of RGB. The
+    camera that rendered the scene already raises DoesNotApplyError.
+    """
+    if response == context.response:
+        raise DoesNotApplyError(f"The data set's own RGB is rendered by {response}: nothing would change")
+    image = Camera.named(response).render(cube, context.bands, bits=context.rgb_bits)
+    change = image.astype(np.float64) - rgb
+    return image, cube, {"response": response, "rgb_rmse": float(np.sqrt(np.mean(change**2)))}
+
+
+SPEC = PerturbationSpec(
+    name="camera",
+    apply=replace_camera,
+    severities={name: name for name in camera_names()},
+    default=tuple(camera_names()),
+    summary="RGB rendered by another camera, cube unchanged",
+    needs_camera=True,
+)
