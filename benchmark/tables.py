@@ -265,10 +265,9 @@ def nodata_note(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not found:
         return []
     pixels, bands = (list(column) for column in zip(*found.values(), strict=True))
-    return [
-        f"Without data and in no figure: {sum(pixels)} pixels and up to {max(bands)} bands of {len(found)} "
-        "scenes. SSIM is the mean over windows that have data throughout."
-    ]
+    what = f"{sum(pixels)} pixels and up to {max(bands)} bands of {len(found)} scenes"
+    ssim = " SSIM is the mean over windows that have data throughout." if any(pixels) else ""
+    return [f"Without data and in no figure: {what}.{ssim}"]
 
 
 def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[str]:

@@ -24,8 +24,8 @@ from hsrzoo.datasets.common import (
     require_split,
     survey,
 )
-from hsrzoo.datasets.folder import read_wavelengths
-from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, unknown_name
+from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
+from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError, unknown_name
 from hsrzoo.io import tiff
 from hsrzoo.spec import DatasetSpec
 
@@ -132,6 +132,7 @@ class Enmap(Dataset):
             self._stored.require_same(
                 told, "this set", str(file), fix="Keep tiles of other bands in a folder of their own"
             )
+        _require_reflectance(stored, file)
         cube = take(stored.transpose(2, 0, 1), self._stored, self.choice)
         return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
 
@@ -156,7 +157,7 @@ class Enmap(Dataset):
         """As declared, or by ``wavelengths.csv``, or as the first tile tells."""
         if declared == "nominal":
             return native_bands()
-        beside = self.folder / "wavelengths.csv"
+        beside = self.folder / FILE_NAME
         if declared or beside.is_file():
             return read_wavelengths(self.folder / Path(declared).expanduser() if declared else beside)
         first = self._files[min(self._files)]
@@ -204,6 +205,19 @@ def stem_of(entry: str, endings: Sequence[str]) -> str:
     name = re.sub(r"\.(tiff?|npy)$", "", name, flags=re.IGNORECASE)
     ending = next((ending for ending in endings if name.endswith(ending)), "")
     return name.removesuffix(ending)
+
+
+def _require_reflectance(values: np.ndarray, file: Path) -> None:
+    """Raise FormatError where almost nothing, or most of it, is above what surfaces reflect."""
+    known = int(np.count_nonzero(np.isfinite(values)))
+    lit, bright = (int(np.count_nonzero(values > limit)) for limit in (2 * SCALE, 2))
+    if known and (not lit or bright > known / 2):
+        raise FormatError(
+            f"{file} does not hold reflectance",
+            expected="values x 10000, or any with GDAL's SCALE (and OFFSET) that gives values in [0, 1]",
+            got=f"values from {np.nanmin(values):g} to {np.nanmax(values):g} after scaling",
+            fix="Write the right SCALE into the file: gdal_edit.py -scale 0.0001 FILE",
+        )
 
 
 def _find_tiles(folder: Path) -> dict[str, Path]:
