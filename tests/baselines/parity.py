@@ -107,7 +107,7 @@ def _by_rule(rule: str, noise: Tensor, gain: float) -> Tensor:
         case "deconv":  # ConvTranspose2d weights are (in, out, 2, 2)
             return noise * (gain / math.sqrt(shape[0]))
         case "weight3":
-            return noise * gain / math.sqrt(shape[-1])
+            return noise * (gain / math.sqrt(shape[-1]))
         case "bias" | "norm_b":
             return 0.02 * noise
         case "norm_w":
@@ -119,7 +119,7 @@ def _by_rule(rule: str, noise: Tensor, gain: float) -> Tensor:
         case "temp":
             return 1 + 0.1 * noise
         case "A_log":
-            return torch.log(torch.arange(1, shape[-1] + 1, dtype=torch.float32)) + 0.02 * noise
+            return torch.arange(1, shape[-1] + 1, dtype=torch.float64).log().float() + 0.02 * noise
         case "dt_bias":
             return -4 + 0.5 * noise
     raise ValueError(f"no fill rule is called {rule!r}")
