@@ -100,7 +100,15 @@ class HySpecNet(Dataset):
         else:
             cube, _ = tiff.read(file, scale=SCALE, no_data=NO_DATA)
             stored = cube.transpose(2, 0, 1)
-        cube = take(stored, _bands_of(len(stored), file), self.choice)
+        bands = _bands_of(len(stored), file)
+        if self.choice == "all" and len(bands) != len(self.bands):
+            raise FormatError(
+                f"{file} does not hold all bands",
+                expected=f"{len(self.bands)} bands",
+                got=f"{len(bands)}",
+                fix="Take those that it holds with --data-option bands=202, or get the TIFF files",
+            )
+        cube = take(stored, bands, self.choice)
         return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
 
     def fingerprint(self) -> str:

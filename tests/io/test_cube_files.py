@@ -13,7 +13,7 @@ from scipy.io import savemat
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, FormatError, InputError, UnknownNameError
-from hsrzoo.io import load_cube, save_cube
+from hsrzoo.io import load_cube, save_cube, tiff
 from hsrzoo.io.common import bands_from
 
 NAMES = ["a.hdr", "a.img", "a.tif", "a.tiff", "a.h5", "a.hdf5", "a.mat", "a.npz"]
@@ -242,3 +242,61 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, 
     with pytest.raises(InputError, match="No space"):
         save_cube(path, cube_of(3, 3, 4), WIDE)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def write_tiff(path, stored, xml="", no_data=None, **options):
+    """``stored`` as it is, with GDAL's two tags; ``xml``: the items of its metadata."""
+    tags = [(42112, "s", 0, f"<GDALMetadata>{xml}</GDALMetadata>", True)]
+    tags += [] if no_data is None else [(42113, "s", 0, no_data, True)]
+    tifffile.imwrite(path, stored, photometric="minisblack", metadata=None, extratags=tags, **options)
+
+
+def items(name, values):
+    return "".join(f'<Item name="{name}" sample="{i}">{v}</Item>' for i, v in values.items())
+
+
+@pytest.mark.parametrize("layout", ["pages", "separate", "contig"])
+def test_tiff_scale_offset_and_no_data_in_every_layout(tmp_path, layout):
+    stored = np.random.default_rng(0).integers(0, 10000, (4, 5, 7), dtype=np.int16)
+    stored[1, 2, 3] = -32768
+    expected = stored.transpose(1, 2, 0) * np.array([1e-4, 2e-4, 1, 1e-4]) + np.array([0, 0.5, 0, -1])
+    expected[2, 3, 1] = np.nan
+    # GDAL leaves out scales of 1 and offsets of 0
+    xml = items("SCALE", {0: 1e-4, 1: 2e-4, 3: 1e-4}) + items("OFFSET", {1: 0.5, 3: -1})
+    xml += items("wavelength", {0: 0.45, 1: 0.55, 2: 0.65, 3: 2.2}) + items(
+        "fwhm", dict.fromkeys(range(4), 0.01)
+    )
+    options = {} if layout == "pages" else {"planarconfig": layout}
+    pixels = stored.transpose(1, 2, 0) if layout == "contig" else stored
+    write_tiff(tmp_path / "a.tif", pixels, xml, "-32768", **options)
+    cube, bands = load_cube(tmp_path / "a.tif")
+    assert cube.shape == (5, 7, 4) and cube.dtype == np.float32
+    assert np.allclose(cube, expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+    assert bands.same_as(BandSet.of([450, 550, 650, 2200]), 1e-6) and bands.widths_nm[0] == pytest.approx(
+        10
+    )
+    assert tiff.read_bands(tmp_path / "a.tif") == bands
+
+
+def test_tiff_defaults_hold_only_where_the_file_says_nothing(tmp_path):
+    stored = np.array([[[5000, -32768]], [[7, -1]]], np.int16)
+    write_tiff(tmp_path / "silent.tif", stored)
+    cube, bands = tiff.read(tmp_path / "silent.tif", scale=1e-4, no_data=-32768)
+    assert np.allclose(cube, [[[0.5, 7e-4], [np.nan, -1e-4]]], equal_nan=True) and bands is None
+    assert tiff.read_bands(tmp_path / "silent.tif") is None
+    write_tiff(tmp_path / "telling.tif", stored, items("SCALE", {0: 2.0, 1: 2.0}), "-1")
+    cube, _ = tiff.read(tmp_path / "telling.tif", scale=1e-4, no_data=-32768)
+    assert np.array_equal(cube, [[[10000, 14], [-65536, np.nan]]], equal_nan=True)
+
+
+def test_tiff_bands_that_are_marked_bad_have_no_data(tmp_path):
+    write_tiff(tmp_path / "a.tif", cube_of(3, 4, 5), items("bbl", {0: 1, 1: 0, 2: 1}))
+    cube, _ = load_cube(tmp_path / "a.tif")
+    assert np.isnan(cube).all(axis=(0, 1)).tolist() == [False, True, False]
+    assert np.isfinite(cube[..., [0, 2]]).all()
+
+
+def test_a_tiff_scale_that_is_no_number_is_a_format_error(tmp_path):
+    write_tiff(tmp_path / "a.tif", cube_of(2, 4, 5), items("SCALE", {0: "much", 1: 1}))
+    with pytest.raises(FormatError, match=r"SCALE of .*a\.tif is not a number.*'much'"):
+        load_cube(tmp_path / "a.tif")
