@@ -148,7 +148,7 @@ def load(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SPy's, of upper case in headers
-            image = envi.open(str(header))
+            image = envi.open(str(header), _binary_of(path))
         stored = _stored(image, header)
     except FormatError:
         raise
@@ -236,6 +236,15 @@ def _header_of(path: Path) -> Path:
         return path
     appended = path.with_name(path.name + ".hdr")
     return appended if appended.is_file() else path.with_suffix(".hdr")
+
+
+def _binary_of(path: Path) -> str | None:
+    """The file that was named, or the one beside its header; None leaves the search to SPy, which knows
+    fewer endings than these but more of other makers."""
+    if path.suffix.lower() != ".hdr":
+        return str(path)
+    beside = (path.with_suffix(s) for s in ("", ".img", ".dat", ".bsq", ".bil", ".bip"))
+    return next((str(file) for file in beside if file.is_file()), None)
 
 
 def require_size(image: Any, header: Path) -> None:
