@@ -16,6 +16,7 @@ from hsrzoo.datasets.base import VerifyReport
 from hsrzoo.datasets.folder import Folder
 from hsrzoo.errors import DatasetError, unknown_name
 from hsrzoo.io import mat
+from hsrzoo.io.common import cube_among, require_file
 from hsrzoo.spec import DatasetSpec
 
 BANDS = BandSet.regular(420, 720, 10)
@@ -43,11 +44,12 @@ class Harvard(Folder):
         return report
 
     def _read(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
-        cube, bands = super()._read(file)
+        require_file(file)
+        with mat.variables(file) as found:
+            cube, bands = cube_among(found, "ref", "hwc", file)
+            mask = np.asarray(found[_MASK_KEY][()]) if _MASK_KEY in found else None
         if self._mask == "none":
             return cube, bands
-        with mat.variables(file) as found:
-            mask = np.asarray(found[_MASK_KEY][()]) if _MASK_KEY in found else None
         if mask is None or mask.shape != cube.shape[:2]:
             raise DatasetError(
                 f"{file} has no mask of its pixels",
@@ -68,7 +70,6 @@ def open_harvard(
         mask=mask,
         spec=SPEC,
         bands=BANDS,
-        key="ref",
         scale=scale,
         response=response,
     )
