@@ -14,7 +14,7 @@ from hsrzoo.cli.workers import chosen_workers, worker_options
 if TYPE_CHECKING:
     from hsrzoo_benchmark.session import Options
 
-BENCHES = ("accuracy", "mixed-patch", "brightness")
+BENCHES = ("accuracy", "mixed-patch", "brightness", "noise", "jpeg", "camera", "metamer")
 
 _SMALLEST = (256, 256)
 """The one size of ``--bench all``: large ones of every network take hours on a CPU."""

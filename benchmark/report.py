@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from hsrzoo_benchmark import stats
+from hsrzoo_benchmark import metamer, stats
 from hsrzoo_benchmark.entrants import plain_name
 from hsrzoo_benchmark.plan import Cell, Source
 from hsrzoo_benchmark.protocol import HASH_LENGTH, Condition
@@ -113,6 +113,9 @@ def figures(groups: Iterable[Comparable]) -> list[dict[str, Any]]:
             _check(metric, group)
             for i, column in enumerate(METRICS.get(metric).columns):
                 found += _figures_of(group, metric, column, headline=i == 0)
+        if group.condition.perturbation == metamer.NAME:
+            for column in metamer.COLUMNS:
+                found += _figures_of(group, column, column, headline=False)
     return found
 
 

@@ -16,11 +16,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from hsrzoo_benchmark import metamer
 from hsrzoo_benchmark.entrants import DTYPES, execution, untrained
 from hsrzoo_benchmark.plan import Cell, Score, Source, missing
 from hsrzoo_benchmark.protocol import Protocol, crop_border
 
 from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError
 from hsrzoo.perturb import DoesNotApplyError
@@ -142,7 +144,7 @@ def score_scene(
                 continue
             for wanted in sharing:
                 try:
-                    metrics, scored_bands = score(scene, pred, wanted.protocol)
+                    metrics, scored_bands = score(clean, scene, pred, wanted.protocol)
                 except Exception as error:
                     yield failed(f"{_title(wanted)}, protocol {wanted.protocol.name}", error, 1)
                     continue
@@ -190,13 +192,19 @@ def predict(model: Reconstructor, scene: Scene, tta: bool) -> tuple[np.ndarray, 
     return pred, time.perf_counter() - begin
 
 
-def score(scene: Scene, pred: np.ndarray, protocol: Protocol) -> tuple[dict[str, float], int]:
-    """Metric columns of one prediction, and on how many of the data's bands they were computed."""
+def score(clean: Scene, scene: Scene, pred: np.ndarray, protocol: Protocol) -> tuple[dict[str, float], int]:
+    """Metric columns of one prediction of the disturbed ``scene``, and on how many of the data's bands
+    they were computed."""
     from hsrzoo.metrics import compute
 
-    truth, pred, bands = align(scene.cube, pred, protocol)
+    truth, scored, bands = align(scene.cube, pred, protocol)
     context = MetricContext(bands, protocol.mrae_epsilon, protocol.value_range[1])
-    return compute([name for name, _, _ in protocol.metrics], truth, pred, context), len(bands)
+    columns = compute([name for name, _, _ in protocol.metrics], truth, scored, context)
+    camera = rendering(protocol)
+    if protocol.perturbation == metamer.NAME and camera is not None:
+        own, _, _ = align(clean.cube, pred, protocol)
+        columns |= metamer.memory(own, truth, scored, Camera.named(camera.response).matrix(bands))
+    return columns, len(bands)
 
 
 def align(

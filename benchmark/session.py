@@ -15,6 +15,8 @@ from hsrzoo_benchmark import (
     accuracy,
     brightness,
     distributed,
+    imaging,
+    metamer,
     mixed_patch,
     report,
     runner,
@@ -43,6 +45,10 @@ _CONDITIONS = {
     "accuracy": accuracy.conditions,
     "mixed-patch": mixed_patch.conditions,
     "brightness": brightness.conditions,
+    "noise": imaging.noise,
+    "jpeg": imaging.jpeg,
+    "camera": imaging.camera,
+    "metamer": metamer.conditions,
 }
 _UNTRAINED = (
     "[untrained]: seeded random weights, as there are none to load; time and memory do not depend on them."
@@ -132,7 +138,7 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
     remarks: list[str] = []
     printed = [
         part
-        for table in tables.score_tables(figures, session.metrics)
+        for table in [*tables.score_tables(figures, session.metrics), *tables.memory_tables(figures)]
         for part in tables.split_to_width(table, _stdout_width())
     ]
     if speed_options is not None:
@@ -261,7 +267,7 @@ def _load_models(options: Options, exports: Path | None, source: Source | None) 
 
 def _announce(session: Session, speed_options: SpeedOptions | None) -> None:
     """Say on stderr what a run of several models is going to do, as it may take long."""
-    if len(session.models) < 2:
+    if len(session.models) < 2 or session.options.random_weights:
         return
     parts = []
     if session.source is not None and session.options.benches:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hsrzoo_benchmark.metamer import HALF_WAY, STRONGEST
 from hsrzoo_benchmark.report import PAPER_TIME
 from hsrzoo_benchmark.speed import MIN_RUNS
 
@@ -20,6 +21,21 @@ COMMIT_LENGTH = 12
 """Characters of a commit's name that are shown."""
 _LABELS = (*_SCORE_HEADINGS, "size", "runs")
 """Columns that every part of a split table has."""
+_MEMORY_HEADINGS = {
+    f"rmse_clean {STRONGEST}": "rmse, clean ↓",
+    f"rmse {HALF_WAY}": "rmse, strength 0.5 ↓",
+    f"rmse {STRONGEST}": "rmse, strength 1 ↓",
+    f"unseen_clean {STRONGEST}": "unseen part explained, clean",
+    f"unseen {STRONGEST}": "unseen part explained, strength 1",
+    f"colour_memory {STRONGEST}": "colour memory",
+}
+_MEMORY_NOTE = (
+    "Unseen part: what of the spectra lies in the camera's null space, so that RGB does not depend on it. "
+    "Explained: 1 - squared error / squared deviation from the scene's mean spectrum. Clean: the same "
+    "predictions, as metamers have the same picture, against the scene's own spectra. Colour memory: what is "
+    "explained there, above 0, and no longer on metamers of strength 1. What remains is no skill, but the "
+    "likeness of metamers to the spectra that they replace."
+)
 _GPU_HEADINGS = {
     "device_megapixels_s": "MP/s of the network alone",
     "bound_megapixels_s": "MP/s that memory allows",
@@ -64,6 +80,26 @@ def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> l
                 rows[paper] = {"condition": figure["condition"], "model": _paper_label(figure)}
                 table.rows.insert(table.rows.index(rows[own]) + 1, rows[paper])
             rows[paper][figure["metric"]] = _plain(figure["reported"])
+    return list(tables.values())
+
+
+def memory_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
+    """One table of the metamer benchmark for each protocol: errors on the scenes as they are and on
+    metamers, the explained share of what the camera does not see, and how much of it is lost."""
+    tables: dict[tuple[str, ...], Table] = {}
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for figure in figures:
+        key = f"{figure['metric']} {figure['condition']}"
+        if key not in _MEMORY_HEADINGS:
+            continue
+        place = (figure["dataset"], figure["split"], figure["protocol"])
+        own = (*place, figure["model"], figure["tta"])
+        if own not in rows:
+            headings = {"model": "model", "n": "n", **_MEMORY_HEADINGS}
+            table = tables.setdefault(place, Table(_title("colour memory", *place), headings))
+            rows[own] = _score_row(figure)
+            table.rows.append(rows[own])
+        rows[own][key] = _score_cell({**figure, "rank": None, "wins": None})
     return list(tables.values())
 
 
@@ -285,6 +321,8 @@ def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[st
         "Cells: mean  #rank, 95 % bootstrap interval over scenes, scenes on which the model beats the "
         "best mean. Models whose difference from a group's best holds 0 share its rank.",
     ]
+    if any(f["bench"] == "metamer" for f in figures):
+        found.append(_MEMORY_NOTE)
     if any(f["bench"] != "speed" and f["scenes"] < 4 for f in figures):
         found.append("Fewer than 4 scenes: no interval and no rank.")
     groups = {(f["bench"], f["protocol"], f["condition"]) for f in figures}

@@ -61,7 +61,7 @@ def _required(context: PerturbationContext | None, name: str) -> PerturbationCon
         raise DoesNotApplyError(
             f"{name} needs an RGB image that a known camera rendered from the cube",
             got="a photograph, whose camera's response is not known",
-            fix="Use a data set that renders its RGB, such as folder with --data-option response=nikon-d5100",
+            fix="Use a data set that renders its RGB, as folder does with --data-option response=NAME",
         )
     return context
 
