@@ -157,7 +157,7 @@ class HINet(nn.Module):
 
     @property
     def halo(self) -> int:
-        """How many input pixels in each direction an output pixel depends on, all statistics known.
+        """How many input pixels in each direction an output pixel depends on at most, all statistics known.
 
         A block reaches 2. Around a coarser level of reach r, the 4 x 4 convolution down and the 2 x 2 one
         up make 2 r + 2 of it, and the blocks on both sides add 4. Convolutions before, between (two, in

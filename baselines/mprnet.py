@@ -23,7 +23,7 @@ the resolution is done before it, on a quarter of the pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,7 @@ from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
+from hsrzoo.errors import FormatError
 from hsrzoo.spec import ModelSpec, Official, RgbInput
 
 WIDTH = 31
@@ -273,6 +274,19 @@ def _joined(parts: Sequence[Sequence[Tensor]], dim: int) -> list[Tensor]:
     return [torch.cat(levels, dim=dim) for levels in zip(*parts, strict=True)]
 
 
+def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The official names, which are ours. Raises FormatError where the one PReLU has several values."""
+    values = [x for key, x in state.items() if key.endswith(".body.1.weight") and x.shape == (1,)]
+    if any(not torch.equal(value, values[0]) for value in values):
+        raise FormatError(
+            "The names of MPRNet's one PReLU hold different weights",
+            expected=f"one value under all its {len(values)} names, which end in .body.1.weight",
+            got="several",
+            fix="This is no checkpoint of MPRNet as published",
+        )
+    return dict(state)
+
+
 def build(bands: BandSet, cabs: int = 4) -> MPRNet:
     """MPRNet for these bands; ``cabs`` channel attention blocks in each part of the third stage."""
     return MPRNet(len(bands), cabs)
@@ -292,7 +306,7 @@ SPEC = ModelSpec(
     input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
     tags=("baseline", "cnn"),
     recipes={"authors": toolbox(2e-4)},
-    official=Official("minmax-image"),
+    official=Official("minmax-image", rename=rename),
     notes=(
         "Its first stages see quarters and halves of the image as images of their own, so the cube depends "
         "on where the image is cut: it cannot be run in exact tiles."
