@@ -32,9 +32,9 @@ _MEMORY_HEADINGS = {
 _MEMORY_NOTE = (
     "Unseen part: what of the spectra lies in the camera's null space, so that RGB does not depend on it. "
     "Explained: 1 - squared error / squared deviation from the scene's mean spectrum. Clean: the same "
-    "predictions, as metamers have the same picture, against the scene's own spectra. Colour memory: what is "
-    "explained there, above 0, and no longer on metamers of strength 1. What remains is no skill, but the "
-    "likeness of metamers to the spectra that they replace."
+    "predictions, as metamers have the same picture, against the scene's own spectra. Colour memory: what "
+    "is explained there, above 0, and no longer on metamers of strength 1. What remains is no skill, but "
+    "the likeness of metamers to the spectra that they replace."
 )
 _GPU_HEADINGS = {
     "device_megapixels_s": "MP/s of the network alone",
