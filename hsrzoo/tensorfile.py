@@ -77,8 +77,7 @@ def pickle_refused(path: Path) -> WeightsError:
     return WeightsError(
         f"{path} is a Python pickle, and reading one can run any code",
         expected="a .safetensors file",
-        fix="If you trust its origin, read it yourself with torch.load(path, weights_only=True) and "
-        "write it with hsrzoo.weights.save_folder",
+        fix="A checkpoint of a network's authors: `hsrzoo convert` makes weights of it and runs nothing",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +88,13 @@ def parse_bands(text: str, data_root: Path | None = None) -> BandSet:
     if text[:1].isalpha():
         return open_dataset(text, data_root).bands
     try:
-        if ":" not in text:
-            return BandSet(tuple(float(part) for part in text.split(",")))
-        start, stop, step = (float(part) for part in text.split(":"))
+        numbers = [float(part) for part in text.split(":" if ":" in text else ",")]
     except ValueError:
+        numbers = []
+    if not numbers or not all(map(math.isfinite, numbers)) or (":" in text and len(numbers) != 3):
         raise BandsError(
             "The bands cannot be read",
             expected="START:STOP:STEP, a list of centres with commas between, or the name of a data set",
             got=repr(text),
-        ) from None
-    return BandSet.regular(start, stop, step)
+        )
+    return BandSet.regular(*numbers) if ":" in text else BandSet(tuple(numbers))

@@ -266,7 +266,7 @@ def test_pickles_are_refused_and_never_run(folder: Path, tmp_path: Path, name: s
     else:
         path.write_bytes(pickle.dumps(Bomb(fuse)))
     for attempt in (lambda: load(folder), lambda: load_tensors(path)):
-        with pytest.raises(WeightsError, match=r"pickle.*weights_only=True"):
+        with pytest.raises(WeightsError, match=r"pickle.*hsrzoo convert"):
             attempt()
     assert not fuse.exists()
 

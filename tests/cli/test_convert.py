@@ -1,0 +1,225 @@
+"""``hsrzoo convert`` from the outside: what it writes, and a word on every file that it cannot use."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hsrzoo_baselines.hscnn_plus import SPEC, HSCNNPlus
+from PIL import Image
+from safetensors.torch import save_file
+
+import hsrzoo
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.cli.convert import command, parse_bands
+from hsrzoo.conversion import convert
+from hsrzoo.datasets import open_dataset
+from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
+from hsrzoo.registries import MODELS
+from hsrzoo.spec import build_module
+from hsrzoo.tensorfile import sha256_of_file
+
+FIVE = BandSet.regular(400, 700, 75)
+
+
+def weights(bands: int = 31) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return HSCNNPlus(bands).state_dict()
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A file of HSCNN+ for 5 bands as its trainer writes it."""
+    named = {f"module.{key}": value for key, value in weights(5).items()}
+    torch.save({"epoch": 1, "iter": 10, "state_dict": named, "optimizer": {}}, tmp_path / "net.pth")
+    return tmp_path / "net.pth"
+
+
+def refusal(path: Path, arch: str = "hscnn-plus", bands: BandSet = VISIBLE_31) -> str:
+    with pytest.raises(WeightsError) as refused:
+        convert(path, MODELS.get(arch), bands)
+    return str(refused.value)
+
+
+def test_a_converted_network_predicts_photographs(run_hsrzoo, checkpoint, tmp_path):
+    result = run_hsrzoo(
+        "convert", checkpoint, "--arch", "hscnn-plus", "--out", "new/net", "--bands", "400:700:75", "--json"
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report == {
+        "folder": "new/net",
+        "architecture": "hscnn-plus",
+        "bands": "5 bands, 400-700 nm",
+        "parameters": 4_617_216,
+        "normalise": "minmax-image",
+        "sha256": sha256_of_file(checkpoint),
+    }
+    config = json.loads((tmp_path / "new/net/config.json").read_text())
+    assert config["input"]["normalise"] == "minmax-image"
+    assert config["training"]["converted_from"] == "net.pth"
+    assert config["training"]["sha256"] == sha256_of_file(checkpoint)
+    assert str(tmp_path) not in json.dumps(config)
+
+    pixels = np.random.default_rng(0).integers(40, 200, (9, 7, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    done = run_hsrzoo("predict", "a.png", "--model", "local-dir:new/net", "-o", "a.npz", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    rgb = pixels.transpose(2, 0, 1).astype(np.float32) / 255
+    stretched = torch.from_numpy((rgb - rgb.min()) / (rgb.max() - rgb.min()))[None]
+    network = HSCNNPlus(5)
+    network.load_state_dict(weights(5))
+    with torch.no_grad():
+        expected = network(stretched)[0].permute(1, 2, 0).numpy()
+    cube = np.load(tmp_path / "a.npz")["cube"]
+    assert cube.shape == expected.shape and np.allclose(cube, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["prefixed", "bare", "bare and prefixed", "safetensors", "stream"])
+def test_forms_of_a_checkpoint(tmp_path, form):
+    state, path = weights(5), tmp_path / "net.pth"
+    prefixed = {f"module.{key}": value for key, value in state.items()}
+    if form == "safetensors":
+        path = path.with_suffix(".safetensors")
+        save_file(state, path)
+    elif form == "stream":
+        torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=False)
+    else:
+        forms = {"prefixed": {"state_dict": prefixed}, "bare": state, "bare and prefixed": prefixed}
+        torch.save(forms[form], path)
+    found = convert(path, SPEC, FIVE).module.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+
+
+def test_a_folder_that_holds_something_is_kept(checkpoint, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("kept")
+    arguments = [str(checkpoint), "--arch", "hscnn-plus", "--bands", "400:700:75", "--out", str(out)]
+    with pytest.raises(StoreError, match="holds something already"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert [file.name for file in out.iterdir()] == ["mine.txt"]
+    done = CliRunner().invoke(command, [*arguments, "--force"], catch_exceptions=False)
+    assert done.exit_code == 0 and done.stdout == ""
+    assert (out / "mine.txt").read_text() == "kept"
+    assert len(hsrzoo.load(f"local-dir:{out}", device="cpu").bands) == 5
+
+
+class Hostile:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_a_hostile_file_is_refused_and_writes_nothing(run_hsrzoo, tmp_path):
+    saved = {"state_dict": weights(5), "optimizer": {"state": Hostile(f"touch {tmp_path / 'trace'}")}}
+    torch.save(saved, tmp_path / "net.pth")
+    result = run_hsrzoo("convert", "net.pth", "--arch", "hscnn-plus", "--out", "out")
+    assert result.returncode == 2
+    assert "one that names posix.system" in result.stderr and "Traceback" not in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_a_network_without_official_checkpoints_names_those_with():
+    told = refusal(Path("net.pth"), arch="linear")
+    assert "hscnn-plus" in told and "mst-plus-plus" in told and "linear," not in told
+
+
+def test_weights_for_other_bands_are_told_with_their_number(checkpoint):
+    told = refusal(checkpoint)
+    assert "conv_out.weight is (5, 1088, 1, 1), not (31, 1088, 1, 1)" in told
+    assert "weights of hscnn-plus for 5 bands, and 31 were asked for" in told and "--bands" in told
+
+
+def test_weights_of_another_network_are_told_by_its_name(tmp_path):
+    torch.save({"state_dict": weights()}, tmp_path / "net.pth")
+    told = refusal(tmp_path / "net.pth", arch="mst-plus-plus")
+    assert "missing conv_in.weight" in told
+    assert told.endswith("These are weights of hscnn-plus: --arch hscnn-plus.")
+
+
+def test_the_first_differences_are_named(tmp_path):
+    state = weights()
+    state["ddfn.conv_up1.weight"] = torch.zeros(32, 4, 3, 3)
+    del state["ddfn.conv_up2.weight"]
+    state["more"] = torch.zeros(1)
+    torch.save(state, tmp_path / "net.pth")
+    told = refusal(tmp_path / "net.pth")
+    assert "missing ddfn.conv_up2.weight; unexpected more" in told
+    assert "ddfn.conv_up1.weight is (32, 4, 3, 3), not (32, 3, 3, 3)" in told
+    assert "Check --arch and --bands" in told
+
+
+def test_by_position_counts_order_and_shapes_but_not_names(tmp_path):
+    gmsr = MODELS.get("gmsr")
+    torch.manual_seed(0)
+    state = build_module(gmsr, VISIBLE_31, {}).state_dict()
+    torch.save({f"other.{i}": value for i, value in enumerate(state.values())}, tmp_path / "net.pth")
+    found = convert(tmp_path / "net.pth", gmsr, VISIBLE_31).module.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+    torch.save(
+        {f"other.{i}": value for i, value in enumerate([*state.values()][::-1])}, tmp_path / "net.pth"
+    )
+    assert "do not fit the network" in refusal(tmp_path / "net.pth", arch="gmsr")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_that_are_not_finite_in_float32_are_refused(tmp_path, value):
+    state = {key: tensor.double() for key, tensor in weights().items()}
+    state["conv_out.weight"][3, 5] = value
+    torch.save({"state_dict": state}, tmp_path / "net.pth")
+    told = refusal(tmp_path / "net.pth")
+    assert "not finite" in told and "1 tensors, first conv_out.weight" in told
+
+
+@pytest.mark.parametrize(
+    ("saved", "told"),
+    [
+        ({"model": {"a": torch.zeros(1)}, "epoch": 3}, r"'model' \(dict\), 'epoch' \(int\)"),
+        ({"state_dict": {"a": torch.zeros(1), "b": 2.0}}, r"'b' \(float\)"),
+        ({"state_dict": {}}, "an empty dict"),
+        ([torch.zeros(1)], "a list"),
+        ({3: torch.zeros(1)}, r"'3' \(Tensor\)"),
+    ],
+)
+def test_files_without_tensors_where_they_should_be(tmp_path, saved, told):
+    torch.save(saved, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match=rf"under 'state_dict'\. Got .*{told}"):
+        convert(tmp_path / "net.pth", SPEC, VISIBLE_31)
+
+
+@pytest.mark.parametrize(
+    ("text", "bands"),
+    [
+        ("400:700:10", VISIBLE_31),
+        ("420:720:10", BandSet.regular(420, 720, 10)),
+        ("450.5,550,600", BandSet((450.5, 550, 600))),
+        ("650", BandSet((650.0,))),
+    ],
+)
+def test_bands_of_the_command_line(text, bands):
+    assert parse_bands(text) == bands
+
+
+def test_bands_of_a_data_set_go_by_its_name():
+    assert parse_bands("indian-pines") == open_dataset("indian-pines").bands
+
+
+@pytest.mark.parametrize(
+    "text", ["", "400:700", "400:700:0", "400:inf:10", "400:nan:10", "1,,2", "-5", "4e2:1:"]
+)
+def test_impossible_bands_are_refused(text):
+    with pytest.raises(BandsError):
+        parse_bands(text)
+
+
+def test_a_word_that_is_no_data_set_is_refused():
+    with pytest.raises(UnknownNameError, match="indian-pines"):
+        parse_bands("indian-pine")
