@@ -155,6 +155,9 @@ class NonLocalTail(nn.Module):
 class AWAN(nn.Module):
     """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W at least 3."""
 
+    halves_image = True
+    """For :func:`hsrzoo.export.graph.trace`: the graph holds H // 2 and W // 2, of sizes left free."""
+
     def __init__(self, bands: int, width: int = 96, blocks: int = 8) -> None:
         super().__init__()
         self.input_conv2D = ReflectConv(3, width)
@@ -201,8 +204,8 @@ SPEC = ModelSpec(
         "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
     ),
     licence="MIT",
-    # Reflection around a 5 x 5 convolution needs more than two pixels.
-    input=RgbInput(min_size=3),
+    # Reflection around a 5 x 5 convolution needs three pixels, an exported graph two in each quarter.
+    input=RgbInput(min_size=4),
     tags=("baseline", "cnn", "attention"),
     recipes={"authors": toolbox(1e-4)},
     official=Official("minmax-image"),

@@ -17,6 +17,7 @@ from hsrzoo.bands import VISIBLE_31
 from hsrzoo.complexity import macs
 from hsrzoo.contract import CHECKS, Subject
 from hsrzoo.errors import InputError
+from hsrzoo.export.graph import trace
 
 SMALL = Subject(replace(SPEC, arguments={"width": 64, "blocks": 1}))
 
@@ -117,6 +118,16 @@ def test_memory_of_attention_is_far_from_that_of_its_matrix():
     done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
     matrix = (96 * 96) ** 2 * 4
     assert int(done.stdout) * 1024 < matrix / 8  # 324 MiB / 8
+
+
+def test_an_exported_graph_halves_other_sizes_too():
+    model = Subject(replace(SPEC, arguments={"width": 16, "blocks": 0})).reconstructor()
+    torch.nn.init.normal_(model.module.tail_nonlocal.non_local.W.weight)
+    graph = trace(model).module()
+    for size in ((17, 6), (4, 5), (12, 31)):
+        rgb = torch.rand(1, 3, *size)
+        with torch.no_grad():
+            assert torch.allclose(graph(rgb), model.module(rgb), atol=1e-5)
 
 
 def test_gate_is_that_of_a_weighted_mean_by_hand():
