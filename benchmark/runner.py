@@ -22,7 +22,7 @@ from hsrzoo_benchmark.plan import Cell, Score, Source, missing
 from hsrzoo_benchmark.protocol import Protocol, crop_border
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import Camera
+from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError
 from hsrzoo.perturb import DoesNotApplyError
@@ -178,9 +178,9 @@ def disturb(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, Any]]:
 
 
 def rendering(protocol: Protocol) -> PerturbationContext | None:
-    """How the data set's RGB was rendered; None where it is a photograph."""
+    """How the data set's RGB was rendered; None where it is a photograph, or of a camera of its own."""
     response = protocol.dataset.get("response")
-    if response is None or protocol.bands is None:
+    if response not in camera_names() or protocol.bands is None:
         return None
     return PerturbationContext(protocol.bands, response, protocol.rgb_bits)
 

@@ -60,7 +60,7 @@ def _required(context: PerturbationContext | None, name: str) -> PerturbationCon
     if context is None:
         raise DoesNotApplyError(
             f"{name} needs an RGB image that a known camera rendered from the cube",
-            got="a photograph, whose camera's response is not known",
+            got="a photograph, or an image of a camera that is not built in",
             fix="Use a data set that renders its RGB, as folder does with --data-option response=NAME",
         )
     return context

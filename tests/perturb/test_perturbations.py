@@ -15,7 +15,7 @@ from hsrzoo.errors import InputError, UnknownNameError
 from hsrzoo.perturb import DoesNotApplyError, perturb
 from hsrzoo.registries import PERTURBATIONS
 
-OURS = ("mixed-patch", "gamma", "gain", "gain-both")
+OURS = ("mixed-patch", "gamma", "gain", "gain-both", "noise", "jpeg")
 EVERY = [(name, severity) for name in OURS for severity in PERTURBATIONS.get(name).severities]
 
 
