@@ -73,7 +73,7 @@ def test_strength_one_goes_to_the_limit_and_half_of_it_half_way():
 def test_metamers_are_as_smooth_over_wavelength_and_space_as_the_scene():
     scene, context = made_up()
     change = perturb("metamer", "1", scene, 0, 8, context)[0].cube.astype(np.float64) - scene.cube
-    # A curve with features of 70 nm or more has small second differences at 10 nm; noise has a ratio of 1.7.
+    # Features of 70 nm and more have small second differences at 10 nm; noise has a ratio of 1.7.
     ratio = np.sqrt(np.mean(np.diff(change, 2, axis=0) ** 2) / np.mean(np.diff(change, axis=0) ** 2))
     assert ratio < 1
     for axis in (1, 2):
