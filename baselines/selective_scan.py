@@ -58,8 +58,10 @@ def selective_scan(
         step = F.softplus(delta + delta_bias[:, None])
         groups = b.shape[1]
         parts = _grouped(u, groups), _grouped(step, groups), a.unflatten(0, (groups, -1)), b, c
-        if torch.is_grad_enabled():
-            y = _Scan.apply(*parts)
+        if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():  # torch.export
+            y = _traced(*parts)
+        elif torch.is_grad_enabled():
+            y = _differentiable(*parts)
         else:
             first = None if state is None else state.view(len(u), groups, -1, a.shape[1]).mT
             y = _forward(*parts, first)
@@ -79,6 +81,27 @@ def fused_scan(device: torch.device) -> Callable[..., Any] | None:
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
     return x.unflatten(1, (groups, -1))  # (B, G, k, L)
+
+
+@torch.compiler.disable
+def _differentiable(*parts: Tensor) -> Tensor:
+    return _Scan.apply(*parts)
+
+
+def _traced(u: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """:func:`_forward` as one operator of a traced network, whose length may be free; step by step."""
+    from torch._higher_order_ops.scan import scan  # has no public name yet
+
+    rates = a.mT.contiguous()  # (G, N, k)
+
+    def advance(h: Tensor, now: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        x, d, into, out = now  # (B, G, k) twice, (B, G, N) twice
+        h = (d[..., None, :] * rates).exp() * h + (d * x)[..., None, :] * into[..., None]
+        return h, (h * out[..., None]).sum(-2)
+
+    start = u.new_zeros(u.shape[0], *rates.shape)
+    sequences = tuple(x.permute(3, 0, 1, 2).contiguous() for x in (u, step, b, c))
+    return scan(advance, start, sequences)[1].permute(1, 2, 3, 0)
 
 
 class _Chunks:
@@ -119,6 +142,7 @@ def _run(decay: Iterator[Tensor], inflow: Iterator[Tensor], state: Tensor) -> Te
     return state
 
 
+@torch.compiler.disable  # a compiler would write out every step
 def _forward(
     u: Tensor,
     step: Tensor,

@@ -26,7 +26,7 @@ from hsrzoo.rgb import normalise
 from hsrzoo.tensorfile import write_atomically
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto
 
 OPSETS = (18, 23)
 """First and last opset that can be asked for: below 18 torch's exporter has no operators of its own;
@@ -159,11 +159,19 @@ def facts_of(proto: ModelProto) -> dict[str, Any]:
 
 def strip(proto: ModelProto) -> None:
     """Remove the exporter's notes: they hold stack traces with the paths of this machine."""
-    graph = proto.graph
-    values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
-    for part in (graph, *graph.node, *values):
-        del part.metadata_props[:]
-        part.doc_string = ""
+    for graph in _graphs(proto.graph):
+        values = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+        for part in (graph, *graph.node, *values):
+            del part.metadata_props[:]
+            part.doc_string = ""
+
+
+def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph and those in it: the bodies of its loops."""
+    yield graph
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        if attribute.HasField("g"):
+            yield from _graphs(attribute.g)
 
 
 def fold_moved_weights(proto: ModelProto) -> None:
@@ -181,9 +189,9 @@ def fold_moved_weights(proto: ModelProto) -> None:
             weights[node.output[0]] = numpy_helper.from_array(np.ascontiguousarray(moved), node.output[0])
         else:
             left.append(node)
-    used = {name for node in left for name in node.input}
     del graph.node[:], graph.initializer[:]
     graph.node.extend(left)
+    used = {name for part in _graphs(graph) for node in part.node for name in node.input}
     graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)
 
 
