@@ -11,24 +11,33 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import HsrzooError
 from hsrzoo.names import parse_name
-from hsrzoo.reconstructor import Reconstructor
-from hsrzoo.spec import ModelSpec, build_module, resolve
+from hsrzoo.rgb import normalise
+from hsrzoo.spec import ModelSpec
+from hsrzoo.subject import (
+    ContractError,
+    Subject,
+    attributes,
+    first_difference,
+    relative_gap,
+    require,
+    seeded,
+    state,
+)
 from hsrzoo.tiling.choice import declared_halo
 from hsrzoo.tiling.seams import compare, nan_reach
-from hsrzoo.weights import TENSORS, load_module, make_config, read_config, save_folder
+from hsrzoo.weights import TENSORS, load_module, read_config, save_folder
 
 OTHER_BANDS = (BandSet.of((650.0, 550.0, 450.0, 560.0)), BandSet.regular(400, 2400, 50))
 """Besides 31: four that are not sorted, and 41 that reach beyond the visible."""
@@ -36,99 +45,65 @@ ODD_SIZES = ((7, 13), (1, 1))
 """H x W that no network is built for; the Reconstructor must make them fit."""
 TOLERANCE = 1e-4
 """Relative norm of the difference that rounding may make."""
-
-
-class ContractError(HsrzooError):
-    """A model that breaks the contract."""
-
-    exit_code = 1
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model under test."""
-
-    spec: ModelSpec
-
-    def build(self, bands: BandSet) -> nn.Module:
-        """The module in eval mode with the same random (or fitted) weights at every call."""
-        with seeded():
-            module = build_module(self.spec, bands, {})
-            if not isinstance(module, nn.Module):
-                raise ContractError(
-                    "build returns something else than a network",
-                    expected="a torch.nn.Module",
-                    got=type(module).__name__,
-                )
-            if self.spec.fit is not None:
-                resolve(self.spec.fit)(module, Synthetic(bands), "train")
-        return module.eval()
-
-    @cached_property
-    def module(self) -> nn.Module:
-        """The module at 31 bands, shared by the checks, which leave it as it is."""
-        return self.build(VISIBLE_31)
-
-    def reconstructor(self) -> Reconstructor:
-        """The shared module behind the door that users come through."""
-        config = make_config(self.spec, VISIBLE_31, arguments={}, training={"weights": "random"})
-        return Reconstructor(
-            self.module, self.spec, VISIBLE_31, name=self.spec.name, config=config, device="cpu"
-        )
-
-    def rgb(self, batch: int) -> Tensor:
-        """A random batch in [0, 1], 32 x 48 pixels or what the spec needs above that."""
-        need = self.spec.input
-        height, width = (-(-max(side, need.min_size) // need.multiple) * need.multiple for side in (32, 48))
-        return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
-
-
-@contextmanager
-def seeded(seed: int = 0) -> Iterator[None]:
-    """Torch's random state at ``seed`` inside, as it was before outside."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+SANE = 1e3
+"""Largest absolute value that random weights may give; trained cubes lie in about [0, 1]."""
+EXPORTED = 1e-3
+"""Relative norm of the difference of an exported network: rounding may flip a nearest code."""
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+"""Packages of the extra ``onnx``."""
 
 
 def check_spec(subject: Subject) -> str:
     """The spec says what it is, and builds."""
     spec = subject.spec
     name = parse_name(spec.name)
-    _require(
+    require(
         name.kind == "zoo" and name.tag is None,
         "The spec's name is not that of an architecture",
         "lower case letters, digits and hyphens",
         repr(spec.name),
     )
     for field in ("summary", "source", "licence"):
-        _require(bool(getattr(spec, field).strip()), f"The spec's {field} is empty", "one line", "nothing")
+        require(bool(getattr(spec, field).strip()), f"The spec's {field} is empty", "one line", "nothing")
     count = sum(p.numel() for p in subject.module.parameters())
     return f"{spec.name} builds, {count:,} parameters"
 
 
 def check_shape(subject: Subject) -> str:
-    """(B, 3, H, W) float32 becomes (B, C, H, W) float32."""
+    """(B, 3, H, W) becomes (B, C, H, W)."""
     rgb = subject.rgb(2)
-    cube = _forward(subject, subject.module, rgb)
+    cube = subject.forward(rgb)
     expected = (2, len(VISIBLE_31), *rgb.shape[-2:])
-    _require(tuple(cube.shape) == expected, "The cube has the wrong shape", expected, tuple(cube.shape))
-    _require(cube.dtype == torch.float32, "The cube has the wrong dtype", torch.float32, cube.dtype)
-    return f"{_size(rgb)} becomes {_size(cube)}, float32"
+    require(tuple(cube.shape) == expected, "The cube has the wrong shape", expected, tuple(cube.shape))
+    return f"{_size(rgb)} becomes {_size(cube)}"
 
 
-def check_finite(subject: Subject) -> str:
-    """Black, white and random images give finite cubes."""
+def check_dtype(subject: Subject) -> str:
+    """float32 becomes float32."""
+    dtype = subject.forward(subject.rgb(1)).dtype
+    require(dtype == torch.float32, "The cube has the wrong dtype", torch.float32, dtype)
+    return "float32 becomes float32"
+
+
+def check_range(subject: Subject) -> str:
+    """Images of one value and random ones give finite cubes of sane magnitude."""
     noise = subject.rgb(1)
+    largest = 0.0
     for what, rgb in {
         "a black image": torch.zeros_like(noise),
+        "a mid-grey image": torch.full_like(noise, 0.5),
         "a white image": torch.ones_like(noise),
         "random pixels": noise,
     }.items():
-        cube = _forward(subject, subject.module, rgb)
+        cube = subject.forward(rgb)
         wrong = int((~torch.isfinite(cube)).sum())
-        _require(wrong == 0, f"The cube of {what} is not finite", "no NaN, no infinity", f"{wrong} of them")
-    return "black, white and random images give finite cubes"
+        require(wrong == 0, f"The cube of {what} is not finite", "no NaN, no infinity", f"{wrong} of them")
+        here = cube.abs().max().item()
+        require(
+            here <= SANE, f"The cube of {what} is out of range", f"values up to {SANE:g}", f"{here:.3g}"
+        )
+        largest = max(largest, here)
+    return f"black, grey, white and random images give finite cubes, largest value {largest:.3g}"
 
 
 def check_bands(subject: Subject) -> str:
@@ -136,14 +111,14 @@ def check_bands(subject: Subject) -> str:
     rgb = subject.rgb(1)
     for bands in OTHER_BANDS:
         try:
-            channels = _forward(subject, subject.build(bands), rgb).shape[1]
+            channels = subject.forward(rgb, subject.build(bands)).shape[1]
         except HsrzooError:
             raise
         except Exception as error:
             raise ContractError(
                 f"The network cannot be built and run for {bands}", got=f"{type(error).__name__}: {error}"
             ) from error
-        _require(
+        require(
             channels == len(bands), f"The cube for {bands} has the wrong depth", len(bands), int(channels)
         )
     return f"also runs with {' and '.join(str(len(b)) for b in OTHER_BANDS)} bands"
@@ -164,8 +139,8 @@ def check_sizes(subject: Subject) -> str:
             ) from error
         what = f"The cube of a {height} x {width} image"
         expected = (height, width, len(VISIBLE_31))
-        _require(cube.shape == expected, f"{what} has the wrong shape", expected, cube.shape)
-        _require(bool(np.isfinite(cube).all()), f"{what} is not finite", "finite values", "NaN or infinity")
+        require(cube.shape == expected, f"{what} has the wrong shape", expected, cube.shape)
+        require(bool(np.isfinite(cube).all()), f"{what} is not finite", "finite values", "NaN or infinity")
     return f"{' and '.join(f'{h} x {w}' for h, w in ODD_SIZES)} images work"
 
 
@@ -175,10 +150,10 @@ def check_batch(subject: Subject) -> str:
     if subject.spec.couples_batch:
         together = torch.as_tensor(subject.reconstructor()(rgb).cube)
     else:
-        together = _forward(subject, subject.module, rgb)
+        together = subject.forward(rgb)
     for i in range(len(rgb)):
-        gap = _gap(_forward(subject, subject.module, rgb[i : i + 1]), together[i : i + 1])
-        _require(
+        gap = relative_gap(subject.forward(rgb[i : i + 1]), together[i : i + 1])
+        require(
             gap <= TOLERANCE,
             "An image's cube depends on the others in its batch",
             f"a relative difference of at most {TOLERANCE:g}",
@@ -190,22 +165,35 @@ def check_batch(subject: Subject) -> str:
 
 
 def check_determinism(subject: Subject) -> str:
-    """Two passes agree to the bit and change neither the weights nor the input."""
-    rgb = subject.rgb(1)
-    given, before = rgb.clone(), _state(subject.module)
-    first = _forward(subject, subject.module, rgb)
+    """An image gives the same bits whatever was seen before; a pass changes and keeps nothing."""
+    module, rgb, other = subject.module, subject.rgb(1), subject.rgb(1, (48, 80))
+    given, before = rgb.clone(), state(module)
+    first = subject.forward(rgb)
     same = torch.equal(rgb, given)
-    _require(same, "The forward pass changes its input", "the image as it was", "another")
-    second = _forward(subject, subject.module, rgb)
-    _require(
-        torch.equal(first, second),
-        "Two passes over one image differ",
-        "the same bits in eval mode",
-        f"a relative difference of {_gap(first, second):.2g}",
+    require(same, "The forward pass changes its input", "the image as it was", "another")
+    changed = first_difference(before, module)
+    require(changed is None, "The forward pass changes the weights", "the weights as they were", changed)
+    second = subject.forward(rgb)
+    # Twice there and back: what is kept for a size is there after the first time.
+    kept, last = [], second
+    for _ in range(2):
+        subject.forward(other)
+        last = subject.forward(rgb)
+        kept.append(attributes(module))
+    grown = next((name for name, value in kept[1].items() if kept[0].get(name) != value), None)
+    nothing = "A network must keep nothing from one image to the next"
+    require(
+        grown is None, "The network keeps state between calls", "the same after the same", grown, nothing
     )
-    changed = _first_difference(before, subject.module)
-    _require(changed is None, "The forward pass changes the weights", "the weights as they were", changed)
-    return "two passes agree to the bit and change nothing"
+    for cube, what in (
+        (second, "Two passes over one image differ"),
+        (last, "The cube of an image depends on the images before it"),
+    ):
+        gap = relative_gap(first, cube)
+        require(
+            gap == 0, what, "the same bits in eval mode", f"a relative difference of {gap:.2g}", nothing
+        )
+    return "an image gives the same bits each time, and nothing is changed or kept"
 
 
 def check_save_and_load(subject: Subject) -> str:
@@ -217,10 +205,10 @@ def check_save_and_load(subject: Subject) -> str:
         with seeded(1):  # what the file does not hold must not agree by chance
             loaded, _ = load_module(folders[0], subject.spec, read_config(folders[0]))
         same_bytes = len({(folder / TENSORS).read_bytes() for folder in folders}) == 1
-    _require(same_bytes, "Saved twice, the weights differ", "the same bytes", "other bytes")
+    require(same_bytes, "Saved twice, the weights differ", "the same bytes", "other bytes")
     rgb = subject.rgb(1)
-    gap = _gap(_forward(subject, subject.module, rgb), _forward(subject, loaded, rgb))
-    _require(
+    gap = relative_gap(subject.forward(rgb), subject.forward(rgb, loaded))
+    require(
         gap == 0,
         "Saved and loaded, the network gives another cube",
         "the same bits",
@@ -236,9 +224,9 @@ def check_gradient(subject: Subject) -> str:
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if subject.spec.fit is not None:
         names = ", ".join(trainable)
-        _require(not trainable, "A closed-form model has trainable parameters", "buffers only", names)
+        require(not trainable, "A closed-form model has trainable parameters", "buffers only", names)
         return "fitted in closed form, nothing to train"
-    _require(bool(trainable), "The network has nothing to train", "parameters with a gradient", "none")
+    require(bool(trainable), "The network has nothing to train", "parameters with a gradient", "none")
     with seeded():
         # A layer that starts at zero hides all before it from the gradient: move off that start.
         for p in trainable.values():
@@ -247,10 +235,46 @@ def check_gradient(subject: Subject) -> str:
         (cube * torch.randn_like(cube)).sum().backward()
     for name, p in trainable.items():
         reached = p.grad is not None and bool(p.grad.any())
-        _require(reached, f"No gradient reaches {name}", "a gradient in every trainable parameter", "none")
+        require(reached, f"No gradient reaches {name}", "a gradient in every trainable parameter", "none")
         finite = bool(torch.isfinite(p.grad).all())  # type: ignore[arg-type]  # reached
-        _require(finite, f"The gradient of {name} is not finite", "finite values", "NaN or infinity")
+        require(finite, f"The gradient of {name} is not finite", "finite values", "NaN or infinity")
     return f"a gradient reaches all {len(trainable)} trainable tensors"
+
+
+def check_export(subject: Subject) -> str:
+    """Traced by torch.export with height and width left free, it gives the same cube at another size."""
+    from hsrzoo.export.graph import trace  # imports more than the other checks need
+
+    program = trace(subject.reconstructor()).module()
+    need = subject.spec.input
+    rgb = subject.rgb(1, (max(40, 3 * need.multiple), max(56, 4 * need.multiple)))
+    with torch.inference_mode():
+        cube = program(rgb)
+    gap = relative_gap(subject.forward(normalise(rgb, need.normalise)), cube)
+    _require_exported(gap, "torch.export program")
+    return f"traced by torch.export, it gives the same cube at another size (relative difference {gap:.1g})"
+
+
+def check_onnx(subject: Subject) -> str:
+    """As an ONNX file it gives the same cube, of an odd size too."""
+    absent = [name for name in ONNX if find_spec(name) is None]
+    if absent:
+        return f"skipped: {', '.join(absent)} not installed (pip install 'hsrzoo[onnx]')"
+    from hsrzoo.export import export_onnx
+    from hsrzoo.export.check import example
+
+    model, rgb = subject.reconstructor(), example(37, 51)
+    with tempfile.TemporaryDirectory() as folder:
+        exported, _ = export_onnx(model, Path(folder, "network.onnx"))
+        cubes = [torch.as_tensor(one.predict(rgb)) for one in (model, exported)]
+    gap = relative_gap(*cubes)
+    _require_exported(gap, "ONNX file")
+    return f"as an ONNX file it gives the same cube (relative difference {gap:.1g})"
+
+
+def _require_exported(gap: float, what: str) -> None:
+    expected = f"a relative difference of at most {EXPORTED:g}"
+    require(gap <= EXPORTED, f"The {what} gives another cube than the network", expected, f"{gap:.2g}")
 
 
 def check_fit(subject: Subject) -> str:
@@ -261,7 +285,7 @@ def check_fit(subject: Subject) -> str:
     error = float(np.abs(subject.reconstructor().predict(scene.rgb) - scene.cube).mean())
     nothing = float(np.abs(scene.cube).mean())
     expected = f"a mean error below {nothing:.3f}"
-    _require(error < nothing, "The fit has learned nothing", expected, f"{error:.3f}")
+    require(error < nothing, "The fit has learned nothing", expected, f"{error:.3f}")
     return f"fitted to synthetic scenes, mean error {error:.3f} (of {nothing:.3f})"
 
 
@@ -269,12 +293,12 @@ def check_adaptation(subject: Subject) -> str:
     """Test-time adaptation gives a cube and leaves the weights to the bit as they were."""
     if subject.spec.adapt is None:
         return "no test-time adaptation"
-    before = _state(subject.module)
+    before = state(subject.module)
     rgb = subject.rgb(1)[0].numpy()
     cube = subject.reconstructor().predict(rgb, tta=True)
-    _require(bool(np.isfinite(cube).all()), "The adapted cube is not finite", "finite values", "NaN")
-    changed = _first_difference(before, subject.module)
-    _require(changed is None, "Adaptation changes the weights for good", "the weights as before", changed)
+    require(bool(np.isfinite(cube).all()), "The adapted cube is not finite", "finite values", "NaN")
+    changed = first_difference(before, subject.module)
+    require(changed is None, "Adaptation changes the weights for good", "the weights as before", changed)
     return "adapts to an image and leaves the weights as they were"
 
 
@@ -293,7 +317,7 @@ def check_tiles(subject: Subject) -> str:
     for size in ((15, 2 * tile - 1), (2 * tile - 1, 15)):
         rgb = np.random.default_rng(5).random((*size, 3), dtype=np.float32)
         seams = compare(model, rgb, tile)
-        _require(
+        require(
             seams.relative <= TOLERANCE,
             f"In tiles the cube of {size[0]} x {size[1]} pixels is another one",
             f"a relative difference of at most {TOLERANCE:g}",
@@ -308,7 +332,8 @@ def check_tiles(subject: Subject) -> str:
 CHECKS: dict[str, Callable[[Subject], str]] = {
     "spec": check_spec,
     "shape": check_shape,
-    "finite": check_finite,
+    "dtype": check_dtype,
+    "range": check_range,
     "bands": check_bands,
     "sizes": check_sizes,
     "batch": check_batch,
@@ -318,6 +343,8 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "gradient": check_gradient,
     "fit": check_fit,
     "adaptation": check_adaptation,
+    "export": check_export,
+    "onnx": check_onnx,
 }
 """All checks by name, in the order in which they are worth reading."""
 
@@ -345,37 +372,8 @@ def run_all(spec: ModelSpec) -> Iterator[Result]:
                 return
 
 
-def _require(holds: bool, summary: str, expected: object, got: object, fix: str | None = None) -> None:
-    if not holds:
-        raise ContractError(summary, expected=expected, got=got, fix=fix)
-
-
-def _forward(subject: Subject, module: nn.Module, rgb: Tensor) -> Tensor:
-    with torch.inference_mode():
-        cube = module(rgb)
-    if not isinstance(cube, Tensor) or cube.ndim != 4:
-        got = f"a tensor of shape {tuple(cube.shape)}" if isinstance(cube, Tensor) else type(cube).__name__
-        raise ContractError(
-            f"The forward pass of {subject.spec.name} gives no cube",
-            expected="a tensor (B, C, H, W)",
-            got=got,
-        )
-    return cube
-
-
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {key: value.clone() for key, value in module.state_dict().items()}
-
-
-def _first_difference(before: dict[str, Tensor], module: nn.Module) -> str | None:
-    return next((k for k, v in module.state_dict().items() if not torch.equal(before[k], v)), None)
-
-
-def _gap(a: Tensor, b: Tensor) -> float:
-    """Norm of the difference over the norm of ``a``, 0 for equal tensors."""
-    difference = (a.double() - b.double()).norm().item()
-    return difference / max(a.double().norm().item(), 1e-12) if difference else 0.0
-
-
 def _size(x: Tensor) -> str:
     return " x ".join(str(n) for n in x.shape)
+
+
+__all__ = ["CHECKS", "ContractError", "Result", "Subject", "run_all"]

@@ -27,7 +27,7 @@ STOREYS = [
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
      "tensorfile", "provenance", "complexity", "workers", "rgb", "rgb_rules",
      "onnx_file"},
-    {"reconstructor", "loading", "training", "hub", "tiling", "contract", "prediction", "many",
+    {"reconstructor", "loading", "training", "hub", "tiling", "contract", "subject", "prediction", "many",
      "export", "onnx_runtime"},
     {"cli"},
 ]  # fmt: skip

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+from hsrzoo.cli import output
+
+if TYPE_CHECKING:
+    from hsrzoo.contract import Result
+    from hsrzoo.spec import ModelSpec
 
 FAILED = 1
 SIDE = 1024
@@ -22,7 +30,8 @@ def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, siz
     """Check that a model does what every model of the zoo must do.
 
     NAME is an architecture; its weights are random, or fitted to synthetic scenes. A model of your
-    own: `hsrzoo --plugin FILE check NAME`. With --tiles the weights are the trained ones where there
+    own: `hsrzoo --plugin FILE check NAME`. The first check that fails is named at the end, as the others
+    may follow from it. With --tiles the weights are the trained ones where there
     are any, and NAME may name them. Exit code 1 if a check fails.
     """
     if tiles is not None:
@@ -32,29 +41,41 @@ def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, siz
     import traceback
 
     from hsrzoo.cli.errors import one_paragraph
-    from hsrzoo.cli.output import print_table
-    from hsrzoo.contract import run_all
     from hsrzoo.registries import MODELS
 
-    results = list(run_all(MODELS.get(name)))
+    results = _run(MODELS.get(name))
     rows = [
         {"check": r.check, "result": "ok" if r.passed else "FAILED", "what": one_paragraph(r.text)}
         for r in results
     ]
-    print_table(rows, {"check": "check", "result": "result", "what": name}, as_json=as_json)
+    output.print_table(rows, {"check": "check", "result": "result", "what": name}, as_json=as_json)
     failed = [r for r in results if not r.passed]
     if ctx.find_root().params.get("debug"):
         for result in failed:
             traceback.print_exception(result.error)
     if failed:
+        first = f"First failure: {failed[0].check}: {one_paragraph(failed[0].text)}"
+        output.console.print(first, style="red", markup=False)
         ctx.exit(FAILED)
+
+
+def _run(spec: ModelSpec) -> list[Result]:
+    """All checks under a progress bar."""
+    from hsrzoo.contract import CHECKS, run_all
+
+    results = []
+    with output.progress() as bar:
+        task = bar.add_task(spec.name, total=len(CHECKS))
+        for result in run_all(spec):
+            results.append(result)
+            bar.update(task, advance=1, description=f"{spec.name}: {result.check} done")
+    return results
 
 
 def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
     """Print how a large image in tiles differs from the same one run whole; the exit code."""
     import torch
 
-    from hsrzoo.cli.output import print_table
     from hsrzoo.contract import TOLERANCE
     from hsrzoo.errors import InputError, WeightsError
     from hsrzoo.loading import load
@@ -92,5 +113,5 @@ def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
         "tiles s": seams.seconds[1],
         "result": "ok" if passed else "FAILED",
     }
-    print_table([row], list(row), as_json=as_json)
+    output.print_table([row], list(row), as_json=as_json)
     return 0 if passed else FAILED

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
+from hsrzoo import contract
 from hsrzoo.contract import CHECKS, ContractError, Subject, run_all
+from hsrzoo.export import ExportError
 from hsrzoo.spec import ModelSpec, RgbInput
 
 
@@ -67,6 +71,67 @@ class CountsItsCalls(Good):
         return self.layer(rgb)
 
 
+class CountsInAnAttribute(Good):
+    def __init__(self, bands):
+        super().__init__(bands)
+        self.calls = 0
+
+    def forward(self, rgb):
+        self.calls += 1
+        return self.layer(rgb)
+
+
+class KeepsWhatItSaw(Good):
+    def __init__(self, bands):
+        super().__init__(bands)
+        self.layer.seen = []
+
+    def forward(self, rgb):
+        self.layer.seen.append(rgb.mean())
+        return self.layer(rgb)
+
+
+class AveragesOverCalls(Good):
+    mean = torch.zeros(())
+
+    def forward(self, rgb):
+        self.mean = 0.9 * self.mean + 0.1 * rgb.mean()
+        return self.layer(rgb) - self.mean
+
+
+class ActsOnTheLastSize(Good):
+    last: dict[str, int] = {}  # noqa: RUF012  # of the class: no attribute of the network changes
+
+    def forward(self, rgb):
+        changed = self.last.get("size", rgb.shape[2]) != rgb.shape[2]
+        self.last["size"] = rgb.shape[2]
+        return self.layer(rgb) + (0.5 if changed else 0.0)
+
+
+class RemembersSizes(Good):
+    """Keeps something for each size, which depends on nothing else."""
+
+    def __init__(self, bands):
+        super().__init__(bands)
+        self.ramps = {}
+
+    def forward(self, rgb):
+        width = rgb.shape[3]
+        if width not in self.ramps:
+            self.ramps[width] = torch.linspace(0, 1, width)
+        return self.layer(rgb) + self.ramps[width]
+
+
+class Explodes(Good):
+    def forward(self, rgb):
+        return self.layer(rgb) * 1e9
+
+
+class LooksAtTheNumbers(Good):
+    def forward(self, rgb):
+        return self.layer(rgb) if rgb.mean() > 0.5 else -self.layer(rgb)
+
+
 class WritesOnItsInput(Good):
     def forward(self, rgb):
         cube = self.layer(rgb)
@@ -96,14 +161,19 @@ class ReturnsAPair(Good):
 
 BROKEN = [
     ("shape", TransposedImage, "wrong shape"),
-    ("shape", HalfPrecision, "wrong dtype"),
+    ("dtype", HalfPrecision, "wrong dtype"),
     ("shape", ReturnsAPair, "Got tuple"),
-    ("finite", DividesByBrightness, "black image is not finite"),
+    ("range", DividesByBrightness, "black image is not finite"),
     ("bands", Only31, "wrong depth"),
     ("sizes", NeedsEvenSize, "7 x 13 pixels fails"),
     ("batch", MixesTheBatch, "couples_batch"),
     ("determinism", DropsAlways, "Two passes"),
     ("determinism", CountsItsCalls, "changes the weights.*Got calls"),
+    ("determinism", CountsInAnAttribute, "keeps state between calls.*Got calls"),
+    ("determinism", KeepsWhatItSaw, r"keeps state between calls.*Got layer\.seen"),
+    ("determinism", AveragesOverCalls, "keeps state between calls.*Got mean"),
+    ("determinism", ActsOnTheLastSize, "depends on the images before it"),
+    ("range", Explodes, "black image is out of range. Expected values up to 1000"),
     ("determinism", WritesOnItsInput, "changes its input"),
     ("save-and-load", HidesARandomNumber, "another cube"),
     ("gradient", DeadLayer, "No gradient reaches unused.weight"),
@@ -126,6 +196,34 @@ def test_good_model_passes_every_check():
 def test_broken_model_fails_the_check_that_is_about_it(check, build, said):
     with pytest.raises(ContractError, match=said):
         CHECKS[check](Subject(spec(build)))
+
+
+def test_what_is_kept_for_a_size_is_no_state():
+    assert "nothing is changed or kept" in CHECKS["determinism"](Subject(spec(RemembersSizes)))
+
+
+def test_network_that_decides_by_its_numbers_cannot_be_exported():
+    with pytest.raises(ExportError, match="must not decide by its numbers"):
+        CHECKS["export"](Subject(spec(LooksAtTheNumbers)))
+
+
+def test_export_that_gives_another_cube_is_caught(monkeypatch):
+    other = Good(range(31))
+    monkeypatch.setattr("hsrzoo.export.graph.trace", lambda model: SimpleNamespace(module=lambda: other))
+    with pytest.raises(ContractError, match=r"torch\.export program gives another cube"):
+        CHECKS["export"](Subject(spec(Good)))
+    exported = SimpleNamespace(predict=lambda rgb: other(torch.as_tensor(rgb)[None])[0].detach().numpy())
+    monkeypatch.setattr("hsrzoo.export.export_onnx", lambda model, path: (exported, None))
+    monkeypatch.setattr(contract, "ONNX", ())
+    with pytest.raises(ContractError, match="ONNX file gives another cube"):
+        CHECKS["onnx"](Subject(spec(Good)))
+
+
+def test_without_the_extra_the_onnx_check_says_that_it_is_skipped(monkeypatch):
+    monkeypatch.setattr(contract, "ONNX", ("onnx", "no_such_package"))
+    assert CHECKS["onnx"](Subject(spec(Good))) == (
+        "skipped: no_such_package not installed (pip install 'hsrzoo[onnx]')"
+    )
 
 
 def test_declared_needs_are_met():
