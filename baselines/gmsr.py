@@ -251,6 +251,7 @@ SPEC = ModelSpec(
     licence="none stated",
     input=RgbInput(min_size=3),
     tags=("baseline", "state-space"),
+    recipe=Recipe(lr=5e-3),
     recipes={
         "authors": Recipe(
             steps=94_500,
