@@ -183,7 +183,11 @@ def check_determinism(subject: Subject) -> str:
     grown = next((name for name, value in kept[1].items() if kept[0].get(name) != value), None)
     nothing = "A network must keep nothing from one image to the next"
     require(
-        grown is None, "The network keeps state between calls", "the same after the same", grown, nothing
+        grown is None,
+        "The network keeps state between calls",
+        "the same attributes after the same images",
+        f"{grown}, which changed",
+        nothing,
     )
     for cube, what in (
         (second, "Two passes over one image differ"),

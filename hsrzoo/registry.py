@@ -143,7 +143,7 @@ def load_entry(kind: str, name: str, entries: Sequence[EntryPoint], others: str)
         raise claimed_twice(kind, name, origin)
     try:
         return entries[0].load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends the process is no plugin
         raise PluginError(
             f"The {kind} {name!r} cannot be loaded",
             got=f"{type(error).__name__}: {error} (from {origin})",
@@ -236,7 +236,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends the process is no plugin
         del sys.modules[name]
         raise PluginError(
             f"The plugin file {path} cannot be imported", got=f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from click.testing import CliRunner
 
@@ -50,6 +51,19 @@ def test_broken_plugin_fails_with_a_sentence_and_exit_code_1(run_hsrzoo, tmp_pat
     (line,) = [line for line in result.stdout.splitlines() if "FAILED" in line]
     assert "wrong depth. Expected 4. Got 31." in line
     assert "Traceback" not in result.stdout + result.stderr
+    assert (
+        result.stderr.startswith("First failure: bands: The cube for ") and result.stderr.count("\n") == 1
+    )
+
+
+@pytest.mark.parametrize("source", ["1 / 0", "import no_such_package", "def f(:", "raise SystemExit(0)"])
+def test_plugin_that_raises_on_import_is_told_in_a_sentence(run_hsrzoo, tmp_path, source):
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(source)
+    result = run_hsrzoo("--plugin", plugin, "check", "anything")
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.startswith(f"Error: The plugin file {plugin} cannot be imported. Got ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_fit_writes_a_folder_that_loads(run_hsrzoo, tmp_path):
