@@ -13,8 +13,16 @@ from pathlib import Path
 
 import torch
 
-from hsrzoo.weights import CARD, CONFIG, TENSORS, load_tensors, read_config, save_tensors, sha256_of_file
-from hsrzoo.weights import write_atomically as write
+from hsrzoo.weights import (
+    CARD,
+    CONFIG,
+    TENSORS,
+    load_tensors,
+    read_config,
+    save_tensors,
+    sha256_of_file,
+    write_atomically,
+)
 
 
 def main(folder: Path) -> None:
@@ -22,17 +30,19 @@ def main(folder: Path) -> None:
     config = read_config(folder)
     before = config["weights_sha256"]
     tensors = load_tensors(folder / TENSORS)
-    halves = {name: value.half() if value.dtype == torch.float32 else value for name, value in tensors.items()}
+    halves = {name: x.half() if x.dtype == torch.float32 else x for name, x in tensors.items()}
     if not all(torch.isfinite(value).all() for value in halves.values()):
         raise SystemExit(f"{folder}: some weights are beyond the range of float16")
-    save_tensors(folder / TENSORS, halves, {"architecture": config["architecture"], "schema": config["schema"]})
+    metadata = {key: config[key] for key in ("architecture", "schema")}
+    save_tensors(folder / TENSORS, halves, metadata)
     after = sha256_of_file(folder / TENSORS)
     config["weights_sha256"] = after
     config["training"]["stored"] = {"dtype": "float16", "rounded_from_sha256": before}
     card = (folder / CARD).read_text().replace(before, after)
-    card = card.replace("|---|---|\n", f"|---|---|\n| stored as | float16, rounded from sha256 {before} |\n", 1)
-    write(folder / CARD, card.encode())
-    write(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+    head = "|---|---|\n"
+    card = card.replace(head, f"{head}| stored as | float16, rounded from sha256 {before} |\n", 1)
+    write_atomically(folder / CARD, card.encode())
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
 
 
 if __name__ == "__main__":
