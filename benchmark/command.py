@@ -10,6 +10,7 @@ import click
 
 from hsrzoo.cli.data import parse_options
 from hsrzoo.cli.workers import chosen_workers, worker_options
+from hsrzoo.errors import unknown_name
 
 if TYPE_CHECKING:
     from hsrzoo_benchmark.session import Options
@@ -31,6 +32,17 @@ def _parse_size(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
             raise click.BadParameter(f"{text!r} is not a size such as 512 or 482x512")
         sizes.append((int(parts[0]), int(parts[-1])))
     return sizes
+
+
+def _parse_bench(context: click.Context, _: click.Parameter, name: str) -> str:
+    """A benchmark of our own, or a registered perturbation, at its default severities."""
+    own = [*BENCHES, *(("speed",) if context.info_name == "bench" else ()), "all"]
+    if name not in own:
+        from hsrzoo.registries import PERTURBATIONS
+
+        if name not in PERTURBATIONS:
+            raise unknown_name("benchmark", name, [*own, *PERTURBATIONS.names()])
+    return name
 
 
 _SHARED = [
@@ -73,9 +85,9 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
     help="Model, repeatable; or a quoted shell pattern such as '*', 'mcga-*' or '*.cave'.",
 )
 @click.option("--dataset", help="Data set to score (speed needs none).")
-@click.option(
-    "--bench", "kind", type=click.Choice([*BENCHES, "speed", "all"]), default="accuracy", show_default=True
-)
+@click.option("--bench", "kind", callback=_parse_bench, default="accuracy", show_default=True,
+              metavar="NAME",
+              help=f"{', '.join(BENCHES)}, speed, all of these, or any other perturbation.")  # fmt: skip
 @_shared
 @click.option("--precision", "precisions", type=click.Choice(["fp32", "bf16", "fp16"]), multiple=True,
               default=("fp32",), show_default=True,
@@ -118,7 +130,7 @@ def bench(
     """
     if kind == "speed" and (values["worker_count"] is not None or values["ray_address"] is not None):
         raise click.UsageError("--bench speed is measured in this process: leave out --workers and --ray")
-    benches = BENCHES if kind == "all" else tuple(b for b in BENCHES if b == kind)
+    benches = BENCHES if kind == "all" else () if kind == "speed" else (kind,)
     with_speed = kind in ("speed", "all")
     if benches and dataset is None:
         raise click.UsageError(f"--bench {kind} needs --dataset")
@@ -151,9 +163,9 @@ def bench(
 @click.argument("a")
 @click.argument("b")
 @click.option("--dataset", required=True, help="Data set to score.")
-@click.option(
-    "--bench", "kind", type=click.Choice([*BENCHES, "all"]), default="accuracy", show_default=True
-)
+@click.option("--bench", "kind", callback=_parse_bench, default="accuracy", show_default=True,
+              metavar="NAME",
+              help=f"{', '.join(BENCHES)}, all of these, or any other perturbation.")  # fmt: skip
 @_shared
 @click.pass_context
 def compare(context: click.Context, a: str, b: str, dataset: str, kind: str, **values: Any) -> None:

@@ -22,22 +22,14 @@ of the scored bands.
 from __future__ import annotations
 
 import numpy as np
-from hsrzoo_benchmark.protocol import Condition
 
 from hsrzoo.datasets.base import with_data
-from hsrzoo.registries import PERTURBATIONS
 
 NAME = "metamer"
 """Of the perturbation and of the benchmark."""
 HALF_WAY, STRONGEST = f"{NAME} 0.5", f"{NAME} 1"
 COLUMNS = ("rmse_clean", "unseen_clean", "unseen", "colour_memory")
 """What rows of this perturbation have besides the metrics."""
-
-
-def conditions() -> tuple[Condition, ...]:
-    """The perturbation's default strengths."""
-    spec = PERTURBATIONS.get(NAME)
-    return tuple(Condition(spec.name, severity) for severity in spec.default)
 
 
 def memory(clean: np.ndarray, truth: np.ndarray, pred: np.ndarray, matrix: np.ndarray) -> dict[str, float]:

@@ -15,9 +15,6 @@ from hsrzoo_benchmark import (
     accuracy,
     brightness,
     distributed,
-    imaging,
-    metamer,
-    mixed_patch,
     report,
     runner,
     smoke,
@@ -26,7 +23,7 @@ from hsrzoo_benchmark import (
 )
 from hsrzoo_benchmark.entrants import Broken, Entrant, Field, Ways, load_all
 from hsrzoo_benchmark.plan import Cell, Request, Source, count_missing, objection, plan
-from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
+from hsrzoo_benchmark.protocol import DEFAULT_METRICS, Condition, named_protocol
 from hsrzoo_benchmark.runner import Failure, Outcome, Skipped, provenance_of
 from hsrzoo_benchmark.speed_figures import choose_references
 from hsrzoo_benchmark.store import Store
@@ -35,7 +32,7 @@ from hsrzoo.bands import VISIBLE_31
 from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import HsrzooError, InputError, unknown_name
-from hsrzoo.registries import DATASETS, METRICS
+from hsrzoo.registries import DATASETS, METRICS, PERTURBATIONS
 from hsrzoo.workers import Workers
 
 if TYPE_CHECKING:
@@ -43,13 +40,9 @@ if TYPE_CHECKING:
 
 _CONDITIONS = {
     "accuracy": accuracy.conditions,
-    "mixed-patch": mixed_patch.conditions,
     "brightness": brightness.conditions,
-    "noise": imaging.noise,
-    "jpeg": imaging.jpeg,
-    "camera": imaging.camera,
-    "metamer": metamer.conditions,
 }
+"""The benchmarks that are not simply the default severities of the perturbation of that name."""
 _UNTRAINED = (
     "[untrained]: seeded random weights, as there are none to load; time and memory do not depend on them."
 )
@@ -227,7 +220,7 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
         request = Request(
             protocols=options.protocols
             or (smoke.PROTOCOLS if options.random_weights else source.spec.protocols),
-            conditions=tuple((b, c) for b in options.benches for c in _CONDITIONS[b]()),
+            conditions=tuple((b, c) for b in options.benches for c in _conditions(b)),
             metrics=session.metrics,
             seeds=options.seeds,
             tta=options.tta,
@@ -236,6 +229,14 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
         scored = [model for model in field.models if found[model.name] is None]
         session.cells = plan(scored, source, request, store)
     return session
+
+
+def _conditions(bench: str) -> tuple[Condition, ...]:
+    """What a benchmark does to the scenes, in table order."""
+    if bench in _CONDITIONS:
+        return _CONDITIONS[bench]()
+    spec = PERTURBATIONS.get(bench)
+    return tuple(Condition(spec.name, severity) for severity in spec.default)
 
 
 def _open_source(options: Options) -> Source:

@@ -7,12 +7,12 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from hsrzoo_benchmark import brightness, mixed_patch
+from hsrzoo_benchmark import brightness
 from hsrzoo_benchmark.protocol import named_protocol
 from hsrzoo_benchmark.report import PAPER_TIME, reported_by_paper, speed_figures
 from hsrzoo_benchmark.tables import Table, _significant, notes, speed_table, split_to_width
 
-from hsrzoo.registries import MODELS
+from hsrzoo.registries import MODELS, PERTURBATIONS
 
 ARAD = {"dataset": "arad", "split": "valid", "protocol": "ntire2022"}
 
@@ -152,9 +152,8 @@ def test_numbers_of_the_speed_table(value: float, text: str) -> None:
 
 
 def test_every_reported_row_belongs_to_something_that_the_harness_runs() -> None:
-    conditions = {
-        (c.perturbation, c.severity) for c in (*mixed_patch.conditions(), *brightness.conditions())
-    }
+    conditions = {(c.perturbation, c.severity) for c in brightness.conditions()}
+    conditions |= {("mixed-patch", severity) for severity in PERTURBATIONS.get("mixed-patch").default}
     for row in paper():
         assert row["arch"] in MODELS.names()
         if row["bench"] == "speed":
