@@ -318,7 +318,7 @@ SPEC = ModelSpec(
     recipes={"authors": toolbox(4e-4)},
     official=Official("minmax-image", rename=rename),
     notes=(
-        "Two fifths of its weights are in the official checkpoints and decide nothing: layers for blocks of "
-        "several columns of units, of which the published setting has one. They are frozen."
+        "Two fifths of the weights are in the official checkpoints and decide nothing: layers for several "
+        "columns of units in a block, of which the published setting has one. They are frozen."
     ),
 )

@@ -33,9 +33,9 @@ class Subject:
 
     spec: ModelSpec
 
-    def build(self, bands: BandSet) -> nn.Module:
-        """The module in eval mode with the same random (or fitted) weights at every call."""
-        with seeded():
+    def build(self, bands: BandSet, seed: int = 0) -> nn.Module:
+        """The module in eval mode, with the same random (or fitted) weights at every call with a seed."""
+        with seeded(seed):
             module = build_module(self.spec, bands, {})
             if not isinstance(module, nn.Module):
                 raise ContractError(
