@@ -26,9 +26,9 @@ STOREYS = [
     {"errors", "bands", "spec", "pixels", "pointwise"},
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
      "tensorfile", "provenance", "complexity", "workers", "rgb", "rgb_rules",
-     "onnx_file"},
+     "onnx_file", "pickles"},
     {"reconstructor", "loading", "training", "hub", "tiling", "contract", "subject", "prediction", "many",
-     "export", "onnx_runtime"},
+     "export", "onnx_runtime", "conversion"},
     {"cli"},
 ]  # fmt: skip
 LAZY = {"timm", "torchvision", "torchmetrics", "accelerate", "colour", "spectral", "tensorly"}
