@@ -23,6 +23,14 @@ DISTURBED = {
     "gamma paper-minus10": "darker (e = 1/0.9)",
     "gamma paper-plus10": "brighter (e = 1/1.1)",
 }
+MEMORY = {
+    ("rmse", "metamer 0.5"): "RMSE, metamers 0.5 ↓",
+    ("rmse", "metamer 1"): "RMSE, metamers 1 ↓",
+    ("unseen_clean", "metamer 1"): "unseen part explained ↑",
+    ("unseen", "metamer 1"): "on metamers 1",
+    ("colour_memory", "metamer 1"): "colour memory",
+}
+"""(metric, condition) -> heading."""
 MIN_RUNS = 10
 """Of a cell of the speed benchmark, unless it was capped."""
 Figures = Sequence[Mapping[str, Any]]
@@ -95,6 +103,16 @@ def disturbed_table(figures: Figures, models: Sequence[str]) -> list[str]:
             if any(found):
                 rows.append([model + (" + TTA" if tta else ""), *(cell(f) for f in found)])
     return table(["RMSE ↓", *DISTURBED.values()], rows)
+
+
+def memory_table(figures: Figures, models: Sequence[str]) -> list[str]:
+    """What happens where the same picture has another truth; nothing without figures."""
+    rows = []
+    for model in models:
+        found = [pick(figures, metric=m, condition=c, model=model, tta=False) for m, c in MEMORY]
+        if any(found):
+            rows.append([model, *(cell(f) for f in found)])
+    return ["", *table(["same picture, other spectra", *MEMORY.values()], rows)] if rows else []
 
 
 def speed_tables(figures: Figures, models: Sequence[str]) -> list[str]:
@@ -217,6 +235,7 @@ def markdown(figures: Figures) -> str:
         *clean_table(figures, models),
         "",
         *disturbed_table(figures, models),
+        *memory_table(figures, models),
         *(["", *speeds] if speeds else []),
     ]
     return "\n".join(lines)

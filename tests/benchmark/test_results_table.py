@@ -217,3 +217,18 @@ def test_missing_markers_end_with_their_names_and_an_untouched_file(
 def test_figures_without_accuracy_are_refused(script, monkeypatch) -> None:
     with pytest.raises(SystemExit, match="no accuracy"):
         run(script, monkeypatch, [speed("a", "p50_ms", 1.0)])
+
+
+def test_metamers_have_a_table_of_their_own(script: ModuleType) -> None:
+    figures = [
+        *FIGURES,
+        figure("a", "rmse", 0.1, bench="metamer", condition="metamer 1"),
+        figure("a", "colour_memory", 0.75, bench="metamer", condition="metamer 1"),
+    ]
+    lines = script.markdown(figures).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("| same picture"))
+    assert lines[first] == (
+        "| same picture, other spectra | RMSE, metamers 0.5 ↓ | RMSE, metamers 1 ↓ "
+        "| unseen part explained ↑ | on metamers 1 | colour memory |"
+    )
+    assert lines[first + 2 : first + 4] == ["| a | n/a | 0.1000 | n/a | n/a | 0.7500 |", ""]
