@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor, nn
 
+    from hsrzoo.bands import BandSet
+    from hsrzoo.spec import ModelSpec
 
-def parameters(module: nn.Module) -> tuple[int, int]:
-    """(trainable, fixed): elements with a gradient, and frozen parameters plus buffers (codebooks)."""
-    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in module.parameters() if not p.requires_grad)
-    return trainable, frozen + sum(b.numel() for b in module.buffers())
+
+class Size(NamedTuple):
+    """Numbers that a network holds; a tensor that several layers share counts once."""
+
+    parameters: int
+    """All that its authors would count, trained or not."""
+    frozen: int
+    """Those of them that are never trained."""
+    buffers: int
+    """Fixed numbers that are no parameters: codebooks, filters, matrices fitted in closed form."""
+
+
+def size(module: nn.Module) -> Size:
+    """The size of a network."""
+    parameters = list(module.parameters())
+    return Size(
+        sum(p.numel() for p in parameters),
+        sum(p.numel() for p in parameters if not p.requires_grad),
+        sum(b.numel() for b in module.buffers()),
+    )
+
+
+def size_of(spec: ModelSpec, bands: BandSet) -> Size:
+    """:func:`size` of a spec's network, built without values where it can be, which takes neither memory
+    nor time."""
+    import torch
+
+    from hsrzoo.spec import build_module
+
+    try:
+        with torch.device("meta"):
+            return size(build_module(spec, bands, {}))
+    except Exception:  # a network that looks at values while it is built
+        return size(build_module(spec, bands, {}))
 
 
 def macs(module: nn.Module, height: int, width: int) -> int:
@@ -83,6 +114,15 @@ def peak_bytes(module: Callable[[Tensor], Tensor], height: int, width: int, devi
     for watch in live.watches:  # of weights, which live on
         watch.detach()
     return live.peak
+
+
+def cost(module: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """:func:`macs` and :func:`peak_bytes` of one and the same forward pass, on the CPU."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        peak = peak_bytes(module, height, width)
+    return int(counter.get_total_flops()) // 2 + unseen_macs(module, height, width), peak
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
-"""``hsrzoo list``: what is in the zoo, from metadata alone."""
+"""``hsrzoo list``: what is in the zoo, from metadata alone; only counting parameters builds networks."""
 
 from __future__ import annotations
 
+import warnings
 from fnmatch import fnmatchcase
+from typing import Any
 
 import click
 
 from hsrzoo import registries
 from hsrzoo.cli.output import print_table
+from hsrzoo.errors import HsrzooError
 
 
 @click.command("list")
@@ -18,8 +21,11 @@ from hsrzoo.cli.output import print_table
 @click.option(
     "--perturbations", "kind", flag_value="perturbations", help="Perturbations instead of models."
 )
+@click.option("--parameters", is_flag=True, help="With numbers of parameters at 31 bands, as with --json.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
-def command(pattern: str | None, pretrained: bool, kind: str | None, as_json: bool) -> None:
+def command(
+    pattern: str | None, pretrained: bool, kind: str | None, parameters: bool, as_json: bool
+) -> None:
     """List models, weights, data sets, metrics or perturbations.
 
     PATTERN is a shell pattern such as 'mcga-*' (quoted, so that the shell leaves it alone).
@@ -28,6 +34,8 @@ def command(pattern: str | None, pretrained: bool, kind: str | None, as_json: bo
 
     if pretrained and kind:
         raise click.UsageError("--pretrained goes with models only")
+    if parameters and (pretrained or kind):
+        raise click.UsageError("--parameters goes with architectures only")
     if pretrained:
         rows = [{"name": name} for name in bundled()]
     elif kind:
@@ -39,4 +47,20 @@ def command(pattern: str | None, pretrained: bool, kind: str | None, as_json: bo
             for name in registries.MODELS.names()
         ]
     rows = [row for row in rows if pattern is None or fnmatchcase(row["name"], pattern)]
+    if (parameters or as_json) and not (pretrained or kind):
+        rows = [{**row, **_size(row["name"])} for row in rows]
     print_table(rows, list(rows[0]) if rows else ["name"], as_json=as_json)
+
+
+def _size(name: str) -> dict[str, Any]:
+    """How many numbers a network for 400-700 nm at 10 nm holds (:class:`hsrzoo.complexity.Size`); None,
+    and a warning, where it cannot be built."""
+    from hsrzoo.bands import VISIBLE_31
+    from hsrzoo.complexity import Size, size_of  # building imports torch
+
+    try:
+        return size_of(registries.MODELS.get(name), VISIBLE_31)._asdict()
+    except Exception as error:
+        text = str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
+        warnings.warn(f"The parameters of {name} cannot be counted: {text}", stacklevel=2)
+        return dict.fromkeys(Size._fields)

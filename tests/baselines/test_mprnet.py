@@ -13,7 +13,7 @@ from parity import Parity
 from safetensors.torch import load_file
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.complexity import parameters
+from hsrzoo.complexity import size
 from hsrzoo.errors import FormatError
 from hsrzoo.weights import TENSORS, load_module, read_config, save_folder
 
@@ -28,8 +28,8 @@ class TestSmall(ModelContract):
 
 
 def test_size_is_the_official_one_and_grows_by_the_head_alone():
-    assert parameters(build(VISIBLE_31)) == (3_619_003, 0)
-    assert parameters(MPRNet(202))[0] == 3_619_003 + 9 * 62 * (202 - 31) == 3_714_421
+    assert size(build(VISIBLE_31)) == (3_619_003, 0, 0)
+    assert size(MPRNet(202)).parameters == 3_619_003 + 9 * 62 * (202 - 31) == 3_714_421
 
 
 def test_outputs_keys_and_weights_are_those_of_the_original(parity_root):

@@ -1,20 +1,21 @@
-"""``hsrzoo list``, ``hsrzoo info`` and the printing of tables."""
+"""``hsrzoo list`` and the printing of tables."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.cli.output import print_table, to_json
+from hsrzoo.complexity import Size, size_of
 from hsrzoo.registries import MODELS
-from hsrzoo.spec import RgbInput, build_module
-from hsrzoo.weights import save_folder
+from hsrzoo.spec import ModelSpec
 
 PLUGIN = """
 from torch import nn
@@ -39,8 +40,6 @@ def plugin(tmp_path: Path) -> Path:
 
 
 def test_list_gives_models_and_patterns_filter_them(run_hsrzoo) -> None:
-    names = {row["name"] for row in json.loads(run_hsrzoo("list", "--json").stdout)}
-    assert {"mcga-s2", "mst-plus-plus", "linear"} <= names
     found = json.loads(run_hsrzoo("list", "mcga-*", "--json").stdout)
     assert [row["name"] for row in found] == ["mcga-s1", "mcga-s2", "mcga-s3", "mcga-s4"]
     assert json.loads(run_hsrzoo("list", "nothing-*", "--json").stdout) == []
@@ -63,8 +62,11 @@ def test_plugin_files_appear_in_the_list_with_their_origin(run_hsrzoo, plugin: P
         "from hsrzoo.spec import ModelSpec\n"
         "SPEC = ModelSpec(name='plugin-net', build='x:y', summary='', source='')\n"
     )
-    rows = json.loads(run_hsrzoo("--plugin", str(plugin), "list", "plugin-*", "--json").stdout)
-    assert rows == [{"name": "plugin-net", "weights": "", "from": str(plugin)}]
+    done = run_hsrzoo("--plugin", str(plugin), "list", "plugin-*", "--json")
+    counts = {"parameters": None, "frozen": None, "buffers": None}  # there is no x:y to build
+    assert json.loads(done.stdout) == [{"name": "plugin-net", "weights": "", "from": str(plugin), **counts}]
+    assert done.returncode == 0 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("Warning: The parameters of plugin-net cannot be counted: The code 'x:y'")
 
 
 def test_a_broken_file_of_the_environment_warns_and_the_list_goes_on(run_hsrzoo, plugin: Path) -> None:
@@ -74,35 +76,63 @@ def test_a_broken_file_of_the_environment_warns_and_the_list_goes_on(run_hsrzoo,
     assert done.stderr.startswith("Warning: HSRZOO_PLUGINS:") and done.stderr.count("\n") == 1
 
 
-def test_info_counts_parameters_and_macs(run_hsrzoo, plugin: Path) -> None:
-    done = run_hsrzoo("--plugin", str(plugin), "info", "plugin-net", "--json")
-    facts = json.loads(done.stdout)
-    assert facts["parameters"] == 3 * 31 + 31
-    assert facts["MACs at 256 x 256"] == 3 * 31 * 256 * 256
-    assert facts["licence"] == "CC0" and facts["summary"] == "One layer" and facts["weights"] == []
+SIZES = {
+    "agdnet": 172_391, "agdnet-9": 386_136, "awan": 4_039_425, "edsr": 2_419_999, "gmsr": 44_980,
+    "hdnet": 2_659_243, "hinet": 5_223_688, "hrnet": 31_704_863, "hscnn-plus": 4_645_504,
+    "mirnet": 3_749_356, "mprnet": 3_619_003, "mst-l": 2_450_978, "mst-plus-plus": 1_619_625,
+    "r3st": 1_643_619, "restormer": 15_108_705,
+    "linear": 0, "mean-spectrum": 0, "poly": 0,
+}  # fmt: skip
+"""Architecture -> parameters at 31 bands of the original network; floors have none."""
 
 
-def test_info_reads_a_local_folder_with_its_training_record(
-    run_hsrzoo, tmp_path: Path, tiny_bands: BandSet
-) -> None:
-    spec = MODELS.get("linear")
-    module = build_module(spec, tiny_bands, {})
-    save_folder(tmp_path / "w", module, spec, tiny_bands, arguments={}, training={"steps": 12})
-    done = run_hsrzoo("info", "local-dir:w")
-    assert done.returncode == 0, done.stderr
-    assert "steps=12" in done.stdout and "5 bands, 400-700 nm" in done.stdout
+def test_json_has_the_parameters_of_every_network_and_a_row_for_each_model(run_hsrzoo) -> None:
+    rows = {row["name"]: row for row in json.loads(run_hsrzoo("list", "--json").stdout)}
+    assert {name: rows[name]["parameters"] for name in SIZES} == SIZES
+    assert rows["linear"]["buffers"] == 3 * 31 and rows["mcga-s2"]["buffers"] > 0
+    assert rows["hrnet"]["frozen"] == 195_840 and rows["mst-plus-plus"]["frozen"] == 0
+    assert list(rows) == MODELS.names()
 
 
-def test_info_tells_the_input_of_the_weights_beside_that_of_the_architecture(
-    run_hsrzoo, tmp_path: Path, tiny_bands: BandSet
-) -> None:
-    spec = replace(MODELS.get("linear"), input=RgbInput(normalise="minmax-image", multiple=8, min_size=16))
-    module = build_module(spec, tiny_bands, {})
-    save_folder(tmp_path / "w", module, spec, tiny_bands, arguments={}, training={})
-    facts = json.loads(run_hsrzoo("info", "local-dir:w", "--json").stdout)
-    assert facts["input"] == "RGB in [0, 1], normalise none, multiple of 1, at least 1 pixels"
-    (found,) = facts["weights"]
-    assert found["input"] == "RGB in [0, 1], normalise minmax-image, multiple of 8, at least 16 pixels"
+def test_parameters_are_a_column_where_asked_for(run_hsrzoo, plugin: Path) -> None:
+    done = run_hsrzoo("--plugin", str(plugin), "list", "plugin-net", "--parameters")
+    assert "parameters" in done.stdout and "124" in done.stdout.splitlines()[3].split()
+    refused = run_hsrzoo("list", "--metrics", "--parameters")
+    assert refused.returncode == 2 and "goes with architectures only" in refused.stderr
+
+
+class Shares(nn.Module):
+    """One tensor under two names, a frozen one and a buffer."""
+
+    def __init__(self, bands: BandSet) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 5), nn.Linear(4, 5)
+        self.second.weight = self.first.weight
+        self.second.bias.requires_grad_(False)
+        self.register_buffer("codes", torch.zeros(7))
+
+
+class LooksAtValues(Shares):
+    """Cannot be built without values."""
+
+    def __init__(self, bands: BandSet) -> None:
+        super().__init__(bands)
+        self.scale = float(torch.ones(3).sum())
+
+
+@pytest.mark.parametrize("build", [Shares, LooksAtValues])
+def test_shared_tensors_count_once_and_buffers_apart(build: type[nn.Module], tiny_bands: BandSet) -> None:
+    spec = ModelSpec("shares", build, summary="s", source="t")
+    assert size_of(spec, tiny_bands) == Size(parameters=20 + 5 + 5, frozen=5, buffers=7)
+
+
+def test_counting_makes_no_tensors(tiny_bands: BandSet) -> None:
+    def build(bands: BandSet) -> nn.Module:
+        return nn.Linear(1 << 20, 1 << 20)  # 4 TiB
+
+    assert (
+        size_of(ModelSpec("large", build, summary="s", source="t"), tiny_bands).parameters == 2**40 + 2**20
+    )
 
 
 ROWS = [{"a": "x [red]", "b": 1.23456, "c": None}, {"a": "y, z", "b": float("nan"), "c": True}]
@@ -129,10 +159,3 @@ def test_tables_keep_brackets_and_never_cut(capsys: pytest.CaptureFixture[str]) 
     out = capsys.readouterr().out
     assert "x [red]" in out and "T [b]" in out and "w" * 300 in out
     assert "1.235" in out and "yes" in out and "Value" in out
-
-
-def test_info_names_the_variants_and_refuses_others(run_hsrzoo) -> None:
-    facts = json.loads(run_hsrzoo("info", "mst-plus-plus:reference", "--json").stdout)
-    assert facts["variants"] == {"mst-plus-plus:reference": {"structure": "published"}}
-    done = run_hsrzoo("info", "mst-plus-plus:referenz")
-    assert done.returncode == 2 and "Nearest: reference" in done.stderr

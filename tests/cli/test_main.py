@@ -33,7 +33,7 @@ print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], [], ["--version"], ["list"], ["list", "--json"], ["list", "--pretrained"],
+    [["--help"], [], ["--version"], ["list"], ["list", "m*"], ["list", "--pretrained", "--json"],
      ["list", "--datasets"], ["list", "--metrics"], ["list", "--perturbations"]],
 )  # fmt: skip
 def test_help_and_lists_import_neither_torch_nor_plugins(arguments: list[str]) -> None:

@@ -65,5 +65,5 @@ def test_parameters_and_macs_match_hand_counts() -> None:
     module = torch.nn.Conv2d(3, 5, 3, padding=1)
     module.register_buffer("codes", torch.zeros(7, 2))
     module.bias.requires_grad_(False)
-    assert complexity.parameters(module) == (3 * 5 * 9, 5 + 14)
+    assert complexity.size(module) == (3 * 5 * 9 + 5, 5, 14)
     assert complexity.macs(module, 8, 4) == 3 * 5 * 9 * 8 * 4

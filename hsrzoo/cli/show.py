@@ -1,0 +1,198 @@
+"""``hsrzoo show``: a network's card: origin, cost, recipes, and the weights and rows that there are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hsrzoo.cli import records
+from hsrzoo.cli.output import print_table, to_json
+
+if TYPE_CHECKING:
+    from hsrzoo.names import ModelName
+    from hsrzoo.spec import ModelSpec, Recipe, RgbInput
+
+SIDE = 256
+"""Side of the square image that multiply-accumulates and memory are counted on, pixels."""
+MACS, MEMORY = f"MACs at {SIDE} x {SIDE}", f"memory at {SIDE} x {SIDE}"
+_BYTES = ("weights in memory", MEMORY)
+"""Facts that are numbers of bytes."""
+_RECIPE = (
+    "steps", "batch", "patch", "lr", "schedule", "betas", "loss", "normalise", "clip", "ema", "augment"
+)  # fmt: skip
+"""Fields of a recipe that a card shows; JSON has all of them."""
+
+
+@click.command("show")
+@click.argument("name")
+@click.option(
+    "--store", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+    help="Folder of the results of `hsrzoo bench`; the card shows those of this network.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def command(name: str, store: Path, as_json: bool) -> None:
+    """Show a network's card: origin, licence, cost, input, recipes, weights and their stored results.
+
+    NAME is ARCH, ARCH.TAG, either with :VARIANT, local-dir:PATH or onnx:FILE. Multiply-accumulates and
+    memory are those of one pass over an image of 256 x 256 pixels, which runs now.
+    """
+    facts = describe(name)
+    scores = records.scores(store, facts["name"])
+    speed = records.timings(store, facts["name"])
+    if as_json:
+        click.echo(to_json({**facts, "scores": scores, "speed": speed}))
+        return
+    _print_facts({key: value for key, value in facts.items() if key != "weights"})
+    for found in facts["weights"]:
+        click.echo(f"\n{found['name']}")
+        _print_facts({key: value for key, value in found.items() if key != "name"})
+    for title, rows in ((f"scores in {store}, input as it is", scores), (f"speed in {store}", speed)):
+        if rows:
+            keys = dict.fromkeys(key for row in rows for key in row if not key.endswith("sha256"))
+            print_table(rows, list(keys), title=title)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """All facts of a model as JSON values; imports its plugin, builds it and runs it once."""
+    from hsrzoo.names import parse_name
+    from hsrzoo.registries import MODELS
+
+    parsed = parse_name(name)
+    if parsed.kind == "onnx":
+        from hsrzoo.onnx_runtime import OnnxModel
+
+        return {**OnnxModel(str(parsed.path)).facts(), "weights": []}
+    spec, configs = _weights_of(parsed)
+    return {
+        "name": spec.name,
+        "summary": spec.summary,
+        "source": spec.source,
+        "licence": spec.licence,
+        "tags": list(spec.tags),
+        "from": MODELS.origin(spec.name),
+        "arguments": dict(spec.arguments),
+        "variants": {f"{spec.name}:{name}": dict(values) for name, values in spec.variants.items()},
+        "input": _input(spec.input),
+        **_cost(spec, next(iter(configs.values()), None), parsed.variant),
+        "recipes": {n: asdict(r) for n, r in _recipes(spec).items()},
+        "official checkpoints": _official(spec),
+        "notes": spec.notes,
+        "weights": [_weights(n, config, spec) for n, config in configs.items()],
+    }
+
+
+def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
+    """The architecture, and config.json of the weights that the name stands for: of all that are bundled
+    where it has no tag."""
+    from hsrzoo.loading import spec_of
+    from hsrzoo.names import ModelName
+    from hsrzoo.registries import MODELS
+    from hsrzoo.weights import folder_of, read_config, tags_of
+
+    if name.kind != "zoo":
+        config = read_config(folder_of(name))
+        return MODELS.get(config["architecture"]), {str(name): config}
+    spec = spec_of(name)
+    tags = [name.tag] if name.tag else tags_of(spec.name)
+    names = [ModelName("zoo", arch=spec.name, tag=tag) for tag in tags]
+    return spec, {str(one): read_config(folder_of(one)) for one in names}
+
+
+def _cost(spec: ModelSpec, config: Mapping[str, Any] | None, variant: str | None) -> dict[str, Any]:
+    """Of the network as the first weights have it, else at 31 bands."""
+    from hsrzoo.bands import VISIBLE_31, BandSet
+    from hsrzoo.complexity import cost, size
+    from hsrzoo.spec import build_module
+
+    bands = BandSet.from_json(config["bands"]) if config else VISIBLE_31
+    arguments = {**(config["arguments"] if config else {}), **(spec.variants[variant] if variant else {})}
+    module = build_module(spec, bands, arguments).eval()
+    count = size(module)
+    side = -(-max(SIDE, spec.input.min_size) // spec.input.multiple) * spec.input.multiple
+    macs, peak = cost(module, side, side)
+    tensors = [*module.parameters(), *module.buffers()]
+    return {
+        "bands": str(bands),
+        **count._asdict(),
+        MACS: macs,
+        "weights in memory": sum(t.numel() * t.element_size() for t in tensors),
+        MEMORY: peak,
+    }
+
+
+def _input(wanted: RgbInput) -> str:
+    size = f"multiple of {wanted.multiple}, at least {wanted.min_size} pixels"
+    return f"RGB in [0, 1], normalise {wanted.normalise}, {size}"
+
+
+def _recipes(spec: ModelSpec) -> dict[str, Recipe]:
+    """By the names that `hsrzoo train --recipe` takes; none for a closed form."""
+    return {} if spec.fit is not None else {"common": spec.recipe, **spec.recipes}
+
+
+def _official(spec: ModelSpec) -> str | None:
+    if spec.official is None:
+        return None
+    note = f"; {spec.official.note}" if spec.official.note else ""
+    return f"hsrzoo convert FILE --arch {spec.name} (input: normalise {spec.official.normalise}{note})"
+
+
+def _weights(name: str, config: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    from hsrzoo.bands import BandSet
+    from hsrzoo.names import parse_name
+    from hsrzoo.weights import folder_of, input_of
+
+    is_default = spec.default_tag is not None and name == f"{spec.name}.{spec.default_tag}"
+    return {
+        "name": name + (" (default)" if is_default else ""),
+        "bands": str(BandSet.from_json(config["bands"])),
+        "input": _input(input_of(config, folder_of(parse_name(name)))),
+        "sha256": config["weights_sha256"],
+        "training": config["training"],
+        "codebook": config["codebook"],
+    }
+
+
+def _print_facts(facts: Mapping[str, Any]) -> None:
+    """Names and values in two columns; long values are wrapped on a terminal, never in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for key, value in facts.items():
+        grid.add_row(Text(key, style="bold"), Text(_shown(key, value)))
+    width = None if sys.stdout.isatty() else 10_000
+    Console(file=sys.stdout, highlight=False, width=width).print(grid)
+
+
+def _shown(key: str, value: Any) -> str:
+    if key in _BYTES:
+        return f"{value / 2**20:.1f} MiB" + (", tensors of one pass, float32" if key == MEMORY else "")
+    if key == "recipes":
+        return "\n".join(f"{name}: {_text({k: r[k] for k in _RECIPE})}" for name, r in value.items()) or "-"
+    if key == "training":  # a record holds whole recipes and lists of scenes
+        value = {k: v for k, v in value.items() if not isinstance(v, (Mapping, list))}
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        parts = (
+            f"{k} ({_text(v)})" if isinstance(v, Mapping) else f"{k}={_text(v)}" for k, v in value.items()
+        )
+        return ", ".join(parts) or "-"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(v) for v in value) or "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "-" if value is None or value == "" else str(value)
+
+
+def _pair(key: str, value: Any) -> str:
+    return f"{key} ({_text(value)})" if isinstance(value, Mapping) else f"{key}={_text(value)}"
