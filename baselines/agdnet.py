@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError
+from hsrzoo.errors import FormatError, InputError
 from hsrzoo.pixels import in_strips
 from hsrzoo.spec import ModelSpec, Official, Recipe
 
@@ -99,19 +99,18 @@ class AGDNet(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
-        cube: Tensor | None = None
-        for stage in self.stages:
-            # nine times as many channels as bands at once: without gradients, on strips of rows
-            if cube is None:
-                cube = in_strips(stage, rgb, halo=LAYERS + 2, rows=ROWS)
-            else:
-                cube = cube + in_strips(stage, rgb - self.degradation(cube), halo=LAYERS + 2, rows=ROWS)
-        assert cube is not None  # there is at least one stage
+        guess, *corrections = self.stages
+        # nine times as many channels as bands at once: without gradients, on strips of rows
+        cube = in_strips(guess, rgb, halo=LAYERS + 2, rows=ROWS)
+        for stage in corrections:
+            cube = cube + in_strips(stage, rgb - self.degradation(cube), halo=LAYERS + 2, rows=ROWS)
         return cube
 
 
 def build(bands: BandSet, stages: int = 4) -> AGDNet:
     """AGDNet for these bands; ``stages`` in all, the first guess included."""
+    if stages < 1:
+        raise InputError("AGD-Net has at least its first guess", expected="stages of 1 or more", got=stages)
     return AGDNet(len(bands), stages)
 
 

@@ -135,6 +135,9 @@ def bench(
     if benches and dataset is None:
         raise click.UsageError(f"--bench {kind} needs --dataset")
     if values["random_weights"]:
+        tagged = [name for name in models if "." in name and ":" not in name]
+        if tagged:
+            raise click.UsageError(f"--random-weights takes architectures, without .TAG: not {tagged[0]}")
         if dataset is None:
             raise click.UsageError("--random-weights needs --dataset for its crop")
         if values["worker_count"] is not None or values["ray_address"] is not None:

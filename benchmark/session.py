@@ -142,11 +142,11 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
         outcome.computed += speed_outcome.computed
         outcome.failures += speed_outcome.failures
         remarks = tables.commits_note(rows, provenance_of(str(session.models[0].device)))
-    if options.random_weights and not (options.as_json or options.as_csv):
+    if options.random_weights:
         found = smoke.summary(session.cells, rows)
-        output.print_table(
-            found, _columns(found), title="random weights: rows that came through, no scores"
-        )
+        title = "random weights: rows that came through, no scores"
+        formats = {"as_json": options.as_json, "as_csv": options.as_csv}
+        output.print_table(found, _columns(found), title=title, **formats)
     elif options.as_json or options.as_csv:
         output.print_table(figures, report.COLUMNS, as_json=options.as_json, as_csv=options.as_csv)
     else:

@@ -123,10 +123,13 @@ def _common_run(
     files: Sequence[ResultFile], wanted: Mapping[str, Any], versions: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """One row a file, of the newest run of these conditions and versions that holds all of them; empty
-    if there is none."""
+    if there is none. What ran out of memory without a declared limit did so in what was free at the time:
+    that is not used again."""
 
     def fits(row: dict[str, Any]) -> bool:
         same = all(row.get(key) == value for key, value in wanted.items())
+        if row["status"] == OOM and row["memory_limit_gib"] is None:
+            return False
         return same and _versions(row["provenance"]) == versions
 
     by_run = [{row["run"]: row for row in file.rows if fits(row)} for file in files]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines.agdnet import SPEC, SPEC_9, AGDNet, rename
+from hsrzoo_baselines.agdnet import SPEC, SPEC_9, AGDNet, build, rename
 from parity import Parity
 from tiles import reach
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.errors import FormatError
+from hsrzoo.errors import FormatError, InputError
 from hsrzoo.spec import build_module
 
 
@@ -47,6 +47,11 @@ def test_strips_and_batches_change_nothing(monkeypatch):
 def test_halo_is_how_far_a_nan_spreads(stages):
     network = AGDNet(4, stages).eval()
     assert reach(network, torch.rand(1, 3, 48, 48), [], 24) == (network.halo, network.halo)
+
+
+def test_no_stages_are_refused():
+    with pytest.raises(InputError, match="1 or more"):
+        build(VISIBLE_31, stages=0)
 
 
 def test_two_names_of_one_tensor_become_one():
