@@ -83,7 +83,10 @@ def damaged(path: Path, kind: str, error: BaseException) -> FormatError:
 
 
 def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
-    """``array`` whose axes are ``axes`` (a permutation of "hwc") as contiguous (H, W, C) float32."""
+    """``array`` whose axes are ``axes`` (a permutation of "hwc") as contiguous (H, W, C) float32.
+
+    Writable: a copy where ``array`` is not, as one that lies in the bytes of a decompressed file.
+    """
     if sorted(axes) != ["c", "h", "w"]:
         raise InputError(
             "Unknown order of axes",
@@ -97,7 +100,7 @@ def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
             expected="a real array with three axes",
             got=f"shape {array.shape}, {array.dtype}",
         )
-    return np.ascontiguousarray(array.transpose([axes.index(a) for a in "hwc"]), dtype=np.float32)
+    return np.require(array.transpose([axes.index(a) for a in "hwc"]), np.float32, ["C", "W"])
 
 
 def cube_among(

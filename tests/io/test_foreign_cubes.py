@@ -19,14 +19,15 @@ GRID = BandSet.of([424, 429, 435, 905, 902])
 
 
 def envi(folder, stored, fields="", interleave="bsq", order=0):
-    """An int16 cube (H, W, C) as ENVI writes it."""
+    """A cube (H, W, C) as ENVI writes it: int16, or float32 if it is."""
+    kind, code = ("f4", 4) if stored.dtype == np.float32 else ("i2", 2)
     axes = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}[interleave]
-    data = stored.transpose(axes).astype(">i2" if order else "<i2").tobytes()
+    data = stored.transpose(axes).astype((">" if order else "<") + kind).tobytes()
     compressed = "file compression = 1" in fields
     (folder / "a.bsq").write_bytes(gzip.compress(data) if compressed else data)
     (folder / "a.hdr").write_text(
-        f"ENVI\nsamples = {W}\nlines = {H}\nbands = {C}\nheader offset = 0\nfile type = ENVI Standard\n"
-        f"data type = 2\ninterleave = {interleave}\nbyte order = {order}\n{fields}\n"
+        f"ENVI\nsamples = {W}\nlines = {H}\nbands = {stored.shape[2]}\nheader offset = 0\nfile type = ENVI Standard\n"
+        f"data type = {code}\ninterleave = {interleave}\nbyte order = {order}\n{fields}\n"
     )
     return folder / "a.hdr"
 
@@ -68,6 +69,19 @@ def test_envi_values_to_ignore_bad_bands_and_scale(tmp_path):
     np.testing.assert_array_equal(cube, expected)
     with pytest.raises(FormatError, match=r"'data ignore value' of .* is not a number. Got 'none'"):
         load_cube(envi(tmp_path, stored, "data ignore value = none"))
+
+
+@pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
+@pytest.mark.parametrize("compression", ["", "file compression = 1\n"])
+@pytest.mark.parametrize("bands", [1, C])
+def test_float32_envi_values_to_ignore(tmp_path, interleave, compression, bands):
+    stored = CUBE[:, :, :bands].astype(np.float32)
+    stored[1, 2, 0] = -1e34
+    fields = compression + "data ignore value = -1e34\nreflectance scale factor = 4"
+    cube, _ = load_cube(envi(tmp_path, stored, fields, interleave))
+    expected = np.where(stored < 0, np.nan, stored / 4)
+    np.testing.assert_array_equal(cube, expected)
+    cube[:] = 0  # readers with masks write into it
 
 
 def test_envi_band_names_that_are_wavelengths(tmp_path):
