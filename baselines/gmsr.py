@@ -38,7 +38,7 @@ STATES = 16
 """States of each channel of the scan."""
 DIRECTIONS = 4
 """Rows, columns, and both backwards."""
-PIXELS_AT_ONCE = 1 << 14
+PIXELS_AT_ONCE = 1 << 12
 """Of a piece of the scan without gradients."""
 DROP_PATH = 0.1
 """How often training leaves a state-space block out, per image."""

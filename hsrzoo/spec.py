@@ -162,6 +162,9 @@ class ModelSpec:
     """Other recipes by name, for ``hsrzoo train --recipe``: ``authors`` is how the authors trained it."""
     official: Official | None = None
     """Present where checkpoints of the authors can be converted."""
+    first_weights: tuple[str, ...] = ()
+    """Constructor arguments that only choose the weights that training starts from (``pretrained``). They
+    are not handed over where saved weights follow, so that loading never fetches anything."""
     notes: str = ""
     """What a user should know besides: differences from the original, traps. Sentences."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -294,9 +297,17 @@ def seeded(seed: int, scene: str, perturbation: str, severity: str) -> np.random
     return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
 
 
-def build_module(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]) -> nn.Module:
-    """The network itself with fresh weights; ``arguments`` override the spec's own."""
-    return resolve(spec.build)(bands, **{**spec.arguments, **arguments})
+def build_module(
+    spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], *, fresh: bool = True
+) -> nn.Module:
+    """The network itself with fresh weights; ``arguments`` override the spec's own.
+
+    ``fresh=False``: saved weights will replace those it is built with (see ``ModelSpec.first_weights``).
+    """
+    merged = {**spec.arguments, **arguments}
+    if not fresh:
+        merged = {name: value for name, value in merged.items() if name not in spec.first_weights}
+    return resolve(spec.build)(bands, **merged)
 
 
 __all__ = [

@@ -329,7 +329,8 @@ def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tup
             fix="Fetch or write the folder again",
         )
     try:
-        module = build_module(spec, BandSet.from_json(dict(config["bands"])), config["arguments"])
+        bands = BandSet.from_json(dict(config["bands"]))
+        module = build_module(spec, bands, config["arguments"], fresh=False)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise WeightsError(
             f"{spec.name} cannot be built from the arguments in {folder / CONFIG}", got=str(error)
