@@ -26,7 +26,8 @@ def envi(folder, stored, fields="", interleave="bsq", order=0):
     compressed = "file compression = 1" in fields
     (folder / "a.bsq").write_bytes(gzip.compress(data) if compressed else data)
     (folder / "a.hdr").write_text(
-        f"ENVI\nsamples = {W}\nlines = {H}\nbands = {stored.shape[2]}\nheader offset = 0\nfile type = ENVI Standard\n"
+        f"ENVI\nsamples = {W}\nlines = {H}\nbands = {stored.shape[2]}\nheader offset = 0\n"
+        f"file type = ENVI Standard\n"
         f"data type = {code}\ninterleave = {interleave}\nbyte order = {order}\n{fields}\n"
     )
     return folder / "a.hdr"
