@@ -137,9 +137,12 @@ class Enmap(Dataset):
         return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
 
     def fingerprint(self) -> str:
-        """Names and sizes of the tiles, their splits, bands and response."""
+        """Names and sizes of the tiles, their splits, bands and response; where bands are resampled, those
+        that they come from, which the tiles themselves need not tell."""
         files = [self._files[name] for names in self._names.values() for name in names]
         options = {**self.info, "splits": self._names, "centres_nm": self.bands.centres_nm}
+        if self.choice == "visible":
+            options["stored"] = self._stored.to_json()
         return fingerprint_of(self.folder, files, layout=_LAYOUT, options=options)
 
     def verify(self) -> VerifyReport:

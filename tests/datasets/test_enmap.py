@@ -227,6 +227,19 @@ def test_the_fingerprint_tells_tiles_and_bands(tmp_path):
     assert open_dataset("enmap", tmp_path).fingerprint() != first
 
 
+def test_the_fingerprint_of_resampled_bands_tells_the_wavelengths_that_they_come_from(tmp_path):
+    one_tile(tmp_path, wavelengths=None)
+    found = []
+    for shift in (0, 2):
+        lines = [f"{centre + shift}\n" for centre in NATIVE.centres_nm]
+        (tmp_path / "enmap/wavelengths.csv").write_text("wavelength_nm\n" + "".join(lines))
+        data = open_dataset("enmap", tmp_path, bands="visible")
+        found.append((data.bands, data.load("test", "a").cube, data.fingerprint()))
+    (bands, cube, fingerprint), (shifted_bands, shifted, other) = found
+    assert bands == shifted_bands and not np.allclose(cube, shifted)
+    assert fingerprint != other
+
+
 def test_the_real_tiles_are_complete_in_202_bands(data_root):
     if not (data_root / "enmap_potsdam").is_dir():
         pytest.skip("needs the tiles of Potsdam")
