@@ -111,7 +111,7 @@ def _cost(spec: ModelSpec, config: Mapping[str, Any] | None, variant: str | None
 
     bands = BandSet.from_json(config["bands"]) if config else VISIBLE_31
     arguments = {**(config["arguments"] if config else {}), **(spec.variants[variant] if variant else {})}
-    module = build_module(spec, bands, arguments).eval()
+    module = build_module(spec, bands, arguments, fresh=False).eval()
     count = size(module)
     side = -(-max(SIDE, spec.input.min_size) // spec.input.multiple) * spec.input.multiple
     macs, peak = cost(module, side, side)
