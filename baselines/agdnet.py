@@ -151,10 +151,11 @@ AUTHORS = Recipe(
 residual are left out, and an epoch is not one here, so the number of steps is ours."""
 
 
-def _spec(name: str, stages: int, count: str) -> ModelSpec:
+def _spec(name: str, stages: int, count: str, tag: str | None = None) -> ModelSpec:
     return ModelSpec(
         name=name,
         build=build,
+        default_tag=tag,
         arguments={"stages": stages},
         summary=f"AGD-Net: unrolled amended gradient descent in {stages} stages, {count} parameters",
         source=(
@@ -174,5 +175,5 @@ def _spec(name: str, stages: int, count: str) -> ModelSpec:
     )
 
 
-SPEC = _spec("agdnet", 4, "0.17 M")
+SPEC = _spec("agdnet", 4, "0.17 M", tag="cave")
 SPEC_9 = _spec("agdnet-9", 9, "0.39 M")

@@ -1,4 +1,4 @@
-"""R3ST (Jin et al., BSPC 2024): Retinex, soft segmentation and a spectral transformer in sequence.
+"""R3ST (BSPC 2024): Retinex, soft segmentation and a spectral transformer in sequence.
 
 Three one-stage MST++ networks. The first (RREM) turns RGB into a reflectance image, the second (U3SM)
 into two soft masks of it, the third maps reflectance and masked reflectances to the cube. It was made
@@ -8,8 +8,12 @@ Written from a description of the MIT-licensed code, with its state_dict names. 
 31 bands; 22.9 G multiply-accumulates at 256 x 256.
 
 Other band counts, as in ``mst_plus_plus.py``: the 31-wide bodies stay and the last convolution of each of
-the three networks has C outputs, of which the first two use 3 and 6. That is the reading that gives the
-1.79 M parameters reported for 202 bands (1,786,746); it needs at least 6 bands.
+the three networks has C outputs, of which the first two use 3 and 6, and never have fewer. That is the
+reading that gives the 1.79 M parameters reported for 202 bands (1,786,746).
+
+Each of the three networks pads its own input to a multiple of 8, as in the original. Loaded by hsrzoo, the
+image is padded once before them, which gives other values near the right and bottom border of images of
+other sizes; in return the network can be exported and runs in tiles.
 
 ``forward`` gives the cube alone; the official one gives the reflectance beside it, which is
 :meth:`R3ST.reflectance` here. The official code has no training script; the authors' own losses (Retinex
@@ -23,7 +27,6 @@ from hsrzoo_baselines.mst_plus_plus import MULTIPLE, MSTPlusPlus
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import BandsError
 from hsrzoo.spec import ModelSpec, Official, RgbInput
 
 MASKS = 2
@@ -35,9 +38,15 @@ class R3ST(nn.Module):
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        self.RREM = MSTPlusPlus(bands, stages=1)
-        self.U3SM = MSTPlusPlus(bands, stages=1, inputs=6)
+        self.RREM = MSTPlusPlus(max(bands, 3), stages=1)
+        self.U3SM = MSTPlusPlus(max(bands, 3 * MASKS), stages=1, inputs=6)
         self.Spectral_wise_Transformer = MSTPlusPlus(bands, stages=1, inputs=9 * MASKS)
+
+    @property
+    def halo(self) -> int:
+        """How many input pixels in each direction an output pixel depends on, all statistics known: as many
+        as the three networks one after the other."""
+        return self.RREM.halo + self.U3SM.halo + self.Spectral_wise_Transformer.halo
 
     def reflectance(self, rgb: Tensor) -> Tensor:
         """The image without its illumination, (B, 3, H, W) -> (B, 3, H, W)."""
@@ -54,13 +63,7 @@ class R3ST(nn.Module):
 
 
 def build(bands: BandSet) -> R3ST:
-    """R3ST for these bands, 6 or more."""
-    if len(bands) < 3 * MASKS:
-        raise BandsError(
-            "R3ST takes its soft masks from the outputs of a network with as many channels as bands",
-            expected=f"at least {3 * MASKS} bands",
-            got=str(bands),
-        )
+    """R3ST for these bands."""
     return R3ST(len(bands))
 
 
@@ -73,10 +76,13 @@ SPEC = ModelSpec(
         "https://github.com/telesc0pe/R3ST at b4f04e3"
     ),
     licence="MIT",
-    # Each of the three networks pads its own input, as in the original. Padding the image once to a
-    # multiple of 8 would give other values along its right and bottom border.
-    input=RgbInput(min_size=MULTIPLE),
+    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
     official=Official("none", note="the authors publish no training script and no weights for 31 bands"),
-    notes="Runs whole: each of its three networks pads its own input, so there are no exact tiles.",
+    notes=(
+        "The image is padded to a multiple of 8 once, where the original pads the input of each of its "
+        "three networks: other values near the right and bottom border of other sizes. No recipe of the "
+        "authors': their losses need retinal data, and they publish no training script."
+    ),
+    default_tag="cave",
     tags=("baseline", "transformer"),
 )

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from contract import ModelContract
-from hsrzoo_baselines import floors, hscnn_plus, mst_plus_plus
+from hsrzoo_baselines import agdnet, floors, hscnn_plus, mst_plus_plus, r3st
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugin_one_file.py"
 
@@ -24,6 +24,14 @@ class TestMSTPlusPlus(ModelContract):
 
 class TestHSCNNPlus(ModelContract):
     spec = hscnn_plus.SPEC
+
+
+class TestAGDNet(ModelContract):
+    spec = agdnet.SPEC
+
+
+class TestR3ST(ModelContract):
+    spec = r3st.SPEC
 
 
 class TestMeanSpectrum(ModelContract):

@@ -196,9 +196,10 @@ def test_resampled_models_are_scored_on_the_bands_they_share() -> None:
 
 
 def test_any_perturbation_is_a_benchmark_and_other_names_offer_the_nearest(root: Path, run_hsrzoo) -> None:
-    arguments = ("bench", "--model", "linear", "--dataset", "cave", "--data-root", root, "--metrics", "rmse")
-    store = ("--store", root / "results")
-    done = run_hsrzoo(*arguments, *store, "--bench", "gain-both", "--json")
+    arguments = ("bench", "--model", "linear", "--dataset", "cave", "--data-root", root)
+    done = run_hsrzoo(
+        *arguments, "--metrics", "rmse", "--store", root / "results", "--bench", "gain-both", "--json"
+    )
     assert done.returncode == 0, done.stderr
     assert {row["severity"] for row in rows_of(root)} == {"0.5", "0.9", "1.1", "2"}
     refused = run_hsrzoo(*arguments, "--bench", "metamers")
