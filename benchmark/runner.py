@@ -242,11 +242,11 @@ def also_trained_on(model: Reconstructor) -> list[str]:
     return [name for name in sources if name != trained_on(model)]
 
 
-def seen_in_training(model: Reconstructor, dataset: str, split: str, scene: str) -> bool:
-    """True if the weights were trained on this very scene."""
+def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
+    """True if the weights were trained on this very scene, whichever split it lay in then: a set may be
+    split in more than one way, and in each of them a name stands for one scene."""
     training = (model.config or {}).get("training", {})
-    same = (training.get("dataset"), training.get("split")) == (dataset, split)
-    return same and scene in training.get("scenes", ())
+    return training.get("dataset") == dataset and scene in training.get("scenes", ())
 
 
 def _row(
@@ -270,7 +270,7 @@ def _row(
         "untrained": untrained(model),
         "trained_on": trained_on(model),
         "also_trained_on": also_trained_on(model),
-        "seen_in_training": seen_in_training(model, source.dataset.name, source.split, scene),
+        "seen_in_training": seen_in_training(model, source.dataset.name, scene),
         "dataset": source.dataset.name,
         "split": source.split,
         "fingerprint": source.fingerprint,
