@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +19,7 @@ from hsrzoo_benchmark import (
     tables,
 )
 from hsrzoo_benchmark.entrants import Broken, Entrant, Field, Ways, load_all
+from hsrzoo_benchmark.messages import bar, finish, stdout_width
 from hsrzoo_benchmark.plan import Cell, Request, Source, count_missing, objection, plan
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS, Condition, named_protocol
 from hsrzoo_benchmark.runner import Failure, Outcome, Skipped, provenance_of
@@ -132,21 +130,37 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
     printed = [
         part
         for table in [*tables.score_tables(figures, session.metrics), *tables.memory_tables(figures)]
-        for part in tables.split_to_width(table, _stdout_width())
+        for part in tables.split_to_width(table, stdout_width())
     ]
     if speed_options is not None:
         rows, speed_outcome = _compute_speed(session, speed_options)
         timed = report.speed_figures(rows, references)
-        printed += tables.split_to_width(tables.speed_table(timed, references), _stdout_width())
+        printed += tables.split_to_width(tables.speed_table(timed, references), stdout_width())
         figures += timed
         outcome.computed += speed_outcome.computed
         outcome.failures += speed_outcome.failures
         remarks = tables.commits_note(rows, provenance_of(str(session.models[0].device)))
+    _print(session, figures, groups, printed, rows, remarks)
+    return finish(outcome, None if options.random_weights else options.store)
+
+
+def _print(
+    session: Session,
+    figures: list[dict[str, Any]],
+    groups: Sequence[report.Comparable],
+    printed: Sequence[tables.Table],
+    rows: Sequence[dict[str, Any]],
+    remarks: list[str],
+) -> None:
+    """The tables of a run and its notes; its figures as JSON or CSV where that was asked for; for random
+    weights how many rows there were, of speed ``rows`` too."""
+    options = session.options
     if options.random_weights:
         found = smoke.summary(session.cells, rows)
         title = "random weights: rows that came through, no scores"
         formats = {"as_json": options.as_json, "as_csv": options.as_csv}
-        output.print_table(found, _columns(found), title=title, **formats)
+        columns = dict.fromkeys(key for row in found for key in row)
+        output.print_table(found, list(columns), title=title, **formats)
     elif options.as_json or options.as_csv:
         output.print_table(figures, report.COLUMNS, as_json=options.as_json, as_csv=options.as_csv)
     else:
@@ -159,7 +173,6 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
         remarks += tables.nodata_note(scored)
         for note in [*remarks, *tables.notes(figures, counters)]:
             output.console.print(note, style="dim", markup=False)
-    return _finish(outcome, None if options.random_weights else options.store)
 
 
 def run_compare(options: Options) -> int:
@@ -193,7 +206,7 @@ def run_compare(options: Options) -> int:
             part = [row for row in rows if (row["bench"], row["protocol"]) == key]
             table = tables.compare_table(part, a, b, title)
             output.print_table(table.rows, table.columns, title=table.title)
-    return _finish(outcome, options.store)
+    return finish(outcome, options.store)
 
 
 def open_session(options: Options, exports: Path | None = None) -> Session:
@@ -298,7 +311,7 @@ def compute(session: Session) -> Outcome:
     if session.source is None or not session.cells:
         return Outcome()
     options, missing = session.options, count_missing(session.cells, session.source)
-    with _bar("scoring", missing) as advance:
+    with bar("scoring", missing) as advance:
         if options.workers is None:
             return runner.run(session.cells, session.source, provenance_of, advance)
         entrants = {
@@ -325,51 +338,7 @@ def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[dict[s
         memory_limit_gib=options.memory_limit,
     )
     missing = speed.missing(session.models, settings, session.store, provenance_of)
-    with _bar("speed", 2 * missing) as advance:
+    with bar("speed", 2 * missing) as advance:
         return speed.measure(
             session.entrants, session.models, settings, session.store, provenance_of, advance
         )
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr; yields the function that moves it by one."""
-    from rich.markup import escape
-
-    with output.progress() as bar:
-        task = bar.add_task(what, total=total)
-
-        def advance(text: str) -> None:
-            bar.update(task, advance=1, description=escape(text))  # [bf16] is no markup
-
-        yield advance
-
-
-def _stdout_width() -> int:
-    """Columns of the terminal; plenty where stdout is a file or a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
-
-
-def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """All keys of ``rows``, in order of appearance."""
-    return list(dict.fromkeys(key for row in rows for key in row))
-
-
-def _finish(outcome: Outcome, store: Path | None) -> int:
-    """Say on stderr what was computed and what failed; 1 if anything failed. None: nothing was kept."""
-    console = output.console
-    where = f"results in {store}" if store else "none kept"
-    console.print(f"{outcome.computed} rows computed, {where}", style="dim", markup=False)
-    for sentence in _sentences(outcome.skipped, "Left out"):
-        console.print(sentence, style="dim", markup=False)
-    for sentence in _sentences(outcome.failures, "Failed"):
-        console.print(sentence, style="red", markup=False)
-    return 1 if outcome.failures else 0
-
-
-def _sentences(failures: Sequence[Failure], word: str) -> list[str]:
-    """One paragraph for each cause, with the scenes it struck."""
-    scenes: dict[tuple[str, str], list[str]] = {}
-    for failure in failures:
-        scenes.setdefault((failure.what, failure.error), []).append(failure.scene)
-    return [f"{word}: {', '.join(names)}: {what}. {error}" for (what, error), names in scenes.items()]
