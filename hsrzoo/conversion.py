@@ -57,6 +57,7 @@ def convert(path: Path, spec: ModelSpec, bands: BandSet) -> Converted:
     except WeightsError as error:
         counts = _other_counts(ours, module)
         raise WeightsError(str(error), fix=_advice(state, spec, bands, counts)) from None
+    _require_same_kind(ours, module, path)
     _require_finite(module, path)
     record = {
         "method": "converted",
@@ -88,7 +89,7 @@ def _with_official() -> Iterator[tuple[str, Official]]:
 def read_checkpoint(path: Path, official: Official) -> dict[str, Tensor]:
     """The tensors of a checkpoint under their official names, without ``module.`` before them."""
     found = load_tensors(path) if path.suffix == ".safetensors" else read_pickle(path)
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         found = next((found[key] for key in official.containers if key in found), found)
     return _without_prefix(_require_tensors(found, path, official))
 
@@ -96,13 +97,14 @@ def read_checkpoint(path: Path, official: Official) -> dict[str, Tensor]:
 def _require_tensors(found: Any, path: Path, official: Official) -> dict[str, Tensor]:
     from torch import Tensor
 
-    if not isinstance(found, Mapping) or not found:
-        got = f"a {type(found).__name__}" if found or not isinstance(found, Mapping) else "an empty dict"
+    if not isinstance(found, dict):
+        got = f"a {type(found).__name__}"
     else:
-        names = [key for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)]
-        if len(names) == len(found):
-            return dict(found)
-        got = f"a dict of {', '.join(_kind(key, value) for key, value in list(found.items())[:_SHOWN])}"
+        items = list(dict.items(found))  # a file can put anything in the place of found.items
+        if items and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in items):
+            return dict(items)
+        kinds = ", ".join(_kind(key, value) for key, value in items[:_SHOWN])
+        got = f"a dict of {kinds}" if items else "an empty dict"
     raise WeightsError(
         f"{path} holds no tensors where the weights should be",
         expected=f"a dict of tensors, or one under {' or '.join(map(repr, official.containers))}",
@@ -128,6 +130,17 @@ def _in_our_names(state: Mapping[str, Tensor], official: Official, module: nn.Mo
     if official.by_position and len(own) == len(state) and own.keys() != state.keys():
         return dict(zip(own, state.values(), strict=True))
     return dict(state)
+
+
+def _require_same_kind(ours: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
+    """Weights of any precision are weights; whole numbers or flags in their place are not."""
+    for key, own in module.state_dict().items():
+        if own.is_floating_point() != ours[key].is_floating_point():
+            raise WeightsError(
+                f"{path} holds other numbers than the network",
+                expected=f"{key} of {own.dtype}",
+                got=f"{ours[key].dtype}",
+            )
 
 
 def _require_finite(module: nn.Module, path: Path) -> None:

@@ -10,6 +10,7 @@ through. torch is imported inside the functions that need it.
 from __future__ import annotations
 
 import io
+import pickle
 import pickletools
 import zipfile
 from collections.abc import Iterator
@@ -54,23 +55,46 @@ _PICKLES_IN_STREAM = 5
 """Of the format before torch 1.6: mark, version, machine, the object, keys of its storages."""
 _SHOWN = 4
 """Names in a message."""
+_SAFE_SINCE = "2.10"
+"""Older ones set items of things that are no dicts, and believe what a file says of its sizes."""
+_MOST_TUPLES = 100
+"""In one another: hashing a dict's key goes through all of them, by recursion that Python does not stop.
+What ``torch.save`` writes holds three."""
 
 
 def read_pickle(path: Path) -> Any:
     """What ``torch.save`` wrote to ``path``: dicts, lists, numbers, text and tensors on the CPU.
 
     Reads the zip format (torch 1.6 and later) and the stream before it. Raises WeightsError for any
-    other file, for damaged ones and for one that names anything off the list, which it tells.
+    other file, for damaged ones and for one that names anything off the list, which it tells; and, read
+    by a torch before 2.10, for all of them.
     """
     import torch
 
+    _require_safe_torch()
     data = _bytes_of(path)
     for program in _programs(data, path):
         _require_harmless(program, path)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # its text advises to switch the protection off
+        raise _more_than_tensors(path, "one that torch refuses to make tensors of") from None
     except Exception as error:  # of any class: the file decides what goes wrong
         raise _damaged(path, _first_line(error)) from None
+
+
+def _require_safe_torch() -> None:
+    import torch
+    from torch.torch_version import TorchVersion
+
+    if TorchVersion(torch.__version__) < TorchVersion(_SAFE_SINCE):
+        raise WeightsError(
+            "Pickles are not read with this torch, in which CVE-2026-24747 is open: a hostile file can "
+            "damage the process in spite of weights_only=True",
+            expected=f"torch {_SAFE_SINCE} or later",
+            got=f"torch {torch.__version__}",
+            fix="Upgrade torch, or save the tensors as .safetensors where a newer one is installed",
+        )
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -123,6 +147,7 @@ def _require_harmless(program: io.BytesIO, path: Path) -> None:
     wanted: list[str] = []
     instructions: list[str] = []
     texts = ["?", "?"]
+    tuples = _Tuples()
     try:
         for instruction, argument, _ in pickletools.genops(program):
             if isinstance(argument, str) and instruction.name not in ("GLOBAL", "INST"):
@@ -133,11 +158,54 @@ def _require_harmless(program: io.BytesIO, path: Path) -> None:
                 wanted.append(".".join(texts[-2:]))
             if instruction.name not in ALLOWED_INSTRUCTIONS:
                 instructions.append(instruction.name)
+            elif not instructions:
+                tuples.follow(instruction, argument)
     except Exception as error:  # genops raises several classes on bytes that are no pickle
         raise _damaged(path, _first_line(error)) from None
     foreign = list(dict.fromkeys(name for name in wanted if name not in ALLOWED_NAMES))
     if foreign or instructions:
         raise _refused(path, foreign, instructions)
+    if tuples.most > _MOST_TUPLES:
+        raise _more_than_tensors(path, f"one with more than {_MOST_TUPLES} tuples in one another")
+
+
+class _Tuples:
+    """How many tuples there are in one tuple, at any depth, counted again wherever the same one stands.
+
+    A stack like the unpickler's, but of these counts: 0 for whatever is no tuple, None for a mark. Lists
+    and dicts count 0 whatever they hold, because they cannot be in a key.
+    """
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._stack: list[int | None] = []
+        self._memo: dict[Any, int | None] = {}
+
+    def follow(self, instruction: pickletools.OpcodeInfo, argument: Any) -> None:
+        """Do to the stack what ``instruction``, one of the allowed, does."""
+        stack, name = self._stack, instruction.name
+        if name == "MARK":
+            stack.append(None)
+        elif name.endswith("BINPUT"):
+            self._memo[argument] = stack[-1]
+        elif name.endswith("BINGET"):
+            stack.append(self._memo[argument])
+        else:
+            taken = self._take(instruction.stack_before)
+            made = 1 + sum(taken) if "TUPLE" in name else 0
+            self.most = max(self.most, made)
+            stack.extend(min(made, _MOST_TUPLES + 1) for _ in instruction.stack_after)
+
+    def _take(self, before: list[pickletools.StackObject]) -> list[int]:
+        """Take off what an instruction needs: so many things, or all above a mark and so many below."""
+        taken: list[int] = []
+        names = [thing.name for thing in before]
+        if "mark" in names:
+            while (count := self._stack.pop()) is not None:
+                taken.append(count)
+            names = names[: names.index("mark")]
+        taken += [self._stack.pop() or 0 for _ in names]
+        return taken
 
 
 def _refused(path: Path, names: list[str], instructions: list[str]) -> WeightsError:
@@ -145,6 +213,10 @@ def _refused(path: Path, names: list[str], instructions: list[str]) -> WeightsEr
     asks = f"one that names {', '.join(names[:_SHOWN])}{more}"
     if not names:
         asks = f"one with the instruction {instructions[0]}"
+    return _more_than_tensors(path, asks)
+
+
+def _more_than_tensors(path: Path, asks: str) -> WeightsError:
     return WeightsError(
         f"{path} is a pickle that asks for more than tensors, and was not read",
         expected="a pickle of tensors, numbers, text, lists and dicts as torch.save writes it",

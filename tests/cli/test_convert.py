@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.cli.convert import command, parse_bands
-from hsrzoo.conversion import convert
+from hsrzoo.conversion import _require_same_kind, convert
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
 from hsrzoo.registries import MODELS
@@ -177,6 +178,49 @@ def test_weights_that_are_not_finite_in_float32_are_refused(tmp_path, value):
     torch.save({"state_dict": state}, tmp_path / "net.pth")
     told = refusal(tmp_path / "net.pth")
     assert "not finite" in told and "1 tensors, first conv_out.weight" in told
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_numbers_of_another_kind_are_refused_by_name(tmp_path, dtype):
+    state = weights()
+    state["conv_out.weight"] = state["conv_out.weight"].to(dtype)
+    torch.save({"state_dict": state}, tmp_path / "net.pth")
+    told = refusal(tmp_path / "net.pth")
+    assert f"Expected conv_out.weight of torch.float32. Got {dtype}" in told
+
+
+def test_floats_in_place_of_a_count_are_refused(tmp_path):
+    module = torch.nn.BatchNorm1d(2)
+    state = {**module.state_dict(), "num_batches_tracked": torch.tensor(1.5)}
+    with pytest.raises(WeightsError, match=r"num_batches_tracked of torch\.int64\. Got torch\.float32"):
+        _require_same_kind(state, module, Path("net.pth"))
+
+
+def test_half_precision_is_a_precision(tmp_path):
+    halves = {key: value.half() for key, value in weights().items()}
+    torch.save({"state_dict": halves}, tmp_path / "net.pth")
+    found = convert(tmp_path / "net.pth", SPEC, VISIBLE_31).module.state_dict()
+    assert all(torch.equal(found[key], value.float()) for key, value in halves.items())
+
+
+class Replaced:
+    """Pickles as an OrderedDict of ``items`` with the number 5 as its ``method``."""
+
+    def __init__(self, method: str, items: dict) -> None:
+        self.method, self.saved = method, items
+
+    def __reduce__(self):
+        return OrderedDict, (), {self.method: 5}, None, iter(self.saved.items())
+
+
+@pytest.mark.parametrize("method", ["items", "keys", "values", "get"])
+def test_a_dict_whose_methods_the_file_replaced(tmp_path, method):
+    """An OrderedDict takes attributes from a pickle."""
+    torch.save(Replaced(method, weights(5)), tmp_path / "net.pth")
+    found = convert(tmp_path / "net.pth", SPEC, FIVE).module.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in weights(5).items())
+    torch.save(Replaced(method, {"epoch": 1}), tmp_path / "net.pth")
+    assert "Got a dict of 'epoch' (int)" in refusal(tmp_path / "net.pth")
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,48 @@ def test_allowed_names_cannot_be_called_on_what_they_are_not_for(tmp_path):
 def test_attributes_of_an_allowed_function_cannot_be_set(tmp_path):
     before = dict(vars(torch._utils._rebuild_tensor_v2))
     program = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}U\x01aU\x01bsb."
-    with pytest.raises(WeightsError):
+    with pytest.raises(WeightsError, match="asks for more than tensors, and was not read") as refused:
         read_pickle(zip_with(tmp_path / "net.pth", program))
     assert vars(torch._utils._rebuild_tensor_v2) == before
+    assert "weights_only" not in str(refused.value)  # nobody is told how to switch the protection off
+
+
+@pytest.mark.parametrize("version", ["2.4.1", "2.9.1+cpu", "2.9.1"])
+def test_a_torch_with_the_hole_reads_no_pickle(tmp_path, monkeypatch, version):
+    torch.save(checkpoint(), tmp_path / "net.pth")
+    monkeypatch.setattr(torch, "__version__", version)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was called"))
+    with pytest.raises(WeightsError, match=r"CVE-2026-24747.*torch 2\.10 or later.*Upgrade torch"):
+        read_pickle(tmp_path / "net.pth")
+
+
+def test_ten_is_more_than_nine_in_a_version(tmp_path, monkeypatch):
+    torch.save({"a": torch.ones(1)}, tmp_path / "net.pth")
+    monkeypatch.setattr(torch, "__version__", "2.10.0+cu128")
+    assert torch.equal(read_pickle(tmp_path / "net.pth")["a"], torch.ones(1))
+
+
+NESTED = {
+    "one in the other": b"\x85" * 200_000,
+    "with numbers between": b"K\x00\x86" * 200_000,
+    "by way of the memo": b"q\x00h\x00\x86" * 100,  # few instructions, 2^100 tuples
+    "behind a mark": b"q\x00(h\x00t" * 200,
+}
+
+
+@pytest.mark.parametrize("what", NESTED)
+def test_keys_that_would_take_the_process_down_are_refused(tmp_path, what):
+    program = b"\x80\x02})" + NESTED[what] + b"K\x01s."
+    with pytest.raises(WeightsError, match="more than 100 tuples in one another"):
+        read_pickle(zip_with(tmp_path / "net.pth", program))
+
+
+def test_many_tuples_beside_each_other_are_read(tmp_path):
+    saved = {"pairs": [(i, (i, i)) for i in range(500)], (1, (2, 3)): torch.ones(2), "row": (0,) * 500}
+    torch.save(saved, tmp_path / "net.pth")
+    found = read_pickle(tmp_path / "net.pth")
+    assert found["pairs"] == saved["pairs"] and found["row"] == saved["row"]
+    assert torch.equal(found[1, (2, 3)], torch.ones(2))
 
 
 def test_names_that_are_merely_unusual_are_told_too(tmp_path):
