@@ -155,3 +155,21 @@ def test_the_readme_gives_the_two_commands_and_ci_runs_the_second() -> None:
 
 def test_contributing_stays_short() -> None:
     assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 60
+
+
+def test_the_table_of_baselines_has_every_network_with_its_count() -> None:
+    import torch
+
+    from hsrzoo.bands import VISIBLE_31
+    from hsrzoo.registries import MODELS
+    from hsrzoo.spec import build_module
+
+    table = (ROOT / "baselines" / "README.md").read_text()
+    models = PROJECT["project"]["entry-points"]["hsrzoo.models"]
+    ours = [n for n, v in models.items() if v.startswith("hsrzoo_baselines") and "floors" not in v]
+    assert len(ours) > 15
+    for name in ours:
+        with torch.device("meta"):
+            count = sum(p.numel() for p in build_module(MODELS.get(name), VISIBLE_31, {}).parameters())
+        (row,) = (line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"| {count:,} / " in row
