@@ -250,6 +250,7 @@ SPEC = ModelSpec(
     ),
     licence="none stated",
     input=RgbInput(min_size=3),
+    default_tag="cave",
     tags=("baseline", "state-space"),
     recipe=Recipe(lr=5e-3),
     recipes={
