@@ -65,15 +65,12 @@ class Recipe:
     """Side of the square crops, pixels; smaller scenes are used whole."""
     lr: float = 2.5e-3
     """Peak learning rate."""
-    schedule: Literal["one-cycle", "cosine", "polynomial", "constant"] = "one-cycle"
-    """``one-cycle``: up and down (Smith 2017); ``cosine``: half a cosine from ``lr`` to ``final_lr``;
-    ``polynomial``: lr (1 - step / steps)^power, at least ``final_lr``."""
+    schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
+    """``one-cycle``: up and down (Smith 2017); ``cosine``: half a cosine from ``lr`` to ``final_lr``."""
     warmup: float = 0.1
     """Share of the steps before the peak, of ``one-cycle`` alone."""
     final_lr: float = 0.0
-    """Learning rate at the end, of ``cosine`` and ``polynomial``."""
-    power: float = 1.5
-    """Of ``polynomial``."""
+    """Learning rate at the end, of ``cosine`` alone."""
     normalise: Literal["spec", "none", "minmax-image"] = "spec"
     """How RGB is normalised, where it is not as the model's own input says."""
     weight_decay: float = 0.0

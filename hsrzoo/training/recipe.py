@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
-_NOT_NEGATIVE = ("weight_decay", "relative_weight", "clip", "holdout", "seed", "final_lr", "power")
+_NOT_NEGATIVE = ("weight_decay", "relative_weight", "clip", "holdout", "seed", "final_lr")
 
 
 def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:

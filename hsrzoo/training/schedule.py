@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
 
 START_DIVISOR = 25.0
@@ -14,14 +15,17 @@ END_DIVISOR = 25.0 * 1e4
 
 def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     """Learning rate of step ``step`` (0 is the first) of ``steps`` by the recipe's schedule."""
-    share = min(step / max(steps - 1, 1), 1.0)
     if recipe.schedule == "one-cycle":
         return one_cycle(step, steps, recipe.lr, recipe.warmup)
     if recipe.schedule == "cosine":
-        return _cosine(recipe.lr, recipe.final_lr, share)
-    if recipe.schedule == "polynomial":
-        return max(recipe.lr * (1 - share) ** recipe.power, recipe.final_lr)
-    return recipe.lr
+        return _cosine(recipe.lr, recipe.final_lr, min(step / max(steps - 1, 1), 1.0))
+    if recipe.schedule == "constant":
+        return recipe.lr
+    raise TrainingError(
+        "The recipe's schedule is unknown",
+        expected='"one-cycle", "cosine" or "constant"',
+        got=repr(recipe.schedule),
+    )
 
 
 def one_cycle(step: int, steps: int, peak: float, warmup: float) -> float:

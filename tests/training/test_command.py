@@ -63,6 +63,31 @@ def test_weights_are_the_averaged_ones_and_load(hsrzoo_train, tmp_path, toys) ->
     assert model(image).cube.shape == (7, 9, 5)
 
 
+def test_the_authors_recipe_decides_rate_loss_and_input(hsrzoo_train, tmp_path) -> None:
+    import hsrzoo
+
+    assert hsrzoo_train("--recipe", "authors", "--steps", "2").exit_code == 0
+    run = tmp_path / "runs" / "toy-net-toy-set"
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["lr"] for line in lines if "lr" in line] == pytest.approx([4e-4, 1e-6], rel=1e-9)
+    config = json.loads((run / "weights" / "config.json").read_text())
+    assert config["input"]["normalise"] == "minmax-image"
+    assert config["training"]["recipe"]["loss"] == "mrae" and config["training"]["recipe"]["ema"] == 0
+    # what predicts is told: an image of any contrast is stretched to the same
+    model = hsrzoo.load(f"local-dir:{run / 'weights'}", device="cpu")
+    image = np.random.default_rng(0).random((8, 8, 3), dtype=np.float32)
+    assert np.allclose(model(image).cube, model(image * 0.5 + 0.25).cube, atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--recipe", "common")], ids=["none", "common"])
+def test_the_common_recipe_leaves_the_input_as_it_is(hsrzoo_train, tmp_path, arguments) -> None:
+    assert hsrzoo_train(*arguments, "--steps", "1").exit_code == 0
+    run = tmp_path / "runs" / "toy-net-toy-set"
+    config = json.loads((run / "weights" / "config.json").read_text())
+    assert config["input"]["normalise"] == "none"
+    assert config["training"]["recipe"]["loss"] == "charbonnier+relative"
+
+
 def test_a_start_is_taken_over_and_recorded(hsrzoo_train, tmp_path) -> None:
     assert hsrzoo_train("--steps", "3", "--start", "somewhere/mixed").exit_code == 0
     run = tmp_path / "runs" / "toy-net-toy-set"
@@ -100,6 +125,8 @@ def test_existing_folder_needs_resume(hsrzoo_train, tmp_path) -> None:
         (("--steps", "3"), "toy-nett", "toy-net"),
         (("--steps", "3"), "toy-fitted", "hsrzoo fit toy-fitted"),
         (("--set", "sepps=3"), "toy-net", "steps"),
+        (("--recipe", "athors"), "toy-net", "recipe of toy-net named 'athors'.*authors"),
+        (("--recipe", "paper"), "toy-net", "Known: authors, common"),
         (("--arg", "widht=3"), "toy-net", "widht"),
         (("--holdout", "9"), "toy-net", "held out"),
         (("--split", "valid", "--lr", "0"), "toy-net", "lr"),

@@ -1,11 +1,13 @@
-"""The one-cycle schedule against hand-computed values and against torch's own."""
+"""Learning rates against hand-computed values and against torch's own."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from hsrzoo.training.schedule import one_cycle
+from hsrzoo.errors import TrainingError
+from hsrzoo.spec import Recipe
+from hsrzoo.training.schedule import learning_rate, one_cycle
 
 
 def test_schedule_has_the_hand_computed_values() -> None:
@@ -37,3 +39,34 @@ def test_schedule_equals_torchs(steps: int, warmup: float) -> None:
 def test_schedule_is_positive_and_below_the_peak_in_short_runs(steps: int, warmup: float) -> None:
     rates = [one_cycle(step, steps, 1.0, warmup) for step in range(steps)]
     assert all(0 < rate <= 1 for rate in rates)
+
+
+def test_cosine_equals_torchs_from_end_to_end() -> None:
+    steps, recipe = 41, Recipe(schedule="cosine", lr=4e-4, final_lr=1e-6)
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.lr)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=steps - 1, eta_min=recipe.final_lr)
+    rates = [learning_rate(recipe, step, steps) for step in range(steps)]
+    for rate in rates:
+        assert rate == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-9)
+        optimiser.step()
+        theirs.step()
+    assert (rates[0], rates[-1]) == (4e-4, pytest.approx(1e-6, rel=1e-12))
+    assert rates[20] == pytest.approx((4e-4 + 1e-6) / 2, rel=1e-12)
+
+
+def test_cosine_stays_at_its_end_and_a_run_of_one_step_starts_at_the_top() -> None:
+    recipe = Recipe(schedule="cosine", lr=1e-3, final_lr=1e-5)
+    assert learning_rate(recipe, 12, 10) == learning_rate(recipe, 9, 10) == pytest.approx(1e-5, rel=1e-12)
+    assert learning_rate(recipe, 0, 1) == 1e-3
+
+
+def test_constant_is_the_rate_and_one_cycle_has_its_own_ends() -> None:
+    constant = Recipe(schedule="constant", lr=3e-4, final_lr=1e-6)
+    assert {learning_rate(constant, step, 7) for step in range(7)} == {3e-4}
+    cycle = Recipe(schedule="one-cycle", lr=1.0, warmup=0.5, final_lr=0.1)
+    assert [learning_rate(cycle, step, 21) for step in (0, 20)] == pytest.approx([0.04, 4e-6], rel=1e-9)
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(TrainingError, match=r"schedule is unknown.*cosine.*'linear'"):
+        learning_rate(Recipe(schedule="linear"), 0, 10)  # type: ignore[arg-type]

@@ -75,5 +75,17 @@ NET = ModelSpec(
     "tests",
     start=start,
     recipe=Recipe(steps=24, batch=2, patch=16, checkpoint_every=5, valid_every=8),
+    recipes={
+        "authors": Recipe(
+            batch=2,
+            patch=16,
+            lr=4e-4,
+            schedule="cosine",
+            final_lr=1e-6,
+            loss="mrae",
+            ema=0.0,
+            normalise="minmax-image",
+        )
+    },
 )
 FITTED = ModelSpec("toy-fitted", ToyNet, "toy", "tests", fit=lambda module, dataset, split: None)
