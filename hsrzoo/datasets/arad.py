@@ -11,7 +11,7 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
+from hsrzoo.datasets.common import fingerprint_of, require_disjoint, require_scene, require_split, survey
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError
 from hsrzoo.io import mat
 from hsrzoo.io.common import require_file
@@ -47,6 +47,7 @@ class Arad(Dataset):
                 "HSRZOO_DATA",
             )
         self._scenes = {split: self._listed(split) for split in FULL}
+        require_disjoint(self.name, self._scenes)
 
     def splits(self) -> tuple[str, ...]:
         """``("train", "valid")``."""

@@ -13,7 +13,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
+from hsrzoo.datasets.common import fingerprint_of, require_disjoint, require_scene, require_split, survey
 from hsrzoo.errors import BandsError, DatasetMissingError, FormatError
 from hsrzoo.io.images import read_plane
 from hsrzoo.spec import DatasetSpec
@@ -38,6 +38,7 @@ class Cave(Dataset):
         self.info = {"response": response}
         self.folder = root / "cave"
         self._scenes = _find_scenes(self.folder)
+        require_disjoint(self.name, {split: sorted(found) for split, found in self._scenes.items()})
         if not any(self._scenes.values()):
             raise DatasetMissingError(
                 f"The data set cave is not here: {SPEC.title}",

@@ -82,6 +82,23 @@ def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, 
         )
 
 
+def require_disjoint(dataset: str, splits: Mapping[str, Sequence[str]]) -> None:
+    """Raise DatasetError if a scene lies in more than one of ``splits`` (name -> scenes): whoever trains on
+    one and scores on another would score on what was trained on. Says how many and which come first."""
+    where: dict[str, str] = {}
+    twice = []
+    for split, names in splits.items():
+        twice += [f"{name} in {where[name]} and {split}" for name in names if name in where]
+        where.update(dict.fromkeys(names, split))
+    if twice:
+        raise DatasetError(
+            f"Splits of {dataset} share scenes",
+            expected="every scene in one split",
+            got=f"{len(twice)} in two: {', '.join(twice[:3])}{', ...' if len(twice) > 3 else ''}",
+            fix="Take them out of one of the splits; rename them if they are different scenes",
+        )
+
+
 def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[str] = ()) -> VerifyReport:
     """Read every scene once; errors become problems instead of ending the survey.
 

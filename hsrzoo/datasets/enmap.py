@@ -19,6 +19,7 @@ from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
 from hsrzoo.datasets.common import (
     fingerprint_of,
+    require_disjoint,
     require_listed,
     require_scene,
     require_split,
@@ -107,6 +108,7 @@ class Enmap(Dataset):
         self.bands = choose(self._stored, bands)
         self.info = {"response": response, "bands": bands, "scaling": SCALING}
         self._names = self._find_splits()
+        require_disjoint(self.name, self._names)
 
     def splits(self) -> tuple[str, ...]:
         """Those that lists in ``splits/`` name; train and test for the Potsdam tiles; else test."""

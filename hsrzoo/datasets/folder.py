@@ -9,7 +9,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
+from hsrzoo.datasets.common import fingerprint_of, require_disjoint, require_scene, require_split, survey
 from hsrzoo.datasets.folder_files import SplitFiles, find_splits, parts_of
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, unknown_name
@@ -55,6 +55,7 @@ class Folder(Dataset):
         self._zero_bands = zero_bands
         self._files = find_splits(folder, rendered=self.camera is not None)
         self._require_scenes()
+        require_disjoint(self.name, {split: self.scenes(split) for split in self.splits()})
         self.bands = bands or self._listed() or self._first_bands()
         self.rgb_bits = self._first_bits()
         self.info = {
@@ -278,6 +279,6 @@ SPEC = DatasetSpec(
     title="your own pairs of RGB image and cube, or cubes alone",
     where="These are files of your own.",
     layout="folder/rgb/NAME.png and folder/cube/NAME.mat (or .h5, .npz, .tif, .hdr, .zarr), optionally "
-    "below train, valid and test; cubes alone with --data-option response=...; folder/wavelengths.csv if "
-    "the cubes do not tell their wavelengths",
+    "below train, valid and test, every NAME in one of them; cubes alone with --data-option response=...; "
+    "folder/wavelengths.csv if the cubes do not tell their wavelengths",
 )

@@ -18,6 +18,7 @@ from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
 from hsrzoo.datasets.common import (
     fingerprint_of,
+    require_disjoint,
     require_listed,
     require_scene,
     require_split,
@@ -81,6 +82,7 @@ class HySpecNet(Dataset):
             split: self._listed(split, folder / "splits" / split_set / file)
             for split, file in _LISTS.items()
         }
+        require_disjoint(self.name, self._names)
 
     def splits(self) -> tuple[str, ...]:
         """``("train", "valid", "test")``; the list of ``valid`` is val.csv."""
@@ -149,7 +151,8 @@ class HySpecNet(Dataset):
             file,
             absent,
             len(listed),
-            "Unpack all archives of the download, or use what is here with --data-option partial=true",
+            "Unpack all archives of the download"
+            + (", or use what is here with --data-option partial=true" if here else ""),
         )
         return listed
 

@@ -49,6 +49,14 @@ def test_verify_counts_and_says_that_the_lists_are_short(tmp_path):
     assert report.cube_range == pytest.approx((0.02, 0.95), abs=1e-3)
 
 
+def test_a_scene_in_both_lists_is_an_error(tmp_path):
+    make_arad_tree(tmp_path, **SIZE)
+    with (tmp_path / "arad/split_txt/train_list.txt").open("a") as stream:
+        stream.write("ARAD_1K_0901\n")
+    with pytest.raises(DatasetError, match="1 in two: ARAD_1K_0901 in train and valid"):
+        open_dataset("arad", tmp_path)
+
+
 def test_a_listed_file_that_is_missing_is_named(tmp_path):
     make_arad_tree(tmp_path, **SIZE)
     (tmp_path / "arad/Train_Spec/ARAD_1K_0902.mat").unlink()

@@ -10,7 +10,7 @@ from PIL import Image
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import Camera
 from hsrzoo.datasets import open_dataset
-from hsrzoo.errors import BandsError, DatasetMissingError, FormatError, UnknownNameError
+from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError, UnknownNameError
 
 
 def test_a_tree_reads_back_what_was_written(tmp_path):
@@ -105,9 +105,10 @@ def test_unknown_splits_and_scenes(tmp_path):
         dataset.load("valid", "bead")
 
 
-def test_a_scene_in_both_splits_is_a_problem(tmp_path):
+def test_a_scene_in_both_splits_is_an_error(tmp_path):
     make_cave_tree(tmp_path, train=["beads", "cd"])
-    assert any("beads lies in both" in p for p in open_dataset("cave", tmp_path).verify().problems)
+    with pytest.raises(DatasetError, match="1 in two: beads in train and valid"):
+        open_dataset("cave", tmp_path)
 
 
 def test_the_development_copy(data_root):

@@ -196,6 +196,17 @@ def test_lists_decide_the_splits_and_absent_tiles_are_counted(tmp_path):
         open_dataset("enmap", tmp_path)
 
 
+def test_a_tile_in_two_lists_is_an_error(tmp_path):
+    for name in "ab":
+        write_tile(tmp_path / f"enmap/{name}.tif", reflectance())
+    lists = tmp_path / "enmap/splits"
+    lists.mkdir()
+    (lists / "train.csv").write_text("a\nb\n")
+    (lists / "test.csv").write_text("folder/b.tif\n")
+    with pytest.raises(DatasetError, match=r"Splits of enmap share scenes.*1 in two: b in train and test"):
+        open_dataset("enmap", tmp_path)
+
+
 def test_the_tiles_of_potsdam_hold_out_the_block_that_touches_no_other(tmp_path):
     for x, y in ((96, 0), (128, 32), (96, 96), (160, 64)):
         write_tile(tmp_path / f"enmap_potsdam/enmap_potsdam_tile_{x}_{y}.tif", reflectance())

@@ -62,6 +62,13 @@ def test_split_folders_and_a_path_of_ones_own(tmp_path):
         assert {s: dataset.scenes(s) for s in dataset.splits()} == {"train": ["a", "b"], "test": ["c"]}
 
 
+def test_one_name_in_two_split_folders_is_an_error(tmp_path):
+    for split in ("train", "test"):
+        pair(tmp_path / "folder" / split, "a")
+    with pytest.raises(DatasetError, match=r"Splits of folder share scenes.*a in train and test.*rename"):
+        open_dataset("folder", tmp_path)
+
+
 def test_foreign_mat_with_key_axes_scale_and_wavelengths_file(tmp_path):
     base = tmp_path / "folder"
     (base / "cube").mkdir(parents=True)

@@ -144,8 +144,17 @@ def test_lists_that_name_absent_patches_say_how_many_and_which(tmp_path):
 def test_a_split_of_which_nothing_is_there_is_an_error_even_so(tmp_path):
     tree(tmp_path)
     write_lists(tmp_path, "numbered", {"test": ["tile_003-patch_01"]})
-    with pytest.raises(DatasetError, match="1 absent: tile_003-patch_01"):
+    with pytest.raises(DatasetError, match="1 absent: tile_003-patch_01") as found:
         open_dataset("hyspecnet-11k", tmp_path, partial=True)
+    assert "partial=true" not in str(found.value)
+
+
+def test_patches_in_several_lists_are_an_error(tmp_path):
+    names = tree(tmp_path)
+    write_lists(tmp_path, "numbered", {"train": names, "test": names})
+    first = f"5 in two: {names[2]} in train and valid, {names[0]} in train and test, {names[1]} in train "
+    with pytest.raises(DatasetError, match=first):
+        open_dataset("hyspecnet-11k", tmp_path)
 
 
 def test_a_missing_list_is_named(tmp_path):

@@ -49,6 +49,20 @@ def test_values_that_are_not_finite_are_named_by_scene_and_left_out_of_the_range
     ]
 
 
+class Leaky(Spotted):
+    """One scene in two splits."""
+
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "test")
+
+    def scenes(self, split: str) -> list[str]:
+        return ["clean"]
+
+
+def test_a_scene_in_two_splits_is_a_problem() -> None:
+    assert Leaky().verify().problems == ["clean lies in both train and test"]
+
+
 class Gappy(Spotted):
     """Three bands of 2 x 2 pixels: the second has no data in any scene, "empty" has none at all."""
 
