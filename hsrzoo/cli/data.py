@@ -179,15 +179,22 @@ def _as_row(report: Any) -> dict[str, Any]:
         "shapes": report.shapes,
         "bands": str(report.bands),
         "centres_nm": list(report.bands.centres_nm),
-        "cube range": list(report.cube_range),
-        "rgb range": list(report.rgb_range),
+        "cube range": _range(report.cube_range),
+        "rgb range": _range(report.rgb_range),
         "fingerprint": report.fingerprint,
         "problems": report.problems,
         "notes": report.notes,
     }
 
 
+def _range(limits: tuple[float, float]) -> list[float] | None:
+    """Least and largest value; None where no value could be read."""
+    return list(limits) if limits[0] <= limits[1] else None
+
+
 def _text(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, dict):
         return ", ".join(f"{key}: {count}" for key, count in value.items()) or "none"
     if isinstance(value, list):

@@ -44,6 +44,7 @@ class VerifyReport:
     """"C x H x W" -> how many scenes have it."""
     bands: BandSet
     cube_range: tuple[float, float]
+    """Least and largest value of all scenes; (inf, -inf) if there is none."""
     rgb_range: tuple[float, float]
     fingerprint: str
     problems: list[str] = field(default_factory=list)

@@ -59,7 +59,7 @@ def by_stem(folder: Path, suffixes: tuple[str, ...] = CUBE_SUFFIXES) -> dict[str
     found: dict[str, Path] = {}
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     files = [f for f in files if f.suffix.lower() in suffixes and not f.name.startswith(".")]
-    headers = {f.stem for f in files if f.suffix == ".hdr"}
+    headers = {f.stem for f in files if f.suffix.lower() == ".hdr"}
     for file in files:
         if file.suffix.lower() in ENVI_BINARIES and (file.stem in headers or file.name in headers):
             continue
@@ -78,7 +78,12 @@ def parts_of(cube: Path) -> list[Path]:
     """All files that make up one cube: an ENVI header and its binary, the chunks of a .zarr folder."""
     if cube.is_dir():
         return sorted(f for f in cube.rglob("*") if f.is_file())
-    if cube.suffix.lower() not in (".hdr", *ENVI_BINARIES):
+    own = cube.suffix.lower()
+    if own not in (".hdr", *ENVI_BINARIES):
         return [cube]
-    beside = [cube.with_suffix(s) for s in (".hdr", "", *ENVI_BINARIES)]
-    return sorted(f for f in {cube, cube.with_name(cube.name + ".hdr"), *beside} if f.is_file())
+    others = (suffix for suffix in (".hdr", "", *ENVI_BINARIES) if suffix != own)
+    beside = [(cube.with_suffix(suffix), cube.with_suffix(suffix.upper())) for suffix in others]
+    beside.append((cube.with_name(cube.name + ".hdr"), cube.with_name(cube.name + ".HDR")))
+    # Not both, which are one file where file systems do not tell case apart.
+    found = (next((file for file in either if file.is_file()), cube) for either in beside)
+    return sorted({cube, *found})

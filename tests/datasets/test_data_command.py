@@ -64,6 +64,18 @@ def test_verify_leaves_with_one_when_a_file_is_damaged(tmp_path):
     assert "cd_ms_31.png" in json.loads(done.stdout)["problems"][0]
 
 
+def test_verify_has_no_range_where_no_scene_could_be_read(tmp_path):
+    make_cave_tree(tmp_path)
+    for file in (tmp_path / "cave").rglob("*_31.png"):
+        file.write_bytes(b"")
+    facts = json.loads(invoke("verify", "cave", "--data-root", tmp_path, "--json").stdout)
+    assert facts["cube range"] is None and facts["rgb range"] is None and facts["shapes"] == {}
+    lines = invoke("verify", "cave", "--data-root", tmp_path).stdout.splitlines()
+    assert [line.split() for line in lines if "range" in line] == [
+        ["cube", "range", "none"], ["rgb", "range", "none"]
+    ]  # fmt: skip
+
+
 def test_verify_passes_options_on(tmp_path):
     done = invoke("verify", "indian-pines", "--data-option", "bands=all", "--json")
     assert json.loads(done.stdout)["bands"] == "200 bands, 400.02-2498.96 nm"

@@ -180,6 +180,20 @@ def test_the_fingerprint_covers_envi_binaries(tmp_path):
     assert open_dataset("folder", tmp_path).fingerprint() != before
 
 
+def test_envi_pairs_in_upper_case_are_one_cube(tmp_path):
+    cubes = tmp_path / "folder/cube"
+    pair(tmp_path / "folder", "a", ".hdr")
+    for file in list(cubes.iterdir()):
+        file.rename(cubes / file.name.upper())
+    photograph(tmp_path / "folder/rgb", "A.png")
+    dataset = open_dataset("folder", tmp_path)
+    assert dataset.scenes("valid") == ["A"] and np.array_equal(dataset.load("valid", "A").cube, CUBE)
+    before = dataset.fingerprint()
+    with (cubes / "A.IMG").open("ab") as stream:
+        stream.write(b"\0")
+    assert dataset.fingerprint() != before
+
+
 def test_a_file_written_anew_at_the_same_size_has_another_fingerprint(tmp_path):
     pair(tmp_path / "folder", "a", ".tif")
     dataset = open_dataset("folder", tmp_path)

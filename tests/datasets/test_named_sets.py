@@ -64,6 +64,21 @@ def test_split_folders_are_honoured(tmp_path, cube):
     assert {s: dataset.scenes(s) for s in dataset.splits()} == {"train": ["a"], "test": ["b"]}
 
 
+@pytest.mark.parametrize("name", ["icvl", "harvard", "kaist", "hyperglobal-450k"])
+def test_fingerprints_of_published_sets_read_no_file(tmp_path, cube, name, monkeypatch):
+    write_icvl(tmp_path / name / "scene.mat", cube)
+    (tmp_path / name / "wavelengths.csv").write_text("".join(f"{c}\n" for c in VISIBLE_31.centres_nm))
+    dataset = open_dataset(name, tmp_path)
+    before = dataset.fingerprint()
+
+    def unwanted(path):
+        raise AssertionError(path)
+
+    monkeypatch.setattr("hsrzoo.datasets.common.sha256_of_file", unwanted)
+    (tmp_path / name / "scene.mat").write_bytes(b"shorter")
+    assert dataset.fingerprint() != before
+
+
 def test_icvl_with_another_key_or_truncated(tmp_path, cube):
     file = tmp_path / "icvl/scene.mat"
     write_icvl(file, cube)
