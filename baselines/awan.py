@@ -24,11 +24,11 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError
 from hsrzoo.spec import ModelSpec, Official, RgbInput
 
 SQUEEZE = 16
@@ -189,8 +189,8 @@ class AWAN(nn.Module):
 
 def build(bands: BandSet, width: int = 96, blocks: int = 8) -> AWAN:
     """AWAN for these bands: ``blocks`` blocks of ``width`` channels (200 in the authors' own code)."""
-    if width < SQUEEZE:
-        raise InputError("AWAN cannot be so narrow", expected=f"width >= {SQUEEZE}", got=repr(width))
+    require_counts("width", width, least=SQUEEZE)
+    require_counts("blocks", blocks)
     return AWAN(len(bands), width, blocks)
 
 

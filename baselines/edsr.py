@@ -10,6 +10,7 @@ bands. What we changed: the number of bands, fixed at 31 in the original, decide
 
 from __future__ import annotations
 
+from hsrzoo_baselines.layers import require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
@@ -60,6 +61,7 @@ class EDSR(nn.Module):
 
 def build(bands: BandSet, blocks: int = 32) -> EDSR:
     """EDSR for these bands, of ``blocks`` residual blocks."""
+    require_counts("blocks", blocks)
     return EDSR(len(bands), blocks)
 
 

@@ -25,6 +25,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
@@ -131,7 +132,7 @@ class Gate(nn.Module):
 
 class HINet(nn.Module):
     """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W any size of which
-    reflection to a multiple of 16 is possible. ``depth`` levels, at most 5."""
+    reflection to a multiple of 16 is possible. ``depth`` levels, 2 to 5."""
 
     def __init__(self, bands: int, depth: int = 4) -> None:
         super().__init__()
@@ -171,9 +172,7 @@ class HINet(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
-        pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        if any(pad):
-            rgb = F.pad(rgb, pad, mode="reflect")
+        rgb = padded(rgb, MULTIPLE)
         image = self.conv_in(rgb)
         encoded, decoded = _u_net(self.conv_01(image), self.down_path_1, self.skip_conv_1, self.up_path_1)
         gated = self.sam12(decoded[-1], image)
@@ -210,7 +209,8 @@ def _u_net(
 
 
 def build(bands: BandSet, depth: int = 4) -> HINet:
-    """HINet for these bands, with U-Nets of ``depth`` levels."""
+    """HINet for these bands, with U-Nets of ``depth`` levels, 2 to 5."""
+    require_counts("depth", depth, least=2, most=5)
     return HINet(len(bands), depth)
 
 

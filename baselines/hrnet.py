@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import padded
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
@@ -132,9 +133,7 @@ class HRNet(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
-        pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        if any(pad):
-            rgb = F.pad(rgb, pad, mode="reflect")
+        rgb = padded(rgb, MULTIPLE)
         x = self.top22(self.top21(self.top1(F.pixel_unshuffle(rgb, 8))))  # (B, 8 K, H / 8, W / 8)
         x = _finer(self.mid1(F.pixel_unshuffle(rgb, 4)), self.top3(x))
         x = self.mid32(self.mid31(self.mid2(x)))  # (B, 4 K, H / 4, W / 4)

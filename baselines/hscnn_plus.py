@@ -27,6 +27,7 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
@@ -213,6 +214,7 @@ def build(
     ``structure``: "optimised", or "published" for the order of operations of the published code, which
     gives the same cube in more time and memory.
     """
+    require_counts("blocks", blocks)
     if structure not in ("optimised", "published"):
         raise InputError("Unknown structure", expected='"optimised" or "published"', got=repr(structure))
     return HSCNNPlus(len(bands), blocks, published=structure == "published")

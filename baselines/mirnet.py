@@ -37,11 +37,11 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import one_value, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, InputError
 from hsrzoo.pixels import pixel_mean
 from hsrzoo.spec import ModelSpec, Official, RgbInput
 
@@ -270,9 +270,7 @@ class MIRNet(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
-        pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        if any(pad):
-            rgb = F.pad(rgb, pad, mode="reflect")
+        rgb = padded(rgb, MULTIPLE)
         first = self.conv_in(rgb)
         cube = self.conv_out(self.body(first))
         if self.conv_out.out_channels == WIDTHS[0]:
@@ -282,23 +280,13 @@ class MIRNet(nn.Module):
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The official names, which are ours. Raises FormatError where the one PReLU has several values."""
-    values = [x for key, x in state.items() if key.endswith("body.1.weight") and x.shape == (1,)]
-    if any(not torch.equal(value, values[0]) for value in values):
-        raise FormatError(
-            "The names of the one PReLU of MIRNet's attention units hold different weights",
-            expected=f"one value under all its {len(values)} names, which end in .body.1.weight",
-            got="several",
-            fix="This is no checkpoint of MIRNet as published",
-        )
-    return dict(state)
+    return one_value(state, ".body.1.weight", "MIRNet")
 
 
 def build(bands: BandSet, groups: int = 3, blocks: int = 1) -> MIRNet:
     """MIRNet for these bands; ``groups`` residual groups of ``blocks`` multi-scale blocks each."""
-    if groups < 1 or blocks < 1:
-        raise InputError(
-            "MIRNet needs groups of blocks", expected="at least 1 of each", got=f"{groups} of {blocks}"
-        )
+    require_counts("groups", groups, least=1)
+    require_counts("blocks", blocks, least=1)
     return MIRNet(len(bands), groups, blocks)
 
 

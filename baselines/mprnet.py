@@ -26,12 +26,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
+from hsrzoo_baselines.layers import one_value, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError
 from hsrzoo.spec import ModelSpec, Official, RgbInput
 
 WIDTH = 31
@@ -239,9 +238,7 @@ class MPRNet(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
-        pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        if any(pad):
-            rgb = F.pad(rgb, pad, mode="reflect")
+        rgb = padded(rgb, MULTIPLE)
         image = self.conv_in(rgb)
         encoded = _joined([self._half(half) for half in _split(image, 2)], 2)
         decoded = self.stage2_decoder(encoded)
@@ -276,19 +273,12 @@ def _joined(parts: Sequence[Sequence[Tensor]], dim: int) -> list[Tensor]:
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The official names, which are ours. Raises FormatError where the one PReLU has several values."""
-    values = [x for key, x in state.items() if key.endswith(".body.1.weight") and x.shape == (1,)]
-    if any(not torch.equal(value, values[0]) for value in values):
-        raise FormatError(
-            "The names of MPRNet's one PReLU hold different weights",
-            expected=f"one value under all its {len(values)} names, which end in .body.1.weight",
-            got="several",
-            fix="This is no checkpoint of MPRNet as published",
-        )
-    return dict(state)
+    return one_value(state, ".body.1.weight", "MPRNet")
 
 
 def build(bands: BandSet, cabs: int = 4) -> MPRNet:
     """MPRNet for these bands; ``cabs`` channel attention blocks in each part of the third stage."""
+    require_counts("cabs", cabs)
     return MPRNet(len(bands), cabs)
 
 

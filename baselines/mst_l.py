@@ -32,6 +32,7 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import padded, require_counts
 from hsrzoo_baselines.mst_plus_plus import (
     MULTIPLE,
     WIDTH,
@@ -179,9 +180,7 @@ class MSTL(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
-        pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        if any(pad):
-            rgb = F.pad(rgb, pad, mode="reflect")
+        rgb = padded(rgb, MULTIPLE)
         rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         mask = F.leaky_relu(convolve(self.embedding_1, rgb[:1] if self.coupled else rgb), SLOPE)
         first = F.leaky_relu(convolve(self.embedding_2, rgb), SLOPE)
@@ -222,6 +221,7 @@ def build(
     ``batch``: "own", or "coupled" for the published code's behaviour, in which the mask of the first
     image of a batch weighs them all.
     """
+    require_counts("blocks", blocks, length=3)
     if batch not in ("own", "coupled"):
         raise InputError("Unknown behaviour within a batch", expected='"own" or "coupled"', got=repr(batch))
     return MSTL(len(bands), blocks, coupled=batch == "coupled")

@@ -37,6 +37,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
@@ -346,9 +347,7 @@ class MSTPlusPlus(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
-        pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        if any(pad):
-            rgb = F.pad(rgb, pad, mode="reflect")
+        rgb = padded(rgb, MULTIPLE)
         rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         features = convolve(self.conv_in, rgb)
         first = features if torch.is_grad_enabled() else None
@@ -375,6 +374,7 @@ def build(bands: BandSet, stages: int = 3, structure: str = "optimised") -> nn.M
     ``structure``: "optimised", or "published" for the order of operations of the published code, which
     gives the same cube in more time and memory.
     """
+    require_counts("stages", stages)
     if structure == "published":
         from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus
 

@@ -17,6 +17,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import padded
 from hsrzoo_baselines.mst_plus_plus import (
     MULTIPLE,
     WIDTH,
@@ -92,8 +93,7 @@ class PublishedMSTPlusPlus(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
-        padded = F.pad(rgb, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="reflect")
-        first = self.conv_in(padded)
+        first = self.conv_in(padded(rgb, MULTIPLE))
         features = first
         for layer in cast(Iterable[Stage], self.body):
             features = stage(layer, features)

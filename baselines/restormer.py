@@ -26,6 +26,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from hsrzoo_baselines.layers import padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
@@ -265,9 +266,7 @@ class Restormer(nn.Module):
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
         height, width = rgb.shape[-2:]
-        pad = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-        if any(pad):
-            rgb = F.pad(rgb, pad, mode="reflect")
+        rgb = padded(rgb, MULTIPLE)
         embedded = self.patch_embed(rgb)
         skips = [self.encoder_level1(embedded)]
         skips.append(self.encoder_level2(self.down1_2(skips[-1])))
@@ -286,6 +285,8 @@ def build(
     bands: BandSet, blocks: tuple[int, int, int, int] = (2, 3, 3, 4), refinement: int = 3
 ) -> Restormer:
     """Restormer for these bands: ``blocks`` at each of the four levels, ``refinement`` at the end."""
+    require_counts("blocks", blocks, length=4)
+    require_counts("refinement", refinement)
     return Restormer(len(bands), blocks, refinement)
 
 

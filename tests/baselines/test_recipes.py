@@ -1,0 +1,51 @@
+"""The recipes of the networks' authors, against what their trainers do."""
+
+from __future__ import annotations
+
+import pytest
+
+from hsrzoo.registries import MODELS
+
+TOOLBOX = {
+    "mst-plus-plus": 4e-4,
+    "mst-l": 4e-4,
+    "mirnet": 4e-4,
+    "hdnet": 4e-4,
+    "hinet": 2e-4,
+    "mprnet": 2e-4,
+    "restormer": 2e-4,
+    "hscnn-plus": 2e-4,
+    "edsr": 1e-4,
+    "hrnet": 1e-4,
+    "awan": 1e-4,
+}
+"""First learning rates in the commands of the MST-plus-plus toolbox (its README)."""
+OTHERS = {
+    # name: learning rate, schedule, its end, batch, loss, normalise
+    "agdnet": (1e-3, "cosine", 1e-5, 8, "l1", "spec"),
+    "agdnet-9": (1e-3, "cosine", 1e-5, 8, "l1", "spec"),
+    "gmsr": (1e-4, "constant", 0.0, 20, "l1", "spec"),
+}
+
+
+@pytest.mark.parametrize("name", TOOLBOX)
+def test_networks_of_the_toolbox_train_as_it_does(name: str) -> None:
+    recipe = MODELS.get(name).recipes["authors"]
+    assert (recipe.lr, recipe.schedule, recipe.final_lr) == (TOOLBOX[name], "cosine", 1e-6)
+    assert (recipe.steps, recipe.batch, recipe.patch) == (300_000, 20, 128)
+    assert (recipe.loss, recipe.normalise) == ("mrae", "minmax-image")
+    assert (recipe.betas, recipe.weight_decay, recipe.ema, recipe.clip) == ((0.9, 0.999), 0, 0, 0)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_networks_with_trainers_of_their_own(name: str) -> None:
+    recipe = MODELS.get(name).recipes["authors"]
+    found = (recipe.lr, recipe.schedule, recipe.final_lr, recipe.batch, recipe.loss, recipe.normalise)
+    assert found == OTHERS[name]
+    assert (recipe.betas, recipe.ema, recipe.clip) == ((0.9, 0.999), 0, 0)
+
+
+def test_every_recipe_of_the_authors_is_in_the_tables_above() -> None:
+    known = {name for name, spec in MODELS.working() if "authors" in spec.recipes}
+    ours = {name for name in known if MODELS.get(name).build.__module__.startswith("hsrzoo_baselines")}
+    assert ours == {*TOOLBOX, *OTHERS}
