@@ -5,9 +5,7 @@ variance over the image, the other half left as it is. The second U-Net sees the
 at every level, and its output through a gate ("supervised attention").
 
 Written from a description of the MIT-licensed code, with its state_dict names. The official checkpoints
-were trained on RGB stretched per image to [0, 1] (``RgbInput(normalise="minmax-image")``), which the
-config.json of converted weights must say; the spec below takes RGB as it is, the input all networks of
-this zoo are trained on in equal terms.
+were trained on RGB stretched per image to [0, 1].
 
 5,223,688 parameters at 31 bands (the paper of MST++ prints 5.21 M); 31.3 G multiply-accumulates at
 256 x 256.
@@ -229,4 +227,8 @@ SPEC = ModelSpec(
     tags=("baseline", "cnn"),
     recipes={"authors": toolbox(2e-4)},
     official=Official("minmax-image"),
+    notes=(
+        "Only last changes with the number of bands; the outer skip of the original needs 31 and "
+        "exists at 31 alone."
+    ),
 )

@@ -5,9 +5,7 @@ not the authors' own HSCNN-D, which is a TensorFlow network of three parallel de
 biases. Written from a description of the MIT-licensed code, with its state_dict names
 (``conv_fution`` is spelt so there).
 
-The official checkpoints were trained on RGB stretched per image to [0, 1]
-(``RgbInput(normalise="minmax-image")``), which the config.json of converted weights must say; the
-spec below takes RGB as it is, the input all networks of this zoo are trained on in equal terms.
+The official checkpoints were trained on RGB stretched per image to [0, 1].
 
 4,645,504 parameters at 31 bands, each used once a pixel: 304 G multiply-accumulates at 256 x 256. The
 published structure, kept as ``hscnn-plus:reference``, hands each block a fresh copy of all features so
@@ -233,5 +231,6 @@ SPEC = ModelSpec(
     tags=("baseline", "cnn"),
     recipes={"authors": toolbox(2e-4)},
     official=Official("minmax-image"),
+    notes="Only conv_out changes with the number of bands.",
     variants={"reference": {"structure": "published"}},
 )

@@ -13,9 +13,7 @@ output of the finer one, not from the block's input; nothing is exchanged betwee
 last mix; blurs reflect at the border; the image is padded to a multiple of 8. One PReLU of one parameter
 serves all nine attention units and stands under nine names in the state_dict.
 
-The official checkpoints were trained on RGB stretched per image to [0, 1]
-(``RgbInput(normalise="minmax-image")``), which the config.json of converted weights must say; the spec
-below takes RGB as it is, the input all networks of this zoo are trained on in equal terms.
+The official checkpoints were trained on RGB stretched per image to [0, 1].
 
 3,749,356 parameters at 31 bands, and 10,044 constants of the blurs; 26.7 G multiply-accumulates at
 256 x 256. 1,497,900 of the parameters decide nothing: layers between the resolutions for blocks of

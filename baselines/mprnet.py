@@ -5,9 +5,7 @@ the first, and a third stage at full resolution, which sees those of the second.
 channel by its mean over the quarter, the half or the image.
 
 Written from a description of the MIT-licensed code, with its state_dict names. The official checkpoints
-were trained on RGB stretched per image to [0, 1] (``RgbInput(normalise="minmax-image")``), which the
-config.json of converted weights must say; the spec below takes RGB as it is, the input all networks of
-this zoo are trained on in equal terms.
+were trained on RGB stretched per image to [0, 1].
 
 3,619,003 parameters at 31 bands; 100.5 G multiply-accumulates at 256 x 256. One PReLU of one parameter
 serves all 43 channel attention blocks and stands under 43 names in the state_dict, as in the official

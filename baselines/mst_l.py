@@ -5,9 +5,7 @@ it RGB: a second branch, here as there called the mask, is a convolution of the 
 the levels by convolutions alone, and from it each attention block makes weights for its values.
 
 Written from a description of the MIT-licensed code, with its state_dict names. The official checkpoints
-were trained on RGB stretched per image to [0, 1] (``RgbInput(normalise="minmax-image")``), which the
-config.json of converted weights must say; the spec below takes RGB as it is, the input all networks of
-this zoo are trained on in equal terms.
+were trained on RGB stretched per image to [0, 1].
 
 2,450,978 parameters at 31 bands; 29.8 G multiply-accumulates at 256 x 256, the rows that strips
 see twice included.

@@ -4,9 +4,7 @@ Attention runs between channels, not pixels: each of the 31 channels of a head i
 the image, and the 31 x 31 matrix of their cosines mixes the channels.
 
 Written from a description of the MIT-licensed code, with its state_dict names, so that the official
-checkpoints load after conversion. Those were trained on RGB stretched per image to [0, 1]
-(``RgbInput(normalise="minmax-image")``), which the config.json of converted weights must say; the
-spec below takes RGB as it is, the input all networks of this zoo are trained on in equal terms.
+checkpoints load after conversion. Those were trained on RGB stretched per image to [0, 1].
 1,619,625 parameters at 31 bands; 22.2 G multiply-accumulates at 256 x 256 in the published structure,
 20.8 G in the one below, the rows that strips see twice included.
 
@@ -401,5 +399,9 @@ SPEC = ModelSpec(
     tags=("baseline", "transformer"),
     recipes={"authors": toolbox(4e-4)},
     official=Official("minmax-image"),
+    notes=(
+        "Only conv_out changes with the number of bands; the outer skip of the original needs 31 and "
+        "exists at 31 alone."
+    ),
     variants={"reference": {"structure": "published"}},
 )

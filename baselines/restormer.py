@@ -5,9 +5,7 @@ the matrix of their cosines mixes the channels. Queries, keys and values see the
 
 Written from a description of the MIT-licensed code, with its state_dict names. It is the published
 "dual pixel" variant: no skip from the RGB image, but one from the first features to the last. The
-official checkpoints were trained on RGB stretched per image to [0, 1]
-(``RgbInput(normalise="minmax-image")``), which the config.json of converted weights must say; the spec
-below takes RGB as it is, the input all networks of this zoo are trained on in equal terms.
+official checkpoints were trained on RGB stretched per image to [0, 1].
 
 15,108,705 parameters at 31 bands; 94.3 G multiply-accumulates at 256 x 256, the rows that strips see
 twice included. Only ``output`` depends on the number of bands: 15,256,449 parameters at 202.
@@ -305,4 +303,5 @@ SPEC = ModelSpec(
     tags=("baseline", "transformer"),
     recipes={"authors": toolbox(2e-4)},
     official=Official("minmax-image"),
+    notes="Only output changes with the number of bands; the original has no outer skip.",
 )

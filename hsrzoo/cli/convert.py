@@ -80,6 +80,10 @@ def _require_free(folder: Path, force: bool) -> None:
     )
 
 
+_MOST_BANDS = 10_000
+"""From the command line: far above any sensor's, and far below what a slip in STEP asks for."""
+
+
 def parse_bands(text: str, data_root: Path | None = None) -> BandSet:
     """Bands from ``START:STOP:STEP`` or a list of centres, in nm, or those of a data set by its name."""
     from hsrzoo.bands import BandSet
@@ -97,4 +101,9 @@ def parse_bands(text: str, data_root: Path | None = None) -> BandSet:
             expected="START:STOP:STEP, a list of centres with commas between, or the name of a data set",
             got=repr(text),
         )
-    return BandSet.regular(*numbers) if ":" in text else BandSet(tuple(numbers))
+    regular = ":" in text
+    start, stop, step = numbers if regular else (0, 0, 0)
+    count = (stop - start) / step if step > 0 else len(numbers)
+    if count > _MOST_BANDS:
+        raise BandsError("These are too many bands", expected=f"at most {_MOST_BANDS}", got=repr(text[:60]))
+    return BandSet.regular(start, stop, step) if regular else BandSet(tuple(numbers))

@@ -264,6 +264,13 @@ def test_impossible_bands_are_refused(text):
         parse_bands(text)
 
 
+@pytest.mark.parametrize("text", ["400:700:1e-9", "1:1e300:1e-300", ",".join(map(str, range(1, 10_003)))])
+def test_too_many_bands_are_refused_before_they_are_made(monkeypatch, text):
+    monkeypatch.setattr(BandSet, "regular", lambda *_: pytest.fail("made"))
+    with pytest.raises(BandsError, match="at most 10000"):
+        parse_bands(text)
+
+
 def test_a_word_that_is_no_data_set_is_refused():
     with pytest.raises(UnknownNameError, match="indian-pines"):
         parse_bands("indian-pine")
