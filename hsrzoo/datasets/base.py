@@ -33,6 +33,18 @@ def with_data(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return bands, ~missing[bands].any(axis=0) if bands.any() else np.zeros(cube.shape[1:], bool)
 
 
+def where_data(image: np.ndarray, cube: np.ndarray) -> np.ndarray:
+    """The pixels (K, N) of ``image`` (K, H, W) that have data in some band of ``cube`` (C, H, W): what was
+    measured on an image is a mean over them. ``image`` itself where all of them have, or none."""
+    known = some_data(cube)
+    return image if known.all() or not known.any() else image[:, known]
+
+
+def some_data(cube: np.ndarray) -> np.ndarray:
+    """(H, W) bool: pixels that have data in some band of a cube (C, H, W)."""
+    return ~np.isnan(cube).all(axis=0)
+
+
 @dataclass(frozen=True)
 class VerifyReport:
     """What ``hsrzoo data verify`` prints. ``problems`` empty: the set is complete."""

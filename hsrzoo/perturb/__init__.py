@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.base import Scene, some_data, where_data
 from hsrzoo.errors import InputError, unknown_name
 from hsrzoo.registries import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext, PerturbationSpec, resolve, seeded
@@ -37,7 +37,10 @@ def perturb(
 
     ``info`` holds the perturbation's own facts; ``rendered_by``: the camera that rendered RGB, whose
     values are linear then (None: a photograph, whose values were disturbed as they are); and
-    ``mean_change``: the relative change of RGB's mean, measured on the result.
+    ``mean_change``: the relative change of RGB's mean over pixels with data, measured on the result.
+
+    Pixels without data in any band that are black stay black: neither noise nor what JPEG spreads over
+    a block becomes a colour of theirs. A perturbation that touches the cube sees to its own.
 
     Unknown perturbations and severities raise UnknownNameError with the nearest names; a scene that
     the perturbation cannot change, or not without a camera that it lacks, raises DoesNotApplyError.
@@ -49,11 +52,19 @@ def perturb(
     known = (_required(context, name),) if spec.needs_camera else ()
     rgb, cube, info = resolve(spec.apply)(scene.rgb, scene.cube, parameter, generator, *known)
     rgb = _quantise(rgb, rgb_bits)
-    before, after = (float(image.mean(dtype=np.float64)) for image in (scene.rgb, rgb))
+    if spec.touches_cube:
+        cube = np.ascontiguousarray(cube, dtype=np.float32)
+    else:
+        cube = scene.cube
+        rgb[:, ~some_data(cube) & ~scene.rgb.any(axis=0)] = 0
+    before, after = _mean(scene.rgb, scene.cube), _mean(rgb, cube)
     change = after / before - 1 if before else 0.0
-    cube = np.ascontiguousarray(cube, dtype=np.float32) if spec.touches_cube else scene.cube
     camera = context.response if context else None
     return Scene(scene.name, rgb, cube), {**info, "rendered_by": camera, "mean_change": change}
+
+
+def _mean(rgb: np.ndarray, cube: np.ndarray) -> float:
+    return float(where_data(rgb, cube).mean(dtype=np.float64))
 
 
 def _required(context: PerturbationContext | None, name: str) -> PerturbationContext:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hsrzoo.datasets.base import where_data
 from hsrzoo.spec import PerturbationSpec
 
 
@@ -20,9 +21,10 @@ def gamma(
 def gain(
     rgb: np.ndarray, cube: np.ndarray, factor: float, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """RGB x factor, clipped to [0, 1], the cube unchanged; ``clipped``: share of values cut off."""
+    """RGB x factor, clipped to [0, 1], the cube unchanged; ``clipped``: share of values cut off, of
+    pixels with data."""
     scaled = rgb.astype(np.float64) * factor
-    info = {"factor": factor, "clipped": float(np.mean(scaled > 1))}
+    info = {"factor": factor, "clipped": float(np.mean(where_data(scaled, cube) > 1))}
     return np.clip(scaled, 0, 1), cube, info
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.camera import Camera, camera_names
+from hsrzoo.datasets.base import where_data
 from hsrzoo.perturb import DoesNotApplyError
 from hsrzoo.spec import PerturbationContext, PerturbationSpec
 
@@ -21,13 +22,13 @@ def replace_camera(
     """RGB rendered from the cube (C, H, W) by ``response``, the cube unchanged.
 
     The gain is that of the protocol, one for each response: a cube of ones is white. Pixels that lack
-    data stay black. ``info``: the response and ``rgb_rmse``, the root mean square change of RGB. The
-    camera that rendered the scene already raises DoesNotApplyError.
+    data stay black. ``info``: the response and ``rgb_rmse``, the root mean square change of RGB
+    over pixels with data. The camera that rendered the scene already raises DoesNotApplyError.
     """
     if response == context.response:
         raise DoesNotApplyError(f"The data set's own RGB is rendered by {response}: nothing would change")
     image = Camera.named(response).render(cube, context.bands, bits=context.rgb_bits)
-    change = image.astype(np.float64) - rgb
+    change = where_data(image.astype(np.float64) - rgb, cube)
     return image, cube, {"response": response, "rgb_rmse": float(np.sqrt(np.mean(change**2)))}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.camera import jpeg_decode, jpeg_encode
+from hsrzoo.datasets.base import where_data
 from hsrzoo.spec import PerturbationSpec
 
 
@@ -17,11 +18,11 @@ def compress(
 
     The values go into the file as they are, without a tone curve: a linear image has more of its
     content in the shadows than JPEG's tables were made for. ``info``: quality, subsampling, ``bytes`` of
-    the file, and ``psnr_to_clean`` in dB over all values (infinite where nothing changed).
+    the file, and ``psnr_to_clean`` in dB over pixels with data (infinite where nothing changed).
     """
     data = jpeg_encode(rgb, quality)
     decoded = jpeg_decode(data)
-    error = float(np.mean((decoded - rgb) ** 2))
+    error = float(np.mean(where_data(decoded - rgb, cube) ** 2))
     psnr = -10 * float(np.log10(error)) if error else float("inf")
     info = {"quality": quality, "subsampling": "4:2:0", "bytes": len(data), "psnr_to_clean": psnr}
     return decoded, cube, info

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hsrzoo.datasets.base import where_data
 from hsrzoo.spec import PerturbationSpec
 
 
@@ -25,7 +26,8 @@ def noise(
     ``rendered_by`` tells which). The image was rounded to its bits before.
 
     ``info``: the sensor, the measured ``snr_db`` = 10 log10(mean x^2 / mean (change)^2) before clipping
-    and rounding (None where nothing changed), and ``clipped``: the share of values that leave [0, 1].
+    and rounding (None where nothing changed), and ``clipped``: the share of values that leave [0, 1],
+    both over pixels with data.
     Clipping read noise at 0 lightens the deepest shadows; the row's ``mean_change`` tells by how much.
     """
     full_well, read_noise = sensor["full_well"], sensor["read_noise"]
@@ -34,13 +36,14 @@ def noise(
     frozen = np.random.RandomState(generator.bit_generator)
     electrons = frozen.poisson(light * full_well) + frozen.normal(0.0, read_noise, light.shape)
     noisy = electrons / full_well
-    error = float(np.mean((noisy - light) ** 2))
-    signal = float(np.mean(light**2))
+    measured, clean = where_data(noisy, cube), where_data(light, cube)
+    error = float(np.mean((measured - clean) ** 2))
+    signal = float(np.mean(clean**2))
     info = {
         "full_well": full_well,
         "read_noise": read_noise,
         "snr_db": 10 * float(np.log10(signal / error)) if signal and error else None,
-        "clipped": float(np.mean((noisy < 0) | (noisy > 1))),
+        "clipped": float(np.mean((measured < 0) | (measured > 1))),
     }
     return noisy, cube, info
 
