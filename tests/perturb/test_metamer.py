@@ -14,7 +14,7 @@ from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Scene
 from hsrzoo.perturb import DoesNotApplyError, perturb
-from hsrzoo.perturb.metamer import largest_component, modulation
+from hsrzoo.perturb.metamer import _steps, largest_component, modulation
 from hsrzoo.spec import PerturbationContext
 
 INFRARED = BandSet.of([*range(400, 1000, 20), *range(990, 2400, 60)])
@@ -49,7 +49,7 @@ def test_the_picture_stays_and_the_spectra_change(bands, response, strength):
     angle, rmse = angle_and_rmse(scene.cube, new.cube)
     assert info["spectral_angle"] == pytest.approx(angle, rel=1e-4) and angle > 2
     assert info["rmse"] == pytest.approx(rmse, rel=1e-6) and rmse > 0.01
-    assert info["rgb_steps"] <= 1.001 and info["no_room"] == 0
+    assert info["rgb_steps"] <= 1 and info["no_room"] == 0
 
 
 def test_the_camera_sees_nothing_of_the_change():
@@ -139,7 +139,7 @@ def test_values_without_data_and_outside_the_range_stay():
     assert (new.cube[5, 7, 7], new.cube[6, 8, 8]) == (cube[5, 7, 7], cube[6, 8, 8])
     assert np.nanmax(np.abs(new.cube[:, 7, 7] - cube[:, 7, 7])) > 0.01
     assert np.all(new.cube[:30, 9, 9] == 0)
-    assert np.all(new.rgb[:, 2, 3] == 0) and info["rgb_steps"] <= 1.001
+    assert np.all(new.rgb[:, 2, 3] == 0) and info["rgb_steps"] <= 1
     assert info["no_room"] == pytest.approx(1 / (40 * 50 - 1))  # the black one, of the pixels with data
     assert np.isfinite(info["spectral_angle"]) and np.isfinite(info["rmse"])
 
@@ -151,6 +151,24 @@ def test_images_that_the_camera_did_not_render_have_no_row():
     other = Scene("jpeg", np.clip(scene.rgb + np.float32(5 / 255), 0, 1), scene.cube)
     with pytest.raises(DoesNotApplyError, match=r"not what nikon-d5100 renders.*5\.0 steps"):
         perturb("metamer", "1", other, 0, 8, context)
+
+
+def test_one_step_of_8_bits_is_one_at_every_level():
+    levels = (np.arange(256) / 255).astype(np.float32)
+    assert [_steps(a, b) for a, b in zip(levels[:-1], levels[1:], strict=True)] == [1] * 255
+    assert [_steps(b, a) for a, b in zip(levels[:-2], levels[2:], strict=True)] == [2] * 254
+
+
+@pytest.mark.parametrize("step", [-1, 1])
+def test_images_one_step_away_from_the_rendering_are_still_renderings(step):
+    greys = np.linspace(0.01, 0.99, 900, dtype=np.float32)
+    cube = np.broadcast_to(greys, (31, 1, 900)).copy()
+    context = made_up()[1]
+    rendered = np.rint(Camera.named("nikon-d5100").render(cube, VISIBLE_31) * 255)
+    assert set(rendered[0, 0]) == set(range(3, 253))
+    rgb = ((rendered + step) / 255).astype(np.float32)
+    new, _ = perturb("metamer", "1", Scene("greys", rgb, cube), 0, 8, context)
+    assert not np.array_equal(new.cube, cube)
 
 
 def test_the_scene_itself_is_left_unchanged():
