@@ -117,8 +117,9 @@ def largest_component(spectra: np.ndarray, matrix: np.ndarray, curve: np.ndarray
 
 
 def _steps(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest difference of two images in steps of 8 bits."""
-    return float(np.abs(a.astype(np.float64) - b).max() * 255)
+    """Largest difference of two images in steps of 8 bits, to three digits: float32 is not exact to more
+    than five, and what is one step apart must not come out above 1."""
+    return round(float(np.abs(a.astype(np.float64) - b).max() * 255), 3)
 
 
 def _difference(before: np.ndarray, after: np.ndarray) -> dict[str, float]:

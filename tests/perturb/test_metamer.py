@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_images_that_the_camera_did_not_render_have_no_row():
 
 def test_one_step_of_8_bits_is_one_at_every_level():
     levels = (np.arange(256) / 255).astype(np.float32)
-    assert [_steps(a, b) for a, b in zip(levels[:-1], levels[1:], strict=True)] == [1] * 255
+    assert [_steps(a, b) for a, b in pairwise(levels)] == [1] * 255
     assert [_steps(b, a) for a, b in zip(levels[:-2], levels[2:], strict=True)] == [2] * 254
 
 
