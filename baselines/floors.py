@@ -99,39 +99,66 @@ def fit(module: PixelRegression, dataset: Dataset, split: str) -> None:
     """Set ``module.matrix`` to the least-squares solution over all pixels of ``split``.
 
     Normal equations accumulated in float64, piece by piece. Features that the pixels do not tell
-    apart (a grey scene) get the solution of least norm. Pixels that lack data (NaN) in any band are left
-    out; DatasetError where none is left.
+    apart (a grey scene) get the solution of least norm. Every band is fitted on all pixels that have data
+    (no NaN) in it, whatever other bands lack there; DatasetError where a band has no such pixel.
     """
     bands, count = module.matrix.shape
-    gram, moment = np.zeros((count, count)), np.zeros((count, bands))
-    seen, without = 0, np.ones(bands, bool)
+    grams, moment = np.zeros((bands, count, count)), np.zeros((count, bands))
+    seen = np.zeros(bands, int)
     for rgb, cube in _pixels(dataset, split):
-        missing = np.isnan(cube)
-        if missing.any():
-            without &= missing.all(axis=1)
-            complete = ~missing.any(axis=0)
-            rgb, cube = rgb[:, complete], cube[:, complete]
-        else:
-            without[:] = False
-        seen += rgb.shape[1]
         features = module.features(torch.from_numpy(rgb)[None])[0].numpy()  # (F, N)
-        gram += features @ features.T
-        moment += features @ cube.T
-    if not seen:
-        raise _no_data(dataset, split, without)
+        for group, known in _patterns(cube):
+            x, y = features[:, known], cube[group][:, known]
+            seen[group] += x.shape[1]
+            grams[group] += x @ x.T
+            moment[:, group] += x @ y.T
+    if not seen.all():
+        raise _no_data(dataset, split, seen == 0)
+    # Bands of the same pixels have the same equations.
+    _, kinds = np.unique(grams.reshape(bands, -1), axis=0, return_inverse=True)
+    for kind in range(kinds.max() + 1):
+        group = np.flatnonzero(kinds.reshape(-1) == kind)
+        solution = _solve(grams[group[0]], moment[:, group])
+        module.matrix[group] = torch.from_numpy(solution.T).to(module.matrix)
+
+
+_Chosen = slice | np.ndarray
+
+
+def _patterns(cube: np.ndarray) -> Iterator[tuple[_Chosen, _Chosen]]:
+    """Groups of bands of ``cube`` (C, N) that have data in the same pixels, and those pixels; as slices
+    where nothing lacks."""
+    missing = np.isnan(cube)
+    if not missing.any():
+        yield slice(None), slice(None)
+        return
+    patterns, kinds = np.unique(missing, axis=0, return_inverse=True)
+    for kind, without in enumerate(patterns):
+        yield np.flatnonzero(kinds.reshape(-1) == kind), ~without
+
+
+def _solve(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """x (F, K) of least norm with ``gram`` (F, F) x = ``moment`` (F, K)."""
     # Unit diagonal: the cut-off then does not depend on how large a feature is.
     scale = 1 / np.sqrt(np.where(np.diag(gram) > 0, np.diag(gram), 1))
     scaled = gram * scale * scale[:, None]
     solution, *_ = np.linalg.lstsq(scaled, moment * scale[:, None], rcond=RANK_CUTOFF)
-    module.matrix.copy_(torch.from_numpy((solution * scale[:, None]).T))
+    return solution * scale[:, None]
 
 
 def _no_data(dataset: Dataset, split: str, without: np.ndarray) -> DatasetError:
-    first = f", first at {dataset.bands.centres_nm[int(without.argmax())]:g} nm" if without.any() else ""
+    place = f"{dataset.name}/{split}"
+    if without.all():
+        return DatasetError(
+            f"No pixel of {place} has any data",
+            expected="some values that are not NaN",
+            fix="hsrzoo data verify tells which scenes have none",
+        )
     return DatasetError(
-        f"No pixel of {dataset.name}/{split} has data in all bands",
-        expected="pixels without a gap in their spectrum",
-        got=f"{np.count_nonzero(without)} of {without.size} bands without any data{first}",
+        f"Some bands of {place} have no data in any pixel",
+        expected="every band with data somewhere",
+        got=f"{np.count_nonzero(without)} of {without.size} bands without any, first at "
+        f"{dataset.bands.centres_nm[int(without.argmax())]:g} nm",
         fix="Choose bands that have data (--data-option bands=...)",
     )
 

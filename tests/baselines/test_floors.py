@@ -133,20 +133,42 @@ def test_bundled_floors_rank_as_they_should_on_unseen_columns():
 
 
 @pytest.mark.parametrize("degree", [0, 1, 3])
-def test_pixels_that_lack_a_band_are_left_out_of_a_fit(degree):
+def test_every_band_is_fitted_on_all_pixels_that_have_it(degree):
+    """Scattered gaps, a scene without one band, and one without any data."""
+    random = np.random.default_rng(5)
+    rgbs, cubes = [random_rgb(seed, 9, 7) for seed in range(3)], list(random.random((3, 4, 9, 7)))
+    cubes[0][random.random((4, 9, 7)) < 0.3] = np.nan
+    cubes[1][2] = np.nan
+    cubes[2][:] = np.nan
+    found = fitted(degree, *zip(rgbs, cubes, strict=True)).matrix
+    for band in range(4):
+        pixels = [~np.isnan(cube[band]) for cube in cubes]
+        rgb = np.concatenate([image[:, own] for image, own in zip(rgbs, pixels, strict=True)], axis=1)
+        values = np.concatenate([cube[band, own] for cube, own in zip(cubes, pixels, strict=True)])
+        alone = fitted(degree, (rgb[:, None], values[None, None])).matrix
+        assert torch.allclose(found[band], alone[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("degree", [0, 3])
+def test_gaps_in_one_band_change_no_other(degree):
     rgb, cube = random_rgb(1, 9, 7), np.random.default_rng(5).random((4, 9, 7))
-    expected = fitted(degree, (rgb[:, 2:], cube[:, 2:])).matrix
     gaps = cube.copy()
     gaps[1, :2] = np.nan
-    empty = np.full_like(cube, np.nan)
-    found = fitted(degree, (rgb, empty), (rgb, gaps)).matrix
-    assert torch.allclose(found, expected, atol=1e-7)
+    complete, found = (fitted(degree, (rgb, c)).matrix for c in (cube, gaps))
+    others = [0, 2, 3]
+    assert torch.allclose(found[others], complete[others], rtol=1e-5)
+    assert not torch.allclose(found[1], complete[1], rtol=1e-3)
 
 
-def test_a_band_without_any_data_cannot_be_fitted():
+@pytest.mark.parametrize(
+    ("bands", "told"),
+    [([2], r"Some bands of gappy/train .*1 of 4 bands.*550 nm.*Choose bands"),
+     ([0, 1, 2, 3], r"No pixel of gappy/train has any data")],
+)  # fmt: skip
+def test_bands_without_any_data_cannot_be_fitted(bands, told):
     cube = np.random.default_rng(5).random((4, 3, 3))
-    cube[2] = np.nan
+    cube[bands] = np.nan
     data = Scenes((random_rgb(1, 3, 3), cube))
     data.name, data.bands = "gappy", BandSet((450.0, 500.0, 550.0, 600.0))
-    with pytest.raises(DatasetError, match=r"gappy/train.*1 of 4 bands.*550 nm.*Choose bands"):
+    with pytest.raises(DatasetError, match=told):
         fit(PixelRegression(4, 1), data, "train")
