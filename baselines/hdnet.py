@@ -22,11 +22,11 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from hsrzoo_baselines.edsr import ResBlock, conv
+from hsrzoo_baselines.layers import require_counts
 from hsrzoo_baselines.recipes import toolbox
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError
 from hsrzoo.pixels import pixel_mean, whole_image
 from hsrzoo.spec import ModelSpec, Official
 
@@ -157,8 +157,7 @@ class HDNet(nn.Module):
 
 def build(bands: BandSet, blocks: int = 32) -> HDNet:
     """HDNet for these bands; ``blocks`` residual blocks before the attention, one less after it."""
-    if blocks < 1:
-        raise InputError("HDNet needs residual blocks", expected="blocks, at least 1", got=repr(blocks))
+    require_counts("blocks", blocks, least=1)
     return HDNet(len(bands), blocks)
 
 
