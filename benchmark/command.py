@@ -81,8 +81,9 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
     "models",
     multiple=True,
     required=True,
-    metavar="NAME",
-    help="Model, repeatable; or a quoted shell pattern such as '*', 'mcga-*' or '*.cave'.",
+    metavar="[TITLE=]NAME",
+    help="Model, repeatable; or a quoted shell pattern such as '*', 'mcga-*' or '*.cave'. A title is what "
+    "tables and rows call it: table-4.k-64=local-dir:runs/k-64/weights.",
 )
 @click.option("--dataset", help="Data set to score (speed needs none).")
 @click.option("--bench", "kind", callback=_parse_bench, default="accuracy", show_default=True,
@@ -135,7 +136,7 @@ def bench(
     if benches and dataset is None:
         raise click.UsageError(f"--bench {kind} needs --dataset")
     if values["random_weights"]:
-        tagged = [name for name in models if "." in name and ":" not in name]
+        tagged = [name for name in models if "." in name and not {":", "="} & set(name)]
         if tagged:
             raise click.UsageError(f"--random-weights takes architectures, without .TAG: not {tagged[0]}")
         if dataset is None:
@@ -174,7 +175,8 @@ def bench(
 def compare(context: click.Context, a: str, b: str, dataset: str, kind: str, **values: Any) -> None:
     """Compare two models scene by scene: differences, intervals, verdicts.
 
-    Scores that the store lacks are computed first. With --tta both run with test-time adaptation.
+    A and B are NAME or TITLE=NAME. Scores that the store lacks are computed first. With --tta both run
+    with test-time adaptation.
     """
     if a == b:
         raise click.UsageError("A and B are the same model")

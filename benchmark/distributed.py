@@ -50,7 +50,7 @@ class Task:
 def check(names: Sequence[str], ways: Ways, workers: Workers) -> None:
     """InputError for models that the workers could not open: those that would be exported for the run,
     to files of this machine, where the workers may be on others."""
-    exported = [e for name in names for e in ways.of(name) if e.runtime == "onnx" and e.title is None]
+    exported = [e for name in names for e in ways.of(name) if e.to_export]
     if exported and workers.address is not None:
         raise InputError(
             "Models exported for the run are files of this machine alone",

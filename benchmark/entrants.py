@@ -2,12 +2,14 @@
 
 An :class:`Entrant` says how to load one of them, here or in another process, and what to call it:
 ``mcga-s2.cave`` run as usual, ``mcga-s2.cave [bf16]`` or ``mcga-s2.cave [onnx, fp16]`` otherwise,
-``hrnet [untrained]`` with random weights, which say nothing but what the network costs.
+``hrnet [untrained]`` with random weights, which say nothing but what the network costs. Who runs many
+weights of one architecture gives each a title: ``table-4.k-64=local-dir:runs/table-4.k-64/weights``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import HsrzooError, InputError, PluginError, unknown_name
 from hsrzoo.loading import list_models, spec_of
 from hsrzoo.names import parse_name
+from hsrzoo.registries import MODELS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +32,7 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int
 SEED = 0
 """Of random weights: every process makes the same ones."""
 _WILDCARDS = frozenset("*?[")
+_TITLE = re.compile(r"[a-z0-9][a-z0-9.+/-]*")
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,15 @@ class Entrant:
     compile: bool = False
     tile: int | None = None
     title: str | None = None
-    """What to call it where that is not the loaded model's own name with a remark."""
+    """What to call it instead of the loaded model's own name; torch adds its remark, a title of an ONNX
+    file has it."""
     random_bands: dict[str, Any] | None = None
     """Bands, as BandSet.to_json gives them, of a network with seeded random weights; None: trained ones."""
+
+    @property
+    def to_export(self) -> bool:
+        """True for the runtime onnx where there is no file yet."""
+        return self.runtime == "onnx" and parse_name(self.name).kind != "onnx"
 
     def load(self, device: str | None) -> Reconstructor:
         """The model, under the name that tables and rows give it."""
@@ -52,6 +62,7 @@ class Entrant:
 
         if self.runtime == "onnx":  # the file has its precision in it
             model = hsrzoo.load(self.name, device=device)
+            model.name = self.title or model.name
         else:
             how: dict[str, Any] = {
                 "device": device, "precision": self.precision, "compile": self.compile, "tile": self.tile
@@ -60,9 +71,48 @@ class Entrant:
                 model = hsrzoo.load(self.name, **how)
             else:
                 model = _random(self.name, BandSet.from_json(self.random_bands), how)
-            model.name += remark({**execution(model), "untrained": untrained(model)})
-        model.name = self.title or model.name
+            told = remark({**execution(model), "untrained": untrained(model)})
+            model.name = (self.title or model.name) + told
+        if self.title is not None:
+            _check_title(self.title, model)
         return model
+
+
+def split_title(text: str) -> tuple[str | None, str]:
+    """``TITLE=NAME`` as (title, name); (None, text) where there is no title.
+
+    A folder or file may have "=" in its path, but only behind the colon, which no title holds. InputError
+    for a title of other characters, or one that is itself a model or weights of this zoo.
+    """
+    title, equals, name = text.partition("=")
+    if not equals or ":" in title:
+        return None, text
+    if not _TITLE.fullmatch(title) or not name:
+        raise InputError(
+            f"{text!r} is no titled model",
+            expected="TITLE=NAME, the title of a-z, 0-9 and . + / -, beginning with a letter or digit",
+            got=f"the title {title!r}",
+        )
+    if title in (*list_models(), *list_models(pretrained=True)):
+        raise InputError(
+            f"The title {title} is a model of this zoo",
+            expected="a title of its own",
+            got=text,
+            fix=f"Use {title}.NAME, or leave the title out",
+        )
+    return title, name
+
+
+def _check_title(title: str, model: Reconstructor) -> None:
+    """InputError where a title begins with the name of an architecture that the model is not."""
+    arch = plain_name(title).partition(".")[0]
+    if arch in MODELS and arch != model.spec.name:
+        raise InputError(
+            f"The title {title} stands for another architecture",
+            expected=f"weights of {arch}",
+            got=f"weights of {model.spec.name}",
+            fix=f"Use {model.spec.name}.NAME, or a title without an architecture",
+        )
 
 
 def _random(name: str, bands: BandSet, how: Mapping[str, Any]) -> Reconstructor:
@@ -147,16 +197,19 @@ class Ways:
                 got="--runtime onnx alone",
             )
 
-    def of(self, name: str) -> list[Entrant]:
-        """The entrants that a name makes; those of the runtime onnx are still to be exported, but for
-        files given as such, which are what they are and go by their own name without its folders."""
+    def of(self, text: str) -> list[Entrant]:
+        """The entrants that ``NAME`` or ``TITLE=NAME`` makes; those of the runtime onnx are still to be
+        exported, but for files given as such, which are what they are and go by their own name without
+        its folders."""
+        title, name = split_title(text)
         parsed = parse_name(name)
         if parsed.path is not None and parsed.kind == "onnx":
-            return [Entrant(name, runtime="onnx", title=f"onnx:{parsed.path.name}")]
+            told = f"{title} [onnx]" if title else f"onnx:{parsed.path.name}"
+            return [Entrant(name, runtime="onnx", title=told)]
         return [
-            Entrant(name, precision=precision, compile=self.compile, tile=self.tile)
+            Entrant(name, precision=precision, compile=self.compile, tile=self.tile, title=title)
             if runtime == "torch"
-            else Entrant(name, runtime="onnx", precision=precision)
+            else Entrant(name, runtime="onnx", precision=precision, title=title)
             for precision in self.precisions
             for runtime in self.runtimes
         ]
@@ -187,10 +240,13 @@ def expand(names: Sequence[str]) -> dict[str, bool]:
     (``*.cave``). InputError for one that matches nothing.
     """
     found: dict[str, bool] = {}
-    for name in names:
+    for text in names:
+        title, name = split_title(text)
         if not _WILDCARDS & set(name) or ":" in name:  # a folder may be called anything
-            found[name] = False
+            found[text] = False
             continue
+        if title is not None:
+            raise InputError("One title stands for one model", expected="TITLE=NAME", got=text)
         pretrained = "." in name
         matches = list_models(name, pretrained=pretrained)
         if not matches:
@@ -239,9 +295,9 @@ def _loaded(
     name: str, ways: Ways, device: str | None, exports: Path | None, bands: BandSet, random: bool
 ) -> Iterator[tuple[Entrant, Reconstructor]]:
     for entrant in ways.of(name):
-        if random or not has_weights(name):
+        if random or not has_weights(entrant.name):
             entrant = replace(entrant, random_bands=bands.to_json())
-        if entrant.runtime == "onnx" and entrant.title is None:
+        if entrant.to_export:
             entrant = export(entrant, exports)
         yield entrant, entrant.load(device)
 

@@ -268,10 +268,12 @@ def _times_of_the_paper(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _paper_arch(row: dict[str, Any]) -> str:
-    """The architecture whose figures in the paper stand beside this row's; "" for a cheaper variant and
-    for another way of running it. Random weights take as long as trained ones."""
+    """The architecture whose figures in the paper stand beside this row's; "" for a cheaper variant, for
+    another way of running it and for a title that does not begin with it, of an ablation, say. Random
+    weights take as long as trained ones."""
     label = row["model"].removesuffix(" [untrained]")
     usual = plain_name(label) == label and variant_of(label) in (None, PUBLISHED)
+    usual = usual and (":" in label or label.partition(".")[0] == row["architecture"])
     return row["architecture"] if usual else ""
 
 

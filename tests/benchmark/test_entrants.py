@@ -69,6 +69,59 @@ def test_an_entrant_is_loaded_as_it_says_also_from_json(save_model) -> None:
     assert execution(model) == {**USUAL, "precision": "bf16", "tile": 64}
 
 
+def test_a_title_is_what_a_model_is_called_in_every_way_of_running(save_model) -> None:
+    name = save_model("a=b")
+    found = load_all([f"table-4.k-64={name}"], Ways(precisions=("fp32", "bf16")), "cpu", None)
+    assert [model.name for model in found.models] == ["table-4.k-64", "table-4.k-64 [bf16]"]
+    # what a worker gets is loaded under the same name
+    sent = Entrant(**json.loads(json.dumps(asdict(found.entrants[1]))))
+    assert sent.load("cpu").name == "table-4.k-64 [bf16]"
+    (untitled,) = load_all([name], Ways(), "cpu", None).models
+    assert untitled.name == name and untitled.identity == found.models[0].identity
+
+
+def test_a_titled_model_is_exported_and_files_are_titled(save_model, monkeypatch) -> None:
+    ways = Ways(("torch", "onnx"))
+    assert [e.to_export for e in ways.of("x=net.cave")] == [False, True]
+    (file,) = ways.of("x=onnx:/some/where/net.onnx")
+    assert (file.to_export, file.title) == (False, "x [onnx]")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("No Title=local-dir:x", "no titled model"),
+        ("title=", "no titled model"),
+        ("mst-plus-plus.cave=local-dir:x", "is a model of this zoo"),
+        ("bench-net=local-dir:x", "is a model of this zoo"),
+        ("title=bench-*", "One title stands for one model"),
+    ],
+)
+def test_titles_that_are_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_all([text], Ways(), "cpu", None)
+
+
+def test_a_title_does_not_pass_one_architecture_off_as_another(save_model) -> None:
+    name = save_model("net")
+    assert load_all([f"bench-net.seed-1={name}"], Ways(), "cpu", None).models[0].name == "bench-net.seed-1"
+    with pytest.raises(InputError, match=r"another architecture.*weights of mst-plus-plus.*bench-net"):
+        load_all([f"mst-plus-plus.seed-1={name}"], Ways(), "cpu", None)
+
+
+def test_rows_and_their_folder_carry_the_title(tmp_path: Path, save_model, capsys) -> None:
+    options = Options(
+        models=(f"table-5.plain={save_model('net')}",), dataset="toy", benches=("accuracy",),
+        metrics=("rmse",), data_options={"scenes": "1"}, data_root=tmp_path, store=tmp_path / "results",
+        device="cpu", as_json=True,
+    )  # fmt: skip
+    assert set(figures_of(options, capsys)) == {"table-5.plain"}
+    (path,) = (tmp_path / "results").rglob("*.jsonl")
+    row = json.loads(path.read_text())
+    assert row["model"] == "table-5.plain" and row["architecture"] == "bench-net"
+    assert path.parent.name == f"table-5.plain@{row['model_sha256'][:12]}"
+
+
 def test_one_model_by_two_names_is_taken_once(save_model, monkeypatch) -> None:
     name, load = save_model("net"), hsrzoo.load
     monkeypatch.setattr(hsrzoo, "load", lambda _, **how: load(name, **how))
