@@ -32,7 +32,8 @@ def load(
     """The model called ``name``, ready to run.
 
     ``name``: ``arch`` (its default weights) or ``arch.tag``, either with ``:variant`` (the same weights
-    run otherwise), ``local-dir:PATH`` or ``onnx:FILE`` (written by ``hsrzoo export``; needs no torch).
+    run otherwise), ``local-dir:PATH``, ``local-dir:PATH:variant`` or ``onnx:FILE`` (written by
+    ``hsrzoo export``; needs no torch).
     ``weights="auto"`` loads trained weights strictly and fails without them; ``weights=None`` builds
     random ones. ``bands``: what the cube must have; with trained weights it is only compared, with
     random ones it is built for them (400-700 nm at 10 nm if not given). ``device``: a torch device, by
@@ -58,7 +59,8 @@ def load(
     config = weight_files.read_config(folder)
     if parsed.kind != "zoo":
         spec = MODELS.get(config["architecture"])
-    elif parsed.variant:
+        _require_variant(spec, parsed.variant)
+    if parsed.variant:
         config = {**config, "arguments": {**config["arguments"], **spec.variants[parsed.variant]}}
     own = BandSet.from_json(config["bands"])
     if bands is not None:
@@ -88,9 +90,13 @@ def load(
 def spec_of(name: ModelName) -> ModelSpec:
     """The architecture of a zoo name; UnknownNameError also for a variant that it does not have."""
     spec = MODELS.get(str(name.arch))
-    if name.variant is not None and name.variant not in spec.variants:
-        raise unknown_name(f"variant of {spec.name}", name.variant, spec.variants)
+    _require_variant(spec, name.variant)
     return spec
+
+
+def _require_variant(spec: ModelSpec, variant: str | None) -> None:
+    if variant is not None and variant not in spec.variants:
+        raise unknown_name(f"variant of {spec.name}", variant, spec.variants)
 
 
 def _random(name: ModelName, bands: BandSet, device: str | None, execution: Execution) -> Reconstructor:

@@ -1,8 +1,9 @@
 """Model names as one value: ``arch``, ``arch.tag``, ``arch:variant``, ``arch.tag:variant``,
-``local-dir:PATH``, ``hf-hub:org/repo@rev`` and ``onnx:FILE``."""
+``local-dir:PATH``, ``local-dir:PATH:variant``, ``hf-hub:org/repo@rev`` and ``onnx:FILE``."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class ModelName:
 
     def __str__(self) -> str:
         if self.kind == "local-dir":
-            return f"local-dir:{self.path}"
+            return f"local-dir:{self.path}" + (f":{self.variant}" if self.variant else "")
         if self.kind == "hf-hub":
             return f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
         if self.kind == "onnx":
@@ -55,7 +56,7 @@ def parse_name(text: str) -> ModelName:
     is_path = not found and ("/" in text or "\\" in text)
     raise UnknownNameError(
         f"{text!r} is not a model name",
-        expected="ARCH[.TAG][:VARIANT], local-dir:PATH, onnx:FILE or hf-hub:ORG/REPO[@REVISION]",
+        expected="ARCH[.TAG][:VARIANT], local-dir:PATH[:VARIANT], onnx:FILE or hf-hub:ORG/REPO[@REVISION]",
         fix=f"For a folder write local-dir:{text}"
         if is_path
         else "hsrzoo list shows the names of this zoo",
@@ -63,11 +64,21 @@ def parse_name(text: str) -> ModelName:
 
 
 def _local(scheme: str, rest: str) -> ModelName | None:
-    kind: Literal["local-dir", "onnx"] = "onnx" if scheme == "onnx" else "local-dir"
+    if not rest:
+        return None
     try:
-        return ModelName(kind, path=Path(rest).expanduser()) if rest else None
+        whole = Path(rest).expanduser()
     except RuntimeError:  # ~nobody: no such home
         return None
+    if scheme == "onnx":
+        return ModelName("onnx", path=whole)
+    # a folder's name may hold colons: its end is a variant only where that reading alone leads to a folder
+    head, colon, variant = rest.rpartition(":")
+    if head and colon and _ARCH.fullmatch(variant) and not os.path.isdir(whole):
+        folder = Path(head).expanduser()
+        if os.path.isdir(folder):
+            return ModelName("local-dir", path=folder, variant=variant)
+    return ModelName("local-dir", path=whole)
 
 
 def _hub(rest: str) -> ModelName | None:

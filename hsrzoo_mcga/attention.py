@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from hsrzoo.pixels import whole_image
 from hsrzoo.pointwise import pointwise
-from hsrzoo_mcga.codebook import at_least_fp32, on_pixels, query, to_map, to_rows
+from hsrzoo_mcga.codebook import at_least_fp32, found_code, on_pixels, query, to_map, to_rows
 from hsrzoo_mcga.grayscale import GrayscaleAware
-from hsrzoo_mcga.search import nearest_code
 
 
 def top_codes(counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -46,9 +45,13 @@ class QuantizedAttention(nn.Module):
     ``topk``: "codes" keeps the K most frequent codes, each weighted by sqrt(count / total);
     "pixels" is the literal reading: pixels sorted by their code's frequency, the first K kept with
     repetition. ``pairing``: "joint" lets Q's assignment choose the groups and looks K's group means
-    up; "rank" ranks Q and K separately, as printed. ``mode``: "quantized", or "full" (all pixels,
-    no codes: the ablation). Kept codes are constants; Q and K get their gradient through the mean of
-    the pixels assigned to each of them. ``stride``: count every stride-th row and column only.
+    up; "rank" ranks Q and K separately, as printed. Kept codes are constants; Q and K get their gradient
+    through the mean of the pixels assigned to each of them. ``stride``: count every stride-th row and
+    column only. ``permuted``: see :func:`~hsrzoo_mcga.codebook.found_code`.
+
+    ``mode``: "quantized"; "full" (all pixels at width C, no codes: the ablation); or "bypass", which has
+    the layers of "quantized" but lets every pixel stand for itself: what "codes" and "joint" become
+    where each pixel has a code of its own.
     """
 
     def __init__(
@@ -61,16 +64,17 @@ class QuantizedAttention(nn.Module):
         mode: str = "quantized",
         ga: bool = True,
         stride: int = 1,
+        permuted: bool = False,
         **settings: object,
     ) -> None:
         super().__init__()
         self.k, self.topk, self.pairing, self.stride = k, topk, pairing, stride
-        self.quantized = mode == "quantized"
+        self.quantized, self.permuted = mode == "quantized", permuted
+        narrow = mode != "full"
         # a code is all that is used of Q and K, so they are projected straight to code width
-        self.width = d if self.quantized else c
+        self.width = d if narrow else c
         self.query_key = nn.Conv2d(c, 2 * self.width, 1)
-        if self.quantized:
-            self.from_code = nn.ModuleList(nn.Linear(d, c, bias=False) for _ in range(2))
+        self.from_code = nn.ModuleList(nn.Linear(d, c, bias=False) for _ in range(2 if narrow else 0))
         self.curve = GrayscaleAware(c, "log" if ga else "none", **settings)  # type: ignore[arg-type]
         self.temperature = nn.Parameter(torch.ones(()))
         self.value = nn.Linear(c, c)
@@ -115,25 +119,32 @@ class QuantizedAttention(nn.Module):
         """Q and K of normalised features, (B, D, H, W) each, in fp32."""
         return at_least_fp32(on_pixels(self.query_key, x)).split(self.width, 1)
 
+    def _widened(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Q and K of normalised features at width C, (B, C, H, W) each, without any code."""
+        parts = self._project(x)
+        if not self.from_code:
+            return parts
+        return tuple(on_pixels(layer, part) for layer, part in zip(self.from_code, parts, strict=True))
+
     def _full_matrix(self, first: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """A over all pixels instead of codes (the ablation)."""
         curved, low, high = self.curve.kind != "none", None, None
         if curved and self.curve.normalise == "minmax":
 
             def extremes(part: Tensor) -> tuple[Tensor, ...]:
-                q = self._project(first(part))[0]
+                q = self._widened(first(part))[0]
                 return q.amin((2, 3)), q.amax((2, 3))
 
             low, high = whole_image(extremes, x, reduce=("min", "max"))
 
         def sums(part: Tensor) -> tuple[Tensor, ...]:
-            q = self._project(first(part))[0]
+            q = self._widened(first(part))[0]
             return q.sum((2, 3)), q.new_tensor(float(q.shape[2] * q.shape[3]))
 
         total, pixels = whole_image(sums, x)
 
         def products(part: Tensor) -> tuple[Tensor, ...]:
-            q, key = self._project(first(part))
+            q, key = self._widened(first(part))
             if curved:
                 q = self.curve.apply_curve(q, a, low, high)
             return (q.flatten(2) @ key.flatten(2).transpose(1, 2),)
@@ -153,11 +164,11 @@ class QuantizedAttention(nn.Module):
                 sites.extend([(q, codes), (key, codes)])
             b, d = q.shape[:2]
             rows_q, rows_k = (to_rows(t).view(b, -1, d) for t in (q, key))
-            own = query(q, codes).indices.view(b, -1)
+            own = query(q, codes, self.permuted).indices.view(b, -1)
             if self.pairing == "joint":
                 return group_sums(own, n, rows_q, rows_k)
             return *group_sums(own, n, rows_q), *group_sums(
-                query(key, codes).indices.view(b, -1), n, rows_k
+                query(key, codes, self.permuted).indices.view(b, -1), n, rows_k
             )
 
         totals = whole_image(sums, x)
@@ -173,7 +184,7 @@ class QuantizedAttention(nn.Module):
         code_q = mean_q + (codes[kept] - mean_q).detach()
         if self.pairing == "joint":
             mean_k, counts_k = group_means(of_key[0][kept], counts_q), counts_q
-            nearest = codes[nearest_code(mean_k, codes)]
+            nearest = codes[found_code(mean_k, codes, self.permuted)]
         else:
             kept_k, counts_k = top_codes(of_key[0], self.k)
             mean_k, nearest = group_means(of_key[1][kept_k], counts_k), codes[kept_k]

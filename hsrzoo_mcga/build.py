@@ -7,11 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.spec import Start
+from hsrzoo_mcga.codebook import codes_like
 from hsrzoo_mcga.network import GANet, Settings, check
 from hsrzoo_mcga.store import CodebookFolder
 
@@ -49,13 +51,16 @@ def start(path: Path, bands: BandSet, arguments: Mapping[str, Any]) -> Start:
     The frozen tables of every scale, and the weights of algorithm 2 of the first source on the same
     bands; without such a source, its band-independent layers come from the first source and the head
     to C bands is fresh (the record says so). ``arguments`` of the network decide what it can take: one
-    without codes takes algorithm 2 alone, and a frozen reconstruction must find its own head.
+    without codes takes algorithm 2 alone, one with random codes gets tables drawn like the learned ones,
+    and a frozen reconstruction must find its own head.
     """
     folder = CodebookFolder.read(path)
     codes = folder.codes()
+    kind = arguments.get("codebook", "mixture")
     state: dict[str, Tensor] = {}
-    if arguments.get("codebook") != "none":
-        state = {f"moc.codes_{i}": table for i, table in enumerate(codes, 1)}
+    if kind in ("mixture", "random"):
+        tables = codes if kind == "mixture" else _drawn_like(codes)
+        state = {f"moc.codes_{i}": table for i, table in enumerate(tables, 1)}
     same = [s for s in folder.sources if s.bands.same_as(bands)]
     if not same and arguments.get("reconstruction") == "frozen":
         raise WeightsError(
@@ -75,5 +80,21 @@ def start(path: Path, bands: BandSet, arguments: Mapping[str, Any]) -> Start:
         "reconstruction": chosen.name if same else f"{chosen.name}, head fresh",
         "stage1": [s.record for s in folder.sources],
     }
+    if kind != "mixture":
+        record["taken"] = _TAKEN[kind]
     own = {"n_codes": len(codes[0]), "latent": folder.latent, "scales": folder.scales}
     return Start(own, state, record)
+
+
+_TAKEN = {
+    "random": "algorithm 2; codes drawn from normal distributions with the tables' means and covariances",
+    "bypass": "algorithm 2 alone",
+    "none": "algorithm 2 alone",
+}
+
+
+def _drawn_like(codes: list[Tensor]) -> list[Tensor]:
+    """Random tables (N, D_i) in place of the learned ones, by the seed that the run has set; they take
+    nothing from its generator, so that all other weights start as they do with learned codes."""
+    generator = torch.Generator().manual_seed(torch.initial_seed())
+    return [codes_like(table, generator) for table in codes]

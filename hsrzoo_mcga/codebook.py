@@ -5,6 +5,7 @@ Sizes: at scale i features have width D_i and N_i codes; a mixture of n sources 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -60,10 +61,38 @@ class Query:
         return self.features + (self.codes_map() - self.features).detach()
 
 
-def query(features: Tensor, codes: Tensor) -> Query:
+def query(features: Tensor, codes: Tensor, permuted: bool = False) -> Query:
     """Look up every pixel of ``features`` (B, D, H, W) in ``codes`` (N, D), in fp32 under autocast too."""
     features = at_least_fp32(features)
-    return Query(features, nearest_code(to_rows(features), codes), codes)
+    return Query(features, found_code(to_rows(features), codes, permuted), codes)
+
+
+def found_code(features: Tensor, codes: Tensor, permuted: bool = False) -> Tensor:
+    """Which of ``codes`` (N, D) is fetched for each of ``features`` (M, D): indices (M,) int64.
+
+    The nearest one. ``permuted``, a control: the one that :func:`another_code` puts in its place, so that
+    what is searched and what is fetched no longer belong together.
+    """
+    nearest = nearest_code(features, codes)
+    return another_code(len(codes)).to(nearest.device)[nearest] if permuted else nearest
+
+
+@functools.cache
+def another_code(n: int) -> Tensor:
+    """A fixed permutation (N,) int64 of ``n`` codes that leaves none in its place: one random cycle."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    return torch.empty_like(order).scatter_(0, order, order.roll(-1))
+
+
+def codes_like(codes: Tensor, generator: torch.Generator) -> Tensor:
+    """Random codes (N, D): normal, with the mean and the covariance of the rows of ``codes`` (N, D).
+
+    Sums of all rows about their mean with normal weights are such draws, and need no factorisation.
+    """
+    rows = codes.double()
+    mean, n = rows.mean(0), len(rows)
+    weights = torch.randn(n, n, generator=generator, dtype=torch.float64) / max(n - 1, 1) ** 0.5
+    return (mean + weights @ (rows - mean)).to(codes.dtype)
 
 
 def vq_losses(q: Query, beta: float) -> Tensor:
@@ -97,8 +126,8 @@ def query_entropy(features: Tensor, codes: Tensor, temperature: float, max_pixel
 class MixtureOfCodebooks(nn.Module):
     """Frozen codes per scale, as buffers ``codes_1`` .. ``codes_S`` of shape (N, D_i).
 
-    Networks with ``codebook="none"`` have no such module. Fresh codes are N(0, 1), the random-codes
-    control; trained ones are copied in by ``Start.state``.
+    Fresh codes are N(0, 1); trained ones, and random ones drawn like them, are copied in by
+    ``Start.state``.
     """
 
     def __init__(self, n_codes: int, widths: tuple[int, ...]) -> None:

@@ -36,8 +36,11 @@ class Settings:
     n_codes: int = 2 * CODES_PER_SOURCE
     """Rows of every table: 512 per source in the mixture."""
     codebook: str = "mixture"
-    """"mixture", or "none": no look-up anywhere (table 5, plain); a single codebook is a mixture of
-    one source."""
+    """"mixture" (a single codebook is a mixture of one source) or "none": no look-up anywhere (table 5,
+    plain). Controls with the mixture's parameters: "random", whose codes --start draws like the learned
+    ones; "bypass", where each feature stands in for its code and no code exists."""
+    permuted: bool = False
+    """A control at test time: the search finds codes as trained and fetches others in their place."""
     ga: bool = True
     """False: no gamma and no log curves (table 5)."""
     attention: str = "quantized"
@@ -63,7 +66,7 @@ class Settings:
 
 
 _CHOICES = {
-    "codebook": ("mixture", "none"),
+    "codebook": ("mixture", "random", "bypass", "none"),
     "attention": ("quantized", "full", "none"),
     "topk": ("codes", "pixels"),
     "pairing": ("joint", "rank"),
@@ -87,6 +90,8 @@ def check(settings: Settings) -> None:
         raise ValueError(f"count_stride must be 1, 2, 4 or 8, not {settings.count_stride}")
     if not 0 <= settings.gamma_share <= 1:
         raise ValueError(f"gamma_share must lie in [0, 1], not {settings.gamma_share}")
+    if settings.permuted and settings.codebook in ("bypass", "none"):
+        raise ValueError(f"permuted needs codes, and codebook is {settings.codebook!r}")
     if settings.k < 1 or settings.n_codes < 1:
         raise ValueError(f"k and n_codes must be at least 1, not {settings.k} and {settings.n_codes}")
 
@@ -114,6 +119,7 @@ class GABlock(nn.Module):
         if s.attention != "none":
             # without codes nothing can be quantized: the attention then sees all pixels
             mode = "full" if s.codebook == "none" else s.attention
+            mode = "bypass" if (s.codebook, mode) == ("bypass", "quantized") else mode
             self.norm_attention = PixelNorm(c)
             self.attention = QuantizedAttention(
                 c,
@@ -124,6 +130,7 @@ class GABlock(nn.Module):
                 mode=mode,
                 ga=s.ga,
                 stride=s.count_stride,
+                permuted=s.permuted,
                 **curve,
             )
             shrink(self.attention.out)
@@ -147,20 +154,25 @@ class GABlock(nn.Module):
 class CodeFusion(nn.Module):
     """H -> 1x1 to code width -> nearest code -> 1x1 fusion of H and its code, as a residual."""
 
-    def __init__(self, c: int, d: int) -> None:
+    def __init__(self, c: int, d: int, permuted: bool = False) -> None:
         super().__init__()
+        self.permuted = permuted
         self.to_code = nn.Conv2d(c, d, 1)
         self.fuse = nn.Conv2d(c + d, c, 1)
         shrink(self.fuse)
 
-    def forward(self, h: Tensor, codes: Tensor, sites: list | None) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W); without gradients ``h`` may be overwritten."""
+    def forward(self, h: Tensor, codes: Tensor | None, sites: list | None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W); without gradients ``h`` may be overwritten. Without ``codes`` the
+        feature at code width is fused instead."""
 
         def fused(part: Tensor) -> Tensor:
-            q = query(on_pixels(self.to_code, part), codes)
-            if sites is not None:
-                sites.append((q.features, codes))
-            return part + on_pixels(self.fuse, torch.cat([part, q.straight_through()], 1))
+            found = on_pixels(self.to_code, part)
+            if codes is not None:
+                q = query(found, codes, self.permuted)
+                found = q.straight_through()
+                if sites is not None:
+                    sites.append((q.features, codes))
+            return part + on_pixels(self.fuse, torch.cat([part, found], 1))
 
         # look-ups are collected for whole maps
         return in_strips(fused, h, reuse=True) if sites is None else fused(h)
@@ -202,14 +214,17 @@ class GANet(nn.Module):
         s = self.settings = settings
         w, d = s.widths, code_widths(s.latent, len(s.widths))
         self.scales, self.bands = len(w), bands
-        self.moc = MixtureOfCodebooks(s.n_codes, d) if s.codebook != "none" else None
+        # drawn for a bypass too, so that equal seeds give all networks with fusion equal first weights
+        moc = MixtureOfCodebooks(s.n_codes, d) if s.codebook != "none" else None
+        self.moc = moc if s.codebook != "bypass" else None
         self.stem = nn.Conv2d(3, s.stem, 3, padding=1)
         self.down = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip((s.stem, *w), w, strict=False)
         )
         self.up = nn.ModuleList(nn.Conv2d(w[i + 1], w[i], 3, padding=1) for i in range(len(w) - 1))
-        if self.moc is not None:
-            self.fusion = nn.ModuleList(CodeFusion(c, di) for c, di in zip(w, d, strict=True))
+        self.fusion = nn.ModuleList()
+        if moc is not None:
+            self.fusion.extend(CodeFusion(c, di, s.permuted) for c, di in zip(w, d, strict=True))
         self.blocks = nn.ModuleList(
             nn.ModuleList(GABlock(c, di, s) for _ in range(n))
             for c, di, n in zip(w, d, s.blocks, strict=True)
@@ -302,7 +317,7 @@ class GANet(nn.Module):
 
     def _decode(self, h: Tensor, i: int, sites: list | None) -> Tensor:
         codes = self._codes(i)
-        if codes is not None:
+        if self.fusion:
             h = self.fusion[i](h, codes, sites)
         for block in self.blocks[i].children():
             h = block(h, codes, sites)
@@ -318,7 +333,7 @@ class GANet(nn.Module):
                 return self.reconstruction.narrowed(i, features, features)
             if sites is not None:
                 sites.append((features, codes))
-            q = query(features, codes)
+            q = query(features, codes, self.settings.permuted)
             return self.reconstruction.narrowed(i, q.features, q.straight_through())
 
         return in_strips(asked, h) if sites is None else asked(h)

@@ -32,7 +32,11 @@ def _spec(scales: int) -> ModelSpec:
         start="hsrzoo_mcga.build:start",
         adapt="hsrzoo_mcga.adaptation:adapt",
         # the attention's table of code frequencies from every 2nd or 4th row and column
-        variants={f"counts-{n}": {"count_stride": n} for n in (2, 4)},
+        variants={
+            **{f"counts-{n}": {"count_stride": n} for n in (2, 4)},
+            # a control: what the search finds no longer belongs to what is fetched
+            "permuted": {"permuted": True},
+        },
     )
 
 

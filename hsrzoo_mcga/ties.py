@@ -42,7 +42,7 @@ def sites_of(net: GANet) -> list[Site]:
     """The look-ups of one run, in order."""
     s, statistics = net.settings, 0
     found: list[Site] = []
-    if s.codebook == "none":
+    if net.moc is None:
         return found
     for scale in range(net.scales, 0, -1):
         found.append(Site(scale))

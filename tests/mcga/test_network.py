@@ -149,7 +149,7 @@ def test_slots_codes_and_pairing_change_the_work(rgb: torch.Tensor) -> None:
 
 
 def test_the_search_is_counted_look_up_by_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsrzoo_mcga import attention, codebook
+    from hsrzoo_mcga import codebook
 
     asked: list[int] = []
     search = codebook.nearest_code
@@ -159,7 +159,6 @@ def test_the_search_is_counted_look_up_by_look_up(monkeypatch: pytest.MonkeyPatc
         return search(features, codes)
 
     monkeypatch.setattr(codebook, "nearest_code", counting)
-    monkeypatch.setattr(attention, "nearest_code", counting)
     for pairing in ("joint", "rank"):
         asked.clear()
         net = tiny(pairing=pairing, blocks=(1, 2))
