@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.argument("name")
-@click.option("--dataset", required=True, help="Data set to train on.")
+@click.argument("name", required=False)
+@click.option("--dataset", help="Data set to train on.")
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME-DATASET].")
 @click.option("--steps", type=int, help="Number of steps [the model's recipe].")
@@ -44,9 +44,13 @@ if TYPE_CHECKING:
     "--data-option", "data_options", multiple=True, metavar="KEY=VALUE", help="Option of the set."
 )
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
+@click.option(
+    "--queue", type=click.Path(path_type=Path), help="Work through the jobs of this TOML file instead."
+)
+@click.option("--only", multiple=True, metavar="JOB", help="Of the queue: this job and what it needs.")
 def command(
-    name: str,
-    dataset: str,
+    name: str | None,
+    dataset: str | None,
     split: str,
     out: Path | None,
     steps: int | None,
@@ -59,6 +63,8 @@ def command(
     threads: int | None,
     data_options: tuple[str, ...],
     data_root: Path | None,
+    queue: Path | None,
+    only: tuple[str, ...],
     **fields: Any,
 ) -> None:
     """Train a network on a data set and write its weights.
@@ -69,7 +75,15 @@ def command(
 
     Several processes or GPUs: `torchrun --nproc-per-node N --no-python -- hsrzoo train ...`; the loss
     curve is that of one process with the same --batch.
+
+    `--queue FILE` runs whole series: jobs of hsrzoo commands, each resumed where it stopped. --out is then
+    the folder of all runs. The same command again, or in several processes at once, does what is missing.
     """
+    if queue is not None:
+        _work_through(queue, out or Path("runs"), only, name)
+        return
+    if name is None or dataset is None:
+        raise click.UsageError("Give the NAME of a model and a --dataset, or a --queue")
     from hsrzoo.datasets import open_dataset
     from hsrzoo.registries import MODELS
     from hsrzoo.training.recipe import assignments, json_or_text
@@ -92,6 +106,32 @@ def command(
     data = open_dataset(dataset, data_root, **parse_options(data_options))
     folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
     _run(spec, recipe, data, split, folder, minutes, resume, start, arguments, threads)
+
+
+def _work_through(file: Path, runs: Path, only: tuple[str, ...], name: str | None) -> None:
+    """Run a queue and print what became of its jobs; exit code 1 where one is not finished."""
+    from hsrzoo.cli.output import console, print_table
+    from hsrzoo.training.queue import read_queue, run_queue
+
+    if name is not None:
+        raise click.UsageError("The jobs of a queue name their models themselves: leave NAME out")
+    jobs = read_queue(file, runs)
+    states = run_queue(
+        jobs, runs, only=only, say=lambda line: console.print(line, markup=False, highlight=False)
+    )
+    rows = [
+        {
+            "job": job.name,
+            "commands": f"{states[job.name].done} of {len(job.commands)}",
+            "minutes": round(sum(states[job.name].seconds) / 60, 1),
+            "failed": states[job.name].failed or "",
+        }
+        for job in jobs
+        if job.name in states
+    ]
+    print_table(rows, ["job", "commands", "minutes", "failed"])
+    if any(states[job.name].done < len(job.commands) for job in jobs if job.name in states):
+        click.get_current_context().exit(1)
 
 
 def _named_recipe(spec: ModelSpec, name: str | None) -> Recipe:

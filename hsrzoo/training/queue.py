@@ -1,0 +1,257 @@
+"""A queue of runs in one TOML file: what was done stays done, whatever is killed in between.
+
+    [values]                      # words that commands may use as {word}, besides {job} and {runs}
+    common = "--dataset cave --threads 1 --steps 600"
+
+    [[job]]
+    name = "table-3.scales-1"
+    after = ["mixture"]           # jobs that must be finished before
+    commands = [
+        "train mcga-s1 {common} --start {runs}/mixture --out {runs}/{job}",
+        "bench --model {job}=local-dir:{runs}/{job}/weights --dataset cave",
+    ]
+
+Commands are those of ``hsrzoo``; each runs in a process of its own, and commands that train are resumed.
+Several processes may work on one queue: a job belongs to the one that holds its lock, which the system
+takes back however that process ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hsrzoo.errors import TrainingError, unknown_name
+from hsrzoo.weights import make_folder, write_atomically
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RESUMED = (("train",), ("codebook", "train"))
+"""Commands that are given ``--resume``: where there is nothing to resume they start."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One entry of the queue, its commands with all words filled in."""
+
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a job: how many of its commands are done, and how long each took."""
+
+    done: int = 0
+    seconds: tuple[float, ...] = ()
+    failed: str | None = None
+    """The command that failed last."""
+
+
+def read_queue(file: Path, runs: Path) -> list[Job]:
+    """The jobs of ``file`` in its order; ``runs`` is the folder of all runs. TrainingError names what is
+    wrong: no TOML, unknown keys or words, a name twice, an ``after`` that is no job above it."""
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"The queue {file} cannot be read", got=error.strerror or str(error)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{file} is no TOML file", got=str(error)) from None
+    _require_keys(content, {"values", "job"}, str(file))
+    jobs: list[Job] = []
+    for entry in content.get("job", []):
+        _require_keys(entry, {"name", "after", "commands"}, f"a job of {file}")
+        jobs.append(_job(entry, content.get("values", {}), runs, [job.name for job in jobs]))
+    if not jobs:
+        raise TrainingError(f"{file} holds no job", expected="[[job]] with name and commands")
+    return jobs
+
+
+def _require_keys(entry: Mapping[str, Any], known: set[str], what: str) -> None:
+    unknown = sorted(set(entry) - known)
+    if unknown:
+        raise TrainingError(
+            f"Unknown keys in {what}", expected=", ".join(sorted(known)), got=", ".join(unknown)
+        )
+
+
+def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before: Sequence[str]) -> Job:
+    name, commands, after = entry.get("name"), entry.get("commands"), entry.get("after", [])
+    if (
+        not isinstance(name, str)
+        or not name
+        or set(name) - set(string.ascii_letters + string.digits + "._-")
+    ):
+        raise TrainingError("A job needs a name", expected="letters, digits, dot, dash", got=repr(name))
+    if name in before:
+        raise TrainingError("Two jobs of a queue have one name", got=name)
+    if not isinstance(commands, list) or not commands or not all(isinstance(c, str) for c in commands):
+        raise TrainingError(
+            f"The job {name} needs commands", expected="a list of texts", got=repr(commands)
+        )
+    for other in after:
+        if other not in before:
+            raise unknown_name(f"job above {name}", other, before)
+    words = {**values, "job": name, "runs": str(runs)}
+    return Job(name, tuple(_filled(c, words, name) for c in commands), tuple(after))
+
+
+def _filled(command: str, words: Mapping[str, str], job: str) -> tuple[str, ...]:
+    text = command
+    try:
+        for _ in range(2):  # a value may use {job} and {runs}
+            text = text.format_map(words)
+        return tuple(shlex.split(text))
+    except (KeyError, IndexError, ValueError) as error:
+        raise TrainingError(
+            f"A command of the job {job} cannot be read",
+            expected="words in braces from [values], {job} or {runs}",
+            got=f"{command!r}: {error}",
+        ) from None
+
+
+def run_queue(
+    jobs: Sequence[Job], runs: Path, *, only: Sequence[str] = (), say: Callable[[str], None]
+) -> dict[str, State]:
+    """Work through ``jobs`` until none is left that this process can do; the state of each at the end.
+
+    A job that fails is passed over, and those that come after it wait; jobs that another process holds
+    are left to it. ``only``: these jobs and what they need. ``say`` gets a line for each command.
+    """
+    wanted = _with_needs(jobs, only) if only else {job.name for job in jobs}
+    folder = runs / "queue"
+    make_folder(folder)
+    tried: set[str] = set()
+    while True:
+        job = _next(jobs, wanted, tried, folder)
+        if job is None:
+            return {job.name: read_state(job, folder) for job in jobs if job.name in wanted}
+        with _lock(folder / f"{job.name}.lock") as handle:
+            tried.add(job.name)
+            if handle is None:
+                say(f"{job.name}: another process is at it")
+                continue
+            _run_job(job, folder, handle, say)
+
+
+def _with_needs(jobs: Sequence[Job], only: Sequence[str]) -> set[str]:
+    by_name = {job.name: job for job in jobs}
+    found: set[str] = set()
+    pending = list(only)
+    while pending:
+        name = pending.pop()
+        if name not in by_name:
+            raise unknown_name("job of the queue", name, by_name)
+        if name not in found:
+            found.add(name)
+            pending += by_name[name].after
+    return found
+
+
+def _next(jobs: Sequence[Job], wanted: set[str], tried: set[str], folder: Path) -> Job | None:
+    """The first job that is not finished, was not tried, and has all it needs."""
+    finished = {job.name for job in jobs if read_state(job, folder).done == len(job.commands)}
+    for job in jobs:
+        free = job.name in wanted and job.name not in finished and job.name not in tried
+        if free and all(name in finished for name in job.after):
+            return job
+    return None
+
+
+def _run_job(job: Job, folder: Path, lock: int, say: Callable[[str], None]) -> None:
+    state = read_state(job, folder)  # anew: another process may have been at it
+    for place in range(state.done, len(job.commands)):
+        command = job.commands[place]
+        say(f"{job.name}: {shlex.join(command)}")
+        begin = time.perf_counter()
+        code = _run(command, folder / f"{job.name}.log", lock)
+        if code:
+            text = shlex.join(command)
+            _write_state(job, folder, State(state.done, state.seconds, text))
+            say(f"{job.name}: failed with exit code {code}, see {folder / f'{job.name}.log'}")
+            return
+        state = State(place + 1, (*state.seconds, round(time.perf_counter() - begin, 3)))
+        _write_state(job, folder, state)
+
+
+def _run(command: Sequence[str], log: Path, lock: int) -> int:
+    """Exit code of one ``hsrzoo`` command. It keeps the lock if this process is killed before it."""
+    resumed = any(tuple(command[: len(start)]) == start for start in RESUMED)
+    words = [*command, *(["--resume"] if resumed and "--resume" not in command else [])]
+    with open(log, "ab") as out:
+        out.write(f"$ hsrzoo {shlex.join(words)}\n".encode())
+        out.flush()
+        return subprocess.run(
+            [sys.executable, "-m", "hsrzoo", *words],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[lock],
+            check=False,
+        ).returncode
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[int | None]:
+    """A descriptor that holds the lock on ``path``, or None where another process does."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def read_state(job: Job, folder: Path) -> State:
+    """What was done of ``job``. TrainingError if commands that are done read otherwise now: the results
+    that are there would not be the ones the queue describes."""
+    file = folder / f"{job.name}.json"
+    if not file.is_file():
+        return State()
+    try:
+        found = json.loads(file.read_text())
+        done = [tuple(command) for command in found["done"]]
+        state = State(len(done), tuple(found["seconds"]), found["failed"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{file} is damaged", got=repr(error), fix="Delete it: the job is resumed"
+        ) from None
+    if list(job.commands[: len(done)]) != done:
+        changed = next(
+            (c for c, now in zip(done, (*job.commands, *[()] * len(done)), strict=False) if c != now), ()
+        )
+        raise TrainingError(
+            f"The job {job.name} was changed after it had been run",
+            expected=shlex.join(changed),
+            got="another command in its place",
+            fix=f"Give the changed job another name, or delete {file} and its results",
+        )
+    return state
+
+
+def _write_state(job: Job, folder: Path, state: State) -> None:
+    value = {
+        "done": [list(command) for command in job.commands[: state.done]],
+        "seconds": list(state.seconds),
+        "failed": state.failed,
+    }
+    write_atomically(folder / f"{job.name}.json", (json.dumps(value, indent=1) + "\n").encode())

@@ -1,0 +1,144 @@
+"""A queue does every command once, whatever is killed in between, and never two processes one job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hsrzoo.errors import HsrzooError
+from hsrzoo.training.queue import read_queue, read_state, run_queue
+
+TWO_JOBS = """
+[values]
+fit = "fit {model} --dataset indian-pines --out {runs}/{job}"
+model = "linear"
+data = "indian-pines"
+[[job]]
+name = "first"
+commands = ["{fit}"]
+[[job]]
+name = "second"
+after = ["first"]
+commands = ["{fit}", "bench --model again=local-dir:{runs}/{job} --dataset {data} --store {runs}/store"]
+"""
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Path:
+    file = tmp_path / "queue.toml"
+    file.write_text(TWO_JOBS)
+    return file
+
+
+def jobs_of(text: str, tmp_path: Path) -> list:
+    file = tmp_path / "q.toml"
+    file.write_text(text)
+    return read_queue(file, tmp_path / "runs")
+
+
+def test_words_are_filled_in_also_inside_values(queue: Path, tmp_path: Path) -> None:
+    first, second = read_queue(queue, tmp_path / "r")
+    assert first.commands == (
+        ("fit", "linear", "--dataset", "indian-pines", "--out", f"{tmp_path}/r/first"),
+    )
+    assert second.after == ("first",)
+    assert second.commands[0][-1] == f"{tmp_path}/r/second"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("job = 3 =", "no TOML"),
+        ("[values]\na = '1'", "holds no job"),
+        ("[[job]]\nname = 'a'\ncommands = ['fit {nothing}']", "cannot be read"),
+        ("[[job]]\nname = 'a'\ncommands = ['fit \"open']", "cannot be read"),
+        ("[[job]]\nname = 'a/b'\ncommands = ['fit x']", "needs a name"),
+        ("[[job]]\nname = 'a'\ncommands = []", "needs commands"),
+        ("[[job]]\nname = 'a'\ncommands = ['x']\nbefore = ['b']", "Unknown keys"),
+        ("[[job]]\nname = 'a'\nafter = ['b']\ncommands = ['x']", "job above a"),
+        ("[[job]]\nname = 'a'\ncommands = ['x']\n[[job]]\nname = 'a'\ncommands = ['x']", "one name"),
+    ],
+)
+def test_a_queue_that_cannot_be_meant_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(HsrzooError, match=said):
+        jobs_of(text, tmp_path)
+
+
+def test_jobs_run_once_in_order_and_failures_stop_what_needs_them(tmp_path: Path) -> None:
+    text = """
+[[job]]
+name = "works"
+commands = ["list --metrics"]
+[[job]]
+name = "fails"
+commands = ["list --metrics", "show no-such-model", "list"]
+[[job]]
+name = "waits"
+after = ["fails"]
+commands = ["list"]
+"""
+    jobs, said = jobs_of(text, tmp_path), []
+    states = run_queue(jobs, tmp_path / "runs", say=said.append)
+    assert [states[name].done for name in ("works", "fails", "waits")] == [1, 1, 0]
+    assert states["fails"].failed == "show no-such-model"
+    assert "no-such-model" in (tmp_path / "runs/queue/fails.log").read_text()
+    again: list[str] = []
+    run_queue(jobs, tmp_path / "runs", say=again.append)
+    assert again[0] == "fails: show no-such-model"  # neither the first command nor the job that works
+
+
+def test_only_takes_a_job_with_what_it_needs(queue: Path, tmp_path: Path) -> None:
+    text = (
+        "[[job]]\nname = 'a'\ncommands = ['list']\n[[job]]\nname = 'b'\ncommands = ['list']\n"
+        "[[job]]\nname = 'c'\nafter = ['a']\ncommands = ['list']"
+    )
+    states = run_queue(jobs_of(text, tmp_path), tmp_path / "runs", only=["c"], say=lambda _: None)
+    assert sorted(states) == ["a", "c"]
+    with pytest.raises(HsrzooError, match="job of the queue"):
+        run_queue(jobs_of(text, tmp_path), tmp_path / "runs", only=["d"], say=lambda _: None)
+
+
+def test_a_job_whose_finished_commands_changed_is_not_passed_off_as_done(tmp_path: Path) -> None:
+    text = "[[job]]\nname = 'a'\ncommands = ['list --metrics']"
+    run_queue(jobs_of(text, tmp_path), tmp_path / "runs", say=lambda _: None)
+    changed = jobs_of(text.replace("--metrics", "--datasets"), tmp_path)
+    with pytest.raises(HsrzooError, match="changed after"):
+        read_state(changed[0], tmp_path / "runs/queue")
+
+
+def test_a_killed_queue_goes_on_and_its_orphan_keeps_the_job(queue: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "hsrzoo", "train", "--queue", str(queue), "--out", str(runs)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    log = runs / "queue/first.log"
+    while not log.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    # whatever the orphan still does, nobody else starts the job beside it
+    said: list[str] = []
+    jobs = read_queue(queue, runs)
+    while True:
+        run_queue(jobs, runs, say=said.append)
+        if said[-1] != "first: another process is at it" or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    assert [read_state(job, runs / "queue").done for job in jobs] == [1, 2]
+    assert list((runs / "store").rglob("*.jsonl"))
+
+
+def test_the_command_ends_with_a_table_and_tells_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "q.toml"
+    file.write_text("[[job]]\nname = 'a'\ncommands = ['show nothing-known']")
+    command = [sys.executable, "-m", "hsrzoo", "train", "--queue", str(file), "--out", str(tmp_path / "r")]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "0 of 1" in found.stdout
+    assert subprocess.run([*command, "mcga-s2"], capture_output=True, check=False).returncode == 2
