@@ -16,13 +16,22 @@ def command() -> None:
 
 
 @command.command("train")
-@click.option("--dataset", required=True, help="Data set whose cubes teach the codebook.")
+@click.option("--dataset", help="Data set whose cubes teach the codebook.")
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    help="In place of --dataset, repeated: sources that share one codebook. Keys: options of the set, and "
+    "name, split, figures, holdout.",
+)
 @click.option("--split", default="train", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/codebook-DATASET].")
+@click.option("--figures-split", metavar="SPLIT", help="Split for the final figures [held-out scenes].")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/codebook-NAMES].")
 @click.option("--scales", default=2, show_default=True, type=click.IntRange(1, 4))
 @click.option("--latent", default=32, show_default=True, help="Common latent width; D_i = latent / 2^i.")
-@click.option("--codes", default=512, show_default=True, type=click.IntRange(1), help="Codes per scale.")
+@click.option("--codes", type=click.IntRange(1), help="Codes per scale [512 for each source].")
 @click.option(
     "--mask", default="by-band", show_default=True, type=click.Choice(["by-band", "drop-ordered"])
 )
@@ -38,13 +47,15 @@ def command() -> None:
 @click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
 def train_codebook(
-    dataset: str,
+    dataset: str | None,
     options: tuple[str, ...],
+    sources: tuple[str, ...],
     split: str,
+    figures_split: str | None,
     out: Path | None,
     scales: int,
     latent: int,
-    codes: int,
+    codes: int | None,
     mask: str,
     name: str | None,
     minutes: float | None,
@@ -53,80 +64,70 @@ def train_codebook(
     data_root: Path | None,
     **fields: Any,
 ) -> None:
-    """Train one source's multi-scale codebooks; the result is OUT/codebook.
+    """Train one source's multi-scale codebooks, or those of several sources; the result is OUT/codebook.
 
     SIGKILL at any moment and the same command with --resume give the same codebooks as an
-    uninterrupted run.
+    uninterrupted run. Figures on another split are for the record alone: nothing is chosen by them.
     """
     import dataclasses
 
     import torch
     from accelerate import PartialState
 
-    from hsrzoo.datasets import open_dataset
+    from hsrzoo.cli.output import console, print_table
     from hsrzoo.provenance import collect
     from hsrzoo.training.loop import train
-    from hsrzoo_mcga.autoencoder import SpectralAutoencoder
-    from hsrzoo_mcga.stage1 import RECIPE, CodebookTask
+    from hsrzoo_mcga.codebook import CODES_PER_SOURCE
+    from hsrzoo_mcga.sources import Choice, make_task, parse_source, save
+    from hsrzoo_mcga.stage1 import RECIPE
 
     if fields["steps"] is not None and minutes is not None:
         raise click.UsageError("--steps and --minutes exclude each other")
+    if bool(dataset) == bool(sources):
+        raise click.UsageError("Give either --dataset or --source")
+    if sources and (options or name or figures_split or split != "train"):
+        raise click.UsageError("--source has them in itself: NAME:KEY=VALUE,name=...,split=...,figures=...")
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = parse_options(options)
-    data = open_dataset(dataset, data_root, **chosen)
+    choices = [parse_source(text) for text in sources]
+    if dataset:
+        choices = [Choice(dataset, parse_options(options), name, split, figures_split)]
     recipe = dataclasses.replace(RECIPE, **{k: v for k, v in fields.items() if v is not None})
     torch.manual_seed(recipe.seed)
-    module = SpectralAutoencoder(len(data.bands), scales, latent, codes, mask)
-    task = CodebookTask(module, data, recipe, name, split, chosen)
-    folder = out or Path("runs") / f"codebook-{dataset}"
+    n_codes = codes or CODES_PER_SOURCE * len(choices)
+    task = make_task(choices, recipe, data_root, scales=scales, latent=latent, n_codes=n_codes, mask=mask)
+    folder = out or Path("runs") / "-".join(["codebook", *(c.dataset for c in choices)])
     provenance = collect("cuda" if torch.cuda.is_available() else "cpu")
     averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes={"provenance": provenance})
     if not PartialState().is_main_process:
         return  # under torchrun every process has the same codes: one of them writes
-    _save(folder, task, averaged, provenance)
-
-
-def _save(folder: Path, task: Any, averaged: Any, provenance: dict[str, Any]) -> None:
-    """Write OUT/codebook with the figures of the trained codes; print those figures."""
-    import dataclasses
-    import json
-
-    import torch
-
-    from hsrzoo.cli.output import console, print_table
-    from hsrzoo_mcga.stage1 import split_state
-    from hsrzoo_mcga.store import Source, write
-
-    scenes = task.held_out or task.train_scenes
-    with torch.inference_mode():
-        figures = task.figures(averaged, scenes)
-    run = json.loads((folder / "record.json").read_text())
-    record = {
-        **task.record(),
-        **run,
-        "recipe": dataclasses.asdict(task.recipe),
-        "figures": figures,
-        "figures_on": "held-out training scenes" if task.held_out else "training scenes",
-        "provenance": provenance,
-    }
-    codes, rest = split_state(averaged)
-    source = Source(task.source, task.dataset.bands, len(codes[0]), record)
-    write(folder / "codebook", codes, {task.source: rest}, [source], task.module.widths[0] * 2)
-    rows = [{"figure": k, "value": round(v, 5), "on": record["figures_on"]} for k, v in figures.items()]
-    print_table(rows, ["figure", "value", "on"])
+    print_table(save(folder, task, averaged, provenance), ["source", "figure", "value", "on"])
     console.print(f"Codebook: {folder / 'codebook'}", markup=False, highlight=False)
 
 
 @command.command("mix")
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the mixture.")
-def mix_codebooks(folders: tuple[Path, ...], out: Path) -> None:
+@click.option(
+    "--for",
+    "target",
+    metavar="BANDS",
+    help="Leave out sources without a band in this range: START:STOP:STEP in nm, or visible.",
+)
+def mix_codebooks(folders: tuple[Path, ...], out: Path, target: str | None) -> None:
     """Join the codebooks in FOLDERS row by row (the mixture of codebooks)."""
-    from hsrzoo.cli.output import print_table
+    from hsrzoo.cli.output import console, print_table
+    from hsrzoo.datasets.wavelengths import parse_bands
     from hsrzoo_mcga.store import CodebookFolder, mix
 
-    mixed = mix([CodebookFolder.read(f) for f in folders], out)
+    bands = None if target is None else parse_bands(target)
+    read = [CodebookFolder.read(f) for f in folders]
+    mixed = mix(read, out, bands)
+    kept = {s.name for s in mixed.sources}
+    for source in (s for f in read for s in f.sources if s.name not in kept):
+        console.print(
+            f"Left out: {source.name} ({source.bands}) has no band in the range of {bands}", markup=False
+        )
     rows = [
         {"source": s.name, "bands": str(s.bands), "codes": s.n_codes, "scales": mixed.scales}
         for s in mixed.sources

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hsrzoo.errors import TrainingError
+from hsrzoo.errors import InputError, TrainingError
 from hsrzoo.spec import Recipe
-from hsrzoo.training.losses import charbonnier, over_data
+from hsrzoo.training.losses import charbonnier
 from hsrzoo.training.task import Task
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.codebook import Query, to_rows, usage, vq_losses
+from hsrzoo_mcga.evaluation import evaluate
 
 if TYPE_CHECKING:
     from hsrzoo.datasets.base import Dataset
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 BETA = 0.25
 """Weight of both quantization terms, and of commitment inside each (paper)."""
 RECIPE = Recipe(steps=3000, batch=8, patch=32, loss="own", ema=0.99)
-_REVIVE_EVERY = 50
+REVIVE_EVERY = 50
+"""Steps without use after which a code is dead, and between two revivals."""
 _REVIVE_UNTIL = 0.8
 """Share of the steps after which no code is revived, so that all can settle."""
 
@@ -39,7 +41,9 @@ class CodebookTask(Task):
         split: str = "train",
         options: Mapping[str, Any] | None = None,
         beta: float = BETA,
+        figures_split: str | None = None,
     ) -> None:
+        """``figures_split``: a split that training never sees, for :meth:`final_figures` alone."""
         self.module: SpectralAutoencoder = module
         self.dataset, self.recipe, self.split, self.beta = dataset, recipe, split, beta
         self.source = source or dataset.name
@@ -49,11 +53,20 @@ class CodebookTask(Task):
             raise TrainingError(
                 "No scene is left to train on", expected=f"holdout below {len(names)}", got=recipe.holdout
             )
+        if figures_split == split:
+            raise InputError(
+                "Figures on the training split would not be those of unseen pixels",
+                expected=f"another split than {split}",
+                got=figures_split,
+            )
+        self.figures_split = figures_split
+        self.figures_scenes = [] if figures_split is None else dataset.scenes(figures_split)
         cut = len(names) - recipe.holdout
         self.train_scenes, self.held_out = names[:cut], names[cut:]
         self.cubes: list[Tensor] = []
         self._whole: list[Tensor | None] = []
         self._side = 0
+        self.dead_after = self.revive_every = REVIVE_EVERY
         n_codes = len(module.codes[0])
         self.since_use = [torch.zeros(n_codes, dtype=torch.int64) for _ in module.codes]
 
@@ -62,7 +75,7 @@ class CodebookTask(Task):
 
         TrainingError names a scene in which no crop of that side has data (no NaN) everywhere.
         """
-        self.cubes = [self._cube(s) for s in self.train_scenes]
+        self.cubes = [self._cube(self.split, s) for s in self.train_scenes]
         side = min([self.recipe.patch, *(min(c.shape[1:]) for c in self.cubes)])
         self._side = side - side % (1 << self.module.scales)
         self._whole = [_whole_crops(cube, self._side) for cube in self.cubes]
@@ -80,8 +93,8 @@ class CodebookTask(Task):
             fix="Choose bands that have data (--data-option bands=...), or lower --patch",
         )
 
-    def _cube(self, scene: str) -> Tensor:
-        cube = torch.from_numpy(self.dataset.load(self.split, scene).cube)
+    def _cube(self, split: str, scene: str) -> Tensor:
+        cube = torch.from_numpy(self.dataset.load(split, scene).cube)
         m = 1 << self.module.scales
         return cube[:, : cube.shape[1] // m * m, : cube.shape[2] // m * m].contiguous()
 
@@ -112,20 +125,20 @@ class CodebookTask(Task):
         return error + 2 * self.beta * quantization, logs
 
     def after_step(self, step: int, generator: torch.Generator) -> dict[str, float]:
-        """Count steps since each code was used; move codes unused for 50 steps onto features."""
+        """Count steps since each code was used; move dead codes onto features of this batch."""
         for since, q in zip(self.since_use, self._queries, strict=True):
             since += 1
             used = torch.zeros(1, len(q.codes), dtype=torch.int64, device=q.indices.device)
             used[0, q.indices] = 1
             since[self.gather(used).amax(0).bool().cpu()] = 0  # used by any process
-        if step % _REVIVE_EVERY or step > _REVIVE_UNTIL * self.steps:
+        if step % self.revive_every or step > _REVIVE_UNTIL * self.steps:
             return {}
         return {
             f"revived_{i}": float(self._revive(i - 1, q, generator)) for i, q in enumerate(self._queries, 1)
         }
 
     def _revive(self, scale: int, q: Query, generator: torch.Generator) -> int:
-        dead = (self.since_use[scale] >= _REVIVE_EVERY).nonzero()[:, 0]
+        dead = (self.since_use[scale] >= self.dead_after).nonzero()[:, 0]
         if not len(dead):  # equal in all processes, as the counters are
             return 0
         rows = self.gather(to_rows(q.features.detach()))
@@ -137,11 +150,27 @@ class CodebookTask(Task):
 
     def validate(self, module: torch.nn.Module) -> dict[str, float]:
         """RMSE on the held-out scenes, with m even bands visible and with all of them."""
-        return self.figures(module, self.held_out) if self.held_out else {}
+        return self.figures(module, self.split, self.held_out) if self.held_out else {}
 
-    def figures(self, module: torch.nn.Module, scenes: list[str]) -> dict[str, float]:
-        """:func:`evaluate` on scenes of this task's split."""
-        return evaluate(module, [self._cube(s) for s in scenes])
+    def figures(self, module: torch.nn.Module, split: str, scenes: list[str]) -> dict[str, float]:
+        """:func:`evaluate` on scenes of a split."""
+        return evaluate(module, [self._cube(split, s) for s in scenes], self.dataset.bands)
+
+    def final_figures(self, module: torch.nn.Module) -> dict[str, Any]:
+        """For the record: ``figures``, what they are ``figures_on`` and ``figures_scenes``. On the split
+        asked for, else on the held-out scenes, else on those of training."""
+        split, scenes, told = self.split, self.train_scenes, "training scenes"
+        if self.held_out:
+            scenes, told = self.held_out, "held-out training scenes"
+        if self.figures_split is not None:
+            split, scenes, told = self.figures_split, self.figures_scenes, self.figures_split
+        with torch.inference_mode():
+            figures = self.figures(module, split, scenes)
+        return {"figures": figures, "figures_on": told, "figures_scenes": list(scenes)}
+
+    def by_source(self, module: torch.nn.Module) -> list[tuple[CodebookTask, torch.nn.Module]]:
+        """The sources of this run, of which it is the only one, with their autoencoders."""
+        return [(self, module)]
 
     def state(self) -> dict[str, Any]:
         return {"since_use": self.since_use}
@@ -178,35 +207,8 @@ def _whole_crops(cube: Tensor, side: int) -> Tensor | None:
     return F.max_pool2d(missing[None].float(), side, stride=1)[0] == 0
 
 
-def evaluate(module: torch.nn.Module, cubes: list[Tensor]) -> dict[str, float]:
-    """Mean RMSE over ``cubes`` (C, H, W), masked evenly and unmasked; usage and perplexity.
-
-    Values without data (NaN) are given to the network as 0 and count in no RMSE.
-    """
-    if not isinstance(module, SpectralAutoencoder):
-        raise TypeError(f"stage 1 evaluates a SpectralAutoencoder, not {type(module).__name__}")
-    figures: dict[str, list[float]] = {"rmse_masked": [], "rmse_all": []}
-    indices: list[list[Tensor]] = [[] for _ in module.codes]
-    device = module.codes[0].device
-    every = torch.arange(module.bands, device=device)[None]
-    mean_square = over_data(lambda restored, truth: (restored - truth).square().mean())
-    for cube in cubes:
-        truth = cube[None].to(device)
-        x = truth.nan_to_num(0.0)
-        for name, kept in (("rmse_masked", module.even_mask(1).to(device)), ("rmse_all", every)):
-            if module.mask == "drop-ordered" and name == "rmse_all":
-                continue  # that lift has no channels for all bands
-            restored, queries = module(x, kept)
-            figures[name].append(float(mean_square(restored, truth).sqrt()))
-        for found, q in zip(indices, queries, strict=True):
-            found.append(q.indices)
-    out = {k: sum(v) / len(v) for k, v in figures.items() if v}
-    for i, (found, codes) in enumerate(zip(indices, module.codes, strict=True), 1):
-        out.update({f"{k}_{i}": v for k, v in usage(torch.cat(found), len(codes)).items()})
-    return out
-
-
-def split_state(module: SpectralAutoencoder) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """(codes of every scale, all other weights)."""
-    codes = [c.detach() for c in module.codes]
-    return codes, {k: v for k, v in module.state_dict().items() if not k.startswith("codes.")}
+def split_state(module: torch.nn.Module) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """A :class:`SpectralAutoencoder`'s codes of every scale, and all its other weights."""
+    state = module.state_dict()
+    codes = [v for k, v in state.items() if k.startswith("codes.")]
+    return codes, {k: v for k, v in state.items() if not k.startswith("codes.")}
