@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
@@ -19,7 +19,7 @@ import numpy as np
 from hsrzoo_benchmark import metamer
 from hsrzoo_benchmark.entrants import DTYPES, execution, untrained
 from hsrzoo_benchmark.plan import Cell, Score, Source, missing
-from hsrzoo_benchmark.protocol import Protocol, crop_border
+from hsrzoo_benchmark.protocol import Protocol, crop_border, digest
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera, camera_names
@@ -249,6 +249,25 @@ def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
     return training.get("dataset") == dataset and scene in training.get("scenes", ())
 
 
+def training_cost(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the weights of a folder's ``config`` took: optimiser steps, seconds of wall-clock and of CPU
+    (the codebooks' apart), seed, digest of the recipe. None where they were not trained by steps."""
+    config = config or {}
+    training, stage1 = config.get("training", {}), (config.get("codebook") or {}).get("stage1", ())
+    if "recipe" not in training or "steps" not in training:
+        return None
+    found = {
+        "steps": training["steps"],
+        "wall_seconds": training.get("wall_seconds"),
+        "cpu_seconds": training.get("cpu_seconds"),
+        "seed": training.get("seed", training["recipe"].get("seed")),
+        "recipe_sha256": digest(training["recipe"]),
+    }
+    for kind in ("wall_seconds", "cpu_seconds"):
+        found[f"codebook_{kind}"] = sum(run.get(kind) or 0.0 for run in stage1)
+    return found
+
+
 def _row(
     score: Score,
     source: Source,
@@ -268,6 +287,7 @@ def _row(
         "weights_sha256": model.weights_sha256,
         "model_sha256": model.identity,
         "untrained": untrained(model),
+        "training": training_cost(model.config),
         "trained_on": trained_on(model),
         "also_trained_on": also_trained_on(model),
         "seen_in_training": seen_in_training(model, source.dataset.name, scene),
