@@ -23,6 +23,9 @@ Code = Callable[..., Any] | str
 
 NORMALISATIONS = ("none", "minmax-image")
 
+Augmentation = Literal["flip", "rotate", "exposure", "relight", "mixture", "mixed-patch", "camera", "noise"]
+"""What may be done to a crop in training; all but the first two: :mod:`hsrzoo.training.augment`."""
+
 
 def resolve(code: Code) -> Callable[..., Any]:
     """The callable itself, importing ``"package.module:function"`` if that is what it is."""
@@ -79,11 +82,19 @@ class Recipe:
     """``own``: the task computes its own loss (stage 1). Values without data (NaN) count in none."""
     relative_weight: float = 0.05
     """Weight of mean(|x - y| / max(y, 1/255)) in ``charbonnier+relative``."""
+    sam_weight: float = 0.0
+    """Weight of the mean spectral angle in radians, added to any loss but ``own``."""
     ema: float = 0.995
     """Decay of the exponential moving average of the weights (0: none)."""
+    ema_warmup: bool = False
+    """Step k = 0, 1, ... decays by min(``ema``, (1 + k) / (10 + k)): the average of a short run then does
+    not hold its first weights."""
     clip: float = 1.0
     """Gradient norm clipping (0: none)."""
-    augment: tuple[str, ...] = ("flip", "rotate")
+    augment: tuple[Augmentation, ...] = ("flip", "rotate")
+    augment_share: float = 0.5
+    """Share of the crops that the physical augmentations named in ``augment`` change: each of them with
+    probability 1/2, at least one. ``flip`` and ``rotate`` act on all crops."""
     seed: int = 0
     holdout: int = 0
     """How many training scenes (the last by name) are kept out for model selection."""
@@ -183,6 +194,9 @@ class Execution:
     """Bytes that a prediction may take; chooses the tile."""
     approximate: bool = False
     """Let each tile use statistics of its own instead of the whole image's."""
+    consistency: str | None = None
+    """The camera that took the images, or "estimate": they are translated to the camera that the network
+    was trained with, and cubes corrected towards them; see :mod:`hsrzoo.consistency`."""
 
     def changes(self) -> dict[str, Any]:
         """What differs from the defaults and could change an output, for identities of rows."""
@@ -193,6 +207,8 @@ class Execution:
             found["compile"] = True
         if self.approximate:
             found |= {"approximate": True, "tile": self.tile, "max_memory": self.max_memory}
+        if self.consistency is not None:
+            found["consistency"] = self.consistency
         return found
 
 

@@ -63,6 +63,13 @@ def tables() -> dict[str, tuple[str, str, list[str]]]:
         "wavelength_nm,power",
         rows_of(d65.wavelengths, d65.values[:, None]),
     )
+    basis = colour.colorimetry.SDS_BASIS_FUNCTIONS_CIE_ILLUMINANT_D_SERIES
+    parts = [basis[name] for name in ("S0", "S1", "S2")]
+    out["cie-daylight"] = (
+        f"CIE components of daylight (mean and two eigenvectors of measured daylight), {origin}",
+        "wavelength_nm,s0,s1,s2",
+        rows_of(parts[0].wavelengths, zip(*(part.values for part in parts), strict=True)),
+    )
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import pickle
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from hsrzoo.errors import TrainingError
+from hsrzoo.spec import Recipe
 from hsrzoo.weights import write_atomically
 
 SCHEMA = 1
@@ -68,9 +70,23 @@ def _short(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def _completed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``before`` with the defaults of those fields that only the recipe of ``now`` has."""
+    recipe, fields = before.get("recipe"), now.get("recipe")
+    if not isinstance(recipe, Mapping) or not isinstance(fields, Mapping):
+        return before
+    defaults = json.loads(json.dumps(dataclasses.asdict(Recipe())))
+    return {**before, "recipe": {**{k: v for k, v in defaults.items() if k in fields}, **recipe}}
+
+
 def require_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path) -> None:
-    """Raise TrainingError naming what differs between the run that wrote ``what`` and this one."""
-    found = differences(before, json.loads(json.dumps(now)))
+    """Raise TrainingError naming what differs between the run that wrote ``what`` and this one.
+
+    A field of the recipe that the run does not know, since an older version wrote it, had its default
+    value: defaults of new fields keep what was done before there were any.
+    """
+    now = json.loads(json.dumps(now))
+    found = differences(_completed(before, now), now)
     if found:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise TrainingError(

@@ -70,7 +70,15 @@ class Engine:
             from timm.utils import ModelEmaV3  # imports all of timm
 
             # Parameters are averaged; buffers (codebooks, counters) are copied bit for bit.
-            self.average = ModelEmaV3(task.module, decay=recipe.ema, exclude_buffers=True)
+            # Its warm-up is 1 - (1 + s / gamma)^-power at step s: (1 + k) / (10 + k) for s = k + 1.
+            self.average = ModelEmaV3(
+                task.module,
+                decay=recipe.ema,
+                exclude_buffers=True,
+                use_warmup=recipe.ema_warmup,
+                warmup_gamma=9.0,
+                warmup_power=1.0,
+            )
         self.renew()
 
     def renew(self) -> None:
@@ -113,7 +121,8 @@ class Engine:
             extra = self.task.after_step(index + 1, generator)
         self._share_buffers(weights_too=bool(extra))
         if self.average is not None:
-            self.average.update(self.task.module)
+            # It takes 1 off the step it is told; without one it decays by recipe.ema from the start.
+            self.average.update(self.task.module, index + 2 if self.recipe.ema_warmup else None)
         return {"lr": lr, "loss": value, "grad_norm": norm, **logs, **extra}
 
     def validate(self) -> dict[str, float]:

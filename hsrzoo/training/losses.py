@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
@@ -16,6 +17,8 @@ from hsrzoo.spec import Recipe
 RELATIVE_FLOOR = 1 / 255
 """Smallest denominator of relative errors: one grey level, so that true black stays finite."""
 CHARBONNIER_EPSILON = 1e-6
+ANGLE_EPSILON = 1e-12
+"""Rounds the angle off at zero, where its slope jumps: an angle of 0 comes out as 1e-6 rad."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -35,6 +38,25 @@ def l1(pred: Tensor, truth: Tensor) -> Tensor:
     return (pred - truth).abs().mean()
 
 
+def spectral_angle(pred: Tensor, truth: Tensor) -> Tensor:
+    """Mean angle in radians between the spectra (dim 1), over pixels whose true norm is above 0.
+
+    By W. Kahan's 2 atan2(|u - v|, |u + v|) of unit vectors u and v, which unlike the arc cosine is exact
+    for small angles and has a bounded slope there. Predictions of a norm below 1/255 are not scaled up to
+    1, so that the slope of a black pixel stays finite. Values without data (NaN in ``truth``) count as 0
+    in both spectra.
+    """
+    known = ~truth.isnan()
+    pred, truth = torch.where(known, pred, 0), torch.where(known, truth, 0)
+    norms = truth.norm(dim=1, keepdim=True)
+    u = functional.normalize(pred, dim=1, eps=RELATIVE_FLOOR)
+    v = truth / torch.where(norms > 0, norms, 1)
+    apart = torch.sqrt((u - v).square().sum(dim=1) + ANGLE_EPSILON)
+    along = torch.sqrt((u + v).square().sum(dim=1) + ANGLE_EPSILON)
+    some = norms.squeeze(1) > 0
+    return torch.where(some, 2 * torch.atan2(apart, along), 0).sum() / some.sum().clamp(min=1)
+
+
 def over_data(loss: Loss) -> Loss:
     """``loss`` over the values that ``truth`` has: the others, NaN there, have no part in it and no
     gradient. A batch without gaps goes to ``loss`` as it is.
@@ -50,9 +72,12 @@ def over_data(loss: Loss) -> Loss:
 
 
 def loss_function(recipe: Recipe) -> Loss:
-    """The loss that ``recipe.loss`` names, over the values with data; ``own`` has none here and raises
-    TrainingError."""
-    return over_data(_plain_loss(recipe))
+    """The loss that ``recipe.loss`` names, over the values with data, and ``sam_weight`` times the spectral
+    angle; ``own`` has none here and raises TrainingError."""
+    loss, weight = over_data(_plain_loss(recipe)), recipe.sam_weight
+    if weight == 0:
+        return loss
+    return lambda pred, truth: loss(pred, truth) + weight * spectral_angle(pred, truth)
 
 
 def _plain_loss(recipe: Recipe) -> Loss:

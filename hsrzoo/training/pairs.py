@@ -15,7 +15,9 @@ from hsrzoo.metrics import compute
 from hsrzoo.reconstructor import Reconstructor, normalise
 from hsrzoo.registries import DATASETS
 from hsrzoo.spec import MetricContext, ModelSpec, Recipe
+from hsrzoo.training.augment import Augmenter
 from hsrzoo.training.losses import loss_function
+from hsrzoo.training.recipe import check
 from hsrzoo.training.task import Task
 
 Batch = tuple[Tensor, Tensor]
@@ -57,11 +59,11 @@ class PairTask(Task):
             )
         kept = len(names) - recipe.holdout
         self.scenes, self.held_out = names[:kept], names[kept:]
-        unknown = set(recipe.augment) - {"flip", "rotate"}
-        if unknown:
-            raise TrainingError(
-                "Unknown augmentation", expected="flip and rotate", got=", ".join(sorted(unknown))
-            )
+        check(recipe)
+        physical = set(recipe.augment) - {"flip", "rotate"}
+        self._augmenter = (
+            Augmenter(physical, recipe.augment_share, dataset, spec.input.normalise) if physical else None
+        )
         self._own = recipe.loss == "own"
         if self._own and not hasattr(module, "training_loss"):
             raise TrainingError(
@@ -87,11 +89,17 @@ class PairTask(Task):
         missing = [cube.isnan().all(dim=0) for _, cube in self._pairs]
         self._gaps = [where if where.any() else None for where in missing]
         self._size = self._crop_size()
+        if self._augmenter:
+            self._augmenter.require_room(*self._size)
+            for name, (rgb, cube) in zip(self.scenes, self._pairs, strict=True):
+                self._augmenter.require_rendered(name, rgb, cube)
 
     def draw(self, generator: torch.Generator) -> Batch:
-        """A batch of random crops, flipped and turned at random."""
+        """A batch of random crops, flipped and turned at random, then augmented as the recipe says."""
         crops = [self._crop(generator) for _ in range(self.recipe.batch)]
-        return torch.stack([rgb for rgb, _ in crops]), torch.stack([cube for _, cube in crops])
+        # After all crops are drawn, which so are those of a run without augmentation.
+        pairs = [self._augmented(*crop, generator) for crop in crops]
+        return torch.stack([rgb for rgb, _ in pairs]), torch.stack([cube for _, cube in pairs])
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The recipe's loss, or the module's own one."""
@@ -168,29 +176,52 @@ class PairTask(Task):
             sizes.append(size)
         return sizes[0], sizes[1]
 
-    def _crop(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        def below(n: int) -> int:
-            return int(torch.randint(n, (), generator=generator))
-
+    def _window(self, generator: torch.Generator) -> tuple[int, tuple[slice, slice, slice]]:
+        """A scene's place and a window of it that has some data."""
+        height, width = self._size
         while True:
-            place = below(len(self._pairs))
-            rgb, cube = self._pairs[place]
-            height, width = self._size
-            top = below(rgb.shape[1] - height + 1)
-            left = below(rgb.shape[2] - width + 1)
+            place = _below(len(self._pairs), generator)
+            rows, columns = self._pairs[place][0].shape[1:]
+            top = _below(rows - height + 1, generator)
+            left = _below(columns - width + 1, generator)
             window = (slice(None), slice(top, top + height), slice(left, left + width))
             gaps = self._gaps[place]
             if gaps is None or not gaps[window[1:]].all():
-                break
-        axes = [axis for axis in (1, 2) if "flip" in self.recipe.augment and below(2)]
-        turns = below(4) if "rotate" in self.recipe.augment else 0
-        if height != width:
+                return place, window
+
+    def _crop(self, generator: torch.Generator) -> tuple[int, Tensor, Tensor]:
+        """The place of a scene and a crop of it, rgb and cube."""
+        place, window = self._window(generator)
+        augment = self.recipe.augment
+        axes = [axis for axis in (1, 2) if "flip" in augment and _below(2, generator)]
+        turns = _below(4, generator) if "rotate" in augment else 0
+        if self._size[0] != self._size[1]:
             turns -= turns % 2  # a quarter turn would not fit the batch
 
         def view(x: Tensor) -> Tensor:
             return torch.rot90(x[window].flip(axes), turns, dims=(1, 2))
 
-        return view(rgb), view(cube)
+        rgb, cube = self._pairs[place]
+        return place, view(rgb), view(cube)
+
+    def _augmented(
+        self, place: int, rgb: Tensor, cube: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        if self._augmenter is None:
+            return rgb, cube
+
+        def other() -> Tensor:
+            """The cube of a crop of another scene; of the same one where it is the only one."""
+            found, window = self._window(generator)
+            while found == place and len(self._pairs) > 1:
+                found, window = self._window(generator)
+            return self._pairs[found][1][window]
+
+        return self._augmenter(rgb, cube, other, generator)
+
+
+def _below(n: int, generator: torch.Generator) -> int:
+    return int(torch.randint(n, (), generator=generator))
 
 
 def scores(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> dict[str, float]:

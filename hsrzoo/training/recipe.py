@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import TrainingError, unknown_name
-from hsrzoo.spec import ModelSpec, Recipe, build_module
+from hsrzoo.spec import Augmentation, ModelSpec, Recipe, build_module
 
 if TYPE_CHECKING:
     from torch import nn
 
 _POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
-_NOT_NEGATIVE = ("weight_decay", "relative_weight", "clip", "holdout", "seed", "final_lr")
+_NOT_NEGATIVE = ("weight_decay", "relative_weight", "sam_weight", "clip", "holdout", "seed", "final_lr")
 
 
 def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
@@ -36,7 +36,7 @@ def check(recipe: Recipe) -> None:
     for names, holds, words in (
         (_POSITIVE, lambda v: v > 0, "above 0"),
         (_NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
-        (("warmup",), lambda v: 0 <= v <= 1, "between 0 and 1"),
+        (("warmup", "augment_share"), lambda v: 0 <= v <= 1, "between 0 and 1"),
         (("ema",), lambda v: 0 <= v < 1, "between 0 and 1, 1 excluded"),
         (("betas",), lambda v: all(0 <= b < 1 for b in v), "between 0 and 1, 1 excluded"),
     ):
@@ -45,6 +45,18 @@ def check(recipe: Recipe) -> None:
                 raise TrainingError(
                     f"The recipe's {name} is impossible", expected=words, got=getattr(recipe, name)
                 )
+    known = get_args(Augmentation)
+    unknown = [name for name in recipe.augment if name not in known]
+    if unknown:
+        raise TrainingError(
+            "The recipe's augment is impossible", expected=", ".join(known), got=", ".join(unknown)
+        )
+    if recipe.loss == "own" and recipe.sam_weight > 0:
+        raise TrainingError(
+            "The recipe's sam_weight is impossible",
+            expected="0 with loss=own, for that loss is the network's alone",
+            got=recipe.sam_weight,
+        )
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:
@@ -58,6 +70,10 @@ def _parse(name: str, text: str, hint: Any) -> Any:
         if Ellipsis not in inner and len(parts) != len(inner):
             raise _bad(name, text, f"{len(inner)} values with commas between")
         return tuple(_parse(name, part, inner[0]) for part in parts)
+    if hint is bool:
+        if text not in ("true", "false"):
+            raise _bad(name, text, "true or false")
+        return text == "true"
     try:
         return hint(text)
     except ValueError:

@@ -1,0 +1,198 @@
+"""Augmentation that stays physically true: the cube is changed, then the set's own camera sees it anew.
+
+Rendering is linear, so scaled, relit and mixed cubes are cubes of scenes that could be; and as RGB is
+rendered from them as the data set renders its own, clipping and rounding included, image and cube stay
+what they are to each other. The truth is the changed cube: the radiance that the camera sees. It is not
+clipped where RGB is.
+
+- ``mixture``: this crop and one of another scene (another crop, where there is one scene), w and 1 - w,
+  w uniform in [0, 1]. Left out where no value would have data in both.
+- ``mixed-patch``: the crop cut into squares, shuffled, as the perturbation of that name does it.
+- ``relight``: each spectrum times that of a light: by turns daylight and a black body, 1 / temperature
+  uniform. The lights are scaled so that grey stays as bright as it was, on average of R, G and B.
+- ``exposure``: the cube times k, log-uniform.
+- ``camera``: another sample of the same camera: each channel's response shifted in wavelength and scaled.
+  Cameras of other kinds are left alone: they are what networks are tested with (perturbation ``camera``).
+- ``noise``: photons and read-out as in the perturbation ``noise``, before the image is rounded.
+
+They act in this order. Values without data stay NaN, and RGB is 0 where the camera says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera
+from hsrzoo.datasets.base import Dataset
+from hsrzoo.errors import TrainingError
+from hsrzoo.perturb.mixed_patch import shuffle
+from hsrzoo.training.lights import BLACKBODY_K, DAYLIGHT_K, blackbody, daylight, daylight_covers
+
+ORDER = ("mixture", "mixed-patch", "relight", "exposure", "camera", "noise")
+"""What is in view, its light, who looks."""
+UNRENDERED = ("mixed-patch",)
+"""Those that move pixels alone, and so are true of photographs too."""
+EXPOSURE = (0.5, 2.0)
+"""One stop either way: what automatic exposure gets wrong, and little enough for 8 bits to hold."""
+PATCHES = (8, 16, 32)
+"""Sides of the squares in pixels, at most half the crop's."""
+SHIFT_NM = 5.0
+"""Largest shift of a channel's response: half a step of the 10 nm grid, the spacing of the shipped tables,
+so that a camera within their accuracy of the one that is known looks familiar."""
+GAIN = 1.05
+"""Largest factor of a channel after the shift: a white balance that is a 14th of a stop off."""
+FULL_WELL, READ_NOISE = (400.0, 10000.0), (3.0, 8.0)
+"""Electrons, both log-uniform: from a small pixel at its base sensitivity to 25 times that."""
+_ONE_STEP = 1 / 255
+
+
+@dataclass(frozen=True, eq=False)
+class CameraSample(Camera):
+    """A camera with a gain for each channel, (3,) float64, behind its response."""
+
+    gains: np.ndarray
+
+    def matrix(self, bands: BandSet) -> np.ndarray:
+        """As :meth:`Camera.matrix`; a spectrum of ones gives the gains."""
+        return super().matrix(bands) * self.gains[:, None]
+
+
+class Augmenter:
+    """The physical augmentations that a recipe names, for pairs of one data set."""
+
+    def __init__(self, names: Iterable[str], share: float, dataset: Dataset, normalise: str) -> None:
+        """``names``: some of :data:`ORDER`; ``share``: of the crops that are changed; ``normalise``: how
+        the network's RGB is normalised. TrainingError where images cannot be rendered truly."""
+        self.names = [name for name in ORDER if name in set(names)]
+        self.share, self.bands, self.bits = share, dataset.bands, dataset.rgb_bits
+        self._centres = np.asarray(self.bands.centres_nm)
+        self.rendered = [name for name in self.names if name not in UNRENDERED]
+        if not self.rendered:
+            return
+        camera: Camera | None = getattr(dataset, "camera", None)
+        if camera is None:
+            raise self._refusal(
+                f"The RGB of {dataset.name} is not rendered from its cubes",
+                "Render RGB by a camera where the data set can (--data-option response=nikon-d5100)",
+            )
+        if normalise != "none":
+            raise self._refusal(
+                f"RGB normalised by {normalise} has the extremes of its scene, which a changed crop lacks",
+                "Train with --set normalise=none",
+            )
+        self._camera = camera
+        self._white = camera.matrix(self.bands).mean(axis=0)
+
+    def require_rendered(self, scene: str, rgb: Tensor, cube: Tensor) -> None:
+        """TrainingError unless ``rgb`` (3, H, W) is what the camera renders from ``cube`` (C, H, W), to one
+        step of 8 bits: an augmented image would differ from the set's own by more than what was done."""
+        if not self.rendered:
+            return
+        error = float((self._render(cube, self._camera) - rgb).abs().max())
+        if error > _ONE_STEP * 1.001:  # float32 does not hold one step exactly
+            raise self._refusal(
+                f"The RGB of {scene} is not what its camera renders from its cube: they differ by up to "
+                f"{error * 255:.1f} steps of 8 bits, 1 at most",
+                "Take the bands that RGB was rendered from",
+            )
+
+    def require_room(self, height: int, width: int) -> None:
+        """TrainingError if crops are too small to be cut into patches."""
+        if "mixed-patch" in self.names and min(height, width) < 2 * PATCHES[0]:
+            raise TrainingError(
+                "The crops are too small for the augmentation mixed-patch",
+                expected=f"{2 * PATCHES[0]} pixels or more",
+                got=f"{height} x {width}",
+                fix="Raise --patch, or leave mixed-patch out",
+            )
+
+    def __call__(
+        self, rgb: Tensor, cube: Tensor, other: Callable[[], Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """A crop (3, h, w) and (C, h, w), changed or, in ``1 - share`` of the cases, as it was.
+
+        ``other`` draws the cube of a crop of another scene, of the same size.
+        """
+        if _uniform(generator) >= self.share:
+            return rgb, cube
+        draws = torch.rand(len(self.names), generator=generator)
+        chosen = {name for name, d in zip(self.names, draws, strict=True) if d < 0.5 or d == draws.min()}
+        if "mixture" in chosen:
+            cube = mixture(cube, other(), _uniform(generator))
+        if "mixed-patch" in chosen:
+            rgb, cube = mixed_patch(rgb, cube, generator)
+        if "relight" in chosen:
+            cube = cube * torch.from_numpy(self.light(generator).astype(np.float32))[:, None, None]
+        if "exposure" in chosen:
+            cube = cube * _log_uniform(generator, *EXPOSURE)
+        if chosen <= set(UNRENDERED):
+            return rgb, cube
+        camera = self.sample(generator) if "camera" in chosen else self._camera
+        if "noise" not in chosen:
+            return self._render(cube, camera), cube
+        full_well, read_noise = _log_uniform(generator, *FULL_WELL), _log_uniform(generator, *READ_NOISE)
+        random = _numpy(generator)
+        noisy = self._render(cube, camera, full_well=full_well, read_noise=read_noise, generator=random)
+        return noisy, cube
+
+    def light(self, generator: torch.Generator) -> np.ndarray:
+        """A light (C,) float64; the camera's R, G and B of a white surface under it have the mean 1."""
+        outdoors = _uniform(generator) < 0.5 and daylight_covers(self._centres)
+        kind, (low, high) = (daylight, DAYLIGHT_K) if outdoors else (blackbody, BLACKBODY_K)
+        power = kind(self._centres, 1 / _uniform(generator, 1 / high, 1 / low))
+        return power / (self._white @ power)
+
+    def sample(self, generator: torch.Generator) -> Camera:
+        """The set's camera with every channel shifted by up to SHIFT_NM and scaled by up to GAIN."""
+        x, table = self._camera.table
+        shifts = [_uniform(generator, -SHIFT_NM, SHIFT_NM) for _ in range(3)]
+        gains = [_log_uniform(generator, 1 / GAIN, GAIN) for _ in range(3)]
+        moved = [np.interp(x, x + s, table[:, i], left=0, right=0) for i, s in enumerate(shifts)]
+        return CameraSample(f"{self._camera.name}, varied", x, np.stack(moved, axis=1), np.array(gains))
+
+    def _render(self, cube: Tensor, camera: Camera, **noise: Any) -> Tensor:
+        return torch.from_numpy(camera.render(cube.numpy(), self.bands, bits=self.bits, **noise))
+
+    def _refusal(self, summary: str, fix: str) -> TrainingError:
+        allowed = ", ".join(("flip", "rotate", *UNRENDERED))
+        return TrainingError(
+            summary,
+            expected=f"images that can be rendered anew; without, only {allowed} are possible",
+            got=f"augment={','.join(self.rendered)}",
+            fix=f"{fix}, or leave them out",
+        )
+
+
+def mixture(cube: Tensor, other: Tensor, weight: float) -> Tensor:
+    """``weight`` of ``cube`` and the rest of ``other``; ``cube`` itself where no value has data in both."""
+    mixed = torch.lerp(other, cube, weight)
+    return mixed if mixed.isfinite().any() else cube
+
+
+def mixed_patch(rgb: Tensor, cube: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Squares of a side drawn from :data:`PATCHES` in another order, the same in both."""
+    sides = [side for side in PATCHES if 2 * side <= min(rgb.shape[1:])]
+    side = sides[int(torch.randint(len(sides), (), generator=generator))]
+    moved_rgb, moved_cube, _ = shuffle(rgb.numpy(), cube.numpy(), side, _numpy(generator))
+    return torch.from_numpy(moved_rgb), torch.from_numpy(moved_cube)
+
+
+def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def _log_uniform(generator: torch.Generator, low: float, high: float) -> float:
+    return math.exp(_uniform(generator, math.log(low), math.log(high)))
+
+
+def _numpy(generator: torch.Generator) -> np.random.Generator:
+    """A generator of numpy's that goes on where ``generator`` is."""
+    return np.random.default_rng(int(torch.randint(1 << 62, (), generator=generator)))
