@@ -1,0 +1,180 @@
+"""Single measured scenes as data sets: whole, to score models on, and as strips, to learn spectra from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.camera import DEFAULT_CAMERA, Camera
+from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
+from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
+from hsrzoo.datasets.folder_files import parts_of
+from hsrzoo.errors import BandsError, DatasetMissingError, FormatError, unknown_name
+from hsrzoo.io import load_cube, mat
+from hsrzoo.spec import DatasetSpec
+
+CHOICES = ("visible", "all")
+"""``visible``: :data:`VISIBLE_31`, NaN where the sensor does not reach; ``all``: as measured, without bands
+that hold no data."""
+WHOLE = "whole"
+_LAYOUT = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file with a cube, and which of its rows the splits take."""
+
+    file: str
+    """Its name in the set's folder; of ENVI's two files the binary."""
+    shape: tuple[int, int, int]
+    """(C, H, W) that it must have: ``rows`` mean nothing in another cutting."""
+    rows: Mapping[str, tuple[int, int]]
+    """Split -> first row and the one after the last."""
+    scale: float = 1.0
+    """Divides the stored values; the result is reflectance, or as near to it as the file comes."""
+    axes: str | None = None
+    bands: BandSet | None = None
+    """Of files that do not tell them."""
+    empty: tuple[int, ...] = field(default=(), repr=False)
+    """Bands that hold 0 throughout: no data."""
+    mask: str | None = None
+    """Variable (H, W) that is 0 at pixels without data."""
+
+
+class Measured(Dataset):
+    """The splits ``train`` and ``valid``, which share no pixel, and ``whole``: every scene in full.
+
+    ``whole`` holds the pixels of both, so it is for models that learnt from other sets. RGB is rendered
+    from the bands as measured, before any resampling; a response is normalised over the bands that the
+    sensor has (see :meth:`Camera.matrix`). Truth is not clipped, RGB is.
+    """
+
+    rgb_bits = 8
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        folder: Path,
+        sources: Mapping[str, Source],
+        *,
+        bands: str = "visible",
+        response: str = DEFAULT_CAMERA,
+        info: Mapping[str, Any],
+    ) -> None:
+        """``sources``: name -> file below ``folder``, all on the same bands; ``bands``: one of
+        :data:`CHOICES`; ``response``: the camera that renders RGB; ``info``: what else is to be known."""
+        if bands not in CHOICES:
+            raise unknown_name(f"choice of bands of {spec.name}", bands, CHOICES)
+        self.name, self.folder, self.spec = spec.name, folder, spec
+        self.camera = Camera.named(response)
+        self._sources, self._choice = dict(sources), bands
+        self._require_files()
+        _, self.measured = self._stored(next(iter(self._sources)))
+        self.bands = VISIBLE_31 if bands == "visible" else self.measured
+        scale = {name: source.scale for name, source in self._sources.items()}
+        self.info = {"bands": bands, "response": response, "scale": scale, **info}
+        self._parts = self._divide()
+
+    def splits(self) -> tuple[str, ...]:
+        """``("train", "valid", "whole")``."""
+        return tuple(self._parts)
+
+    def scenes(self, split: str) -> list[str]:
+        """Names of sources, those of strips with their first and last row."""
+        require_split(self.name, split, self.splits())
+        return sorted(self._parts[split])
+
+    def load(self, split: str, scene: str) -> Scene:
+        """Cube (C, rows, W) on the chosen bands, values as measured over ``scale``; RGB in 8 bits."""
+        require_scene(self.name, scene, self.scenes(split))
+        name, (first, end) = self._parts[split][scene]
+        cube = np.ascontiguousarray(self._read(name)[:, first:end])
+        rgb = self.camera.render(cube, self.measured, bits=self.rgb_bits)
+        if self._choice == "visible":
+            cube, covered = self.measured.resample(cube, VISIBLE_31)
+            cube[~covered] = np.nan
+        return Scene(scene, rgb, cube)
+
+    def fingerprint(self) -> str:
+        """Names and contents of the files (a few MB), bands, rows and options."""
+        files = [part for name in self._sources for part in parts_of(self._file(name))]
+        options = {**self.info, "measured": self.measured.to_json(), "parts": self._parts}
+        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=options, contents=True)
+
+    def verify(self) -> VerifyReport:
+        """Read everything; says what was rendered from which bands."""
+        notes = [
+            f"RGB rendered by {self.camera.name} from {self.measured}, linear, 8 bits",
+            f"{WHOLE} holds the pixels of train and valid too: it is for models trained on other sets",
+        ]
+        return survey(self, notes=notes)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / self._sources[name].file
+
+    def _require_files(self) -> None:
+        files = [self._file(name) for name in self._sources]
+        absent = [file.name for file in files if not file.is_file()]
+        if absent:
+            raise DatasetMissingError(
+                f"The data set {self.name} is not here: {self.spec.title}",
+                expected=self.spec.layout,
+                got=f"no {', '.join(absent)}" if self.folder.is_dir() else f"no folder {self.folder}",
+                fix=f"{self.spec.where} Put it into {self.folder}, or name another data root with "
+                "--data-root or HSRZOO_DATA",
+            )
+
+    def _divide(self) -> dict[str, dict[str, tuple[str, tuple[int, int]]]]:
+        """Split -> scene -> (source, its rows)."""
+        parts: dict[str, dict[str, tuple[str, tuple[int, int]]]] = {"train": {}, "valid": {}, WHOLE: {}}
+        for name, source in self._sources.items():
+            parts[WHOLE][name] = (name, (0, source.shape[1]))
+            for split, (first, end) in source.rows.items():
+                parts[split][f"{name}-rows-{first}-{end - 1}"] = (name, (first, end))
+        return parts
+
+    def _stored(self, name: str) -> tuple[np.ndarray, BandSet]:
+        """Values as stored, (H, W, C) float32, and their bands; both without the empty ones."""
+        source, file = self._sources[name], self._file(name)
+        array, told = load_cube(file, axes=source.axes)
+        channels, *size = source.shape
+        if array.shape != (*size, channels):
+            raise FormatError(
+                f"{file} is not the file that {self.name} knows",
+                expected=f"shape {(*size, channels)} (H, W, C)",
+                got=array.shape,
+            )
+        bands = source.bands or told
+        if bands is None:
+            raise BandsError(
+                f"The wavelengths of {file} are not known", expected=f"{channels} inside the file"
+            )
+        kept = [band for band in range(channels) if band not in source.empty]
+        return array[:, :, kept], bands.select(kept)
+
+    def _read(self, name: str) -> np.ndarray:
+        """A whole scene: (C, H, W) float32 in the bands :attr:`measured`, NaN where there is no data."""
+        source, file = self._sources[name], self._file(name)
+        array, bands = self._stored(name)
+        self.measured.require_same(bands, f"the set {self.name}", str(file), fix="Copy the file again")
+        cube = array.transpose(2, 0, 1) / np.float32(source.scale)
+        if source.mask is not None:
+            cube[:, _mask(file, source.mask, cube.shape[1:]) == 0] = np.nan
+        return cube
+
+
+def _mask(file: Path, key: str, size: tuple[int, ...]) -> np.ndarray:
+    with mat.variables(file) as found:
+        mask = np.asarray(found[key][()]) if key in found else None
+    if mask is None or mask.shape != size:
+        raise FormatError(
+            f"{file} has no mask of its pixels",
+            expected=f"{key} {size}",
+            got="none" if mask is None else mask.shape,
+        )
+    return mask
