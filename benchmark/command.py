@@ -99,6 +99,8 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--compile", is_flag=True, help="Compile the networks with torch.compile.")
 @click.option("--tile", type=click.IntRange(min=1), metavar="N",
               help="Run them on tiles of N x N pixels.")  # fmt: skip
+@click.option("--consistency", metavar="CAMERA",
+              help="Camera that took the images, or estimate: cubes then agree with them.")  # fmt: skip
 @click.option("--reference", "references", multiple=True, metavar="NAME",
               help="Speed: model of the ratios, repeatable, the main one first: a full name, ARCH:VARIANT, "
               "or ARCH for the one without a variant [mst-plus-plus:reference and mst-plus-plus, else the "
@@ -157,6 +159,7 @@ def bench(
         precisions=tuple(dict.fromkeys(values.pop("precisions"))),
         compile=values.pop("compile"),
         tile=values.pop("tile"),
+        consistency=values.pop("consistency"),
     )
     options = _options(models, dataset, benches, {**values, "ways": ways})
     speed = SpeedOptions(**speed_values) if with_speed else None

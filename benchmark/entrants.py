@@ -45,6 +45,7 @@ class Entrant:
     precision: Precision = "fp32"
     compile: bool = False
     tile: int | None = None
+    consistency: str | None = None
     title: str | None = None
     """What to call it instead of the loaded model's own name; torch adds its remark, a title of an ONNX
     file has it."""
@@ -65,7 +66,8 @@ class Entrant:
             model.name = self.title or model.name
         else:
             how: dict[str, Any] = {
-                "device": device, "precision": self.precision, "compile": self.compile, "tile": self.tile
+                "device": device, "precision": self.precision, "compile": self.compile, "tile": self.tile,
+                "consistency": self.consistency,
             }  # fmt: skip
             if self.random_bands is None:
                 model = hsrzoo.load(self.name, **how)
@@ -150,12 +152,14 @@ def has_weights(name: str) -> bool:
 
 
 def execution(model: Reconstructor) -> dict[str, Any]:
-    """How a loaded model is run, as rows keep it."""
+    """How a loaded model is run, as rows keep it; camera consistency is named where it is asked for."""
+    consistency = model.execution.consistency
     return {
         "runtime": "torch" if hasattr(model, "module") else "onnx",
         "precision": getattr(model, "precision", model.execution.precision),
         "compile": model.execution.compile,
         "tile": model.execution.tile,
+        **({"consistency": consistency} if consistency else {}),
     }
 
 
@@ -167,6 +171,7 @@ def remark(execution: Mapping[str, Any]) -> str:
         execution["precision"] if execution["precision"] != "fp32" else "",
         "compiled" if execution["compile"] else "",
         f"tile {execution['tile']}" if execution["tile"] else "",
+        f"consistent {execution['consistency']}" if execution.get("consistency") else "",
     ]
     told = ", ".join(filter(None, parts))
     return f" [{told}]" if told else ""
@@ -185,6 +190,7 @@ class Ways:
     precisions: Sequence[Precision] = ("fp32",)
     compile: bool = False
     tile: int | None = None
+    consistency: str | None = None
 
     def check(self) -> None:
         """InputError for a combination that no runtime offers."""
@@ -196,6 +202,8 @@ class Ways:
                 expected="--runtime torch",
                 got="--runtime onnx alone",
             )
+        if "onnx" in self.runtimes and self.consistency is not None:
+            raise _not_consistent("--runtime onnx")
 
     def of(self, text: str) -> list[Entrant]:
         """The entrants that ``NAME`` or ``TITLE=NAME`` makes; those of the runtime onnx are still to be
@@ -204,15 +212,23 @@ class Ways:
         title, name = split_title(text)
         parsed = parse_name(name)
         if parsed.path is not None and parsed.kind == "onnx":
+            if self.consistency is not None:
+                raise _not_consistent(name)
             told = f"{title} [onnx]" if title else f"onnx:{parsed.path.name}"
             return [Entrant(name, runtime="onnx", title=told)]
         return [
-            Entrant(name, precision=precision, compile=self.compile, tile=self.tile, title=title)
+            Entrant(name, "torch", precision, self.compile, self.tile, self.consistency, title)
             if runtime == "torch"
             else Entrant(name, runtime="onnx", precision=precision, title=title)
             for precision in self.precisions
             for runtime in self.runtimes
         ]
+
+
+def _not_consistent(got: str) -> InputError:
+    return InputError(
+        "Exported files have no camera consistency", expected="models of torch with --consistency", got=got
+    )
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ NOTICEABLE = 1e-3
 of 8 bits. Bands at the foot of a response count as 0 there."""
 
 
+CLIPPED = 1 - 0.5 / 255
+"""A channel from here on is full: in 8 bits only the value 255 is."""
+
+
 def camera_names() -> list[str]:
     """Names of the built-in responses, sorted."""
     return list(_NAMES)

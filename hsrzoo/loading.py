@@ -28,6 +28,7 @@ def load(
     tile: int | None = None,
     max_memory: float | None = None,
     approximate: bool = False,
+    consistency: str | None = None,
 ) -> Reconstructor:
     """The model called ``name``, ready to run.
 
@@ -38,13 +39,14 @@ def load(
     random ones. ``bands``: what the cube must have; with trained weights it is only compared, with
     random ones it is built for them (400-700 nm at 10 nm if not given). ``device``: a torch device, by
     default the GPU if there is one. ``precision``, ``compile``,
-    ``tile``, ``max_memory`` and ``approximate``: see :class:`hsrzoo.spec.Execution`. Raises
+    ``tile``, ``max_memory``, ``approximate`` and ``consistency`` (the name of the camera that took the
+    images, or "estimate"): see :class:`hsrzoo.spec.Execution`. Raises
     UnknownNameError, WeightsError, BandsError, InputError.
     """
     parsed = parse_name(name)
     if weights not in ("auto", None):
         raise InputError("Unknown choice of weights", expected='"auto" or None', got=repr(weights))
-    execution = Execution(precision, compile, tile, max_memory, approximate)
+    execution = Execution(precision, compile, tile, max_memory, approximate, consistency)
     if weights is None:
         return _random(parsed, bands or VISIBLE_31, device, execution)
     if parsed.kind == "onnx":
@@ -125,7 +127,7 @@ def _exported(
     if execution != Execution():
         raise InputError(
             f"{name} is run as it was exported",
-            expected="no precision, compile, tile or max_memory",
+            expected="no precision, compile, tile, max_memory or consistency",
             fix="Choose the precision with `hsrzoo export --precision`",
         )
     model = OnnxModel(str(name.path), name=str(name), device=device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.complexity import MemoryUse, memory_use
+from hsrzoo.consistency import CameraStep
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
@@ -96,6 +97,9 @@ class Reconstructor:
         self.execution = execution or Execution()
         check_execution(self.execution, spec.input, name)
         self._fast: Callable[[Tensor], Tensor] | None = None
+        self._camera: CameraStep | None = None
+        if self.execution.consistency is not None:
+            self._camera = CameraStep(self.execution.consistency, bands, self.trained_camera, name)
 
     @property
     def identity(self) -> str | None:
@@ -114,6 +118,12 @@ class Reconstructor:
         return hashlib.sha256(
             json.dumps(decides, sort_keys=True, separators=(",", ":")).encode()
         ).hexdigest()
+
+    @property
+    def trained_camera(self) -> str | None:
+        """The response that rendered the RGB of the training pairs; None where the record of the weights
+        does not name one, as for photographs."""
+        return ((self.config.get("training") or {}).get("dataset_info") or {}).get("response")
 
     def __repr__(self) -> str:
         return f"Reconstructor({self.name}, {self.bands}, {self.device})"
@@ -155,10 +165,16 @@ class Reconstructor:
         return self.execution.tile is not None or self.execution.max_memory is not None
 
     def _forward(self, batch: Tensor, tta: bool) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, C, H, W): normalise, pad, run, crop; or tile by tile."""
+        """(B, 3, H, W) in [0, 1] -> (B, C, H, W), whole or tile by tile."""
         if self._bounded:
             images = (ArrayPixels(image.permute(1, 2, 0).numpy()) for image in batch)
             return torch.cat([self._in_tiles(PaddedImage(x, self.spec.input), tta) for x in images])
+        if self._camera is not None:
+            return self._camera.run(batch, partial(self._whole, tta=tta))
+        return self._whole(batch, tta)
+
+    def _whole(self, batch: Tensor, tta: bool) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, C, H, W): normalise, pad, run, crop."""
         height, width = batch.shape[-2:]
         batch = batch.to(self.device)
         padded = pad(normalise(batch, self.spec.input.normalise), self.spec.input)
@@ -212,6 +228,8 @@ class Reconstructor:
                 stacklevel=2,
             )
             network = partial(self.run, compiled=False)
+        if self._camera is not None:
+            image, sink = self._camera.in_tiles(image, sink)
         run = run_tiles(
             network,
             image,

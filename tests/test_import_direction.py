@@ -26,9 +26,9 @@ STOREYS = [
     {"errors", "bands", "spec", "pixels", "pointwise"},
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
      "tensorfile", "provenance", "complexity", "workers", "rgb", "rgb_rules",
-     "onnx_file", "pickles"},
+     "onnx_file", "pickles", "camera_estimate"},
     {"reconstructor", "loading", "training", "hub", "tiling", "contract", "subject", "prediction", "many",
-     "export", "onnx_runtime", "conversion"},
+     "export", "onnx_runtime", "conversion", "consistency"},
     {"cli"},
 ]  # fmt: skip
 LAZY = {"timm", "torchvision", "torchmetrics", "accelerate", "colour", "spectral", "tensorly"}

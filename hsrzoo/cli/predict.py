@@ -69,6 +69,8 @@ class Bytes(click.ParamType):
 @click.option("--device", help="cpu, cuda, ... [a GPU if there is one].")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads on the CPU.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
+@click.option("--consistency", metavar="CAMERA",
+              help="Camera that took the image, or estimate: the cube agrees with it then.")  # fmt: skip
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network first.")
 @click.pass_context
 def command(
@@ -76,7 +78,7 @@ def command(
     form: str | None, overwrite: bool,
     worker_count: int | None, ray_address: str | None, tile: int | None, max_memory: float | None,
     approximate_tiles: bool, dtype: str, value_range: tuple[float, float] | None, device: str | None,
-    threads: int | None, precision: str, compiled: bool,
+    threads: int | None, precision: str, consistency: str | None, compiled: bool,
 ) -> None:  # fmt: skip
     """Reconstruct the hyperspectral cube of an image, or of many.
 
@@ -106,6 +108,7 @@ def command(
         tile=tile,
         max_memory=max_memory,
         approximate=approximate_tiles,
+        consistency=consistency,
     )
     options = PredictOptions(dtype=dtype, value_range=value_range)  # type: ignore[arg-type]
     with Bar() as bar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ class PaddedImage:
     pixels: Pixels
     need: RgbInput
     value_range: tuple[float, float] | None = None
+    convert: Callable[[Tensor], Tensor] | None = None
+    """Applied to every part (1, 3, h, w) in [0, 1], pixel by pixel, before anything else."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -69,7 +72,8 @@ class PaddedImage:
         return stretch(out, low, high)
 
     def _unit(self, top: int, left: int, height: int, width: int) -> Tensor:
-        return check_rgb(np.asarray(self.pixels.read(top, left, height, width)), self.value_range)
+        rgb = check_rgb(np.asarray(self.pixels.read(top, left, height, width)), self.value_range)
+        return rgb if self.convert is None else self.convert(rgb)
 
 
 def _sources(first: int, count: int, size: int, need: RgbInput) -> np.ndarray:
