@@ -8,11 +8,15 @@ from typing import Any
 import click
 
 from hsrzoo.cli.data import parse_options
+from hsrzoo_mcga.command_inspect import inspect_codebook
 
 
 @click.group("codebook")
 def command() -> None:
     """Train and mix codebooks (stage 1 of MCGA); time their search."""
+
+
+command.add_command(inspect_codebook)
 
 
 @command.command("train")
