@@ -45,8 +45,7 @@ EXPOSURE = (0.5, 2.0)
 PATCHES = (8, 16, 32)
 """Sides of the squares in pixels, at most half the crop's."""
 SHIFT_NM = 5.0
-"""Largest shift of a channel's response: half a step of the 10 nm grid, the spacing of the shipped tables,
-so that a camera within their accuracy of the one that is known looks familiar."""
+"""Largest shift of a channel's response: half a step of the 10 nm grid on which responses are read."""
 GAIN = 1.05
 """Largest factor of a channel after the shift: a white balance that is a 14th of a stop off."""
 FULL_WELL, READ_NOISE = (400.0, 10000.0), (3.0, 8.0)

@@ -18,8 +18,7 @@ BLACKBODY_K = (2500.0, 10000.0)
 
 def blackbody(centres_nm: np.ndarray, kelvin: float) -> np.ndarray:
     """Relative spectral radiance (N,) float64 by Planck's law at wavelengths (N,) in nm; largest 1."""
-    with np.errstate(over="ignore"):  # far in the ultraviolet there is nothing: exp is infinite
-        power = centres_nm**-5.0 / np.expm1(_C2_NM_K / (centres_nm * kelvin))
+    power = centres_nm**-5.0 / np.expm1(_C2_NM_K / (centres_nm * kelvin))
     return power / power.max()
 
 

@@ -253,3 +253,22 @@ def test_gradients_are_unscaled_once_also_after_timing(make_task, monkeypatch) -
         norms[precision] = [engine.step(i, 24)["grad_norm"] for i in range(5)]
     assert norms["fp16"] == pytest.approx(norms["fp32"], rel=1e-4)
     assert accelerator.scaler.get_scale() == 2048.0
+
+
+@pytest.mark.parametrize("warmup", [False, True])
+def test_the_average_is_the_recursion_with_the_decay_of_each_step(make_task, tmp_path, warmup) -> None:
+    task, recipe = make_task(steps=12, ema=0.5, ema_warmup=warmup)
+    weights = [task.module.leave.weight.detach().double().clone()]
+
+    def after_step(step, generator):
+        weights.append(task.module.leave.weight.detach().double().clone())
+        return {}
+
+    task.after_step = after_step
+    averaged = train(task, recipe, tmp_path / "run", progress=False)
+    expected = weights[0]
+    for k, weight in enumerate(weights[1:]):
+        decay = min(0.5, (1 + k) / (10 + k)) if warmup else 0.5
+        expected = decay * expected + (1 - decay) * weight
+    assert torch.allclose(averaged.leave.weight.double(), expected, rtol=0, atol=1e-7)
+    assert not torch.allclose(weights[0], expected, rtol=0, atol=1e-4)

@@ -73,6 +73,29 @@ def test_a_run_of_another_recipe_or_model_is_refused_by_what_differs(make_task, 
     train(task, recipe, tmp_path / "run", resume=True, progress=False)
 
 
+def test_a_run_begun_before_a_field_existed_goes_on_with_its_default_alone(
+    make_task, tmp_path, same_bits
+) -> None:
+    task, recipe = make_task(steps=6)
+    whole = train(task, recipe, tmp_path / "whole", progress=False).state_dict()
+    task, recipe = make_task(steps=6)
+    train(task, recipe, tmp_path / "old", stop_after=3, progress=False)
+    config, checkpoint = tmp_path / "old" / "config.json", tmp_path / "old" / "checkpoint.pt"
+    before, state = json.loads(config.read_text()), load_checkpoint(checkpoint)
+    identity = json.loads(state["identity"])
+    for run in (before, identity):
+        for field in ("augment_share", "ema_warmup", "sam_weight"):
+            del run["recipe"][field]
+    config.write_text(json.dumps(before))
+    torch.save({**state, "identity": json.dumps(identity)}, checkpoint)
+    task, recipe = make_task(steps=6, ema_warmup=True)
+    with pytest.raises(TrainingError, match=r"Got recipe\.ema_warmup: False before, True now\. Rep"):
+        train(task, recipe, tmp_path / "old", resume=True, progress=False)
+    task, recipe = make_task(steps=6)
+    resumed = train(task, recipe, tmp_path / "old", resume=True, progress=False).state_dict()
+    assert same_bits(whole, resumed)
+
+
 def test_a_checkpoint_of_another_run_is_refused_even_if_the_configuration_agrees(
     make_task, tmp_path
 ) -> None:
