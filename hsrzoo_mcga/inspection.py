@@ -170,7 +170,8 @@ def open_at_gaps(bands: BandSet, spectra: np.ndarray) -> tuple[np.ndarray, np.nd
     steps = np.diff(nm)
     if len(steps) and np.median(steps) < 0:  # listed from the longest wavelength on
         nm, spectra, steps = nm[::-1], spectra[:, ::-1], -steps[::-1]
-    breaks = np.flatnonzero((steps > _GAP * np.median(steps)) | (steps < 0)) + 1 if len(steps) else []
+    far = _GAP * np.median(steps) if len(steps) else np.inf
+    breaks = np.flatnonzero((steps > far) | (steps < 0)) + 1
     return np.insert(nm, breaks, nm[breaks]), np.insert(spectra, breaks, np.nan, axis=1)
 
 

@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 @click.option(
     "--data-option", "data_options", multiple=True, metavar="KEY=VALUE", help="Option of the set."
 )
+@click.option("--also", metavar="NAME", help="Train on this data set of the same bands as well.")
+@click.option("--also-option", "also_options", multiple=True, metavar="KEY=VALUE", help="Option of it.")
+@click.option("--also-split", default="train", show_default=True, help="Its split; all scenes are used.")
+@click.option(
+    "--also-share", default=0.25, show_default=True, type=float, help="Share of the crops that are its."
+)
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
 @click.option(
     "--queue", type=click.Path(path_type=Path), help="Work through the jobs of this TOML file instead."
@@ -62,6 +68,10 @@ def command(
     args: tuple[str, ...],
     threads: int | None,
     data_options: tuple[str, ...],
+    also: str | None,
+    also_options: tuple[str, ...],
+    also_split: str,
+    also_share: float,
     data_root: Path | None,
     queue: Path | None,
     only: tuple[str, ...],
@@ -90,6 +100,8 @@ def command(
 
     if steps is not None and minutes is not None:
         raise click.UsageError("--steps and --minutes exclude each other")
+    if also_options and not also:
+        raise click.UsageError("--also-option belongs to --also")
     if minutes is not None and not minutes > 0:
         raise click.UsageError("--minutes must be above 0")
     spec = MODELS.get(name)
@@ -105,7 +117,9 @@ def command(
     arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
     data = open_dataset(dataset, data_root, **parse_options(data_options))
     folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
-    _run(spec, recipe, data, split, folder, minutes, resume, start, arguments, threads)
+    added = [(open_dataset(also, data_root, **parse_options(also_options)), also_split)] if also else []
+    extra = {"extra": added, "extra_share": also_share}
+    _run(spec, recipe, data, split, folder, minutes, resume, start, arguments, threads, extra)
 
 
 def _work_through(file: Path, runs: Path, only: tuple[str, ...], name: str | None) -> None:
@@ -165,6 +179,7 @@ def _run(
     start: Path | None,
     arguments: Mapping[str, Any],
     threads: int | None,
+    extra: Mapping[str, Any],
 ) -> None:
     import torch
     from accelerate import PartialState
@@ -182,7 +197,7 @@ def _run(
     merged = {**spec.arguments, **(taken.arguments if taken else {}), **arguments}
     module = _build(spec, data.bands, merged, taken)
     record = dict(taken.record) if taken else {}
-    task = PairTask(spec, module, data, recipe, split=split, arguments=merged, start=record)
+    task = PairTask(spec, module, data, recipe, split=split, arguments=merged, start=record, **extra)
     # of the code that trains, not of what the checkout holds when it is done
     provenance = collect(str(torch_device(None)))
     notes = {"command": command_line(), "provenance": provenance}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ class PairTask(Task):
 
     Values without data (NaN in a cube) stay NaN in the batch and count in no loss; crops without any
     data are drawn again. ``training_loss`` of a module has to leave them out itself.
+
+    ``extra``: data sets and splits of the same bands that are trained on too, wholly: ``extra_share`` of
+    the crops come from their scenes, each as often as any other. They never validate.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class PairTask(Task):
         split: str = "train",
         arguments: Mapping[str, Any] | None = None,
         start: Mapping[str, Any] | None = None,
+        extra: Sequence[tuple[Dataset, str]] = (),
+        extra_share: float = 0.25,
     ) -> None:
         self.spec, self.module, self.dataset, self.recipe = spec, module, dataset, recipe
         self.split, self.arguments, self.start = split, dict(arguments or {}), dict(start or {})
@@ -59,6 +64,8 @@ class PairTask(Task):
             )
         kept = len(names) - recipe.holdout
         self.scenes, self.held_out = names[:kept], names[kept:]
+        self.extra, self.extra_share = tuple(extra), extra_share
+        self._check_extra()
         check(recipe)
         physical = set(recipe.augment) - {"flip", "rotate"}
         self._augmenter = (
@@ -84,15 +91,33 @@ class PairTask(Task):
             # Slow to import: not in the first validation, whose time a budget of minutes counts.
             import torchmetrics.functional.image  # noqa: F401
         for name in self.held_out:  # now rather than at the first validation
-            self._require_data(name, self.dataset.load(self.split, name).cube)
-        self._pairs = [self._load(name) for name in self.scenes]
+            self._require_data(self.dataset, self.split, name, self.dataset.load(self.split, name).cube)
+        wanted = [(self.dataset, self.split, name) for name in self.scenes]
+        wanted += [(data, split, name) for data, split in self.extra for name in data.scenes(split)]
+        self._pairs = [self._load(*scene) for scene in wanted]
         missing = [cube.isnan().all(dim=0) for _, cube in self._pairs]
         self._gaps = [where if where.any() else None for where in missing]
         self._size = self._crop_size()
         if self._augmenter:
             self._augmenter.require_room(*self._size)
-            for name, (rgb, cube) in zip(self.scenes, self._pairs, strict=True):
+            for (_, _, name), (rgb, cube) in zip(wanted, self._pairs, strict=True):
                 self._augmenter.require_rendered(name, rgb, cube)
+
+    def _check_extra(self) -> None:
+        for data, split in self.extra:
+            self.dataset.bands.require_same(
+                data.bands, self.dataset.name, data.name, fix="Add a data set of the same bands"
+            )
+            if not data.scenes(split):
+                raise TrainingError(
+                    f"{data.name}/{split} has nothing to add", expected="at least one scene", got="none"
+                )
+        if self.extra and not 0 < self.extra_share < 1:
+            raise TrainingError(
+                "No such share of crops from the data added",
+                expected="above 0, below 1",
+                got=self.extra_share,
+            )
 
     def draw(self, generator: torch.Generator) -> Batch:
         """A batch of random crops, flipped and turned at random, then augmented as the recipe says."""
@@ -131,30 +156,30 @@ class PairTask(Task):
         return MetricContext(data.bands, mrae_epsilon=DATASETS.get(data.name).mrae_epsilon)
 
     def record(self) -> dict[str, Any]:
-        """Model, data set and scenes."""
-        return {
+        """Model, data sets and scenes."""
+        about = {
             "model": self.spec.name,
             "arguments": self.arguments,
-            "dataset": self.dataset.name,
-            "dataset_info": dict(self.dataset.info),
-            "split": self.split,
-            "scenes": self.scenes,
+            **_about(self.dataset, self.split, self.scenes),
             "held_out": self.held_out,
-            "fingerprint": self.dataset.fingerprint(),
             "start": self.start,
         }
+        if self.extra:
+            about["extra"] = [_about(data, split, data.scenes(split)) for data, split in self.extra]
+            about["extra_share"] = self.extra_share
+        return about
 
-    def _load(self, name: str) -> tuple[Tensor, Tensor]:
-        scene = self.dataset.load(self.split, name)
-        self._require_data(name, scene.cube)
+    def _load(self, data: Dataset, split: str, name: str) -> tuple[Tensor, Tensor]:
+        scene = data.load(split, name)
+        self._require_data(data, split, name, scene.cube)
         # The whole scene is normalised, as the whole image will be when the network is used.
         rgb = normalise(torch.from_numpy(np.ascontiguousarray(scene.rgb))[None], self.spec.input.normalise)
         return rgb[0], torch.from_numpy(np.ascontiguousarray(scene.cube))
 
-    def _require_data(self, name: str, cube: np.ndarray) -> None:
+    def _require_data(self, data: Dataset, split: str, name: str, cube: np.ndarray) -> None:
         if not with_data(cube)[1].any():
             raise TrainingError(
-                f"The scene {name} of {self.dataset.name}/{self.split} has no pixel with data",
+                f"The scene {name} of {data.name}/{split} has no pixel with data",
                 expected="a pixel whose values in the bands with data are all known",
                 got=f"NaN in every one of {cube[0].size} pixels",
                 fix="Leave the scene out of the split, or choose other bands",
@@ -180,7 +205,7 @@ class PairTask(Task):
         """A scene's place and a window of it that has some data."""
         height, width = self._size
         while True:
-            place = _below(len(self._pairs), generator)
+            place = self._place(generator)
             rows, columns = self._pairs[place][0].shape[1:]
             top = _below(rows - height + 1, generator)
             left = _below(columns - width + 1, generator)
@@ -188,6 +213,13 @@ class PairTask(Task):
             gaps = self._gaps[place]
             if gaps is None or not gaps[window[1:]].all():
                 return place, window
+
+    def _place(self, generator: torch.Generator) -> int:
+        """A scene: one of the data set, or in ``extra_share`` of the draws of those added to it."""
+        own = len(self.scenes)
+        if self.extra and float(torch.rand((), generator=generator)) < self.extra_share:
+            return own + _below(len(self._pairs) - own, generator)
+        return _below(own, generator)
 
     def _crop(self, generator: torch.Generator) -> tuple[int, Tensor, Tensor]:
         """The place of a scene and a crop of it, rgb and cube."""
@@ -218,6 +250,17 @@ class PairTask(Task):
             return self._pairs[found][1][window]
 
         return self._augmenter(rgb, cube, other, generator)
+
+
+def _about(data: Dataset, split: str, scenes: list[str]) -> dict[str, Any]:
+    """What a record says of a data set."""
+    return {
+        "dataset": data.name,
+        "dataset_info": dict(data.info),
+        "split": split,
+        "scenes": scenes,
+        "fingerprint": data.fingerprint(),
+    }
 
 
 def _below(n: int, generator: torch.Generator) -> int:
