@@ -75,6 +75,8 @@ class Cell:
 class Group:
     """Cells of runs that differ in their seed alone, all comparable."""
 
+    name: str
+    """Of the first run asked for, whatever the seeds."""
     cells: tuple[Cell, ...]
 
     @property
@@ -206,7 +208,7 @@ class Evidence:
         cells = [self.cell(own, place, condition, tta) for own in self.seeds_of(name)]
         there = [cell for cell in cells if cell is not None]
         alike = tuple(cell for cell in there if cell.group == there[0].group)
-        return Group(alike) if alike else None
+        return Group(name, alike) if alike else None
 
     def first(
         self, names: Sequence[str], place: Place, condition: Condition = CLEAN, tta: bool = False

@@ -17,6 +17,8 @@ from hsrzoo_benchmark.stats import Better, Difference, Interval
 Runs = Sequence[Mapping[str, float]]
 """For each seed scene -> value of one metric."""
 
+_ROUNDING = 1e-12
+"""What remains of sums that are 0 exactly: no win."""
 _NOTHING = Difference(float("nan"), None, 0, 0)
 """Of runs that share no scene."""
 
@@ -68,8 +70,9 @@ def paired(a: Runs, b: Runs, better: Better) -> SeededDifference:
     return SeededDifference(gap.mean, gap.interval, gap.wins, gap.scenes, _each(left), _each(right))
 
 
-def combination(terms: Sequence[tuple[float, Runs]]) -> Difference:
-    """The sum of ``factor * values`` of several groups, scene by scene; wins: scenes where it is below 0.
+def combination(terms: Sequence[tuple[float, Runs]], better: Better = "lower") -> Difference:
+    """The sum of ``factor * values`` of several groups, scene by scene; wins: scenes where it is below 0,
+    above 0 where higher is ``better``.
 
     With (1, a), (-1.05, b) it is below 0 where ``a`` is less than 5 % above ``b``; a loss of one
     network against half of another's is (1, a disturbed), (-1, a), (-0.5, b disturbed), (0.5, b).
@@ -78,7 +81,8 @@ def combination(terms: Sequence[tuple[float, Runs]]) -> Difference:
     if not scenes:
         return _NOTHING
     total = np.sum([factor * averaged(runs, scenes) for factor, runs in terms], axis=0)
-    return stats.difference(total, np.zeros_like(total), "lower")
+    total = np.where(np.abs(total) < _ROUNDING, 0.0, total)
+    return stats.difference(total, np.zeros_like(total), better)
 
 
 def _matrix(runs: Runs, scenes: Sequence[str]) -> np.ndarray:

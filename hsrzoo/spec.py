@@ -164,6 +164,9 @@ class ModelSpec:
     adapt: Code | None = None
     """``adapt(module, rgb: (1, 3, H, W), **settings) -> cube (1, C, H, W)``: test-time adaptation
     to one image; must leave the module's weights as they were."""
+    features: Code | None = None
+    """``features(module, rgb: (1, 3, H, W)) -> {title: map (H', W')}``: what a figure shows of the inside,
+    the channels of a feature averaged."""
     couples_batch: bool = False
     """True if samples of one batch influence each other (then batches are run one by one)."""
     recipes: Mapping[str, Recipe] = field(default_factory=dict)

@@ -31,6 +31,7 @@ def _spec(scales: int) -> ModelSpec:
         tags=("mcga", "codebook", "attention"),
         start="hsrzoo_mcga.build:start",
         adapt="hsrzoo_mcga.adaptation:adapt",
+        features="hsrzoo_mcga.features:brightness_features",
         # the attention's table of code frequencies from every 2nd or 4th row and column
         variants={
             **{f"counts-{n}": {"count_stride": n} for n in (2, 4)},

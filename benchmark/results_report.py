@@ -1,0 +1,307 @@
+"""``docs/results.md``: what the rows of a store say, written from them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from hsrzoo_benchmark import claims, shown
+from hsrzoo_benchmark import reproduce_tables as tables
+from hsrzoo_benchmark.claims import HOLDS, UNTESTED, Finding, Judged
+from hsrzoo_benchmark.evidence import METRICS, Evidence, Group, Place
+from hsrzoo_benchmark.protocol import CLEAN, Condition
+from hsrzoo_benchmark.report import better
+from hsrzoo_benchmark.reproduce_tables import FULL, NETWORKS, OURS, PLACES, headline
+from hsrzoo_benchmark.seeds import combination, paired
+from hsrzoo_benchmark.standing import advice, away, contestants, headline_names, standings
+from hsrzoo_benchmark.studies import missing_lines
+
+from hsrzoo.cli import output
+
+_HOME, _BLOCK = PLACES["cave"][0], PLACES["enmap"][0]
+_MIXED = [Condition("mixed-patch", size) for size in ("32", "16", "8")]
+_CONTROLS = [f"control.{name}" for name in ("random", "bypass", "pooled", "permuted")]
+_INTRODUCTION = """\
+Written by `hsrzoo reproduce report` from stored rows alone. A figure is the mean over n scenes with its
+95 % bootstrap interval over scenes; where a network was trained with several seeds, each scene is averaged
+over them first. Hash: the protocol, which figures must share to be compared. Commit: of the code that
+scored the rows; `+`: with changes that were not committed. # is the rank group: models level with a leader
+share its rank. MCGA is a clean-room implementation, as its authors published neither code nor weights."""
+
+
+def write(evidence: Evidence, out: Path) -> int:
+    """Write the report to ``out``; 0."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(render(evidence), encoding="utf-8")
+    output.console.print(f"Report: {out}", markup=False, highlight=False)
+    return 0
+
+
+def lacking(evidence: Evidence) -> list[str]:
+    """Runs that the report asks for and that have no rows at all."""
+    names = [headline(arch, "cave") for arch in NETWORKS if arch != "hrnet"]
+    names += [f"{arch}.seed-{n}" for arch in (OURS, "mst-plus-plus") for n in (1, 2)]
+    names += [f"iterations.{arch}" for arch in NETWORKS if arch != "hrnet"]
+    specs = [tables.table_spec(name, "cave") for name in ("table-3", "table-4", "table-5", "figure-3")]
+    names += [line.jobs[-1] for spec in specs for line in spec.lines]
+    names += [*_CONTROLS, headline(OURS, "enmap"), headline("mst-plus-plus", "enmap")]
+    return [name for name in dict.fromkeys(names) if name not in evidence.names]
+
+
+def render(evidence: Evidence) -> str:
+    """The whole report as Markdown."""
+    judged = [claims.judge(c, evidence) for c in (*claims.claims(), *claims.elsewhere(evidence))]
+    sections: list[tuple[str, Callable[[Evidence], list[str]]]] = [
+        ("Which model for which job", lambda e: [f"- {line}" for line in advice(e)]),
+        ("Networks at full budget", _headline),
+        ("Equal iterations", _iterations),
+        ("Mixed patches: what each loses", _mixed),
+        ("Brightness, with and without test-time adaptation", _brightness),
+        ("What the codebook does: controls", _controls),
+        ("Ablations", _ablations),
+        ("202 bands: EnMAP's held-out block", _enmap),
+        ("Generalisation", _generalisation),
+        ("Training", _training),
+        ("Speed", _speed),
+    ]
+    parts = [_first_line(judged), "# Results", _INTRODUCTION]
+    for title, section in sections:
+        parts += [f"## {title}", *_blocks(section(evidence) or ["No rows."])]
+    parts += ["## The paper's claims", _claims_table(judged)]
+    missing = lacking(evidence)
+    if missing:
+        parts += ["## What is missing", *missing_lines(missing)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _blocks(lines: Sequence[str]) -> list[str]:
+    """Items of a list stay together, all else is a paragraph of its own."""
+    if all(line.startswith("- ") for line in lines):
+        return ["\n".join(lines)]
+    return list(lines)
+
+
+def _first_line(judged: Sequence[Judged]) -> str:
+    """Whether learned codes beat random ones, where they do not: then nothing stands above it."""
+    codes = next(one for one in judged if one.claim.key == "random")
+    if codes.kind == HOLDS:
+        return ""
+    if codes.kind == UNTESTED:
+        return f"**Whether learned codes beat random ones is not known** ({codes.verdict})."
+    told = "; ".join(f"{shown.metric_heading(f.sum.metric)[:-2]} {_difference(f)}" for f in codes.findings)
+    hashes, commits = codes.findings[0].hash, codes.findings[0].commits
+    return (
+        f"**Learned codes do not beat random ones** ({codes.verdict}): learned less random, {told} "
+        f"(protocol {hashes}, commit {commits})."
+    )
+
+
+def markdown(rows: Iterable[dict[str, str]]) -> str:
+    """Rows of one set of headings as a table."""
+    rows = list(rows)
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [heads, ["---"] * len(heads)]
+    lines += [[row.get(head, shown.ABSENT).replace("|", "\\|") for head in heads] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _scores(groups: dict[str, Group], metrics: Sequence[str] = METRICS) -> list[dict[str, str]]:
+    """A row for each model in the order of the first metric, ranks in the cells."""
+    ranks = {metric: {one.name: one.rank for one in standings(groups, metric)} for metric in metrics}
+    order = [one.name for one in standings(groups, metrics[0])] or list(groups)
+    found = []
+    for name in order:
+        row = tables.figures(groups[name], metrics)
+        cells = {"model": name}
+        for metric in metrics:
+            rank = ranks[metric].get(name)
+            mark = "" if rank is None else f" #{rank}"
+            ends = row[f"{metric}_low"], row[f"{metric}_high"]
+            cells[shown.metric_heading(metric)] = shown.interval(row[metric], *ends) + mark
+        found.append({**cells, "n": shown.counted(row), **shown.signature(row)})
+    return found
+
+
+def _against(groups: dict[str, Group], a: str, b: str, metrics: Sequence[str]) -> list[dict[str, str]]:
+    """Paired differences a - b with the seeds' own means."""
+    if a not in groups or b not in groups:
+        return []
+    found = []
+    for metric in metrics:
+        left, right = groups[a], groups[b]
+        gap = paired(left.runs(metric), right.runs(metric), better(metric))
+        low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
+        cells = {
+            f"{a} less {b}": shown.metric_heading(metric),
+            "difference": shown.interval(gap.mean, low, high, sign=True),
+            f"scenes for {a}": f"{gap.wins}/{gap.scenes}",
+            f"seeds of {a}": ", ".join(map(shown.significant, gap.a_per_seed)),
+            f"seeds of {b}": ", ".join(map(shown.significant, gap.b_per_seed)),
+        }
+        found.append({**cells, "hash": left.hash, "commit": ", ".join({left.commits, right.commits})})
+    return found
+
+
+def _compared(groups: dict[str, Group], a: str, b: str, metrics: Sequence[str] = METRICS) -> list[str]:
+    """A table of scores and one of differences, as far as there are rows."""
+    found = [markdown(_scores(groups, metrics))] if groups else []
+    gaps = _against(groups, a, b, metrics)
+    return [*found, markdown(gaps)] if gaps else found
+
+
+def _headline(evidence: Evidence) -> list[str]:
+    groups = contestants(evidence, headline_names("cave"), _HOME)
+    return _compared(groups, headline(OURS, "cave"), headline("mst-plus-plus", "cave"))
+
+
+def _iterations(evidence: Evidence) -> list[str]:
+    groups = contestants(evidence, [f"iterations.{arch}" for arch in NETWORKS], _HOME)
+    return _compared(groups, f"iterations.{OURS}", "iterations.mst-plus-plus")
+
+
+def _enmap(evidence: Evidence) -> list[str]:
+    groups = contestants(evidence, headline_names("enmap"), _BLOCK)
+    told = ["EnMAP stands in for HySpecNet-11k, whose patches come from the same instrument."]
+    tables_ = _compared(groups, headline(OURS, "enmap"), headline("mst-plus-plus", "enmap"))
+    return [*told, *tables_] if tables_ else []
+
+
+def _mixed(evidence: Evidence) -> list[str]:
+    """RMSE with patches, and what it is above the clean one, paired over scenes."""
+    found = []
+    for condition in _MIXED:
+        for name, group in contestants(evidence, headline_names("cave"), _HOME, condition).items():
+            clean = evidence.group(name, _HOME)
+            if clean is not None:
+                found.append({"patches": str(condition.severity), **_loss(name, group, clean)})
+    return [markdown(found)] if found else []
+
+
+def _loss(name: str, disturbed: Group, clean: Group) -> dict[str, str]:
+    row = tables.figures(disturbed, ("rmse",))
+    gap = combination([(1, disturbed.runs("rmse")), (-1, clean.runs("rmse"))])
+    low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
+    return {
+        "model": name,
+        "RMSE ↓": shown.interval(row["rmse"], row["rmse_low"], row["rmse_high"]),
+        "above clean": shown.interval(gap.mean, low, high, sign=True),
+        "scenes without loss": f"{gap.wins}/{gap.scenes}",
+        "n": shown.counted(row),
+        **shown.signature(row),
+    }
+
+
+def _brightness(evidence: Evidence) -> list[str]:
+    found = []
+    for condition in (tables.MINUS, tables.PLUS, CLEAN):
+        groups = contestants(evidence, headline_names("cave"), _HOME, condition, tta=True)
+        if any(row.endswith("TTA") for row in groups) or condition != CLEAN:
+            scores = _scores(groups, ("rmse", "mrae"))
+            found += [{"images": _BRIGHTNESS[condition], **row} for row in scores]
+    return [markdown(found)] if found else []
+
+
+_BRIGHTNESS = {tables.MINUS: "darker", tables.PLUS: "brighter", CLEAN: "clean"}
+
+
+def _controls(evidence: Evidence) -> list[str]:
+    groups = contestants(evidence, [FULL, *_CONTROLS], _HOME)
+    if len(groups) < 2:
+        return []
+    found = [markdown(_scores(groups))]
+    for control in _CONTROLS:
+        gaps = _against(groups, FULL, control, ("rmse", "mrae"))
+        found += [markdown(gaps)] if gaps else []
+    return found
+
+
+def _ablations(evidence: Evidence) -> list[str]:
+    found = []
+    for name in ("table-3", "table-4", "table-5", "figure-3"):
+        spec = tables.table_spec(name, "cave")
+        rows = tables.rows_of(spec, evidence, "cave")
+        there = shown.table([row for row in rows if not row["missing"]])
+        missing = [row["missing"] for row in rows if row["missing"]]
+        found.append(f"**{spec.title}** (difference: RMSE less that of {FULL})")
+        found += [markdown(there)] if there else []
+        found += [f"No rows of {', '.join(missing)}."] if missing else []
+    return found if any(part.startswith("|") for part in found) else []
+
+
+def _generalisation(evidence: Evidence) -> list[str]:
+    """The order of the networks wherever CAVE's were scored, whatever it is."""
+    found = []
+    for place, condition in away(evidence):
+        groups = contestants(evidence, headline_names("cave"), place, condition)
+        where = _where(place, condition)
+        found += [{"where": where, **row} for row in _scores(groups, ("rmse", "mrae", "sam"))]
+    return [markdown(found)] if found else []
+
+
+def _where(place: Place, condition: Condition) -> str:
+    resampled = ", resampled" if place.resampled else ""
+    files = f" ({place.fingerprint})" if place.dataset == "folder" else ""
+    return f"{place.dataset}/{place.split}{files}{resampled}" + (
+        "" if condition == CLEAN else f", {condition}"
+    )
+
+
+def _training(evidence: Evidence) -> list[str]:
+    """Cost of every run with rows at home, the codebooks' included, means over seeds."""
+    found = []
+    seeds = {seed for name in evidence.names for seed in evidence.seeds_of(name)[1:]}
+    for name in evidence.names:
+        group = None if name in seeds else evidence.group(name, _place_of(name))
+        if group is not None and group.cost("steps") is not None:
+            row = tables.figures(group, ("rmse",))
+            cells = {"run": name, "n": shown.counted(row), **shown.cost(row)}
+            found.append({**cells, **shown.signature(row)})
+    return [markdown(found)] if found else []
+
+
+def _place_of(name: str) -> Place:
+    return _BLOCK if name.startswith("enmap.") else _HOME
+
+
+def _speed(evidence: Evidence) -> list[str]:
+    rows = [row for row in tables.speed_rows(evidence) if not row["missing"]]
+    return [markdown(shown.table(rows)), *shown.notes("table-6", rows, None)] if rows else []
+
+
+def _claims_table(judged: Sequence[Judged]) -> str:
+    found = []
+    for one in judged:
+        for i, finding in enumerate(one.findings):
+            there = finding.gap is not None
+            found.append(
+                {
+                    "claim": one.claim.text if i == 0 else "",
+                    "verdict": f"**{one.verdict}**" if i == 0 else "",
+                    "metric": shown.metric_heading(finding.sum.metric),
+                    "what is to be on the better side of 0": _formula(finding),
+                    "mean (interval), scenes for it": _difference(finding),
+                    "n": f"{finding.gap.scenes}, seeds {finding.seeds}" if finding.gap else shown.ABSENT,
+                    "hash": finding.hash if there else shown.ABSENT,
+                    "commit": finding.commits if there else shown.ABSENT,
+                    "reported by the paper": " / ".join(f"{v:g}" for v in finding.paper) or shown.ABSENT,
+                }
+            )
+    return markdown(found)
+
+
+def _difference(finding: Finding) -> str:
+    gap = finding.gap
+    if gap is None:
+        return finding.missing
+    low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
+    return f"{shown.interval(gap.mean, low, high, sign=True)}, {gap.wins}/{gap.scenes}"
+
+
+def _formula(finding: Finding) -> str:
+    """``mcga-s2.cave - mst-plus-plus.cave``, factors where they are not 1."""
+    parts: list[str] = []
+    for term in finding.sum.terms:
+        size = "" if abs(term.factor) == 1 else f"{abs(term.factor):g} "
+        sign = "- " if term.factor < 0 else "+ " if parts else ""
+        parts.append(f"{sign}{size}{claims.title(term)}")
+    return " ".join(parts)
