@@ -82,6 +82,8 @@ def start(path: Path, bands: BandSet, arguments: Mapping[str, Any]) -> Start:
     }
     if kind != "mixture":
         record["taken"] = _TAKEN[kind]
+    if kind in ("bypass", "none"):
+        record["sources"] = [chosen.name]  # nothing of the others is taken
     own = {"n_codes": len(codes[0]), "latent": folder.latent, "scales": folder.scales}
     return Start(own, state, record)
 
