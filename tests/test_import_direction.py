@@ -30,6 +30,7 @@ STOREYS = [
     {"reconstructor", "loading", "training", "hub", "tiling", "contract", "subject", "prediction", "many",
      "export", "onnx_runtime", "conversion", "consistency"},
     {"cli"},
+    {"__main__"},
 ]  # fmt: skip
 LAZY = {"timm", "torchvision", "torchmetrics", "accelerate", "colour", "spectral", "tensorly"}
 
