@@ -124,7 +124,9 @@ def _find(wanted: Sum, place: Place, evidence: Evidence) -> Finding:
     paper = tuple(value for value in reported if value is not None)
     lost = [title(t) for t, group in zip(wanted.terms, groups, strict=True) if group is None]
     there = [group for group in groups if group is not None]
-    missing = f"no rows of {', '.join(lost)}" if lost else _mismatch(wanted.terms, [g.hash for g in there])
+    missing = (
+        f"no rows of {', '.join(lost)}" if lost else _mismatch(wanted.terms, [g.protocol for g in there])
+    )
     gap = None
     if not missing:
         pairs = [(t.factor, g.runs(wanted.metric)) for t, g in zip(wanted.terms, there, strict=True)]
@@ -146,10 +148,10 @@ def title(term: Term) -> str:
     return f"{term.job}{tta}" + ("" if term.condition == CLEAN else f" on {term.condition}")
 
 
-def _mismatch(terms: Sequence[Term], hashes: Sequence[str]) -> str:
+def _mismatch(terms: Sequence[Term], protocols: Sequence[str]) -> str:
     """Terms of one condition must have been scored alike."""
     by_condition: dict[Condition, str] = {}
-    for term, found in zip(terms, hashes, strict=True):
+    for term, found in zip(terms, protocols, strict=True):
         if by_condition.setdefault(term.condition, found) != found:
             return f"protocols differ on {term.condition}"
     return ""

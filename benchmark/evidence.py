@@ -58,11 +58,6 @@ class Cell:
         """Hash of what comparable cells share (hex)."""
         return self.rows[0]["protocol_group"]
 
-    @property
-    def hash(self) -> str:
-        """The beginning of :attr:`group`, as tables show it."""
-        return self.group[:HASH_LENGTH]
-
     def values(self, metric: str) -> dict[str, float]:
         """Scene -> value, averaged over the perturbation's seeds."""
         found: dict[str, list[float]] = {}
@@ -85,9 +80,14 @@ class Group:
         return (row for cell in self.cells for row in cell.rows)
 
     @property
+    def protocol(self) -> str:
+        """As :attr:`Cell.group`: groups that differ in it are not comparable."""
+        return self.cells[0].group
+
+    @property
     def hash(self) -> str:
-        """As :attr:`Cell.hash`."""
-        return self.cells[0].hash
+        """The beginning of :attr:`protocol`, as tables show it."""
+        return self.protocol[:HASH_LENGTH]
 
     @property
     def commits(self) -> str:

@@ -27,7 +27,7 @@ REPORT = "report"
               help="Folder of the rows.")  # fmt: skip
 @click.option("--dataset", type=click.Choice(DATASETS),
               help="Data that was scored [cave in ARAD-1K's place, enmap in HySpecNet-11k's].")  # fmt: skip
-@click.option("--run", is_flag=True, help="Make missing rows first, by the queues of benchmark/studies.")
+@click.option("--run", is_flag=True, help="First make missing rows by benchmark/studies, into records.")
 @click.option("--out", type=click.Path(path_type=Path),
               help="Report: file [docs/results.md]. Figures: picture [WHAT.png].")  # fmt: skip
 @click.option("--model", "models", multiple=True, metavar="[TITLE=]NAME",

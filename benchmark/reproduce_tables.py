@@ -208,7 +208,7 @@ def _gap(
     """The paired difference from the table's reference; nothing for the reference itself or where
     protocols differ."""
     other = evidence.first(spec.reference, place, condition)
-    if other is None or other.cells == group.cells or other.hash != group.hash:
+    if other is None or other.cells == group.cells or other.protocol != group.protocol:
         return {}
     gap = paired(group.runs(spec.compared), other.runs(spec.compared), better(spec.compared))
     low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)

@@ -212,7 +212,11 @@ def _controls(evidence: Evidence) -> list[str]:
     for control in _CONTROLS:
         gaps = _against(groups, FULL, control, ("rmse", "mrae"))
         found += [markdown(gaps)] if gaps else []
-    return found
+    patched = []
+    for condition in _MIXED:
+        disturbed = contestants(evidence, [FULL, "table-5.plain", *_CONTROLS], _HOME, condition)
+        patched += [{"patches": str(condition.severity), **row} for row in _scores(disturbed, ("rmse",))]
+    return [*found, markdown(patched)] if patched else found
 
 
 def _ablations(evidence: Evidence) -> list[str]:

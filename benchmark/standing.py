@@ -41,9 +41,9 @@ def contestants(
             group = evidence.group(name, place, condition, adapted)
             if group is not None:
                 found[name + (_TTA if adapted else "")] = group
-    hashes = [group.hash for group in found.values()]
-    usual = max(hashes, key=hashes.count, default="")
-    return {name: group for name, group in found.items() if group.hash == usual}
+    protocols = [group.protocol for group in found.values()]
+    usual = max(protocols, key=protocols.count, default="")
+    return {name: group for name, group in found.items() if group.protocol == usual}
 
 
 def standings(groups: dict[str, Group], metric: str) -> list[Standing]:

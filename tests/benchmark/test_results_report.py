@@ -1,0 +1,128 @@
+"""The report says what rows say: change a row and its sentences change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hsrzoo_benchmark import claims
+from hsrzoo_benchmark.claims import judge
+from hsrzoo_benchmark.evidence import Evidence
+from hsrzoo_benchmark.results_report import render, write
+from hsrzoo_benchmark.shown import interval, significant
+from hsrzoo_benchmark.standing import advice
+from result_rows import rows
+
+MIXED, DARK = ("mixed-patch", "16"), ("gamma", "paper-minus10")
+
+
+def verdict(text: str, *groups: list[dict[str, Any]]) -> str:
+    claim = next(one for one in claims.claims() if one.text == text)
+    return judge(claim, Evidence([row for group in groups for row in group])).verdict
+
+
+def test_a_verdict_follows_the_interval() -> None:
+    text, mst = "MCGA-S2 beats MST++", rows("mst-plus-plus.cave", [0.2, 0.2, 0.2, 0.2])
+    assert verdict(text, mst, rows("mcga-s2.cave", [0.1, 0.15, 0.1, 0.15])) == "holds"
+    assert verdict(text, mst, rows("mcga-s2.cave", [0.3, 0.25, 0.3, 0.25])) == "does not hold"
+    assert verdict(text, mst, rows("mcga-s2.cave", [0.1, 0.3, 0.1, 0.3])) == "not decided: interval holds 0"
+    assert verdict(text, mst, rows("mcga-s2.cave", [0.1] * 3)) == "not decided: n = 3, 4 scenes needed"
+    assert verdict(text, mst) == "not tested: no rows of mcga-s2.cave"
+    elsewhere = rows("mcga-s2.cave", [0.1] * 4, group="another protocol")
+    assert verdict(text, mst, elsewhere) == "not tested: protocols differ on clean"
+
+
+def test_one_metric_the_other_way_is_enough_to_fail() -> None:
+    mst = rows("mst-plus-plus.cave", [0.2] * 4)
+    ours = rows("mcga-s2.cave", [0.1] * 4, metrics={"sam": [90.0, 91.0, 92.0, 93.0]})
+    assert verdict("MCGA-S2 beats MST++", mst, ours) == "does not hold"
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(0.14, "holds"), (0.16, "does not hold")])
+def test_the_loss_on_mixed_patches_is_set_against_half_of_mst_s(ours: float, expected: str) -> None:
+    groups = [
+        rows("mst-plus-plus.cave", [0.2] * 4), rows("mst-plus-plus.cave", [0.3] * 4, condition=MIXED),
+        rows("mcga-s2.cave", [0.1] * 4), rows("mcga-s2.cave", [ours] * 4, condition=MIXED),
+    ]  # fmt: skip
+    text = "Mixed patches of 16 cost MCGA-S2 less than half of what they cost MST++"
+    assert verdict(text, *groups) == expected
+
+
+@pytest.mark.parametrize(("full", "expected"), [(1.04, "holds"), (1.06, "does not hold")])
+def test_five_percent_of_full_attention_are_the_limit(full: float, expected: str) -> None:
+    text = "Quantized attention costs less than 5 % of full attention's MRAE"
+    other = rows("table-5.full-attention", [0.1, 0.2, 0.3, 0.4])
+    ours = rows("table-5.full", [value * full for value in (0.1, 0.2, 0.3, 0.4)])
+    assert verdict(text, ours, other) == expected
+
+
+@pytest.mark.parametrize(("adapted", "expected"), [(0.1005, "holds"), (0.098, "does not hold")])
+def test_adaptation_may_move_clean_figures_by_one_percent(adapted: float, expected: str) -> None:
+    text = "TTA changes the RMSE of clean images by less than 1 %"
+    groups = rows("mcga-s2.cave", [0.1] * 4), rows("mcga-s2.cave", [adapted] * 4, tta=True)
+    assert verdict(text, *groups) == expected
+
+
+def report(*groups: list[dict[str, Any]]) -> str:
+    return render(Evidence([row for group in groups for row in group]))
+
+
+def test_the_first_line_is_about_random_codes_unless_learned_ones_beat_them() -> None:
+    full = rows("table-5.full", [0.1, 0.11, 0.1, 0.11])
+    beaten = report(full, rows("control.random", [0.2] * 4))
+    assert beaten.startswith("# Results\n")
+    level = report(full, rows("control.random", [0.1, 0.1, 0.11, 0.11]))
+    first = level.splitlines()[0]
+    assert first.startswith("**Learned codes do not beat random ones** (not decided: interval holds 0)")
+    assert "protocol" in first and "commit 012345678" in first
+    worse = report(full, rows("control.random", [0.05] * 4)).splitlines()[0]
+    assert "(does not hold)" in worse and "+0.05500" in worse
+    assert report(full).startswith("**Whether learned codes beat random ones is not known**")
+
+
+def test_every_row_of_the_report_is_signed() -> None:
+    text = report(
+        rows("mcga-s2.cave", [0.1, 0.2, 0.1, 0.2]), rows("mst-plus-plus.cave", [0.2] * 4),
+        rows("mcga-s2.cave", [0.3] * 4, condition=DARK, tta=True),
+        rows("mcga-s2.cave", [0.4] * 4, condition=DARK), rows("control.random", [0.1] * 4),
+        rows("table-5.full", [0.3, 0.2, 0.1, 0.2]), rows("mcga-s2.cave", [0.5] * 4, condition=MIXED),
+        rows("mcga-s2.cave", [0.5], dataset="berlin"), rows("mst-plus-plus.cave", [0.4], dataset="berlin"),
+    )  # fmt: skip
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("| ")]
+    assert len(tables) > 6
+    for heads, _, *lines in tables:
+        columns = [head.strip() for head in heads.split("|")]
+        for line in lines:
+            row = dict(zip(columns, (cell.strip() for cell in line.split("|")), strict=True))
+            measured = "-" not in (row["n"] if "n" in row else row["hash"])
+            assert not measured or (row["commit"] == "012345678" and len(row["hash"]) >= 12), line
+
+
+def test_who_leads_is_derived_from_the_rows() -> None:
+    ours, mst = "mcga-s2.cave", "mst-plus-plus.cave"
+    groups = [rows(ours, [0.1, 0.2, 0.1, 0.2]), rows(mst, [0.3, 0.4, 0.3, 0.4])]
+    first = advice(Evidence([*groups[0], *groups[1]]))[0]
+    assert f"**{ours}** (RMSE 0.1500); ahead of all others by interval (n = 4" in first
+    swapped = advice(Evidence([*rows(mst, [0.1, 0.2, 0.1, 0.2]), *rows(ours, [0.3, 0.4, 0.3, 0.4])]))[0]
+    assert f"**{mst}** (RMSE 0.1500); ahead" in swapped
+    level = advice(Evidence([*groups[0], *rows(mst, [0.2, 0.1, 0.2, 0.15])]))[0]
+    assert f"level with it: {mst}" in level
+    alone = Evidence([*rows(ours, [0.2], dataset="berlin"), *rows(mst, [0.1], dataset="berlin")])
+    (other,) = advice(alone)
+    assert other.startswith(f"Other data (berlin/valid): **{mst}**") and "no interval" in other
+
+
+def test_a_report_of_few_rows_says_what_is_missing(tmp_path: Path) -> None:
+    out = tmp_path / "docs" / "results.md"
+    assert write(Evidence(rows("poly.cave", [0.1, 0.2, 0.3, 0.4])), out) == 0
+    text = out.read_text()
+    assert "## Equal iterations\n\nNo rows." in text
+    assert "mcga-s2.seed-1" in text.rpartition("## What is missing")[2]
+
+
+def test_figures_are_written_without_exponents() -> None:
+    assert significant(0.0000123456) == "0.00001235" and significant(1234.5) == "1234"
+    assert (significant(1e-17), significant(None), significant("OOM")) == ("0", "-", "OOM")
+    assert interval(0.5, -0.25, 1.0, sign=True) == "+0.5000 (-0.2500 to +1.000)"
+    assert interval(0.5, None, None) == "0.5000"
