@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hsrzoo.cli.data import parse_options
-from hsrzoo_mcga.command_inspect import inspect_codebook
+from hsrzoo_mcga.command_inspect import inspect_codebook, judge_samples, sample_codebook
 
 
 @click.group("codebook")
@@ -16,7 +16,8 @@ def command() -> None:
     """Train and mix codebooks (stage 1 of MCGA); time their search."""
 
 
-command.add_command(inspect_codebook)
+for other in (inspect_codebook, sample_codebook, judge_samples):
+    command.add_command(other)
 
 
 @command.command("train")

@@ -36,6 +36,12 @@ def find_source(folder: CodebookFolder, name: str | None) -> Source:
     return folder.sources[names.index(name)]
 
 
+def files_of(folder: CodebookFolder, source: Source) -> dict[str, str]:
+    """Files of the folder that hold this source's numbers -> their sha256."""
+    own = f"autoencoders/{source.name}.safetensors"
+    return {k: v for k, v in folder.sha256.items() if k.startswith("codebooks/") or k == own}
+
+
 def trained(folder: CodebookFolder, source: Source) -> SpectralAutoencoder:
     """One source's autoencoder with its own codes, as stage 1 left it."""
     mask = source.record.get("mask", "by-band")

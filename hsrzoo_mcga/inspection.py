@@ -16,7 +16,7 @@ from hsrzoo.errors import BandsError, StoreError
 from hsrzoo.metrics.colour import xyz_matrix
 from hsrzoo.weights import write_atomically
 from hsrzoo_mcga.codebook import usage
-from hsrzoo_mcga.decoding import code_spectra, crop_to_codes, to_maps, trained
+from hsrzoo_mcga.decoding import code_spectra, crop_to_codes, files_of, to_maps, trained
 from hsrzoo_mcga.evaluation import evaluate
 from hsrzoo_mcga.store import CodebookFolder, Source
 
@@ -107,13 +107,8 @@ def _report(folder: CodebookFolder, source: Source, data: Dataset | None, split:
         for i in range(1, folder.scales + 1)
         if f"usage_{i}" in figures
     )
-    own = {k: v for k, v in folder.sha256.items() if k.startswith("codebooks/") or _is_of(k, source)}
     spectra = tuple(s.numpy() for s in code_spectra(module))
-    return SourceReport(source, module.widths, figures, told, dead, spectra, used, own)
-
-
-def _is_of(file: str, source: Source) -> bool:
-    return Path(file).stem == source.name and file.startswith("autoencoders/")
+    return SourceReport(source, module.widths, figures, told, dead, spectra, used, files_of(folder, source))
 
 
 def facts(report: SourceReport) -> dict[str, str]:

@@ -1,0 +1,136 @@
+"""How near synthetic spectra come to real ones, with two halves of the real scenes as the yardstick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hsrzoo.errors import InputError
+
+if TYPE_CHECKING:
+    from hsrzoo.datasets.base import Dataset
+
+BIN_DEG = 2
+"""Width of the bins of the histograms of angles."""
+_PER_SCENE = 20000
+"""Pixels kept of a scene, at random."""
+_BLOCK = 512
+
+
+def judge(
+    synthetic: Dataset, real: Dataset, split: str, *, pixels: int = 4000, splits: int = 10, seed: int = 0
+) -> dict[str, Any]:
+    """Distances of :func:`distances` of the synthetic spectra to one half of ``real``'s scenes, and of the
+    other half to it, averaged over ``splits`` random ways to halve the scenes.
+
+    ``pixels`` spectra are drawn of each side, every scene alike. A single scene is cut into 8 strips of
+    columns, which are then halved. Raises BandsError where the bands differ.
+    """
+    real.bands.require_same(synthetic.bands, real.name, "the synthetic cubes", fix="Judge it on its bands")
+    rng = np.random.default_rng(seed)
+    ours = [s for name in synthetic.splits() for s in _spectra(synthetic, name, rng)]
+    theirs = _spectra(real, split, rng)
+    if len(theirs) < 2:
+        raise InputError("Real spectra cannot be halved", expected="pixels with data", got="too few")
+    rows: list[dict[str, dict[str, Any]]] = []
+    for _ in range(splits):
+        order = rng.permutation(len(theirs))
+        cut = len(theirs) // 2
+        one, other = (_draw([theirs[i] for i in part], pixels, rng) for part in (order[:cut], order[cut:]))
+        rows.append(
+            {
+                "synthetic": distances(one, _draw(ours, pixels, rng)),
+                "real": distances(one, other),
+            }
+        )
+    table = []
+    for name in (k for k, v in rows[0]["real"].items() if isinstance(v, float)):
+        means = {side: float(np.mean([row[side][name] for row in rows])) for side in ("synthetic", "real")}
+        table.append({"distance": name, **means, "ratio": means["synthetic"] / means["real"]})
+    per_band = {s: np.mean([r[s]["wasserstein_bands"] for r in rows], axis=0).tolist() for s in rows[0]}
+    histograms = {s: np.mean([r[s]["histogram"] for r in rows], axis=0).tolist() for s in rows[0]}
+    reference = np.mean([r["real"]["reference_histogram"] for r in rows], axis=0).tolist()
+    return {
+        "synthetic": f"{sum(len(synthetic.scenes(s)) for s in synthetic.splits())} cubes",
+        "real": f"{real.name}/{split}",
+        "fingerprints": {"synthetic": synthetic.fingerprint(), "real": real.fingerprint()},
+        "pixels": pixels,
+        "splits": splits,
+        "seed": seed,
+        "distances": table,
+        "wasserstein_bands": {"centres_nm": list(real.bands.centres_nm), **per_band},
+        "angle_histogram": {"bin_degrees": BIN_DEG, **histograms, "reference": reference},
+    }
+
+
+def distances(reference: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """Of two sets of spectra, (N, C) and (M, C) float64 without NaN:
+
+    - ``mean_rmse``: RMSE of the mean spectra
+    - ``covariance``: Frobenius norm of the difference of the covariances over that of the reference's
+    - ``wasserstein``: Wasserstein-1 distance of each band's values, mean over bands
+    - ``angle_wasserstein``: that of the angles (degrees) between a spectrum and the reference's mean
+    - ``fidelity``: mean angle (degrees) of an ``other`` spectrum to its nearest in ``reference``
+    - ``coverage``: the same from ``reference`` to ``other``
+
+    and the values of each band and the histograms of the angles to the mean. Spectra that are all zero have
+    no angle and do not count in one.
+    """
+    from scipy.stats import wasserstein_distance
+
+    covariance = np.cov(reference, rowvar=False)
+    bands = [wasserstein_distance(a, b) for a, b in zip(reference.T, other.T, strict=True)]
+    mean = reference.mean(axis=0, keepdims=True)
+    to_mean = [nearest_angles(x, mean) for x in (reference, other)]
+    bins = np.arange(0, 180 + BIN_DEG, BIN_DEG)
+    shares = [np.histogram(x, bins)[0] / len(x) for x in to_mean]
+    difference = np.cov(other, rowvar=False) - covariance
+    return {
+        "mean_rmse": float(np.sqrt(np.mean((other.mean(axis=0) - mean[0]) ** 2))),
+        "covariance": float(np.linalg.norm(difference) / np.linalg.norm(covariance)),
+        "wasserstein": float(np.mean(bands)),
+        "angle_wasserstein": float(wasserstein_distance(*to_mean)),
+        "fidelity": float(nearest_angles(other, reference).mean()),
+        "coverage": float(nearest_angles(reference, other).mean()),
+        "wasserstein_bands": bands,
+        "reference_histogram": shares[0],
+        "histogram": shares[1],
+    }
+
+
+def nearest_angles(spectra: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Degrees from each of ``spectra`` (N, C) to its nearest by angle of ``among`` (M, C), (N',) float64;
+    spectra of zeros are left out on both sides."""
+    spectra, among = (x[x.any(axis=1)] for x in (spectra, among))
+    if not (len(spectra) and len(among)):
+        raise InputError("Spectra of zeros have no angles", expected="values above 0", got="zeros only")
+    spectra, among = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (spectra, among))
+    blocks = range(0, len(spectra), _BLOCK)
+    cosines = np.concatenate([(spectra[i : i + _BLOCK] @ among.T).max(axis=1) for i in blocks])
+    return np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+
+
+def _spectra(data: Dataset, split: str, rng: np.random.Generator) -> list[np.ndarray]:
+    """Spectra with data in all bands, (N, C) float64 a scene; an only scene counts as 8."""
+    cubes = [data.load(split, scene).cube for scene in data.scenes(split)]
+    if len(cubes) == 1:
+        cubes = np.array_split(cubes[0], 8, axis=2)
+    found = []
+    for cube in cubes:
+        flat = cube.reshape(len(cube), -1).T
+        flat = flat[~np.isnan(flat).any(axis=1)]
+        if len(flat) > _PER_SCENE:
+            flat = flat[rng.choice(len(flat), _PER_SCENE, replace=False)]
+        if len(flat):
+            found.append(flat.astype(np.float64))
+    return found
+
+
+def _draw(scenes: Sequence[np.ndarray], pixels: int, rng: np.random.Generator) -> np.ndarray:
+    """``pixels`` spectra, as many of each scene as of any other (but for rounding)."""
+    counts = np.full(len(scenes), pixels // len(scenes))
+    counts[: pixels % len(scenes)] += 1
+    parts = [x[rng.integers(len(x), size=n)] for x, n in zip(scenes, counts, strict=True)]
+    return np.concatenate(parts)
