@@ -119,7 +119,8 @@ def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:
     if model.spec.adapt is None:
         return {}
     parameters = inspect.signature(resolve(model.spec.adapt)).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+    # the response is no setting: the record of the weights names it
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "response"}
 
 
 def _adaptations(model: Reconstructor, bench: str, asked: bool) -> tuple[bool, ...]:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera, camera_names
 from hsrzoo.complexity import MemoryUse, memory_use
 from hsrzoo.consistency import CameraStep
 from hsrzoo.errors import InputError, PluginError
@@ -269,7 +271,18 @@ class Reconstructor:
 
     def adapted(self, padded: Tensor) -> Tensor:
         """The network adapted to one padded image (1, 3, H, W), which leaves it as it was."""
-        return self._adaptation()(self.module, padded).detach()
+        adapt = self._adaptation()
+        known = {"response": self._response} if "response" in signature(adapt).parameters else {}
+        return adapt(self.module, padded, **known).detach()
+
+    @cached_property
+    def _response(self) -> Tensor | None:
+        """(3, C) of the camera that the network was trained with; None where it is not known, or where the
+        network does not see the image as the camera gave it."""
+        if self.trained_camera not in camera_names() or self.spec.input.normalise != "none":
+            return None
+        matrix = Camera.named(str(self.trained_camera)).matrix(self.bands)
+        return torch.from_numpy(matrix).float().to(self.device)
 
     def _adaptation(self) -> Callable[..., Tensor]:
         if self.spec.adapt is None:

@@ -163,7 +163,8 @@ class ModelSpec:
     PATH`` takes over (MCGA: codebooks and stage 1's reconstruction)."""
     adapt: Code | None = None
     """``adapt(module, rgb: (1, 3, H, W), **settings) -> cube (1, C, H, W)``: test-time adaptation
-    to one image; must leave the module's weights as they were."""
+    to one image; must leave the module's weights as they were. One that takes ``response`` gets the (3, C)
+    of the camera that the network was trained with, None where that is not known."""
     features: Code | None = None
     """``features(module, rgb: (1, 3, H, W)) -> {title: map (H', W')}``: what a figure shows of the inside,
     the channels of a feature averaged."""

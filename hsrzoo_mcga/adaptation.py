@@ -7,6 +7,10 @@ trained values are put back.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,76 +36,123 @@ def total_entropy(net: GANet, rgb: Tensor, temperature: float, max_pixels: int) 
 def adapt(
     net: GANet,
     rgb: Tensor,
+    response: Tensor | None = None,
     *,
     steps: int = 5,
     lr: float = 5e-3,
     temperature: float = 1.0,
     max_pixels: int = 4096,
     max_side: int = 256,
+    guard: str = "entropy+rgb",
 ) -> Tensor:
     """The cube (1, C, H, W) of one image (1, 3, H, W) in [0, 1], after adapting to it.
 
     The entropy is measured on the image averaged down to at most ``max_side`` pixels a side, at most
-    ``max_pixels`` pixels per site. Guard: if it did not fall, or is not finite, the unadapted
-    prediction is returned. The network is as it was afterwards, whatever happens.
+    ``max_pixels`` pixels per site. ``response``: (3, C) of the camera that the network was trained with,
+    None where it is not known.
+
+    Guard: the unadapted cube is returned if the entropy did not fall or is not finite, and with
+    ``guard="entropy+rgb"`` also if the cube rendered by ``response`` is further from ``rgb`` than before.
+    A black image is not adapted to, with a warning. The network is as it was afterwards, whatever happens.
+    Raises InputError for a batch and for values that are not finite.
     """
+    _check(rgb, guard)
+    with torch.no_grad():
+        plain = net(rgb)
     parameters = ga_parameters(net)
-    if rgb.shape[0] != 1:
-        raise InputError(
-            "Adaptation takes one image at a time",
-            expected="a batch of 1",
-            got=f"a batch of {rgb.shape[0]}",
-        )
-    if not parameters or net.moc is None or not torch.isfinite(rgb).all():
-        with torch.no_grad():
-            return net(rgb)
+    if not parameters or net.moc is None:
+        return plain
+    if not rgb.any():
+        warnings.warn("The image is black: there is nothing to adapt to, and the network is used as it is.",
+                      stacklevel=2)  # fmt: skip
+        return plain
+    small = reduced(rgb, max_side, 1 << net.scales)
+
+    def entropy() -> Tensor:
+        return total_entropy(net, small, temperature, max_pixels)
+
+    with moved(net, parameters, entropy, steps, lr) as (start, end), torch.no_grad():
+        if not end < start:  # also when either is NaN
+            return plain
+        cube = net(rgb)
+    if guard == "entropy+rgb" and response is not None:
+        before, after = (rendering_error(y, rgb, response) for y in (plain, cube))
+        return cube if after <= before else plain
+    return cube
+
+
+@contextmanager
+def moved(
+    net: GANet, parameters: Sequence[nn.Parameter], objective: Callable[[], Tensor], steps: int, lr: float
+) -> Iterator[tuple[float, float]]:
+    """``parameters``, moved down the gradient of ``objective`` by ``steps`` steps of Adam, for the block.
+
+    Yields the objective before the first and after the last step. Afterwards values, gradients and what
+    asks for gradients are as before.
+    """
     trained = [p.detach().clone() for p in parameters]
     wanted = [p.requires_grad for p in net.parameters()]
-    small = _reduced(rgb, max_side, 1 << net.scales)
     try:
         with torch.enable_grad():
             net.requires_grad_(False)
             for p in parameters:
                 p.requires_grad_(True)
-            start, end = _descend(net, small, parameters, steps, lr, temperature, max_pixels)
-        if not end < start:  # also when either is NaN
-            _restore(parameters, trained)
-        with torch.no_grad():
-            return net(rgb)
+            history = _descend(parameters, objective, steps, lr)
+        yield history
     finally:
-        _restore(parameters, trained)
+        with torch.no_grad():
+            for p, value in zip(parameters, trained, strict=True):
+                p.copy_(value)
+                p.grad = None
         for p, flag in zip(net.parameters(), wanted, strict=True):
             p.requires_grad_(flag)
-            p.grad = None
 
 
 def _descend(
-    net: GANet, rgb: Tensor, parameters: list, steps: int, lr: float, temperature: float, max_pixels: int
+    parameters: Sequence[nn.Parameter], objective: Callable[[], Tensor], steps: int, lr: float
 ) -> tuple[float, float]:
-    """Entropy before the first and after the last step."""
+    """The objective before the first and after the last step."""
     optimiser = torch.optim.Adam(parameters, lr=lr)
     history = []
     for _ in range(steps):
-        loss = total_entropy(net, rgb, temperature, max_pixels)
+        loss = objective()
         history.append(float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        history.append(float(total_entropy(net, rgb, temperature, max_pixels)))
+        history.append(float(objective()))
     return history[0], history[-1]
 
 
-def _restore(parameters: list, values: list[Tensor]) -> None:
-    with torch.no_grad():
-        for p, value in zip(parameters, values, strict=True):
-            p.copy_(value)
+def rendering_error(cube: Tensor, rgb: Tensor, response: Tensor) -> float:
+    """Root mean square of R y - rgb over the image; ``response``: R (3, C)."""
+    seen = torch.einsum("kc,bchw->bkhw", response.to(cube), cube)
+    return float((seen - rgb).square().mean().sqrt())
 
 
-def _reduced(rgb: Tensor, max_side: int, multiple: int) -> Tensor:
+def reduced(rgb: Tensor, max_side: int, multiple: int) -> Tensor:
     """The image averaged down to at most ``max_side``, sides kept multiples of ``multiple``."""
     side = max(rgb.shape[-2:])
     if side <= max_side:
         return rgb
     size = [max(multiple, round(n * max_side / side / multiple) * multiple) for n in rgb.shape[-2:]]
     return F.interpolate(rgb, size=size, mode="area")
+
+
+def _check(rgb: Tensor, guard: str) -> None:
+    if guard not in ("entropy", "entropy+rgb"):
+        raise InputError("Unknown guard of adaptation", expected="entropy or entropy+rgb", got=repr(guard))
+    if rgb.shape[0] != 1:
+        raise InputError(
+            "Adaptation takes one image at a time",
+            expected="a batch of 1",
+            got=f"a batch of {rgb.shape[0]}",
+            fix="Call it for each image: every one starts from the trained weights",
+        )
+    if not torch.isfinite(rgb).all():
+        raise InputError(
+            "Nothing can be adapted to an image that is not finite",
+            expected="finite values in [0, 1]",
+            got=f"{int((~torch.isfinite(rgb)).sum())} values that are NaN or infinite",
+        )

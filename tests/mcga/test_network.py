@@ -1,9 +1,7 @@
 """GANet as a whole: sizes, what it starts from, and that every part and switch matters."""
 
-import functools
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,7 +9,6 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.registries import MODELS
 from hsrzoo.spec import build_module
-from hsrzoo_mcga.adaptation import adapt, ga_parameters, total_entropy
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.build import build, start
 from hsrzoo_mcga.grayscale import GrayscaleAware
@@ -251,50 +248,3 @@ def test_mixing_a_source_with_itself_is_refused(codebooks: Path, tmp_path: Path)
     folder = CodebookFolder.read(codebooks / "first")
     with pytest.raises(WeightsError, match="only once"):
         mix([folder, folder], tmp_path / "twice")
-
-
-# ------------------------------------------------------------------ adaptation
-
-
-def test_adaptation_lowers_the_entropy_and_restores_the_weights(rgb: torch.Tensor) -> None:
-    net = tiny()
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    flags = [p.requires_grad for p in net.parameters()]
-    with torch.no_grad():
-        plain = net(rgb)
-    adapted = adapt(net, rgb, steps=5, lr=1e-2)
-    assert not torch.allclose(adapted, plain)
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
-    assert [p.requires_grad for p in net.parameters()] == flags
-    # the same descent by hand ends lower than it began
-    start_entropy = float(total_entropy(net, rgb, 1.0, 4096).detach())
-    optimiser = torch.optim.Adam(ga_parameters(net), lr=1e-2)
-    for _ in range(5):
-        optimiser.zero_grad()
-        total_entropy(net, rgb, 1.0, 4096).backward()
-        optimiser.step()
-    assert float(total_entropy(net, rgb, 1.0, 4096).detach()) < start_entropy
-
-
-def test_a_descent_that_raises_the_entropy_is_thrown_away(
-    rgb: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    net = tiny()
-    with torch.no_grad():
-        plain = net(rgb)
-    uphill = functools.partial(torch.optim.Adam, maximize=True)
-    monkeypatch.setattr(torch.optim, "Adam", uphill)
-    assert torch.equal(adapt(net, rgb, steps=1, lr=1e-3), plain)
-
-
-@pytest.mark.parametrize("value", [0.0, float("nan")])
-def test_adaptation_survives_black_and_invalid_images(value: float) -> None:
-    net = tiny()
-    out = adapt(net, torch.full((1, 3, 16, 16), value), steps=2)
-    assert out.shape == (1, len(BANDS), 16, 16)
-    assert np.isnan(value) or bool(torch.isfinite(out).all())
-
-
-def test_adaptation_takes_one_image_at_a_time() -> None:
-    with pytest.raises(InputError, match="one image"):
-        adapt(tiny(), torch.rand(2, 3, 16, 16))
