@@ -27,8 +27,8 @@ _SMOOTHING, _FLOOR = 0.7, 1e-5
 MARGIN = 1.2
 """By how much (nats, mean over the colours of the image) another camera must fit better than the network's
 own before it is believed. Chosen on training scenes, each left out of the maps in turn: the smallest of
-0.3, 0.5, 0.7, 0.9, 1.2 and 1.6 at which no scene of the own camera, and on the mean none of eleven real
-cameras outside the family, lost by it."""
+0.3, 0.5, 0.7, 0.9, 1.2 and 1.6 at which no scene of the own camera lost by it, and on the mean none of ten
+real cameras that are not built in."""
 LEAST_COLOURS = 3
 """An image of fewer says nothing."""
 
