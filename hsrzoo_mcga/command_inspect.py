@@ -142,7 +142,7 @@ def sample_codebook(
         click.echo(to_json(record))
         return
     rows = [{"figure": k, "value": v} for k, v in fitted.record["figures"].items()]
-    rows += [{"figure": k, "value": record[k]} for k in ("agreement", "clipped")]
+    rows += [{"figure": k, "value": record[k]} for k in ("agreement", "coarser_rmse", "clipped")]
     print_table(rows, ["figure", "value"], title=f"{count} cubes of {chosen.name} in {out}")
     console.print(f"Pairs: --dataset folder --data-option path={out} --split train", markup=False)
 
@@ -183,6 +183,6 @@ def judge_samples(
     if as_json:
         click.echo(to_json(report))
         return
-    title = f"{report['synthetic']} against {report['real']}: {pixels} spectra a side, {splits} splits"
+    title = f"{report['synthetic']} against {report['real']}"
     columns = {"distance": "distance", "synthetic": "synthetic", "real": "real", "ratio": "ratio"}
     print_table(report["distances"], columns, title=title)

@@ -114,6 +114,24 @@ def code_spectra(module: SpectralAutoencoder) -> list[Tensor]:
     return spectra
 
 
+@torch.inference_mode()
+def influence(module: SpectralAutoencoder) -> list[float]:
+    """How much the codes of each scale move a decoded spectrum, S numbers: RMS deviation from their mean of
+    the spectra of all codes of that scale, those of the others being at the mean of their table."""
+    found = []
+    for scale in range(1, module.scales + 1):
+        n, queries = len(module.codes[scale - 1]), []
+        for i, table in enumerate(module.codes, 1):
+            codes = table if i == scale else table.mean(0).expand(n, -1)
+            side = 3 << (module.scales - i)
+            features = codes[:, :, None, None].expand(-1, -1, side, side)
+            queries.append(Query(features, torch.arange(n).repeat_interleave(side * side), codes))
+        side = 3 << module.scales
+        spectra = _middle(module.reconstruction(queries, torch.empty(n, 1, side, side)))
+        found.append(float((spectra - spectra.mean(0)).square().mean().sqrt()))
+    return found
+
+
 def _as_query(module: SpectralAutoencoder, place: int, indices: Tensor) -> Query:
     """Look-ups at scale ``place`` + 1 whose features are the codes themselves."""
     table = module.codes[place]

@@ -16,7 +16,7 @@ from hsrzoo.errors import BandsError, StoreError
 from hsrzoo.metrics.colour import xyz_matrix
 from hsrzoo.weights import write_atomically
 from hsrzoo_mcga.codebook import usage
-from hsrzoo_mcga.decoding import code_spectra, crop_to_codes, files_of, to_maps, trained
+from hsrzoo_mcga.decoding import code_spectra, crop_to_codes, files_of, influence, to_maps, trained
 from hsrzoo_mcga.evaluation import evaluate
 from hsrzoo_mcga.store import CodebookFolder, Source
 
@@ -43,6 +43,8 @@ class SourceReport:
     """What they were measured on."""
     dead: tuple[int, ...]
     """Codes without use there, per scale."""
+    influence: tuple[float, ...]
+    """How much the codes of each scale move a spectrum; see :func:`hsrzoo_mcga.decoding.influence`."""
     spectra: tuple[np.ndarray, ...]
     """Every code as a spectrum, (N, C) per scale; see :func:`hsrzoo_mcga.decoding.code_spectra`."""
     used: tuple[np.ndarray, ...] | None
@@ -61,6 +63,7 @@ class SourceReport:
             "figures": dict(self.figures),
             "figures_on": self.figures_on,
             "dead": list(self.dead),
+            "influence": list(self.influence),
             "dataset": self.source.record.get("dataset"),
             "options": self.source.record.get("options", {}),
             "scenes": self.source.record.get("scenes", []),
@@ -108,7 +111,10 @@ def _report(folder: CodebookFolder, source: Source, data: Dataset | None, split:
         if f"usage_{i}" in figures
     )
     spectra = tuple(s.numpy() for s in code_spectra(module))
-    return SourceReport(source, module.widths, figures, told, dead, spectra, used, files_of(folder, source))
+    moved = tuple(influence(module))
+    return SourceReport(
+        source, module.widths, figures, told, dead, moved, spectra, used, files_of(folder, source)
+    )
 
 
 def facts(report: SourceReport) -> dict[str, str]:
@@ -126,6 +132,7 @@ def facts(report: SourceReport) -> dict[str, str]:
         "usage": listed("usage", ".3f"),
         "perplexity": listed("perplexity", ".1f"),
         "dead codes": ", ".join(map(str, report.dead)),
+        "influence on spectra (RMS)": ", ".join(f"{x:.4f}" for x in report.influence),
         "measured on": report.figures_on,
         "data set": f"{report.source.record.get('dataset')} {report.source.record.get('fingerprint')}",
         **{f"sha256 of {file}": digest[:16] for file, digest in sorted(report.sha256.items())},

@@ -28,6 +28,8 @@ SPLIT = "train"
 """Synthetic scenes may teach a network; nothing should be scored on them."""
 _AT_ONCE = 16
 """Maps drawn together: the fewer, the more the calls of small layers cost."""
+_SLACK = 0.01
+"""Further outside [0, 1] than this a value counts as clipped."""
 
 
 def check_request(module: SpectralAutoencoder, bands: BandSet, size: int, out: Path) -> None:
@@ -56,18 +58,16 @@ def sample(
     """Write ``count`` pairs of ``size`` x ``size`` pixels into ``out``/train, as the data set ``folder``
     reads them, and ``out``/record.json, which is returned.
 
-    Coarser maps guide the finer one and are then computed from it, as stage 1 does; ``agreement`` tells
-    how often they turn out as drawn. Values are clipped to [0, 1], ``clipped`` is the share of those that
-    were further than 0.01 outside.
+    Coarser maps guide the finer one and are then computed from it, as stage 1 does: ``agreement`` tells how
+    often they turn out as drawn, ``coarser_rmse`` what that changes in the cubes. Values are clipped to
+    [0, 1]; ``clipped`` is the share of those that were well outside.
     """
     generator = torch.Generator().manual_seed(seed)
-    agreed: list[float] = []
-    clipped: list[float] = []
+    sums = {"agreement": 0.0, "coarser_rmse": 0.0, "clipped": 0.0}
     for start in range(0, count, _AT_ONCE):
         number = min(_AT_ONCE, count - start)
-        cubes, same = _cubes(module, fitted, number, size, generator)
-        agreed += same
-        clipped.append(float(((cubes < -0.01) | (cubes > 1.01)).mean()) * number / count)
+        cubes, told = _cubes(module, fitted, number, size, generator)
+        sums = {k: v + told[k] * number / count for k, v in sums.items()}
         for i, cube in enumerate(np.clip(cubes, 0, 1), start):
             _write(out / SPLIT, f"{source.name}-{seed}-{i:04d}", cube, source.bands)
         advance(number)
@@ -77,8 +77,7 @@ def sample(
         "size": size,
         "seed": seed,
         "camera": DEFAULT_CAMERA,
-        "agreement": sum(agreed) / len(agreed) if agreed else None,
-        "clipped": sum(clipped),
+        **sums,
         "codebook": fitted.record["codebook"],
         "prior": dict(fitted.record),
     }
@@ -89,15 +88,20 @@ def sample(
 @torch.inference_mode()
 def _cubes(
     module: SpectralAutoencoder, fitted: FittedPrior, count: int, size: int, generator: torch.Generator
-) -> tuple[np.ndarray, list[float]]:
-    """(count, C, size, size), and for each scale but the finest the share of codes that stayed as drawn."""
-    maps = fitted.prior.sample(count, size, size, generator)
-    agreed = []
-    for place in range(1, len(maps)):
-        found = coarser_map(module, place, maps[place - 1])
-        agreed.append(float((found == maps[place]).double().mean()))
-        maps[place] = found
-    return to_cubes(module, maps).numpy(), agreed
+) -> tuple[np.ndarray, dict[str, float]]:
+    """(count, C, size, size) not clipped, and the figures of :func:`sample`."""
+    drawn = fitted.prior.sample(count, size, size, generator)
+    maps = drawn[:1]
+    for scale in range(1, len(drawn)):
+        maps.append(coarser_map(module, scale, maps[-1]))
+    cubes = to_cubes(module, maps)
+    coarser = [(a == b).double().mean() for a, b in zip(maps[1:], drawn[1:], strict=True)]
+    figures = {
+        "agreement": float(torch.stack(coarser).mean()) if coarser else 1.0,
+        "coarser_rmse": float((cubes - to_cubes(module, drawn)).square().mean().sqrt()),
+        "clipped": float(((cubes < -_SLACK) | (cubes > 1 + _SLACK)).double().mean()),
+    }
+    return cubes.numpy(), figures
 
 
 def _write(folder: Path, name: str, cube: np.ndarray, bands: BandSet) -> None:

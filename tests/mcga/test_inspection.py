@@ -17,7 +17,7 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.command import command
-from hsrzoo_mcga.decoding import coarser_map, code_spectra, companions, to_cubes, to_maps
+from hsrzoo_mcga.decoding import coarser_map, code_spectra, companions, influence, to_cubes, to_maps
 from hsrzoo_mcga.inspection import colours, draw, inspect_folder, open_at_gaps
 from hsrzoo_mcga.stage1 import split_state
 from hsrzoo_mcga.store import CodebookFolder, Source, mix, write
@@ -90,6 +90,19 @@ def test_decoding_gives_each_code_in_the_place_of_its_feature() -> None:
         parts.append(torch.nn.functional.gelu(module.reconstruction.refine[i](wide)))
     expected = module.reconstruction.head(torch.cat(parts[::-1], 1))
     assert torch.allclose(to_cubes(module, maps), expected, atol=1e-5)
+
+
+def test_a_scale_that_the_decoder_ignores_has_no_influence() -> None:
+    module = autoencoder()
+    with torch.no_grad():
+        module.reconstruction.narrow[1].weight.zero_()
+    first, second = influence(module)
+    assert second == pytest.approx(0, abs=1e-6) and first > 1e-4
+    twice = autoencoder()
+    with torch.no_grad():
+        twice.reconstruction.narrow[1].weight.zero_()
+        twice.reconstruction.head.weight.mul_(2)
+    assert influence(twice)[0] == pytest.approx(2 * first, rel=1e-4)
 
 
 def test_literal_masks_are_read_with_their_even_bands() -> None:
