@@ -60,10 +60,11 @@ def settings() -> list[Setting]:
     paper = [Setting(5, lr, t) for lr in (5e-3, 3e-2, 0.3) for t in (0.01, 1.0, 100.0)]
     steps = [Setting(n, lr) for n, lr in ((1, 0.1), (20, 5e-3), (20, 3e-2), (50, 5e-3))]
     plain = [Setting(5, 3e-2, t, squared=False) for t in (0.1, 1.0, 10.0)]
+    plain += [Setting(5, 0.1, 0.3, squared=False)]
     some = [Setting(5, 3e-2, parameters=which) for which in ("gamma", "log", "slope")]
     own = [Setting(5, 3e-2, objective=o) for o in ("distance", "both")]
-    exponent = [Setting(10, 1e-2, t, parameters="input") for t in (0.1, 1.0)]
-    exponent += [Setting(10, 1e-2, objective=o, parameters="input") for o in ("distance", "both")]
+    exponent = [Setting(5, 2e-2, t, parameters="input") for t in (0.01, 1.0)]
+    exponent += [Setting(5, 2e-2, objective=o, parameters="input") for o in ("distance", "both")]
     return [*paper, *steps, *plain, *some, *own, *exponent]
 
 
