@@ -6,8 +6,8 @@ trained values are put back.
 
 On training scenes of CAVE (``scripts/choose_adaptation.py``, mcga-s2.cave) no setting adapts to brightness:
 the entropy falls or rises steadily with the exponent of a gamma curve on the image, which way the
-temperature decides, and has no minimum where the curve is undone. Settings that gain on darker images (plain
-distances, lr 0.1: RMSE -1.8 %) brighten every image alike and lose as much on clean (+1.0 %, MRAE +8 %) and
+temperature decides, and has no minimum where the curve is undone. Settings that gain on darker images
+(plain distances, lr 0.1: RMSE -1.8 %) brighten every image alike and lose on clean (+1.0 %, MRAE +8 %) and
 brighter ones (+2.1 %). An image that was darkened is explained best by a darker cube, so the guard on the
 rendering refuses what would undo it. The defaults change RMSE by less than 0.1 %.
 """
