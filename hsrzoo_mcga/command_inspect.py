@@ -69,7 +69,7 @@ def inspect_codebook(
 @click.option("--size", default=64, show_default=True, type=click.IntRange(1), help="Their side, pixels.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
-@click.option("--prior-steps", type=click.IntRange(1), help="Steps to fit the prior [600].")
+@click.option("--prior-steps", type=click.IntRange(1), help="Steps to fit the prior, at most [600].")
 @click.option("--dataset", help="Scenes the prior is fitted to [those that taught the source].")
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option("--split", help="Its split [the source's].")

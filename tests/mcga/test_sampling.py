@@ -20,7 +20,7 @@ from hsrzoo_mcga.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.command import command
 from hsrzoo_mcga.judging import distances, judge, nearest_angles
 from hsrzoo_mcga.prior import NOTHING, CodePrior
-from hsrzoo_mcga.prior_fit import masked_maps, nats, orientations, unigram
+from hsrzoo_mcga.prior_fit import frequencies, masked_maps, nats, optimise, orientations, unigram
 from hsrzoo_mcga.stage1 import split_state
 from hsrzoo_mcga.store import CodebookFolder, Source, write
 
@@ -102,7 +102,9 @@ def test_cross_entropy_leaves_cells_without_data_out() -> None:
 
 def test_the_unigram_is_the_smoothed_frequency() -> None:
     train, asked = [[torch.tensor([[[0, 0, 1, NOTHING]]])]], [[torch.tensor([[[0, 2, NOTHING]]])]]
-    assert unigram(train, asked, 3) == pytest.approx([-(math.log(3 / 6) + math.log(1 / 6)) / 2])
+    assert unigram(frequencies(train, 3), asked) == pytest.approx(
+        [-(math.log(3 / 6) + math.log(1 / 6)) / 2]
+    )
 
 
 def test_maps_know_where_there_are_no_data() -> None:
@@ -191,15 +193,31 @@ def test_a_prior_is_fitted_anew_for_other_steps_and_refused_when_changed(
 
 def test_fitting_learns_what_lies_beside_what() -> None:
     """Maps of diagonal stripes: after a few steps the next index is nearly certain."""
-    from hsrzoo_mcga.prior_fit import _optimise
-
     ramp = torch.arange(16)
     views = [[((ramp[:, None] + ramp) % 4)[None], ((ramp[:8, None] + ramp[:8]) % 4)[None]]]
     torch.manual_seed(0)
     one = CodePrior([torch.randn(4, 4), torch.randn(4, 2)])
     before = nats(one, views)
-    _optimise(one, views, 40, lambda: None)
-    assert max(nats(one, views)) < 0.5 < min(before)
+    best = optimise(one, views, views, 40)
+    assert max(nats(one, views)) < 0.5 < min(before) and min(best) > 20
+
+
+def test_a_prior_that_only_recites_is_not_kept() -> None:
+    """Other scenes than those learnt, which have nothing in common: no step helps, the start is kept."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise() -> list[torch.Tensor]:
+        return [torch.randint(4, (1, side, side), generator=generator) for side in (16, 8)]
+
+    torch.manual_seed(0)
+    one, seen, calls = CodePrior([torch.randn(4, 4), torch.randn(4, 2)]), noise(), []
+    for scale in one.scales:
+        scale.head.weight.data.zero_()
+        scale.head.bias.data.zero_()
+    held_out = [noise()]
+    optimise(one, [seen], held_out, 120, lambda: calls.append(1))
+    assert max(nats(one, held_out)) <= math.log(4) + 1e-6
+    assert len(calls) < 120, "it ends when the held-out scenes say so"
 
 
 def test_an_only_scene_is_held_out_by_rows(codebook: Path, root: Path) -> None:
