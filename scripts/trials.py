@@ -1,6 +1,6 @@
 """Trials of recipes and settings on held-out training scenes: their rows, and docs/search.md from them.
 
-    python scripts/trials.py runs/trial-a runs/trial-b    # adds one row each to records/trials.jsonl
+    python scripts/trials.py runs/trial-a runs/trial-b    # adds one row each to docs/trials.jsonl
     python scripts/trials.py                              # writes docs/search.md anew
 
 A trial is a run of ``hsrzoo train ... --holdout N``; what it was, what it cost and every figure on the
@@ -18,7 +18,7 @@ from typing import Any
 
 from hsrzoo.spec import Recipe
 
-ROWS = Path("records/trials.jsonl")
+ROWS = Path("docs/trials.jsonl")
 PAGE = Path("docs/search.md")
 FREE = ("steps", "holdout", "valid_every", "checkpoint_every", "seed", "precision")
 """Fields of the recipe that are shown apart or decide nothing."""
@@ -27,7 +27,7 @@ USUAL = ("widths", "blocks", "n_codes", "latent", "scales")
 NOTES = json.loads((Path(__file__).parent / "trials_notes.json").read_text(encoding="utf-8"))
 HEAD = """# What was tried
 
-Written by `python scripts/trials.py` from `records/trials.jsonl`: every trial that chose, or failed to
+Written by `python scripts/trials.py` from `docs/trials.jsonl`: every trial that chose, or failed to
 choose, a recipe or a setting. All were trained on the first 16 training scenes of CAVE by name and are
 judged on the last four; the scenes of cave/valid had no part in any choice. One seed each, so differences
 below about 3 % say nothing. "Best" is the best validation of the run, "last" is what the run returns.
