@@ -1,16 +1,16 @@
 """What the rows of a store say about named runs.
 
 A run is a job of a queue: its name is the ``model`` of its rows. Runs of one kind that differ in their seed
-are called ``NAME``, ``NAME.seed-1``, ``NAME.seed-2``; of weights that a package carries the first is
-``ARCH.TAG``. A run that was trained anew counts with its newest weights alone, a score that was computed
-anew with its newest row.
+are called ``NAME``, ``NAME.seed-1``, ``NAME.seed-2``; of the bundled ``ARCH.cave`` the others are
+``ARCH.seed-1`` and on. A run that was trained anew counts with its newest weights alone, a score that was
+computed anew with its newest row.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ METRICS = ("rmse", "mrae", "psnr", "sam", "de2000")
 SPEED = "speed"
 """Folder of a store that holds times."""
 _COMMIT_LENGTH = 9
+_BUNDLED = ".cave"
+"""Of the names ``ARCH.cave``, whose other seeds are ``ARCH.seed-N``."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,16 @@ class Cell:
     scene and seed of the perturbation."""
 
     rows: tuple[dict[str, Any], ...]
+
+    @property
+    def run(self) -> str:
+        """Its name, of one seed."""
+        return self.rows[0]["model"]
+
+    @property
+    def weights(self) -> str:
+        """Their digest."""
+        return self.rows[0]["weights_sha256"]
 
     @property
     def group(self) -> str:
@@ -92,12 +104,12 @@ class Group:
     @property
     def commits(self) -> str:
         """Of the code that wrote the rows, shortened; ``+``: with changes that were not committed."""
-        found = {
-            (row["provenance"]["commit"] or "unknown")[:_COMMIT_LENGTH]
-            + ("+" if row["provenance"]["dirty"] else "")
-            for row in self.rows
-        }
-        return ", ".join(sorted(found))
+        return commits_of([self])
+
+    def learned_from(self, dataset: str) -> bool:
+        """Whether codebooks of a run come from ``dataset`` too, or a scored scene was trained on."""
+        return any(dataset in row.get("also_trained_on", ()) or row.get("seen_in_training")
+                   for row in self.rows)  # fmt: skip
 
     def runs(self, metric: str) -> Runs:
         """Scene -> value of each run."""
@@ -113,6 +125,29 @@ class Group:
                 return None
             found.append(told[kind] + (told.get(f"codebook_{kind}") or 0.0))
         return float(np.mean(found))
+
+
+def commits_of(groups: Iterable[Group]) -> str:
+    """As :attr:`Group.commits`, of several groups."""
+    found = {
+        (row["provenance"]["commit"] or "unknown")[:_COMMIT_LENGTH]
+        + ("+" if row["provenance"]["dirty"] else "")
+        for group in groups
+        for row in group.rows
+    }
+    return ", ".join(sorted(found))
+
+
+def same_runs(groups: Sequence[Group]) -> list[Group] | None:
+    """``groups``, those of one name with the seeds alone that all of that name have: what a disturbance or
+    an adaptation changes is a difference of one training. None where a name has no such seed."""
+    shared: dict[str, set[str]] = {}
+    for group in groups:
+        own = {cell.run for cell in group.cells}
+        shared[group.name] = shared.get(group.name, own) & own
+    if not all(shared.values()):
+        return None
+    return [replace(g, cells=tuple(c for c in g.cells if c.run in shared[g.name])) for g in groups]
 
 
 def cost_of(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -196,7 +231,7 @@ class Evidence:
 
     def seeds_of(self, name: str) -> list[str]:
         """``name`` and its repetitions with other seeds, as far as they have rows."""
-        stems = {name, name.rpartition(".")[0]} if _bundled(name) else {name}
+        stems = {name, name.removesuffix(_BUNDLED)}
         pattern = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(stems)))})\.seed-(\d+)")
         found = [(int(match[1]), other) for other in self._rows if (match := pattern.fullmatch(other))]
         return ([name] if name in self._rows else []) + [other for _, other in sorted(found)]
@@ -216,14 +251,6 @@ class Evidence:
         """The group of the first of ``names`` that has rows."""
         groups = (self.group(name, place, condition, tta) for name in names)
         return next((group for group in groups if group is not None), None)
-
-
-def _bundled(name: str) -> bool:
-    """Whether a name is ``ARCH.TAG``, whose seeds are ``ARCH.seed-N``."""
-    from hsrzoo.registries import MODELS
-
-    arch, dot, tag = name.partition(".")
-    return bool(dot) and "." not in tag and arch in MODELS
 
 
 def _key(condition: Condition) -> tuple[str | None, str | None]:

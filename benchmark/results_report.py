@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 from hsrzoo_benchmark import claims, shown
 from hsrzoo_benchmark import reproduce_tables as tables
-from hsrzoo_benchmark.claims import HOLDS, UNTESTED, Finding, Judged
-from hsrzoo_benchmark.evidence import METRICS, Evidence, Group, Place
+from hsrzoo_benchmark.claims import FAILS, HOLDS, UNTESTED, Finding, Judged
+from hsrzoo_benchmark.entrants import plain_name
+from hsrzoo_benchmark.evidence import METRICS, Evidence, Group, Place, commits_of, same_runs
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.report import better
 from hsrzoo_benchmark.reproduce_tables import FULL, NETWORKS, OURS, PLACES, headline
@@ -20,6 +22,8 @@ from hsrzoo.cli import output
 
 _HOME, _BLOCK = PLACES["cave"][0], PLACES["enmap"][0]
 _MIXED = [Condition("mixed-patch", size) for size in ("32", "16", "8")]
+_AUGMENTED = [f"{arch}.augmented" for arch in (OURS, "mst-plus-plus")]
+_CONSISTENT = " [consistent "
 _CONTROLS = [f"control.{name}" for name in ("random", "bypass", "pooled", "permuted")]
 _INTRODUCTION = """\
 Written by `hsrzoo reproduce report` from stored rows alone. A figure is the mean over n scenes with its
@@ -41,6 +45,7 @@ def lacking(evidence: Evidence) -> list[str]:
     """Runs that the report asks for and that have no rows at all."""
     names = [headline(arch, "cave") for arch in NETWORKS if arch != "hrnet"]
     names += [f"{arch}.seed-{n}" for arch in (OURS, "mst-plus-plus") for n in (1, 2)]
+    names += _AUGMENTED
     names += [f"iterations.{arch}" for arch in NETWORKS if arch != "hrnet"]
     specs = [tables.table_spec(name, "cave") for name in ("table-3", "table-4", "table-5", "figure-3")]
     names += [line.jobs[-1] for spec in specs for line in spec.lines]
@@ -54,6 +59,7 @@ def render(evidence: Evidence) -> str:
     sections: list[tuple[str, Callable[[Evidence], list[str]]]] = [
         ("Which model for which job", lambda e: [f"- {line}" for line in advice(e)]),
         ("Networks at full budget", _headline),
+        ("Augmentation", _augmentation),
         ("Equal iterations", _iterations),
         ("Mixed patches: what each loses", _mixed),
         ("Brightness, with and without test-time adaptation", _brightness),
@@ -61,6 +67,7 @@ def render(evidence: Evidence) -> str:
         ("Ablations", _ablations),
         ("202 bands: EnMAP's held-out block", _enmap),
         ("Generalisation", _generalisation),
+        ("Camera consistency", _consistency),
         ("Training", _training),
         ("Speed", _speed),
     ]
@@ -89,10 +96,11 @@ def _first_line(judged: Sequence[Judged]) -> str:
     if codes.kind == UNTESTED:
         return f"**Whether learned codes beat random ones is not known** ({codes.verdict})."
     told = "; ".join(f"{shown.metric_heading(f.sum.metric)[:-2]} {_difference(f)}" for f in codes.findings)
-    hashes, commits = codes.findings[0].hash, codes.findings[0].commits
+    one = codes.findings[0]
+    found = "do not beat" if codes.kind == FAILS else "were not shown to beat"
     return (
-        f"**Learned codes do not beat random ones** ({codes.verdict}): learned less random, {told} "
-        f"(protocol {hashes}, commit {commits})."
+        f"**Learned codes {found} random ones** ({codes.verdict}): learned less random, {told} "
+        f"(n = {one.gap.scenes if one.gap else 0}, protocol {one.hash}, commit {one.commits})."
     )
 
 
@@ -138,7 +146,7 @@ def _against(groups: dict[str, Group], a: str, b: str, metrics: Sequence[str]) -
             f"seeds of {a}": ", ".join(map(shown.significant, gap.a_per_seed)),
             f"seeds of {b}": ", ".join(map(shown.significant, gap.b_per_seed)),
         }
-        found.append({**cells, "hash": left.hash, "commit": ", ".join({left.commits, right.commits})})
+        found.append({**cells, "hash": left.hash, "commit": commits_of((left, right))})
     return found
 
 
@@ -152,6 +160,19 @@ def _compared(groups: dict[str, Group], a: str, b: str, metrics: Sequence[str] =
 def _headline(evidence: Evidence) -> list[str]:
     groups = contestants(evidence, headline_names("cave"), _HOME)
     return _compared(groups, headline(OURS, "cave"), headline("mst-plus-plus", "cave"))
+
+
+def _augmentation(evidence: Evidence) -> list[str]:
+    """Runs of their own, by another recipe than the networks above: each beside its network without."""
+    if not any(name in evidence.names for name in _AUGMENTED):
+        return []
+    names = [*_AUGMENTED, headline(OURS, "cave"), headline("mst-plus-plus", "cave")]
+    found = ["`.augmented`: trained with physical augmentation, one seed; no seed of the networks above."]
+    for condition in (CLEAN, *_MIXED, tables.MINUS, tables.PLUS):
+        scores = _scores(contestants(evidence, names, _HOME, condition))
+        if scores:
+            found.append(markdown({"images": str(condition), **row} for row in scores))
+    return found
 
 
 def _iterations(evidence: Evidence) -> list[str]:
@@ -172,23 +193,28 @@ def _mixed(evidence: Evidence) -> list[str]:
     for condition in _MIXED:
         for name, group in contestants(evidence, headline_names("cave"), _HOME, condition).items():
             clean = evidence.group(name, _HOME)
-            if clean is not None:
-                found.append({"patches": str(condition.severity), **_loss(name, group, clean)})
+            pair = same_runs([group, clean]) if clean else None
+            if pair is not None:
+                found.append({"patches": str(condition.severity), **_loss(name, *pair)})
     return [markdown(found)] if found else []
 
 
 def _loss(name: str, disturbed: Group, clean: Group) -> dict[str, str]:
     row = tables.figures(disturbed, ("rmse",))
-    gap = combination([(1, disturbed.runs("rmse")), (-1, clean.runs("rmse"))])
-    low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
     return {
         "model": name,
         "RMSE ↓": shown.interval(row["rmse"], row["rmse_low"], row["rmse_high"]),
-        "above clean": shown.interval(gap.mean, low, high, sign=True),
-        "scenes without loss": f"{gap.wins}/{gap.scenes}",
+        **_change((disturbed, clean), "above clean", "scenes that gain"),
         "n": shown.counted(row),
         **shown.signature(row),
     }
+
+
+def _change(pair: Sequence[Group], head: str, wins: str) -> dict[str, str]:
+    """The paired difference in RMSE, first less second."""
+    gap = combination([(factor, group.runs("rmse")) for factor, group in zip((1, -1), pair, strict=True)])
+    low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
+    return {head: shown.interval(gap.mean, low, high, sign=True), wins: f"{gap.wins}/{gap.scenes}"}
 
 
 def _brightness(evidence: Evidence) -> list[str]:
@@ -238,7 +264,34 @@ def _generalisation(evidence: Evidence) -> list[str]:
     for place, condition in away(evidence):
         groups = contestants(evidence, headline_names("cave"), place, condition)
         where = _where(place, condition)
-        found += [{"where": where, **row} for row in _scores(groups, ("rmse", "mrae", "sam"))]
+        for row in _scores(groups, ("rmse", "mrae", "sam")):
+            known = "yes" if groups[row["model"]].learned_from(place.dataset) else "no"
+            found.append({"where": where, "learned from that data": known, **row})
+    return [markdown(found)] if found else []
+
+
+def _consistency(evidence: Evidence) -> list[str]:
+    """Cubes made to agree with their image, each beside the same weights without."""
+    names = [name for name in evidence.names if _CONSISTENT in name]
+    found = []
+    for name, (place, condition) in product(names, evidence.places):
+        ours, plain = (evidence.cell(n, place, condition) for n in (name, plain_name(name)))
+        if ours is None or plain is None or (ours.group, ours.weights) != (plain.group, plain.weights):
+            continue
+        groups = [Group(cell.run, (cell,)) for cell in (ours, plain)]
+        row = tables.figures(groups[0], ("rmse",))
+        ends = row["rmse_low"], row["rmse_high"]
+        found.append(
+            {
+                "where": _where(place, condition),
+                "model": name,
+                "RMSE ↓": shown.interval(row["rmse"], *ends),
+                **_change(groups, "less without", "scenes for it"),
+                "n": shown.counted(row),
+                "hash": groups[0].hash,
+                "commit": commits_of(groups),
+            }
+        )
     return [markdown(found)] if found else []
 
 
@@ -255,7 +308,8 @@ def _training(evidence: Evidence) -> list[str]:
     found = []
     seeds = {seed for name in evidence.names for seed in evidence.seeds_of(name)[1:]}
     for name in evidence.names:
-        group = None if name in seeds else evidence.group(name, _place_of(name))
+        again = name in seeds or plain_name(name) != name  # the same weights in another way
+        group = None if again else evidence.group(name, _place_of(name))
         if group is not None and group.cost("steps") is not None:
             row = tables.figures(group, ("rmse",))
             cells = {"run": name, "n": shown.counted(row), **shown.cost(row)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from hsrzoo_benchmark import stats
-from hsrzoo_benchmark.evidence import Evidence, Group, Place
+from hsrzoo_benchmark.evidence import Evidence, Group, Place, commits_of
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.report import better
 from hsrzoo_benchmark.reproduce_tables import MINUS, NETWORKS, PLACES, PLUS, headline, speed_rows
@@ -47,7 +48,8 @@ def contestants(
 
 
 def standings(groups: dict[str, Group], metric: str) -> list[Standing]:
-    """The best first, on the scenes that all have; models level with a leader share its rank."""
+    """The best first and NaN last, on the scenes that all have; models level with a leader share its
+    rank."""
     if not groups:
         return []
     runs = {name: group.runs(metric) for name, group in groups.items()}
@@ -61,7 +63,8 @@ def standings(groups: dict[str, Group], metric: str) -> list[Standing]:
         Standing(name, groups[name], float(row.mean()), rank, len(scenes))
         for name, row, rank in zip(groups, values, ranks, strict=True)
     ]
-    return sorted(found, key=lambda one: one.mean if direction == "lower" else -one.mean)
+    sign = 1 if direction == "lower" else -1
+    return sorted(found, key=lambda one: (math.isnan(one.mean), sign * one.mean))
 
 
 def headline_names(dataset: str) -> list[str]:
@@ -86,8 +89,11 @@ def advice(evidence: Evidence) -> list[str]:
     for job, place, condition, metric in jobs:
         own = "enmap" if place == block else "cave"
         names, tta = headline_names(own), condition in (PLUS, MINUS)
-        ordered = standings(contestants(evidence, names, place, condition, tta), metric)
-        if len(ordered) > 1:
+        groups = contestants(evidence, names, place, condition, tta)
+        if place.dataset != own:  # who learned from other data would not show what is asked
+            groups = {name: g for name, g in groups.items() if not g.learned_from(place.dataset)}
+        ordered = standings(groups, metric)
+        if len(ordered) > 1 and not math.isnan(ordered[0].mean):
             found.append(_sentence(job, ordered, metric))
     return [*found, *_fastest(evidence)]
 
@@ -112,7 +118,7 @@ def _sentence(job: str, ordered: Sequence[Standing], metric: str) -> str:
     best, *others = ordered
     figure = f"{metric_heading(metric)[:-2]} {significant(best.mean)}"
     signature = (
-        f"n = {best.scenes}, protocol {best.group.hash}, commit {_commits(ordered)}, "
+        f"n = {best.scenes}, protocol {best.group.hash}, commit {commits_of(o.group for o in ordered)}, "
         f"{len(ordered)} models compared"
     )
     if best.rank is None:
@@ -121,10 +127,6 @@ def _sentence(job: str, ordered: Sequence[Standing], metric: str) -> str:
         level = [one.name for one in others if one.rank == best.rank]
         told = f"level with it: {', '.join(level)}" if level else "ahead of all others by interval"
     return f"{job}: **{best.name}** ({figure}); {told} ({signature})."
-
-
-def _commits(ordered: Sequence[Standing]) -> str:
-    return ", ".join(sorted({c for one in ordered for c in one.group.commits.split(", ")}))
 
 
 def _fastest(evidence: Evidence) -> list[str]:

@@ -42,9 +42,11 @@ def test_the_newest_weights_and_the_newest_row_of_a_scene_count() -> None:
 
 def test_seeds_of_a_run_are_found_by_name_and_only_comparable_ones_taken() -> None:
     names = ["mcga-s2.cave", "mcga-s2.seed-2", "mcga-s2.seed-1", "table-5.full", "table-5.full.seed-1"]
+    names.append("mcga-s2.augmented")  # by another recipe: no seed, and the seeds are not its own
     evidence = Evidence([row for name in names for row in rows(name, [1, 1, 1, 1])])
     assert evidence.seeds_of("mcga-s2.cave") == ["mcga-s2.cave", "mcga-s2.seed-1", "mcga-s2.seed-2"]
     assert evidence.seeds_of("table-5.full") == ["table-5.full", "table-5.full.seed-1"]
+    assert evidence.seeds_of("mcga-s2.augmented") == ["mcga-s2.augmented"]
     other = rows("table-5.full.seed-2", [1, 1, 1, 1], group="another protocol")
     group = Evidence([*rows("table-5.full", [1, 1, 1, 1]), *other]).group("table-5.full", HOME)
     assert group is not None and len(group.cells) == 1

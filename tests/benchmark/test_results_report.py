@@ -49,6 +49,36 @@ def test_the_loss_on_mixed_patches_is_set_against_half_of_mst_s(ours: float, exp
     assert verdict(text, *groups) == expected
 
 
+@pytest.mark.parametrize(
+    ("mst", "ours", "expected"),
+    [
+        ([0.2] * 4, 0.1, "not decided: interval holds 0"),  # neither loses
+        ([0.15] * 4, 0.05, "does not hold"),  # both gain: half of a gain is no yardstick
+        ([0.1, 0.31, 0.1, 0.31], 0.05, "not decided: interval holds 0"),  # MST++ may lose nothing
+        ([0.2] * 4, 0.15, "does not hold"),  # ours alone loses
+    ],
+)
+def test_without_a_loss_of_mst_s_half_of_it_is_no_yardstick(
+    mst: list[float], ours: float, expected: str
+) -> None:
+    groups = [
+        rows("mst-plus-plus.cave", [0.2] * 4), rows("mst-plus-plus.cave", mst, condition=MIXED),
+        rows("mcga-s2.cave", [0.1] * 4), rows("mcga-s2.cave", [ours] * 4, condition=MIXED),
+    ]  # fmt: skip
+    text = "Mixed patches of 16 cost MCGA-S2 less than half of what they cost MST++"
+    assert verdict(text, *groups) == expected
+
+
+def test_an_adaptation_is_judged_on_the_seeds_that_were_scored_both_ways() -> None:
+    text = "TTA changes the RMSE of clean images by less than 1 %"
+    groups = [
+        rows("mcga-s2.cave", [0.1] * 4), rows("mcga-s2.seed-1", [0.3] * 4),
+        rows("mcga-s2.cave", [0.1] * 4, tta=True),
+    ]  # fmt: skip
+    assert verdict(text, *groups) == "holds"
+    assert verdict(text, *groups[1:]) == "not tested: no seed was scored under all conditions"
+
+
 @pytest.mark.parametrize(("full", "expected"), [(1.04, "holds"), (1.06, "does not hold")])
 def test_five_percent_of_full_attention_are_the_limit(full: float, expected: str) -> None:
     text = "Quantized attention costs less than 5 % of full attention's MRAE"
@@ -74,10 +104,12 @@ def test_the_first_line_is_about_random_codes_unless_learned_ones_beat_them() ->
     assert beaten.startswith("# Results\n")
     level = report(full, rows("control.random", [0.1, 0.1, 0.11, 0.11]))
     first = level.splitlines()[0]
-    assert first.startswith("**Learned codes do not beat random ones** (not decided: interval holds 0)")
-    assert "protocol" in first and "commit 012345678" in first
+    assert first.startswith(
+        "**Learned codes were not shown to beat random ones** (not decided: interval holds 0)"
+    )
+    assert "n = 4, protocol" in first and "commit 012345678" in first
     worse = report(full, rows("control.random", [0.05] * 4)).splitlines()[0]
-    assert "(does not hold)" in worse and "+0.05500" in worse
+    assert "do not beat random ones** (does not hold)" in worse and "+0.05500" in worse
     assert report(full).startswith("**Whether learned codes beat random ones is not known**")
 
 
@@ -111,6 +143,66 @@ def test_who_leads_is_derived_from_the_rows() -> None:
     alone = Evidence([*rows(ours, [0.2], dataset="berlin"), *rows(mst, [0.1], dataset="berlin")])
     (other,) = advice(alone)
     assert other.startswith(f"Other data (berlin/valid): **{mst}**") and "no interval" in other
+
+
+def test_values_that_are_nan_come_last_and_never_lead() -> None:
+    bad, good = rows("mcga-s2.cave", [float("nan")] * 4), rows("mst-plus-plus.cave", [0.1] * 4)
+    assert advice(Evidence([*bad, *good]))[0].startswith(
+        "Spectra of scenes like those of training: **mst-plus-plus.cave**"
+    )
+    nobody = advice(Evidence([*bad, *rows("mst-plus-plus.cave", [float("nan")] * 4)]))
+    assert [line.partition(":")[0] for line in nobody] == ["Colours"]  # these alone are numbers
+
+
+def section(text: str, title: str) -> list[dict[str, str]]:
+    """Rows of the tables under a heading."""
+    found = []
+    for part in text.split(f"## {title}\n")[1].split("\n## ")[0].strip().split("\n\n"):
+        if part.startswith("|"):
+            heads, _, *lines = ([cell.strip() for cell in line.split("|")] for line in part.splitlines())
+            found += [dict(zip(heads, line, strict=True)) for line in lines]
+    return found
+
+
+def test_augmented_runs_are_rows_of_their_own_and_no_seeds() -> None:
+    text = report(
+        rows("mcga-s2.cave", [0.1] * 4), rows("mcga-s2.seed-1", [0.3] * 4),
+        rows("mcga-s2.augmented", [0.6] * 4), rows("mst-plus-plus.cave", [0.5] * 4),
+    )  # fmt: skip
+    ours = section(text, "Networks at full budget")[0]
+    assert (ours["RMSE ↓"], ours["n"]) == ("0.2000 (0.2000 to 0.2000) #1", "4, 2 seeds")
+    told = {row["model"]: (row["RMSE ↓"][:6], row["n"]) for row in section(text, "Augmentation")}
+    assert told == {
+        "mcga-s2.cave": ("0.2000", "4, 2 seeds"),
+        "mst-plus-plus.cave": ("0.5000", "4"),
+        "mcga-s2.augmented": ("0.6000", "4"),
+    }
+
+
+def test_who_learned_from_other_data_does_not_generalise_to_it() -> None:
+    home = rows("mst-plus-plus.cave", [0.2], dataset="samson", split="whole")
+    ours = rows("mcga-s2.cave", [0.1], dataset="samson", split="whole", also_trained_on=["samson"])
+    text = report(home, ours)
+    told = {row["model"]: row["learned from that data"] for row in section(text, "Generalisation")}
+    assert told == {"mcga-s2.cave": "yes", "mst-plus-plus.cave": "no"}
+    assert "generalises better than MST++: samson" not in text
+    assert "Other data (samson" not in text
+    fair = report(home, rows("mcga-s2.cave", [0.1], dataset="samson", split="whole"))
+    assert "generalises better than MST++: samson" in fair and "Other data (samson" in fair
+
+
+def test_consistent_cubes_stand_beside_the_same_weights_without() -> None:
+    camera = ("camera", "canon-5d")
+    name, digest = "mcga-s2.cave [consistent canon-5d]", {"weights_sha256": "w"}
+    groups = [
+        rows("mcga-s2.cave", [0.3] * 4, condition=camera, **digest),
+        rows(name, [0.2] * 4, condition=camera, **digest),
+        rows("mcga-s2.seed-1", [0.9] * 4, condition=camera),
+    ]  # fmt: skip
+    (row,) = section(report(*groups), "Camera consistency")
+    assert (row["model"], row["less without"]) == (name, "-0.1000 (-0.1000 to -0.1000)")
+    other = rows(name, [0.2] * 4, condition=camera, weights_sha256="others")
+    assert section(report(groups[0], other), "Camera consistency") == []
 
 
 def test_a_report_of_few_rows_says_what_is_missing(tmp_path: Path) -> None:
