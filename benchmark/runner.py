@@ -246,7 +246,8 @@ def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
     """True if the weights were trained on this very scene, whichever split it lay in then: a set may be
     split in more than one way, and in each of them a name stands for one scene."""
     training = (model.config or {}).get("training", {})
-    return training.get("dataset") == dataset and scene in training.get("scenes", ())
+    sets = [training, *training.get("extra", ())]
+    return any(one.get("dataset") == dataset and scene in one.get("scenes", ()) for one in sets)
 
 
 def training_cost(config: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from hsrzoo.cli.data import parse_options
 from hsrzoo.errors import TrainingError, unknown_name
@@ -90,8 +91,11 @@ def command(
     the folder of all runs. The same command again, or in several processes at once, does what is missing.
     """
     if queue is not None:
-        _work_through(queue, out or Path("runs"), only, name)
+        _refuse_beside_queue()
+        _work_through(queue, out or Path("runs"), only)
         return
+    if only:
+        raise click.UsageError("--only belongs to --queue")
     if name is None or dataset is None:
         raise click.UsageError("Give the NAME of a model and a --dataset, or a --queue")
     from hsrzoo.datasets import open_dataset
@@ -122,13 +126,26 @@ def command(
     _run(spec, recipe, data, split, folder, minutes, resume, start, arguments, threads, extra)
 
 
-def _work_through(file: Path, runs: Path, only: tuple[str, ...], name: str | None) -> None:
+def _refuse_beside_queue() -> None:
+    """UsageError naming what was given of one training, which a queue would pass over."""
+    context = click.get_current_context()
+    given = [
+        parameter.human_readable_name if isinstance(parameter, click.Argument) else parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in ("queue", "only", "out")
+        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"The jobs of a queue say themselves how they train: leave {', '.join(sorted(given))} out"
+        )
+
+
+def _work_through(file: Path, runs: Path, only: tuple[str, ...]) -> None:
     """Run a queue and print what became of its jobs; exit code 1 where one is not finished."""
     from hsrzoo.cli.output import console, print_table
     from hsrzoo.training.queue import read_queue, run_queue
 
-    if name is not None:
-        raise click.UsageError("The jobs of a queue name their models themselves: leave NAME out")
     jobs = read_queue(file, runs)
     states = run_queue(
         jobs, runs, only=only, say=lambda line: console.print(line, markup=False, highlight=False)

@@ -112,6 +112,14 @@ class PairTask(Task):
                 raise TrainingError(
                     f"{data.name}/{split} has nothing to add", expected="at least one scene", got="none"
                 )
+            held_out = sorted(set(self.held_out) & set(data.scenes(split)))
+            if held_out and _place_of(data) == _place_of(self.dataset):
+                raise TrainingError(
+                    f"{data.name}/{split} would add scenes that are held out",
+                    expected="scenes to train on that validate nothing",
+                    got=", ".join(held_out),
+                    fix="Add another split or data set, or train with --holdout 0",
+                )
         if self.extra and not 0 < self.extra_share < 1:
             raise TrainingError(
                 "No such share of crops from the data added",
@@ -250,6 +258,11 @@ class PairTask(Task):
             return self._pairs[found][1][window]
 
         return self._augmenter(rgb, cube, other, generator)
+
+
+def _place_of(data: Dataset) -> tuple[str, Any]:
+    """Where the scenes come from, whatever the options: folders of the user's all have one name."""
+    return data.name, getattr(data, "folder", None)
 
 
 def _about(data: Dataset, split: str, scenes: list[str]) -> dict[str, Any]:

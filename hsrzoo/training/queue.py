@@ -73,10 +73,15 @@ def read_queue(file: Path, runs: Path) -> list[Job]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"{file} is no TOML file", got=str(error)) from None
     _require_keys(content, {"values", "job"}, str(file))
+    values, entries = content.get("values", {}), content.get("job", [])
+    if not isinstance(values, dict):
+        raise TrainingError(f"The values of {file} are none", expected="[values]", got=repr(values))
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise TrainingError(f"The jobs of {file} are none", expected="[[job]]", got=repr(entries))
     jobs: list[Job] = []
-    for entry in content.get("job", []):
+    for entry in entries:
         _require_keys(entry, {"name", "after", "commands"}, f"a job of {file}")
-        jobs.append(_job(entry, content.get("values", {}), runs, [job.name for job in jobs]))
+        jobs.append(_job(entry, values, runs, [job.name for job in jobs]))
     if not jobs:
         raise TrainingError(f"{file} holds no job", expected="[[job]] with name and commands")
     return jobs
@@ -100,9 +105,15 @@ def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before
         raise TrainingError("A job needs a name", expected="letters, digits, dot, dash", got=repr(name))
     if name in before:
         raise TrainingError("Two jobs of a queue have one name", got=name)
-    if not isinstance(commands, list) or not commands or not all(isinstance(c, str) for c in commands):
+    if not commands or not _are_texts(commands):
         raise TrainingError(
             f"The job {name} needs commands", expected="a list of texts", got=repr(commands)
+        )
+    if not _are_texts(after):
+        raise TrainingError(
+            f"What the job {name} comes after is no list of jobs",
+            expected="a list of texts",
+            got=repr(after),
         )
     for other in after:
         if other not in before:
@@ -111,13 +122,17 @@ def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before
     return Job(name, tuple(_filled(c, words, name) for c in commands), tuple(after))
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) and one.strip() for one in value)
+
+
 def _filled(command: str, words: Mapping[str, str], job: str) -> tuple[str, ...]:
     text = command
     try:
         for _ in range(2):  # a value may use {job} and {runs}
             text = text.format_map(words)
         return tuple(shlex.split(text))
-    except (KeyError, IndexError, ValueError) as error:
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
         raise TrainingError(
             f"A command of the job {job} cannot be read",
             expected="words in braces from [values], {job} or {runs}",

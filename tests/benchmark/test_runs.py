@@ -305,10 +305,12 @@ def test_codebooks_from_elsewhere_are_told_and_are_no_other_domain(
     mixed = save_model("mixed", codebook={"sources": ["toy", "farms"]}, training=training)
     # the same scene under another way of splitting the set
     other = save_model("other", training={"split": "train", "scenes": ["scene-0"]})
-    assert run_bench(options(tmp_path, [mixed, other], data_options={"scenes": "2"}), None) == 0
+    # and as data beside those of another set
+    beside = save_model("beside", training={"extra": [{"dataset": "toy", "scenes": ["scene-0"]}]})
+    assert run_bench(options(tmp_path, [mixed, other, beside], data_options={"scenes": "2"}), None) == 0
     table = capsys.readouterr().out
     assert "codebooks also from farms" in table and "out of domain" not in table
-    assert table.count("scored on its own training scenes") == 2
+    assert table.count("scored on its own training scenes") == 3
     found = {
         (row["model"], row["scene"]): (row["trained_on"], row["also_trained_on"], row["seen_in_training"])
         for row in stored(tmp_path / "results")
@@ -318,6 +320,8 @@ def test_codebooks_from_elsewhere_are_told_and_are_no_other_domain(
         (mixed, "scene-1"): ("toy", ["farms"], False),
         (other, "scene-0"): ("toy", [], True),
         (other, "scene-1"): ("toy", [], False),
+        (beside, "scene-0"): ("toy", [], True),
+        (beside, "scene-1"): ("toy", [], False),
     }
 
 

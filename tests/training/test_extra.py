@@ -80,6 +80,22 @@ def test_extra_data_of_other_bands_or_an_impossible_share_are_refused(toys) -> N
             build(toys, extra=[(16, 16)], extra_share=share)
 
 
+def test_scenes_that_are_held_out_are_not_let_in_as_extra_data(toys) -> None:
+    class Brighter(toys.ToySet):
+        """The same scenes seen otherwise."""
+
+        def fingerprint(self):
+            return "brighter"
+
+    module, recipe = toys.ToyNet(toys.ToySet.bands), replace(toys.NET.recipe, holdout=1)
+    with pytest.raises(TrainingError, match=r"held out.*Got s3\."):
+        PairTask(toys.NET, module, toys.ToySet(), recipe, extra=[(Brighter(), "train")])
+    PairTask(toys.NET, module, toys.ToySet(), replace(recipe, holdout=0), extra=[(Brighter(), "train")])
+    elsewhere = Brighter()
+    elsewhere.folder = "elsewhere"  # other scenes of the same names
+    PairTask(toys.NET, module, toys.ToySet(), recipe, extra=[(elsewhere, "train")])
+
+
 def test_a_run_with_extra_data_resumes_to_the_same_weights(toys, tmp_path) -> None:
     from hsrzoo.training.loop import train
 

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from hsrzoo.cli.train import command
 from hsrzoo.errors import HsrzooError
 from hsrzoo.training.queue import read_queue, read_state, run_queue
 
@@ -58,8 +60,16 @@ def test_words_are_filled_in_also_inside_values(queue: Path, tmp_path: Path) -> 
         ("[values]\na = '1'", "holds no job"),
         ("[[job]]\nname = 'a'\ncommands = ['fit {nothing}']", "cannot be read"),
         ("[[job]]\nname = 'a'\ncommands = ['fit \"open']", "cannot be read"),
+        ("[[job]]\nname = 'a'\ncommands = ['fit {job.steps}']", "cannot be read"),
+        ("[[job]]\nname = 'a'\ncommands = ['fit {job[steps]}']", "cannot be read"),
+        ("values = 3\n[[job]]\nname = 'a'\ncommands = ['x']", "values"),
+        ("[job]\nname = 'a'\ncommands = ['x']", r"Expected \[\[job\]\]"),
+        ("job = [1]", r"Expected \[\[job\]\]"),
         ("[[job]]\nname = 'a/b'\ncommands = ['fit x']", "needs a name"),
         ("[[job]]\nname = 'a'\ncommands = []", "needs commands"),
+        ("[[job]]\nname = 'a'\ncommands = [' ']", "needs commands"),
+        ("[[job]]\nname = 'a'\nafter = 3\ncommands = ['x']", "no list of jobs"),
+        ("[[job]]\nname = 'a'\nafter = 'b'\ncommands = ['x']", "no list of jobs"),
         ("[[job]]\nname = 'a'\ncommands = ['x']\nbefore = ['b']", "Unknown keys"),
         ("[[job]]\nname = 'a'\nafter = ['b']\ncommands = ['x']", "job above a"),
         ("[[job]]\nname = 'a'\ncommands = ['x']\n[[job]]\nname = 'a'\ncommands = ['x']", "one name"),
@@ -93,7 +103,7 @@ commands = ["list"]
     assert again[0] == "fails: show no-such-model"  # neither the first command nor the job that works
 
 
-def test_only_takes_a_job_with_what_it_needs(queue: Path, tmp_path: Path) -> None:
+def test_only_takes_a_job_with_what_it_needs(tmp_path: Path) -> None:
     text = (
         "[[job]]\nname = 'a'\ncommands = ['list']\n[[job]]\nname = 'b'\ncommands = ['list']\n"
         "[[job]]\nname = 'c'\nafter = ['a']\ncommands = ['list']"
@@ -114,8 +124,8 @@ def test_a_job_whose_finished_commands_changed_is_not_passed_off_as_done(tmp_pat
 
 def test_a_killed_queue_goes_on_and_its_orphan_keeps_the_job(queue: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    command = [sys.executable, "-m", "hsrzoo", "train", "--queue", str(queue), "--out", str(runs)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "hsrzoo", "train", "--queue", str(queue), "--out", str(runs)]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     log = runs / "queue/first.log"
     while not log.is_file() and time.monotonic() < deadline:
@@ -137,8 +147,25 @@ def test_a_killed_queue_goes_on_and_its_orphan_keeps_the_job(queue: Path, tmp_pa
 def test_the_command_ends_with_a_table_and_tells_what_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "q.toml"
     file.write_text("[[job]]\nname = 'a'\ncommands = ['show nothing-known']")
-    command = [sys.executable, "-m", "hsrzoo", "train", "--queue", str(file), "--out", str(tmp_path / "r")]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "hsrzoo", "train", "--queue", str(file), "--out", str(tmp_path / "r")]
+    found = subprocess.run(words, capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert "0 of 1" in found.stdout
-    assert subprocess.run([*command, "mcga-s2"], capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mcga-s2"], "NAME"),
+        (["--steps", "5", "--also-share", "0.25"], "--also-share, --steps"),  # also a default, if given
+        (["--set", "loss=l1"], "--set"),
+    ],
+)
+def test_what_a_queue_would_pass_over_is_refused(queue: Path, words: list[str], said: str) -> None:
+    done = CliRunner().invoke(command, ["--queue", str(queue), *words])
+    assert done.exit_code == 2 and said in done.output
+
+
+def test_only_without_a_queue_is_refused() -> None:
+    done = CliRunner().invoke(command, ["linear", "--dataset", "indian-pines", "--only", "job"])
+    assert done.exit_code == 2 and "--only belongs to --queue" in done.output
