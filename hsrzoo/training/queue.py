@@ -118,7 +118,7 @@ def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before
     for other in after:
         if other not in before:
             raise unknown_name(f"job above {name}", other, before)
-    words = {**values, "job": name, "runs": str(runs)}
+    words = {**values, "job": name, "runs": shlex.quote(str(runs))}
     return Job(name, tuple(_filled(c, words, name) for c in commands), tuple(after))
 
 

@@ -53,6 +53,12 @@ def test_words_are_filled_in_also_inside_values(queue: Path, tmp_path: Path) -> 
     assert second.commands[0][-1] == f"{tmp_path}/r/second"
 
 
+def test_a_folder_of_runs_with_a_space_stays_one_word(queue: Path, tmp_path: Path) -> None:
+    _, second = read_queue(queue, tmp_path / "my runs")
+    assert second.commands[0][-1] == f"{tmp_path}/my runs/second"
+    assert second.commands[1][2] == f"again=local-dir:{tmp_path}/my runs/second"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
