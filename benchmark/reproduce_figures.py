@@ -70,6 +70,8 @@ def draw(
     from hsrzoo.cli import output
     from hsrzoo.datasets import open_dataset
 
+    if what == "figure-4b" and len(models) > 1:
+        raise InputError("Figure 4b shows one model", expected="one --model", got=", ".join(models))
     data = open_dataset(dataset, data_root)
     split = PLACES[dataset][-1].split
     loaded = data.load(split, scene or data.scenes(split)[0])
@@ -97,7 +99,7 @@ def features(model: Reconstructor, scene: Scene, out: Path) -> list[dict[str, An
     from hsrzoo.rgb import normalise, pad
     from hsrzoo.spec import resolve
 
-    if model.spec.features is None:
+    if model.spec.features is None or not hasattr(model, "module"):  # an exported file has none
         raise InputError(
             f"{model.name} does not tell its features", expected="a model whose ModelSpec has `features`"
         )

@@ -29,8 +29,9 @@ HEAD = """# What was tried
 
 Written by `python scripts/trials.py` from `docs/trials.jsonl`: every trial that chose, or failed to
 choose, a recipe or a setting. All were trained on the first 16 training scenes of CAVE by name and are
-judged on the last four; the scenes of cave/valid had no part in any choice. One seed each, so differences
-below about 3 % say nothing. "Best" is the best validation of the run, "last" is what the run returns.
+judged on the last four; no trial read a scene of cave/valid, and the one choice that was made after
+seeing figures there is told below. One seed each, so differences below about 3 % say nothing. "Best" is
+the best validation of the run, "last" is what the run returns.
 
 | trial | what | steps | CPU s | RMSE, best | RMSE, last | SAM, last | MRAE, last | commit |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
@@ -68,11 +69,7 @@ def what(row: Mapping[str, Any]) -> str:
         for key, value in row["recipe"].items()
         if key not in FREE and key in common and value != common[key]
     ]
-    own = {
-        k: v
-        for k, v in row["arguments"].items()
-        if k not in ("widths", "blocks", "n_codes", "latent", "scales")
-    }
+    own = {k: v for k, v in row["arguments"].items() if k not in USUAL}
     changed += [f"{key}={value}" for key, value in own.items()]
     return "; ".join([row["model"], *changed, *NOTES.get(row["trial"], [])])
 

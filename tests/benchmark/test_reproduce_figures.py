@@ -1,4 +1,4 @@
-"""Figures 3 and 5: their numbers against values by hand; a picture is written."""
+"""Figures 3, 4b and 5: their numbers against values by hand; a picture is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hsrzoo_benchmark.reproduce_figures import densities, shares, window
+from hsrzoo_benchmark.reproduce_figures import densities, draw, features, shares, window
 
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import InputError
@@ -40,6 +40,15 @@ def test_a_region_is_the_middle_quarter_or_lies_in_the_image() -> None:
     for wrong in ("0,0,9,1", "1,2,3", "0,0,0,4", "a,b,c,d", "-1,0,2,2"):
         with pytest.raises(InputError, match="within 8 x 12"):
             window(wrong, 8, 12)
+
+
+def test_figure_4b_takes_one_model_of_torch(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="shows one model"):
+        draw("figure-4b", "cave", out=None, models=("mcga-s2", "mcga-s1"), scene=None, region=None,
+             data_root=None, as_json=False, as_csv=False)  # fmt: skip
+    exported = SimpleNamespace(name="onnx:x", spec=SimpleNamespace(features="some:function"))
+    with pytest.raises(InputError, match="does not tell its features"):
+        features(exported, None, tmp_path / "x.png")  # type: ignore[arg-type]
 
 
 def test_shares_are_drawn_with_and_without_intervals(tmp_path: Path) -> None:
