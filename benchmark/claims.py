@@ -20,6 +20,7 @@ from hsrzoo_benchmark.reproduce_tables import (
     OURS,
     PLACES,
     PLUS,
+    away_from_home,
     headline,
     paper_figure,
 )
@@ -274,12 +275,12 @@ def elsewhere(evidence: Evidence) -> list[Claim]:
     pair = headline(OURS, "cave"), headline("mst-plus-plus", "cave")
     found = []
     for place, condition in evidence.places:
-        camera = condition.perturbation == "camera"
-        away = camera or (place.dataset != "cave" and condition == CLEAN)
+        if not away_from_home(place, condition):
+            continue
         groups = [evidence.group(name, place, condition) for name in pair]
-        if not away or any(group is None or group.learned_from(place.dataset) for group in groups):
+        if any(group is None or group.learned_from(place.dataset) for group in groups):
             continue  # who has codes from there does not generalise to it
-        where = f"{place.dataset}/{place.split}" + (f", {condition}" if camera else "")
+        where = f"{place.dataset}/{place.split}" + (f", {condition}" if condition != CLEAN else "")
         text = f"{OURS.upper()} generalises better than MST++: {where}"
         found.append(Claim(text, better_than(*pair, "rmse", condition=condition), place))
     return found

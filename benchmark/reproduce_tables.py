@@ -68,6 +68,11 @@ def _mixed(*sizes: int) -> tuple[Condition, ...]:
     return tuple(Condition("mixed-patch", str(size)) for size in sizes)
 
 
+def away_from_home(place: Place, condition: Condition) -> bool:
+    """Whether networks of CAVE meet there what they were not trained on: other data, or a camera."""
+    return condition.perturbation == "camera" or (place.dataset != "cave" and condition == CLEAN)
+
+
 def headline(arch: str, dataset: str) -> str:
     """The run of a network at full budget: weights ``ARCH.cave``, elsewhere the job ``DATASET.ARCH``."""
     return f"{arch}.cave" if dataset == "cave" else f"{dataset}.{arch}"

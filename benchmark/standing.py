@@ -11,7 +11,15 @@ from hsrzoo_benchmark import stats
 from hsrzoo_benchmark.evidence import Evidence, Group, Place, commits_of
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.report import better
-from hsrzoo_benchmark.reproduce_tables import MINUS, NETWORKS, PLACES, PLUS, headline, speed_rows
+from hsrzoo_benchmark.reproduce_tables import (
+    MINUS,
+    NETWORKS,
+    PLACES,
+    PLUS,
+    away_from_home,
+    headline,
+    speed_rows,
+)
 from hsrzoo_benchmark.seeds import averaged, common_scenes
 from hsrzoo_benchmark.shown import metric_heading, significant
 
@@ -103,7 +111,7 @@ def away(evidence: Evidence) -> list[tuple[Place, Condition]]:
     return [
         (place, condition)
         for place, condition in evidence.places
-        if (condition.perturbation == "camera" or (place.dataset != "cave" and condition == CLEAN))
+        if away_from_home(place, condition)
         and len(contestants(evidence, headline_names("cave"), place, condition)) > 1
     ]
 

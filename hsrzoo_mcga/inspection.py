@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import BandsError, StoreError
+from hsrzoo.errors import StoreError
 from hsrzoo.metrics.colour import xyz_matrix
 from hsrzoo.weights import write_atomically
 from hsrzoo_mcga.codebook import usage
@@ -88,13 +88,8 @@ def _report(folder: CodebookFolder, source: Source, data: Dataset | None, split:
     record = source.record
     figures, told, used = record.get("figures", {}), record.get("figures_on", "nothing"), None
     if data is not None:
-        if not source.bands.same_as(data.bands):
-            raise BandsError(
-                f"{data.name} has other bands than the source {source.name}",
-                expected=source.bands,
-                got=data.bands,
-                fix="Choose a source by --source, or the bands by --data-option",
-            )
+        fix = "Choose a source by --source, or the bands by --data-option"
+        source.bands.require_same(data.bands, f"the source {source.name}", data.name, fix=fix)
         scenes = data.scenes(split)
         cubes = [crop_to_codes(torch.from_numpy(data.load(split, s).cube), module) for s in scenes]
         with torch.inference_mode():

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hsrzoo.errors import BandsError, InputError, WeightsError
+from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.weights import load_tensors, make_folder, save_tensors, sha256_of_file, write_atomically
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.decoding import Maps, codes_only_rmse, crop_to_codes, files_of, to_maps
@@ -68,7 +68,8 @@ def fit(
     scene; each scale keeps the weights that do best there, which spares small sources a prior that recites
     them. ``advance`` is called after every step. Raises BandsError for other bands than the source's.
     """
-    _require_bands(source, data)
+    fix = "Choose the bands by --data-option"
+    source.bands.require_same(data.bands, f"the source {source.name}", data.name, fix=fix)
     began = perf_counter()
     cubes = _cubes(source, module, data, split)
     with torch.inference_mode():
@@ -111,16 +112,6 @@ def fit(
 def _numbered(name: str, values: Sequence[float]) -> dict[str, float]:
     """One entry a scale: NAME_1 .. NAME_S."""
     return {f"{name}_{i}": value for i, value in enumerate(values, 1)}
-
-
-def _require_bands(source: Source, data: Dataset) -> None:
-    if not source.bands.same_as(data.bands):
-        raise BandsError(
-            f"{data.name} has other bands than the source {source.name}",
-            expected=source.bands,
-            got=data.bands,
-            fix="Choose the bands by --data-option",
-        )
 
 
 def masked_maps(module: SpectralAutoencoder, cube: Tensor) -> Maps:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, with_data
-from hsrzoo.errors import DatasetError, HsrzooError, unknown_name
+from hsrzoo.errors import DatasetError, DatasetMissingError, HsrzooError, unknown_name
+from hsrzoo.spec import DatasetSpec
 from hsrzoo.tensorfile import sha256_of_file
 
 
@@ -67,6 +68,16 @@ def require_scene(dataset: str, scene: str, known: Sequence[str]) -> None:
     """Raise UnknownNameError unless ``scene`` is one of ``known``."""
     if scene not in known:
         raise unknown_name(f"scene of {dataset}", scene, known)
+
+
+def missing(spec: DatasetSpec, folder: Path, got: str) -> DatasetMissingError:
+    """That a set is not in its ``folder``: what should lie there, what ``got`` says is, where to get it."""
+    return DatasetMissingError(
+        f"The data set {spec.name} is not here: {spec.title}",
+        expected=spec.layout,
+        got=got,
+        fix=f"{spec.where} Put it into {folder}, or name another data root with --data-root or HSRZOO_DATA",
+    )
 
 
 def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, fix: str) -> None:

@@ -9,7 +9,14 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, require_disjoint, require_scene, require_split, survey
+from hsrzoo.datasets.common import (
+    fingerprint_of,
+    missing,
+    require_disjoint,
+    require_scene,
+    require_split,
+    survey,
+)
 from hsrzoo.datasets.folder_files import SplitFiles, find_splits, parts_of
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, unknown_name
@@ -124,13 +131,8 @@ class Folder(Dataset):
 
     def _missing(self) -> DatasetMissingError:
         if self.spec is not SPEC:
-            return DatasetMissingError(
-                f"The data set {self.name} is not here: {self.spec.title}",
-                expected=self.spec.layout,
-                got=f"no cube in {self.folder}" if self.folder.exists() else f"no folder {self.folder}",
-                fix=f"{self.spec.where} Put it into {self.folder}, or name another data root with "
-                "--data-root or HSRZOO_DATA",
-            )
+            got = f"no cube in {self.folder}" if self.folder.exists() else f"no folder {self.folder}"
+            return missing(self.spec, self.folder, got)
         if find_splits(self.folder, rendered=True):
             return DatasetMissingError(
                 f"{self.folder} holds cubes without photographs",

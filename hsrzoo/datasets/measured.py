@@ -12,9 +12,9 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
+from hsrzoo.datasets.common import fingerprint_of, missing, require_scene, require_split, survey
 from hsrzoo.datasets.folder_files import parts_of
-from hsrzoo.errors import BandsError, DatasetMissingError, FormatError, unknown_name
+from hsrzoo.errors import BandsError, FormatError, unknown_name
 from hsrzoo.io import load_cube, mat
 from hsrzoo.spec import DatasetSpec
 
@@ -121,13 +121,8 @@ class Measured(Dataset):
         files = [self._file(name) for name in self._sources]
         absent = [file.name for file in files if not file.is_file()]
         if absent:
-            raise DatasetMissingError(
-                f"The data set {self.name} is not here: {self.spec.title}",
-                expected=self.spec.layout,
-                got=f"no {', '.join(absent)}" if self.folder.is_dir() else f"no folder {self.folder}",
-                fix=f"{self.spec.where} Put it into {self.folder}, or name another data root with "
-                "--data-root or HSRZOO_DATA",
-            )
+            got = f"no {', '.join(absent)}" if self.folder.is_dir() else f"no folder {self.folder}"
+            raise missing(self.spec, self.folder, got)
 
     def _divide(self) -> dict[str, dict[str, tuple[str, tuple[int, int]]]]:
         """Split -> scene -> (source, its rows)."""

@@ -251,9 +251,7 @@ def read_state(job: Job, folder: Path) -> State:
             f"{file} is damaged", got=repr(error), fix="Delete it: the job is resumed"
         ) from None
     if list(job.commands[: len(done)]) != done:
-        changed = next(
-            (c for c, now in zip(done, (*job.commands, *[()] * len(done)), strict=False) if c != now), ()
-        )
+        changed = next(command for i, command in enumerate(done) if job.commands[i : i + 1] != (command,))
         raise TrainingError(
             f"The job {job.name} was changed after it had been run",
             expected=shlex.join(changed),
