@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from browser import opened_page
 
 from hsrzoo.bands import BandSet
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = ROOT.with_name("shared")
@@ -67,3 +72,10 @@ def run_hsrzoo(tmp_path: Path) -> RunHsrzoo:
         )
 
     return run
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page in a real browser, 1280 x 900; see :func:`browser.opened_page`."""
+    with opened_page() as opened:
+        yield opened

@@ -1,0 +1,1 @@
+"""A static site from the result store."""

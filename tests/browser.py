@@ -1,0 +1,59 @@
+"""An installed Chromium, driven by Playwright, for tests of pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = (
+    "--no-sandbox",  # tests may run as root
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+LOCAL = (None, "", "127.0.0.1", "localhost")
+
+
+def chromium() -> str:
+    """Path of an installed Chromium; the test is skipped without one."""
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("needs an installed Chromium")
+    return found
+
+
+@contextmanager
+def opened_page(width: int = 1280, height: int = 900, touch: bool = False) -> Iterator[Page]:
+    """A page in a browser of its own. When the block ends without an error, it fails for what the page
+    did wrong: uncaught errors, errors in the console, requests that leave this machine."""
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
+        try:
+            page = browser.new_page(viewport={"width": width, "height": height}, has_touch=touch)
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+            page.on(
+                "request",
+                lambda r: (
+                    None if urlsplit(r.url).hostname in LOCAL else problems.append(f"asked for {r.url}")
+                ),
+            )
+            yield page
+        finally:
+            browser.close()
+    assert problems == []
