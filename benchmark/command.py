@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hsrzoo.cli.data import parse_options
+from hsrzoo.cli.names import CAMERA, DATASET, METRIC_LIST, MODEL, benches
 from hsrzoo.cli.workers import chosen_workers, worker_options
 from hsrzoo.errors import unknown_name
 
@@ -49,7 +50,8 @@ _SHARED = [
     click.option("--split", help="Split of the data set [test, else valid]."),
     click.option("--protocol", "protocols", multiple=True, metavar="NAME",
                  help="Named protocol, repeatable [all of the data set's]."),
-    click.option("--metrics", metavar="A,B", help="Metrics, separated by commas [all of our own]."),
+    click.option("--metrics", type=METRIC_LIST, metavar="A,B",
+                 help="Metrics, separated by commas [all of our own]."),
     click.option("--tta", is_flag=True, help="Also with test-time adaptation (brightness: always)."),
     click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True,
                  help="Seed of the perturbations; several are averaged before scenes are resampled."),
@@ -79,15 +81,16 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--model",
     "models",
+    type=MODEL,
     multiple=True,
     required=True,
     metavar="[TITLE=]NAME",
     help="Model, repeatable; or a quoted shell pattern such as '*', 'mcga-*' or '*.cave'. A title is what "
     "tables and rows call it: table-4.k-64=local-dir:runs/k-64/weights.",
 )
-@click.option("--dataset", help="Data set to score (speed needs none).")
-@click.option("--bench", "kind", callback=_parse_bench, default="accuracy", show_default=True,
-              metavar="NAME",
+@click.option("--dataset", type=DATASET, help="Data set to score (speed needs none).")
+@click.option("--bench", "kind", type=benches(*BENCHES, "speed", "all"), callback=_parse_bench,
+              default="accuracy", show_default=True, metavar="NAME",
               help=f"{', '.join(BENCHES)}, speed, all of these, or any other perturbation.")  # fmt: skip
 @_shared
 @click.option("--precision", "precisions", type=click.Choice(["fp32", "bf16", "fp16"]), multiple=True,
@@ -99,9 +102,9 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
 @click.option("--compile", is_flag=True, help="Compile the networks with torch.compile.")
 @click.option("--tile", type=click.IntRange(min=1), metavar="N",
               help="Run them on tiles of N x N pixels.")  # fmt: skip
-@click.option("--consistency", metavar="CAMERA",
+@click.option("--consistency", type=CAMERA, metavar="CAMERA",
               help="Camera that took the images, or estimate: cubes then agree with them.")  # fmt: skip
-@click.option("--reference", "references", multiple=True, metavar="NAME",
+@click.option("--reference", "references", type=MODEL, multiple=True, metavar="NAME",
               help="Speed: model of the ratios, repeatable, the main one first: a full name, ARCH:VARIANT, "
               "or ARCH for the one without a variant [mst-plus-plus:reference and mst-plus-plus, else the "
               "first].")  # fmt: skip
@@ -167,11 +170,11 @@ def bench(
 
 
 @click.command("compare")
-@click.argument("a")
-@click.argument("b")
-@click.option("--dataset", required=True, help="Data set to score.")
-@click.option("--bench", "kind", callback=_parse_bench, default="accuracy", show_default=True,
-              metavar="NAME",
+@click.argument("a", type=MODEL)
+@click.argument("b", type=MODEL)
+@click.option("--dataset", type=DATASET, required=True, help="Data set to score.")
+@click.option("--bench", "kind", type=benches(*BENCHES, "all"), callback=_parse_bench,
+              default="accuracy", show_default=True, metavar="NAME",
               help=f"{', '.join(BENCHES)}, all of these, or any other perturbation.")  # fmt: skip
 @_shared
 @click.pass_context

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli.names import MODEL
 from hsrzoo.errors import HsrzooError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ REPORT = "report"
 @click.option("--run", is_flag=True, help="First make missing rows by benchmark/studies, into records.")
 @click.option("--out", type=click.Path(path_type=Path),
               help="Report: file [docs/results.md]. Figures: picture [WHAT.png].")  # fmt: skip
-@click.option("--model", "models", multiple=True, metavar="[TITLE=]NAME",
+@click.option("--model", "models", type=MODEL, multiple=True, metavar="[TITLE=]NAME",
               help="Figures 4b, 5: model, repeatable [mcga-s2; figure 5: mst-plus-plus too].")  # fmt: skip
 @click.option("--scene", help="Figures 4b and 5: scene [the first of the split].")
 @click.option("--region", metavar="Y,X,H,W", help="Figure 5: pixels [the middle quarter].")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hsrzoo.cli.data import parse_options
+from hsrzoo.cli.names import DATASET, MODEL
 from hsrzoo_mcga.command_inspect import inspect_codebook, judge_samples, sample_codebook
 
 
@@ -21,11 +22,12 @@ for other in (inspect_codebook, sample_codebook, judge_samples):
 
 
 @command.command("train")
-@click.option("--dataset", help="Data set whose cubes teach the codebook.")
+@click.option("--dataset", type=DATASET, help="Data set whose cubes teach the codebook.")
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option(
     "--source",
     "sources",
+    type=DATASET,
     multiple=True,
     metavar="NAME[:KEY=VALUE,...]",
     help="In place of --dataset, repeated: sources that share one codebook. Keys: options of the set, and "
@@ -203,8 +205,10 @@ def search_codes(
 
 
 @command.command("ties")
-@click.option("--model", "name", default="mcga-s2", show_default=True, help="Model with codebooks.")
-@click.option("--dataset", required=True, help="Data set whose scenes are run.")
+@click.option(
+    "--model", "name", type=MODEL, default="mcga-s2", show_default=True, help="Model with codebooks."
+)
+@click.option("--dataset", type=DATASET, required=True, help="Data set whose scenes are run.")
 @click.option("--split", default="valid", show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only the first scenes.")
 @click.option(

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from hsrzoo.cli.data import parse_options
+from hsrzoo.cli.names import DATASET
 
 
 @click.command("inspect")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--source", help="Only this source [all; with --dataset those of its bands].")
-@click.option("--dataset", help="Measure anew on this data set [the figures of the record].")
+@click.option("--dataset", type=DATASET, help="Measure anew on this data set [the figures of the record].")
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw every code's spectrum (.png).")
@@ -70,7 +71,9 @@ def inspect_codebook(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--prior-steps", type=click.IntRange(1), help="Steps to fit the prior, at most [600].")
-@click.option("--dataset", help="Scenes the prior is fitted to [those that taught the source].")
+@click.option(
+    "--dataset", type=DATASET, help="Scenes the prior is fitted to [those that taught the source]."
+)
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option("--split", help="Its split [the source's].")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
@@ -149,7 +152,7 @@ def sample_codebook(
 
 @click.command("judge")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--against", required=True, metavar="DATASET", help="Data set of real cubes.")
+@click.option("--against", type=DATASET, required=True, metavar="DATASET", help="Data set of real cubes.")
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--pixels", default=4000, show_default=True, type=click.IntRange(2), help="Spectra a side.")

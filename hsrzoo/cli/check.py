@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hsrzoo.cli import output
+from hsrzoo.cli.names import MODEL
 
 if TYPE_CHECKING:
     from hsrzoo.contract import Result
@@ -18,7 +19,7 @@ SIDE = 1024
 
 
 @click.command("check")
-@click.argument("name")
+@click.argument("name", type=MODEL)
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option(
     "--tiles", type=click.IntRange(min=1), metavar="N",

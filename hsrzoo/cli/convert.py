@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli.names import ARCHITECTURE
 from hsrzoo.errors import BandsError, StoreError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("convert")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--arch", required=True, help="The network it belongs to.")
+@click.option("--arch", type=ARCHITECTURE, required=True, help="The network it belongs to.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the weights.")
 @click.option(
     "--bands", "bands_text", default="400:700:10", show_default=True, metavar="BANDS",

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hsrzoo.cli.names import DATASET
 from hsrzoo.cli.output import print_table, to_json
 
 _ROOT_HELP = "Folder that holds the data sets (default: HSRZOO_DATA, else the user's data folder)."
@@ -46,7 +47,7 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 
 
 @command.command("verify")
-@click.argument("name")
+@click.argument("name", type=DATASET)
 @click.option("--data-root", type=click.Path(path_type=Path), help=_ROOT_HELP)
 @click.option(
     "--data-option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the data set."
@@ -80,7 +81,7 @@ def verify_command(
 
 
 @command.command("resample")
-@click.argument("name")
+@click.argument("name", type=DATASET)
 @click.option(
     "--to",
     "target",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli.names import MODEL
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -23,7 +25,7 @@ _COLUMNS = {
 
 
 @click.command("export")
-@click.argument("name")
+@click.argument("name", type=MODEL)
 @click.option(
     "--format", "form", type=click.Choice(["onnx", "torch-export"]), default="onnx", show_default=True,
     help="ONNX, or a torch.export program (.pt2).",

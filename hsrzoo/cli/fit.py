@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hsrzoo.cli.data import parse_options
+from hsrzoo.cli.names import ARCHITECTURE, DATASET
 from hsrzoo.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("fit")
-@click.argument("name")
-@click.option("--dataset", required=True, help="Data set to fit to.")
+@click.argument("name", type=ARCHITECTURE)
+@click.option("--dataset", type=DATASET, required=True, help="Data set to fit to.")
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the weights [NAME.DATASET].")
 @click.option("--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")

@@ -15,7 +15,9 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
+from hsrzoo.cli import completion
 from hsrzoo.cli.errors import run
 from hsrzoo.errors import PluginError, unknown_name
 from hsrzoo.registry import describe, entry_points_of, load_entry, load_plugin_file
@@ -36,9 +38,19 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in entry_points_of(GROUP):
+        is_name = args and not args[0].startswith("-") and not ctx.resilient_parsing
+        if is_name and args[0] not in entry_points_of(GROUP):
             raise unknown_name("command", args[0], entry_points_of(GROUP))
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, and the group's own options; no command is imported."""
+        found = [
+            CompletionItem(name, help=short_help(entries))
+            for name, entries in sorted(entry_points_of(GROUP).items())
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, short_help(entries)) for name, entries in sorted(entry_points_of(GROUP).items())]
@@ -122,6 +134,8 @@ def cli(plugins: tuple[Path, ...], debug: bool) -> None:
 
 def main() -> None:
     """The console script ``hsrzoo``."""
+    if os.environ.get(completion.VARIABLE):
+        sys.exit(completion.answer(cli, os.environ))
     # One line without the source's address: the reader is a user of the command line.
     warnings.showwarning = _show_warning
     arguments = sys.argv[1:]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli.names import CAMERA, MODEL
 from hsrzoo.cli.workers import chosen_workers, worker_options
 from hsrzoo.io import SUFFIX_OF
 
@@ -38,7 +39,7 @@ class Bytes(click.ParamType):
 
 @click.command("predict")
 @click.argument("image", nargs=-1, required=True)
-@click.option("--model", required=True, help="Name of the model, as in `hsrzoo list`.")
+@click.option("--model", type=MODEL, required=True, help="Name of the model, as in `hsrzoo list`.")
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path),
     help="Cube file: .hdr (ENVI), .tif, .zarr are written part by part; .h5, .mat, .npz at once. "
@@ -69,7 +70,7 @@ class Bytes(click.ParamType):
 @click.option("--device", help="cpu, cuda, ... [a GPU if there is one].")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads on the CPU.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
-@click.option("--consistency", metavar="CAMERA",
+@click.option("--consistency", type=CAMERA, metavar="CAMERA",
               help="Camera that took the image, or estimate: the cube agrees with it then.")  # fmt: skip
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network first.")
 @click.pass_context

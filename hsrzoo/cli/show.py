@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hsrzoo.cli import records
+from hsrzoo.cli.names import MODEL
 from hsrzoo.cli.output import print_table, to_json
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _RECIPE = (
 
 
 @click.command("show")
-@click.argument("name")
+@click.argument("name", type=MODEL)
 @click.option(
     "--store", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
     help="Folder of the results of `hsrzoo bench`; the card shows those of this network.",

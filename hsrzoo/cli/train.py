@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from hsrzoo.cli.data import parse_options
+from hsrzoo.cli.names import ARCHITECTURE, DATASET
 from hsrzoo.errors import TrainingError, unknown_name
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.argument("name", required=False)
-@click.option("--dataset", help="Data set to train on.")
+@click.argument("name", type=ARCHITECTURE, required=False)
+@click.option("--dataset", type=DATASET, help="Data set to train on.")
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME-DATASET].")
 @click.option("--steps", type=int, help="Number of steps [the model's recipe].")
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data-option", "data_options", multiple=True, metavar="KEY=VALUE", help="Option of the set."
 )
-@click.option("--also", metavar="NAME", help="Train on this data set of the same bands as well.")
+@click.option("--also", type=DATASET, help="Train on this data set of the same bands as well.")
 @click.option("--also-option", "also_options", multiple=True, metavar="KEY=VALUE", help="Option of it.")
 @click.option("--also-split", default="train", show_default=True, help="Its split; all scenes are used.")
 @click.option(

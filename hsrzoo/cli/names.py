@@ -1,0 +1,91 @@
+"""Types of options and arguments that hold names; the shell completes them from metadata alone.
+
+They take any text, as names are judged by the command, with a hint at the nearest ones. No plugin is
+imported: names of plugin files (``--plugin``, HSRZOO_PLUGINS) are not offered.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from hsrzoo.registries import DATASETS, METRICS, MODELS, PERTURBATIONS
+from hsrzoo.registry import Registry, entry_points_of
+from hsrzoo.weights import CONFIG, bundled
+
+FOLDER, FILE, HUB = "local-dir:", "onnx:", "hf-hub:"
+
+
+class Name(click.ParamType):
+    """A name out of those that ``known`` returns when the shell asks.
+
+    ``paths``: ``local-dir:PATH`` and ``onnx:FILE`` are completed too. ``several``: names with commas
+    between them, of which the last one is completed.
+    """
+
+    name = "name"
+
+    def __init__(
+        self, known: Callable[[], Iterable[str]], *, paths: bool = False, several: bool = False
+    ) -> None:
+        self.known, self.paths, self.several = known, paths, several
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """All names that begin with what is typed; a folder that is no model yet ends in a slash."""
+        before, last = "", incomplete
+        if self.several and "," in incomplete:
+            before, _, last = incomplete.rpartition(",")
+            before += ","
+        found = sorted(self.known())
+        if self.paths:
+            for scheme in (FOLDER, FILE):
+                found += _paths(scheme, last) if last.startswith(scheme) else [scheme]
+            found.append(HUB)
+        return [CompletionItem(before + name) for name in found if name.startswith(last)]
+
+
+def _paths(scheme: str, typed: str) -> Iterator[str]:
+    """What continues ``local-dir:PATH`` or ``onnx:FILE``: folders with weights or ONNX files, and folders
+    on the way, with a slash at their end."""
+    head, slash, tail = typed.removeprefix(scheme).rpartition("/")
+    try:
+        entries = sorted(os.scandir(Path(head + slash).expanduser()), key=lambda entry: entry.name)
+    except (OSError, RuntimeError):  # not there, may not be read, no such home
+        return
+    for entry in entries:
+        if entry.name.startswith(".") and not tail.startswith("."):
+            continue
+        name = scheme + head + slash + entry.name
+        if entry.is_dir():
+            is_model = scheme == FOLDER and os.path.isfile(os.path.join(entry.path, CONFIG))
+            yield name if is_model else f"{name}/"
+        elif scheme == FILE and entry.name.endswith(".onnx"):
+            yield name
+
+
+def _of(registry: Registry) -> Callable[[], Iterable[str]]:
+    return lambda: entry_points_of(registry.group)
+
+
+def _cameras() -> list[str]:
+    from hsrzoo.camera import camera_names  # imports numpy
+
+    return [*camera_names(), "estimate"]
+
+
+ARCHITECTURE = Name(_of(MODELS))
+MODEL = Name(lambda: [*entry_points_of(MODELS.group), *bundled()], paths=True)
+DATASET = Name(_of(DATASETS))
+METRIC_LIST = Name(_of(METRICS), several=True)
+CAMERA = Name(_cameras)
+
+
+def benches(*own: str) -> Name:
+    """Benchmarks of a command: its ``own``, and every perturbation."""
+    return Name(lambda: {*own, *entry_points_of(PERTURBATIONS.group)})
