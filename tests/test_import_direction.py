@@ -26,7 +26,7 @@ STOREYS = [
     {"errors", "bands", "spec", "pixels", "pointwise"},
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
      "tensorfile", "provenance", "complexity", "workers", "rgb", "rgb_rules",
-     "onnx_file", "pickles", "camera_estimate"},
+     "onnx_file", "pickles", "camera_estimate", "srgb", "quicklook", "trust"},
     {"reconstructor", "loading", "training", "hub", "tiling", "contract", "subject", "prediction", "many",
      "export", "onnx_runtime", "conversion", "consistency"},
     {"cli"},
