@@ -152,8 +152,11 @@ def has_weights(name: str) -> bool:
 
 
 def execution(model: Reconstructor) -> dict[str, Any]:
-    """How a loaded model is run, as rows keep it; camera consistency is named where it is asked for."""
+    """How a loaded model is run, as rows keep it; camera consistency is named where it is asked for and the
+    weights do not have it by themselves."""
     consistency = model.execution.consistency
+    if consistency == getattr(model, "own_consistency", None):
+        consistency = None
     return {
         "runtime": "torch" if hasattr(model, "module") else "onnx",
         "precision": getattr(model, "precision", model.execution.precision),

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import CLIPPED, Camera, camera_names
@@ -174,6 +174,48 @@ class Consistency:
         return result.clamp_(min=0).reshape(cube.shape)
 
 
+class Correction(nn.Module):
+    """The same correction as layers, for training and for exported graphs: gradients flow through it, and
+    negative values stay."""
+
+    response: Tensor
+    gains: Tensor
+    codes: Tensor
+    places: Tensor
+
+    def __init__(self, consistency: Consistency) -> None:
+        super().__init__()
+        self.register_buffer("response", consistency.response)
+        self.register_buffer("gains", consistency.gains.permute(1, 0, 2).flatten(1))  # (C, 8 * 3)
+        self.register_buffer("codes", torch.arange(8.0)[:, None, None])
+        self.register_buffer("places", torch.tensor([1.0, 2.0, 4.0])[:, None, None])
+
+    def forward(self, cube: Tensor, rgb: Tensor) -> Tensor:
+        """The corrected cube, (B, C, H, W) float32, of (B, C, H, W) and ``rgb`` (B, 3, H, W) in [0, 1]."""
+        with torch.autocast(cube.device.type, enabled=False):  # a residual is smaller than bf16's steps
+            cube, rgb = cube.float(), rgb.float()
+            residual = rgb - torch.einsum("kc,bchw->bkhw", self.response, cube)
+            clipped = ((rgb >= CLIPPED).float() * self.places).sum(1, keepdim=True)
+            chosen = torch.eq(clipped, self.codes).float()  # (B, 8, H, W), one 1 each
+            parts = (chosen[:, :, None] * residual[:, None]).flatten(1, 2)  # (B, 8 * 3, H, W)
+            return cube + torch.einsum("ck,bkhw->bchw", self.gains, parts)
+
+
+def correction_for(dataset: Dataset, model: str) -> Correction:
+    """The correction by the camera that rendered the RGB of ``dataset``. InputError where none did,
+    BandsError where there is no covariance for its bands."""
+    camera = dict(dataset.info).get("response")
+    if camera not in camera_names():
+        raise InputError(
+            f"The images of {dataset.name} were not rendered by a built-in camera: {model} cannot be "
+            "trained to agree with them",
+            expected=f"one of {', '.join(camera_names())}",
+            got=camera,
+            fix="Leave consistency out of the recipe",
+        )
+    return Correction(CameraStep(camera, dataset.bands, camera, model).correction)
+
+
 def _strided(rgb: Tensor, step: int) -> Tensor:
     return rgb[:, ::step, ::step]
 
@@ -215,6 +257,11 @@ class CameraStep:
             )
         self.camera, self.bands = camera, bands
         self._corrections: dict[str, Consistency] = {}
+
+    @property
+    def correction(self) -> Consistency:
+        """That of the camera, which is no estimate here."""
+        return self._correction(self.camera)
 
     def run(self, batch: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
         """``network`` on (B, 3, H, W) in [0, 1], image by image: each may be of another camera."""

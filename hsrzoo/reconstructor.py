@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera, camera_names
 from hsrzoo.complexity import MemoryUse, memory_use
-from hsrzoo.consistency import CameraStep
+from hsrzoo.consistency import ESTIMATE, CameraStep, Consistency
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
@@ -100,8 +100,9 @@ class Reconstructor:
         check_execution(self.execution, spec.input, name)
         self._fast: Callable[[Tensor], Tensor] | None = None
         self._camera: CameraStep | None = None
-        if self.execution.consistency is not None:
-            self._camera = CameraStep(self.execution.consistency, bands, self.trained_camera, name)
+        camera = self.execution.consistency or self.own_consistency
+        if camera is not None:
+            self._camera = CameraStep(camera, bands, self.trained_camera, name)
 
     @property
     def identity(self) -> str | None:
@@ -115,6 +116,7 @@ class Reconstructor:
             "arguments": self.config["arguments"],
             "input": asdict(self.spec.input),
             "bands": self.bands.to_json(),
+            **({"consistency": self.own_consistency} if self.own_consistency else {}),
             **self.execution.changes(),
         }
         return hashlib.sha256(
@@ -126,6 +128,17 @@ class Reconstructor:
         """The response that rendered the RGB of the training pairs; None where the record of the weights
         does not name one, as for photographs."""
         return ((self.config.get("training") or {}).get("dataset_info") or {}).get("response")
+
+    @property
+    def own_consistency(self) -> str | None:
+        """The camera that cubes are corrected for because the network was trained so; None otherwise."""
+        recipe = (self.config.get("training") or {}).get("recipe") or {}
+        return self.trained_camera if recipe.get("consistency") else None
+
+    @property
+    def correction(self) -> Consistency | None:
+        """What is done to the cubes of a network that was trained with it."""
+        return None if self._camera is None or self._camera.camera == ESTIMATE else self._camera.correction
 
     def __repr__(self) -> str:
         return f"Reconstructor({self.name}, {self.bands}, {self.device})"

@@ -101,6 +101,9 @@ class Recipe:
     valid_every: int = 500
     checkpoint_every: int = 200
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    consistency: bool = False
+    """Correct the cube towards the image before the loss, by the camera that rendered the training pairs
+    (:mod:`hsrzoo.consistency`); the trained network is then always run so."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hsrzoo.consistency import Consistency, Correction
 from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.onnx_file import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
 from hsrzoo.reconstructor import Reconstructor
@@ -48,20 +49,23 @@ class ExportError(HsrzooError):
 
 
 class Whole(nn.Module):
-    """A network with its input's normalisation before it."""
+    """A network with its input's normalisation before it and, where it was trained so, the correction
+    towards the image behind it."""
 
-    def __init__(self, module: nn.Module, how: str) -> None:
+    def __init__(self, module: nn.Module, how: str, consistency: Consistency | None) -> None:
         super().__init__()
         self.module, self.how = module, how
+        self.correction = None if consistency is None else Correction(consistency)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(1, 3, H, W) in [0, 1] -> (1, C, H, W)."""
-        return self.module(normalise(rgb, self.how)).float()
+        cube = self.module(normalise(rgb, self.how)).float()
+        return cube if self.correction is None else self.correction(cube, rgb).clamp(min=0)
 
 
 def trace(model: Reconstructor) -> torch.export.ExportedProgram:
     """``torch.export`` of the network on the CPU, height and width free. Raises ExportError."""
-    whole = Whole(copy.deepcopy(model.module).cpu(), model.spec.input.normalise).eval()
+    whole = Whole(copy.deepcopy(model.module).cpu(), model.spec.input.normalise, model.correction).eval()
     multiple = model.spec.input.multiple
     least = -(-model.spec.input.min_size // multiple)
     height, width = (max(least, n) * multiple for n in EXAMPLE)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hsrzoo.consistency import Correction, correction_for
 from hsrzoo.datasets.base import Dataset, with_data
 from hsrzoo.errors import TrainingError
 from hsrzoo.metrics import compute
@@ -79,10 +80,30 @@ class PairTask(Task):
                 fix="Choose another loss by --set loss=charbonnier",
             )
         self._loss = None if self._own else loss_function(recipe)
+        self._correction = self._checked_correction() if recipe.consistency else None
         self._pairs: list[tuple[Tensor, Tensor]] = []
         self._gaps: list[Tensor | None] = []
         """(H, W) bool of each scene, True at pixels without any data; None: nowhere."""
         self._size = (0, 0)
+
+    def _checked_correction(self) -> Correction:
+        """What makes the cubes agree with the images of this task, which must be images of one camera as
+        it gave them."""
+        response = self.dataset.info.get("response")
+        cameras = {str(data.info.get("response")) for data, _ in self.extra} | {str(response)}
+        for problem, got in (
+            (self._own, "loss=own"),
+            (self.spec.input.normalise != "none", f"normalise={self.spec.input.normalise}"),
+            ("camera" in self.recipe.augment, "augment=camera"),
+            (len(cameras) > 1, f"images of {' and '.join(sorted(cameras))}"),
+        ):
+            if problem:
+                raise TrainingError(
+                    "The recipe's consistency is impossible",
+                    expected="a loss of the recipe, on images of one camera that are not normalised",
+                    got=got,
+                )
+        return correction_for(self.dataset, self.spec.name)
 
     def prepare(self) -> None:
         """Read all training scenes. TrainingError names the first, of these and of those held out, that
@@ -138,7 +159,10 @@ class PairTask(Task):
         """The recipe's loss, or the module's own one."""
         rgb, cube = batch
         if self._loss is not None:
-            return self._loss(self.module(rgb).float(), cube), {}
+            pred = self.module(rgb).float()
+            if self._correction is not None:
+                pred = self._correction.to(rgb.device)(pred, rgb)
+            return self._loss(pred, cube), {}
         result = self.module.training_loss(rgb, cube)  # type: ignore[operator]  # checked in __init__
         return result if isinstance(result, tuple) else (result, {})
 
@@ -148,13 +172,18 @@ class PairTask(Task):
             return {}
         device = str(next(module.parameters()).device)
         model = Reconstructor(
-            module, self.spec, self.dataset.bands, name=self.spec.name, config={}, device=device
+            module, self.spec, self.dataset.bands, name=self.spec.name, config=self._config(), device=device
         )
         rows = []
         for name in self.held_out:
             scene = self.dataset.load(self.split, name)
             rows.append(scores(scene.cube, model.predict(scene.rgb), self._context()))
         return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+    def _config(self) -> dict[str, Any]:
+        """What of config.json decides how the network is run."""
+        recipe = {"consistency": self.recipe.consistency}
+        return {"training": {"dataset_info": dict(self.dataset.info), "recipe": recipe}}
 
     def _context(self) -> MetricContext:
         """The data set's bands and, where it is a registered one, its floor of MRAE."""
