@@ -72,6 +72,10 @@ class StoreError(HsrzooError):
     """Results, runs or weights that cannot be stored: no permission, no room, a damaged file."""
 
 
+class HubError(HsrzooError):
+    """The Hugging Face Hub: a repository, revision or file that cannot be had, or no permission."""
+
+
 class WorkersError(HsrzooError):
     """Several processes or machines that cannot be had: Ray is missing or does not answer."""
 

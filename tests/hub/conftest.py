@@ -1,0 +1,119 @@
+"""The Hub on loopback as a separate process, and clients of it as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SERVER = Path(__file__).with_name("hub_server.py")
+TOKENS = {
+    "alice": "hf_AliceWritesToLab0123456789abcdefghi",
+    "bob": "hf_BobIsAStrangerHere0123456789abcdefg",
+}
+"""alice may also write to the organisation lab; bob is nobody there."""
+WRONG_TOKEN = "hf_NobodyKnowsThisOne0123456789abcdefg"
+_NAMES = {"alice": ["alice", "lab"], "bob": ["bob"]}
+
+
+@dataclass(frozen=True)
+class HubServer:
+    """The running server; :meth:`env` makes a client of somebody."""
+
+    url: str
+    folder: Path
+
+    def env(self, user: str | None = "alice", home: str = "home", **more: str) -> dict[str, str]:
+        """The environment of a client: of alice, bob, "wrong" (a wrong token) or None (no token).
+
+        ``home``: name of its HF_HOME, a cache of its own. ``more``: other variables, e.g. HF_HUB_OFFLINE.
+        """
+        token = "" if user is None else WRONG_TOKEN if user == "wrong" else TOKENS[user]
+        return {
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(self.folder / home),
+            "HF_TOKEN": token,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "OMP_NUM_THREADS": "1",
+            "NO_COLOR": "1",
+            **more,
+        }
+
+    def ask(self, action: str, value: Any = None) -> Any:
+        """The server's own door for tests: see ``control`` in hub_server.py."""
+        data = None if value is None else json.dumps(value).encode()
+        with urllib.request.urlopen(f"{self.url}/_control/{action}", data, timeout=10) as answer:
+            return json.load(answer)
+
+    def requests(self, method: str | None = None, containing: str = "") -> list[dict[str, Any]]:
+        """The log since the test began: method, path, status, sent (bytes), range, authorized, fault."""
+        log = self.ask("log")
+        return [r for r in log if method in (None, r["method"]) and containing in r["path"]]
+
+    def fault(self, kind: str, path: str, **more: Any) -> None:
+        """Let the next request whose path matches fail: see ``Fault`` in hub_state.py.
+
+        kind: "status" (status, headers), "drop" or "stall" (after N bytes), "corrupt"; times, method.
+        """
+        self.ask("fault", {"kind": kind, "path": path, **more})
+
+    def mend(self) -> None:
+        """No more faults."""
+        self.ask("mend", {})
+
+    def commits(self, repo: str, revision: str = "main") -> list[dict[str, Any]]:
+        """Newest first: oid, title, parent, author, files (path -> sha256, size, lfs)."""
+        return self.ask("repo", {"name": repo, "revision": revision})["history"]
+
+    def repo(self, repo: str, **changes: bool) -> dict[str, Any]:
+        """private, refs, history; ``gated=True`` closes it to all but its owner."""
+        return self.ask("repo", {"name": repo, **changes})
+
+
+@pytest.fixture(scope="session")
+def _hub_process() -> Iterator[str]:
+    users = {TOKENS[user]: names for user, names in _NAMES.items()}
+    env = {**os.environ, "HUB_USERS": json.dumps(users)}
+    process = subprocess.Popen([sys.executable, str(SERVER)], env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def hub(_hub_process: str, tmp_path: Path) -> HubServer:
+    """An empty Hub in a process of its own."""
+    server = HubServer(_hub_process, tmp_path / "hub")
+    server.ask("reset", {})
+    return server
+
+
+Client = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Client:
+    """``client(hub.env("bob"), "print(1)")``: Python code in a process of its own, in ``tmp_path``.
+
+    huggingface_hub reads the environment when it is imported, so this process cannot be the client.
+    """
+
+    def run(env: dict[str, str], code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path, env={**os.environ, **env}, capture_output=True, text=True, timeout=timeout,
+        )  # fmt: skip
+
+    return run
