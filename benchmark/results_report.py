@@ -22,7 +22,9 @@ from hsrzoo.cli import output
 
 _HOME, _BLOCK = PLACES["cave"][0], PLACES["enmap"][0]
 _MIXED = [Condition("mixed-patch", size) for size in ("32", "16", "8")]
-_AUGMENTED = [f"{arch}.augmented" for arch in (OURS, "mst-plus-plus")]
+_AUGMENTED, _AGREEING = (
+    [f"{arch}.{recipe}" for arch in (OURS, "mst-plus-plus")] for recipe in ("augmented", "consistent")
+)
 _CONSISTENT = " [consistent "
 _CONTROLS = [f"control.{name}" for name in ("random", "bypass", "pooled", "permuted")]
 _INTRODUCTION = """\
@@ -45,7 +47,7 @@ def lacking(evidence: Evidence) -> list[str]:
     """Runs that the report asks for and that have no rows at all."""
     names = [headline(arch, "cave") for arch in NETWORKS if arch != "hrnet"]
     names += [f"{arch}.seed-{n}" for arch in (OURS, "mst-plus-plus") for n in (1, 2)]
-    names += _AUGMENTED
+    names += [*_AUGMENTED, *_AGREEING]
     names += [f"iterations.{arch}" for arch in NETWORKS if arch != "hrnet"]
     specs = [tables.table_spec(name, "cave") for name in ("table-3", "table-4", "table-5", "figure-3")]
     names += [line.jobs[-1] for spec in specs for line in spec.lines]
@@ -60,6 +62,7 @@ def render(evidence: Evidence) -> str:
         ("Which model for which job", lambda e: [f"- {line}" for line in advice(e)]),
         ("Networks at full budget", _headline),
         ("Augmentation", _augmentation),
+        ("Trained to agree with the image", _agreeing),
         ("Equal iterations", _iterations),
         ("Mixed patches: what each loses", _mixed),
         ("Brightness, with and without test-time adaptation", _brightness),
@@ -163,15 +166,31 @@ def _headline(evidence: Evidence) -> list[str]:
 
 
 def _augmentation(evidence: Evidence) -> list[str]:
-    """Runs of their own, by another recipe than the networks above: each beside its network without."""
-    if not any(name in evidence.names for name in _AUGMENTED):
+    return _other_recipe(evidence, _AUGMENTED, "`.augmented`: trained with physical augmentation.")
+
+
+def _agreeing(evidence: Evidence) -> list[str]:
+    told = (
+        "`.consistent`: camera consistency inside the training loss, and so always behind the network. It "
+        "is no part of the paper's MCGA, and any network can have it."
+    )
+    return _other_recipe(evidence, _AGREEING, told)
+
+
+def _other_recipe(evidence: Evidence, runs: Sequence[str], told: str) -> list[str]:
+    """Runs by another recipe than the networks above: each beside its network without."""
+    if not any(name in evidence.names for name in runs):
         return []
-    names = [*_AUGMENTED, headline(OURS, "cave"), headline("mst-plus-plus", "cave")]
-    found = ["`.augmented`: trained with physical augmentation, one seed; no seed of the networks above."]
+    names = [*runs, headline(OURS, "cave"), headline("mst-plus-plus", "cave")]
+    found = [told]
     for condition in (CLEAN, *_MIXED, tables.MINUS, tables.PLUS):
         scores = _scores(contestants(evidence, names, _HOME, condition))
         if scores:
             found.append(markdown({"images": str(condition), **row} for row in scores))
+    groups = contestants(evidence, names, _HOME)
+    for other in (runs[1], names[-1]):
+        gaps = _against(groups, runs[0], other, METRICS)
+        found += [markdown(gaps)] if gaps else []
     return found
 
 

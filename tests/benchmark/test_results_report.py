@@ -164,19 +164,25 @@ def section(text: str, title: str) -> list[dict[str, str]]:
     return found
 
 
-def test_augmented_runs_are_rows_of_their_own_and_no_seeds() -> None:
+@pytest.mark.parametrize(
+    ("recipe", "title"), [("augmented", "Augmentation"), ("consistent", "Trained to agree with the image")]
+)
+def test_runs_by_another_recipe_have_rows_of_their_own_and_are_no_seeds(recipe: str, title: str) -> None:
     text = report(
         rows("mcga-s2.cave", [0.1] * 4), rows("mcga-s2.seed-1", [0.3] * 4),
-        rows("mcga-s2.augmented", [0.6] * 4), rows("mst-plus-plus.cave", [0.5] * 4),
+        rows(f"mcga-s2.{recipe}", [0.6] * 4), rows("mst-plus-plus.cave", [0.5] * 4),
     )  # fmt: skip
     ours = section(text, "Networks at full budget")[0]
     assert (ours["RMSE ↓"], ours["n"]) == ("0.2000 (0.2000 to 0.2000) #1", "4, 2 seeds")
-    told = {row["model"]: (row["RMSE ↓"][:6], row["n"]) for row in section(text, "Augmentation")}
+    lines = section(text, title)
+    told = {row["model"]: (row["RMSE ↓"][:6], row["n"]) for row in lines if "model" in row}
     assert told == {
         "mcga-s2.cave": ("0.2000", "4, 2 seeds"),
         "mst-plus-plus.cave": ("0.5000", "4"),
-        "mcga-s2.augmented": ("0.6000", "4"),
+        f"mcga-s2.{recipe}": ("0.6000", "4"),
     }
+    gap = next(row for row in lines if row.get(f"mcga-s2.{recipe} less mst-plus-plus.cave") == "RMSE ↓")
+    assert gap["difference"] == "+0.1000 (+0.1000 to +0.1000)"
 
 
 def test_who_learned_from_other_data_does_not_generalise_to_it() -> None:
