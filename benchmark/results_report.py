@@ -27,6 +27,7 @@ _AUGMENTED, _AGREEING = (
 )
 _CONSISTENT = " [consistent "
 _CONTROLS = [f"control.{name}" for name in ("random", "bypass", "pooled", "permuted")]
+_SYNTHETIC = "synthetic.pairs"
 _INTRODUCTION = """\
 Written by `hsrzoo reproduce report` from stored rows alone. A figure is the mean over n scenes with its
 95 % bootstrap interval over scenes; where a network was trained with several seeds, each scene is averaged
@@ -51,7 +52,7 @@ def lacking(evidence: Evidence) -> list[str]:
     names += [f"iterations.{arch}" for arch in NETWORKS if arch != "hrnet"]
     specs = [tables.table_spec(name, "cave") for name in ("table-3", "table-4", "table-5", "figure-3")]
     names += [line.jobs[-1] for spec in specs for line in spec.lines]
-    names += [*_CONTROLS, headline(OURS, "enmap"), headline("mst-plus-plus", "enmap")]
+    names += [*_CONTROLS, _SYNTHETIC, headline(OURS, "enmap"), headline("mst-plus-plus", "enmap")]
     return [name for name in dict.fromkeys(names) if name not in evidence.names]
 
 
@@ -68,6 +69,7 @@ def render(evidence: Evidence) -> str:
         ("Brightness, with and without test-time adaptation", _brightness),
         ("What the codebook does: controls", _controls),
         ("Ablations", _ablations),
+        ("Synthetic pairs in training", _synthetic),
         ("202 bands: EnMAP's held-out block", _enmap),
         ("Generalisation", _generalisation),
         ("Camera consistency", _consistency),
@@ -262,6 +264,11 @@ def _controls(evidence: Evidence) -> list[str]:
         disturbed = contestants(evidence, [FULL, "table-5.plain", *_CONTROLS], _HOME, condition)
         patched += [{"patches": str(condition.severity), **row} for row in _scores(disturbed, ("rmse",))]
     return [*found, markdown(patched)] if patched else found
+
+
+def _synthetic(evidence: Evidence) -> list[str]:
+    groups = contestants(evidence, [_SYNTHETIC, FULL], _HOME)
+    return _compared(groups, _SYNTHETIC, FULL) if _SYNTHETIC in groups else []
 
 
 def _ablations(evidence: Evidence) -> list[str]:
