@@ -10,14 +10,15 @@ import click
 from hsrzoo.cli.data import parse_options
 from hsrzoo.cli.names import DATASET, MODEL
 from hsrzoo_mcga.command_inspect import inspect_codebook, judge_samples, sample_codebook
+from hsrzoo_mcga.command_push import push_codebook
 
 
 @click.group("codebook")
 def command() -> None:
-    """Train and mix codebooks (stage 1 of MCGA); time their search."""
+    """Train, mix and push codebooks (stage 1 of MCGA); time their search."""
 
 
-for other in (inspect_codebook, sample_codebook, judge_samples):
+for other in (inspect_codebook, sample_codebook, judge_samples, push_codebook):
     command.add_command(other)
 
 

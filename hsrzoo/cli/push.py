@@ -1,0 +1,98 @@
+"""``hsrzoo push``: weights, card and rows become one commit on the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hsrzoo.cli.names import MODEL
+
+if TYPE_CHECKING:
+    from hsrzoo.publishing import Push, Target
+
+STORE = Path("results")
+"""The store that `hsrzoo bench` writes to where none is named."""
+
+
+@click.command("push")
+@click.argument("name", type=MODEL)
+@click.argument("repo")
+@click.option("--public", is_flag=True, help="Make a repository that does not exist yet public.")
+@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to the branch.")
+@click.option("--revision", metavar="BRANCH", help="Branch to commit to [main].")
+@click.option(
+    "--store", "stores", multiple=True, type=click.Path(path_type=Path),
+    help="Store, or one .jsonl file of it, whose rows of these weights go along; repeatable [results].",
+)  # fmt: skip
+@click.option("--codebook", metavar="ORG/NAME", help="Repository of the model's codebooks.")
+@click.option("--message", help="Title of the commit.")
+@click.option("--dry-run", is_flag=True, help="Check everything and say what would be pushed.")
+def command(
+    name: str,
+    repo: str,
+    public: bool,
+    create_pr: bool,
+    revision: str | None,
+    stores: tuple[Path, ...],
+    codebook: str | None,
+    message: str | None,
+    dry_run: bool,
+) -> None:
+    """Push weights with their card and rows to the Hugging Face Hub, as one commit.
+
+    NAME is ARCH, ARCH.TAG or local-dir:PATH; REPO is ORG/NAME, private unless --public creates it. Rows are
+    those whose sha256 are of these weights. Of a card that is there already only what hsrzoo wrote changes.
+    The commit's address is printed. A token comes from HF_TOKEN or `hf auth login`.
+    """
+    from hsrzoo import publishing
+    from hsrzoo.cli.output import console
+
+    target = make_target(repo, public, create_pr, revision, message, dry_run)
+    weights = publishing.checked_weights(name)
+    places = stores or ((STORE,) if STORE.is_dir() else ())
+    push, rows = publishing.push_model(weights, places, codebook, target)
+    report(push, target)
+    console.print(f"Rows: {len(rows.rows)} in {len(rows.files)} files", style="dim", markup=False)
+    for reason, count in rows.left_out.items():
+        console.print(f"Left out: {count} {reason}", style="dim", markup=False)
+
+
+def make_target(
+    repo: str, public: bool, create_pr: bool, revision: str | None, message: str | None, dry_run: bool
+) -> Target:
+    """Check the repository's name and the token before any work; raises InputError, HubError."""
+    from hsrzoo import hub
+    from hsrzoo.publishing import Target
+
+    if create_pr and revision is not None:
+        raise click.UsageError("--create-pr is made from main: leave --revision out")
+    target = Target(hub.require_repo(repo), public, create_pr, revision, message, dry_run)
+    hub.whoami()
+    return target
+
+
+def report(push: Push, target: Target) -> None:
+    """The commit's address on stdout; what happened to which file on stderr."""
+    from hsrzoo.cli.output import console
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    kind = "private" if push.private else "public"
+    if push.created:
+        say(f"{'Would create' if target.dry_run else 'Created'} the {kind} repository {push.repo}")
+    elif target.public and push.private:
+        say(f"{push.repo} exists and stays private: its settings on the Hub make it public")
+    elif not push.private:
+        say(f"{push.repo} exists and is public: so is what is pushed")
+    for path, change in sorted(push.changes.items()):
+        if change != "unchanged":
+            say(f"  {change:7}  {path}")
+    if push.unchanged:
+        say(f"All {len(push.changes)} files are there already: no commit")
+    elif target.dry_run:
+        say("A dry run: nothing was sent")
+    if push.url:
+        click.echo(push.url)
