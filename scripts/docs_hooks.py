@@ -30,14 +30,13 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """The page's Markdown as it is rendered."""
-    return FOR_TESTS.sub("", expanded(markdown))
+    text = SIGNATURE.sub(lambda found: _signature(found[1], found[2]), included(markdown))
+    return FOR_TESTS.sub("", text)
 
 
-def expanded(markdown: str) -> str:
-    """``markdown`` with all that it includes; commands in it are fenced as ``sh``."""
-    text = INCLUDE.sub(lambda found: _file(found[1]), markdown)
-    text = SIGNATURE.sub(lambda found: _signature(found[1], found[2]), text)
-    return FENCE.sub("```sh\n", text)
+def included(markdown: str) -> str:
+    """``markdown`` with the files that it includes; commands in them are fenced as ``sh``."""
+    return FENCE.sub("```sh\n", INCLUDE.sub(lambda found: _file(found[1]), markdown))
 
 
 def _file(name: str) -> str:

@@ -1,0 +1,69 @@
+"""Run the steps of one page in this folder: ``python run_page.py < steps.json``.
+
+A step is {"where", "words", "env", "console"} or {"where", "source"}. hsrzoo commands run in this one process,
+which spares each the import of torch, unless ``console`` or variables ask for the console script. Leaves with 1
+at the first step that fails; its output is the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hsrzoo.cli.main import main as hsrzoo
+
+SCRIPTS = Path(sys.executable).parent
+
+
+def in_process(words: list[str]) -> int:
+    """The exit code of the console script ``hsrzoo``, run here."""
+    sys.argv = words
+    try:
+        hsrzoo()
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
+
+
+def apart(words: list[str], env: dict[str, str]) -> int:
+    """The exit code of a process of its own."""
+    program = SCRIPTS / words[0]
+    first = str(program) if program.exists() else words[0]
+    return subprocess.run([first, *words[1:]], env={**os.environ, **env}, check=False).returncode
+
+
+def run(step: dict[str, Any], names: dict[str, Any]) -> int:
+    """The exit code of one step."""
+    if "source" in step:
+        try:
+            exec(compile(step["source"], step["where"], "exec"), names)
+        except Exception:
+            traceback.print_exc()
+            return 1
+        return 0
+    if step["words"][0] == "hsrzoo" and not step["env"] and not step["console"]:
+        return in_process(step["words"])
+    return apart(step["words"], step["env"])
+
+
+def main() -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    for step in json.load(sys.stdin):
+        shown = " ".join(step["words"]) if "words" in step else "(python)"
+        print(f"### {step['where']}: {shown}", flush=True)
+        start = time.perf_counter()
+        code = run(step, names)
+        sys.stdout.flush()
+        print(f"### exit {code} after {time.perf_counter() - start:.1f} s", flush=True)
+        if code:
+            sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
