@@ -44,6 +44,35 @@ _BASH = """\
 complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
+# click's adds a space after a part of a name too.
+_ZSH = """\
+#compdef %(prog_name)s
+%(complete_func)s() {
+    local type key help
+    local -a names parts helped
+    for type key help in "${(@f)$(env COMP_WORDS="${(pj:\\n:)words[1,CURRENT]}" COMP_CWORD=$((CURRENT-1)) \\
+        %(complete_var)s=zsh_complete %(prog_name)s 2> /dev/null)}"; do
+        case $type in
+            dir) _path_files -/ ;;
+            file) _path_files -f ;;
+            plain)
+                if [[ $help != _ ]]; then helped+=("$key:$help")
+                elif [[ $key == *[/:=] ]]; then parts+=("$key")
+                else names+=("$key")
+                fi ;;
+        esac
+    done
+    (( $#helped )) && _describe -V unsorted helped -U
+    (( $#names )) && compadd -U -V unsorted -a names
+    (( $#parts )) && compadd -U -S '' -V unsorted -a parts
+    return 0
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    compdef %(complete_func)s %(prog_name)s
+fi
+"""
 # click's takes what follows a second comma for something else than the name.
 _FISH = """\
 function %(complete_func)s
@@ -141,7 +170,9 @@ class Bash(OrFiles, shell_completion.BashComplete):
 
 
 class Zsh(OrFiles, shell_completion.ZshComplete):
-    """As click does it."""
+    """As click does it, but for the space after a part of a name."""
+
+    source_template = _ZSH
 
 
 class Fish(OrFiles, shell_completion.FishComplete):
