@@ -1,0 +1,140 @@
+"""What is to be shown: cubes with a name, checked against each other, thinned where they are large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import BandsError, InputError
+
+MOST_VALUES = 1 << 25
+"""Values of one cube that a page holds unless told otherwise: 1024 x 1024 x 31, 64 MiB in the browser."""
+
+
+@dataclass(frozen=True, eq=False)
+class NamedCube:
+    """A cube and what the page says of it.
+
+    ``values``: (H, W, C), real; what is not finite is shown as no data. ``bands``: C bands, or None where
+    nobody knows them. ``units``: of the values, for the axis of the plot.
+    """
+
+    name: str
+    values: np.ndarray
+    bands: BandSet | None = None
+    units: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        height, width, bands = self.values.shape
+        return height, width, bands
+
+
+def checked(cubes: Sequence[NamedCube]) -> list[NamedCube]:
+    """One or two cubes that can stand side by side, with the same bands; InputError or BandsError if not.
+
+    A cube that does not tell its bands takes those of the other.
+    """
+    if len(cubes) not in (1, 2):
+        raise InputError("A page shows one cube, or two side by side", got=f"{len(cubes)} cubes")
+    for cube in cubes:
+        _require_cube(cube)
+    if len(cubes) == 1:
+        return list(cubes)
+    one, two = cubes
+    if one.shape[:2] != two.shape[:2]:
+        raise InputError(
+            "The cubes differ in size and cannot be shown side by side",
+            expected=f"{_size(one)} ({one.name})",
+            got=f"{_size(two)} ({two.name})",
+            fix="Cut or resample one of them first",
+        )
+    if one.shape[2] != two.shape[2]:
+        raise BandsError(
+            "The cubes differ in bands and cannot be shown side by side",
+            expected=f"{one.shape[2]} bands ({one.name})",
+            got=f"{two.shape[2]} bands ({two.name})",
+            fix="Resample one of them to the bands of the other first",
+        )
+    bands = one.bands or two.bands
+    if one.bands is not None and two.bands is not None:
+        one.bands.require_same(
+            two.bands, one.name, two.name, fix="Resample one of them to the bands of the other first"
+        )
+    return [replace(one, bands=bands), replace(two, bands=bands)]
+
+
+def _require_cube(cube: NamedCube) -> None:
+    values = cube.values
+    if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "iuf":
+        raise InputError(
+            f"{cube.name} is not a cube",
+            expected="real numbers of shape (H, W, C)",
+            got=f"shape {values.shape}, {values.dtype}",
+        )
+    if cube.bands is not None and len(cube.bands) != values.shape[2]:
+        raise BandsError(
+            f"The bands of {cube.name} do not fit its values",
+            expected=f"{values.shape[2]} bands",
+            got=cube.bands,
+        )
+
+
+def _size(cube: NamedCube) -> str:
+    return f"{cube.shape[0]} rows x {cube.shape[1]} columns"
+
+
+def stride_for(shape: tuple[int, int, int], max_side: int | None) -> int:
+    """Every how many pixels one is kept, so that no side is longer than ``max_side`` pixels; without
+    that, so that the page holds at most :data:`MOST_VALUES` of each cube."""
+    height, width, bands = shape
+    if max_side is not None:
+        return -(-max(height, width) // max_side)
+    stride = 1
+    while -(-height // stride) * -(-width // stride) * bands > MOST_VALUES:
+        stride += 1
+    return stride
+
+
+def runs_of(bands: BandSet | None, count: int) -> list[list[int]]:
+    """Band indices in the order in which a line joins them, one list per detector.
+
+    Sensors made of several detectors store overlapping ascending runs; any other order is sorted.
+    """
+    if bands is None:
+        return [list(range(count))]
+    centres = np.asarray(bands.centres_nm)
+    runs = np.split(np.arange(count), np.flatnonzero(np.diff(centres) <= 0) + 1)
+    if len(runs) > 1 and min(map(len, runs)) < 2:
+        runs = [np.argsort(centres, kind="stable")]
+    return [[int(i) for i in run] for run in runs]
+
+
+def fitted_photo(photo: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A photograph (H', W', 3) uint8 or uint16 as (``height``, ``width``, 3) uint8.
+
+    A photograph that is larger by a whole factor is averaged down; any other size raises InputError.
+    """
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            "The photograph is not RGB",
+            expected="shape (H, W, 3), uint8 or uint16",
+            got=f"shape {photo.shape}, {photo.dtype}",
+        )
+    factor = photo.shape[0] // height
+    if factor < 1 or photo.shape[:2] != (factor * height, factor * width):
+        raise InputError(
+            "The photograph does not fit the cube",
+            expected=f"{height} rows x {width} columns, or a whole multiple of both",
+            got=f"{photo.shape[0]} rows x {photo.shape[1]} columns",
+            fix="Scale or crop it to the cube, or leave it out",
+        )
+    eight = photo if photo.dtype == np.uint8 else (photo >> 8).astype(np.uint8)
+    if factor == 1:
+        return eight
+    blocks = eight.reshape(height, factor, width, factor, 3)
+    return np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)

@@ -1,0 +1,126 @@
+// What the page carries: facts (JSON), cubes and maps (packed integers), pictures.
+// All files of this folder are joined into one script and share one scope.
+
+const NO_DATA = 65535; // the integer of a value that is missing
+const facts = JSON.parse(document.getElementById("facts").textContent);
+const WIDTH = facts.width;
+const HEIGHT = facts.height;
+const SIZE = WIDTH * HEIGHT;
+
+function bytesOf(element) {
+  const text = element.textContent.trim();
+  element.remove(); // megabytes of text that nobody needs any more
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+
+// Inflate `count` planes of integers: low bytes, then high bytes, of the differences between planes.
+async function planes(id, count) {
+  const packed = new Blob([bytesOf(document.getElementById(id))]);
+  const stream = packed.stream().pipeThrough(new DecompressionStream("deflate"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const total = count * SIZE;
+  const values = new Uint16Array(total);
+  for (let i = 0; i < SIZE; i++) values[i] = bytes[i] | (bytes[total + i] << 8);
+  for (let i = SIZE; i < total; i++) {
+    values[i] = values[i - SIZE] + (bytes[i] | (bytes[total + i] << 8)); // modulo 65536
+  }
+  return values;
+}
+
+// C planes of H x W values: offset + step * integer.
+class Planes {
+  constructor(about, integers) {
+    this.name = about.name;
+    this.offset = about.offset;
+    this.step = about.step;
+    this.integers = integers;
+    this.count = integers.length / SIZE;
+    this.ranges = new Map();
+  }
+
+  static async load(about, count) {
+    return new Planes(about, await planes(about.id, count));
+  }
+
+  real(integer) {
+    return integer === NO_DATA ? NaN : this.offset + this.step * integer;
+  }
+
+  at(plane, x, y) {
+    return this.real(this.integers[plane * SIZE + y * WIDTH + x]);
+  }
+
+  // Mean, least and greatest value of every plane over a rectangle (both ends included).
+  // NaN where a plane has no data there; pixels without data are left out.
+  over(rect) {
+    const mean = [], low = [], high = [];
+    for (let plane = 0; plane < this.count; plane++) {
+      let sum = 0, count = 0, least = NO_DATA, most = -1;
+      for (let y = rect.y0; y <= rect.y1; y++) {
+        const row = plane * SIZE + y * WIDTH;
+        for (let i = row + rect.x0; i <= row + rect.x1; i++) {
+          const value = this.integers[i];
+          if (value === NO_DATA) continue;
+          sum += value;
+          count++;
+          if (value < least) least = value;
+          if (value > most) most = value;
+        }
+      }
+      mean.push(count ? this.offset + (this.step * sum) / count : NaN);
+      low.push(count ? this.real(least) : NaN);
+      high.push(count ? this.real(most) : NaN);
+    }
+    return { mean, low, high };
+  }
+
+  // The values below which the shares `from` and `to` of a plane's pixels lie; null without data.
+  range(plane, from, to) {
+    const key = `${plane} ${from} ${to}`;
+    if (!this.ranges.has(key)) this.ranges.set(key, this.quantiles(plane, from, to));
+    return this.ranges.get(key);
+  }
+
+  quantiles(plane, from, to) {
+    const counts = new Uint32Array(NO_DATA);
+    let total = 0;
+    for (let i = plane * SIZE; i < (plane + 1) * SIZE; i++) {
+      const value = this.integers[i];
+      if (value === NO_DATA) continue;
+      counts[value]++;
+      total++;
+    }
+    if (!total) return null;
+    const found = [from, to].map((share) => {
+      const wanted = Math.max(1, Math.ceil(share * total));
+      let value = 0;
+      for (let seen = counts[0]; seen < wanted; seen += counts[value]) value++;
+      return this.real(value);
+    });
+    return { low: found[0], high: found[1] };
+  }
+}
+
+// The picture in an <img> of the page, decoded.
+async function picture(id) {
+  const image = document.getElementById(id);
+  await image.decode();
+  return image;
+}
+
+function bandName(index) {
+  return facts.wavelengths ? `${plain(facts.wavelengths[index])} nm` : `band ${index + 1}`;
+}
+
+// A number as people write it: six digits, no trailing zeros; a dash for none.
+function plain(value) {
+  return Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "no data";
+}
+
+function short(value) {
+  return Number.isFinite(value) ? String(Number(value.toPrecision(3))) : "no data";
+}

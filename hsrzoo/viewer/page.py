@@ -1,0 +1,178 @@
+"""The page itself: facts, packed values and pictures filled into the template."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import warnings
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.tensorfile import write_atomically
+from hsrzoo.viewer.cubes import NamedCube, checked, fitted_photo, runs_of, stride_for
+from hsrzoo.viewer.pack import colour_picture, error_maps, packed, png_uri
+
+_SCRIPTS = ("data.js", "colours.js", "panels.js", "plot.js", "table.js", "input.js", "main.js")
+_FIRST_NM = 550.0
+"""The band nearest to green is the first to be shown."""
+
+
+def write_page(
+    out: str | Path,
+    cubes: Sequence[NamedCube],
+    photo: np.ndarray | None = None,
+    title: str | None = None,
+    *,
+    photo_name: str = "Photograph",
+    max_side: int | None = None,
+) -> None:
+    """Write one HTML file that shows one cube, or two of the same size and bands and how they differ.
+
+    ``photo``: (H, W, 3) uint8 or uint16 of the cubes' size, or larger by a whole factor. ``max_side``:
+    longest side in pixels that the page holds; larger cubes keep every n-th pixel, and the page says so.
+    Without it the limit is 33 million values of each cube. Warns of what the page notes too. Raises
+    InputError or BandsError before anything is written, StoreError where nothing can be.
+    """
+    content = _Content(cubes, max_side)
+    content.add_cubes()
+    if len(content.cubes) == 2:
+        content.add_errors()
+    if photo is not None:
+        content.add_photo(np.asarray(photo), photo_name)
+    write_atomically(Path(out), content.page(title).encode("utf-8"))
+    for note in content.notes:
+        warnings.warn(note, stacklevel=2)
+
+
+class _Content:
+    """What the page will hold, added piece by piece."""
+
+    def __init__(self, cubes: Sequence[NamedCube], max_side: int | None) -> None:
+        self.cubes = checked(cubes)
+        self.height, self.width, self.bands = self.cubes[0].shape
+        self.stride = stride_for(self.cubes[0].shape, max_side)
+        self.notes = _notes(cubes)
+        if self.stride > 1:
+            self.notes.append(
+                f"Of the {self.height} rows and {self.width} columns the page keeps one in {self.stride}; "
+                "positions are those of the whole cube."
+            )
+        self.figures: list[dict[str, Any]] = []
+        self.payloads: dict[str, str] = {}
+        self.about: dict[str, list[dict[str, Any]]] = {"cubes": [], "maps": []}
+        size = f"{self.height} rows x {self.width} columns"
+        first = self.cubes[0].bands
+        self.summary = f"{size}, {first if first is not None else f'{self.bands} bands'}"
+
+    def add_cubes(self) -> None:
+        """Values and colour rendering of each cube."""
+        letters = ("A: ", "B: ") if len(self.cubes) > 1 else ("",)
+        for letter, cube in zip(letters, self.cubes, strict=True):
+            kept = self._kept(np.asarray(cube.values))
+            self._store("cubes", kept, name=cube.name, label=letter + cube.name)
+            pixels, how = colour_picture(kept, cube.bands)
+            self._show("cube", letter + cube.name, how, pixels)
+
+    def add_errors(self) -> None:
+        """The error maps of two cubes, and their figures over all pixels."""
+        one, two = self.cubes
+        found = error_maps(one.values, two.values)
+        maps = {"RMSE": (found.rmse, ""), "Spectral angle": (found.angle, "°")}
+        there = {name: v for name, v in maps.items() if np.isfinite(self._kept(v[0])).any()}
+        for name, (values, sign) in there.items():
+            self._store("maps", self._kept(values)[..., None], name=name, sign=sign)
+        if there:
+            self._show("error", "Error of B")
+            self.summary += f"; RMSE {found.total_rmse:.4g}"
+        if "Spectral angle" in there:
+            self.summary += f", mean spectral angle {found.mean_angle:.3g}°"
+
+    def add_photo(self, photo: np.ndarray, name: str) -> None:
+        """A photograph of the same scene."""
+        fitted = fitted_photo(photo, self.height, self.width)
+        shrunk = f", {photo.shape[0] // self.height} x {photo.shape[0] // self.height} pixels averaged"
+        how = "photograph" + (shrunk if photo.shape[0] > self.height else "")
+        self._show("photo", name, how, self._kept(fitted))
+
+    def _kept(self, values: np.ndarray) -> np.ndarray:
+        return values[:: self.stride, :: self.stride]
+
+    def _store(self, kind: str, values: np.ndarray, **facts: str) -> None:
+        key = f"{kind}-{len(self.about[kind])}"
+        found = packed(values, facts["name"])
+        self.payloads[key] = found.text
+        self.about[kind].append({"id": key, "offset": found.offset, "step": found.step, **facts})
+
+    def _show(self, kind: str, name: str, how: str = "", pixels: np.ndarray | None = None) -> None:
+        index = sum(figure["kind"] == kind for figure in self.figures)
+        picture = None if pixels is None else png_uri(np.ascontiguousarray(pixels))
+        self.figures.append({"kind": kind, "index": index, "name": name, "how": how, "picture": picture})
+
+    def page(self, title: str | None) -> str:
+        """The whole page."""
+        import jinja2
+
+        folder = files("hsrzoo.viewer")
+        bodies = "\n".join(folder.joinpath(name).read_text("utf-8") for name in _SCRIPTS)
+        script = f'(() => {{\n"use strict";\n{bodies}}})();\n'
+        style = folder.joinpath("style.css").read_text("utf-8")
+        source = folder.joinpath("page.html").read_text("utf-8")
+        environment = jinja2.Environment(
+            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        return environment.from_string(source).render(
+            facts=self._facts(title),
+            figures=self.figures,
+            payloads=self.payloads,
+            notes=self.notes,
+            summary=self.summary,
+            script=script,
+            script_hash=_hash(script),
+            style=style,
+            style_hash=_hash(style),
+        )
+
+    def _facts(self, title: str | None) -> dict[str, Any]:
+        """What the script needs to know, as JSON: no NaN, and infinities neither."""
+        cube = self.cubes[0]
+        centres = None if cube.bands is None else [float(f"{c:.6g}") for c in cube.bands.centres_nm]
+        first = self.bands // 2
+        if centres is not None:
+            first = min(range(self.bands), key=lambda i: abs(centres[i] - _FIRST_NM))
+        units = next((c.units for c in self.cubes if c.units), None)
+        return {
+            "title": title or " and ".join(c.name for c in self.cubes),
+            "width": -(-self.width // self.stride),
+            "height": -(-self.height // self.stride),
+            "stride": self.stride,
+            "bands": self.bands,
+            "wavelengths": centres,
+            "runs": runs_of(cube.bands, self.bands),
+            "axis": "band number" if centres is None else "wavelength (nm)",
+            "value_axis": f"value, {units}" if units else "value (no units in the file)",
+            "first_band": first,
+            "csv": f"{Path(cube.name).stem}-spectra.csv",
+            **self.about,
+        }
+
+
+def _notes(cubes: Sequence[NamedCube]) -> list[str]:
+    """What a reader of the page must know about the bands."""
+    silent = [cube.name for cube in cubes if cube.bands is None]
+    if not silent:
+        return []
+    if len(silent) < len(cubes):
+        return [f"{silent[0]} does not tell its wavelengths; those of the other cube are shown."]
+    return [
+        f"No wavelengths in {' or '.join(silent)}: bands are shown by number, and three of them stand for "
+        "red, green and blue."
+    ]
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names a script or a style sheet."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -1,0 +1,80 @@
+"""Units of a cube's values, as far as its file tells them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_LONGEST = 80
+"""Characters of units that fit beside the plot."""
+
+
+def units_of(path: Path) -> str | None:
+    """Units of the values of a cube file that :func:`hsrzoo.io.load_cube` has read; None if it is silent.
+
+    Where each format keeps them: ``data units`` in ENVI headers, ``units`` in the ImageDescription of
+    TIFF, as an attribute in HDF5 and Zarr, as a variable in .mat and .npz.
+    """
+    reader = _READERS.get(path.suffix.lower(), _envi)
+    try:
+        found = reader(path)
+    except Exception:  # a label is not worth a failure, and foreign files hold anything under this name
+        return None
+    text = " ".join(str(found).split()) if found is not None else ""
+    return text[:_LONGEST] or None
+
+
+def _envi(path: Path) -> Any:
+    from spectral.io import envi
+
+    from hsrzoo.io.envi import _header_of
+
+    return envi.read_envi_header(str(_header_of(path))).get("data units")
+
+
+def _tiff(path: Path) -> Any:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        return json.loads(tiff.pages.first.description).get("units")
+
+
+def _h5(path: Path) -> Any:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return file["cube"].attrs.get("units")
+
+
+def _mat(path: Path) -> Any:
+    import h5py
+
+    with h5py.File(path, "r") as file:  # v7.3: text is an array of UTF-16 codes
+        return np.asarray(file["units"]).astype("<u2").tobytes().decode("utf-16-le")
+
+
+def _npz(path: Path) -> Any:
+    with np.load(path, allow_pickle=False) as archive:
+        return str(archive["units"]) if "units" in archive.files else None
+
+
+def _zarr(path: Path) -> Any:
+    import zarr
+
+    return zarr.open(str(path), mode="r").attrs.get("units")
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".tif": _tiff,
+    ".tiff": _tiff,
+    ".h5": _h5,
+    ".hdf5": _h5,
+    ".mat": _mat,
+    ".npz": _npz,
+    ".npy": lambda path: None,
+    ".zarr": _zarr,
+}
