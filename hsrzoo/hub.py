@@ -6,12 +6,10 @@ HF_ENDPOINT, HF_HUB_OFFLINE) when it is imported, and most commands do without i
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,10 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo import hub_errors
+from hsrzoo import hub_checks, hub_errors
 from hsrzoo.errors import HubError
 from hsrzoo.hub_errors import at
-from hsrzoo.tensorfile import PICKLE_SUFFIXES, sha256_of_file
+from hsrzoo.names import suggest_repo
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -33,7 +31,7 @@ PATTERNS = ("config.json", "README.md", "*.safetensors", "results/*.jsonl")
 """What is fetched of a repository; ``*`` also matches folders, so codebooks come along."""
 _PART = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SNAPSHOT = re.compile(r"/models--(.+?)--(.+)/snapshots/([0-9a-f]{40})$")
 _LONGEST = 96
 
 
@@ -46,20 +44,30 @@ class Commit:
     pr_url: str | None = None
 
 
+@dataclass(frozen=True)
+class State:
+    """A repository as :func:`state` found it."""
+
+    repo: str
+    oid: str
+    """The commit, 40 hex digits."""
+    private: bool
+    files: Mapping[str, str]
+    """Path -> digest: sha256 of a large file, of any other git's sha1 of its blob."""
+
+
 def require_repo(text: str) -> str:
     """``text`` if it can name a repository, else HubError with a name that could."""
     parts = text.split("/")
     fits = len(parts) == 2 and all(_PART.fullmatch(part) for part in parts) and len(text) <= _LONGEST
     if fits and not re.search(r"--|\.\.", text) and not text.endswith(".git"):
         return text
-    words = [re.sub(r"[^\w.]+|\.\.+", "-", part.strip(), flags=re.ASCII).strip("-._") for part in parts]
-    better = "/".join(word.removesuffix(".git") for word in words)
-    usable = len(parts) == 2 and all(words) and len(better) <= _LONGEST
+    better = suggest_repo(text)
     raise HubError(
         f"{text!r} cannot name a repository on the Hub",
         expected=f"ORG/NAME of letters, digits and - _ . (none of them at an end, no -- or ..), "
         f"{_LONGEST} characters at most",
-        fix=f"For example {better}" if usable else None,
+        fix=f"For example {better}" if better and len(better) <= _LONGEST else None,
     )
 
 
@@ -76,24 +84,31 @@ def pull(
     repo, wanted = require_repo(repo), list(patterns or PATTERNS)
     with _translated(repo, revision):
         folder = _fetch(repo, revision, wanted, force)
-    _check_digests(folder, at(repo, revision), wanted)
+    hub_checks.check_digests(folder, at(repo, revision))
     if patterns is None:
-        _check_config(folder, at(repo, revision))
+        hub_checks.check_config(folder, at(repo, revision))
     return folder
 
 
+def origin_of(folder: Path) -> dict[str, str] | None:
+    """The ``repo`` and ``revision`` (a commit) that a folder returned by :func:`pull` holds; None for any
+    other folder. Nothing is imported or asked to find out."""
+    found = _SNAPSHOT.search(folder.absolute().as_posix())
+    return {"repo": f"{found[1]}/{found[2]}", "revision": found[3]} if found else None
+
+
 def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) -> Path:
-    from huggingface_hub import is_offline_mode, snapshot_download
+    from huggingface_hub import constants, is_offline_mode, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def snapshot(**how: bool) -> Path:
+    def snapshot(local_files_only: bool = False) -> Path:
         found = snapshot_download(
-            repo, revision=revision, allow_patterns=patterns,
-            library_name=LIBRARY, library_version=version(LIBRARY), **how,
+            repo, revision=revision, allow_patterns=patterns, local_files_only=local_files_only,
+            force_download=force, library_name=LIBRARY, library_version=version(LIBRARY),
         )  # fmt: skip
         return Path(found)
 
-    if is_offline_mode():
+    if is_offline_mode() and not force:
         return snapshot(local_files_only=True)
     if revision and _COMMIT.fullmatch(revision) and not force:  # what a commit holds never changes
         try:
@@ -101,7 +116,7 @@ def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) ->
         except LocalEntryNotFoundError:
             pass
     try:
-        info = _api().model_info(repo, revision=revision)
+        info = _api().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:
         if force or not hub_errors.is_unreachable(error):
             raise
@@ -116,94 +131,8 @@ def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) ->
         )
         return folder
     if patterns == list(PATTERNS):
-        _require_safetensors([file.rfilename for file in info.siblings or ()], at(repo, revision))
+        hub_checks.require_safetensors([file.rfilename for file in info.siblings or ()], at(repo, revision))
     return snapshot()
-
-
-def _require_safetensors(files: Sequence[str], where: str) -> None:
-    """HubError unless the names are those of a repository with a configuration and safe weights."""
-    pickles = [name for name in files if name.lower().endswith(PICKLE_SUFFIXES)]
-    if not any(name.endswith(".safetensors") for name in files):
-        if pickles:
-            raise HubError(
-                f"{where} offers its weights only as a Python pickle, and reading one can run any code",
-                expected="a .safetensors file",
-                got=", ".join(pickles[:3]),
-                fix="Download it by hand if you trust its authors: `hsrzoo convert` makes weights of an "
-                "official checkpoint and runs nothing",
-            )
-        raise HubError(f"{where} holds no weights", expected="a .safetensors file", got=_listed(files))
-    if "config.json" not in files:
-        raise HubError(
-            f"{where} is no repository of {LIBRARY}",
-            expected="config.json beside the weights, as `hsrzoo push` writes it",
-            got=_listed(files),
-        )
-
-
-def _listed(files: Sequence[str]) -> str:
-    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-    return ", ".join(files[:5]) + more if files else "no files"
-
-
-def _check_digests(folder: Path, where: str, patterns: list[str]) -> None:
-    """HubError for a file that is not what the Hub calls it.
-
-    The cache holds contents under their digests (large files: sha256; others: git's sha1), and a snapshot
-    is a folder of links to them. Without links, as on some file systems, the configuration decides alone.
-    """
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        expected = path.resolve().name
-        if _SHA256.fullmatch(expected):
-            found = sha256_of_file(path)
-        elif _COMMIT.fullmatch(expected):
-            data = path.read_bytes()
-            found = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-        else:
-            continue
-        if found != expected:
-            raise _damaged(path.relative_to(folder).as_posix(), where, expected, found)
-
-
-def _damaged(name: str, where: str, expected: str, found: str) -> HubError:
-    return HubError(
-        f"{name} of {where} is damaged on this machine",
-        expected=f"digest {expected}",
-        got=found,
-        fix=f"Fetch it again: hsrzoo pull --force {where}",
-    )
-
-
-def _check_config(folder: Path, where: str) -> None:
-    """WeightsError or HubError unless config.json is one of this zoo and describes the files beside it."""
-    from hsrzoo.weights import CONFIG, TENSORS, read_config
-
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        declared = dict(config.get("sha256") or {})
-        known = "schema" in config
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise HubError(f"The {CONFIG} of {where} cannot be read", got=str(error)) from None
-    if not known:
-        raise HubError(
-            f"{where} is no repository of {LIBRARY}",
-            expected=f"a {CONFIG} with a schema, as `hsrzoo push` writes it",
-            got=f"one with {_listed(sorted(config))}",
-        )
-    if not declared:  # a model; codebooks list all their files
-        declared = {TENSORS: read_config(folder)["weights_sha256"]}
-    for name, expected in declared.items():
-        inside = folder / name
-        found = sha256_of_file(inside) if inside.is_file() else "no such file"
-        if found != expected:
-            raise HubError(
-                f"{name} of {where} is not the file that its {CONFIG} describes",
-                expected=f"sha256 {expected}",
-                got=found,
-                fix=f"Fetch it again: hsrzoo pull --force {where}; if that does not help, it has to be "
-                "pushed again",
-            )
 
 
 def list_repos(org: str) -> list[dict[str, Any]]:
@@ -237,6 +166,22 @@ def head(repo: str, revision: str | None = None) -> str | None:
             return _api().model_info(require_repo(repo), revision=revision).sha
         except (RepositoryNotFoundError, RevisionNotFoundError):
             return None
+
+
+def state(repo: str, branch: str | None = None) -> State | None:
+    """What a branch holds now; None: no such repository for this token. A branch that is not there yet is
+    as the main one, from which :func:`commit` makes it."""
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    with _translated(repo, branch):
+        try:
+            info = _api().model_info(require_repo(repo), revision=branch, files_metadata=True)
+        except RevisionNotFoundError:
+            info = _api().model_info(repo, files_metadata=True)
+        except RepositoryNotFoundError:
+            return None
+    files = {f.rfilename: f.lfs.sha256 if f.lfs else str(f.blob_id) for f in info.siblings or ()}
+    return State(repo, str(info.sha), bool(info.private), files)
 
 
 def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None:

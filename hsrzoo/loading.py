@@ -33,15 +33,16 @@ def load(
     """The model called ``name``, ready to run.
 
     ``name``: ``arch`` (its default weights) or ``arch.tag``, either with ``:variant`` (the same weights
-    run otherwise), ``local-dir:PATH``, ``local-dir:PATH:variant`` or ``onnx:FILE`` (written by
-    ``hsrzoo export``; needs no torch).
+    run otherwise), ``local-dir:PATH`` or ``hf-hub:ORG/REPO[@REVISION]``, these too with ``:variant``, or
+    ``onnx:FILE`` (written by ``hsrzoo export``; needs no torch). The model's name keeps the commit of
+    a repository on the Hub.
     ``weights="auto"`` loads trained weights strictly and fails without them; ``weights=None`` builds
     random ones. ``bands``: what the cube must have; with trained weights it is only compared, with
     random ones it is built for them (400-700 nm at 10 nm if not given). ``device``: a torch device, by
     default the GPU if there is one. ``precision``, ``compile``,
     ``tile``, ``max_memory``, ``approximate`` and ``consistency`` (the name of the camera that took the
     images, or "estimate"): see :class:`hsrzoo.spec.Execution`. Raises
-    UnknownNameError, WeightsError, BandsError, InputError.
+    UnknownNameError, WeightsError, HubError, BandsError, InputError.
     """
     parsed = parse_name(name)
     if weights not in ("auto", None):
@@ -57,7 +58,8 @@ def load(
             if spec.default_tag is None:
                 raise weight_files.no_weights(parsed)
             parsed = replace(parsed, tag=spec.default_tag)
-    folder = weight_files.folder_of(replace(parsed, variant=None))
+    found, folder = weight_files.located(replace(parsed, variant=None))
+    parsed = replace(found, variant=parsed.variant)
     config = weight_files.read_config(folder)
     if parsed.kind != "zoo":
         spec = MODELS.get(config["architecture"])

@@ -1,5 +1,6 @@
 """Model names as one value: ``arch``, ``arch.tag``, ``arch:variant``, ``arch.tag:variant``,
-``local-dir:PATH``, ``local-dir:PATH:variant``, ``hf-hub:org/repo@rev`` and ``onnx:FILE``."""
+``local-dir:PATH``, ``hf-hub:org/repo``, ``hf-hub:org/repo@rev``, these three also with ``:variant``, and
+``onnx:FILE``."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class ModelName:
         if self.kind == "local-dir":
             return f"local-dir:{self.path}" + (f":{self.variant}" if self.variant else "")
         if self.kind == "hf-hub":
-            return f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
+            name = f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
+            return name + (f":{self.variant}" if self.variant else "")
         if self.kind == "onnx":
             return f"onnx:{self.path}"
         name = f"{self.arch}.{self.tag}" if self.tag else str(self.arch)
@@ -54,13 +56,23 @@ def parse_name(text: str) -> ModelName:
     if parsed is not None:
         return parsed
     is_path = not found and ("/" in text or "\\" in text)
+    hint = f"For a folder write local-dir:{text}" if is_path else "hsrzoo list shows the names of this zoo"
+    better = suggest_repo(rest.partition("@")[0]) if scheme == "hf-hub" else None
     raise UnknownNameError(
         f"{text!r} is not a model name",
-        expected="ARCH[.TAG][:VARIANT], local-dir:PATH[:VARIANT], onnx:FILE or hf-hub:ORG/REPO[@REVISION]",
-        fix=f"For a folder write local-dir:{text}"
-        if is_path
-        else "hsrzoo list shows the names of this zoo",
+        expected="ARCH[.TAG][:VARIANT], local-dir:PATH[:VARIANT], onnx:FILE or "
+        "hf-hub:ORG/REPO[@REVISION][:VARIANT]",
+        fix=f"Names on the Hub have no spaces or other signs, for example hf-hub:{better}"
+        if better
+        else hint,
     )
+
+
+def suggest_repo(text: str) -> str | None:
+    """A name ORG/NAME that the Hub allows and that looks like ``text``; None where there is none."""
+    parts = [re.sub(r"[^\w.]+|\.\.+", "-", part.strip(), flags=re.ASCII) for part in text.split("/")]
+    words = [part.strip("-._").removesuffix(".git") for part in parts]
+    return "/".join(words) if len(words) == 2 and all(words) else None
 
 
 def _local(scheme: str, rest: str) -> ModelName | None:
@@ -82,7 +94,10 @@ def _local(scheme: str, rest: str) -> ModelName | None:
 
 
 def _hub(rest: str) -> ModelName | None:
-    repo, at, revision = rest.partition("@")
+    address, colon, variant = rest.partition(":")  # which neither a repository nor a revision may hold
+    repo, at, revision = address.partition("@")
     if not _REPO.fullmatch(repo) or (at and not _REVISION.fullmatch(revision)):
         return None
-    return ModelName("hf-hub", repo=repo, revision=revision or None)
+    if colon and not _ARCH.fullmatch(variant):
+        return None
+    return ModelName("hf-hub", repo=repo, revision=revision or None, variant=variant or None)

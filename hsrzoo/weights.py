@@ -10,13 +10,14 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError, WeightsError
-from hsrzoo.names import ModelName
+from hsrzoo.names import ModelName, parse_name
 from hsrzoo.registry import entry_points_of
 from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
 from hsrzoo.tensorfile import (
@@ -64,18 +65,18 @@ def tags_of(arch: str) -> list[str]:
 
 
 def folder_of(name: ModelName) -> Path:
-    """The folder that holds a name's weights; nothing is imported to find it.
+    """The folder that holds a name's weights; no plugin is imported to find it.
 
-    ``local-dir:PATH`` is that path; ``ARCH.TAG`` lies in the package that declares it under the
-    entry-point group ``hsrzoo.weights``. Raises WeightsError when there is none.
+    ``local-dir:PATH`` is that path; ``hf-hub:ORG/REPO`` is fetched into the Hub's cache, or found there;
+    ``ARCH.TAG`` lies in the package that declares it under the entry-point group ``hsrzoo.weights``.
+    Raises WeightsError when there is none, HubError when it cannot be fetched.
     """
     if name.kind == "local-dir" and name.path is not None:
         return _checked_folder(name.path)
-    if name.kind == "hf-hub":
-        raise WeightsError(
-            f"{name} names weights on the Hugging Face Hub, and this version reads local folders only",
-            fix=f"Download that repository ({CONFIG} and {TENSORS}) and use local-dir:PATH",
-        )
+    if name.kind == "hf-hub" and name.repo is not None:
+        from hsrzoo.hub import pull
+
+        return pull(name.repo, name.revision)
     found = entry_points_of(GROUP).get(str(name))
     if not found:
         raise no_weights(name)
@@ -91,6 +92,18 @@ def folder_of(name: ModelName) -> Path:
         expected=f"the folder weights/{name} in the package {found[0].value}",
         fix="Reinstall that package",
     )
+
+
+def located(name: ModelName) -> tuple[ModelName, Path]:
+    """A name and its folder; a branch or tag of the Hub becomes the commit that it stands for now, so that
+    the name says which weights these are and leads to them again."""
+    folder = folder_of(name)
+    return (replace(name, revision=folder.name) if name.kind == "hf-hub" else name), folder
+
+
+def folder_given(path: Path) -> Path:
+    """A folder that a user named: a path, or ``hf-hub:ORG/REPO[@REVISION]``, which is fetched."""
+    return folder_of(parse_name(str(path))) if str(path).startswith("hf-hub:") else path
 
 
 def no_weights(name: ModelName) -> WeightsError:
@@ -365,10 +378,12 @@ __all__ = [
     "SCHEMA",
     "TENSORS",
     "bundled",
+    "folder_given",
     "folder_of",
     "load_module",
     "load_strictly",
     "load_tensors",
+    "located",
     "make_config",
     "make_folder",
     "no_weights",

@@ -1,4 +1,5 @@
-"""``hsrzoo list``: what is in the zoo, from metadata alone; only counting parameters builds networks."""
+"""``hsrzoo list``: what is in the zoo, from metadata alone; only counting parameters builds networks, and
+only ``--hub`` asks the Hub."""
 
 from __future__ import annotations
 
@@ -21,12 +22,18 @@ from hsrzoo.errors import HsrzooError
 @click.option(
     "--perturbations", "kind", flag_value="perturbations", help="Perturbations instead of models."
 )
+@click.option("--hub", "org", metavar="ORG", help="What a user or organisation has on the Hub, this zoo's.")
 @click.option("--parameters", is_flag=True, help="With numbers of parameters at 31 bands, as with --json.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def command(
-    pattern: str | None, pretrained: bool, kind: str | None, parameters: bool, as_json: bool
+    pattern: str | None,
+    pretrained: bool,
+    kind: str | None,
+    org: str | None,
+    parameters: bool,
+    as_json: bool,
 ) -> None:
-    """List models, weights, data sets, metrics or perturbations.
+    """List models, weights, data sets, metrics or perturbations, or what there is on the Hub.
 
     PATTERN is a shell pattern such as 'mcga-*' (quoted, so that the shell leaves it alone).
     """
@@ -34,9 +41,15 @@ def command(
 
     if pretrained and kind:
         raise click.UsageError("--pretrained goes with models only")
-    if parameters and (pretrained or kind):
+    if org is not None and (pretrained or kind):
+        raise click.UsageError("--hub goes with none of the other lists")
+    if parameters and (pretrained or kind or org is not None):
         raise click.UsageError("--parameters goes with architectures only")
-    if pretrained:
+    if org is not None:
+        from hsrzoo.hub import list_repos
+
+        rows = list_repos(org)
+    elif pretrained:
         rows = [{"name": name} for name in bundled()]
     elif kind:
         registry = getattr(registries, kind.upper())
@@ -47,7 +60,9 @@ def command(
             for name in registries.MODELS.names()
         ]
     rows = [row for row in rows if pattern is None or fnmatchcase(row["name"], pattern)]
-    if (parameters or as_json) and not (pretrained or kind):
+    if org is not None and not as_json:
+        rows = [{**row, "tags": ", ".join(row["tags"])} for row in rows]
+    if (parameters or as_json) and not (pretrained or kind or org is not None):
         rows = [{**row, **_size(row["name"])} for row in rows]
     print_table(rows, list(rows[0]) if rows else ["name"], as_json=as_json)
 

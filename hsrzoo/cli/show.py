@@ -39,8 +39,8 @@ _RECIPE = (
 def command(name: str, store: Path, as_json: bool) -> None:
     """Show a network's card: origin, licence, cost, input, recipes, weights and their stored results.
 
-    NAME is ARCH, ARCH.TAG, either with :VARIANT, local-dir:PATH or onnx:FILE. Multiply-accumulates and
-    memory are those of one pass over an image of 256 x 256 pixels, which runs now.
+    NAME is ARCH, ARCH.TAG, either with :VARIANT, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or onnx:FILE.
+    Multiply-accumulates and memory are those of one pass over an image of 256 x 256 pixels, which runs now.
     """
     facts = describe(name)
     scores = records.scores(store, facts["name"])
@@ -93,10 +93,11 @@ def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
     from hsrzoo.loading import spec_of
     from hsrzoo.names import ModelName
     from hsrzoo.registries import MODELS
-    from hsrzoo.weights import folder_of, read_config, tags_of
+    from hsrzoo.weights import folder_of, located, read_config, tags_of
 
     if name.kind != "zoo":
-        config = read_config(folder_of(name))
+        name, folder = located(name)
+        config = read_config(folder)
         return MODELS.get(config["architecture"]), {str(name): config}
     spec = spec_of(name)
     tags = [name.tag] if name.tag else tags_of(spec.name)

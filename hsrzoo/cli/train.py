@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 @click.option("--minutes", type=float, help="Time 50 steps and fix as many as fit into these minutes.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
-    "--start", type=click.Path(path_type=Path), help="What to take over (MCGA: mixed codebooks of stage 1)."
-)
+    "--start", type=click.Path(path_type=Path),
+    help="What to take over (MCGA: codebooks of stage 1): a folder or hf-hub:ORG/REPO[@REVISION].",
+)  # fmt: skip
 @click.option("--recipe", "recipe_name", metavar="NAME", help="Another recipe of the model: authors.")
 @click.option("--seed", type=int, help="Seed of weights, crops and everything random.")
 @click.option("--lr", type=float, help="Peak learning rate.")
@@ -229,14 +230,18 @@ def _run(
 def _start(
     spec: ModelSpec, path: Path | None, bands: BandSet, arguments: Mapping[str, Any]
 ) -> Start | None:
+    from hsrzoo.hub import origin_of
     from hsrzoo.spec import resolve
+    from hsrzoo.weights import folder_given
 
     if path is None:
         return None
     if spec.start is None:
         raise TrainingError(f"{spec.name} takes nothing over", fix="Leave --start out")
-    taken: Start = resolve(spec.start)(path, bands, arguments)
-    return taken
+    folder = folder_given(path)
+    taken: Start = resolve(spec.start)(folder, bands, arguments)
+    origin = origin_of(folder)
+    return replace(taken, record={**taken.record, "repository": origin}) if origin else taken
 
 
 def _build(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], start: Start | None) -> nn.Module:

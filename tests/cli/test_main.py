@@ -84,7 +84,7 @@ def test_help_names_every_command_with_a_line(run_hsrzoo) -> None:
         (["info", "../../etc/passwd"], "is not a model name"),
         (["info", "mcga-s2.nowhere"], "no trained weights for mcga-s2.nowhere"),
         (["info", "local-dir:nowhere"], "folder of weights does not exist"),
-        (["info", "hf-hub:org/repo"], "use local-dir:PATH"),
+        (["info", "hf-hub:my lab/some net"], "for example hf-hub:my-lab/some-net"),
         (["benhc"], "no command named 'benhc'. Nearest: bench"),
         (["--plugin", "nowhere.py", "list"], "plugin file is missing"),
         (["list", "--pretrained", "--datasets"], "--pretrained goes with models only"),

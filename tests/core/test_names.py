@@ -22,6 +22,8 @@ from hsrzoo.names import ModelName, parse_name
         ("local-dir:runs/a b", ModelName("local-dir", path=Path("runs/a b"))),
         ("hf-hub:org/repo", ModelName("hf-hub", repo="org/repo")),
         ("hf-hub:org/repo@v1.0", ModelName("hf-hub", repo="org/repo", revision="v1.0")),
+        ("hf-hub:org/repo:permuted", ModelName("hf-hub", repo="org/repo", variant="permuted")),
+        ("hf-hub:o/r@refs/pr/1:v", ModelName("hf-hub", repo="o/r", revision="refs/pr/1", variant="v")),
     ],
 )
 def test_forms_parse_and_print_back(text: str, expected: ModelName) -> None:
@@ -34,7 +36,8 @@ def test_forms_parse_and_print_back(text: str, expected: ModelName) -> None:
     [
         "", ".", "mcga-s2.", "MCGA", "../../etc/passwd", "mcga-s2.../x", "mcga-s2.a/b", "a\nb", "a b",
         "local-dir:", "local-dir:~no-such-user-here/x", "hf-hub:", "hf-hub:repo", "hf-hub:../..",
-        "hf-hub:org/repo@", "hf-hub:org/repo@../x", "hf-hub:a/b/c", "linear:", "linear:x.cave",
+        "hf-hub:org/repo@", "hf-hub:org/repo@../x", "hf-hub:org/repo:",
+        "hf-hub:org/repo:../x", "hf-hub:a/b/c", "linear:", "linear:x.cave",
         "linear:x:y", "onnx:", "mcga-s2\x00",
     ],
 )  # fmt: skip

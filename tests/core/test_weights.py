@@ -293,11 +293,6 @@ def test_a_plain_file_is_not_a_folder_of_weights(tmp_path: Path) -> None:
         folder_of(parse_name(f"local-dir:{tmp_path / 'w.txt'}"))
 
 
-def test_hub_names_say_how_to_go_on() -> None:
-    with pytest.raises(WeightsError, match=r"hf-hub:org/repo.*local-dir:PATH"):
-        folder_of(parse_name("hf-hub:org/repo"))
-
-
 def test_unknown_weights_offer_training_and_random_ones() -> None:
     with pytest.raises(HsrzooError, match=r"no trained weights for mcga-s2\.nowhere.*weights=None"):
         folder_of(parse_name("mcga-s2.nowhere"))

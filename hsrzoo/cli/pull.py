@@ -1,0 +1,31 @@
+"""``hsrzoo pull``: weights or codebooks from the Hugging Face Hub, for use without a network later on."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("pull")
+@click.argument("repo")
+@click.option("--revision", help="Branch, tag, pull request (refs/pr/1) or commit; also as REPO@REVISION.")
+@click.option("--force", is_flag=True, help="Fetch again what is here already.")
+def command(repo: str, revision: str | None, force: bool) -> None:
+    """Fetch weights or codebooks from the Hub and print the folder that holds them.
+
+    REPO is ORG/NAME, or ORG/NAME@REVISION. Files that are here already are not fetched again, every file is
+    checked against its digest, and from then on all commands find it with HF_HUB_OFFLINE=1 as well:
+    weights as --model hf-hub:REPO, codebooks as --start hf-hub:REPO. Private repositories need a token:
+    `hf auth login`, or HF_TOKEN.
+    """
+    from hsrzoo.cli.output import console
+    from hsrzoo.hub import pull
+    from hsrzoo.weights import TENSORS, read_config
+
+    name, _, after = repo.removeprefix("hf-hub:").partition("@")
+    if after and revision and after != revision:
+        raise click.UsageError(f"REPO says @{after} and --revision says {revision}")
+    folder = pull(name, revision or after or None, force=force)
+    if (folder / TENSORS).exists():
+        read_config(folder)  # a schema that is too new is told now, not without a network
+    console.print(f"{name}: commit {folder.name}", markup=False, highlight=False)
+    click.echo(folder)
