@@ -75,9 +75,9 @@ def _with_block(body: str, block: str) -> str:
     if (body.count(BEGIN), body.count(END)) == (0, 0):
         own = body.strip("\n")
         return f"\n{marked}\n" + (f"\n{own}\n" if own else "")
-    before, begin, rest = body.partition(BEGIN)
+    before, _, rest = body.partition(BEGIN)
     _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in before + after:
+    if (body.count(BEGIN), body.count(END)) != (1, 1) or not end:
         raise FormatError(
             "The card's marked block is damaged",
             expected=f"{BEGIN} once, and after it {END} once",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError
-from hsrzoo.weights import load_tensors, save_tensors, sha256_of_file, write_atomically
+from hsrzoo.weights import folder_given, load_tensors, save_tensors, sha256_of_file, write_atomically
 
 SCHEMA = 1
 
@@ -63,7 +63,9 @@ class CodebookFolder:
 
     @classmethod
     def read(cls, path: Path) -> CodebookFolder:
-        """Raises WeightsError when the folder is absent, incomplete or changed."""
+        """``path``: a folder, or ``hf-hub:ORG/NAME[@REVISION]``, which is fetched. Raises WeightsError when
+        the folder is absent, incomplete or changed, HubError when it cannot be fetched."""
+        path = folder_given(path)
         config_file = path / "config.json"
         if not config_file.is_file():
             raise WeightsError(

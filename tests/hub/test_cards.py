@@ -1,0 +1,167 @@
+"""Cards: what is ours in them is replaced, what is the owner's stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hsrzoo import cards, hub
+from hsrzoo.cards import BEGIN, END, CodebookLink, merge
+from hsrzoo.errors import FormatError, HubError
+from hsrzoo.stored_rows import Figure
+
+MANAGED: dict[str, Any] = {"library_name": "hsrzoo", "tags": ["hsrzoo", "poly"], "license": "mit"}
+CONFIG: dict[str, Any] = {
+    "architecture": "poly",
+    "bands": {"centres_nm": [400.0, 500.0, 600.0], "widths_nm": None},
+    "codebook": None,
+    "licence": "MIT",
+    "source": "Finlayson et al. 2015",
+    "training": {
+        "dataset": "cave", "split": "train", "scenes": ["a", "b"], "fingerprint": "f00",
+        "dataset_info": {"response": "nikon-d5100"}, "provenance": {"commit": "abc"},
+    },
+    "weights_sha256": "9" * 64,
+}  # fmt: skip
+
+
+def figure(**changes: Any) -> Figure:
+    values: dict[str, Any] = {
+        "dataset": "cave", "split": "valid", "fingerprint": "f", "protocol": "full-frame",
+        "protocol_hash": "c0b364d385fd" + "0" * 52, "condition": None, "tta": False, "scenes": 4, "seen": 0,
+        "means": {"rmse": 0.04010451, "de2000": 2.5794801},
+    }  # fmt: skip
+    return Figure(**{**values, **changes})
+
+
+def test_a_new_card_has_the_metadata_and_the_marked_block() -> None:
+    metadata, body = hub.card_metadata(merge(None, MANAGED, "# Poly\n"))
+    assert metadata == MANAGED
+    assert body == f"\n{BEGIN}\n# Poly\n{END}\n"
+
+
+def test_merging_again_changes_nothing() -> None:
+    once = merge(None, MANAGED, "# Poly")
+    assert merge(once, MANAGED, "# Poly") == once
+    edited = once.replace("license: mit", "license: mit\nlanguage:\n- en\nthumbnail: x.png") + "\nMine.\n"
+    assert merge(merge(edited, MANAGED, "# Poly"), MANAGED, "# Poly") == merge(edited, MANAGED, "# Poly")
+
+
+def test_the_owners_text_and_keys_survive_a_changed_block() -> None:
+    card = (
+        "---\nlanguage: en\nlicense: apache-2.0\ntags:\n- mine\n- poly\n"
+        "extra:\n  deep:\n  - 1\n  - no\n---\n"
+        f"Before, with trailing spaces  \n\n{BEGIN}\nold\n{END}\n\nAfter: | a | b |\n"
+    )
+    metadata, body = hub.card_metadata(merge(card, MANAGED, "new"))
+    assert metadata == {
+        "language": "en",
+        "license": "mit",
+        "tags": ["mine", "poly", "hsrzoo"],
+        "extra": {"deep": [1, False]},
+        "library_name": "hsrzoo",
+    }
+    assert body == f"Before, with trailing spaces  \n\n{BEGIN}\nnew\n{END}\n\nAfter: | a | b |\n"
+
+
+def test_a_card_without_a_block_gets_it_above_its_text() -> None:
+    _, body = hub.card_metadata(merge("# My own\n\nText.\n", {}, "ours"))
+    assert body.strip() == f"{BEGIN}\nours\n{END}\n\n# My own\n\nText."
+
+
+def test_results_of_other_names_stay_and_ours_are_replaced() -> None:
+    theirs, old, new = ({"name": n, "results": [r]} for n, r in (("x", 1), ("us", 2), ("us", 3)))
+    card = hub.card_text({"model-index": [theirs, old]}, "")
+    metadata, _ = hub.card_metadata(merge(card, {"model-index": [new]}, ""))
+    assert metadata["model-index"] == [theirs, new]
+
+
+def test_a_key_set_to_nothing_goes() -> None:
+    card = hub.card_text({"license": "other", "license_name": "house rules"}, "")
+    metadata, _ = hub.card_metadata(merge(card, cards.licence("MIT"), ""))
+    assert metadata == {"license": "mit"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}", f"{BEGIN}{END}{END}", f"{BEGIN}{END}{BEGIN}"],
+)
+def test_damaged_markers_are_refused_instead_of_eating_text(body: str) -> None:
+    with pytest.raises(FormatError, match="marked block is damaged"):
+        merge(f"Text.\n{body}\nMore.\n", MANAGED, "new")
+
+
+def test_metadata_that_are_no_yaml_are_an_error() -> None:
+    with pytest.raises(HubError, match="cannot be read as YAML"):
+        merge("---\na: [1\n---\n", MANAGED, "new")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("MIT", {"license": "mit", "license_name": None}),
+        ("Apache-2.0 (timm)", {"license": "apache-2.0", "license_name": None}),
+        ("none stated", {"license": "other", "license_name": "none stated"}),
+    ],
+)
+def test_licences_have_the_identifiers_of_the_hub(text: str, expected: dict[str, Any]) -> None:
+    assert cards.licence(text) == expected
+
+
+def test_the_model_index_is_read_by_the_client_and_names_hold_the_protocol() -> None:
+    from huggingface_hub.repocard_data import model_index_to_eval_results
+
+    index = cards.model_index("poly-cave", [figure(), figure(tta=True, scenes=1, means={"rmse": 0.5})])
+    name, results = model_index_to_eval_results(index)
+    assert name == "poly-cave"
+    assert [(r.dataset_type, r.dataset_name, r.metric_type, r.metric_value) for r in results] == [
+        ("cave", "cave/valid, full-frame", "rmse", 0.0401045),
+        ("cave", "cave/valid, full-frame", "de2000", 2.57948),
+        ("cave", "cave/valid, full-frame, adapted", "rmse", 0.5),
+    ]
+    assert [r.metric_name for r in results] == [
+        "RMSE, full-frame, hash c0b364d385fd, mean of 4 scenes",
+        "dE2000, full-frame, hash c0b364d385fd, mean of 4 scenes",
+        "RMSE, full-frame, adapted, hash c0b364d385fd, mean of 1 scene",
+    ]
+
+
+def test_figures_of_disturbed_input_or_training_scenes_are_no_results_of_the_index() -> None:
+    found = [figure(condition="gamma e=0.9"), figure(seen=2), figure(means={})]
+    assert cards.model_index("poly-cave", found) == []
+    block = cards.model_block("poly-cave", "lab/poly@main", CONFIG, found, None)
+    assert "2 of 4 in cave/valid, full-frame" in block
+
+
+def test_the_block_says_what_it_is_how_to_use_it_and_where_it_comes_from() -> None:
+    link = CodebookLink("lab/books", "1" * 40, {})
+    block = cards.model_block("poly-cave", "lab/poly-cave@main", CONFIG, [figure()], link)
+    for part in (
+        'hsrzoo.load("hf-hub:lab/poly-cave@main")',
+        "becomes (H, W, 3)",
+        "scenes of cave",
+        "camera nikon-d5100",
+        "| training data | cave/train, 2 scenes |",
+        f"| codebook repository | lab/books at {'1' * 40} |",
+        f"| sha256 of model.safetensors | {'9' * 64} |",
+        "| cave/valid, full-frame | c0b364d385fd | 4 | 0.0401 | 2.579 |",
+        "Finlayson et al. 2015. Licence: MIT.",
+    ):
+        assert part in block
+    metadata = cards.model_metadata("poly-cave", CONFIG, [figure()], link)
+    assert metadata["base_model"] == "lab/books"
+    assert metadata["tags"] == ["hsrzoo", "hyperspectral", "spectral-reconstruction", "poly"]
+    assert "base_model" not in cards.model_metadata("poly-cave", CONFIG, [], None)
+
+
+def test_text_of_a_record_can_neither_break_the_table_nor_the_markers() -> None:
+    hostile = f"a | b\n<script>x</script> {END}"
+    training = {**CONFIG["training"], "command": hostile, "dataset": hostile}
+    block = cards.model_block(
+        "p", "o/p@main", {**CONFIG, "training": training, "source": hostile}, [], None
+    )
+    assert END not in block and "<script>" not in block
+    assert "| command | a \\| b &lt;script&gt;x&lt;/script&gt;" in block
+    once = merge(None, MANAGED, block)
+    assert merge(once, MANAGED, block) == once
