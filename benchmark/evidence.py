@@ -182,13 +182,7 @@ class Evidence:
     @classmethod
     def read(cls, root: Path) -> Evidence:
         """All rows of the store ``root``; StoreError where there is none."""
-        files = sorted(root.rglob("*.jsonl"))
-        if not files:
-            raise StoreError(
-                f"The result store {root} holds no rows",
-                expected="what `hsrzoo bench --store DIR` or a queue writes",
-                fix="Name the folder with --store DIR, or make rows with --run",
-            )
+        files = files_of(root)
         by_kind: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
         for file in files:
             by_kind[file.relative_to(root).parts[0] == SPEED] += ResultFile(file).rows
@@ -251,6 +245,18 @@ class Evidence:
         """The group of the first of ``names`` that has rows."""
         groups = (self.group(name, place, condition, tta) for name in names)
         return next((group for group in groups if group is not None), None)
+
+
+def files_of(root: Path) -> list[Path]:
+    """All files of rows in the store ``root``; StoreError where there is none."""
+    files = sorted(root.rglob("*.jsonl"))
+    if not files:
+        raise StoreError(
+            f"The result store {root} holds no rows",
+            expected="what `hsrzoo bench --store DIR` or a queue writes",
+            fix="Name the folder with --store DIR, or make rows with one of these",
+        )
+    return files
 
 
 def _key(condition: Condition) -> tuple[str | None, str | None]:

@@ -10,6 +10,7 @@ import numpy as np
 from hsrzoo_benchmark.reproduce_tables import OURS, PLACES, headline
 
 from hsrzoo.errors import InputError, PluginError
+from hsrzoo.io.common import replaced
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from hsrzoo.reconstructor import Reconstructor
 
 _DPI = 150
+_METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
+"""Left out, so that the same values give the same file."""
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty picture, inches; PluginError where matplotlib is absent."""
     try:
         from matplotlib.figure import Figure  # drawn without a screen
@@ -31,15 +34,17 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
-def _save(figure: Figure, out: Path) -> Path:
+def save(figure: Figure, out: Path) -> Path:
+    """Write a picture; half of one is never there."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, metadata={"Software": None} if out.suffix == ".png" else None)
+    with replaced(out) as temporary:
+        figure.savefig(temporary, metadata=_METADATA.get(out.suffix))
     return out
 
 
 def shares(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
     """Figure 3: RMSE and MRAE against the share of gamma, with intervals over scenes."""
-    figure = _figure(7, 3)
+    figure = new_figure(7, 3)
     axes = figure.subplots(1, 2)
     percent = [int(row["model"].partition(" ")[0]) for row in rows]
     for axis, metric in zip(axes, ("rmse", "mrae"), strict=True):
@@ -49,7 +54,7 @@ def shares(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
             low, high = ([row[f"{metric}_{end}"] for row in rows] for end in ("low", "high"))
             axis.fill_between(percent, low, high, alpha=0.2)
         axis.set(xlabel="channels given to gamma, %", ylabel=metric.upper())
-    return _save(figure, out)
+    return save(figure, out)
 
 
 def draw(
@@ -108,7 +113,7 @@ def features(model: Reconstructor, scene: Scene, out: Path) -> list[dict[str, An
     )
     maps = resolve(model.spec.features)(model.module, pad(rgb, model.spec.input))
     arrays = {title: part.float().cpu().numpy() for title, part in maps.items()}
-    figure = _figure(2.2 * (len(arrays) + 1), 2.5)
+    figure = new_figure(2.2 * (len(arrays) + 1), 2.5)
     axes = figure.subplots(1, len(arrays) + 1)
     axes[0].imshow(np.clip(scene.rgb.transpose(1, 2, 0), 0, 1))
     axes[0].set_title("RGB")
@@ -117,7 +122,7 @@ def features(model: Reconstructor, scene: Scene, out: Path) -> list[dict[str, An
         axis.set_title(title)
     for axis in axes:
         axis.set_axis_off()
-    _save(figure, out)
+    save(figure, out)
     return [{"feature": title, **_spread(part)} for title, part in arrays.items()]
 
 
@@ -154,7 +159,7 @@ def densities(
     curves = {"true": density(scene.cube)}
     curves |= {model.name: density(model.predict(scene.rgb)) for model in models}
     correlation = {name: float(np.corrcoef(curves["true"], c)[0, 1]) for name, c in curves.items()}
-    figure = _figure(8, 3)
+    figure = new_figure(8, 3)
     picture, axis = figure.subplots(1, 2)
     picture.imshow(np.clip(scene.rgb.transpose(1, 2, 0), 0, 1))
     picture.plot([x, x + width, x + width, x, x], [y, y, y + height, y + height, y], "r-")
@@ -164,7 +169,7 @@ def densities(
         axis.plot(nm, curve, "k" if name == "true" else "-", label=label)
     axis.set(xlabel="wavelength, nm", ylabel="density, 1/nm")
     axis.legend(fontsize=7)
-    _save(figure, out)
+    save(figure, out)
     rows: list[dict[str, Any]] = [
         {"nm": float(at), **{name: float(c[i]) for name, c in curves.items()}} for i, at in enumerate(nm)
     ]

@@ -120,19 +120,25 @@ def _title(bench: str, dataset: str, split: str, protocol: str) -> str:
 
 
 def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
-    label = figure["model"] + (" + TTA" if figure["tta"] else "")
-    if figure["trained_on"] not in (None, figure["dataset"]):
-        label += f"\nout of domain: trained on {figure['trained_on']}"
-    if figure["also_trained_on"]:
-        label += f"\ncodebooks also from {figure['also_trained_on']}"
-    if figure["seen_in_training"]:
-        label += "\nscored on its own training scenes"
+    label = "\n".join([figure["model"] + (" + TTA" if figure["tta"] else ""), *learned_from(figure)])
     seeds = f"\n{figure['seeds']} seeds" if figure["seeds"] > 1 else ""
     return {
         "condition": _condition_cell(figure),
         "model": label,
         "n": f"n = {figure['scenes']}{seeds}",
     }
+
+
+def learned_from(figure: dict[str, Any]) -> list[str]:
+    """What a model learned from that a reader would not expect of this data set's figures."""
+    found = []
+    if figure["trained_on"] not in (None, figure["dataset"]):
+        found.append(f"out of domain: trained on {figure['trained_on']}")
+    if figure["also_trained_on"]:
+        found.append(f"codebooks also from {figure['also_trained_on']}")
+    if figure["seen_in_training"]:
+        found.append("scored on its own training scenes")
+    return found
 
 
 def _condition_cell(figure: dict[str, Any]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor, nn
 
@@ -35,18 +35,18 @@ def size(module: nn.Module) -> Size:
     )
 
 
-def size_of(spec: ModelSpec, bands: BandSet) -> Size:
+def size_of(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any] | None = None) -> Size:
     """:func:`size` of a spec's network, built without values where it can be, which takes neither memory
-    nor time."""
+    nor time. ``arguments`` override the spec's own, as those of trained weights do."""
     import torch
 
     from hsrzoo.spec import build_module
 
     try:
         with torch.device("meta"):
-            return size(build_module(spec, bands, {}))
+            return size(build_module(spec, bands, arguments or {}, fresh=arguments is None))
     except Exception:  # a network that looks at values while it is built
-        return size(build_module(spec, bands, {}))
+        return size(build_module(spec, bands, arguments or {}, fresh=arguments is None))
 
 
 def macs(module: nn.Module, height: int, width: int) -> int:
