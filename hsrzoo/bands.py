@@ -108,6 +108,33 @@ class BandSet:
             None if widths is None else tuple(widths[i] for i in indices),
         )
 
+    def nearest(self, wanted_nm: Sequence[float]) -> list[int]:
+        """For each wavelength the index of the band whose centre is nearest, in the order given.
+
+        It must lie within half a band spacing: half the median step between neighbouring centres (half a
+        width where there is one band alone). Raises BandsError; also where two name one band.
+        """
+        centres = np.asarray(self.centres_nm)
+        steps = np.diff(np.unique(centres))
+        reach = float(np.median(steps)) / 2 if len(steps) else (self.widths_nm or (1.0,))[0] / 2
+        found: dict[int, float] = {}
+        for nm in wanted_nm:
+            index = int(np.abs(centres - nm).argmin()) if np.isfinite(nm) else 0
+            if not abs(centres[index] - nm) <= reach + _EPSILON_NM:
+                raise BandsError(
+                    f"There is no band at {nm:g} nm",
+                    expected=f"wavelengths within {reach:g} nm of one of the {self}",
+                    got=f"{nm:g} nm, to which {centres[index]:g} nm is nearest",
+                )
+            if index in found:
+                raise BandsError(
+                    f"{found[index]:g} and {nm:g} nm are the same band",
+                    expected=f"different ones of the {self}",
+                    got=f"{centres[index]:g} nm twice",
+                )
+            found[index] = nm
+        return list(found)
+
     def to_json(self) -> dict[str, list[float] | None]:
         """``{"centres_nm": [...], "widths_nm": [...] or None}``."""
         return {

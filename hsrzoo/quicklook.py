@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError
+from hsrzoo.io.common import display_bands, replaced
+from hsrzoo.io.rows import open_rows
 from hsrzoo.metrics.colour import xyz_matrix
 from hsrzoo.srgb import XYZ_OF_SRGB, encode_srgb
 
-_PRIMARIES_NM = (640.0, 550.0, 460.0)
-"""Red, green and blue of the picture where single bands stand for them."""
-_NEAR_NM = 25.0
-"""How far such a band may lie from its colour before the picture has false colours."""
+LONGEST = 2048
+"""Pixels of a quick look's longer side at most."""
+_AT_ONCE = 1 << 22
+"""Values of a strip that are rendered at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,8 @@ class Rendering:
     matrix: np.ndarray
     """(3, C) float32."""
     how: str
+    as_seen: bool = True
+    """Whether the colours are those that an eye would see; false where three bands stand for them."""
 
 
 @lru_cache(maxsize=16)
@@ -41,20 +46,8 @@ def rendering(bands: BandSet) -> Rendering:
     matrix = np.zeros((3, len(bands)), np.float32)
     matrix[range(3), chosen] = 1
     named = ", ".join(f"{bands.centres_nm[i]:g}" for i in chosen)
-    return Rendering(matrix, f"the bands do not cover the visible range: red, green, blue are {named} nm")
-
-
-def display_bands(bands: BandSet) -> tuple[int, int, int]:
-    """Which bands stand for red, green and blue: those nearest to 640, 550 and 460 nm, if each is within
-    25 nm; else three spread over the range, the longest red."""
-    centres = np.asarray(bands.centres_nm)
-    near = [int(np.abs(centres - nm).argmin()) for nm in _PRIMARIES_NM]
-    off = [abs(centres[i] - nm) for i, nm in zip(near, _PRIMARIES_NM, strict=True)]
-    if len(set(near)) < 3 or max(off) > _NEAR_NM:
-        order = np.argsort(centres, kind="stable")
-        near = [int(order[round((len(order) - 1) * share)]) for share in (5 / 6, 1 / 2, 1 / 6)]
-    red, green, blue = near
-    return red, green, blue
+    how = f"the bands do not cover the visible range: red, green, blue are {named} nm"
+    return Rendering(matrix, how, as_seen=False)
 
 
 def srgb_of(cube: np.ndarray, bands: BandSet) -> np.ndarray:
@@ -77,4 +70,33 @@ def srgb_of(cube: np.ndarray, bands: BandSet) -> np.ndarray:
     return np.rint(encode_srgb(linear) * 255).astype(np.uint8)
 
 
-__all__ = ["Rendering", "display_bands", "rendering", "srgb_of"]
+def save_quicklook(cube: Path, longest: int = LONGEST) -> Path:
+    """Write ``NAME.png`` beside the cube file ``NAME.*``, in colours of :func:`rendering`.
+
+    Rows are read one strip at a time, and of large cubes only every n-th pixel of every n-th row, so that
+    the longer side is at most ``longest`` pixels. Raises InputError, FormatError.
+    """
+    from PIL import Image
+
+    rows = open_rows(cube)
+    height, width = rows.shape
+    step = -(-max(height, width) // longest)
+    strip = step * max(1, _AT_ONCE // (-(-width // step) * len(rows.bands)))
+    picture = np.concatenate(
+        [
+            srgb_of(rows.read(top, min(strip, height - top), step), rows.bands)
+            for top in range(0, height, strip)
+        ]
+    )
+    target = quicklook_of(cube)
+    with replaced(target) as temporary:
+        Image.fromarray(picture).save(temporary, "PNG")
+    return target
+
+
+def quicklook_of(cube: Path) -> Path:
+    """Where the picture of a cube file goes."""
+    return cube.with_suffix(".png")
+
+
+__all__ = ["Rendering", "display_bands", "quicklook_of", "rendering", "save_quicklook", "srgb_of"]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hsrzoo.cli.names import CAMERA, MODEL
+from hsrzoo.cli.predict_bar import Bar, summary
 from hsrzoo.cli.workers import chosen_workers, worker_options
 from hsrzoo.io import SUFFIX_OF
 
 if TYPE_CHECKING:
     from hsrzoo.many import Job
-    from hsrzoo.prediction import PredictOptions, PredictReport, Progress, Step
+    from hsrzoo.prediction import PredictOptions
     from hsrzoo.reconstructor import Reconstructor
     from hsrzoo.workers import Workers
 
@@ -37,18 +38,44 @@ class Bytes(click.ParamType):
         return float(found[1]) * _UNITS[found[2].upper()]
 
 
+class Wavelengths(click.ParamType):
+    """``450,550,650``: numbers above 0, in nm."""
+
+    name = "wavelengths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            found = ()
+        if not found or not all(0 < nm < float("inf") for nm in found):
+            self.fail(f"{value!r} are not wavelengths: write 450,550,650", param, ctx)
+        return found
+
+
 @click.command("predict")
 @click.argument("image", nargs=-1, required=True)
 @click.option("--model", type=MODEL, required=True, help="Name of the model, as in `hsrzoo list`.")
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path),
     help="Cube file: .hdr (ENVI), .tif, .zarr are written part by part; .h5, .mat, .npz at once. "
-    "For several images a folder.",
+    "Any other name is a folder, which several images need.",
 )  # fmt: skip
 @click.option(
     "--format", "form", type=click.Choice(list(SUFFIX_OF)),
     help="Of the files in the folder --out [envi].",
 )  # fmt: skip
+@click.option("--linear", "encoding", flag_value="linear", help="Values are proportional to light.")
+@click.option(
+    "--srgb", "encoding", flag_value="srgb",
+    help="Values are sRGB, as phones and cameras write it: decoded first "
+    "[sRGB where the file says so by profile or tag, else linear].",
+)  # fmt: skip
+@click.option("--tta", is_flag=True, help="Adapt the network to each image first (models that can).")
+@click.option("--bands", type=Wavelengths(), metavar="NM,NM,...", help="Keep these bands alone, in nm.")
+@click.option("--quicklook", is_flag=True, help="Beside each cube a picture in sRGB, NAME.png.")
 @click.option("--overwrite", is_flag=True, help="Make cubes anew that the folder --out has already.")
 @worker_options
 @click.option("--tile", type=int, metavar="N", help="Side of the tiles in pixels [whole if it fits].")
@@ -76,10 +103,11 @@ class Bytes(click.ParamType):
 @click.pass_context
 def command(
     context: click.Context, image: tuple[str, ...], model: str, out: Path,
-    form: str | None, overwrite: bool,
-    worker_count: int | None, ray_address: str | None, tile: int | None, max_memory: float | None,
-    approximate_tiles: bool, dtype: str, value_range: tuple[float, float] | None, device: str | None,
-    threads: int | None, precision: str, consistency: str | None, compiled: bool,
+    form: str | None, encoding: str | None, tta: bool, bands: tuple[float, ...] | None, quicklook: bool,
+    overwrite: bool, worker_count: int | None, ray_address: str | None, tile: int | None,
+    max_memory: float | None, approximate_tiles: bool, dtype: str,
+    value_range: tuple[float, float] | None, device: str | None, threads: int | None, precision: str,
+    consistency: str | None, compiled: bool,
 ) -> None:  # fmt: skip
     """Reconstruct the hyperspectral cube of an image, or of many.
 
@@ -88,15 +116,19 @@ def command(
     Folders and patterns ("*.png") stand for all their images; their cubes go into the folder --out,
     a broken image stops no other, and then the command exits with 1. Interrupted, the same command goes
     on where it stopped. --model onnx:FILE runs an exported file, on the whole image.
+
+    Networks expect values proportional to light. What an image's values are taken for is said for each:
+    sRGB where an ICC profile or a tag says so, else linear; --linear and --srgb decide it. --bands keeps
+    the nearest bands, which must lie within half a band spacing.
     """
     import torch
 
     from hsrzoo.loading import load
     from hsrzoo.prediction import PredictOptions
 
-    jobs = _jobs(image, out, form)
+    jobs, alone = _jobs(image, out, form)
     workers = chosen_workers(worker_count, ray_address, threads, device)
-    if jobs is None and workers is not None:
+    if alone and workers is not None:
         raise click.UsageError("--workers and --ray are for several images, whose --out is a folder")
 
     if threads is not None:
@@ -111,31 +143,46 @@ def command(
         approximate=approximate_tiles,
         consistency=consistency,
     )
-    options = PredictOptions(dtype=dtype, value_range=value_range)  # type: ignore[arg-type]
+    options = PredictOptions(
+        dtype=dtype,  # type: ignore[arg-type]  # click has checked it, and the next one
+        value_range=value_range,
+        tta=tta,
+        encoding=encoding or "auto",  # type: ignore[arg-type]
+        bands=bands,
+        quicklook=quicklook,
+    )
+    if bands is not None:
+        network.bands.nearest(bands)  # what is wrong for one image is wrong for all
     with Bar() as bar:
         try:
-            if jobs is None:
-                _predict_one(Path(image[0]), out, network, options, bar)
+            if alone:
+                if jobs[0].out == out or _has_place(jobs[0].out, overwrite, bar):
+                    _predict_one(jobs[0], network, options, bar)
             elif _predict_many(jobs, network, model, options, workers, overwrite, bar):
                 context.exit(1)
         except KeyboardInterrupt:
-            if _left(out, jobs):
+            if _left(jobs):
                 bar.say("What is done is kept: the same command goes on with it.")
             raise
 
 
-def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> list[Job] | None:
-    """The images and their files in the folder ``out``; None: one image, and ``out`` is its file."""
+def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job], bool]:
+    """The images and their cubes, and whether it is one image that was named itself.
+
+    For one image ``out`` is a file if it ends as a cube does, or, without --format, in any other way that
+    a folder does not (which will be refused).
+    """
     from hsrzoo.errors import InputError
     from hsrzoo.io import CUBE_SUFFIXES
-    from hsrzoo.many import find_images, into_folder
+    from hsrzoo.many import Job, find_images, into_folder
 
     is_file = out.suffix.lower() in CUBE_SUFFIXES
     found = find_images(names)
-    one = len(names) == 1 and [str(path) for path in found] == [str(Path(names[0]))]
-    if one and form is None and (is_file or not out.is_dir()):
-        return None
-    if is_file or (out.exists() and not out.is_dir()):
+    alone = len(names) == 1 and [str(path) for path in found] == [str(Path(names[0]))]
+    if alone and (is_file or (form is None and out.suffix and not out.is_dir())):
+        _require_format(out, form)
+        return [Job(found[0], out)], True
+    if is_file:
         raise InputError(
             "Cubes of several images go into a folder",
             expected="a folder as --out, and the format by --format",
@@ -145,22 +192,44 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> list[Job] | No
         raise InputError(
             f"The cubes in {out} would be taken for images next time", fix="Use another folder"
         )
-    return into_folder(found, out, form or "envi")
+    return into_folder(found, out, form or "envi"), alone
 
 
-def _left(out: Path, jobs: list[Job] | None) -> bool:
+def _require_format(out: Path, form: str | None) -> None:
+    """UsageError where --format names another format than the file's ending does."""
+    from hsrzoo.io import format_of
+
+    if form is not None and format_of(out) != form:
+        raise click.UsageError(f"--format {form} does not fit --out {out}: leave one of them out")
+
+
+def _left(jobs: list[Job]) -> bool:
     """Whether an interrupted run has left cubes or parts of them."""
     from hsrzoo.io.stream import part_of
 
-    if jobs is None:
-        return part_of(out.with_suffix(".hdr") if out.suffix.lower() == ".img" else out).exists()
-    return any(job.out.exists() or part_of(job.out).exists() for job in jobs)
+    parts = [part_of(j.out.with_suffix(".hdr") if j.out.suffix.lower() == ".img" else j.out) for j in jobs]
+    return any(part.exists() for part in parts) or (len(jobs) > 1 and any(job.out.exists() for job in jobs))
 
 
-def _predict_one(image: Path, out: Path, network: Reconstructor, options: PredictOptions, bar: Bar) -> None:
+def _predict_one(job: Job, network: Reconstructor, options: PredictOptions, bar: Bar) -> None:
+    """One image, named itself: what is wrong with it ends the command."""
     from hsrzoo.prediction import predict_file
+    from hsrzoo.trust import word_on_trust
 
-    bar.say(summary(predict_file(image, network, out, options, bar.show, bar.say)))
+    report = predict_file(job.image, network, job.out, options, bar.show, bar.say)
+    bar.say(summary(report))
+    bar.say(word_on_trust(network, report.camera))
+
+
+def _has_place(out: Path, overwrite: bool, bar: Bar) -> bool:
+    """Make the folder of a cube; False where the cube is there already and stays."""
+    from hsrzoo.weights import make_folder
+
+    make_folder(out.parent)
+    if out.exists() and not overwrite:
+        bar.say(f"{out} is there already and stays (--overwrite makes it anew)")
+        return False
+    return True
 
 
 def _predict_many(
@@ -174,6 +243,7 @@ def _predict_many(
 ) -> int:
     """Make all cubes that are not there; returns how many failed."""
     from hsrzoo.many import predict_many
+    from hsrzoo.trust import word_on_trust
     from hsrzoo.weights import make_folder
     from hsrzoo.workers import TaskFailure
 
@@ -181,8 +251,9 @@ def _predict_many(
     there = [] if overwrite else [job for job in jobs if job.out.exists()]
     if there:
         bar.say(f"{len(there)} cubes are there already and stay (--overwrite makes them anew)")
+    failed = _missing_pictures(there, bar) if options.quicklook else 0
     left = [job for job in jobs if job not in there]
-    failed = 0
+    done, camera = 0, None
     bar.count(len(left))
     for i, result in predict_many(left, network, name, options, workers, bar.part):
         bar.next()
@@ -190,69 +261,28 @@ def _predict_many(
             failed += 1
             bar.say(f"Failed: {left[i].image}: {result.error}")
             continue
+        done, camera = done + 1, camera or result.report.camera
         for note in result.notes:
             bar.say(f"{left[i].image.name}: {note}")
         bar.say(summary(result.report))
-    bar.say(f"{len(left) - failed} of {len(left)} images done, {failed} failed")
+    bar.say(f"{done} of {len(left)} images done, {failed} failed")
+    if done:
+        bar.say(word_on_trust(network, camera))
     return failed
 
 
-class Bar:
-    """A bar on stderr, over all tiles of all passes or over several images, and a way to say something
-    beside it."""
+def _missing_pictures(there: list[Job], bar: Bar) -> int:
+    """Make the quick looks that cubes of earlier runs lack; returns how many failed."""
+    from hsrzoo.errors import HsrzooError
+    from hsrzoo.quicklook import quicklook_of, save_quicklook
 
-    def __enter__(self) -> Bar:
-        from hsrzoo.cli.output import progress
-
-        self.bar = progress().__enter__()
-        self.task = self.bar.add_task("", total=None)
-        self.images = 0
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.bar.__exit__(*error)
-
-    def show(self, step: Step) -> None:
-        """Move on."""
-        self.bar.update(
-            self.task,
-            description=f"pass {step.current} of {step.passes}",
-            total=step.passes * step.total,
-            completed=(step.current - 1) * step.total + step.done,
-        )
-
-    def count(self, total: int) -> None:
-        """There will be so many images."""
-        self.bar.update(self.task, description="images", total=total)
-
-    def part(self, image: int) -> Progress:
-        """Show the tiles of an image as a part of one step."""
-
-        def show(step: Step) -> None:
-            done = (step.current - 1) * step.total + step.done
-            self.bar.update(self.task, completed=image + done / (step.passes * step.total))
-
-        return show
-
-    def next(self) -> None:
-        """One more image is done."""
-        self.images += 1
-        self.bar.update(self.task, completed=self.images)
-
-    def say(self, text: str) -> None:
-        """One line for the reader."""
-        self.bar.console.print(text, markup=False, soft_wrap=not self.bar.console.is_terminal)
-
-
-def summary(report: PredictReport) -> str:
-    """What was done, in one line or two."""
-    height, width = report.size
-    how = "whole" if report.tiles == 1 else (
-        f"{report.tiles} tiles of {report.tile[0]} x {report.tile[1]} pixels, {report.halo} around them"
-    )  # fmt: skip
-    passes = f"{report.passes} pass{'es' * (report.passes != 1)}"
-    text = (
-        f"{report.out}: {height} x {width} pixels, {report.bands} bands, {report.bytes / 1e6:,.1f} MB; "
-        f"{how}, {passes}{' (some by an earlier run)' if report.resumed else ''}, {report.seconds:.1f} s"
-    )
-    return text + (f"\nApproximate tiles: {report.difference}" if report.difference else "")
+    failed = 0
+    for job in there:
+        if quicklook_of(job.out).exists():
+            continue
+        try:
+            bar.say(f"Quick look {save_quicklook(job.out)}")
+        except HsrzooError as error:
+            failed += 1
+            bar.say(f"Failed: {job.out}: {error}")
+    return failed

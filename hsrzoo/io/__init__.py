@@ -44,7 +44,7 @@ def save_cube(
     from hsrzoo.io.common import require_cube
 
     path = Path(path)
-    name = format or _format_of(path)
+    name = format or format_of(path)
     if name not in _FORMATS:
         raise unknown_name("cube format", name, _FORMATS)
     if format is None:
@@ -54,7 +54,7 @@ def save_cube(
 
 def require_writable(path: Path) -> None:
     """FormatError unless the suffix is that of a format in which cubes are written."""
-    _format_of(path)
+    format_of(path)
     if path.suffix.lower() in _READ_ONLY:
         raise FormatError(
             f"{path.suffix} files can only be read", expected=".hdr, .tif, .h5, .mat, .npz or .zarr"
@@ -76,7 +76,7 @@ def load_cube(
     path = Path(path)
     if not (path.is_dir() and (format or path.suffix.lower()) in ("zarr", ".zarr")):
         require_file(path)
-    name = format or _format_of(path)
+    name = format or format_of(path)
     if name not in _FORMATS:
         raise unknown_name("cube format", name, _FORMATS)
     return import_module(f"hsrzoo.io.{name}").load(path, key=key, axes=axes)
@@ -89,7 +89,8 @@ def read_image(path: str | Path) -> np.ndarray:
     return read(path)
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """The name of the format that the suffix is of; FormatError without one."""
     for name, suffixes in _FORMATS.items():
         if path.suffix.lower() in suffixes:
             return name
@@ -98,4 +99,12 @@ def _format_of(path: Path) -> str:
     )
 
 
-__all__ = ["CUBE_SUFFIXES", "SUFFIX_OF", "load_cube", "read_image", "require_writable", "save_cube"]
+__all__ = [
+    "CUBE_SUFFIXES",
+    "SUFFIX_OF",
+    "format_of",
+    "load_cube",
+    "read_image",
+    "require_writable",
+    "save_cube",
+]

@@ -21,6 +21,10 @@ WAVELENGTH_KEYS = ("wavelengths_nm", "wavelengths", "wavelength", "bands", "wavl
 """Names under which files hold band centres (one public set spells it ``wavlength``)."""
 WIDTH_KEYS = ("widths_nm", "fwhm", "widths")
 _MATRIX = re.compile(r"(?P<before>c?)\((?P<slow>[hw])(?P<fast>[hw])(?P<length>[1-9]\d*)?\)(?P<after>c?)")
+_PRIMARIES_NM = (640.0, 550.0, 460.0)
+"""Red, green and blue of the picture where single bands stand for them."""
+_NEAR_NM = 25.0
+"""How far such a band may lie from its colour before the picture has false colours."""
 _SIDES = {"h": "nrow", "w": "ncol"}
 """Names, in any case, under which files of matrices hold height and width."""
 
@@ -211,6 +215,19 @@ def bands_from(centres: Any, widths: Any, count: int) -> BandSet | None:
     if fwhm is not None and (fwhm.size != count or not np.all(np.isfinite(fwhm) & (fwhm > 0))):
         fwhm = None
     return BandSet.of(found.tolist(), None if fwhm is None else fwhm.tolist(), unit)
+
+
+def display_bands(bands: BandSet) -> tuple[int, int, int]:
+    """Which bands stand for red, green and blue: those nearest to 640, 550 and 460 nm, if each is within
+    25 nm; else three spread over the range, the longest red."""
+    centres = np.asarray(bands.centres_nm)
+    near = [int(np.abs(centres - nm).argmin()) for nm in _PRIMARIES_NM]
+    off = [abs(centres[i] - nm) for i, nm in zip(near, _PRIMARIES_NM, strict=True)]
+    if len(set(near)) < 3 or max(off) > _NEAR_NM:
+        order = np.argsort(centres, kind="stable")
+        near = [int(order[round((len(order) - 1) * share)]) for share in (5 / 6, 1 / 2, 1 / 6)]
+    red, green, blue = near
+    return red, green, blue
 
 
 def require_cube(cube: np.ndarray, bands: BandSet) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import UNITS, bands_from, damaged, require_file, to_hwc, unwritable
+from hsrzoo.io.common import UNITS, bands_from, damaged, display_bands, require_file, to_hwc, unwritable
 from hsrzoo.io.stream import FULL_SCALE, CubeShape, FlatStream, part_of, sync_folder
 
 _NOT_LENGTHS = ("wavenumber", "ghz", "mhz", "index")
@@ -56,15 +56,25 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
 
 def _fields(bands: BandSet, metadata: dict[str, Any]) -> dict[str, Any]:
     """What a header says besides shape and layout."""
+    shown = [index + 1 for index in display_bands(bands)]
     fields: dict[str, Any] = {
         "wavelength": [repr(c) for c in bands.centres_nm],
         "wavelength units": "Nanometers",
         "data units": metadata.get("units", UNITS),
         "description": str(metadata.get("description", "cube written by hsrzoo")),
+        # counted from 1: what viewers show as red, green and blue
+        "default bands": shown if len(set(shown)) == 3 else shown[:1],
     }
     if bands.widths_nm is not None:
         fields["fwhm"] = [repr(w) for w in bands.widths_nm]
-    return fields
+    more = {key: value for key, value in metadata.items() if key not in ("units", "description")}
+    return fields | {f"hsrzoo {key.replace('_', ' ')}": _one_line(value) for key, value in more.items()}
+
+
+def _one_line(value: Any) -> str:
+    """A value as a header's field can hold it: one line of ASCII without the braces of lists."""
+    text = " ".join(str(value).split()).encode("ascii", "backslashreplace").decode()
+    return text.replace("{", "(").replace("}", ")")
 
 
 class EnviStream(FlatStream):
@@ -165,7 +175,7 @@ def load(
     good = [_number(flag, "bbl", header) for flag in fields.get("bbl", ())]
     if len(good) == cube.shape[2]:
         cube[:, :, np.flatnonzero(np.equal(good, 0))] = np.nan
-    return cube, _bands(image, cube.shape[2])
+    return cube, bands_of(image, cube.shape[2])
 
 
 def _stored(image: Any, header: Path) -> np.ndarray:
@@ -217,7 +227,7 @@ def _number(text: Any, field: str, header: Path) -> float:
         raise FormatError(f"The field {field!r} of {header} is not a number", got=repr(text)) from None
 
 
-def _bands(image: Any, count: int) -> BandSet | None:
+def bands_of(image: Any, count: int) -> BandSet | None:
     """From ``wavelength`` and ``fwhm``; else from ``band names`` that are wavelengths with a unit."""
     centres, widths = image.bands.centers, image.bands.bandwidths
     if centres is not None:

@@ -16,7 +16,8 @@ from hsrzoo.io.common import UNITS, cube_among, damaged, one_cube, replaced
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
-    """Write ``/cube`` (H, W, C) with units, ``/wavelengths_nm`` and ``/widths_nm`` in nm."""
+    """Write ``/cube`` (H, W, C) with units, ``/wavelengths_nm``, the scale of its third axis, and
+    ``/widths_nm``, both in nm."""
     with replaced(path) as temporary, h5py.File(temporary, "w") as file:
         stored = file.create_dataset("cube", data=cube)
         stored.attrs["units"] = metadata.get("units", UNITS)
@@ -26,6 +27,10 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
         for name, values in lists.items():
             if values is not None:
                 file.create_dataset(name, data=np.asarray(values)).attrs["units"] = "nm"
+        for axis, label in zip(stored.dims, ("y", "x", "wavelength"), strict=True):
+            axis.label = label
+        file["wavelengths_nm"].make_scale("wavelength")
+        stored.dims[2].attach_scale(file["wavelengths_nm"])
 
 
 @contextmanager

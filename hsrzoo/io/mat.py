@@ -5,6 +5,7 @@ Axis orders are always those that MATLAB shows; HDF5 holds them reversed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ def header() -> bytes:
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
     """Write a v7.3 file: ``cube`` single H x W x C, ``bands`` (nm) and ``widths_nm`` as double rows,
-    ``units`` and ``wavelength_units`` as text."""
+    ``units``, ``wavelength_units`` and ``metadata`` (JSON) as text."""
     with replaced(path) as temporary:
         with h5py.File(temporary, "w", userblock_size=_USER_BLOCK) as file:
             _variable(file, "cube", cube.transpose(2, 1, 0), "single")
@@ -42,6 +43,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
                 _variable(file, "widths_nm", np.asarray(bands.widths_nm)[:, None], "double")
             _text(file, "wavelength_units", "nm")
             _text(file, "units", str(metadata.get("units", UNITS)))
+            _text(file, "metadata", json.dumps(metadata, sort_keys=True, default=str))
         with temporary.open("rb+") as stream:
             stream.write(header())
 

@@ -225,6 +225,8 @@ def require_folder(out: Path) -> None:
     """InputError unless a file ``out`` could stand where it shall."""
     if not out.parent.is_dir():
         raise InputError(f"The folder of {out} does not exist", fix=f"Make it: mkdir -p {out.parent}")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise InputError(f"The folder {out.parent} is not writable", fix="Choose another one for --out")
     if out.is_dir() and out.suffix.lower() != ".zarr":
         raise InputError(f"{out} is a folder", fix="Choose another name")
 

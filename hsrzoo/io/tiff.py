@@ -103,18 +103,24 @@ def _description(bands: BandSet, axes: str, metadata: dict[str, Any]) -> str:
 
 
 def _gdal_xml(bands: BandSet, scale: float | None = None) -> str:
-    """``scale``: what stored values are multiplied by."""
+    """GDAL's metadata of every band: its description, wavelength and width, the last two also as GDAL's
+    IMAGERY domain has them, in micrometres. ``scale``: what stored values are multiplied by."""
     root = ElementTree.Element("GDALMetadata")
+
+    def item(name: str, index: int, text: str, **more: str) -> None:
+        ElementTree.SubElement(root, "Item", {"name": name, "sample": str(index), **more}).text = text
+
     for index, centre in enumerate(bands.centres_nm):
-        values = {"wavelength": f"{centre!r}", "wavelength_units": "Nanometers"}
+        item("DESCRIPTION", index, f"{centre:g} nm", role="description")
+        item("wavelength", index, f"{centre!r}")
+        item("wavelength_units", index, "Nanometers")
+        item("CENTRAL_WAVELENGTH_UM", index, f"{centre / 1000:.7g}", domain="IMAGERY")
         if bands.widths_nm is not None:
-            values["fwhm"] = f"{bands.widths_nm[index]!r}"
-        for name, text in values.items():
-            ElementTree.SubElement(root, "Item", name=name, sample=str(index)).text = text
+            item("fwhm", index, f"{bands.widths_nm[index]!r}")
+            item("FWHM_UM", index, f"{bands.widths_nm[index] / 1000:.7g}", domain="IMAGERY")
         if scale is not None:
-            for name, value in (("OFFSET", 0.0), ("SCALE", scale)):
-                role = {"name": name, "sample": str(index), "role": name.lower()}
-                ElementTree.SubElement(root, "Item", role).text = f"{value!r}"
+            item("OFFSET", index, "0.0", role="offset")
+            item("SCALE", index, f"{scale!r}", role="scale")
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -177,6 +177,23 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
         stream.finish()
 
 
+def open_array(path: Path) -> tuple[Any, BandSet | None]:
+    """The array (H, W, C) of a cube written by :func:`save`, unread, and its bands."""
+    zarr = _zarr()
+    try:
+        array = zarr.open_array(str(path), mode="r")
+        about = dict(array.attrs)
+    except Exception as error:  # whatever the library and its codecs raise for a damaged folder
+        raise damaged(path, "Zarr", error) from error
+    return array, _bands(about, array.shape[2])
+
+
+def _bands(about: dict[str, Any], count: int) -> BandSet | None:
+    centres = next((about[k] for k in WAVELENGTH_KEYS if k in about), None)
+    widths = next((about[k] for k in WIDTH_KEYS if k in about), None)
+    return None if centres is None else bands_from(centres, widths, count)
+
+
 def load(
     path: Path, *, key: str | None = None, axes: str | None = None
 ) -> tuple[np.ndarray, BandSet | None]:
@@ -199,6 +216,4 @@ def load(
     scale, offset = (float(about.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
     if (scale, offset) != (1, 0):
         cube = (cube.astype(np.float64) * scale + offset).astype(np.float32)
-    centres = next((about[k] for k in WAVELENGTH_KEYS if k in about), None)
-    widths = next((about[k] for k in WIDTH_KEYS if k in about), None)
-    return cube, None if centres is None else bands_from(centres, widths, cube.shape[2])
+    return cube, _bands(about, cube.shape[2])
