@@ -44,17 +44,18 @@ class CodebookLink:
 def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
     """``existing`` with ``managed`` metadata and ``block`` in place of ours; a new card where it is None.
 
-    Of ``tags`` the owner's stay beside ours, of ``model-index`` entries of other names. A value of None
-    removes the key. A card without a block gets it above its text. Raises FormatError where the markers
-    do not pair.
+    Of ``tags`` and of a list under ``base_model`` the owner's stay beside ours, of ``model-index`` entries
+    of other names. A value of None removes the key, an entry without results that of its name. A card
+    without a block gets it above its text. Raises FormatError where the markers do not pair.
     """
     metadata, body = hub.card_metadata(existing or "")
     for key, value in managed.items():
-        if key == "tags":
-            value = list(dict.fromkeys([*_listed(metadata.get(key)), *value]))
+        if key == "tags" or (key == "base_model" and value and isinstance(metadata.get(key), list)):
+            value = list(dict.fromkeys([*_listed(metadata.get(key)), *_listed(value)]))
         if key == "model-index":
             ours = {entry["name"] for entry in value}
-            value = [e for e in _listed(metadata.get(key)) if _name(e) not in ours] + list(value)
+            theirs = [entry for entry in _listed(metadata.get(key)) if _name(entry) not in ours]
+            value = [*theirs, *(entry for entry in value if entry["results"])]
         if value is None or value == []:
             metadata.pop(key, None)
         else:
@@ -125,7 +126,7 @@ def model_index(name: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
         for figure in figures
         if figure.condition is None and not figure.seen and figure.means
     ]
-    return [{"name": name, "results": results}] if results else []
+    return [{"name": name, "results": results}]
 
 
 def _metric_name(metric: str, figure: Figure) -> str:

@@ -164,11 +164,16 @@ def push_model(
     ``codebook``: ``org/name[@revision]`` of its codebooks; None: as its config or an earlier push says.
     """
     before = hub.state(target.repo, target.revision)
-    link = _link(weights.config, codebook) or _kept_link(weights.config, before)
+    earlier = _earlier_link(before)
+    link = _link(weights.config, codebook)
+    if link is None and earlier and earlier.sha256 == (weights.config["codebook"] or {}).get("sha256"):
+        link = earlier
     rows = collect(stores, weights.identity, _published_rows(before))
     figures = rows.figures
     address = f"{target.repo}@{target.branch}"
     metadata = cards.model_metadata(target.title, weights.config, figures, link)
+    if earlier and link is None:
+        metadata["base_model"] = None
     block = cards.model_block(target.title, address, weights.config, figures, link)
     files: dict[str, Content] = {
         CONFIG: _config_bytes(weights, link),
@@ -225,14 +230,13 @@ def _codebook_digests(data: bytes | None) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _kept_link(config: Mapping[str, Any], before: hub.State | None) -> CodebookLink | None:
-    """The link that an earlier push made, as long as the codebooks are still those."""
+def _earlier_link(before: hub.State | None) -> CodebookLink | None:
+    """The link that an earlier push made; it goes on as long as the codebooks are those."""
     data = hub.read_file(before.repo, CONFIG, before.oid) if before and CONFIG in before.files else None
     try:
-        link = CodebookLink(**json.loads(data or b"{}")["codebook_repository"])
+        return CodebookLink(**json.loads(data or b"{}")["codebook_repository"])
     except (ValueError, KeyError, TypeError):
         return None
-    return link if link.sha256 == (config["codebook"] or {}).get("sha256") else None
 
 
 def _published_rows(before: hub.State | None) -> dict[str, bytes]:

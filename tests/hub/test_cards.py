@@ -75,6 +75,16 @@ def test_results_of_other_names_stay_and_ours_are_replaced() -> None:
     card = hub.card_text({"model-index": [theirs, old]}, "")
     metadata, _ = hub.card_metadata(merge(card, {"model-index": [new]}, ""))
     assert metadata["model-index"] == [theirs, new]
+    without, _ = hub.card_metadata(merge(card, {"model-index": [{"name": "us", "results": []}]}, ""))
+    assert without["model-index"] == [theirs]
+
+
+def test_a_list_of_base_models_is_kept_and_a_single_one_replaced() -> None:
+    for theirs, expected in ((["a/b"], ["a/b", "lab/books"]), ("a/b", "lab/books")):
+        card = hub.card_text({"base_model": theirs}, "")
+        assert hub.card_metadata(merge(card, {"base_model": "lab/books"}, ""))[0] == {
+            "base_model": expected
+        }
 
 
 def test_a_key_set_to_nothing_goes() -> None:
@@ -129,7 +139,7 @@ def test_the_model_index_is_read_by_the_client_and_names_hold_the_protocol() -> 
 
 def test_figures_of_disturbed_input_or_training_scenes_are_no_results_of_the_index() -> None:
     found = [figure(condition="gamma e=0.9"), figure(seen=2), figure(means={})]
-    assert cards.model_index("poly-cave", found) == []
+    assert cards.model_index("poly-cave", found) == [{"name": "poly-cave", "results": []}]
     block = cards.model_block("poly-cave", "lab/poly@main", CONFIG, found, None)
     assert "2 of 4 in cave/valid, full-frame" in block
 
