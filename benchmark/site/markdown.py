@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsrzoo_benchmark.site.stored import Stored, boards, timed
+from hsrzoo_benchmark.site.stored import HEADINGS, Stored, boards, timed
 from hsrzoo_benchmark.speed import MIN_RUNS
 
 from hsrzoo.errors import HsrzooError, InputError, StoreError
 from hsrzoo.tensorfile import write_atomically
 
 START, END = "<!-- results -->", "<!-- end of results -->"
-CLEAN = {"rmse": "RMSE ↓", "psnr": "PSNR dB ↑", "sam": "SAM ° ↓", "mrae": "MRAE ↓", "de2000": "dE2000 ↓"}
 DISTURBED = {
     "mixed-patch 16": "mixed patches 16",
     "mixed-patch 8": "mixed patches 8",
@@ -76,7 +75,6 @@ def render(stored: Stored) -> str:
         *remarks(scores, models),
         "",
         *clean_table(scores, models),
-        "",
         *disturbed_table(scores, models),
         *memory_table(scores, models),
         *(["", *speed_tables(speeds, models)] if speeds else []),
@@ -138,11 +136,11 @@ def cell(figure: Mapping[str, Any] | None) -> str:
 def clean_table(figures: Figures, models: Sequence[str]) -> list[str]:
     """Accuracy on the undisturbed scenes."""
     rows = [
-        [m, *(cell(pick(figures, bench="accuracy", model=m, metric=k, tta=False)) for k in CLEAN)]
+        [m, *(cell(pick(figures, bench="accuracy", model=m, metric=k, tta=False)) for k in HEADINGS)]
         for m in models
         if pick(figures, bench="accuracy", model=m)
     ]
-    return table(["model", *CLEAN.values()], rows)
+    return table(["model", *HEADINGS.values()], rows)
 
 
 def remarks(figures: Figures, models: Sequence[str]) -> list[str]:
@@ -160,14 +158,14 @@ def remarks(figures: Figures, models: Sequence[str]) -> list[str]:
 
 
 def disturbed_table(figures: Figures, models: Sequence[str]) -> list[str]:
-    """RMSE under disturbances; models that can adapt have a second line."""
+    """RMSE under disturbances, nothing without figures; models that can adapt have a second line."""
     rows = []
     for model in models:
         for tta in (False, True):
             found = [pick(figures, condition=c, model=model, metric="rmse", tta=tta) for c in DISTURBED]
             if any(found):
                 rows.append([model + (" + TTA" if tta else ""), *(cell(f) for f in found)])
-    return table(["RMSE ↓", *DISTURBED.values()], rows)
+    return ["", *table(["RMSE ↓", *DISTURBED.values()], rows)] if rows else []
 
 
 def memory_table(figures: Figures, models: Sequence[str]) -> list[str]:

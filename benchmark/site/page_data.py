@@ -97,17 +97,16 @@ def _score_board(board: Board, ids: Ids, entries: Data, protocols: Data) -> Data
         "hash": hash_,
         "scenes": scenes,
         "columns": columns,
-        "sort": next((c["key"] for c in columns if c["key"] == "rmse"), columns[0]["key"]),
+        "sort": columns[0]["key"],
         "entries": listed,
         "notes": _notes(board, figures),
     }
 
 
 def _columns(board: Board) -> list[Data]:
-    heads = [METRICS.get(metric).columns[0] for metric in board.main.metrics]
     found: list[Data] = [
-        {"key": key, "heading": metric_heading(metric), "better": better(metric)}
-        for metric, key in zip(board.main.metrics, heads, strict=True)
+        {"key": METRICS.get(m).columns[0], "heading": metric_heading(m), "better": better(m)}
+        for m in board.metrics
     ]
     if board.main.condition.perturbation == metamer.NAME:
         found += [
@@ -261,9 +260,9 @@ def _speed_boards(stored: Stored, ids: Ids, entries: Data) -> list[Data]:
         ]
         listed = []
         for model in dict.fromkeys(f["model"] for f in measured):
-            key = ids.of(name, model)
+            key, cell = ids.of(name, model), (*place, model)
             own = [f for f in measured if f["model"] == model]
-            entries[key] = _speed_entry(own, rows[(*place, model)], name)
+            entries[key] = _speed_entry(own, rows[cell], name)
             listed.append(key)
         found.append(
             {

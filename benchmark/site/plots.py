@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hsrzoo_benchmark.entrants import plain_name
 from hsrzoo_benchmark.reproduce_figures import new_figure, save
 from hsrzoo_benchmark.site.markdown import bundled_config
 from hsrzoo_benchmark.site.stored import Board, Stored
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 LEAST = 2
 """Points without which there is nothing to compare, and no picture."""
 _BLUE, _GREY = "#0072B2", "#595959"  # of Okabe and Ito's palette, told apart by all; and a neutral
-_STYLE = {"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "hsrzoo", "text.parse_math": False}
+_STYLE: Any = {"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "hsrzoo", "text.parse_math": False}
 """Letters stay letters, the same values give the same file, and a $ in a name is a $."""
 _PLACES = [(6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 7, "center", "bottom"),
            (0, -7, "center", "top"), (8, 12, "left", "bottom"), (8, -12, "left", "top"),
@@ -50,12 +51,13 @@ class Point:
 
 
 def points(board: Board, costs: Mapping[str, float]) -> list[Point]:
-    """RMSE of the contestants whose cost is known; of those on other scenes none."""
+    """RMSE of the contestants whose cost is known, run as usual; of those on other scenes none."""
     return [
         Point(f["model"], costs[f["model"]], f["mean"], f["low"], f["high"], f["rank"] == 1)
         for f in board.figures
         if f["metric"] == "rmse"
         and not f["tta"]
+        and plain_name(f["model"]) == f["model"]
         and f["scenes"] == len({row["scene"] for row in board.main.contestants[0].rows})
         and math.isfinite(f["mean"])
         and f["mean"] > 0
@@ -142,7 +144,7 @@ def _ticks(axes: Axes, found: Sequence[Point]) -> None:
         return f"{value:g}"
 
     for axis, values in ((axes.xaxis, [p.x for p in found]), (axes.yaxis, [p.mean for p in found])):
-        wide = max(values) / min(values) > 1000
+        wide = max(values) / min(values) > 30
         axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 3.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(told))
         axis.set_minor_formatter(NullFormatter())
@@ -153,7 +155,7 @@ def _labels(axes: Axes, found: Sequence[Point]) -> None:
     that stand further away."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(axes.figure)
+    canvas = FigureCanvasAgg(axes.get_figure(root=True))
     canvas.draw()  # the layout has to be settled before pixels mean anything
     taken = list(_marks(axes, found))
     frame = axes.get_window_extent()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Of Okabe and Ito's palette: told apart by all; the truth is black."""
 _LINES = ("-", "--", ":")
-_STYLE = {"font.size": 9, "text.parse_math": False}
+_STYLE: Any = {"font.size": 9, "text.parse_math": False}
 _ACROSS = 4
 """Error maps in a row."""
 
@@ -48,14 +48,16 @@ def draw(
             _errors(scene, shown, chosen, folder / f"{name}-errors.png"),
             _spectra(truth, shown, chosen, centres_nm, folder / f"{name}-spectra.png"),
         ]
-    told = [
-        ("Bands", f"{', '.join(nm)}; truth and {models}, each band on one grey scale"),
-        ("Errors", f"Root of the mean squared error over bands; {models}, one scale"),
-        ("Spectra", f"Truth and {models} at {at}"),
-    ]
+    told = {
+        "Bands": f"Truth and {models} at {', '.join(nm)}; a band has one grey scale, from 0 to the truth's "
+        "99.5th percentile",
+        "Errors": f"Root of the mean over bands of the squared error of {models} on one scale, up to the "
+        "99th percentile of all",
+        "Spectra": f"Truth and {models} at {at}; r: Pearson's correlation with the truth",
+    }
     return [
         {"file": f"{folder.name}/{path.name}", "title": title, "alt": alt}
-        for path, (title, alt) in zip(paths, told, strict=True)
+        for path, (title, alt) in zip(paths, told.items(), strict=True)
     ]
 
 

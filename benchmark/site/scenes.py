@@ -1,4 +1,4 @@
-"""Scenes of a site: models run on them once, and what pictures need is kept, so that a killed run goes on."""
+"""Scenes of a site: models run on them once; what pictures need is kept, so that a killed run goes on."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def _section(
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
                 shown[one.label] = Views(*(file[key].astype(np.float32) for key in Views.__annotations__))
-    metrics = board.main.metrics
+    metrics = board.metrics
     pictures = scene_figures.draw(
         scene, views(scene, scene.cube, chosen), shown, chosen, data.bands.centres_nm, folder / "pictures",
         "-".join(slug(part) for part in (*board.place, scene.name)),

@@ -25,6 +25,14 @@ from hsrzoo.weights import bundled
 
 STORED_IN = "stored_in"
 """Key of a row here: its file within the store."""
+HEADINGS = {
+    "rmse": "RMSE ↓",
+    "psnr": "PSNR dB ↑",
+    "sam": "SAM ° ↓",
+    "mrae": "MRAE ↓",
+    "de2000": "dE2000 ↓",
+}
+"""Metrics of the README in its order."""
 _BENCHES = ("accuracy", "mixed-patch", "brightness", "noise", "jpeg", "camera", "metamer")
 """In the order of boards; other perturbations follow."""
 Row = dict[str, Any]
@@ -67,6 +75,12 @@ class Board:
     def place(self) -> tuple[str, str]:
         """Data set and split."""
         return self.first["dataset"], self.first["split"]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics, those of the README first."""
+        usual = list(HEADINGS)
+        return sorted(self.main.metrics, key=lambda m: usual.index(m) if m in usual else len(usual))
 
     @property
     def contestants(self) -> list[Contestant]:

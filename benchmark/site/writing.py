@@ -60,10 +60,12 @@ def write(stored: Stored, folder: Path, scenes: Sequence[Mapping[str, Any]] = ()
     """Write the site into a prepared folder, the page last; its path. ``scenes``: what
     :func:`hsrzoo_benchmark.site.scenes.sections` tells."""
     scored = boards(stored.scores)
-    data = {"made_by": MADE_BY, **describe(stored, scored)}
+    drawn = _plots(stored, scored, folder)
+    pictures = [one["file"] for one in [*drawn, *(p for scene in scenes for p in scene["pictures"])]]
+    data = {"made_by": MADE_BY, "pictures": pictures, **describe(stored, scored)}
     figures = [figure for board in scored for figure in board.figures]
     figures += [figure for group in timed(stored).values() for figure in group]
-    drawn = _plots(stored, scored, folder)
+    _forget(folder, pictures)
     write_atomically(folder / FIGURES, _csv(figures).encode())
     lines = (json.dumps(row, ensure_ascii=False) for row in (*stored.scores, *stored.speed))
     write_atomically(folder / ROWS, "".join(f"{line}\n" for line in lines).encode())
@@ -73,6 +75,16 @@ def write(stored: Stored, folder: Path, scenes: Sequence[Mapping[str, Any]] = ()
     linked = [_linked(scene, strict["entries"]) for scene in scenes]
     write_atomically(page, _page(strict, drawn, linked).encode())
     return page
+
+
+def _forget(folder: Path, pictures: Sequence[str]) -> None:
+    """Remove the pictures of an earlier site that this one does not have."""
+    try:
+        earlier = json.loads((folder / DATA).read_bytes()).get("pictures", [])
+    except (OSError, ValueError, AttributeError):  # there was none
+        return
+    for name in set(earlier) - set(pictures):
+        (folder / PICTURES / Path(name).name).unlink(missing_ok=True)
 
 
 def _linked(scene: Mapping[str, Any], entries: Mapping[str, Any]) -> dict[str, Any]:
