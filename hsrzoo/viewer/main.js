@@ -39,6 +39,7 @@ function seriesOf(rect, style, label) {
     colour: style.colour,
     shape: style.shape,
     dash: cubes.length > 1 ? ["", "6 4"][index] : style.dash,
+    second: index === 1,
     label: label + place(rect),
     name: label + place(rect) + (cubes.length > 1 ? `, ${facts.cubes[index].label}` : ""),
   }));

@@ -153,7 +153,7 @@ class _Content:
             "wavelengths": centres,
             "runs": runs_of(cube.bands, self.bands),
             "axis": "band number" if centres is None else "wavelength (nm)",
-            "value_axis": f"value, {units}" if units else "value (no units in the file)",
+            "value_axis": f"value, unit: {units}" if units else "value (the file names no unit)",
             "first_band": first,
             "csv": f"{Path(cube.name).stem}-spectra.csv",
             **self.about,

@@ -89,7 +89,7 @@ function drawMark(context, mark, { scale, left, top, ratio }) {
   } else {
     path.rect(...box);
   }
-  for (const [colour, width] of [["#000", 4.5], ["#fff", 3], [mark.colour, 2]]) {
+  for (const [colour, width] of [["#000", 6], ["#fff", mark.colour ? 4.5 : 3], [mark.colour, 2.75]]) {
     if (!colour) continue;
     context.strokeStyle = colour;
     context.lineWidth = width * ratio;

@@ -1,6 +1,6 @@
 // The plot of spectra: SVG, drawn anew at every change.
 
-const MARGIN = { left: 58, right: 14, top: 12, bottom: 42 };
+const MARGIN = { left: 58, right: 14, top: 30, bottom: 42 };
 const SVG_NS = "http://www.w3.org/2000/svg";
 
 function svg(name, attributes, parent, text) {
@@ -11,16 +11,14 @@ function svg(name, attributes, parent, text) {
   return element;
 }
 
-// About `count` round numbers that span low to high, and the ends moved out to them.
-function ticks(low, high, count, outward) {
+// About `count` round numbers between low and high.
+function ticks(low, high, count) {
   const span = high - low || Math.abs(high) || 1;
   const rough = span / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].find((m) => m * power >= rough * 0.999) * power;
-  const first = outward ? Math.floor(low / step + 1e-9) : Math.ceil(low / step - 1e-9);
-  const last = outward ? Math.ceil(high / step - 1e-9) : Math.floor(high / step + 1e-9);
   const found = [];
-  for (let i = first; i <= Math.max(last, first + (outward ? 1 : 0)); i++) {
+  for (let i = Math.ceil(low / step - 1e-9); i <= Math.floor(high / step + 1e-9); i++) {
     found.push(Number((i * step).toPrecision(12)));
   }
   return found;
@@ -33,19 +31,21 @@ function scales(series, width, height) {
   let low = finite.reduce((a, b) => Math.min(a, b), Infinity);
   let high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
   if (!finite.length) [low, high] = [0, 1];
-  if (low > 0) low = 0; // heights then compare as the values do
+  [low, high] = [Math.min(0, low), Math.max(0, high)]; // heights then compare as the values do
+  const room = (high - low || 1) * 0.04;
+  const bottom = low < 0 ? low - room : 0;
+  const top = high > 0 || low === 0 ? high + room : 0;
   const across = [Math.min(...POSITIONS), Math.max(...POSITIONS)];
   if (across[0] === across[1]) across[0] -= 1, across[1] += 1;
-  const up = ticks(low, high, Math.max(2, Math.floor(height / 60)), true);
   const inner = { x: width - MARGIN.left - MARGIN.right, y: height - MARGIN.top - MARGIN.bottom };
-  const bottom = up[0], top = up[up.length - 1];
+  const x = (v) => MARGIN.left + ((v - across[0]) / (across[1] - across[0])) * inner.x;
   return {
-    up,
-    across: ticks(...across, Math.max(2, Math.floor(width / 90)), false),
-    x: (v) => MARGIN.left + ((v - across[0]) / (across[1] - across[0])) * inner.x,
+    up: ticks(bottom, top, Math.max(2, Math.floor(height / 60))),
+    across: ticks(...across, Math.max(2, Math.floor(width / 90))),
+    x,
     y: (v) => MARGIN.top + (1 - (v - bottom) / (top - bottom)) * inner.y,
     nearest: (px) => {
-      const away = POSITIONS.map((v) => Math.abs(MARGIN.left + ((v - across[0]) / (across[1] - across[0])) * inner.x - px));
+      const away = POSITIONS.map((v) => Math.abs(x(v) - px));
       return away.indexOf(Math.min(...away));
     },
   };
@@ -82,9 +82,8 @@ function drawAxes(root, at, width, height) {
     svg("text", { x, y: base + 18, class: "tick-x" }, root, plain(value));
   }
   svg("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: base, y2: base, class: "axis" }, root);
-  const middle = (MARGIN.top + base) / 2;
   svg("text", { x: (MARGIN.left + width - MARGIN.right) / 2, y: height - 6, class: "name-x" }, root, facts.axis);
-  svg("text", { x: 13, y: middle, class: "name-y", transform: `rotate(-90 13 ${middle})` }, root, facts.value_axis);
+  svg("text", { x: 8, y: 14, class: "name-y" }, root, facts.value_axis);
 }
 
 function drawSeries(root, series, at) {
@@ -96,9 +95,11 @@ function drawSeries(root, series, at) {
       svg("polygon", { points: edge.join(" "), class: "range", fill: series.colour }, group);
     }
     svg("polyline", { points: piece.map(point(series.mean)).join(" "), "stroke-dasharray": series.dash }, group);
-    const every = series.shape === "dot" ? 1 : Math.ceil(piece.length / 16);
+    // Not at every band, and those of two cubes between each other: the line must stay visible.
+    const every = Math.ceil(piece.length / (series.shape === "dot" ? 32 : 16));
+    const first = series.second ? Math.min(Math.floor(every / 2), piece.length - 1) : 0;
     piece.forEach((band, i) => {
-      if (i % every && piece.length > 1) return;
+      if (i % every !== first) return;
       const [x, y] = [at.x(POSITIONS[band]), at.y(series.mean[band])];
       svg("path", { d: shapePath(series.shape, x, y), class: "mark", fill: series.colour }, group);
     });
@@ -118,7 +119,7 @@ function shapePath(shape, x, y) {
   return `M${x - r},${y - r}l${2 * r},${2 * r}M${x - r},${y + r}l${2 * r},${-2 * r}`;
 }
 
-// Draws all series and returns a function that tells the band nearest to a position across.
+// Draws all series; returns a function that tells the band nearest to a position across.
 function drawPlot(root, series, band) {
   const { width, height } = root.getBoundingClientRect();
   const at = scales(series, width, height);
