@@ -7,7 +7,7 @@ import json
 import re
 import socket
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import result_rows
 from conftest import RunHsrzoo
-from push_worker import Result, Worker, started
+from push_worker import Result, Worker
 
 import hsrzoo
 from hsrzoo.cards import BEGIN, END
@@ -27,21 +27,6 @@ NAME, OTHER = "linear.indian-pines", "poly.indian-pines"
 FOLDER = folder_of(parse_name(NAME))
 TOKENS = ("hf_Alice", "hf_Bob", "hf_Nobody")
 Push = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """HF_HOME of the worker."""
-    return tmp_path_factory.mktemp("pushing")
-
-
-@pytest.fixture(scope="module")
-def worker(_hub_process: str, home: Path) -> Iterator[Worker]:
-    fixed = {"HF_ENDPOINT": _hub_process, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    with started(
-        {**fixed, "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-    ) as found:
-        yield found
 
 
 @pytest.fixture
@@ -318,14 +303,17 @@ def test_a_hub_that_is_down_is_told_so(run_hsrzoo: RunHsrzoo, hub: HubServer) ->
 
 
 def test_no_token_is_in_anything_that_was_written_or_pushed(
-    hub: HubServer, push: Push, tmp_path: Path, home: Path
+    hub: HubServer, push: Push, tmp_path: Path, worker_home: Path
 ) -> None:
     result_rows.write(tmp_path / "results", rows(OTHER))
     for name, user in ((NAME, "alice"), (OTHER, "bob"), (OTHER, "wrong"), (OTHER, "alice")):
         push("lab/a", name=name, user=user, debug=True)
     assert len(hub.commits("lab/a")) == 3
     texts = [
-        path.read_bytes() for folder in (tmp_path, home) for path in folder.rglob("*") if path.is_file()
+        path.read_bytes()
+        for folder in (tmp_path, worker_home)
+        for path in folder.rglob("*")
+        if path.is_file()
     ]
     texts += [
         fetched(hub, "lab/a", path).encode() for path in files(hub, "lab/a") if "safetensors" not in path
