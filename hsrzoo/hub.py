@@ -65,8 +65,8 @@ def require_repo(text: str) -> str:
     better = suggest_repo(text)
     raise HubError(
         f"{text!r} cannot name a repository on the Hub",
-        expected=f"ORG/NAME of letters, digits and - _ . (none of them at an end, no -- or ..), "
-        f"{_LONGEST} characters at most",
+        expected="ORG/NAME of letters, digits and - _ . (first a letter or digit, last neither - nor ., "
+        f"no -- or ..), {_LONGEST} characters at most",
         fix=f"For example {better}" if better and len(better) <= _LONGEST else None,
     )
 
@@ -142,7 +142,7 @@ def list_repos(org: str) -> list[dict[str, Any]]:
     """
     if not _PART.fullmatch(org):
         raise HubError(f"{org!r} cannot name a user or organisation", expected="letters, digits and - _ .")
-    with _translated(None):
+    with _translated(f"the repositories of {org}"):
         found = list(_api().list_models(author=org, filter=LIBRARY, full=True))
     rows = [
         {

@@ -41,21 +41,27 @@ def is_unreachable(error: BaseException | None) -> bool:
 def translated(error: Exception, repo: str | None, revision: str | None = None) -> HsrzooError | None:
     """The error for the user; None for an exception that is a mistake in this program.
 
-    ``repo`` and ``revision``: what was asked for; no repository for questions about a user.
+    ``repo`` and ``revision``: what was asked for; no repository: the user.
     """
-    where = at(repo, revision) if repo else "the Hub"
+    where = at(repo, revision) if repo else "your account"
     if is_a(error, "LocalEntryNotFoundError"):  # the client looked at its cache because of its cause
         cause = error.__cause__
         if isinstance(cause, Exception) and not is_a(cause, "OfflineModeIsEnabled"):
             return translated(cause, repo, revision) or unreachable(cause, where)
         return not_cached(where)
+    if is_a(error, "RuntimeError") and is_unreachable(error.__cause__):  # how the client calls an upload
+        return HubError(
+            f"The upload to {where} broke off",
+            got=type(error.__cause__).__name__,
+            fix="Push again: nothing was committed, and large files that arrived are not sent twice",
+        )
     if is_a(error, "OfflineModeIsEnabled"):
         return HubError(
             f"HF_HUB_OFFLINE=1 keeps this machine from asking {where}",
             fix="Unset HF_HUB_OFFLINE for what needs the Hub",
         )
     if is_a(error, "LocalTokenNotFoundError"):
-        return HubError("There is no token for the Hub on this machine", fix=LOGIN.capitalize())
+        return HubError("There is no token for the Hub on this machine", fix=f"For this, {LOGIN}")
     if is_a(error, "GatedRepoError"):
         return HubError(
             f"{where} is gated: its owners give access one by one",
@@ -92,11 +98,13 @@ def not_cached(where: str) -> HubError:
 
 
 def unreachable(error: BaseException, where: str) -> HubError:
+    """The error for a Hub that is down or cannot be reached, or a connection that broke off."""
     status = status_of(error)
     return HubError(
-        f"The Hub does not answer for {where}" if status is None else f"The Hub fails at {where}",
+        "The Hub does not answer" if status is None else "The Hub fails",
+        expected=f"an answer about {where}",
         got=type(error).__name__ if status is None else f"status {status}",
-        fix=f"Try again, files that came whole are kept; {OFFLINE}",
+        fix=f"Try again (files that came whole are kept); {OFFLINE}",
     )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from push_worker import Worker, started
 
 SERVER = Path(__file__).with_name("hub_server.py")
 TOKENS = {
@@ -74,6 +77,14 @@ class HubServer:
         """Newest first: oid, title, parent, author, files (path -> sha256, size, lfs)."""
         return self.ask("repo", {"name": repo, "revision": revision})["history"]
 
+    def put(self, repo: str, files: Mapping[str, bytes], **more: Any) -> str:
+        """A commit that holds just these files, made without a client; its id.
+
+        more: private (of a new repository: True), revision (branch), tag.
+        """
+        encoded = {path: base64.b64encode(data).decode() for path, data in files.items()}
+        return str(self.ask("put", {"name": repo, "files": encoded, **more})["oid"])
+
     def repo(self, repo: str, **changes: bool) -> dict[str, Any]:
         """private, refs, history; ``gated=True`` closes it to all but its owner."""
         return self.ask("repo", {"name": repo, **changes})
@@ -98,6 +109,56 @@ def hub(_hub_process: str, tmp_path: Path) -> HubServer:
     server = HubServer(_hub_process, tmp_path / "hub")
     server.ask("reset", {})
     return server
+
+
+def weights_of(name: str, **more: bytes) -> dict[str, bytes]:
+    """The files of bundled weights as they lie in a repository, with the card of a zoo's repository."""
+    from hsrzoo.names import parse_name
+    from hsrzoo.weights import folder_of
+
+    files = {path.name: path.read_bytes() for path in folder_of(parse_name(name)).iterdir()}
+    return {**files, "README.md": CARD, **more}
+
+
+CARD = b"---\nlibrary_name: hsrzoo\ntags:\n- cave\n---\n# Weights\n"
+
+
+def fake_model(data: bytes, **config: Any) -> dict[str, bytes]:
+    """A repository whose weights are any bytes; good for all but loading them."""
+    facts = {"schema": 1, "weights_sha256": hashlib.sha256(data).hexdigest(), **config}
+    return {"config.json": json.dumps(facts).encode(), "model.safetensors": data, "README.md": CARD}
+
+
+@pytest.fixture
+def weights() -> Callable[..., dict[str, bytes]]:
+    return weights_of
+
+
+@pytest.fixture
+def fake() -> Callable[..., dict[str, bytes]]:
+    return fake_model
+
+
+@pytest.fixture
+def secrets() -> list[str]:
+    """What must stand nowhere."""
+    return [*TOKENS.values(), WRONG_TOKEN]
+
+
+@pytest.fixture(scope="session")
+def worker_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """HF_HOME of the worker."""
+    return tmp_path_factory.mktemp("worker")
+
+
+@pytest.fixture(scope="session")
+def worker(_hub_process: str, worker_home: Path) -> Iterator[Worker]:
+    """One client process for many commands: see :mod:`push_worker`."""
+    fixed = {"HF_ENDPOINT": _hub_process, "HF_HOME": str(worker_home), "HF_HUB_DISABLE_XET": "1"}
+    with started(
+        {**fixed, "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    ) as one:
+        yield one
 
 
 Client = Callable[..., subprocess.CompletedProcess[str]]

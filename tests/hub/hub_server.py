@@ -292,7 +292,7 @@ def _ranged(request: Request, data: bytes, headers: dict[str, str]) -> Response:
 
 
 async def control(request: Request) -> Response:
-    """/_control/log, reset, fault, repo: for the tests alone."""
+    """/_control/ACTION: for the tests alone."""
     action = request.path_params["action"]
     wanted = await request.json() if request.method == "POST" else {}
     if action == "log":
@@ -303,12 +303,27 @@ async def control(request: Request) -> Response:
         HUB.faults.append(Fault(**wanted))
     elif action == "mend":
         HUB.faults.clear()
+    elif action == "put":
+        return JSONResponse({"oid": _put(**wanted)})
     elif action == "repo":
         repo = HUB.repos[wanted["name"]]
         repo.gated = wanted.get("gated", repo.gated)
         history = [asdict(commit) for commit in repo.history(repo.find(wanted.get("revision", "main")))]
         return JSONResponse({"private": repo.private, "history": history, "refs": repo.refs})
     return JSONResponse({})
+
+
+def _put(
+    name: str, files: dict[str, str], private: bool = True, revision: str = "main", tag: str | None = None
+) -> str:
+    """A commit of ``files`` (path -> base64) in place of all that was there, without a client."""
+    repo = HUB.repos.setdefault(name, Repo(name, private))
+    large = {path: path.endswith(_LARGE) for path in files}
+    stored = {path: HUB.store(base64.b64decode(data), large[path]) for path, data in files.items()}
+    made = repo.add(stored, "put", repo.owner, revision, repo.refs.get(revision))
+    if tag is not None:
+        repo.tags[tag] = made.oid
+    return made.oid
 
 
 class Cut(Exception):
@@ -324,6 +339,8 @@ class Faults:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith("/_control"):
             return await self.app(scope, receive, send)
+        # A slash inside a revision (refs/pr/1) comes quoted and must not split the path.
+        scope = {**scope, "path": unquote(re.sub("(?i)%2f", "%252F", scope["raw_path"].decode()))}
         fault = HUB.fault_for(scope["method"], scope["path"])
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
         line = {"method": scope["method"], "path": unquote(scope["path"]), "fault": fault and fault.kind}
