@@ -31,9 +31,7 @@ def units_of(path: Path) -> str | None:
 def _envi(path: Path) -> Any:
     from spectral.io import envi
 
-    from hsrzoo.io.envi import _header_of
-
-    return envi.read_envi_header(str(_header_of(path))).get("data units")
+    return envi.read_envi_header(str(path.with_suffix(".hdr"))).get("data units")
 
 
 def _tiff(path: Path) -> Any:

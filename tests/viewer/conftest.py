@@ -12,9 +12,12 @@ import pytest
 from browser import opened_page
 
 from hsrzoo.bands import BandSet
+from hsrzoo.viewer import NamedCube, write_page
 
 BANDS = BandSet.regular(400, 700, 20)
 SHAPE = (24, 32, len(BANDS))
+STEP = 1 / 65535
+"""How far a shown value may lie from the cube's, as a share of its range; six digits are shown."""
 
 
 def made_cube(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
@@ -26,6 +29,13 @@ def made_cube(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
 def cube() -> np.ndarray:
     """Sixteen bands of 24 rows and 32 columns."""
     return made_cube()
+
+
+@pytest.fixture
+def path(tmp_path: Path, cube: np.ndarray) -> Path:
+    """A page of that cube."""
+    write_page(tmp_path / "page.html", [NamedCube("scene", cube, BANDS, "reflectance")])
+    return tmp_path / "page.html"
 
 
 class Hands:
@@ -58,7 +68,7 @@ class Hands:
 
     def table(self) -> dict[str, list[float]]:
         """The plotted values by heading, as the table under the plot has them; NaN for no data."""
-        if not self.page.locator("#values").get_attribute("open") == "":
+        if self.page.locator("#values").get_attribute("open") is None:
             self.page.locator("#values summary").click()
         self.settle()
         rows = self.page.evaluate(
@@ -70,6 +80,10 @@ class Hands:
     def settle(self) -> None:
         """Wait until what was asked for is drawn."""
         self.page.evaluate("new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+    def band(self) -> str:
+        self.settle()
+        return self.page.locator("#band-name").inner_text()
 
     def status(self) -> str:
         return self.page.locator("#status").inner_text()

@@ -11,9 +11,7 @@ from hsrzoo.errors import BandsError, InputError
 from hsrzoo.viewer import NamedCube, write_page
 from hsrzoo.viewer.pack import error_maps
 
-from .conftest import BANDS, made_cube
-
-STEP = 1 / 65535
+from .conftest import BANDS, STEP, made_cube
 
 
 @pytest.fixture
@@ -105,8 +103,8 @@ def test_error_maps_of_special_spectra():
     one[0, 3], two[0, 3] = (np.nan,) * 3, (1, 1, 1)
     one[0, 4], two[0, 4] = (1, np.nan, 1), (2, 1, np.inf)
     found = error_maps(one, two)
-    np.testing.assert_allclose(found.rmse[0], [np.sqrt(5 / 3), 1e-6 / np.sqrt(3), 5 / np.sqrt(3), np.nan, 1],
-                               rtol=0.05)  # fmt: skip
+    wanted = [np.sqrt(5 / 3), 1e-6 / np.sqrt(3), 5 / np.sqrt(3), np.nan, 1]
+    np.testing.assert_allclose(found.rmse[0], wanted, rtol=0.05)
     assert found.angle[0, 0] == pytest.approx(90)
     assert found.angle[0, 1] == pytest.approx(np.degrees(np.sqrt(2) / 3 * np.float32(1e-6)), rel=0.1)
     assert np.isnan(found.angle[0, 2:]).all(), "no angle with a spectrum of zeros, or of one band"
