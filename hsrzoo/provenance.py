@@ -39,6 +39,8 @@ def command_line() -> str:
 
 
 def _without_folders(word: str) -> str:
+    if word.startswith("hf-hub:"):
+        return word
     key, equals, value = word.partition("=")
     if equals and "/" in value:
         return f"{key}={Path(value).name}"

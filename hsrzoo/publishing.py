@@ -20,7 +20,7 @@ import numpy as np
 
 from hsrzoo import cards, hub
 from hsrzoo.cards import CodebookLink
-from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.errors import FormatError, InputError, WeightsError
 from hsrzoo.loading import load, spec_of
 from hsrzoo.names import ModelName, parse_name
 from hsrzoo.stored_rows import PUBLISHED, Collected, Identity, collect
@@ -193,9 +193,9 @@ def _config_bytes(weights: Weights, link: CodebookLink | None) -> bytes:
 
 
 def _link(config: Mapping[str, Any], text: str | None) -> CodebookLink | None:
-    """The repository of the model's codebooks, as asked or as recorded in training; InputError where it
+    """The repository of the model's codebooks, as asked or as its config records it; InputError where it
     holds other ones."""
-    recorded = (config.get("codebook") or {}).get("repository")
+    recorded = config.get("codebook_repository") or (config["codebook"] or {}).get("repository")
     if text is None and recorded is None:
         return None
     if config["codebook"] is None:
@@ -263,7 +263,7 @@ def publish(
     """
     held = before.files if before else {}
     existing = hub.read_file(target.repo, CARD, before.oid) if before and CARD in held else None
-    card = cards.merge(existing.decode() if existing is not None else None, metadata, block)
+    card = cards.merge(_text(existing, target.repo), metadata, block)
     files = {**files, CARD: card.encode()}
     stale = sorted(path for path in held if PUBLISHED.fullmatch(path) and path not in files)
     push = Push(
@@ -289,10 +289,22 @@ def publish(
     return push
 
 
+def _text(card: bytes | None, repo: str) -> str | None:
+    try:
+        return None if card is None else card.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FormatError(
+            f"The {CARD} of {repo} is no text in UTF-8, and what its owner wrote cannot be kept",
+            fix="Mend or remove that file on the Hub",
+        ) from None
+
+
 def _change(content: Content, digest: str | None) -> str:
     """``digest``: of the file in the repository, sha256 or git's sha1 of a blob."""
     if digest is None:
         return "new"
+    if isinstance(content, Path) and len(digest) == 64:  # too large to be read at once
+        return "unchanged" if sha256_of_file(content) == digest else "changed"
     data = content if isinstance(content, bytes) else content.read_bytes()
     blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
     return "unchanged" if digest in (blob, hashlib.sha256(data).hexdigest()) else "changed"

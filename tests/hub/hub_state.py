@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -103,6 +102,7 @@ class Fault:
     """Bytes of the body (of an upload or of an answer) that still pass."""
     times: int = 1
     status: int = 503
+    body: str = '{"error": "made to fail"}'
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -163,9 +163,9 @@ class Hub:
 
     def _card(self, commit: Commit) -> dict[str, Any]:
         file = commit.files.get("README.md")
-        found = re.match(r"---\n(.*?)\n---", self.blobs[file.sha256].decode(), re.DOTALL) if file else None
-        return (yaml.safe_load(found[1]) or {}) if found else {}
-
-
-def to_bytes(value: Any) -> bytes:
-    return json.dumps(value).encode()
+        text = self.blobs[file.sha256].decode(errors="replace") if file else ""
+        found = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
+        try:
+            return (yaml.safe_load(found[1]) or {}) if found else {}
+        except yaml.YAMLError:
+            return {}

@@ -17,6 +17,7 @@ import hsrzoo
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import WeightsError
 from hsrzoo.hub import card_metadata
+from hsrzoo.provenance import command_line
 from hsrzoo.spec import build_module
 from hsrzoo.weights import read_config, save_folder
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
@@ -145,6 +146,25 @@ def test_a_model_started_from_the_hub_is_pushed_with_a_link_to_its_codebooks(
     assert f"| codebook repository | lab/books at {link['revision']} |" in body
     pushed, local = hsrzoo.load(f"local-dir:{there}"), hsrzoo.load(f"local-dir:{weights}")
     assert pushed.identity == local.identity
+    run("push", "hf-hub:lab/model", "lab/copy")
+    copied, original = held(hub, "lab/copy"), held(hub, "lab/model")
+    assert copied["config.json"] == original["config.json"], "a copy on the Hub keeps the link"
+
+
+def test_a_recorded_command_keeps_addresses_of_the_hub_and_no_folders(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    typed = [
+        "/usr/bin/hsrzoo",
+        "train",
+        "mcga-s2",
+        "--start",
+        "hf-hub:lab/books@v1",
+        "--out",
+        "/home/me/run",
+    ]
+    monkeypatch.setattr("sys.argv", typed)
+    assert command_line() == "hsrzoo train mcga-s2 --start hf-hub:lab/books@v1 --out run"
 
 
 def test_codebooks_can_be_named_and_must_be_those_of_the_model(

@@ -179,6 +179,29 @@ def test_rows_of_uncommitted_code_stay_at_home(hub: HubServer, push: Push, tmp_p
     assert not any(path.startswith("results/") for path in files(hub, "lab/a"))
 
 
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        (b"\xef\xbb\xbf---\r\nlanguage: en\r\n---\r\nMine.\r\n", None),
+        (b"---\nlanguage: en\n---\n\xff\xfe", "is no text in UTF-8"),
+        (f"{BEGIN}\nno end".encode(), "marked block is damaged"),
+        (b"---\nlanguage: [en\n---\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_card_that_cannot_be_merged_is_not_overwritten(
+    hub: HubServer, push: Push, card: bytes, expected: str | None
+) -> None:
+    hub.put("lab/a", {"README.md": card})
+    found = push("lab/a")
+    if expected is None:
+        text = fetched(hub, "lab/a", "README.md")
+        assert text.startswith("---\nlanguage: en\nlibrary_name: hsrzoo\n") and "Mine." in text
+        assert "no commit" in push("lab/a").err
+    else:
+        assert found.code == 2 and expected in found.err
+        assert files(hub, "lab/a") == {"README.md": hashlib.sha256(card).hexdigest()}
+
+
 # ------------------------------------------------------------------ branches, pull requests, visibility
 
 
