@@ -159,7 +159,10 @@ def cost_of(row: dict[str, Any]) -> dict[str, Any] | None:
     from hsrzoo.weights import folder_of, read_config
 
     try:
-        config = read_config(folder_of(parse_name(row["model"])))
+        name = parse_name(row["model"])
+        if name.kind == "hf-hub":  # a report fetches nothing
+            return None
+        config = read_config(folder_of(name))
     except HsrzooError:  # a run of a queue, or weights that are gone
         return None
     return training_cost(config) if config.get("weights_sha256") == row["weights_sha256"] else None

@@ -35,7 +35,7 @@ def status_of(error: BaseException | None) -> int | None:
 def is_unreachable(error: BaseException | None) -> bool:
     """True where the Hub gave no answer, or said that it cannot give one now."""
     status = status_of(error)
-    return is_a(error, "TransportError", "ConnectionError") if status is None else status >= 500
+    return is_a(error, "RequestError", "ConnectionError") if status is None else status >= 500
 
 
 def translated(error: Exception, repo: str | None, revision: str | None = None) -> HsrzooError | None:
@@ -69,6 +69,12 @@ def translated(error: Exception, repo: str | None, revision: str | None = None) 
         )
     if is_a(error, "RepositoryNotFoundError"):
         return missing(where)
+    if is_a(error, "FileMetadataError", "JSONDecodeError"):
+        return HubError(
+            "What answers is not the Hub",
+            expected=f"an answer about {where}",
+            fix="Check HF_ENDPOINT, and what a proxy or a log-in page of the network puts in between",
+        )
     if is_a(error, "EntryNotFoundError"):
         return HubError(f"{where} lacks a file", got=_safe(_said(error)))
     if status_of(error) is not None:

@@ -65,7 +65,7 @@ class HubServer:
     def fault(self, kind: str, path: str, **more: Any) -> None:
         """Let the next request whose path matches fail: see ``Fault`` in hub_state.py.
 
-        kind: "status" (status, headers), "drop" or "stall" (after N bytes), "corrupt"; times, method.
+        kind: "status" (status, headers, body), "drop" or "stall" (after N bytes), "corrupt"; times, method.
         """
         self.ask("fault", {"kind": kind, "path": path, **more})
 

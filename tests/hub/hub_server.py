@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import uvicorn
-from hub_state import Fault, File, Hub, Repo, to_bytes
+from hub_state import Fault, File, Hub, Repo
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -385,7 +385,7 @@ class Faults:
 
         if fault and fault.kind == "status":
             line["status"] = fault.status
-            answer = Response(to_bytes({"error": "made to fail"}), fault.status, headers=fault.headers)
+            answer = Response(fault.body, fault.status, headers=fault.headers)
             return await answer(scope, receive, send)
         await self.app(scope, received, sent)
 

@@ -150,6 +150,15 @@ def test_a_hub_that_fails_is_told_with_what_still_works(hub, told, fake) -> None
     assert all("HF_HUB_OFFLINE=1" in message for message in messages)
 
 
+def test_a_log_in_page_is_not_taken_for_the_hub(hub, told, fake) -> None:
+    hub.put("lab/a", fake(b"x"))
+    page = {"status": 200, "body": "<html>Please log in</html>"}
+    hub.fault("status", "/api/models/lab/a", **page)
+    hub.fault("status", "/resolve/", method="HEAD", times=9, **page)
+    for message in told(hub.env(), "hub.pull('lab/a')", "hub.pull('lab/a')"):
+        assert message.startswith("What answers is not the Hub") and "HF_ENDPOINT" in message
+
+
 def test_a_cache_that_cannot_be_written_is_told(hub, told, fake, tmp_path) -> None:
     hub.put("lab/a", fake(b"x"))
     (tmp_path / "file").write_text("")
