@@ -237,7 +237,7 @@ def _scenes(rows: Sequence[Mapping[str, Any]]) -> Data:
 
 def _plain(value: Any) -> Any:
     value = stored_number(value)
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    return number(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _speed_boards(stored: Stored, ids: Ids, entries: Data) -> list[Data]:
