@@ -59,9 +59,17 @@ def read_image(path: str | Path) -> np.ndarray:
             what = _REFUSED.get(image.mode, f"an image of mode {image.mode}")
             raise _not_rgb(path, what)
         pixels = _decoded(image, path)
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # after: it loads PNG files by itself
+        orientation = _orientation(image)  # after: it loads PNG files by itself
     pixels = _UPRIGHT.get(orientation, lambda a: a)(pixels)
     return np.ascontiguousarray(pixels)
+
+
+def _orientation(image: Image.Image) -> Any:
+    """EXIF's; 1, upright, where there is none or its tags are damaged, which harms no pixel."""
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # Pillow raises anything from SyntaxError to struct.error for damaged tags
+        return 1
 
 
 def read_plane(path: str | Path) -> np.ndarray:

@@ -76,6 +76,17 @@ def test_tiff_other_than_rgb_is_refused(tmp_path, mode):
         read_image(tmp_path / "a.tif")
 
 
+def test_cmyk_is_refused_with_a_hint(tmp_path):
+    Image.fromarray(PIXELS).convert("CMYK").save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg.*CMYK.*plain RGB"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_damaged_exif_harms_no_pixel(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=b"Exif\0\0damaged")
+    assert np.array_equal(read_image(tmp_path / "a.png"), PIXELS)
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif"])
 @pytest.mark.parametrize("kept", [0.1, 0.7])
 def test_truncated_images_raise(tmp_path, name, kept):
