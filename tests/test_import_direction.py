@@ -30,7 +30,7 @@ STOREYS = [
      "hub", "hub_checks", "hub_errors", "cards", "stored_rows"},
     {"reconstructor", "loading", "training", "tiling", "contract", "subject", "prediction",
      "prediction_run", "prediction_values", "many",
-     "export", "onnx_runtime", "conversion", "consistency", "publishing"},
+     "export", "onnx_runtime", "conversion", "consistency", "publishing", "viewer"},
     {"cli"},
     {"__main__"},
 ]  # fmt: skip

@@ -13,6 +13,9 @@ from hsrzoo.errors import BandsError, InputError
 MOST_VALUES = 1 << 25
 """Values of one cube that a page holds unless told otherwise: 1024 x 1024 x 31, 64 MiB in the browser."""
 
+_GAP = 15
+"""Times the usual step between bands that is no step any more: about 200 nm in satellite cubes of 8 nm."""
+
 
 @dataclass(frozen=True, eq=False)
 class NamedCube:
@@ -101,9 +104,10 @@ def stride_for(shape: tuple[int, int, int], max_side: int | None) -> int:
 
 
 def runs_of(bands: BandSet | None, count: int) -> list[list[int]]:
-    """Band indices in the order in which a line joins them, one list per detector.
+    """Band indices in the order in which a line joins them, one list per piece of the line.
 
-    Sensors made of several detectors store overlapping ascending runs; any other order is sorted.
+    Sensors made of several detectors store overlapping ascending runs, a piece each; any other order is
+    sorted. Pieces end, too, where bands were taken out (those in which air is opaque).
     """
     if bands is None:
         return [list(range(count))]
@@ -111,7 +115,12 @@ def runs_of(bands: BandSet | None, count: int) -> list[list[int]]:
     runs = np.split(np.arange(count), np.flatnonzero(np.diff(centres) <= 0) + 1)
     if len(runs) > 1 and min(map(len, runs)) < 2:
         runs = [np.argsort(centres, kind="stable")]
-    return [[int(i) for i in run] for run in runs]
+    pieces = []
+    for run in runs:
+        steps = np.diff(centres[run])
+        wide = steps > _GAP * np.median(steps) if len(steps) else []
+        pieces += np.split(run, np.flatnonzero(wide) + 1)
+    return [[int(i) for i in piece] for piece in pieces]
 
 
 def fitted_photo(photo: np.ndarray, height: int, width: int) -> np.ndarray:

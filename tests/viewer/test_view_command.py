@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from hsrzoo.bands import BandSet
+from hsrzoo.cli.view import command
 from hsrzoo.io import save_cube
 from hsrzoo.viewer.cubes import fitted_photo, runs_of, stride_for
 from hsrzoo.viewer.pack import NO_DATA, colour_picture, packed
@@ -40,6 +44,24 @@ def test_the_page_lies_beside_the_cube_and_its_path_is_printed(run_hsrzoo, tmp_p
         "a name, not an address"
     )
     assert str(tmp_path) not in text, "a page that is passed on tells no folders"
+
+
+def test_the_browser_is_opened_when_asked(monkeypatch, tmp_path, cube):
+    asked = []
+    monkeypatch.setattr("webbrowser.open", asked.append)
+    save_cube(tmp_path / "a scene.npz", cube, BANDS)
+    done = CliRunner().invoke(command, [str(tmp_path / "a scene.npz"), "--open"])
+    assert done.exit_code == 0, done.output
+    assert asked == [(tmp_path / "a scene.html").as_uri()]
+
+
+def test_looking_at_a_cube_needs_no_torch(tmp_path, cube):
+    save_cube(tmp_path / "scene.npz", cube, BANDS)
+    code = (
+        "import sys; from hsrzoo.cli.view import command; "
+        "command(['scene.npz'], standalone_mode=False); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True).returncode == 0
 
 
 def test_a_photograph_is_shown_upright_beside_the_cube(run_hsrzoo, tmp_path, cube):
@@ -131,6 +153,7 @@ def test_lines_join_the_bands_of_one_detector_in_ascending_order():
     assert runs_of(BandSet.of([400, 500, 450, 550]), 4) == [[0, 1], [2, 3]]
     assert runs_of(BandSet.of([600, 500, 400]), 3) == [[2, 1, 0]]
     assert runs_of(None, 3) == [[0, 1, 2]]
+    assert runs_of(BandSet.of([400, 408, 416, 600, 608]), 5) == [[0, 1, 2], [3, 4]]
 
 
 def test_photographs_of_a_whole_multiple_are_averaged():
