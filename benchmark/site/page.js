@@ -133,6 +133,7 @@ function drawBoard() {
   const count = board.kind === "speed" ? "runs" : "n";
   const heads = [heading("model", "model"), heading("n", count)];
   heads.push(...board.columns.map((column) => heading(column.key, column.heading)));
+  byId("board").className = board.kind;
   byId("board").replaceChildren(
     make("thead", {}, make("tr", {}, ...heads)),
     make("tbody", {}, ...ids.flatMap(rowsOf)),

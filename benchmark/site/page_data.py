@@ -199,7 +199,7 @@ def _facts(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             ", ".join(str(m.get(key)) for key in ("torch", "numpy", "python")) for m in machines
         ),
         "device": _several(
-            f"{m.get('device_name')}, {m.get('threads')} threads, {m.get('dtype')}" for m in machines
+            f"{m.get('device_name')}, threads {m.get('threads')}, {m.get('dtype')}" for m in machines
         ),
         "time": times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",
         "data files": _several(row.get("fingerprint", "") for row in rows),

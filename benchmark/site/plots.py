@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hsrzoo_benchmark import report
 from hsrzoo_benchmark.entrants import plain_name
+from hsrzoo_benchmark.report import Comparable
 from hsrzoo_benchmark.reproduce_figures import new_figure, save
 from hsrzoo_benchmark.site.markdown import bundled_config
 from hsrzoo_benchmark.site.stored import Board, Stored
@@ -47,21 +49,21 @@ class Point:
     low: float | None
     high: float | None
     leads: bool
-    """In the first rank group."""
+    """In the first rank group of the models shown."""
 
 
 def points(board: Board, costs: Mapping[str, float]) -> list[Point]:
-    """RMSE of the contestants whose cost is known, run as usual; of those on other scenes none."""
+    """RMSE of the main contestants whose cost is known, run as usual, and their ranks among each other."""
+    shown = [
+        one
+        for one in board.main.contestants
+        if plain_name(one.label) == one.label and not one.first["tta"] and costs.get(one.label, 0) > 0
+    ]
+    figures = report.figures([Comparable(tuple(shown))]) if shown else []
     return [
         Point(f["model"], costs[f["model"]], f["mean"], f["low"], f["high"], f["rank"] == 1)
-        for f in board.figures
-        if f["metric"] == "rmse"
-        and not f["tta"]
-        and plain_name(f["model"]) == f["model"]
-        and f["scenes"] == len({row["scene"] for row in board.main.contestants[0].rows})
-        and math.isfinite(f["mean"])
-        and f["mean"] > 0
-        and costs.get(f["model"], 0) > 0
+        for f in figures
+        if f["metric"] == "rmse" and math.isfinite(f["mean"]) and f["mean"] > 0
     ]
 
 
@@ -188,6 +190,7 @@ def _annotate(axes: Axes, one: Point, place: tuple[int, int, str, str], led: boo
     return axes.annotate(
         one.label, (one.x, one.mean), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=10,
         arrowprops=line, zorder=3,
+        bbox={"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.8},
     )  # fmt: skip
 
 

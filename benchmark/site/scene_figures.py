@@ -71,9 +71,8 @@ def _bands(truth: Views, shown: Mapping[str, Views], nm: Sequence[str], out: Pat
     """Rows: truth and models; columns: bands, each from 0 to the truth's brightest, but for one in 200."""
     rows = {"truth": truth, **shown}
     tops = [max(float(np.nanpercentile(image, 99.5)), 1e-6) for image in truth.images]
-    height, width = truth.error.shape
-    side = 2.3
-    figure = new_figure(2.0 + side * len(nm), 0.4 + side * height / width * len(rows))
+    wide, high = _cell(truth)
+    figure = new_figure(2.0 + wide * len(nm), 0.4 + high * len(rows))
     grid = figure.subplots(len(rows), len(nm), squeeze=False)
     for line, (model, view) in zip(grid, rows.items(), strict=True):
         for axes, image, top in zip(line, view.images, tops, strict=True):
@@ -83,6 +82,13 @@ def _bands(truth: Views, shown: Mapping[str, Views], nm: Sequence[str], out: Pat
     for axes, text in zip(grid[0], nm, strict=True):
         axes.set_title(text, fontsize=10)
     return save(figure, out)
+
+
+def _cell(view: Views) -> tuple[float, float]:
+    """Width and height of one picture, inches: its shape, but no taller than it can be seen at once."""
+    height, width = view.error.shape
+    wide = min(2.3, 3.0 * width / height)
+    return max(wide, 1.2), wide * height / width
 
 
 def _broken(name: str) -> str:
@@ -95,17 +101,17 @@ def _errors(scene: Scene, shown: Mapping[str, Views], chosen: Chosen, out: Path)
     """The picture with the pixels whose spectra are shown, then each model's errors on one scale."""
     from matplotlib.colors import Normalize
 
-    height, width = next(iter(shown.values())).error.shape
+    wide, high = _cell(next(iter(shown.values())))
     across = min(_ACROSS, len(shown) + 1)
     down = -(-(len(shown) + 1) // across)
-    figure = new_figure(0.9 + 2.9 * across, 2.9 * height / width * down + 0.35 * down)
+    figure = new_figure(0.9 + 1.2 * wide * across, (1.2 * high + 0.5) * down)
     cells = figure.subplots(down, across, squeeze=False).ravel()
     _picture(cells[0], scene, chosen)
     everything = np.concatenate([view.error.ravel() for view in shown.values()])
     scale = Normalize(0, max(float(np.nanpercentile(everything, 99)), 1e-6))
     for axes, (model, view) in zip(cells[1:], shown.items(), strict=False):
         drawn = axes.imshow(view.error, cmap="inferno", norm=scale, interpolation="nearest")
-        axes.set_title(model, fontsize=10)
+        axes.set_title(_broken(model), fontsize=10)
         _plain(axes)
     for axes in cells[len(shown) + 1 :]:
         axes.set_visible(False)
@@ -129,7 +135,7 @@ def _picture(axes: Axes, scene: Scene, chosen: Chosen) -> None:
             ha="right" if near_right else "left", fontsize=10,
             bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85},
         )  # fmt: skip
-    axes.set_title("RGB, pixels of the spectra", fontsize=10)
+    axes.set_title("RGB, pixels\nof the spectra", fontsize=10)
     _plain(axes)
 
 
