@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.errors import HsrzooError
@@ -58,7 +59,7 @@ def _codebooks(config: Mapping[str, Any]) -> str:
 
 def _bench(model: Reconstructor | OnnxModel, dataset: str | None) -> str:
     """The command that scores the model on scenes whose spectra are known."""
-    return f"hsrzoo bench --model {model.name} --dataset {dataset or 'NAME'}"
+    return f"hsrzoo bench --model {quote(model.name)} --dataset {dataset or 'NAME'}"
 
 
 __all__ = ["word_on_trust"]

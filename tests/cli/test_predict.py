@@ -23,6 +23,7 @@ from hsrzoo.errors import FormatError, InputError, StoreError
 from hsrzoo.io import load_cube
 from hsrzoo.io.stream import part_of, state_of
 from hsrzoo.prediction import PredictOptions, Step, predict_file
+from hsrzoo.srgb import decode_srgb
 from hsrzoo.tiling.saved import Saved
 
 HERE = Path(__file__).parent
@@ -369,6 +370,12 @@ def test_an_exported_file_is_run_on_the_whole_image(image, name):
     assert bands == network.bands
     np.testing.assert_allclose(cube, network(np.load(image)).cube, atol=1e-5)
     assert not list(image.parent.glob("*.part*"))
+    done = CliRunner().invoke(command, [*call, "--srgb", "--bands", "450,650", "--quicklook"])
+    assert done.exit_code == 0 and "trained on cave" in done.stderr, done.output
+    cube, bands = load_cube(out)
+    assert bands.centres_nm == (450, 650) and out.with_suffix(".png").exists()
+    light = decode_srgb(np.load(image) / 255).astype(np.float32)
+    np.testing.assert_allclose(cube, network(light).cube[..., [5, 25]], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,32 @@ def test_resampling_spreads_a_gap_only_to_the_targets_that_it_counts_for():
     lost[[2, 3, 4], 1, 1] = True
     assert covered.all() and np.array_equal(np.isnan(found), lost)
     assert np.allclose(found[~lost], expected[~lost], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("centres", "wanted", "found"),
+    [
+        ([400, 410, 420, 430], [431, 404, 415.1], [3, 0, 2]),
+        ([400, 410, 420, 430], [395, 435], [0, 3]),
+        ([430, 400, 420, 410], [411], [3]),
+        ([400, 400, 410, 420], [400], [0]),  # where detectors overlap, the first
+        ([900], [900.5], [0]),
+    ],
+)
+def test_the_nearest_bands_lie_within_half_a_spacing(centres, wanted, found):
+    assert BandSet.of(centres).nearest(wanted) == found
+
+
+@pytest.mark.parametrize(
+    ("centres", "wanted", "words"),
+    [
+        ([400, 410, 420], [425.1], r"no band at 425\.1 nm.*within 5 nm.*420 nm is nearest"),
+        ([400, 410, 420, 600], [500], r"within 5 nm"),  # a gap is not bridged
+        ([400, 410], [float("nan")], "no band at nan"),
+        ([900], [901], r"within 0\.5 nm"),
+        ([400, 410, 420], [409, 411], "409 and 411 nm are the same band"),
+    ],
+)
+def test_a_wavelength_without_a_band_of_its_own_is_refused(centres, wanted, words):
+    with pytest.raises(BandsError, match=words):
+        BandSet.of(centres).nearest(wanted)

@@ -23,6 +23,11 @@ def test_set_camera_codebooks_and_the_command_that_checks_are_named():
     assert "outside their domain" in told and len(told.splitlines()) == 2
 
 
+def test_the_command_can_be_pasted():
+    spaced = SimpleNamespace(name="local-dir:my weights", config={"training": {"dataset": "cave"}})
+    assert "--model 'local-dir:my weights' --dataset cave" in word_on_trust(spaced)
+
+
 def test_a_set_that_no_plugin_knows_and_a_camera_not_on_record():
     told = word_on_trust(weights({"dataset": "nobodys"}))
     assert "trained on nobodys, with RGB of a camera not on record" in told
