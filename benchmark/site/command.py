@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hsrzoo.cli import names
 from hsrzoo.cli.data import parse_options
 
 STDOUT = "-"
@@ -20,11 +21,11 @@ STDOUT = "-"
 @click.option("--markdown", is_flag=False, flag_value=STDOUT, metavar="[FILE]",
               help="Instead of a site the tables of the README: between the markers <!-- results --> and "
               "<!-- end of results --> of FILE, or on stdout without one.")  # fmt: skip
-@click.option("--dataset", metavar="NAME",
+@click.option("--dataset", type=names.DATASET, metavar="NAME",
               help="Only this data set's scores [all; --markdown and --scenes: the one with most "
               "rows].")  # fmt: skip
 @click.option("--split", metavar="NAME", help="Only this split's.")
-@click.option("--model", "models", multiple=True, metavar="PATTERN",
+@click.option("--model", "models", type=names.MODEL, multiple=True, metavar="PATTERN",
               help="Only these models, repeatable: a name or a quoted shell pattern [all; --markdown: "
               "bundled weights and their variants].")  # fmt: skip
 @click.option("--scenes", is_flag=True,

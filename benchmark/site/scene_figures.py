@@ -129,7 +129,7 @@ def _picture(axes: Axes, scene: Scene, chosen: Chosen) -> None:
     for i, (y, x) in enumerate(chosen.pixels, 1):
         axes.plot(x, y, "o", ms=9, mfc="none", mec="black", mew=3)
         axes.plot(x, y, "o", ms=9, mfc="none", mec="white", mew=1.4)
-        near_right = x > 0.85 * width
+        near_right = x > width / 2
         axes.annotate(
             str(i), (x, y), (-9 if near_right else 9, 0), textcoords="offset points", va="center",
             ha="right" if near_right else "left", fontsize=10,
