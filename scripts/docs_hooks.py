@@ -1,21 +1,25 @@
 """What MkDocs does to a page besides Markdown: files of the repository on it, signatures, notes for tests.
 
 ``<!-- include: PATH -->`` stands for a Markdown file of the repository, or any other file as a code block;
-``<!-- signature: MODULE.NAME -->`` for the signature and the docstring of a public name; ``<!-- test: ... -->``
+``<!-- signature: MODULE:NAME -->`` for the signature and the docstring of a public name; ``<!-- test: ... -->``
 tells tests/docs how to run the next block and is not for readers.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
+from dataclasses import is_dataclass
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 INCLUDE = re.compile(r"^<!-- include: (\S+) -->$", re.MULTILINE)
-SIGNATURE = re.compile(r"^<!-- signature: (\S+)\.(\w+) -->$", re.MULTILINE)
+SIGNATURE = re.compile(r"^<!-- signature: ([\w.]+):([\w.]+) -->$", re.MULTILINE)
+QUOTED = re.compile(r"""(?<=: |> )(?:'([^']*)'|"([^"]*)")""")
 FOR_TESTS = re.compile(r"^<!-- test: .* -->\n", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```\n(?=hsrzoo |make |python |torchrun |pip )", re.MULTILINE)
@@ -26,6 +30,12 @@ def on_config(config: Any) -> Any:
     """The version of the installed package, above the search field."""
     config.extra["version"] = import_module("hsrzoo").__version__
     return config
+
+
+def on_files(files: Any, **_: Any) -> Any:
+    """search.md is called trials.html: search.html is the theme's own page of what its search found."""
+    files.get_file_from_path("search.md").dest_uri = "trials.html"
+    return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -55,24 +65,44 @@ def _link(text: str, target: str) -> str:
 
 
 def _signature(module: str, name: str) -> str:
-    """A code block with what a caller of ``name`` must know, as its docstring says it."""
-    thing = getattr(import_module(module), name)
-    words = inspect.getdoc(thing) or ""
+    """A heading, the signature and the docstring of ``name``, and what a class says of its parts."""
+    thing: Any = import_module(module)
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    shown = QUOTED.sub(lambda found: found[1] or found[2], str(inspect.signature(thing)))
+    words = [inspect.getdoc(thing) or ""]
     if inspect.isclass(thing):
-        words += _members(thing)
-    head = f"{module}.{name}{inspect.signature(thing, eval_str=False)}"
-    return f"```text\n{_wrapped(head)}\n\n" + ROLE.sub(r"\1", words) + "\n```"
+        parts = {**_fields(thing), **_members(thing)}
+        words.append("\n".join(f"- `{part}`: {text}" for part, text in parts.items()))
+    title = f"{module}.{name}".replace("_", "\\_")
+    head = f"### {title}\n\n```text\n{_wrapped(name + shown)}\n```"
+    return "\n\n".join([head, *(ROLE.sub(r"``\1``", text) for text in words if text)])
 
 
-def _members(thing: type) -> str:
-    """The public methods and properties of a class that say something of themselves."""
-    rows = []
+def _fields(thing: type) -> dict[str, str]:
+    """The fields of a dataclass that have a docstring below them, which only its source tells."""
+    if not is_dataclass(thing):
+        return {}
+    (tree,) = ast.parse(inspect.getsource(thing)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        ast.unparse(field.target): " ".join(str(words.value.value).split())
+        for field, words in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(words, ast.Expr)
+        and isinstance(words.value, ast.Constant)
+    }
+
+
+def _members(thing: type) -> dict[str, str]:
+    """The first paragraphs of its public methods and properties."""
+    found = {}
     for name, member in vars(thing).items():
-        call = "(...)" if callable(member) else ""
-        if name.startswith("_") or not inspect.getdoc(member) or isinstance(member, (str, int, float)):
-            continue
-        rows.append(f".{name}{call}  {(inspect.getdoc(member) or '').splitlines()[0]}")
-    return "\n\n" + "\n".join(rows) if rows else ""
+        routine = inspect.isfunction(member) or isinstance(member, (staticmethod, classmethod))
+        words = inspect.getdoc(member)
+        if words and not name.startswith("_") and (routine or isinstance(member, property)):
+            found[name + "()" * routine] = " ".join(words.split("\n\n")[0].split())
+    return found
 
 
 def _wrapped(head: str) -> str:

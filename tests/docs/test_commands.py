@@ -33,6 +33,7 @@ NOT_RUN = {
     "make bench",
     "make test",
     "make lint",
+    "python examples/demo.py",
     "torchrun --nproc-per-node 2 --no-python -- hsrzoo train mst-plus-plus --dataset cave --batch 4",
     "hsrzoo predict photos/ --model mcga-s2 -o cubes --format tiff --workers 4",
     "hsrzoo bench --bench speed --model mcga-s2 --model mst-plus-plus:reference --model mst-plus-plus "
@@ -166,9 +167,7 @@ def steps(blocks: list[Block], console: bool) -> list[dict[str, Any]]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
 @pytest.mark.parametrize("page", [page for page in pages() if blocks_of(page)])
-def test_every_command_of_the_page_runs(
-    page: str, tmp_path: Path, request: pytest.FixtureRequest, record_property: Any
-) -> None:
+def test_every_command_of_the_page_runs(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     scratch(tmp_path)
     found = blocks_of(page)
     for name in {name for block in found for name in block.prepare} - COMMANDS.keys():

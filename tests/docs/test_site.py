@@ -1,0 +1,171 @@
+"""The built documentation: strict, whole, without anything from elsewhere, and readable in a browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import click
+import pytest
+from doc_pages import ROOT
+
+from hsrzoo.cli.main import cli
+from hsrzoo.registry import entry_points_of
+
+pytest.importorskip("mkdocs", reason="needs the extra docs")
+pytest.importorskip("mkdocs_click", reason="needs the extra docs")
+LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src"}
+"""What a page fetches by itself; of ``link`` elements all that are no mere reference."""
+
+
+class Page(HTMLParser):
+    """Links, anchors, and what the page fetches."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.loaded: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values[name] for name in ("id", "name") if name in values}
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if tag in LOADED and LOADED[tag] in values:
+            self.loaded.append(values[LOADED[tag]])
+        if tag == "link" and values.get("rel") not in ("canonical", "next", "prev"):
+            self.loaded.append(values.get("href", ""))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``mkdocs build --strict`` makes, which may not warn of anything."""
+    out = tmp_path_factory.mktemp("docs") / "site"
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr and "ERROR" not in done.stderr, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def parsed(site: Path) -> dict[Path, Page]:
+    """All pages; 404.html, which may be served at any address, has links from the root and is left out."""
+    return {path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"}
+
+
+def test_every_link_leads_to_a_page_and_an_anchor_that_exist(parsed: dict[Path, Page]) -> None:
+    broken, seen = [], 0
+    for path, page in parsed.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            seen += 1
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            anchor = unquote(parts.fragment)
+            if not target.is_file() or (anchor and anchor not in parsed[target].anchors):
+                broken.append(f"{path.name}: {link}")
+    assert broken == [] and seen > 500
+
+
+def test_no_page_hides_another(site: Path) -> None:
+    titles = {path.name: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    assert "mkdocs-search-results" in titles["search.html"]
+    assert "<h1" in titles["trials.html"] and "What was tried" in titles["trials.html"]
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path, parsed: dict[Path, Page]) -> None:
+    for path, page in parsed.items():
+        assert page.loaded and not [name for name in page.loaded if urlsplit(name).netloc], path.name
+    for path in site.rglob("*.css"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(@import|url\()\s*['\"]?\s*(https?:)?//", text), path.name
+
+
+def test_no_note_for_tests_reaches_a_reader(site: Path) -> None:
+    pages = {path.name: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    pages |= {"index": (site / "search" / "search_index.json").read_text(encoding="utf-8")}
+    assert [name for name, text in pages.items() if re.search("(<|&lt;)!-- test:", text)] == []
+    assert [name for name, text in pages.items() if re.search(r"<!-- (include|signature):", text)] == []
+
+
+def test_every_command_is_in_the_reference(site: Path, parsed: dict[Path, Page]) -> None:
+    wanted = []
+    context = click.Context(cli, info_name="hsrzoo")
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        wanted.append(f"hsrzoo-{name}")
+        if isinstance(command, click.Group):
+            wanted += [f"hsrzoo-{name}-{inner}" for inner in command.commands]
+    assert len(wanted) > 20
+    assert [name for name in wanted if name not in parsed[site / "cli.html"].anchors] == []
+
+
+def test_every_metric_and_perturbation_is_defined(site: Path, parsed: dict[Path, Page]) -> None:
+    anchors = parsed[site / "protocols.html"].anchors
+    own = entry_points_of("hsrzoo.metrics")
+    assert len(own) >= 7 and [name for name in own if name not in anchors] == []
+    page = (site / "protocols.html").read_text(encoding="utf-8")
+    headings = " ".join(re.findall(r"<h3[^>]*>(.*?)</h3>", page, re.DOTALL)).lower()
+    words = {"mixed-patch": "mixed patches", "gain-both": "gain", "camera": "another camera"}
+    own = entry_points_of("hsrzoo.perturbations")
+    assert len(own) >= 8 and [name for name in own if words.get(name, name) not in headings] == []
+
+
+def test_the_start_page_and_formulae_work_from_the_disk(site: Path, page) -> None:
+    page.goto((site / "index.html").as_uri())
+    assert page.title() == "hsrzoo"
+    assert page.get_by_role("search").count() == 0, "a search that cannot work is not shown"
+    page.get_by_role("navigation").get_by_role("link", name="Protocols and metrics").first.click()
+    assert page.title().startswith("Protocols and metrics")
+    formula = page.locator("math").filter(has=page.locator("msqrt")).first
+    line, fraction = (
+        formula.locator("mtext").first.bounding_box(),
+        formula.locator("mfrac").first.bounding_box(),
+    )
+    assert fraction["height"] > 1.5 * line["height"], "a fraction is set in two storeys"
+    assert page.locator("math").count() > 15
+    visible = page.locator("annotation").first.evaluate("node => node.getBoundingClientRect().height")
+    assert visible == 0, "the TeX source is not shown"
+
+
+@pytest.fixture
+def served(site: Path) -> Iterator[str]:
+    """The address of the pages on a server of this process."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_search_finds_a_section(served: str, page) -> None:
+    page.goto(f"{served}/index.html")
+    field = page.get_by_role("search").get_by_role("textbox")
+    field.fill("colour memory metamers")
+    field.press("Enter")
+    found = page.locator("#mkdocs-search-results a")
+    found.first.wait_for()
+    links = [link.get_attribute("href") for link in found.all()]
+    assert any("protocols.html" in link for link in links), links
