@@ -205,9 +205,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="[one per core]")
     asked = parser.parse_args(arguments)
     try:
-        from hsrzoo.io import read_image
+        from hsrzoo.io.photo import in_light
+        from hsrzoo.io.raster import open_raster
 
-        cube = OnnxModel(asked.model, threads=asked.threads)(read_image(asked.photo))
+        photo = in_light(open_raster(asked.photo), asked.photo)
+        rgb = photo.pixels.read(0, 0, *photo.pixels.shape)
+        cube = OnnxModel(asked.model, threads=asked.threads)(rgb, photo.value_range)
         cube.save(asked.out)
     except HsrzooError as error:
         sys.stderr.write(f"Error: {error}\n")
@@ -216,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Error: {error}. Install what this format needs, or write .npy or .npz.\n")
         return 2
     height, width, bands = cube.cube.shape
+    sys.stderr.write(f"{photo.note.partition(' (--')[0]}\n")
     sys.stderr.write(f"{asked.out}: {height} x {width} pixels, {bands} bands\n")
     return 0
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hsrzoo.bands import BandSet
+    from hsrzoo.io.photo import Encoding
 
 _FORMATS = {
     "envi": (".hdr", ".img", ".dat", ".bsq", ".bil", ".bip"),
@@ -89,6 +90,13 @@ def read_image(path: str | Path) -> np.ndarray:
     return read(path)
 
 
+def read_photo(path: str | Path, encoding: Encoding = "auto") -> np.ndarray:
+    """An RGB photograph with values proportional to light; see :func:`hsrzoo.io.photo.read_photo`."""
+    from hsrzoo.io.photo import read_photo as read
+
+    return read(path, encoding)
+
+
 def format_of(path: Path) -> str:
     """The name of the format that the suffix is of; FormatError without one."""
     for name, suffixes in _FORMATS.items():
@@ -105,6 +113,7 @@ __all__ = [
     "format_of",
     "load_cube",
     "read_image",
+    "read_photo",
     "require_writable",
     "save_cube",
 ]

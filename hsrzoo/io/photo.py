@@ -18,7 +18,7 @@ import numpy as np
 
 from hsrzoo.errors import InputError
 from hsrzoo.io.raster import SUFFIXES as RASTERS
-from hsrzoo.io.raster import Pixels, Raster
+from hsrzoo.io.raster import Pixels, Raster, open_raster
 from hsrzoo.rgb_rules import to_unit
 from hsrzoo.srgb import decode_srgb
 
@@ -90,6 +90,15 @@ def in_light(
         other.require_eight_bits(raster.pixels.read(0, 0, 1, 1).dtype, path)
     decoded = _Decoded(raster.pixels, stated, other)
     return Photo(decoded, None, note, _about(f"sRGB, {_CURVE}", why, name), evidence.camera)
+
+
+def read_photo(path: str | Path, encoding: Encoding = "auto") -> np.ndarray:
+    """The photograph at ``path`` as (H, W, 3), upright, with values proportional to light: float32 in
+    [0, 1] where it was sRGB, else as it is stored. See :func:`in_light`. Raises InputError, FormatError.
+    """
+    photo = in_light(open_raster(path), Path(path), encoding)
+    height, width = photo.pixels.shape
+    return photo.pixels.read(0, 0, height, width)
 
 
 def _about(values: str, why: str, profile: str | None) -> dict[str, str]:

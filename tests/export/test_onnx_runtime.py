@@ -92,7 +92,7 @@ def test_the_command_tells_errors_in_a_sentence(toy_file: Path, tmp_path: Path) 
         tmp_path,
         {"torch"},
     )
-    assert done.returncode == 2 and done.stderr.startswith("Error: There is no such image")
+    assert done.returncode == 2 and done.stderr.startswith("Error: There is no such file")
 
 
 def spoiled(toy_file: Path, folder: Path, **changes: object) -> Path:

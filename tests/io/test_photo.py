@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from hsrzoo.errors import InputError
+from hsrzoo.io import read_photo
 from hsrzoo.io.photo import Photo, evidence_of, in_light
 from hsrzoo.io.raster import open_raster
 
@@ -213,3 +214,11 @@ def test_orientation_is_applied_to_decoded_pixels(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=turned)
     expected = by_the_standard(np.rot90(PIXELS, -1) / 255)
     np.testing.assert_allclose(pixels(opened(tmp_path / "a.png")), expected, atol=1e-6)
+
+
+def test_a_photograph_for_python_is_what_networks_expect(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", icc_profile=SRGB)
+    np.testing.assert_allclose(read_photo(tmp_path / "a.png"), by_the_standard(PIXELS / 255), atol=1e-6)
+    assert np.array_equal(read_photo(tmp_path / "a.png", "linear"), PIXELS)
+    np.save(tmp_path / "a.npy", PIXELS)
+    assert np.array_equal(read_photo(tmp_path / "a.npy"), PIXELS)
