@@ -1,8 +1,8 @@
 """What MkDocs does to a page besides Markdown: files of the repository on it, signatures, notes for tests.
 
 ``<!-- include: PATH -->`` stands for a Markdown file of the repository, or any other file as a code block;
-``<!-- signature: MODULE:NAME -->`` for the signature and the docstring of a public name; ``<!-- test: ... -->``
-tells tests/docs how to run the next block and is not for readers.
+``<!-- signature: MODULE:NAME -->`` for the signature and the docstring of a public name;
+``<!-- test: ... -->`` tells tests/docs how to run the next block and is not for readers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The pages of docs as tests see them: code blocks, and what comments beside them tell a test.
 
-``<!-- test: not run: REASON -->`` before a block: nobody can run it here. ``<!-- test: A => B -->``: run it with B
-in A's place, so that it takes seconds. ``<!-- test: prepare: NAME -->``: make what the page has not made itself.
+``<!-- test: not run: REASON -->`` before a block: nobody can run it here. ``<!-- test: A => B -->``: run it
+with B in A's place, so that it takes seconds. ``<!-- test: prepare: NAME -->``: make what the page has not
+made itself.
 """
 
 from __future__ import annotations

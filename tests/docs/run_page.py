@@ -1,8 +1,8 @@
 """Run the steps of one page in this folder: ``python run_page.py < steps.json``.
 
-A step is {"where", "words", "env", "console"} or {"where", "source"}. hsrzoo commands run in this one process,
-which spares each the import of torch, unless ``console`` or variables ask for the console script. Leaves with 1
-at the first step that fails; its output is the last.
+A step is {"where", "words", "env", "console"} or {"where", "source"}. hsrzoo commands run in this one
+process, which spares each the import of torch, unless ``console`` or variables ask for the console script.
+Leaves with 1 at the first step that fails; its output is the last.
 """
 
 from __future__ import annotations

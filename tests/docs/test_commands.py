@@ -1,4 +1,4 @@
-"""Every command and every Python block on the pages is run, in the order of the page, on small made-up data.
+"""Every command and every Python block on the pages is run, in the page's order, on small made-up data.
 
 The tutorials in docs/plugins are followed by tests/examples in an environment of their own.
 """
@@ -26,10 +26,10 @@ from hsrzoo.io import save_cube
 
 RUNNER = Path(__file__).with_name("run_page.py")
 HUB = Path(__file__).parents[1] / "hub" / "hub_server.py"
-CONSOLE_PAGES = ("index", "hub")
+CONSOLE_PAGES = ("index",)
 """Pages whose commands run as a reader runs them, each in a process of its own."""
 NOT_RUN = {
-    "python -m pip install .",
+    "pip install .",
     "make bench",
     "make test",
     "make lint",
@@ -49,7 +49,7 @@ def photograph(path: Path, seed: int = 0) -> None:
 
 
 def scratch(folder: Path) -> None:
-    """What every page may take for granted: photographs, a data root, and what lies in the source folder."""
+    """What every page may take for granted: photographs, a data root, and parts of the source folder."""
     for name, seed in (("photo.jpg", 0), ("photo.png", 1)):
         photograph(folder / name, seed)
     (folder / "photos").mkdir()
@@ -119,7 +119,10 @@ COMMANDS = {
     "rows": ["hsrzoo bench --model linear --model poly --dataset cave --store mine"],
     "rows-of-linear": ["hsrzoo bench --model linear --dataset cave"],
     "published": ["hsrzoo push mcga-s2.cave org/mcga-s2-cave"],
-    "codebook": ["hsrzoo codebook train --dataset cave --steps 2 --codes 16 --figures-split valid"],
+    "codebook": [
+        "hsrzoo codebook train --dataset cave --steps 2 --codes 16 --figures-split valid",
+        "hsrzoo train mcga-s2 --dataset cave --start runs/codebook-cave/codebook --steps 1",
+    ],
 }
 
 
@@ -219,7 +222,7 @@ def test_commands_of_the_readme_and_those_that_are_not_run_can_be_read() -> None
     every = blocks_in(_opened(text), "README")
     every += [block for page in pages() for block in blocks_of(page) if block.not_run]
     lines = [c.words for block in every for c in block.commands if c.words[0] == "hsrzoo"]
-    assert len(lines) > 40
+    assert len(lines) > 10
     for words in lines:
         parsed(words)
 
