@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def outside() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def address(tmp_path: Path, outside: socket.socket) -> Iterator[str]:
-    """The demo, started on a free port."""
+    """The demo, started on a free port; Ctrl-C at the end takes its files away."""
     pytest.importorskip("gradio", reason="needs gradio: hsrzoo[demo]")
     chromium()
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -64,8 +65,9 @@ def address(tmp_path: Path, outside: socket.socket) -> Iterator[str]:
         wait_for(f"http://127.0.0.1:{port}", demo, tmp_path / "log")
         yield f"http://127.0.0.1:{port}"
     finally:
-        demo.terminate()
-        demo.wait()
+        demo.send_signal(signal.SIGINT)  # Ctrl-C
+        demo.wait(timeout=60)
+    assert list(tmp_path.glob("hsrzoo-demo-*")) == []  # uploads and cubes are gone
 
 
 def wait_for(url: str, demo: subprocess.Popen[bytes], log: Path) -> None:
