@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -59,13 +62,23 @@ def predict_file(
     else:
         padded = PaddedImage(photo.pixels, model.spec.input, photo.value_range)
         run = Run(padded, model, target, options, progress or (lambda _: None), say)
-        report = _tiled(run, _identity(raster, model, target, options) if streamed else None)
+        with _warnings_to(say):
+            report = _tiled(run, _identity(raster, model, target, options) if streamed else None)
     picture = None
     if options.quicklook:
         picture = save_quicklook(out)
         if not rendering(bands).as_seen:
             say(f"Quick look: {rendering(bands).how}")
     return replace(report, seconds=time.monotonic() - begun, camera=photo.camera, picture=picture)
+
+
+@contextmanager
+def _warnings_to(say: Say) -> Iterator[None]:
+    """``say`` what the network warns of, for every image: else it is told once, or lost on a worker."""
+    with warnings.catch_warnings(record=True) as found:
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in found):
+        say(text)
 
 
 def _tiled(run: Run, identity: dict[str, Any] | None) -> PredictReport:

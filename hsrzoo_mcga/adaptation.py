@@ -60,7 +60,7 @@ def adapt(
 
     Guard: the unadapted cube is returned if the entropy did not fall or is not finite, and with
     ``guard="entropy+rgb"`` also if the cube rendered by ``response`` is further from ``rgb`` than before.
-    A black image is not adapted to, with a warning. The network is as it was afterwards, whatever happens.
+    Either is told by a warning. A black image is not adapted to, with a warning. The network is as it was afterwards, whatever happens.
     Raises InputError for a batch and for values that are not finite.
     """
     _check(rgb, guard)
@@ -79,13 +79,15 @@ def adapt(
         return total_entropy(net, small, temperature, max_pixels)
 
     with moved(net, parameters, entropy, steps, lr) as (start, end), torch.no_grad():
-        if not end < start:  # also when either is NaN
-            return plain
-        cube = net(rgb)
-    if guard == "entropy+rgb" and response is not None:
+        better = end < start  # not when either is NaN
+        cube = net(rgb) if better else plain
+    if better and guard == "entropy+rgb" and response is not None:
         before, after = (rendering_error(y, rgb, response) for y in (plain, cube))
-        return cube if after <= before else plain
-    return cube
+        better = after <= before
+    if not better:
+        warnings.warn("Adaptation would not explain an image better: the network is used as it is.",
+                      stacklevel=2)  # fmt: skip
+    return cube if better else plain
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +155,7 @@ def command(
     )
     if bands is not None:
         network.bands.nearest(bands)  # what is wrong for one image is wrong for all
-    with Bar() as bar:
+    with Bar() as bar, nullcontext() if jobs[0].out == out else _folder(jobs[0].out.parent):
         try:
             if alone:
                 if jobs[0].out == out or _has_place(jobs[0].out, overwrite, bar):
@@ -203,6 +205,21 @@ def _require_format(out: Path, form: str | None) -> None:
         raise click.UsageError(f"--format {form} does not fit --out {out}: leave one of them out")
 
 
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """``folder``, made where it is missing, and gone again where nothing was written into it."""
+    from hsrzoo.tensorfile import make_folder
+
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        for path in made:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()
+
+
 def _left(jobs: list[Job]) -> bool:
     """Whether an interrupted run has left cubes or parts of them."""
     from hsrzoo.io.stream import part_of
@@ -222,10 +239,7 @@ def _predict_one(job: Job, network: Reconstructor, options: PredictOptions, bar:
 
 
 def _has_place(out: Path, overwrite: bool, bar: Bar) -> bool:
-    """Make the folder of a cube; False where the cube is there already and stays."""
-    from hsrzoo.weights import make_folder
-
-    make_folder(out.parent)
+    """False where the cube is there already and stays."""
     if out.exists() and not overwrite:
         bar.say(f"{out} is there already and stays (--overwrite makes it anew)")
         return False
@@ -244,10 +258,8 @@ def _predict_many(
     """Make all cubes that are not there; returns how many failed."""
     from hsrzoo.many import predict_many
     from hsrzoo.trust import word_on_trust
-    from hsrzoo.weights import make_folder
     from hsrzoo.workers import TaskFailure
 
-    make_folder(jobs[0].out.parent)
     there = [] if overwrite else [job for job in jobs if job.out.exists()]
     if there:
         bar.say(f"{len(there)} cubes are there already and stay (--overwrite makes them anew)")

@@ -6,7 +6,6 @@ decoded once more here.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from hsrzoo.errors import FormatError, InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 """Suffixes that a folder of photographs is searched for."""
+MOST_PIXELS = 1 << 30
+"""Of a photograph that is decoded whole: 3 GiB in 8 bits."""
 _TIFF = (".tif", ".tiff")
 _EXIF_ORIENTATION = 0x0112
 # What EXIF orientation 2..8 asks a viewer to do with the stored (H, W, ...) array.
@@ -54,7 +55,9 @@ def read_image(path: str | Path) -> np.ndarray:
     path = Path(path)
     if path.suffix.lower() in _TIFF:
         return _rgb_from_tiff(path)
-    with _opened(path) as image:
+    with opened(path) as image:
+        if image.format == "TIFF":  # under another name; Pillow would drop the low bytes of 16 bits
+            return _rgb_from_tiff(path)
         if image.mode != "RGB":
             what = _REFUSED.get(image.mode, f"an image of mode {image.mode}")
             raise _not_rgb(path, what)
@@ -78,7 +81,7 @@ def read_plane(path: str | Path) -> np.ndarray:
     Colour images count as one band if their channels are equal (CAVE's RGBA files); others raise.
     """
     path = Path(path)
-    with _opened(path) as image:
+    with opened(path) as image:
         pixels = _decoded(image, path)
     if pixels.ndim == 3:
         if not (
@@ -96,20 +99,16 @@ def read_plane(path: str | Path) -> np.ndarray:
     return pixels
 
 
-def _opened(path: Path) -> Image.Image:
+def opened(path: Path) -> Image.Image:
+    """The image by Pillow, not decoded yet. Raises InputError, FormatError."""
     if not path.is_file():
         raise InputError("There is no such image", expected="a file", got=path)
     if path.stat().st_size == 0:
         raise FormatError(f"The image {path} is empty (0 bytes)", fix="Copy or download it again")
+    # Pillow's limit is one for pictures of strangers: phones and panoramas lie above it.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with warnings.catch_warnings():
-            # Large photographs are wanted here; pillow still refuses those above twice its threshold.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(path)
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"{path} has too many pixels", got=str(error), fix="Cut it into parts, or scale it down"
-        ) from error
+        image = Image.open(path)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise FormatError(
             f"{path} is not an image that can be read",
@@ -117,6 +116,17 @@ def _opened(path: Path) -> Image.Image:
             got=str(error),
             fix="Check that the copy is complete and the name fits the format",
         ) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise InputError(
+            f"{path} has too many pixels to be decoded whole",
+            expected=f"at most {MOST_PIXELS:,}",
+            got=f"{image.height:,} x {image.width:,}",
+            fix="Save it as an uncompressed TIFF, which is read part by part",
+        )
+    return image
 
 
 def _decoded(image: Image.Image, path: Path) -> np.ndarray:
@@ -139,7 +149,7 @@ def _low_bytes(image: Any, path: Path) -> np.ndarray | None:
     """
     if image.format != "PNG" or len(image.tile) != 1 or image.tile[0][3] != "RGB;16B":
         return None
-    again: Any = Image.open(path)
+    again: Any = opened(path)
     with again:
         codec, extents, offset, _ = again.tile[0]
         # a plain tuple in older releases of pillow, a named one in newer

@@ -136,7 +136,9 @@ def evidence_of(path: Path) -> Evidence:
 def _pillow_evidence(path: Path) -> Evidence:
     from PIL import Image
 
-    with Image.open(path) as image:
+    from hsrzoo.io.images import opened
+
+    with opened(path) as image:
         info = image.info
         exif = Image.Exif()
         if info.get("exif"):

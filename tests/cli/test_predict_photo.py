@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -216,13 +217,15 @@ def test_adaptation_changes_the_cube_and_says_where_it_cannot(photo):
 
     def adapt(module, rgb):
         calls.append(rgb.shape)
+        warnings.warn("a word of the network", stacklevel=1)
         return module(rgb) + 1
 
+    said = []
     for name in ("a.tif", "a.npz"):
         out = photo.with_name(name)
-        predict_file(photo, model(Local, adapt=adapt), out, PredictOptions(tta=True))
+        predict_file(photo, model(Local, adapt=adapt), out, PredictOptions(tta=True), say=said.append)
         np.testing.assert_allclose(load_cube(out)[0], model(Local)(PIXELS).cube + 1, atol=1e-5)
-    assert len(calls) == 2
+    assert len(calls) == 2 and said.count("a word of the network") == 2
     told = refused(photo, "-o", photo.with_name("b.hdr"), "--tta")
     assert "linear.cave has no test-time adaptation" in told
     told = refused(photo, "-o", photo.with_name("b.hdr"), "--tta", "--tile", "16", network="mcga-s2.cave")
@@ -247,7 +250,10 @@ def test_not_an_image_and_an_empty_file(tmp_path):
         for out in ("a.hdr", "folder"):
             told = refused(tmp_path / name, "-o", tmp_path / out)
             assert words in told and name in told
-        assert not list(tmp_path.rglob("*.hdr"))
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.jpg", "text.jpg"]
+    both = predict(tmp_path / "empty.jpg", tmp_path / "text.jpg", "-o", tmp_path / "in" / "folders")
+    assert both.exit_code == 1 and "0 of 2 images done, 2 failed" in both.stderr
+    assert not (tmp_path / "in").exists()
     assert "no such file" in refused(tmp_path / "absent.jpg", "-o", tmp_path / "a.hdr")
     assert "There is no image in" in refused(tmp_path / "*.tif", "-o", tmp_path / "a")
 

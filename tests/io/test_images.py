@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,7 +11,7 @@ from make_fixtures import write_png16
 from PIL import Image
 
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io import read_image
+from hsrzoo.io import read_image, read_photo
 from hsrzoo.io.images import read_plane
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 13, 3), dtype=np.uint8)
@@ -132,8 +134,18 @@ def test_a_plane_is_grey_or_equal_channels(tmp_path):
 
 def test_too_many_pixels_are_refused_and_many_are_not(tmp_path, monkeypatch):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")  # 91 pixels
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
-    assert read_image(tmp_path / "a.png").shape == (7, 13, 3)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    with pytest.raises(InputError, match="too many pixels"):
+    write_png16(tmp_path / "b.png", DEEP)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # Pillow warns above, and refuses twice as many
+    for name in ("a.png", "b.png"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert read_photo(tmp_path / name).shape == (7, 13, 3)
+    assert Image.MAX_IMAGE_PIXELS == 40
+    monkeypatch.setattr("hsrzoo.io.images.MOST_PIXELS", 90)
+    with pytest.raises(InputError, match=r"too many pixels.* at most 90\. Got 7 x 13\. Save it as an"):
         read_image(tmp_path / "a.png")
+
+
+def test_a_tiff_of_another_name_keeps_its_16_bits(tmp_path):
+    tifffile.imwrite(tmp_path / "a.jpg", DEEP, photometric="rgb")
+    assert np.array_equal(read_image(tmp_path / "a.jpg"), DEEP)

@@ -87,7 +87,8 @@ def test_a_descent_that_raises_the_entropy_is_thrown_away(
     net = tiny()
     uphill = functools.partial(torch.optim.Adam, maximize=True)
     monkeypatch.setattr(torch.optim, "Adam", uphill)
-    assert torch.equal(adapt(net, rgb, steps=1, lr=1e-3), unadapted(net, rgb))
+    with pytest.warns(UserWarning, match="would not explain an image better"):
+        assert torch.equal(adapt(net, rgb, steps=1, lr=1e-3), unadapted(net, rgb))
 
 
 def test_an_adapted_cube_that_renders_worse_is_thrown_away(
@@ -103,7 +104,12 @@ def test_an_adapted_cube_that_renders_worse_is_thrown_away(
             "hsrzoo_mcga.adaptation.rendering_error",
             lambda cube, _, response, image=image: rendering_error(cube, image, response),
         )
-        assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2), better)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2), better)
+        assert [str(w.message).startswith("Adaptation would not") for w in told] == [True] * (
+            better is plain
+        )
         assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2, guard="entropy"), lower)
 
 
