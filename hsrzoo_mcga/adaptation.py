@@ -60,7 +60,8 @@ def adapt(
 
     Guard: the unadapted cube is returned if the entropy did not fall or is not finite, and with
     ``guard="entropy+rgb"`` also if the cube rendered by ``response`` is further from ``rgb`` than before.
-    Either is told by a warning. A black image is not adapted to, with a warning. The network is as it was afterwards, whatever happens.
+    A black image is not adapted to. A warning tells of each. The network is as it was afterwards, whatever
+    happens.
     Raises InputError for a batch and for values that are not finite.
     """
     _check(rgb, guard)

@@ -107,9 +107,7 @@ def test_an_adapted_cube_that_renders_worse_is_thrown_away(
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2), better)
-        assert [str(w.message).startswith("Adaptation would not") for w in told] == [True] * (
-            better is plain
-        )
+        assert ["an image better" in str(w.message) for w in told] == [True] * (better is plain)
         assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2, guard="entropy"), lower)
 
 
