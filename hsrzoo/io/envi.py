@@ -257,6 +257,22 @@ def _binary_of(path: Path) -> str | None:
     return next((str(file) for file in beside if file.is_file()), None)
 
 
+def opened(header: Path) -> Any:
+    """SPy's image of a header whose binary is as long as it says; FormatError where it cannot be read."""
+    from spectral.io import envi
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # SPy's, of upper case in headers
+            image = envi.open(str(header))
+        require_size(image, header)
+    except FormatError:
+        raise
+    except Exception as error:  # SPy raises bare Exception and its own SpyException
+        raise damaged(header, "ENVI", error) from error
+    return image
+
+
 def require_size(image: Any, header: Path) -> None:
     """FormatError for a short binary, which SPy maps without complaint and trips over later."""
     rows, columns, bands = image.shape

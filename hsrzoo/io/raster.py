@@ -186,17 +186,9 @@ def _channel_axis(shape: Sequence[int], path: Path) -> int:
 
 
 def _envi(header: Path) -> Raster:
-    from spectral.io import envi
+    from hsrzoo.io.envi import opened
 
-    from hsrzoo.io.envi import require_size
-
-    try:
-        image = envi.open(str(header))
-        require_size(image, header)
-    except FormatError:
-        raise
-    except Exception as error:  # SPy raises bare Exception and its own SpyException
-        raise damaged(header, "ENVI", error) from error
+    image = opened(header)
     rows, columns, bands = image.shape
     if bands != 3:
         raise InputError(

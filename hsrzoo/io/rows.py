@@ -87,17 +87,9 @@ def _scale(dtype: np.dtype) -> float:
 
 
 def _envi(header: Path) -> CubeRows | None:
-    from spectral.io import envi
+    from hsrzoo.io.envi import bands_of, opened
 
-    from hsrzoo.io.envi import bands_of, require_size
-
-    try:
-        image = envi.open(str(header))
-        require_size(image, header)
-    except FormatError:
-        raise
-    except Exception as error:  # SPy raises bare Exception and its own SpyException
-        raise damaged(header, "ENVI", error) from error
+    image = opened(header)
     height, width, count = image.shape
     bands = bands_of(image, count)
     if bands is None or str(image.metadata.get("interleave")).lower() != "bip":
