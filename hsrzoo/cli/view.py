@@ -49,9 +49,9 @@ def command(
     from hsrzoo.tensorfile import make_folder
     from hsrzoo.viewer import write_page
 
-    target = out or cube.with_suffix(".html")
-    if target.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"The page is HTML: -o NAME.html, not {target.name}")
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"The page is HTML: -o NAME.html, not {out.name}")
+    target = out or cube.parent / f"{cube.stem}.html"
     photo = None if other is None else _photo(other)
     paths = [cube] if other is None or photo is not None else [cube, other]
     if (key or axes) and all(path.suffix.lower() in _ENVI for path in paths):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from hsrzoo.bands import BandSet
 from hsrzoo.cli.view import command
+from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
 from hsrzoo.viewer.cubes import fitted_photo, runs_of, stride_for
 from hsrzoo.viewer.pack import NO_DATA, colour_picture, packed
@@ -75,6 +76,14 @@ def test_a_photograph_is_shown_upright_beside_the_cube(run_hsrzoo, tmp_path, cub
     text = (tmp_path / "pages/both.html").read_text("utf-8")
     assert 'data-kind="photo"' in text
     assert "photograph, 2 x 2 pixels averaged" in text
+
+
+@pytest.mark.parametrize("name", [".", "absent.npz"])
+def test_what_is_no_file_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        CliRunner().invoke(command, [name], catch_exceptions=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_cube_without_wavelengths_is_shown_with_a_warning(run_hsrzoo, tmp_path, cube):
