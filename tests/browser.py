@@ -22,6 +22,8 @@ OPTIONS = (
     "--disable-sync",
     "--no-first-run",
 )
+PATIENCE_MS = 120_000
+"""Of every step, on a machine that others keep busy; Playwright's own is a quarter of it."""
 LOCAL = (None, "", "127.0.0.1", "localhost")
 
 
@@ -42,9 +44,10 @@ def opened_page(width: int = 1280, height: int = 900, touch: bool = False) -> It
 
     problems: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS), timeout=PATIENCE_MS)
         try:
             page = browser.new_page(viewport={"width": width, "height": height}, has_touch=touch)
+            page.set_default_timeout(PATIENCE_MS)
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
             page.on(
