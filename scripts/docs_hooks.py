@@ -14,6 +14,7 @@ from dataclasses import is_dataclass
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +24,7 @@ QUOTED = re.compile(r"""(?<=: |> )(?:'([^']*)'|"([^"]*)")""")
 FOR_TESTS = re.compile(r"^<!-- test: .* -->\n", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```\n(?=hsrzoo |make |python |torchrun |pip )", re.MULTILINE)
+AS_IS = re.compile(r"^\x08\n((?:.+\n?)+)", re.MULTILINE)
 ROLE = re.compile(r":\w+:`~?([^`]+)`")
 
 
@@ -30,6 +32,16 @@ def on_config(config: Any) -> Any:
     """The version of the installed package, above the search field."""
     config.extra["version"] = import_module("hsrzoo").__version__
     return config
+
+
+def on_pre_build(**_: Any) -> None:
+    """Lines that click is told to leave as they are become code in the command-line reference."""
+    main = import_module("hsrzoo.cli.main")
+    for name, entries in main.entry_points_of(main.GROUP).items():
+        command = main.load_command(name, entries)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            text = inspect.cleandoc(each.help or "")
+            each.help = AS_IS.sub(lambda found: indent(found[1], " " * 4), text)
 
 
 def on_files(files: Any, **_: Any) -> Any:

@@ -115,6 +115,11 @@ def test_every_command_is_in_the_reference(site: Path, parsed: dict[Path, Page])
     assert [name for name in wanted if name not in parsed[site / "cli.html"].anchors] == []
 
 
+def test_examples_of_a_command_keep_their_lines(site: Path) -> None:
+    text = (site / "cli.html").read_text(encoding="utf-8")
+    assert re.search(r"<pre><code>hsrzoo report -o site\n", text)
+
+
 def test_every_metric_and_perturbation_is_defined(site: Path, parsed: dict[Path, Page]) -> None:
     anchors = parsed[site / "protocols.html"].anchors
     own = entry_points_of("hsrzoo.metrics")
