@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hsrzoo import hub
+from hsrzoo import front_matter
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
+from hsrzoo.hub import LIBRARY
 from hsrzoo.stored_rows import HASH_LENGTH, Figure
 
 BEGIN = "<!-- hsrzoo: begin. Written by hsrzoo push; what stands outside of these two lines is kept. -->"
 END = "<!-- hsrzoo: end -->"
-LIBRARY = "hsrzoo"
 TASK = "image-to-image"
 TAGS = ("hsrzoo", "hyperspectral", "spectral-reconstruction")
 _TITLES = {"de2000": "dE2000"}
@@ -46,21 +46,26 @@ def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
 
     Of ``tags`` and of a list under ``base_model`` the owner's stay beside ours, of ``model-index`` entries
     of other names. A value of None removes the key, an entry without results that of its name. A card
-    without a block gets it above its text. Raises FormatError where the markers do not pair.
+    without a block gets it above its text. Raises FormatError where the markers do not pair and where
+    the metadata are no YAML.
     """
-    metadata, body = hub.card_metadata(existing or "")
-    for key, value in managed.items():
-        if key == "tags" or (key == "base_model" and value and isinstance(metadata.get(key), list)):
-            value = list(dict.fromkeys([*_listed(metadata.get(key)), *_listed(value)]))
-        if key == "model-index":
-            ours = {entry["name"] for entry in value}
-            theirs = [entry for entry in _listed(metadata.get(key)) if _name(entry) not in ours]
-            value = [*theirs, *(entry for entry in value if entry["results"])]
-        if value is None or value == []:
-            metadata.pop(key, None)
-        else:
-            metadata[key] = value
-    return hub.card_text(metadata, _with_block(body, block))
+    text = existing or ""
+    head, body = front_matter.split(text.replace("\r\n", "\n"))
+    metadata = front_matter.parsed(head)
+    values = {key: _merged(key, metadata.get(key), value) for key, value in managed.items()}
+    card = front_matter.joined(front_matter.changed(head, values), _with_block(body, block))
+    return card.replace("\n", "\r\n") if "\r\n" in text else card
+
+
+def _merged(key: str, theirs: Any, ours: Any) -> Any:
+    """The value under a key of ours; None where there is none."""
+    if key == "tags" or (key == "base_model" and ours and isinstance(theirs, list)):
+        return list(dict.fromkeys([*_listed(theirs), *_listed(ours)]))
+    if key == "model-index":
+        names = {entry["name"] for entry in ours}
+        kept = [entry for entry in _listed(theirs) if _name(entry) not in names]
+        return [*kept, *(entry for entry in ours if entry["results"])] or None
+    return ours
 
 
 def _listed(value: Any) -> list[Any]:

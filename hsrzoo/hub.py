@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hsrzoo import hub_checks, hub_errors
 from hsrzoo.errors import HubError
 from hsrzoo.hub_errors import at
-from hsrzoo.names import suggest_repo
+from hsrzoo.names import is_revision, suggest_repo
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -68,6 +68,16 @@ def require_repo(text: str) -> str:
         expected="ORG/NAME of letters, digits and - _ . (first a letter or digit, last neither - nor ., "
         f"no -- or ..), {_LONGEST} characters at most",
         fix=f"For example {better}" if better and len(better) <= _LONGEST else None,
+    )
+
+
+def require_revision(text: str) -> str:
+    """``text`` if it can name a branch, tag, pull request or commit, else HubError."""
+    if is_revision(text):
+        return text
+    raise HubError(
+        f"{text!r} cannot name a revision",
+        expected="a branch, a tag, refs/pr/NUMBER or a commit, of letters, digits and - _ . /",
     )
 
 
@@ -197,13 +207,10 @@ def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None
             return None
 
 
-def create_repo(repo: str, private: bool) -> bool:
-    """Make a repository for a model; False where there is one already, which stays as it is."""
-    if head(repo) is not None:
-        return False
+def create_repo(repo: str, private: bool) -> None:
+    """Make a repository for a model; HubError where there is one already."""
     with _translated(repo):
-        _api().create_repo(repo, private=private)
-    return True
+        _api().create_repo(require_repo(repo), private=private)
 
 
 def commit(
@@ -250,30 +257,6 @@ def whoami() -> str:
         return str(_api().whoami()["name"])
 
 
-def card_metadata(text: str) -> tuple[dict[str, Any], str]:
-    """A card's metadata (the YAML at its head; {} if there is none) and its Markdown body.
-
-    HubError where the metadata are no valid YAML mapping.
-    """
-    from huggingface_hub import RepoCard
-
-    try:
-        with _quiet():
-            card = RepoCard(text)
-    except Exception as error:  # YAML's own errors, and ValueError for anything but a mapping
-        where = str(getattr(error, "problem_mark", "")).strip() or type(error).__name__
-        raise HubError("The card's metadata cannot be read as YAML", got=where) from None
-    return dict(card.data.to_dict()), str(card.text)
-
-
-def card_text(metadata: Mapping[str, Any], body: str) -> str:
-    """The card that :func:`card_metadata` takes apart: keys keep their order."""
-    from huggingface_hub import CardData
-
-    head_of = CardData(**metadata).to_yaml(original_order=list(metadata))
-    return f"---\n{head_of}\n---\n{body}"
-
-
 def _api() -> HfApi:
     from huggingface_hub import HfApi
 
@@ -307,7 +290,7 @@ def _no_revision(repo: str, revision: str) -> HubError:
     near = get_close_matches(revision, names, n=3)
     return HubError(
         f"{repo} has no revision {revision!r}",
-        expected=f"a branch, a tag ({', '.join(names[:8])}) or the 40 digits of a commit",
+        expected=f"a branch or tag ({', '.join(names[:8])}) or the 40 digits of a commit",
         fix=f"Nearest: {', '.join(near)}" if near else None,
     )
 

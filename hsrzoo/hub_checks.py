@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hsrzoo.errors import HubError
 from hsrzoo.tensorfile import PICKLE_SUFFIXES, sha256_of_file
+from hsrzoo.weights import CONFIG, TENSORS
 
-CONFIG, TENSORS = "config.json", "model.safetensors"
 _SHA1, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 
 

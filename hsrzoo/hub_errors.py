@@ -55,6 +55,8 @@ def translated(error: Exception, repo: str | None, revision: str | None = None) 
             got=type(error.__cause__).__name__,
             fix="Push again: nothing was committed, and large files that arrived are not sent twice",
         )
+    if is_a(error, "XetAuthenticationError"):  # an OSError of the client's other way to send large files
+        return refused_token()
     if is_a(error, "OfflineModeIsEnabled"):
         return HubError(
             f"HF_HUB_OFFLINE=1 keeps this machine from asking {where}",
@@ -75,7 +77,7 @@ def translated(error: Exception, repo: str | None, revision: str | None = None) 
             expected=f"an answer about {where}",
             fix="Check HF_ENDPOINT, and what a proxy or a log-in page of the network puts in between",
         )
-    if is_a(error, "EntryNotFoundError"):
+    if is_a(error, "EntryNotFoundError", "XetObjectNotFoundError"):
         return HubError(f"{where} lacks a file", got=_safe(_said(error)))
     if status_of(error) is not None:
         return _of_status(error, where)
@@ -93,6 +95,14 @@ def missing(where: str) -> HubError:
     return HubError(
         f"{where} does not exist on the Hub, or it is private and this token may not read it",
         fix=f"Check the name; for a private repository {LOGIN}",
+    )
+
+
+def refused_token() -> HubError:
+    return HubError(
+        "The Hub does not accept this token",
+        got="a token that is wrong, expired or missing",
+        fix=f"Make one at the Hub's settings and {LOGIN}",
     )
 
 
@@ -119,11 +129,7 @@ def _of_status(error: Exception, where: str) -> HubError:
     if status >= 500:
         return unreachable(error, where)
     if status == 401:
-        return HubError(
-            "The Hub does not accept this token",
-            got="a token that is wrong, expired or missing",
-            fix=f"Make one at the Hub's settings and {LOGIN}",
-        )
+        return refused_token()
     if status == 403:
         return HubError(
             f"This token may not do that to {where}",

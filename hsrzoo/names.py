@@ -68,6 +68,11 @@ def parse_name(text: str) -> ModelName:
     )
 
 
+def is_revision(text: str) -> bool:
+    """Whether ``text`` can stand after the @ of a name on the Hub."""
+    return _REVISION.fullmatch(text) is not None
+
+
 def suggest_repo(text: str) -> str | None:
     """A name ORG/NAME that the Hub allows and that looks like ``text``; None where there is none."""
     parts = [re.sub(r"[^\w.]+|\.\.+", "-", part.strip(), flags=re.ASCII) for part in text.split("/")]
@@ -96,7 +101,7 @@ def _local(scheme: str, rest: str) -> ModelName | None:
 def _hub(rest: str) -> ModelName | None:
     address, colon, variant = rest.partition(":")  # which neither a repository nor a revision may hold
     repo, at, revision = address.partition("@")
-    if not _REPO.fullmatch(repo) or (at and not _REVISION.fullmatch(revision)):
+    if not _REPO.fullmatch(repo) or (at and not is_revision(revision)):
         return None
     if colon and not _ARCH.fullmatch(variant):
         return None

@@ -60,6 +60,10 @@ def command(
             for name in registries.MODELS.names()
         ]
     rows = [row for row in rows if pattern is None or fnmatchcase(row["name"], pattern)]
+    if org is not None and not rows:
+        from hsrzoo.cli.output import console
+
+        console.print(f"The Hub shows nothing of hsrzoo by {org}, as far as you may see", markup=False)
     if org is not None and not as_json:
         rows = [{**row, "tags": ", ".join(row["tags"])} for row in rows]
     if (parameters or as_json) and not (pretrained or kind or org is not None):

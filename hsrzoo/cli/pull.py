@@ -18,13 +18,14 @@ def command(repo: str, revision: str | None, force: bool) -> None:
     `hf auth login`, or HF_TOKEN.
     """
     from hsrzoo.cli.output import console
-    from hsrzoo.hub import pull
+    from hsrzoo.hub import pull, require_revision
     from hsrzoo.weights import TENSORS, read_config
 
-    name, _, after = repo.removeprefix("hf-hub:").partition("@")
-    if after and revision and after != revision:
+    name, at, after = repo.removeprefix("hf-hub:").partition("@")
+    if at and revision is not None and after != revision:
         raise click.UsageError(f"REPO says @{after} and --revision says {revision}")
-    folder = pull(name, revision or after or None, force=force)
+    revision = after if at else revision
+    folder = pull(name, None if revision is None else require_revision(revision), force=force)
     if (folder / TENSORS).exists():
         read_config(folder)  # a schema that is too new is told now, not without a network
     console.print(f"{name}: commit {folder.name}", markup=False, highlight=False)

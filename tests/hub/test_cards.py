@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from hsrzoo import cards, hub
+from hsrzoo import cards
 from hsrzoo.cards import BEGIN, END, CodebookLink, merge
-from hsrzoo.errors import FormatError, HubError
+from hsrzoo.errors import FormatError
+from hsrzoo.front_matter import changed, joined, parsed, split
 from hsrzoo.stored_rows import Figure
 
 MANAGED: dict[str, Any] = {"library_name": "hsrzoo", "tags": ["hsrzoo", "poly"], "license": "mit"}
@@ -35,8 +36,18 @@ def figure(**changes: Any) -> Figure:
     return Figure(**{**values, **changes})
 
 
+def taken_apart(card: str) -> tuple[dict[Any, Any], str]:
+    """A card's metadata and its Markdown."""
+    head, body = split(card)
+    return parsed(head), body
+
+
+def card_of(metadata: dict[str, Any]) -> str:
+    return joined(changed("", metadata), "")
+
+
 def test_a_new_card_has_the_metadata_and_the_marked_block() -> None:
-    metadata, body = hub.card_metadata(merge(None, MANAGED, "# Poly\n"))
+    metadata, body = taken_apart(merge(None, MANAGED, "# Poly\n"))
     assert metadata == MANAGED
     assert body == f"\n{BEGIN}\n# Poly\n{END}\n"
 
@@ -54,7 +65,7 @@ def test_the_owners_text_and_keys_survive_a_changed_block() -> None:
         "extra:\n  deep:\n  - 1\n  - no\n---\n"
         f"Before, with trailing spaces  \n\n{BEGIN}\nold\n{END}\n\nAfter: | a | b |\n"
     )
-    metadata, body = hub.card_metadata(merge(card, MANAGED, "new"))
+    metadata, body = taken_apart(merge(card, MANAGED, "new"))
     assert metadata == {
         "language": "en",
         "license": "mit",
@@ -65,31 +76,56 @@ def test_the_owners_text_and_keys_survive_a_changed_block() -> None:
     assert body == f"Before, with trailing spaces  \n\n{BEGIN}\nnew\n{END}\n\nAfter: | a | b |\n"
 
 
+def test_a_change_of_ours_leaves_all_other_bytes_of_the_metadata() -> None:
+    theirs = "# mine\nlanguage: 'en'  # quoted\nthumbnail:\nno: a key that YAML reads as false\n"
+    tail = "\n# of the widget\nwidget: {a: [1, 2], b: &x ~}\nnotes: |\n  # no comment\n\n  text\n# end"
+    card = (
+        f"---\n{theirs}tags: [mine]  # ours goes in\nlicense: other\nlicense_name: x\n{tail}\n---\nText.\n"
+    )
+    merged = merge(card, {"tags": ["hsrzoo"], **cards.licence("MIT")}, "ours")
+    head, _ = split(merged)
+    assert head == f"{theirs}tags:\n- mine\n- hsrzoo\nlicense: mit\n{tail}"
+    assert merge(merged, {"tags": ["hsrzoo"], **cards.licence("MIT")}, "ours") == merged
+
+
+@pytest.mark.parametrize(
+    "head", ["{license: other, a: 1}", "license: other\na: 1\nlicense: gpl", "a: 1\n..."]
+)
+def test_metadata_that_cannot_be_changed_by_line_are_written_anew(head: str) -> None:
+    metadata, _ = taken_apart(merge(f"---\n{head}\n---\n", {"license": "mit", "gone": None}, "ours"))
+    assert metadata == {"license": "mit", "a": 1}
+
+
+def test_ends_of_lines_stay_as_they_were() -> None:
+    card = "---\r\nlanguage: en\r\n---\r\nMine.\r\n"
+    merged = merge(card, MANAGED, "ours")
+    assert merged.startswith("---\r\nlanguage: en\r\nlibrary_name: hsrzoo\r\n")
+    assert merged.count("\n") == merged.count("\r\n") and merge(merged, MANAGED, "ours") == merged
+
+
 def test_a_card_without_a_block_gets_it_above_its_text() -> None:
-    _, body = hub.card_metadata(merge("# My own\n\nText.\n", {}, "ours"))
+    _, body = taken_apart(merge("# My own\n\nText.\n", {}, "ours"))
     assert body.strip() == f"{BEGIN}\nours\n{END}\n\n# My own\n\nText."
 
 
 def test_results_of_other_names_stay_and_ours_are_replaced() -> None:
     theirs, old, new = ({"name": n, "results": [r]} for n, r in (("x", 1), ("us", 2), ("us", 3)))
-    card = hub.card_text({"model-index": [theirs, old]}, "")
-    metadata, _ = hub.card_metadata(merge(card, {"model-index": [new]}, ""))
+    card = card_of({"model-index": [theirs, old]})
+    metadata, _ = taken_apart(merge(card, {"model-index": [new]}, ""))
     assert metadata["model-index"] == [theirs, new]
-    without, _ = hub.card_metadata(merge(card, {"model-index": [{"name": "us", "results": []}]}, ""))
+    without, _ = taken_apart(merge(card, {"model-index": [{"name": "us", "results": []}]}, ""))
     assert without["model-index"] == [theirs]
 
 
 def test_a_list_of_base_models_is_kept_and_a_single_one_replaced() -> None:
     for theirs, expected in ((["a/b"], ["a/b", "lab/books"]), ("a/b", "lab/books")):
-        card = hub.card_text({"base_model": theirs}, "")
-        assert hub.card_metadata(merge(card, {"base_model": "lab/books"}, ""))[0] == {
-            "base_model": expected
-        }
+        card = card_of({"base_model": theirs})
+        assert taken_apart(merge(card, {"base_model": "lab/books"}, ""))[0] == {"base_model": expected}
 
 
 def test_a_key_set_to_nothing_goes() -> None:
-    card = hub.card_text({"license": "other", "license_name": "house rules"}, "")
-    metadata, _ = hub.card_metadata(merge(card, cards.licence("MIT"), ""))
+    card = card_of({"license": "other", "license_name": "house rules"})
+    metadata, _ = taken_apart(merge(card, cards.licence("MIT"), ""))
     assert metadata == {"license": "mit"}
 
 
@@ -103,8 +139,9 @@ def test_damaged_markers_are_refused_instead_of_eating_text(body: str) -> None:
 
 
 def test_metadata_that_are_no_yaml_are_an_error() -> None:
-    with pytest.raises(HubError, match="cannot be read as YAML"):
-        merge("---\na: [1\n---\n", MANAGED, "new")
+    for head in ("a: [1", "- a", "a: 2026-13-45", "a: !!python/name:os.system x"):
+        with pytest.raises(FormatError, match="cannot be read as YAML"):
+            merge(f"---\n{head}\n---\n", MANAGED, "new")
 
 
 @pytest.mark.parametrize(

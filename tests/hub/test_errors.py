@@ -80,7 +80,7 @@ def test_what_needs_a_token_or_permission_says_so(hub, told, fake) -> None:
 def test_a_missing_revision_names_those_that_there_are(hub, told, fake) -> None:
     hub.put("lab/a", fake(b"x"), tag="v1.0")
     (message,) = told(hub.env(), "hub.pull('lab/a', 'v1.1')")
-    assert message.startswith("lab/a has no revision 'v1.1'. Expected a branch, a tag (main, v1.0)")
+    assert message.startswith("lab/a has no revision 'v1.1'. Expected a branch or tag (main, v1.0)")
     assert message.endswith("Nearest: v1.0.")
 
 
@@ -174,6 +174,15 @@ def test_a_full_disk_is_told() -> None:
         "The disk is full, and lab/a@v1 does not fit. Got No space left on device. "
         "Make room, or set HF_HOME to a folder on another disk."
     )
+
+
+def test_errors_of_the_hubs_other_storage_are_not_taken_for_those_of_the_disk() -> None:
+    """hf_xet, which the client sends large files with, has OSErrors of its own."""
+    token = translated(type("XetAuthenticationError", (PermissionError,), {})("hf_secret"), "lab/a")
+    assert "does not accept this token" in str(token) and "hf_secret" not in str(token)
+    lost = translated(type("XetObjectNotFoundError", (FileNotFoundError,), {})("no"), "lab/a")
+    assert str(lost).startswith("lab/a lacks a file")
+    assert str(translated(ConnectionError("sending"), "lab/a")).startswith("The Hub does not answer")
 
 
 def test_what_the_server_says_is_told_without_tokens() -> None:
