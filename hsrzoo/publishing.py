@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,14 +203,14 @@ def _link(config: Mapping[str, Any], text: str | None) -> CodebookLink | None:
         raise InputError(f"{config['architecture']} has no codebooks", fix="Leave --codebook out")
     if text is None and recorded is not None:
         return CodebookLink(recorded["repo"], recorded["revision"], config["codebook"]["sha256"])
-    repo, _, revision = str(text).partition("@")
-    found = hub.state(hub.require_repo(repo), revision or None)
-    if found is None:
+    repo, at, revision = str(text).partition("@")
+    commit = hub.head(hub.require_repo(repo), hub.require_revision(revision) if at else None)
+    if commit is None:
         raise InputError(
-            f"There is no repository {repo} on the Hub that you can see",
+            f"There is no {'repository' if not at else 'revision'} {text} on the Hub that you can see",
             fix=f"Push the codebooks first: hsrzoo codebook push FOLDER {repo}",
         )
-    theirs = _codebook_digests(hub.read_file(repo, CONFIG, found.oid))
+    theirs = _codebook_digests(hub.read_file(repo, CONFIG, commit))
     ours = config["codebook"].get("sha256", {})
     different = sorted(path for path in ours if theirs.get(path) != ours[path])
     if different or not ours:
@@ -219,7 +220,7 @@ def _link(config: Mapping[str, Any], text: str | None) -> CodebookLink | None:
             got=f"others for {', '.join(different) or 'all of them'}",
             fix="Name their own repository, or push it with `hsrzoo codebook push`",
         )
-    return CodebookLink(repo, found.oid, ours)
+    return CodebookLink(repo, commit, ours)
 
 
 def _codebook_digests(data: bytes | None) -> dict[str, str]:
@@ -256,16 +257,18 @@ def publish(
     metadata: Mapping[str, Any],
     block: str,
     before: hub.State | None,
+    ours: re.Pattern[str] = PUBLISHED,
 ) -> Push:
     """Send ``files`` and the merged card as one commit upon ``before``, the repository as it was found
-    (None: there is none). Rows there that are not among ``files`` are deleted. A commit that somebody
-    else made meanwhile is an error, and where nothing has changed there is no commit.
+    (None: there is none). Files there whose names fit ``ours`` and that are not among ``files`` are
+    deleted. A commit that somebody else made meanwhile is an error; where nothing changes there is none.
     """
     held = before.files if before else {}
+    _require_kind(target.repo, held, files)
     existing = hub.read_file(target.repo, CARD, before.oid) if before and CARD in held else None
     card = cards.merge(_text(existing, target.repo), metadata, block)
     files = {**files, CARD: card.encode()}
-    stale = sorted(path for path in held if PUBLISHED.fullmatch(path) and path not in files)
+    stale = sorted(path for path in held if ours.fullmatch(path) and path not in files)
     push = Push(
         target.repo,
         created=before is None,
@@ -287,6 +290,19 @@ def publish(
     )
     push.url = made.pr_url or made.url
     return push
+
+
+def _require_kind(repo: str, held: Iterable[str], files: Iterable[str]) -> None:
+    """InputError where weights lie in the repository and none of them would be replaced: codebooks must
+    not take the place of a model's config.json, nor a model that of codebooks."""
+    theirs, ours = ({p for p in paths if p.endswith(".safetensors")} for paths in (held, files))
+    if theirs and ours and not theirs & ours:
+        raise InputError(
+            f"{repo} holds something else",
+            expected=f"a repository that is new, or one with {min(ours)}",
+            got=f"one with {min(theirs)}",
+            fix="Give each model and each set of codebooks a repository of its own",
+        )
 
 
 def _text(card: bytes | None, repo: str) -> str | None:

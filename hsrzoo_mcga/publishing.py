@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from hsrzoo_mcga.store import CodebookFolder, Source
 
 ROWS = "results/stage1.jsonl"
 SCHEMA = "hsrzoo.stage1/1"
+TABLES = re.compile(r"(codebooks|autoencoders)/[^/]+\.safetensors")
+"""What a push takes out of a repository when other codebooks come in their place."""
 
 
 def checked_folder(path: Path) -> CodebookFolder:
@@ -53,7 +56,7 @@ def push_codebook(folder: CodebookFolder, target: Target) -> Push:
         ROWS: rows(folder),
     }
     before = hub.state(target.repo, target.revision)
-    return publish(target, files, metadata(), block(folder, target), before)
+    return publish(target, files, metadata(), block(folder, target), before, TABLES)
 
 
 def rows(folder: CodebookFolder) -> bytes:

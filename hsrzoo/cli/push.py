@@ -26,7 +26,7 @@ STORE = Path("results")
     "--store", "stores", multiple=True, type=click.Path(path_type=Path),
     help="Store, or one .jsonl file of it, whose rows of these weights go along; repeatable [results].",
 )  # fmt: skip
-@click.option("--codebook", metavar="ORG/NAME", help="Repository of the model's codebooks.")
+@click.option("--codebook", metavar="ORG/NAME[@REVISION]", help="Repository of the model's codebooks.")
 @click.option("--message", help="Title of the commit.")
 @click.option("--dry-run", is_flag=True, help="Check everything and say what would be pushed.")
 def command(
@@ -68,6 +68,8 @@ def make_target(
 
     if create_pr and revision is not None:
         raise click.UsageError("--create-pr is made from main: leave --revision out")
+    if revision is not None:
+        hub.require_revision(revision)
     target = Target(hub.require_repo(repo), public, create_pr, revision, message, dry_run)
     hub.whoami()
     return target

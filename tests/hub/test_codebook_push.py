@@ -16,7 +16,7 @@ from push_worker import Result, Worker
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import WeightsError
-from hsrzoo.hub import card_metadata
+from hsrzoo.front_matter import parsed, split
 from hsrzoo.provenance import command_line
 from hsrzoo.spec import build_module
 from hsrzoo.weights import read_config, save_folder
@@ -101,7 +101,8 @@ def test_codebooks_are_pushed_once_with_card_and_figures(
         assert (there / name).read_bytes() == (books.path / name).read_bytes()
     (row,) = (json.loads(line) for line in (there / "results/stage1.jsonl").read_text().splitlines())
     assert row == {"schema": "hsrzoo.stage1/1", "source": "cave", **books.sources[0].record}
-    metadata, body = card_metadata((there / "README.md").read_text())
+    head, body = split((there / "README.md").read_text())
+    metadata = parsed(head)
     assert metadata["library_name"] == "hsrzoo" and metadata["license"] == "mit"
     assert "codebook" in metadata["tags"] and "base_model" not in metadata
     assert "| cave | training scenes | 0.0298 | 0.75 |" in body
@@ -141,7 +142,8 @@ def test_a_model_started_from_the_hub_is_pushed_with_a_link_to_its_codebooks(
     link = {"repo": "lab/books", "revision": hub.commits("lab/books")[0]["oid"], "sha256": books.sha256}
     assert config.pop("codebook_repository") == link
     assert config == read_config(weights)
-    metadata, body = card_metadata((there / "README.md").read_text())
+    head, body = split((there / "README.md").read_text())
+    metadata = parsed(head)
     assert metadata["base_model"] == "lab/books"
     assert f"| codebook repository | lab/books at {link['revision']} |" in body
     pushed, local = hsrzoo.load(f"local-dir:{there}"), hsrzoo.load(f"local-dir:{weights}")
@@ -177,6 +179,8 @@ def test_codebooks_can_be_named_and_must_be_those_of_the_model(
         "There is no repository lab/books" in run("push", model, "lab/model", "--codebook", "lab/books").err
     )
     run("codebook", "push", "others", "lab/others")
+    later = run("push", model, "lab/model", "--codebook", "lab/others@v9")
+    assert "There is no revision lab/others@v9" in later.err
     wrong = run("push", model, "lab/model", "--codebook", "lab/others")
     assert (
         wrong.code == 2 and "does not hold the codebooks that these weights were trained with" in wrong.err
@@ -194,6 +198,22 @@ def test_codebooks_can_be_named_and_must_be_those_of_the_model(
     sha = held(hub, "lab/model")["config.json"]
     own = Path(hsrzoo.__file__).parents[1] / "baselines/weights/linear.indian-pines/config.json"
     assert sha == hashlib.sha256(own.read_bytes()).hexdigest(), "and goes with other weights"
+
+
+def test_other_codebooks_take_the_place_of_earlier_ones_but_not_of_a_model(
+    hub: HubServer, run: Run, tmp_path: Path
+) -> None:
+    make_books(tmp_path / "books")
+    make_books(tmp_path / "others", source="arad")
+    run("codebook", "push", "books", "lab/books")
+    replaced = run("codebook", "push", "others", "lab/books")
+    assert "deleted  autoencoders/cave.safetensors" in replaced.err
+    assert {p for p in held(hub, "lab/books") if p.startswith("auto")} == {"autoencoders/arad.safetensors"}
+    run("push", "linear.indian-pines", "lab/model")
+    for pushed, repo in ((["codebook", "push", "books"], "model"), (["push", "linear.cave"], "books")):
+        found = run(*pushed, f"lab/{repo}")
+        assert found.code == 2 and f"lab/{repo} holds something else" in found.err
+    assert (len(hub.commits("lab/model")), len(hub.commits("lab/books"))) == (2, 3)
 
 
 def test_folders_that_are_damaged_or_unfinished_are_not_pushed(

@@ -133,7 +133,7 @@ def test_the_card_is_merged_and_keeps_what_its_owner_wrote(
     edit = """
 from huggingface_hub import HfApi, hf_hub_download
 text = open(hf_hub_download("lab/a", "README.md")).read()
-text = text.replace("---\\n", "---\\nlanguage: en\\n", 1)
+text = text.replace("---\\n", "---\\nlanguage: 'en'  # of the text\\n", 1)
 text = text.replace("- linear\\n", "- linear\\n- field-work\\n", 1)
 text = text.replace("# a", "# a, edited where push writes") + "\\n## Field notes\\n\\nTaken at noon.  \\n"
 HfApi().upload_file(path_or_fileobj=text.encode(), path_in_repo="README.md", repo_id="lab/a")
@@ -142,7 +142,7 @@ HfApi().upload_file(path_or_fileobj=text.encode(), path_in_repo="README.md", rep
     result_rows.write(tmp_path / "results", rows())
     assert push("lab/a").code == 0
     card = fetched(hub, "lab/a", "README.md")
-    assert card.startswith("---\nlanguage: en\nlibrary_name: hsrzoo\n")
+    assert card.startswith("---\nlanguage: 'en'  # of the text\nlibrary_name: hsrzoo\n")
     assert "\n- field-work\n" in card
     assert "edited where push writes" not in card and "\n# a\n" in card
     assert card.endswith(f"{END}\n\n## Field notes\n\nTaken at noon.  \n")
@@ -195,7 +195,7 @@ def test_a_card_that_cannot_be_merged_is_not_overwritten(
     found = push("lab/a")
     if expected is None:
         text = fetched(hub, "lab/a", "README.md")
-        assert text.startswith("---\nlanguage: en\nlibrary_name: hsrzoo\n") and "Mine." in text
+        assert text.startswith("---\r\nlanguage: en\r\nlibrary_name: hsrzoo\r\n") and "Mine." in text
         assert "no commit" in push("lab/a").err
     else:
         assert found.code == 2 and expected in found.err
@@ -222,6 +222,7 @@ def test_a_pull_request_and_a_branch_leave_the_main_one_alone(hub: HubServer, pu
     again = push("lab/a", "--revision", "second", name=OTHER)
     assert "no commit" in again.err
     assert push("lab/a", "--revision", "x", "--create-pr").code == 2
+    assert "'a b' cannot name a revision" in push("lab/a", "--revision", "a b").err
 
 
 def test_visibility_is_chosen_once_and_never_changed(hub: HubServer, push: Push) -> None:
