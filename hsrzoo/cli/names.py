@@ -13,9 +13,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from hsrzoo.registries import DATASETS, METRICS, MODELS, PERTURBATIONS
-from hsrzoo.registry import Registry, entry_points_of
-from hsrzoo.weights import CONFIG, bundled
+from hsrzoo.registry import entry_points_of
 
 FOLDER, FILE, HUB = "local-dir:", "onnx:", "hf-hub:"
 
@@ -53,6 +51,8 @@ class Name(click.ParamType):
 def _paths(scheme: str, typed: str) -> Iterator[str]:
     """What continues ``local-dir:PATH`` or ``onnx:FILE``: folders with weights or ONNX files, and folders
     on the way, with a slash at their end."""
+    from hsrzoo.weights import CONFIG  # imports numpy
+
     head, slash, tail = typed.removeprefix(scheme).rpartition("/")
     try:
         entries = sorted(os.scandir(Path(head + slash).expanduser()), key=lambda entry: entry.name)
@@ -69,8 +69,9 @@ def _paths(scheme: str, typed: str) -> Iterator[str]:
             yield name
 
 
-def _of(registry: Registry) -> Callable[[], Iterable[str]]:
-    return lambda: entry_points_of(registry.group)
+def _of(*kinds: str) -> Callable[[], Iterable[str]]:
+    """Names under the entry-point groups ``hsrzoo.KIND``."""
+    return lambda: [name for kind in kinds for name in entry_points_of(f"hsrzoo.{kind}")]
 
 
 def _cameras() -> list[str]:
@@ -79,13 +80,13 @@ def _cameras() -> list[str]:
     return [*camera_names(), "estimate"]
 
 
-ARCHITECTURE = Name(_of(MODELS))
-MODEL = Name(lambda: [*entry_points_of(MODELS.group), *bundled()], paths=True)
-DATASET = Name(_of(DATASETS))
-METRIC_LIST = Name(_of(METRICS), several=True)
+ARCHITECTURE = Name(_of("models"))
+MODEL = Name(_of("models", "weights"), paths=True)
+DATASET = Name(_of("datasets"))
+METRIC_LIST = Name(_of("metrics"), several=True)
 CAMERA = Name(_cameras)
 
 
 def benches(*own: str) -> Name:
     """Benchmarks of a command: its ``own``, and every perturbation."""
-    return Name(lambda: {*own, *entry_points_of(PERTURBATIONS.group)})
+    return Name(lambda: {*own, *_of("perturbations")()})
