@@ -27,7 +27,7 @@ STOREYS = [
     {"registry", "registries", "names", "camera", "io", "metrics", "perturb", "datasets", "weights",
      "tensorfile", "provenance", "complexity", "workers", "rgb", "rgb_rules",
      "onnx_file", "pickles", "camera_estimate", "srgb", "quicklook", "trust",
-     "hub", "hub_checks", "hub_errors", "cards", "stored_rows"},
+     "hub", "hub_checks", "hub_errors", "cards", "front_matter", "stored_rows"},
     {"reconstructor", "loading", "training", "tiling", "contract", "subject", "prediction",
      "prediction_run", "prediction_values", "many",
      "export", "onnx_runtime", "conversion", "consistency", "publishing", "viewer"},

@@ -27,6 +27,20 @@ WRONG_TOKEN = "hf_NobodyKnowsThisOne0123456789abcdefg"
 _NAMES = {"alice": ["alice", "lab"], "bob": ["bob"]}
 
 
+def client_env(url: str, home: Path) -> dict[str, str]:
+    """What every client of the server has in its environment; long waits, as the machine may be busy."""
+    return {
+        "HF_ENDPOINT": url,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_ETAG_TIMEOUT": "60",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "60",
+        "OMP_NUM_THREADS": "1",
+        "NO_COLOR": "1",
+    }
+
+
 @dataclass(frozen=True)
 class HubServer:
     """The running server; :meth:`env` makes a client of somebody."""
@@ -40,21 +54,12 @@ class HubServer:
         ``home``: name of its HF_HOME, a cache of its own. ``more``: other variables, e.g. HF_HUB_OFFLINE.
         """
         token = "" if user is None else WRONG_TOKEN if user == "wrong" else TOKENS[user]
-        return {
-            "HF_ENDPOINT": self.url,
-            "HF_HOME": str(self.folder / home),
-            "HF_TOKEN": token,
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "OMP_NUM_THREADS": "1",
-            "NO_COLOR": "1",
-            **more,
-        }
+        return {**client_env(self.url, self.folder / home), "HF_TOKEN": token, **more}
 
     def ask(self, action: str, value: Any = None) -> Any:
         """The server's own door for tests: see ``control`` in hub_server.py."""
         data = None if value is None else json.dumps(value).encode()
-        with urllib.request.urlopen(f"{self.url}/_control/{action}", data, timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/_control/{action}", data, timeout=60) as answer:
             return json.load(answer)
 
     def requests(self, method: str | None = None, containing: str = "") -> list[dict[str, Any]]:
@@ -154,10 +159,7 @@ def worker_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def worker(_hub_process: str, worker_home: Path) -> Iterator[Worker]:
     """One client process for many commands: see :mod:`push_worker`."""
-    fixed = {"HF_ENDPOINT": _hub_process, "HF_HOME": str(worker_home), "HF_HUB_DISABLE_XET": "1"}
-    with started(
-        {**fixed, "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-    ) as one:
+    with started(client_env(_hub_process, worker_home)) as one:
         yield one
 
 
@@ -171,7 +173,7 @@ def client(tmp_path: Path) -> Client:
     huggingface_hub reads the environment when it is imported, so this process cannot be the client.
     """
 
-    def run(env: dict[str, str], code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(env: dict[str, str], code: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path, env={**os.environ, **env}, capture_output=True, text=True, timeout=timeout,

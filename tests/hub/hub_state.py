@@ -118,7 +118,6 @@ class Hub:
         self.blobs: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.log: list[dict[str, Any]] = []
-        self.events: list[str] = []
 
     def store(self, data: bytes, lfs: bool) -> File:
         made = File.of(data, lfs)

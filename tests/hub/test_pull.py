@@ -45,7 +45,7 @@ def test_weights_pulled_elsewhere_give_the_same_cube_bit_for_bit(hub, client, we
         "hf-hub:lab/mcga@next": "mcga-s2.cave",
         "hf-hub:lab/mcga@next:permuted": "mcga-s2.cave:permuted",
     }
-    done = client(hub.env(home="elsewhere"), FORWARD.format(names=list(pairs)), timeout=120)
+    done = client(hub.env(home="elsewhere"), FORWARD.format(names=list(pairs)))
     assert done.returncode == 0, done.stderr
     pinned = f"hf-hub:lab/mcga@{mcga}"  # the name keeps the commit
     assert done.stdout.split() == [*[f"hf-hub:lab/linear-cave@{linear}"] * 2, pinned, f"{pinned}:permuted"]
