@@ -69,9 +69,9 @@ class Wavelengths(click.ParamType):
     "--format", "form", type=click.Choice(list(SUFFIX_OF)),
     help="Of the files in the folder --out [envi].",
 )  # fmt: skip
-@click.option("--linear", "encoding", flag_value="linear", help="Values are proportional to light.")
+@click.option("--linear", is_flag=True, help="Values are proportional to light.")
 @click.option(
-    "--srgb", "encoding", flag_value="srgb",
+    "--srgb", is_flag=True,
     help="Values are sRGB, as phones and cameras write it: decoded first "
     "[sRGB where the file says so by profile or tag, else linear].",
 )  # fmt: skip
@@ -105,7 +105,7 @@ class Wavelengths(click.ParamType):
 @click.pass_context
 def command(
     context: click.Context, image: tuple[str, ...], model: str, out: Path,
-    form: str | None, encoding: str | None, tta: bool, bands: tuple[float, ...] | None, quicklook: bool,
+    form: str | None, linear: bool, srgb: bool, tta: bool, bands: tuple[float, ...] | None, quicklook: bool,
     overwrite: bool, worker_count: int | None, ray_address: str | None, tile: int | None,
     max_memory: float | None, approximate_tiles: bool, dtype: str,
     value_range: tuple[float, float] | None, device: str | None, threads: int | None, precision: str,
@@ -128,6 +128,8 @@ def command(
     from hsrzoo.loading import load
     from hsrzoo.prediction import PredictOptions
 
+    if linear and srgb:
+        raise click.UsageError("--linear and --srgb exclude each other")
     jobs, alone = _jobs(image, out, form)
     workers = chosen_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
@@ -146,10 +148,10 @@ def command(
         consistency=consistency,
     )
     options = PredictOptions(
-        dtype=dtype,  # type: ignore[arg-type]  # click has checked it, and the next one
+        dtype=dtype,  # type: ignore[arg-type]  # click has checked it
         value_range=value_range,
         tta=tta,
-        encoding=encoding or "auto",  # type: ignore[arg-type]
+        encoding="linear" if linear else "srgb" if srgb else "auto",
         bands=bands,
         quicklook=quicklook,
     )

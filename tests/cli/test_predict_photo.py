@@ -104,6 +104,7 @@ def test_what_was_assumed_is_said_and_exclusive(photo):
     for option, words in (("--srgb", "taken as sRGB, as asked"), ("--linear", "to light, as asked")):
         result = predict(photo, "-o", photo.with_name("a.hdr"), option)
         assert result.exit_code == 0 and words in result.stderr and result.stderr.count("Input:") == 1
+    assert "exclude each other" in refused(photo, "-o", photo.with_name("b.hdr"), "--srgb", "--linear")
 
 
 def interrupted(photo: Path, out: Path, options: PredictOptions) -> None:
