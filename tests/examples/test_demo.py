@@ -59,7 +59,13 @@ def address(tmp_path: Path, outside: socket.socket) -> Iterator[str]:
     env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy)
     with open(tmp_path / "log", "w") as log:
         demo = subprocess.Popen(
-            [sys.executable, DEMO, "--port", str(port)], cwd=tmp_path, env=env, stdout=log, stderr=log
+            [sys.executable, DEMO, "--port", str(port)],
+            cwd=tmp_path,
+            env=env,
+            stdout=log,
+            stderr=log,
+            # A background job of a shell ignores Ctrl-C, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         wait_for(f"http://127.0.0.1:{port}", demo, tmp_path / "log")
