@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hsrzoo_benchmark.protocol import CLEAN, HASH_LENGTH, Condition
+from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.runner import training_cost
 from hsrzoo_benchmark.seeds import Runs
 from hsrzoo_benchmark.store import ResultFile, number
 
 from hsrzoo.errors import HsrzooError, StoreError
+from hsrzoo.stored_rows import HASH_LENGTH
 
 METRICS = ("rmse", "mrae", "psnr", "sam", "de2000")
 """A score that lacks one of these was an experiment of somebody and is not read."""

@@ -25,9 +25,6 @@ from hsrzoo.spec import DatasetSpec
 DEFAULT_METRICS = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas", "de2000")
 """Fixed, not "all that are registered": installing a plugin metric must not change any hash."""
 
-HASH_LENGTH = 12
-"""Hex digits of the hash that tables and file names show; rows carry all 64."""
-
 
 @dataclass(frozen=True)
 class Condition:

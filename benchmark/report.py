@@ -13,7 +13,7 @@ import numpy as np
 from hsrzoo_benchmark import metamer, stats
 from hsrzoo_benchmark.entrants import plain_name
 from hsrzoo_benchmark.plan import Cell, Source
-from hsrzoo_benchmark.protocol import HASH_LENGTH, Condition
+from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.speed_cell import OOM
 from hsrzoo_benchmark.speed_figures import ratios, summarise, variant_of
 from hsrzoo_benchmark.stats import Better, Difference
@@ -21,6 +21,7 @@ from hsrzoo_benchmark.store import number
 
 from hsrzoo.metrics import check_psnr_invariant
 from hsrzoo.registries import METRICS
+from hsrzoo.stored_rows import HASH_LENGTH
 
 COLUMNS = (
     "bench", "dataset", "split", "protocol", "hash", "condition", "severity_value",

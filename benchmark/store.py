@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hsrzoo_benchmark.protocol import HASH_LENGTH, Protocol, plain
+from hsrzoo_benchmark.protocol import Protocol, plain
 
 from hsrzoo.errors import StoreError
+from hsrzoo.stored_rows import HASH_LENGTH, SCHEMA
 
-SCHEMA = "hsrzoo.result/1"
 _FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera, camera_names
 from hsrzoo.complexity import MemoryUse, memory_use
-from hsrzoo.consistency import ESTIMATE, CameraStep, Consistency
+from hsrzoo.consistency import CameraStep, Consistency
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
@@ -137,8 +137,10 @@ class Reconstructor:
 
     @property
     def correction(self) -> Consistency | None:
-        """What is done to the cubes of a network that was trained with it."""
-        return None if self._camera is None or self._camera.camera == ESTIMATE else self._camera.correction
+        """What is done to the cubes of a network that was trained with it; None for all others."""
+        if self._camera is None or self._camera.camera != self.own_consistency:
+            return None
+        return self._camera.correction
 
     def __repr__(self) -> str:
         return f"Reconstructor({self.name}, {self.bands}, {self.device})"

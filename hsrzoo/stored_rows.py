@@ -19,10 +19,11 @@ from typing import Any
 from hsrzoo.errors import StoreError
 
 SCHEMA = "hsrzoo.result/1"
+"""Of every result row; another one is no row to this version."""
 FOLDER = "results"
 """Where rows lie in a repository."""
 HASH_LENGTH = 12
-"""Hex digits of a protocol's hash that file names and tables show."""
+"""Hex digits of a protocol's hash that file names and tables show; rows carry all 64."""
 PUBLISHED = re.compile(
     rf"{FOLDER}/([\w.-]+_[0-9a-f]{{{HASH_LENGTH}}}|speed_[\w.-]+-threads)\.jsonl", re.ASCII
 )

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hsrzoo_benchmark import metamer, tables
-from hsrzoo_benchmark.protocol import HASH_LENGTH
 from hsrzoo_benchmark.report import Contestant, better
 from hsrzoo_benchmark.shown import metric_heading
 from hsrzoo_benchmark.site.markdown import bundled_config, number, references_of, speed_columns
@@ -22,6 +21,7 @@ from hsrzoo_benchmark.store import number as stored_number
 from hsrzoo_benchmark.store import slug
 
 from hsrzoo.registries import METRICS
+from hsrzoo.stored_rows import HASH_LENGTH
 
 _MEMORY = {
     "rmse_clean": "RMSE, own spectra ↓",

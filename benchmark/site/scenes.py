@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from hsrzoo_benchmark.entrants import Ways, load_all, plain_name
 from hsrzoo_benchmark.messages import bar
-from hsrzoo_benchmark.protocol import HASH_LENGTH
 from hsrzoo_benchmark.report import Contestant
 from hsrzoo_benchmark.shown import metric_heading
 from hsrzoo_benchmark.site import scene_figures
@@ -26,6 +25,7 @@ from hsrzoo.datasets.base import Dataset, Scene, with_data
 from hsrzoo.errors import HsrzooError, InputError, StoreError, unknown_name
 from hsrzoo.io.common import replaced
 from hsrzoo.registries import METRICS
+from hsrzoo.stored_rows import HASH_LENGTH
 from hsrzoo.tensorfile import make_folder
 
 FIRST = 3

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,30 +17,34 @@ STORE = Path("results")
 """The store that `hsrzoo bench` writes to where none is named."""
 
 
+_TARGET = (
+    click.option("--public", is_flag=True, help="Make a repository that does not exist yet public."),
+    click.option(
+        "--create-pr", is_flag=True, help="Open a pull request instead of committing to the branch."
+    ),
+    click.option("--revision", metavar="BRANCH", help="Branch to commit to [main]."),
+    click.option("--message", help="Title of the commit."),
+    click.option("--dry-run", is_flag=True, help="Check everything and say what would be pushed."),
+)
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of whatever is pushed, which :func:`make_target` takes by their names."""
+    for option in reversed(_TARGET):
+        function = option(function)
+    return function
+
+
 @click.command("push")
 @click.argument("name", type=MODEL)
 @click.argument("repo")
-@click.option("--public", is_flag=True, help="Make a repository that does not exist yet public.")
-@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to the branch.")
-@click.option("--revision", metavar="BRANCH", help="Branch to commit to [main].")
 @click.option(
     "--store", "stores", multiple=True, type=click.Path(path_type=Path),
     help="Store, or one .jsonl file of it, whose rows of these weights go along; repeatable [results].",
 )  # fmt: skip
 @click.option("--codebook", metavar="ORG/NAME[@REVISION]", help="Repository of the model's codebooks.")
-@click.option("--message", help="Title of the commit.")
-@click.option("--dry-run", is_flag=True, help="Check everything and say what would be pushed.")
-def command(
-    name: str,
-    repo: str,
-    public: bool,
-    create_pr: bool,
-    revision: str | None,
-    stores: tuple[Path, ...],
-    codebook: str | None,
-    message: str | None,
-    dry_run: bool,
-) -> None:
+@target_options
+def command(name: str, repo: str, stores: tuple[Path, ...], codebook: str | None, **where: Any) -> None:
     """Push weights with their card and rows to the Hugging Face Hub, as one commit.
 
     NAME is ARCH, ARCH.TAG or local-dir:PATH; REPO is ORG/NAME, private unless --public creates it. Rows are
@@ -49,7 +54,7 @@ def command(
     from hsrzoo import publishing
     from hsrzoo.cli.output import console
 
-    target = make_target(repo, public, create_pr, revision, message, dry_run)
+    target = make_target(repo, **where)
     weights = publishing.checked_weights(name)
     places = stores or ((STORE,) if STORE.is_dir() else ())
     push, rows = publishing.push_model(weights, places, codebook, target)

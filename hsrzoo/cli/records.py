@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-SCHEMA = "hsrzoo.result/1"
+from hsrzoo.stored_rows import SCHEMA
+
 METRICS = ("mrae", "rmse", "psnr", "sam", "de2000")
 """Columns of a card, as far as rows have them."""
 

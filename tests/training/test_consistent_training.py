@@ -98,6 +98,7 @@ def test_weights_trained_with_consistency_run_with_it_and_are_another_model(fold
     own, plain = hsrzoo.load(folder(True)), hsrzoo.load(folder(False))
     asked = hsrzoo.load(folder(False), consistency=CAMERA)
     assert own.own_consistency == CAMERA and plain.own_consistency is None
+    assert own.correction is not None and asked.correction is None  # what is exported has the first alone
     assert np.array_equal(own.predict(rgb), asked.predict(rgb))
     assert not np.allclose(own.predict(rgb), plain.predict(rgb))
     assert own.identity != plain.identity
