@@ -98,6 +98,9 @@ class Recipe:
     seed: int = 0
     holdout: int = 0
     """How many training scenes (the last by name) are kept out for model selection."""
+    fold: int = 0
+    """Which ``holdout`` scenes those are: 0 the last by name, 1 as many before them, and so on; trials on
+    several folds are cross-validation."""
     valid_every: int = 500
     checkpoint_every: int = 200
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

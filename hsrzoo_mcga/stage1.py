@@ -12,6 +12,7 @@ from torch import Tensor
 from hsrzoo.errors import InputError, TrainingError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.losses import charbonnier
+from hsrzoo.training.recipe import held_out
 from hsrzoo.training.task import Task
 from hsrzoo_mcga.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.codebook import Query, to_rows, usage, vq_losses
@@ -49,10 +50,7 @@ class CodebookTask(Task):
         self.source = source or dataset.name
         self.options = dict(options or {})
         names = dataset.scenes(split)
-        if recipe.holdout >= len(names):
-            raise TrainingError(
-                "No scene is left to train on", expected=f"holdout below {len(names)}", got=recipe.holdout
-            )
+        self.train_scenes, self.held_out = held_out(names, recipe, f"{dataset.name}/{split}")
         if figures_split == split:
             raise InputError(
                 "Figures on the training split would not be those of unseen pixels",
@@ -61,8 +59,6 @@ class CodebookTask(Task):
             )
         self.figures_split = figures_split
         self.figures_scenes = [] if figures_split is None else dataset.scenes(figures_split)
-        cut = len(names) - recipe.holdout
-        self.train_scenes, self.held_out = names[:cut], names[cut:]
         self.cubes: list[Tensor] = []
         self._whole: list[Tensor | None] = []
         self._side = 0

@@ -18,7 +18,7 @@ from hsrzoo.registries import DATASETS
 from hsrzoo.spec import MetricContext, ModelSpec, Recipe
 from hsrzoo.training.augment import Augmenter
 from hsrzoo.training.losses import loss_function
-from hsrzoo.training.recipe import check
+from hsrzoo.training.recipe import check, held_out
 from hsrzoo.training.task import Task
 
 Batch = tuple[Tensor, Tensor]
@@ -32,7 +32,7 @@ class PairTask(Task):
     """Random crops of the training scenes, held in memory (4 (C + 3) H W bytes a scene).
 
     ``arguments`` are the constructor arguments the module was built with; they only go into the
-    record. The last ``recipe.holdout`` scenes by name are never drawn: they validate.
+    record. The scenes that ``recipe.holdout`` and ``recipe.fold`` name are never drawn: they validate.
 
     Values without data (NaN in a cube) stay NaN in the batch and count in no loss; crops without any
     data are drawn again. ``training_loss`` of a module has to leave them out itself.
@@ -57,17 +57,10 @@ class PairTask(Task):
         self.spec, self.module, self.dataset, self.recipe = spec, module, dataset, recipe
         self.split, self.arguments, self.start = split, dict(arguments or {}), dict(start or {})
         names = sorted(dataset.scenes(split))
-        if not 0 <= recipe.holdout < len(names):
-            raise TrainingError(
-                f"{recipe.holdout} scenes cannot be held out",
-                expected=f"0 to {len(names) - 1} of the {len(names)} scenes of {dataset.name}/{split}",
-                got=recipe.holdout,
-            )
-        kept = len(names) - recipe.holdout
-        self.scenes, self.held_out = names[:kept], names[kept:]
+        check(recipe)
+        self.scenes, self.held_out = held_out(names, recipe, f"{dataset.name}/{split}")
         self.extra, self.extra_share = tuple(extra), extra_share
         self._check_extra()
-        check(recipe)
         physical = set(recipe.augment) - {"flip", "rotate"}
         self._augmenter = (
             Augmenter(physical, recipe.augment_share, dataset, spec.input.normalise) if physical else None

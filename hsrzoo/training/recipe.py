@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from hsrzoo.bands import BandSet
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
-_NOT_NEGATIVE = ("weight_decay", "relative_weight", "sam_weight", "clip", "holdout", "seed", "final_lr")
+_NOT_NEGATIVE = ("weight_decay", "relative_weight", "sam_weight", "clip", "holdout", "fold", "seed", "final_lr")
 
 
 def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
@@ -57,6 +57,23 @@ def check(recipe: Recipe) -> None:
             expected="0 with loss=own, for that loss is the network's alone",
             got=recipe.sam_weight,
         )
+
+
+def held_out(names: Sequence[str], recipe: Recipe, where: str) -> tuple[list[str], list[str]]:
+    """``names`` in two: the scenes to train on and those that ``recipe`` keeps out, both in order.
+
+    ``where`` names the split. TrainingError when nothing would be left to train on, or a fold is not full.
+    """
+    stop = len(names) - recipe.fold * recipe.holdout
+    first = stop - recipe.holdout
+    if recipe.holdout >= len(names) or first < 0:
+        raise TrainingError(
+            f"{recipe.holdout} scenes cannot be held out as fold {recipe.fold}",
+            expected=f"{(recipe.fold + 1) * recipe.holdout} or more scenes in {where}, and one to train on",
+            got=len(names),
+            fix="Lower --holdout or the fold",
+        )
+    return [*names[:first], *names[stop:]], list(names[first:stop])
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:

@@ -29,6 +29,17 @@ def test_held_out_scenes_are_never_drawn(make_task) -> None:
     assert (task.record()["scenes"], task.record()["held_out"]) == (["s0", "s1"], ["s2", "s3"])
 
 
+def test_another_fold_keeps_out_other_scenes(make_task) -> None:
+    task, _ = make_task(holdout=1, fold=2)
+    assert (task.scenes, task.held_out) == (["s0", "s2", "s3"], ["s1"])
+    task.prepare()
+    generator = _generator()
+    drawn = {round(float(task.draw(generator)[1][b, 1, 0, 0]) * 10) for _ in range(50) for b in range(2)}
+    assert drawn == {0, 2, 3}
+    with pytest.raises(TrainingError, match="fold 2"):
+        make_task(holdout=2, fold=2)
+
+
 def test_without_hold_out_all_scenes_are_drawn(make_task) -> None:
     task, _ = make_task(holdout=0)
     task.prepare()
