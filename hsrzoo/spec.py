@@ -325,12 +325,13 @@ def build_module(
 ) -> nn.Module:
     """The network itself with fresh weights; ``arguments`` override the spec's own.
 
-    ``fresh=False``: saved weights will replace those it is built with (see ``ModelSpec.first_weights``).
+    ``fresh=False``: saved weights will replace those it is built with (see ``ModelSpec.first_weights``),
+    and ``arguments`` are all that they record: the spec's own may have changed since.
     """
-    merged = {**spec.arguments, **arguments}
-    if not fresh:
-        merged = {name: value for name, value in merged.items() if name not in spec.first_weights}
-    return resolve(spec.build)(bands, **merged)
+    if fresh:
+        return resolve(spec.build)(bands, **{**spec.arguments, **arguments})
+    kept = {name: value for name, value in arguments.items() if name not in spec.first_weights}
+    return resolve(spec.build)(bands, **kept)
 
 
 __all__ = [

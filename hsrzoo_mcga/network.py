@@ -57,6 +57,9 @@ class Settings:
     """Share of the feed-forward's channels that go through gamma, the rest through log (figure 3)."""
     ga_normalise: str = "sigmoid"
     gamma_exponent: str = "C*softmax"
+    features: str = "free"
+    """"free": the features of a scale are the sum of its branches, and may grow without bounds; "normed":
+    each pixel's are normalised over the channels as they leave the scale, which keeps training steady."""
     reconstruction: str = "finetuned"
     """"finetuned" or "frozen": whether stage 1's weights of algorithm 2 are trained further."""
     shortcut: bool = True
@@ -72,6 +75,7 @@ _CHOICES = {
     "pairing": ("joint", "rank"),
     "ga_normalise": ("sigmoid", "minmax"),
     "gamma_exponent": ("softmax", "C*softmax"),
+    "features": ("free", "normed"),
     "reconstruction": ("finetuned", "frozen"),
 }
 
@@ -229,6 +233,7 @@ class GANet(nn.Module):
             nn.ModuleList(GABlock(c, di, s) for _ in range(n))
             for c, di, n in zip(w, d, s.blocks, strict=True)
         )
+        self.leave = nn.ModuleList(PixelNorm(c) for c in w if s.features == "normed")
         self.to_code = nn.ModuleList(nn.Conv2d(c, di, 1) for c, di in zip(w, d, strict=True))
         self.reconstruction = Reconstruction(d, bands)
         if s.reconstruction == "frozen":
@@ -321,7 +326,7 @@ class GANet(nn.Module):
             h = self.fusion[i](h, codes, sites)
         for block in self.blocks[i].children():
             h = block(h, codes, sites)
-        return h
+        return in_strips(self.leave[i], h, reuse=True) if self.leave else h
 
     def _ask(self, h: Tensor, i: int, sites: list | None) -> Tensor:
         """The look-up that feeds algorithm 2, narrowed; without codes the features stand in for them."""

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 _POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
-_NOT_NEGATIVE = ("weight_decay", "relative_weight", "sam_weight", "clip", "holdout", "fold", "seed", "final_lr")
+_NOT_NEGATIVE = (
+    "weight_decay",
+    "relative_weight",
+    "sam_weight",
+    "clip",
+    "holdout",
+    "fold",
+    "seed",
+    "final_lr",
+)
 
 
 def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
