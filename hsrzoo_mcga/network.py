@@ -92,6 +92,10 @@ def check(settings: Settings) -> None:
         raise ValueError(f"latent {settings.latent} is too narrow for {scales} scales")
     if settings.count_stride not in (1, 2, 4, 8):
         raise ValueError(f"count_stride must be 1, 2, 4 or 8, not {settings.count_stride}")
+    if settings.count_stride > 1 and settings.attention != "quantized":
+        raise ValueError(
+            f"count_stride needs attention 'quantized', and attention is {settings.attention!r}"
+        )
     if not 0 <= settings.gamma_share <= 1:
         raise ValueError(f"gamma_share must lie in [0, 1], not {settings.gamma_share}")
     if settings.permuted and settings.codebook in ("bypass", "none"):

@@ -28,10 +28,11 @@ NOTES = json.loads((Path(__file__).parent / "trials_notes.json").read_text(encod
 HEAD = """# What was tried
 
 Written by `python scripts/trials.py` from `docs/trials.jsonl`: every trial that chose, or failed to
-choose, a recipe or a setting. All were trained on the first 16 training scenes of CAVE by name and are
-judged on the last four; no trial read a scene of cave/valid, and the one choice that was made after
-seeing figures there is told below. One seed each, so differences below about 3 % say nothing. "Best" is
-the best validation of the run, "last" is what the run returns.
+choose, a recipe or a setting. All were trained on 16 of the 20 training scenes of CAVE and are judged on
+the other four: the last by name, or with "fold 2" the 9th to the 12th. No trial read a scene of
+cave/valid, and the one choice that was made after seeing figures there is told below. One seed each, so
+differences below about 3 % say nothing. "Best" is the best validation of the run, "last" is what the run
+returns.
 
 | trial | what | steps | CPU s | RMSE, best | RMSE, last | SAM, last | MRAE, last | commit |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |

@@ -173,7 +173,15 @@ def test_a_frozen_reconstruction_is_not_trained() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"attention": "all"}, {"blocks": (1,)}, {"gamma_share": 2.0}, {"k": 0}, {"depth": 3}, {"latent": 2}],
+    [
+        {"attention": "all"},
+        {"blocks": (1,)},
+        {"gamma_share": 2.0},
+        {"k": 0},
+        {"depth": 3},
+        {"latent": 2},
+        {"attention": "none", "count_stride": 2},
+    ],
 )
 def test_impossible_settings_are_refused_in_words(wrong: dict) -> None:
     with pytest.raises(InputError):
