@@ -25,6 +25,7 @@ _MIXED = [Condition("mixed-patch", size) for size in ("32", "16", "8")]
 _AUGMENTED, _AGREEING = (
     [f"{arch}.{recipe}" for arch in (OURS, "mst-plus-plus")] for recipe in ("augmented", "consistent")
 )
+_NORMED = f"{OURS}.normed"
 _CONSISTENT = " [consistent "
 _CONTROLS = [f"control.{name}" for name in ("random", "bypass", "pooled", "permuted")]
 _SYNTHETIC = "synthetic.pairs"
@@ -48,7 +49,7 @@ def lacking(evidence: Evidence) -> list[str]:
     """Runs that the report asks for and that have no rows at all."""
     names = [headline(arch, "cave") for arch in NETWORKS if arch != "hrnet"]
     names += [f"{arch}.seed-{n}" for arch in (OURS, "mst-plus-plus") for n in (1, 2)]
-    names += [*_AUGMENTED, *_AGREEING]
+    names += [_NORMED, *_AUGMENTED, *_AGREEING]
     names += [f"iterations.{arch}" for arch in NETWORKS if arch != "hrnet"]
     specs = [tables.table_spec(name, "cave") for name in ("table-3", "table-4", "table-5", "figure-3")]
     names += [line.jobs[-1] for spec in specs for line in spec.lines]
@@ -62,6 +63,7 @@ def render(evidence: Evidence) -> str:
     sections: list[tuple[str, Callable[[Evidence], list[str]]]] = [
         ("Which model for which job", lambda e: [f"- {line}" for line in advice(e)]),
         ("Networks at full budget", _headline),
+        ("MCGA without attention, its features normed", _normed),
         ("Augmentation", _augmentation),
         ("Trained to agree with the image", _agreeing),
         ("Equal iterations", _iterations),
@@ -167,8 +169,18 @@ def _headline(evidence: Evidence) -> list[str]:
     return _compared(groups, headline(OURS, "cave"), headline("mst-plus-plus", "cave"))
 
 
+def _normed(evidence: Evidence) -> list[str]:
+    told = (
+        "`.normed`: no attention, and features that are normalised as they leave a scale, what won "
+        "on training scenes held out ([what was tried](search.md))."
+    )
+    runs = (_NORMED, headline(OURS, "cave"))
+    return _other_recipe(evidence, runs, told) if _NORMED in evidence.names else []
+
+
 def _augmentation(evidence: Evidence) -> list[str]:
-    return _other_recipe(evidence, _AUGMENTED, "`.augmented`: trained with physical augmentation.")
+    told = f"`.augmented`: trained with physical augmentation; {OURS} as {_NORMED}."
+    return _other_recipe(evidence, _AUGMENTED, told, beside=(_NORMED,))
 
 
 def _agreeing(evidence: Evidence) -> list[str]:
@@ -179,18 +191,21 @@ def _agreeing(evidence: Evidence) -> list[str]:
     return _other_recipe(evidence, _AGREEING, told)
 
 
-def _other_recipe(evidence: Evidence, runs: Sequence[str], told: str) -> list[str]:
-    """Runs by another recipe than the networks above: each beside its network without."""
+def _other_recipe(
+    evidence: Evidence, runs: Sequence[str], told: str, beside: Sequence[str] = ()
+) -> list[str]:
+    """Runs by another recipe than the networks above, and others ``beside`` them: each beside its network
+    without. Differences are those of the first run."""
     if not any(name in evidence.names for name in runs):
         return []
-    names = [*runs, headline(OURS, "cave"), headline("mst-plus-plus", "cave")]
+    names = [*runs, *beside, headline(OURS, "cave"), headline("mst-plus-plus", "cave")]
     found = [told]
     for condition in (CLEAN, *_MIXED, tables.MINUS, tables.PLUS):
         scores = _scores(contestants(evidence, names, _HOME, condition))
         if scores:
             found.append(markdown({"images": str(condition), **row} for row in scores))
     groups = contestants(evidence, names, _HOME)
-    for other in (runs[1], names[-1]):
+    for other in (runs[1], *beside, names[-1]):
         gaps = _against(groups, runs[0], other, METRICS)
         found += [markdown(gaps)] if gaps else []
     return found

@@ -37,7 +37,7 @@ def size(module: nn.Module) -> Size:
 
 def size_of(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any] | None = None) -> Size:
     """:func:`size` of a spec's network, built without values where it can be, which takes neither memory
-    nor time. ``arguments``: all that trained weights record; None: the spec's own."""
+    nor time. ``arguments`` override the spec's own, as those of trained weights do."""
     import torch
 
     from hsrzoo.spec import build_module

@@ -325,13 +325,12 @@ def build_module(
 ) -> nn.Module:
     """The network itself with fresh weights; ``arguments`` override the spec's own.
 
-    ``fresh=False``: saved weights will replace those it is built with (see ``ModelSpec.first_weights``),
-    and ``arguments`` are all that they record: the spec's own may have changed since.
+    ``fresh=False``: saved weights will replace those it is built with (see ``ModelSpec.first_weights``).
     """
-    if fresh:
-        return resolve(spec.build)(bands, **{**spec.arguments, **arguments})
-    kept = {name: value for name, value in arguments.items() if name not in spec.first_weights}
-    return resolve(spec.build)(bands, **kept)
+    merged = {**spec.arguments, **arguments}
+    if not fresh:
+        merged = {name: value for name, value in merged.items() if name not in spec.first_weights}
+    return resolve(spec.build)(bands, **merged)
 
 
 __all__ = [

@@ -24,8 +24,7 @@ def _spec(scales: int) -> ModelSpec:
         build="hsrzoo_mcga.build:build",
         summary=f"Mixture of codebooks with grayscale-aware attention, {scales} scale{'s' * (scales > 1)}",
         source=_SOURCE,
-        # what won on held-out training scenes (docs/search.md); the paper's network has the attention
-        arguments={"widths": widths, "blocks": blocks, "features": "normed", "attention": "none"},
+        arguments={"widths": widths, "blocks": blocks},
         input=RgbInput(multiple=1 << scales, min_size=1 << scales),
         recipe=Recipe(),
         default_tag="cave" if scales == 2 else None,

@@ -112,8 +112,7 @@ def _cost(spec: ModelSpec, config: Mapping[str, Any] | None, variant: str | None
     from hsrzoo.spec import build_module
 
     bands = BandSet.from_json(config["bands"]) if config else VISIBLE_31
-    own = config["arguments"] if config else spec.arguments
-    arguments = {**own, **(spec.variants[variant] if variant else {})}
+    arguments = {**(config["arguments"] if config else {}), **(spec.variants[variant] if variant else {})}
     module = build_module(spec, bands, arguments, fresh=False).eval()
     count = size(module)
     side = -(-max(SIDE, spec.input.min_size) // spec.input.multiple) * spec.input.multiple

@@ -27,9 +27,6 @@ from hsrzoo_mcga.ties import sites_of
 TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}
 BANDS = BandSet.regular(400, 700, 50)
 
-PLAIN = {"features": "free", "attention": "quantized"}
-"""What ``tiny`` is built with and mcga-s2 is not."""
-
 
 def tiny(**changes: object) -> GANet:
     torch.manual_seed(0)
@@ -218,7 +215,7 @@ def test_every_row_of_the_ablations_learns_and_is_loaded_as_it_was_saved(
         optimiser.step()
         errors.append(float(error.detach()))
     assert errors[-1] < 0.7 * errors[0]
-    arguments = {**PLAIN, **TINY, **changes}
+    arguments = {**TINY, **changes}
     weights.save_folder(tmp_path / "w", net, MODELS.get("mcga-s2"), BANDS, arguments=arguments, training={})
     model = hsrzoo.load(f"local-dir:{tmp_path / 'w'}", device="cpu")
     assert changes.items() <= model.config["arguments"].items()
@@ -228,7 +225,7 @@ def test_every_row_of_the_ablations_learns_and_is_loaded_as_it_was_saved(
 
 def test_a_local_folder_is_loaded_as_a_variant(tmp_path: Path, rgb: torch.Tensor) -> None:
     folder, net = tmp_path / "w", tiny()
-    weights.save_folder(folder, net, MODELS.get("mcga-s2"), BANDS, arguments={**PLAIN, **TINY}, training={})
+    weights.save_folder(folder, net, MODELS.get("mcga-s2"), BANDS, arguments=TINY, training={})
     name = f"local-dir:{folder}:permuted"
     assert parse_name(name) == ModelName("local-dir", path=folder, variant="permuted")
     model = hsrzoo.load(name, device="cpu")
