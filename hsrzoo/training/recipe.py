@@ -60,6 +60,13 @@ def check(recipe: Recipe) -> None:
         raise TrainingError(
             "The recipe's augment is impossible", expected=", ".join(known), got=", ".join(unknown)
         )
+    if recipe.fold and not recipe.holdout:
+        raise TrainingError(
+            "The recipe's fold is impossible",
+            expected="0 where no scenes are held out",
+            got=recipe.fold,
+            fix="Say how many by --holdout",
+        )
     if recipe.loss == "own" and recipe.sam_weight > 0:
         raise TrainingError(
             "The recipe's sam_weight is impossible",

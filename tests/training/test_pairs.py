@@ -38,6 +38,8 @@ def test_another_fold_keeps_out_other_scenes(make_task) -> None:
     assert drawn == {0, 2, 3}
     with pytest.raises(TrainingError, match="fold 2"):
         make_task(holdout=2, fold=2)
+    with pytest.raises(TrainingError, match="--holdout"):
+        make_task(fold=1)
 
 
 def test_without_hold_out_all_scenes_are_drawn(make_task) -> None:
