@@ -25,7 +25,7 @@ _MIXED = [Condition("mixed-patch", size) for size in ("32", "16", "8")]
 _AUGMENTED, _AGREEING = (
     [f"{arch}.{recipe}" for arch in (OURS, "mst-plus-plus")] for recipe in ("augmented", "consistent")
 )
-_NORMED = f"{OURS}.normed"
+_NORMED, _ATTENTIVE = f"{OURS}.normed", f"{OURS}.attentive"
 _CONSISTENT = " [consistent "
 _CONTROLS = [f"control.{name}" for name in ("random", "bypass", "pooled", "permuted")]
 _SYNTHETIC = "synthetic.pairs"
@@ -49,7 +49,7 @@ def lacking(evidence: Evidence) -> list[str]:
     """Runs that the report asks for and that have no rows at all."""
     names = [headline(arch, "cave") for arch in NETWORKS if arch != "hrnet"]
     names += [f"{arch}.seed-{n}" for arch in (OURS, "mst-plus-plus") for n in (1, 2)]
-    names += [_NORMED, *_AUGMENTED, *_AGREEING]
+    names += [_NORMED, _ATTENTIVE, *_AUGMENTED, *_AGREEING]
     names += [f"iterations.{arch}" for arch in NETWORKS if arch != "hrnet"]
     specs = [tables.table_spec(name, "cave") for name in ("table-3", "table-4", "table-5", "figure-3")]
     names += [line.jobs[-1] for spec in specs for line in spec.lines]
@@ -63,7 +63,7 @@ def render(evidence: Evidence) -> str:
     sections: list[tuple[str, Callable[[Evidence], list[str]]]] = [
         ("Which model for which job", lambda e: [f"- {line}" for line in advice(e)]),
         ("Networks at full budget", _headline),
-        ("MCGA without attention, its features normed", _normed),
+        ("MCGA with its features normed", _normed),
         ("Augmentation", _augmentation),
         ("Trained to agree with the image", _agreeing),
         ("Equal iterations", _iterations),
@@ -171,11 +171,13 @@ def _headline(evidence: Evidence) -> list[str]:
 
 def _normed(evidence: Evidence) -> list[str]:
     told = (
-        "`.normed`: no attention, and features that are normalised as they leave a scale, what won "
-        "on training scenes held out ([what was tried](search.md))."
+        "Features are normalised as they leave a scale: `.attentive` with the attention, `.normed` "
+        "without, what won on training scenes held out ([what was tried](search.md))."
     )
-    runs = (_NORMED, headline(OURS, "cave"))
-    return _other_recipe(evidence, runs, told) if _NORMED in evidence.names else []
+    runs = (_ATTENTIVE, headline(OURS, "cave"))
+    found = _other_recipe(evidence, runs, told, beside=(_NORMED,))
+    groups = contestants(evidence, [_NORMED, runs[1], headline("mst-plus-plus", "cave")], _HOME)
+    return [*found, *_gaps(groups, _NORMED, [name for name in groups if name != _NORMED])] if found else []
 
 
 def _augmentation(evidence: Evidence) -> list[str]:
@@ -205,10 +207,15 @@ def _other_recipe(
         if scores:
             found.append(markdown({"images": str(condition), **row} for row in scores))
     groups = contestants(evidence, names, _HOME)
-    for other in (runs[1], *beside, names[-1]):
-        gaps = _against(groups, runs[0], other, METRICS)
-        found += [markdown(gaps)] if gaps else []
-    return found
+    return [*found, *_gaps(groups, runs[0], (runs[1], *beside, names[-1]))]
+
+
+def _gaps(
+    groups: dict[str, Group], name: str, others: Iterable[str], metrics: Sequence[str] = METRICS
+) -> list[str]:
+    """A table of differences for each of ``others`` that has rows."""
+    tables_ = (_against(groups, name, other, metrics) for other in others)
+    return [markdown(gaps) for gaps in tables_ if gaps]
 
 
 def _iterations(evidence: Evidence) -> list[str]:
@@ -271,9 +278,7 @@ def _controls(evidence: Evidence) -> list[str]:
     if len(groups) < 2:
         return []
     found = [markdown(_scores(groups))]
-    for control in _CONTROLS:
-        gaps = _against(groups, FULL, control, ("rmse", "mrae"))
-        found += [markdown(gaps)] if gaps else []
+    found += _gaps(groups, FULL, _CONTROLS, ("rmse", "mrae"))
     patched = []
     for condition in _MIXED:
         disturbed = contestants(evidence, [FULL, "table-5.plain", *_CONTROLS], _HOME, condition)
