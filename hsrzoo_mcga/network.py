@@ -7,7 +7,7 @@ for what the paper leaves open and what was decided.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -66,8 +66,6 @@ class Settings:
     """Linear RGB-to-bands path at full resolution."""
     head: int = 96
     """Width of the pointwise full-resolution head; 0: none."""
-    finish: int = 0
-    """GA blocks without attention at full resolution, ``stem`` wide, ahead of the head."""
 
 
 _CHOICES = {
@@ -102,10 +100,6 @@ def check(settings: Settings) -> None:
         raise ValueError(f"gamma_share must lie in [0, 1], not {settings.gamma_share}")
     if settings.permuted and settings.codebook in ("bypass", "none"):
         raise ValueError(f"permuted needs codes, and codebook is {settings.codebook!r}")
-    if settings.finish < 0 or (settings.finish and not settings.head):
-        raise ValueError(
-            f"finish must be 0, or more with a head, not {settings.finish} with head {settings.head}"
-        )
     if settings.k < 1 or settings.n_codes < 1:
         raise ValueError(f"k and n_codes must be at least 1, not {settings.k} and {settings.n_codes}")
 
@@ -192,28 +186,8 @@ class CodeFusion(nn.Module):
         return in_strips(fused, h, reuse=True) if sites is None else fused(h)
 
 
-class Finish(nn.Module):
-    """GA blocks at full resolution on stem(RGB) + upsampled decoder features, (B, stem, H, W)."""
-
-    def __init__(self, context: int, s: Settings) -> None:
-        super().__init__()
-        self.context = nn.Conv2d(context, s.stem, 1)
-        alone = replace(s, attention="none")
-        self.blocks = nn.ModuleList(GABlock(s.stem, 0, alone) for _ in range(s.finish))
-        self.leave = PixelNorm(s.stem)
-
-    def forward(self, stem: nn.Conv2d, rgb: Tensor, h: Tensor) -> Tensor:
-        def joined(part: Tensor, coarse: Tensor) -> Tensor:
-            return stem(part) + upsample(on_pixels(self.context, coarse), part)
-
-        x = in_strips(joined, rgb, h, halo=2)
-        for block in self.blocks.children():
-            x = block(x, None, None)
-        return in_strips(self.leave, x, reuse=True)
-
-
 class PointwiseHead(nn.Module):
-    """Full-resolution 1x1 layers on [upsampled decoder features, stem or finish, RGB] -> C bands."""
+    """Full-resolution 1x1 layers on [upsampled decoder features, stem, RGB] -> C bands."""
 
     def __init__(self, context: int, stem: int, width: int, bands: int) -> None:
         super().__init__()
@@ -233,10 +207,9 @@ class PointwiseHead(nn.Module):
         weight = torch.einsum("nk,kchw->nchw", own[:, :, 0, 0], stem.weight)
         return weight + F.pad(direct, (1, 1, 1, 1)), own[:, :, 0, 0] @ stem.bias
 
-    def forward(self, h: Tensor, near: Tensor, own: slice) -> Tensor:
-        """``h``: H_1, at half resolution; ``near``: what ``local`` makes of the features and RGB at full
-        resolution; ``own``: the rows wanted."""
-        x = (upsample(on_pixels(self.context, h), near) + near)[:, :, own]
+    def forward(self, h: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor], own: slice) -> Tensor:
+        """``h``: H_1, at half resolution; ``own``: the rows wanted."""
+        x = (upsample(on_pixels(self.context, h), rgb) + F.conv2d(rgb, *from_rgb, padding=1))[:, :, own]
         return on_pixels(self.out, F.gelu(on_pixels(self.hidden, F.gelu(x))))
 
 
@@ -271,7 +244,6 @@ class GANet(nn.Module):
             self.reconstruction.requires_grad_(False)
         self.shortcut = nn.Conv2d(3, bands, 1) if s.shortcut else None
         self.head = PointwiseHead(w[0], s.stem, s.head, bands) if s.head else None
-        self.finish = Finish(w[0], s) if s.finish else None
 
     def forward(self, rgb: Tensor, sites: list | None = None) -> Tensor:
         """RGB in [0, 1] -> cube; ``sites``, a list, collects (features, codes) of every look-up."""
@@ -305,20 +277,14 @@ class GANet(nn.Module):
         if self.head is not None:
             from_rgb = self.head.from_rgb(self.stem)
             maps.append(h)
-            maps += [self.finish(self.stem, rgb, h)] if self.finish is not None else []
 
-        def layers(rgb: Tensor, *maps: Tensor, own: slice) -> Tensor:
-            reconstruction, coarse = self.reconstruction, maps[: self.scales]
-            cube = reconstruction.head(reconstruction.refined(coarse, rgb))[:, :, own]
+        def layers(rgb: Tensor, *coarse: Tensor, own: slice) -> Tensor:
+            reconstruction = self.reconstruction
+            cube = reconstruction.head(reconstruction.refined(coarse[: self.scales], rgb))[:, :, own]
             if self.shortcut is not None:
                 cube = cube + on_pixels(self.shortcut, rgb[:, :, own])
             if self.head is not None:
-                h, *finished = maps[self.scales :]
-                if finished:
-                    near = on_pixels(self.head.local, torch.cat([*finished, rgb], 1))
-                else:
-                    near = F.conv2d(rgb, *from_rgb, padding=1)
-                cube = cube + self.head(h, near, own)
+                cube = cube + self.head(coarse[-1], rgb, from_rgb, own)
             return cube
 
         return in_strips(layers, *maps, halo=(1 << self.scales) // 2 + 2, crops=True)
@@ -330,7 +296,7 @@ class GANet(nn.Module):
         s, blocks = self.scales, self.settings.blocks
         encoder = 1 + sum(1 << i for i in range(s))
         decoder = sum(n << i for i, n in enumerate(blocks, 1)) + sum(3 << i for i in range(1, s))
-        return encoder + decoder + (1 << s) + 2 + self.settings.finish
+        return encoder + decoder + (1 << s) + 2
 
     @property
     def tile_step(self) -> int:

@@ -113,7 +113,6 @@ SWITCHES = {
     "no head": {"head": 0},
     "blocks": {"blocks": (2, 1)},
     "normed features": {"features": "normed"},
-    "finish": {"finish": 1},
 }
 SAME_SIZE = {"k", "single codebook", "literal top k", "literal pairing", "minmax", "literal exponent"}
 """Switches that change what is computed, not how many weights compute it."""
@@ -182,7 +181,6 @@ def test_a_frozen_reconstruction_is_not_trained() -> None:
         {"depth": 3},
         {"latent": 2},
         {"attention": "none", "count_stride": 2},
-        {"finish": 1, "head": 0},
     ],
 )
 def test_impossible_settings_are_refused_in_words(wrong: dict) -> None:
