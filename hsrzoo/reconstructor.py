@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera, camera_names
 from hsrzoo.complexity import MemoryUse, memory_use
-from hsrzoo.consistency import CameraStep, Consistency
+from hsrzoo.consistency import ERROR, CameraStep, Consistency
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
@@ -117,6 +117,7 @@ class Reconstructor:
             "input": asdict(self.spec.input),
             "bands": self.bands.to_json(),
             **({"consistency": self.own_consistency} if self.own_consistency else {}),
+            **({"consistency_error": ERROR} if self._camera is not None else {}),
             **self.execution.changes(),
         }
         return hashlib.sha256(

@@ -15,7 +15,7 @@ import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera, camera_names
 from hsrzoo.camera_estimate import CELLS, colours_of, estimate_camera
-from hsrzoo.consistency import NOISE, Consistency, bundled_spectra, spectral_covariance
+from hsrzoo.consistency import ERROR, NOISE, Consistency, bundled_spectra, spectral_covariance
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import BandsError, DatasetError, InputError, UnknownNameError
 from hsrzoo.reconstructor import Reconstructor
@@ -37,8 +37,11 @@ def by_formula(y: np.ndarray, rgb: np.ndarray, response: np.ndarray, covariance:
     """One pixel, float64, with the channels below 1 alone."""
     kept = rgb < 1
     r = response[kept]
-    seen = r @ covariance @ r.T + NOISE**2 * np.eye(len(r))
-    return np.maximum(y + covariance @ r.T @ np.linalg.solve(seen, rgb[kept] - r @ y), 0)
+    mean = np.full(3, 1 / 3) @ response  # of the three channels, as a response
+    light = max(rgb.mean(), mean @ y) ** 2
+    errors = ERROR**2 * light / (mean @ covariance @ mean) * covariance
+    seen = r @ errors @ r.T + NOISE**2 * np.eye(len(r))
+    return np.maximum(y + errors @ r.T @ np.linalg.solve(seen, rgb[kept] - r @ y), 0)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
