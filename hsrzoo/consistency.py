@@ -12,8 +12,8 @@ in which rounding weighs as much as what the camera saw, are left nearly as they
 training scenes held out, among values from 0.04 to 0.4, and so was the dependence on the light.
 
 Where the image comes from another camera than the network's training pairs, the image is first translated
-by the same means: rgb' = R' M R^T (R M R^T + s^2 I)^-1 rgb, with the second moment M of spectra, is what the
-camera R' of the training pairs is expected to see.
+by the same means: rgb' = R' M R^T (R M R^T + s^2 I)^-1 rgb, with the second moment M of spectra, is what
+the camera R' of the training pairs is expected to see.
 """
 
 from __future__ import annotations
