@@ -255,9 +255,16 @@ def _loss(name: str, disturbed: Group, clean: Group) -> dict[str, str]:
 
 def _change(pair: Sequence[Group], head: str, wins: str) -> dict[str, str]:
     """The paired difference in RMSE, first less second."""
-    gap = combination([(factor, group.runs("rmse")) for factor, group in zip((1, -1), pair, strict=True)])
+    change, won = _paired(pair, "rmse")
+    return {head: change, wins: won}
+
+
+def _paired(pair: Sequence[Group], metric: str) -> tuple[str, str]:
+    """First less second with its interval, and the scenes on which the first is better."""
+    terms = [(factor, group.runs(metric)) for factor, group in zip((1, -1), pair, strict=True)]
+    gap = combination(terms, better(metric))
     low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
-    return {head: shown.interval(gap.mean, low, high, sign=True), wins: f"{gap.wins}/{gap.scenes}"}
+    return shown.interval(gap.mean, low, high, sign=True), f"{gap.wins}/{gap.scenes}"
 
 
 def _brightness(evidence: Evidence) -> list[str]:
@@ -317,7 +324,7 @@ def _generalisation(evidence: Evidence) -> list[str]:
 
 
 def _consistency(evidence: Evidence) -> list[str]:
-    """Cubes made to agree with their image, each beside the same weights without."""
+    """Cubes made to agree with their image, less those of the same weights without."""
     names = [name for name in evidence.names if _CONSISTENT in name]
     found = []
     for name, (place, condition) in product(names, evidence.places):
@@ -325,20 +332,14 @@ def _consistency(evidence: Evidence) -> list[str]:
         if ours is None or plain is None or (ours.group, ours.weights) != (plain.group, plain.weights):
             continue
         groups = [Group(cell.run, (cell,)) for cell in (ours, plain)]
-        row = tables.figures(groups[0], ("rmse",))
-        ends = row["rmse_low"], row["rmse_high"]
-        found.append(
-            {
-                "where": _where(place, condition),
-                "model": name,
-                "RMSE ↓": shown.interval(row["rmse"], *ends),
-                **_change(groups, "less without", "scenes for it"),
-                "n": shown.counted(row),
-                "hash": groups[0].hash,
-                "commit": commits_of(groups),
-            }
-        )
-    return [markdown(found)] if found else []
+        changes = {
+            f"{shown.metric_heading(m)}, less without": ", ".join(_paired(groups, m)) for m in METRICS
+        }
+        row = {"where": _where(place, condition), "model": name, **changes}
+        n = shown.counted(tables.figures(groups[0], METRICS[:1]))
+        found.append({**row, "n": n, "hash": groups[0].hash, "commit": commits_of(groups)})
+    told = "Less the same weights without it; behind each difference the scenes that gain."
+    return [told, markdown(found)] if found else []
 
 
 def _where(place: Place, condition: Condition) -> str:

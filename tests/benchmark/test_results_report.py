@@ -206,7 +206,7 @@ def test_consistent_cubes_stand_beside_the_same_weights_without() -> None:
         rows("mcga-s2.seed-1", [0.9] * 4, condition=camera),
     ]  # fmt: skip
     (row,) = section(report(*groups), "Camera consistency")
-    assert (row["model"], row["less without"]) == (name, "-0.1000 (-0.1000 to -0.1000)")
+    assert (row["model"], row["RMSE ↓, less without"]) == (name, "-0.1000 (-0.1000 to -0.1000), 4/4")
     other = rows(name, [0.2] * 4, condition=camera, weights_sha256="others")
     assert section(report(groups[0], other), "Camera consistency") == []
 
