@@ -7,9 +7,9 @@ pixel, the most likely spectrum, given the covariance E (C x C) of the network's
 
 with the standard deviation s of the pixel's noise (a Wiener filter of the residual). Errors are like the
 spectra themselves, of covariance S, and grow with the light: E = e^2 (m^2 / v) S with the mean m of the
-pixel's three values or of R y, whichever is larger, and the variance v of that mean by S. So dark pixels,
-in which rounding weighs as much as what the camera saw, are left nearly as they are. e = 0.15 was chosen on
-training scenes held out, among values from 0.04 to 0.4, and so was the dependence on the light.
+pixel's three values or of R y, whichever is larger, and the variance v of that mean by S. So the darker a
+pixel, the more of the residual is put down to rounding, and the less the spectrum moves. e = 0.15 was
+chosen on training scenes held out, among values from 0.04 to 0.4, and so was the dependence on the light.
 
 Where the image comes from another camera than the network's training pairs, the image is first translated
 by the same means: rgb' = R' M R^T (R M R^T + s^2 I)^-1 rgb, with the second moment M of spectra, is what

@@ -88,6 +88,22 @@ def test_pixels_with_no_open_channel_stay_and_nothing_is_negative() -> None:
     assert float(got.min()) == 0
 
 
+def test_the_darker_a_pixel_the_less_its_spectrum_moves() -> None:
+    correct = Consistency(NIKON, bundled_spectra().covariance, VISIBLE_31)
+    response = torch.from_numpy(NIKON).float()
+    shares = []
+    for level in (0.5, 0.05, 0.004):  # the last one is one step of 8 bits
+        rgb = torch.full((3, 1, 1), level)
+        flat = torch.full((31, 1, 1), 1.2 * level / float(response.sum(1).mean()))  # a fifth too bright
+        before, after = (
+            (rgb - torch.einsum("kc,chw->khw", response, cube)).norm()
+            for cube in (flat, correct(flat, rgb))
+        )
+        shares.append(float(1 - after / before))
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 0.99 and shares[2] < 0.6
+
+
 def test_a_photograph_is_corrected_in_a_fifth_of_a_second() -> None:
     correct = Consistency(NIKON, bundled_spectra().covariance, VISIBLE_31)
     cube, rgb = torch.rand(1, 31, 512, 512), torch.rand(1, 3, 512, 512)
