@@ -170,14 +170,15 @@ def _headline(evidence: Evidence) -> list[str]:
 
 
 def _normed(evidence: Evidence) -> list[str]:
+    if not any(name in evidence.names for name in (_ATTENTIVE, _NORMED)):
+        return []
     told = (
         "Features are normalised as they leave a scale: `.attentive` with the attention, `.normed` "
         "without, what won on training scenes held out ([what was tried](search.md))."
     )
-    runs = (_ATTENTIVE, headline(OURS, "cave"))
-    found = _other_recipe(evidence, runs, told, beside=(_NORMED,))
-    groups = contestants(evidence, [_NORMED, runs[1], headline("mst-plus-plus", "cave")], _HOME)
-    return [*found, *_gaps(groups, _NORMED, [name for name in groups if name != _NORMED])] if found else []
+    plain = headline(OURS, "cave"), headline("mst-plus-plus", "cave")
+    found = _other_recipe(evidence, (_ATTENTIVE, plain[0]), told, beside=(_NORMED,))
+    return [*found, *_gaps(contestants(evidence, [_NORMED, *plain], _HOME), _NORMED, plain)]
 
 
 def _augmentation(evidence: Evidence) -> list[str]:

@@ -164,9 +164,14 @@ def section(text: str, title: str) -> list[dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("recipe", "title"), [("augmented", "Augmentation"), ("consistent", "Trained to agree with the image")]
-)
+RECIPES = [
+    ("augmented", "Augmentation"),
+    ("consistent", "Trained to agree with the image"),
+    ("attentive", "MCGA with its features normed"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "title"), RECIPES)
 def test_runs_by_another_recipe_have_rows_of_their_own_and_are_no_seeds(recipe: str, title: str) -> None:
     text = report(
         rows("mcga-s2.cave", [0.1] * 4), rows("mcga-s2.seed-1", [0.3] * 4),
@@ -183,6 +188,8 @@ def test_runs_by_another_recipe_have_rows_of_their_own_and_are_no_seeds(recipe: 
     }
     gap = next(row for row in lines if row.get(f"mcga-s2.{recipe} less mst-plus-plus.cave") == "RMSE ↓")
     assert gap["difference"] == "+0.1000 (+0.1000 to +0.1000)"
+    plain = report(rows("mcga-s2.cave", [0.1] * 4), rows("mst-plus-plus.cave", [0.5] * 4))
+    assert section(plain, title) == []
 
 
 def test_who_learned_from_other_data_does_not_generalise_to_it() -> None:
