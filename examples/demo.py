@@ -19,13 +19,13 @@ import pandas as pd
 from PIL import Image, ImageCms
 
 import hsrzoo
+from hsrzoo.camera import encode_srgb
 from hsrzoo.io.photo import in_light
 from hsrzoo.io.raster import open_raster
-from hsrzoo.quicklook import srgb_of
-from hsrzoo.reconstructor import Reconstruction
-from hsrzoo.rgb_rules import to_unit
-from hsrzoo.srgb import encode_srgb
-from hsrzoo.trust import word_on_trust
+from hsrzoo.io.rgb import to_unit
+from hsrzoo.models.reconstructor import Reconstruction
+from hsrzoo.prediction.caveats import word_on_trust
+from hsrzoo.prediction.quicklook import srgb_of
 
 LONGEST = 512  # pixels of a reduced photograph's longer side
 ENCODINGS = [("as the file says, else linear", "auto"), ("sRGB", "srgb"), ("linear", "linear")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hsrzoo.bands import BandSet
     from hsrzoo.errors import HsrzooError
-    from hsrzoo.loading import list_models, load
+    from hsrzoo.models.loading import list_models, load
     from hsrzoo.spec import (
         DatasetSpec,
         MetricSpec,
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "BandSet": "hsrzoo.bands",
     "HsrzooError": "hsrzoo.errors",
-    "list_models": "hsrzoo.loading",
-    "load": "hsrzoo.loading",
+    "list_models": "hsrzoo.models.loading",
+    "load": "hsrzoo.models.loading",
     "DatasetSpec": "hsrzoo.spec",
     "MetricSpec": "hsrzoo.spec",
     "ModelSpec": "hsrzoo.spec",

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from hsrzoo.errors import PluginError, unknown_name
+from hsrzoo.spec import DatasetSpec, MetricSpec, ModelSpec, PerturbationSpec
 
 T = TypeVar("T")
 
@@ -195,11 +196,9 @@ def load_plugin_file(path: Path) -> ModuleType:
     if path in _loaded_files:
         return _loaded_files[path]
     module = _import_file(path)
-    from hsrzoo import registries  # imports this module
-
     specs: dict[tuple[str, str], tuple[Registry, object]] = {}
     for value in {id(v): v for v in vars(module).values()}.values():
-        for registry in registries.ALL:
+        for registry in ALL:
             if not isinstance(value, registry.spec_type) or registry.owns(value):
                 continue
             registry.check(value.name, value, origin=str(path))
@@ -242,3 +241,12 @@ def _import_file(path: Path) -> ModuleType:
             f"The plugin file {path} cannot be imported", got=f"{type(error).__name__}: {error}"
         ) from error
     return module
+
+
+MODELS: Registry[ModelSpec] = Registry("model", "hsrzoo.models", ModelSpec)
+DATASETS: Registry[DatasetSpec] = Registry("data set", "hsrzoo.datasets", DatasetSpec)
+METRICS: Registry[MetricSpec] = Registry("metric", "hsrzoo.metrics", MetricSpec)
+PERTURBATIONS: Registry[PerturbationSpec] = Registry(
+    "perturbation", "hsrzoo.perturbations", PerturbationSpec
+)
+ALL: tuple[Registry[Any], ...] = (MODELS, DATASETS, METRICS, PERTURBATIONS)

@@ -106,7 +106,7 @@ class Recipe:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     consistency: bool = False
     """Correct the cube towards the image before the loss, by the camera that rendered the training pairs
-    (:mod:`hsrzoo.consistency`); the trained network is then always run so."""
+    (:mod:`hsrzoo.models.consistency`); the trained network is then always run so."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Execution:
     """Let each tile use statistics of its own instead of the whole image's."""
     consistency: str | None = None
     """The camera that took the images, or "estimate": they are translated to the camera that the network
-    was trained with, and cubes corrected towards them; see :mod:`hsrzoo.consistency`."""
+    was trained with, and cubes corrected towards them; see :mod:`hsrzoo.models.consistency`."""
 
     def changes(self) -> dict[str, Any]:
         """What differs from the defaults and could change an output, for identities of rows."""

@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.errors import InputError
-from hsrzoo_mcga.codebook import query_entropy
-from hsrzoo_mcga.grayscale import GrayscaleAware
-from hsrzoo_mcga.network import GANet
+from hsrzoo_mcga.codebook.lookup import query_entropy
+from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
+from hsrzoo_mcga.stage2.network import GANet
 
 
 def ga_parameters(module: nn.Module) -> list[nn.Parameter]:

@@ -21,7 +21,7 @@ def _spec(scales: int) -> ModelSpec:
     widths, blocks = _WIDTHS[scales]
     return ModelSpec(
         name=f"mcga-s{scales}",
-        build="hsrzoo_mcga.build:build",
+        build="hsrzoo_mcga.stage2.build:build",
         summary=f"Mixture of codebooks with grayscale-aware attention, {scales} scale{'s' * (scales > 1)}",
         source=_SOURCE,
         arguments={"widths": widths, "blocks": blocks},
@@ -29,9 +29,9 @@ def _spec(scales: int) -> ModelSpec:
         recipe=Recipe(),
         default_tag="cave" if scales == 2 else None,
         tags=("mcga", "codebook", "attention"),
-        start="hsrzoo_mcga.build:start",
+        start="hsrzoo_mcga.stage2.build:start",
         adapt="hsrzoo_mcga.adaptation:adapt",
-        features="hsrzoo_mcga.features:brightness_features",
+        features="hsrzoo_mcga.stage2.features:brightness_features",
         # the attention's table of code frequencies from every 2nd or 4th row and column
         variants={
             **{f"counts-{n}": {"count_stride": n} for n in (2, 4)},

@@ -29,11 +29,11 @@ from torch import Tensor, nn
 import hsrzoo
 from hsrzoo.camera import Camera
 from hsrzoo.datasets import open_dataset
+from hsrzoo.layers.pixel_rows import to_rows
 from hsrzoo_mcga.adaptation import ga_parameters, moved, rendering_error
-from hsrzoo_mcga.codebook import to_rows
-from hsrzoo_mcga.grayscale import GrayscaleAware
-from hsrzoo_mcga.network import GANet
-from hsrzoo_mcga.search import squared_distances
+from hsrzoo_mcga.codebook.search import squared_distances
+from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
+from hsrzoo_mcga.stage2.network import GANet
 
 CONDITIONS = {"clean": 1.0, "darker": 1 / 0.9, "brighter": 1 / 1.1}
 MAX_PIXELS = 1024

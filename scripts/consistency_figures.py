@@ -17,9 +17,9 @@ import numpy as np
 
 import hsrzoo
 from hsrzoo.camera import Camera, camera_names
-from hsrzoo.camera_estimate import colours_of
-from hsrzoo.consistency import ESTIMATE, CameraStep, bundled_spectra
 from hsrzoo.datasets import open_dataset
+from hsrzoo.models.camera_estimate import colours_of
+from hsrzoo.models.consistency import ESTIMATE, CameraStep, bundled_spectra
 
 
 def leave_out(full: np.ndarray, step: CameraStep) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hsrzoo.consistency import spectral_covariance
 from hsrzoo.datasets import open_dataset
+from hsrzoo.models.consistency import spectral_covariance
 
 FILE = Path(__file__).resolve().parent.parent / "hsrzoo" / "data" / "spectra-cave.json"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hsrzoo.tiling.seams import smooth_image
+from hsrzoo.models.tiling.seams import smooth_image
 
 ROWS = 100
 """Made and written at once."""

@@ -1,6 +1,6 @@
 """Rewrite folders of weights in half precision: half the bytes, loaded into float32 networks as before.
 
-    python scripts/weights_in_half.py baselines/weights/hscnn-plus.cave
+    python scripts/weights_in_half.py baselines/hsrzoo_baselines/weights/hscnn-plus.cave
 
 Rows in a store of results are kept by the weights' hash, so they have to be computed anew.
 """
@@ -13,16 +13,8 @@ from pathlib import Path
 
 import torch
 
-from hsrzoo.weights import (
-    CARD,
-    CONFIG,
-    TENSORS,
-    load_tensors,
-    read_config,
-    save_tensors,
-    sha256_of_file,
-    write_atomically,
-)
+from hsrzoo.models.weights import load_tensors, read_config, save_tensors, sha256_of_file, write_atomically
+from hsrzoo.utils.files import CARD, CONFIG, TENSORS
 
 HEAD = "|---|---|\n"
 """Below the header of the card's table."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import opened_page
 
+from browser import opened_page
 from hsrzoo.bands import BandSet
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from hsrzoo.contract import CHECKS, Subject
+from hsrzoo.contract.checks import CHECKS, Subject
 from hsrzoo.spec import ModelSpec
 
 SLOW = ("onnx",)

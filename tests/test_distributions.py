@@ -31,7 +31,11 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 VERSION = PROJECT["project"]["version"]
-FOLDERS = PROJECT["tool"]["setuptools"]["package-dir"]
+FOLDERS = {
+    path.parent.name: path.parent.relative_to(ROOT).as_posix()
+    for where in PROJECT["tool"]["setuptools"]["packages"]["find"]["where"]
+    for path in (ROOT / where).glob("hsrzoo*/__init__.py")
+}
 LIMIT = 100_000_000
 """Bytes that the Python Package Index takes in one file."""
 

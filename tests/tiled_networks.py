@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.pixels import pixel_mean, whole_image
-from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.layers.whole_image import pixel_mean, whole_image
+from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
 
 BANDS = BandSet.regular(400, 700, 75)

@@ -10,7 +10,7 @@ from hsrzoo.cli import output
 from hsrzoo.cli.names import MODEL
 
 if TYPE_CHECKING:
-    from hsrzoo.contract import Result
+    from hsrzoo.contract.checks import Result
     from hsrzoo.spec import ModelSpec
 
 FAILED = 1
@@ -42,7 +42,7 @@ def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, siz
     import traceback
 
     from hsrzoo.cli.errors import one_paragraph
-    from hsrzoo.registries import MODELS
+    from hsrzoo.registry import MODELS
 
     results = _run(MODELS.get(name))
     rows = [
@@ -62,7 +62,7 @@ def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, siz
 
 def _run(spec: ModelSpec) -> list[Result]:
     """All checks under a progress bar."""
-    from hsrzoo.contract import CHECKS, run_all
+    from hsrzoo.contract.checks import CHECKS, run_all
 
     results = []
     with output.progress() as bar:
@@ -77,12 +77,12 @@ def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
     """Print how a large image in tiles differs from the same one run whole; the exit code."""
     import torch
 
-    from hsrzoo.contract import TOLERANCE
+    from hsrzoo.contract.checks import TOLERANCE
     from hsrzoo.errors import InputError, WeightsError
-    from hsrzoo.loading import load
+    from hsrzoo.models.loading import load
+    from hsrzoo.models.tiling.choice import check_execution, cut_for
+    from hsrzoo.models.tiling.seams import VISIBLE, compare, smooth_image
     from hsrzoo.spec import Execution
-    from hsrzoo.tiling.choice import check_execution, cut_for
-    from hsrzoo.tiling.seams import VISIBLE, compare, smooth_image
 
     try:
         model = load(name)

@@ -95,15 +95,14 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(list(_INSTALL)))
-def command(shell: str) -> None:
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
     """Print the script that makes a shell complete commands, options and names.
 
     Models, data sets, metrics and benchmarks are completed from what is installed, and local-dir: from
     the folders that are there.
     """
-    from hsrzoo.cli.main import cli  # imports this module
-
-    click.echo(_shell(shell, cli).source(), nl=False)
+    click.echo(_shell(shell, context.find_root().command).source(), nl=False)
     click.echo(f"To install it: {_INSTALL[shell]}", err=True)
 
 
@@ -123,7 +122,7 @@ def answer(group: click.Group, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _shell(name: str, group: click.Group) -> ShellComplete:
+def _shell(name: str, group: click.Command) -> ShellComplete:
     own = {"bash": Bash, "zsh": Zsh, "fish": Fish}
     return own[name](group, {}, PROGRAM, VARIABLE)
 

@@ -45,10 +45,10 @@ def command(
     from dataclasses import replace
 
     from hsrzoo.cli.output import console, to_json
-    from hsrzoo.conversion import convert, official_of
-    from hsrzoo.provenance import collect, command_line
-    from hsrzoo.registries import MODELS
-    from hsrzoo.weights import save_folder
+    from hsrzoo.models.convert import convert, official_of
+    from hsrzoo.models.weights import save_folder
+    from hsrzoo.registry import MODELS
+    from hsrzoo.utils.provenance import collect, command_line
 
     spec = MODELS.get(arch)
     official = official_of(spec)

@@ -26,7 +26,7 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
     from hsrzoo.datasets import data_root as root_of
     from hsrzoo.datasets import open_dataset
     from hsrzoo.errors import DatasetMissingError, HsrzooError, PluginError
-    from hsrzoo.registries import DATASETS
+    from hsrzoo.registry import DATASETS
 
     rows = []
     for name, spec in DATASETS.working():
@@ -113,7 +113,7 @@ def resample_command(
     from hsrzoo.cli.output import console, progress
     from hsrzoo.datasets import open_dataset
     from hsrzoo.datasets.resample import plan, write
-    from hsrzoo.registries import DATASETS
+    from hsrzoo.registry import DATASETS
 
     given = parse_options(options)
     source = open_dataset(name, data_root, **given)
@@ -150,7 +150,7 @@ def _target_bands(text: str, data_root: Path | None) -> Any:
     from hsrzoo.datasets import open_dataset
     from hsrzoo.datasets.wavelengths import parse_bands
     from hsrzoo.errors import unknown_name
-    from hsrzoo.registries import DATASETS
+    from hsrzoo.registry import DATASETS
 
     if text in DATASETS.names():
         return open_dataset(text, data_root).bands

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hsrzoo.export.check import Predictor
-    from hsrzoo.reconstructor import Reconstructor
+    from hsrzoo.models.reconstructor import Reconstructor
 
 _COLUMNS = {
     "size": "image",
@@ -184,7 +184,7 @@ def _score(
     from hsrzoo.cli.output import print_table
     from hsrzoo.datasets import open_dataset
     from hsrzoo.export.check import METRICS, require_same_score, scores
-    from hsrzoo.registries import DATASETS
+    from hsrzoo.registry import DATASETS
 
     dataset = open_dataset(name, data_root)
     splits = dataset.splits()

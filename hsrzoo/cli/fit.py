@@ -41,11 +41,11 @@ def command(
     """
     from hsrzoo.cli.output import console
     from hsrzoo.datasets import open_dataset
-    from hsrzoo.provenance import collect
-    from hsrzoo.registries import MODELS
+    from hsrzoo.models.weights import make_folder, save_folder
+    from hsrzoo.registry import MODELS
     from hsrzoo.spec import resolve
     from hsrzoo.training.recipe import assignments, build_as_asked, json_or_text
-    from hsrzoo.weights import make_folder, save_folder
+    from hsrzoo.utils.provenance import collect
 
     spec = MODELS.get(name)
     if spec.fit is None:
@@ -66,7 +66,7 @@ def command(
 
 def _record(data: Dataset, split: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """How the weights were made, for config.json."""
-    from hsrzoo.provenance import command_line
+    from hsrzoo.utils.provenance import command_line
 
     return {
         "method": "closed form",

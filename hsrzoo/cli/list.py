@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hsrzoo import registries
+from hsrzoo import registry as registries
 from hsrzoo.cli.output import print_table
 from hsrzoo.errors import HsrzooError
 
@@ -37,7 +37,7 @@ def command(
 
     PATTERN is a shell pattern such as 'mcga-*' (quoted, so that the shell leaves it alone).
     """
-    from hsrzoo.weights import bundled, tags_of
+    from hsrzoo.models.locate import bundled, tags_of
 
     if pretrained and kind:
         raise click.UsageError("--pretrained goes with models only")
@@ -46,7 +46,7 @@ def command(
     if parameters and (pretrained or kind or org is not None):
         raise click.UsageError("--parameters goes with architectures only")
     if org is not None:
-        from hsrzoo.hub import list_repos
+        from hsrzoo.hub.client import list_repos
 
         rows = list_repos(org)
     elif pretrained:
@@ -72,10 +72,10 @@ def command(
 
 
 def _size(name: str) -> dict[str, Any]:
-    """How many numbers a network for 400-700 nm at 10 nm holds (:class:`hsrzoo.complexity.Size`); None,
+    """How many numbers a network for 400-700 nm at 10 nm holds (:class:`.Size`); None,
     and a warning, where it cannot be built."""
     from hsrzoo.bands import VISIBLE_31
-    from hsrzoo.complexity import Size, size_of  # building imports torch
+    from hsrzoo.models.complexity import Size, size_of  # building imports torch
 
     try:
         return size_of(registries.MODELS.get(name), VISIBLE_31)._asdict()

@@ -51,7 +51,7 @@ class Name(click.ParamType):
 def _paths(scheme: str, typed: str) -> Iterator[str]:
     """What continues ``local-dir:PATH`` or ``onnx:FILE``: folders with weights or ONNX files, and folders
     on the way, with a slash at their end."""
-    from hsrzoo.weights import CONFIG  # imports numpy
+    from hsrzoo.utils.files import CONFIG  # imports numpy
 
     head, slash, tail = typed.removeprefix(scheme).rpartition("/")
     try:

@@ -16,10 +16,10 @@ from hsrzoo.cli.workers import chosen_workers, worker_options
 from hsrzoo.io import SUFFIX_OF
 
 if TYPE_CHECKING:
-    from hsrzoo.many import Job
-    from hsrzoo.prediction import PredictOptions
-    from hsrzoo.reconstructor import Reconstructor
-    from hsrzoo.workers import Workers
+    from hsrzoo.models.reconstructor import Reconstructor
+    from hsrzoo.prediction.batch import Job
+    from hsrzoo.prediction.predict import PredictOptions
+    from hsrzoo.utils.workers import Workers
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -125,8 +125,8 @@ def command(
     """
     import torch
 
-    from hsrzoo.loading import load
-    from hsrzoo.prediction import PredictOptions
+    from hsrzoo.models.loading import load
+    from hsrzoo.prediction.predict import PredictOptions
 
     if linear and srgb:
         raise click.UsageError("--linear and --srgb exclude each other")
@@ -178,7 +178,7 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job
     """
     from hsrzoo.errors import InputError
     from hsrzoo.io import CUBE_SUFFIXES
-    from hsrzoo.many import Job, find_images, into_folder
+    from hsrzoo.prediction.batch import Job, find_images, into_folder
 
     is_file = out.suffix.lower() in CUBE_SUFFIXES
     found = find_images(names)
@@ -210,7 +210,7 @@ def _require_format(out: Path, form: str | None) -> None:
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
     """``folder``, made where it is missing, and gone again where nothing was written into it."""
-    from hsrzoo.tensorfile import make_folder
+    from hsrzoo.utils.files import make_folder
 
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
@@ -232,8 +232,8 @@ def _left(jobs: list[Job]) -> bool:
 
 def _predict_one(job: Job, network: Reconstructor, options: PredictOptions, bar: Bar) -> None:
     """One image, named itself: what is wrong with it ends the command."""
-    from hsrzoo.prediction import predict_file
-    from hsrzoo.trust import word_on_trust
+    from hsrzoo.prediction.caveats import word_on_trust
+    from hsrzoo.prediction.predict import predict_file
 
     report = predict_file(job.image, network, job.out, options, bar.show, bar.say)
     bar.say(summary(report))
@@ -258,9 +258,9 @@ def _predict_many(
     bar: Bar,
 ) -> int:
     """Make all cubes that are not there; returns how many failed."""
-    from hsrzoo.many import predict_many
-    from hsrzoo.trust import word_on_trust
-    from hsrzoo.workers import TaskFailure
+    from hsrzoo.prediction.batch import predict_many
+    from hsrzoo.prediction.caveats import word_on_trust
+    from hsrzoo.utils.workers import TaskFailure
 
     there = [] if overwrite else [job for job in jobs if job.out.exists()]
     if there:
@@ -288,7 +288,7 @@ def _predict_many(
 def _missing_pictures(there: list[Job], bar: Bar) -> int:
     """Make the quick looks that cubes of earlier runs lack; returns how many failed."""
     from hsrzoo.errors import HsrzooError
-    from hsrzoo.quicklook import quicklook_of, save_quicklook
+    from hsrzoo.prediction.quicklook import quicklook_of, save_quicklook
 
     failed = 0
     for job in there:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hsrzoo.prediction import PredictReport, Progress, Step
+    from hsrzoo.prediction.predict import PredictReport, Progress, Step
 
 
 class Bar:

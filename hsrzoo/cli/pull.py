@@ -18,8 +18,9 @@ def command(repo: str, revision: str | None, force: bool) -> None:
     `hf auth login`, or HF_TOKEN.
     """
     from hsrzoo.cli.output import console
-    from hsrzoo.hub import pull, require_revision
-    from hsrzoo.weights import TENSORS, read_config
+    from hsrzoo.hub.client import pull, require_revision
+    from hsrzoo.models.weights import read_config
+    from hsrzoo.utils.files import TENSORS
 
     name, at, after = repo.removeprefix("hf-hub:").partition("@")
     if at and revision is not None and after != revision:

@@ -11,7 +11,7 @@ import click
 from hsrzoo.cli.names import MODEL
 
 if TYPE_CHECKING:
-    from hsrzoo.publishing import Push, Target
+    from hsrzoo.hub.push import Push, Target
 
 STORE = Path("results")
 """The store that `hsrzoo bench` writes to where none is named."""
@@ -51,8 +51,8 @@ def command(name: str, repo: str, stores: tuple[Path, ...], codebook: str | None
     those whose sha256 are of these weights. Of a card that is there already only what hsrzoo wrote changes.
     The commit's address is printed. A token comes from HF_TOKEN or `hf auth login`.
     """
-    from hsrzoo import publishing
     from hsrzoo.cli.output import console
+    from hsrzoo.models import push as publishing
 
     target = make_target(repo, **where)
     weights = publishing.checked_weights(name)
@@ -68,15 +68,15 @@ def make_target(
     repo: str, public: bool, create_pr: bool, revision: str | None, message: str | None, dry_run: bool
 ) -> Target:
     """Check the repository's name and the token before any work; raises InputError, HubError."""
-    from hsrzoo import hub
-    from hsrzoo.publishing import Target
+    from hsrzoo.hub import client
+    from hsrzoo.hub.push import Target
 
     if create_pr and revision is not None:
         raise click.UsageError("--create-pr is made from main: leave --revision out")
     if revision is not None:
-        hub.require_revision(revision)
-    target = Target(hub.require_repo(repo), public, create_pr, revision, message, dry_run)
-    hub.whoami()
+        client.require_revision(revision)
+    target = Target(client.require_repo(repo), public, create_pr, revision, message, dry_run)
+    client.whoami()
     return target
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from hsrzoo.stored_rows import SCHEMA
+from hsrzoo.results import SCHEMA
 
 METRICS = ("mrae", "rmse", "psnr", "sam", "de2000")
 """Columns of a card, as far as rows have them."""

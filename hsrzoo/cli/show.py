@@ -15,7 +15,7 @@ from hsrzoo.cli.names import MODEL
 from hsrzoo.cli.output import print_table, to_json
 
 if TYPE_CHECKING:
-    from hsrzoo.names import ModelName
+    from hsrzoo.models.names import ModelName
     from hsrzoo.spec import ModelSpec, Recipe, RgbInput
 
 SIDE = 256
@@ -60,12 +60,12 @@ def command(name: str, store: Path, as_json: bool) -> None:
 
 def describe(name: str) -> dict[str, Any]:
     """All facts of a model as JSON values; imports its plugin, builds it and runs it once."""
-    from hsrzoo.names import parse_name
-    from hsrzoo.registries import MODELS
+    from hsrzoo.models.names import parse_name
+    from hsrzoo.registry import MODELS
 
     parsed = parse_name(name)
     if parsed.kind == "onnx":
-        from hsrzoo.onnx_runtime import OnnxModel
+        from hsrzoo.models.onnx_runtime import OnnxModel
 
         return {**OnnxModel(str(parsed.path)).facts(), "weights": []}
     spec, configs = _weights_of(parsed)
@@ -90,10 +90,11 @@ def describe(name: str) -> dict[str, Any]:
 def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
     """The architecture, and config.json of the weights that the name stands for: of all that are bundled
     where it has no tag."""
-    from hsrzoo.loading import spec_of
-    from hsrzoo.names import ModelName
-    from hsrzoo.registries import MODELS
-    from hsrzoo.weights import folder_of, located, read_config, tags_of
+    from hsrzoo.models.loading import spec_of
+    from hsrzoo.models.locate import folder_of, located, tags_of
+    from hsrzoo.models.names import ModelName
+    from hsrzoo.models.weights import read_config
+    from hsrzoo.registry import MODELS
 
     if name.kind != "zoo":
         name, folder = located(name)
@@ -108,7 +109,7 @@ def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
 def _cost(spec: ModelSpec, config: Mapping[str, Any] | None, variant: str | None) -> dict[str, Any]:
     """Of the network as the first weights have it, else at 31 bands."""
     from hsrzoo.bands import VISIBLE_31, BandSet
-    from hsrzoo.complexity import cost, size
+    from hsrzoo.models.complexity import cost, size
     from hsrzoo.spec import build_module
 
     bands = BandSet.from_json(config["bands"]) if config else VISIBLE_31
@@ -146,8 +147,9 @@ def _official(spec: ModelSpec) -> str | None:
 
 def _weights(name: str, config: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
     from hsrzoo.bands import BandSet
-    from hsrzoo.names import parse_name
-    from hsrzoo.weights import folder_of, input_of
+    from hsrzoo.models.locate import folder_of
+    from hsrzoo.models.names import parse_name
+    from hsrzoo.models.weights import input_of
 
     is_default = spec.default_tag is not None and name == f"{spec.name}.{spec.default_tag}"
     return {

@@ -101,7 +101,7 @@ def command(
     if name is None or dataset is None:
         raise click.UsageError("Give the NAME of a model and a --dataset, or a --queue")
     from hsrzoo.datasets import open_dataset
-    from hsrzoo.registries import MODELS
+    from hsrzoo.registry import MODELS
     from hsrzoo.training.recipe import assignments, json_or_text
 
     if steps is not None and minutes is not None:
@@ -204,10 +204,10 @@ def _run(
     from accelerate import PartialState
 
     from hsrzoo.cli.output import console
-    from hsrzoo.provenance import collect, command_line
-    from hsrzoo.reconstructor import torch_device
+    from hsrzoo.models.reconstructor import torch_device
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
+    from hsrzoo.utils.provenance import collect, command_line
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -230,9 +230,9 @@ def _run(
 def _start(
     spec: ModelSpec, path: Path | None, bands: BandSet, arguments: Mapping[str, Any]
 ) -> Start | None:
-    from hsrzoo.hub import origin_of
+    from hsrzoo.hub.client import origin_of
+    from hsrzoo.models.locate import folder_given
     from hsrzoo.spec import resolve
-    from hsrzoo.weights import folder_given
 
     if path is None:
         return None
@@ -280,8 +280,8 @@ def _save(
     import dataclasses
     import json
 
-    from hsrzoo.provenance import command_line
-    from hsrzoo.weights import save_folder
+    from hsrzoo.models.weights import save_folder
+    from hsrzoo.utils.provenance import command_line
 
     run = json.loads((folder / "record.json").read_text())
     about = {key: value for key, value in task.record().items() if key not in ("model", "arguments")}

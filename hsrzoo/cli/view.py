@@ -46,7 +46,7 @@ def command(
     path is printed on stdout.
     """
     from hsrzoo.cli.output import console
-    from hsrzoo.tensorfile import make_folder
+    from hsrzoo.utils.files import make_folder
     from hsrzoo.viewer import write_page
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hsrzoo.workers import Workers
+from hsrzoo.utils.workers import Workers
 
 _OPTIONS = (
     click.option("--workers", "worker_count", type=click.IntRange(min=1), metavar="N",
@@ -35,7 +35,7 @@ def chosen_workers(
         return None
     if worker_count is not None and ray_address is not None:
         raise click.UsageError("--workers and --ray exclude each other")
-    from hsrzoo.reconstructor import torch_device  # imports torch
+    from hsrzoo.models.reconstructor import torch_device  # imports torch
 
     gpu = torch_device(device).type == "cuda"
     return Workers(worker_count, ray_address, threads, gpu)

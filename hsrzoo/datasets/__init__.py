@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.errors import unknown_name
-from hsrzoo.registries import DATASETS
+from hsrzoo.registry import DATASETS
 from hsrzoo.spec import resolve
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, with_data
 from hsrzoo.errors import DatasetError, DatasetMissingError, HsrzooError, unknown_name
 from hsrzoo.spec import DatasetSpec
-from hsrzoo.tensorfile import sha256_of_file
+from hsrzoo.utils.files import sha256_of_file
 
 
 def fingerprint_of(

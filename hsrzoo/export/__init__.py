@@ -1,6 +1,6 @@
 """Networks as files that run elsewhere: ONNX in fp32, fp16 and int8, and torch.export programs.
 
-Importing this package imports torch; running an exported file does not (:mod:`hsrzoo.onnx_runtime`).
+Importing this package imports torch; running an exported file does not (:mod:`hsrzoo.models.onnx_runtime`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.export import check, graph
 from hsrzoo.export.graph import DEFAULT_OPSET, OPSETS, ExportError
 from hsrzoo.export.pending import pending
-from hsrzoo.onnx_runtime import OnnxModel
-from hsrzoo.tensorfile import make_folder
+from hsrzoo.models.onnx_runtime import OnnxModel
+from hsrzoo.utils.files import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
 
     from hsrzoo.datasets.base import Dataset
-    from hsrzoo.reconstructor import Reconstructor
+    from hsrzoo.models.reconstructor import Reconstructor
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -18,7 +18,7 @@ from hsrzoo.spec import MetricContext
 
 if TYPE_CHECKING:
     from hsrzoo.datasets.base import Dataset
-    from hsrzoo.reconstructor import Reconstructor
+    from hsrzoo.models.reconstructor import Reconstructor
     from hsrzoo.spec import RgbInput
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 5e-3, "int8": 3e-2}

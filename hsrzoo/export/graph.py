@@ -1,7 +1,7 @@
 """A network as an ONNX graph: RGB (1, 3, H, W) float32 in [0, 1] to a cube (1, C, H, W) float32.
 
 H and W are free multiples of the model's own. The normalisation of the input is part of the graph;
-padding to the multiple and cropping are the runtime's (:mod:`hsrzoo.onnx_runtime`).
+padding to the multiple and cropping are the runtime's (:mod:`hsrzoo.models.onnx_runtime`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hsrzoo.consistency import Consistency, Correction
 from hsrzoo.errors import HsrzooError, InputError
-from hsrzoo.onnx_file import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
-from hsrzoo.reconstructor import Reconstructor
-from hsrzoo.rgb import normalise
-from hsrzoo.tensorfile import write_atomically
+from hsrzoo.models.consistency import Consistency, Correction
+from hsrzoo.models.onnx_file import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.rgb import normalise
+from hsrzoo.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto

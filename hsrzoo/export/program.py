@@ -15,10 +15,10 @@ import torch
 
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.export.graph import ExportError, metadata, trace
-from hsrzoo.onnx_file import METADATA_KEY
-from hsrzoo.onnx_runtime import pad
-from hsrzoo.reconstructor import Reconstructor
-from hsrzoo.tensorfile import make_folder, write_atomically
+from hsrzoo.models.onnx_file import METADATA_KEY
+from hsrzoo.models.onnx_runtime import pad
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.utils.files import make_folder, write_atomically
 
 MULTIPLES = 2
 """The smallest image that a program takes, in multiples of the network's."""

@@ -14,7 +14,7 @@ import numpy as np
 from hsrzoo.errors import InputError
 from hsrzoo.export.graph import facts_of, sign
 from hsrzoo.export.roles import deciding, writing
-from hsrzoo.onnx_file import INPUT, missing_onnx
+from hsrzoo.models.onnx_file import INPUT, missing_onnx
 
 if TYPE_CHECKING:
     from onnx import ModelProto

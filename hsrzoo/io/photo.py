@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hsrzoo.camera import decode_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.io.raster import Pixels, Raster, open_raster
-from hsrzoo.rgb_rules import to_unit
-from hsrzoo.srgb import decode_srgb
+from hsrzoo.io.rgb import to_unit
 
 Encoding = Literal["auto", "linear", "srgb"]
 """``linear``: values proportional to light. ``srgb``: sRGB (IEC 61966-2-1). ``auto``: by the file."""

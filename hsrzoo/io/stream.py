@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, HsrzooError, InputError, StoreError
+from hsrzoo.errors import HsrzooError, InputError, StoreError
 
 FULL_SCALE = 65535
 """What 1.0 is written as in uint16."""
@@ -206,70 +206,6 @@ def part_of(out: Path) -> Path:
 def state_of(part: Path) -> Path:
     """Where the one who writes ``part`` notes how far it has come."""
     return part.with_name(part.name + ".json")
-
-
-def check_out(out: Path) -> None:
-    """InputError or FormatError unless a cube could be written to ``out`` part by part."""
-    if out.suffix.lower() not in SUFFIXES:
-        raise FormatError(
-            f"{out.suffix or out.name} files cannot be written part by part", expected=", ".join(SUFFIXES)
-        )
-    require_folder(out)
-    if out.suffix.lower() == ".zarr":
-        from hsrzoo.io.zarr import check_target
-
-        check_target(out)
-
-
-def require_folder(out: Path) -> None:
-    """InputError unless a file ``out`` could stand where it shall."""
-    if not out.parent.is_dir():
-        raise InputError(f"The folder of {out} does not exist", fix=f"Make it: mkdir -p {out.parent}")
-    if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise InputError(f"The folder {out.parent} is not writable", fix="Choose another one for --out")
-    if out.is_dir() and out.suffix.lower() != ".zarr":
-        raise InputError(f"{out} is a folder", fix="Choose another name")
-
-
-def require_apart(out: Path, sources: Iterable[Path]) -> None:
-    """InputError where writing the cube ``out`` would destroy a file that it is made from."""
-    part = part_of(out)
-    written = (out, part.with_suffix(""), part, state_of(part))
-    for source in sources:
-        here = source.resolve()
-        if any(
-            p.resolve() in (here, *here.parents) or (p.exists() and p.samefile(source)) for p in written
-        ):
-            raise InputError(
-                f"The cube {out.name} would take the place of {source}, from which it is made",
-                fix="Choose another name",
-            )
-
-
-def open_stream(
-    out: Path, cube: CubeShape, *, step: tuple[int, int], metadata: dict[str, Any]
-) -> CubeStream:
-    """The stream for ``out``, by its suffix (:data:`SUFFIXES`); nothing is written yet.
-
-    ``step``: rows and columns of the tiles that will come. ``metadata``: as in
-    :func:`hsrzoo.io.save_cube`.
-    """
-    check_out(out)
-    suffix = out.suffix.lower()
-    make: Callable[..., CubeStream]
-    if suffix == ".hdr":
-        from hsrzoo.io.envi import EnviStream
-
-        make = EnviStream
-    elif suffix == ".zarr":
-        from hsrzoo.io.zarr import ZarrStream
-
-        make = ZarrStream
-    else:
-        from hsrzoo.io.tiff import TiffStream
-
-        make = TiffStream
-    return make(out, cube, step, metadata)
 
 
 def _write_all(file: Any, start: int, data: memoryview) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from hsrzoo.datasets.base import with_data
 from hsrzoo.errors import BandsError, InputError, PluginError
 from hsrzoo.metrics.errors import MetricInvariantError, check_psnr_invariant
-from hsrzoo.registries import METRICS
+from hsrzoo.registry import METRICS
 from hsrzoo.spec import MetricContext, MetricSpec, resolve
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hsrzoo.datasets.base import Scene, some_data, where_data
 from hsrzoo.errors import InputError, unknown_name
-from hsrzoo.registries import PERTURBATIONS
+from hsrzoo.registry import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext, PerturbationSpec, resolve, seeded
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from hsrzoo.errors import TrainingError
+from hsrzoo.models.weights import write_atomically
 from hsrzoo.spec import Recipe
-from hsrzoo.weights import write_atomically
 
 SCHEMA = 1
 

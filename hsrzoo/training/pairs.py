@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hsrzoo.consistency import Correction, correction_for
 from hsrzoo.datasets.base import Dataset, with_data
 from hsrzoo.errors import TrainingError
 from hsrzoo.metrics import compute
-from hsrzoo.reconstructor import Reconstructor, normalise
-from hsrzoo.registries import DATASETS
+from hsrzoo.models.consistency import Correction, correction_for
+from hsrzoo.models.reconstructor import Reconstructor, normalise
+from hsrzoo.registry import DATASETS
 from hsrzoo.spec import MetricContext, ModelSpec, Recipe
 from hsrzoo.training.augment import Augmenter
 from hsrzoo.training.losses import loss_function

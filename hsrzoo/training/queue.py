@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import TrainingError, unknown_name
-from hsrzoo.weights import make_folder, write_atomically
+from hsrzoo.models.weights import make_folder, write_atomically
 
 if sys.version_info >= (3, 11):
     import tomllib

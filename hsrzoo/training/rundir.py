@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import TrainingError
+from hsrzoo.models.weights import make_folder, write_atomically
 from hsrzoo.training.checkpoint import require_same_run, write_json
-from hsrzoo.weights import make_folder, write_atomically
 
 
 class RunDir:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hsrzoo.bands import BandSet
+from hsrzoo.camera import encode_srgb
 from hsrzoo.errors import InputError
-from hsrzoo.quicklook import rendering, srgb_of
-from hsrzoo.srgb import encode_srgb
+from hsrzoo.prediction.quicklook import rendering, srgb_of
 
 NO_DATA = 65535
 """The integer of a value that is not finite; the others run from 0 to 65534."""

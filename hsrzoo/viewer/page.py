@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.tensorfile import write_atomically
+from hsrzoo.utils.files import write_atomically
 from hsrzoo.viewer.cubes import NamedCube, checked, fitted_photo, runs_of, stride_for
 from hsrzoo.viewer.pack import colour_picture, error_maps, packed, png_uri
 

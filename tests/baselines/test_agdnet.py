@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines.agdnet import SPEC, SPEC_9, AGDNet, build, rename
 from parity import Parity
 from tiles import reach
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.spec import build_module
+from hsrzoo_baselines.agdnet import SPEC, SPEC_9, AGDNet, build, rename
 
 
 def size(module) -> int:

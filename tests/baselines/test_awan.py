@@ -9,15 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines.awan import AWAN, SPEC, ChannelGate, NonLocal, attention, build
 from parity import Parity
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.complexity import macs
-from hsrzoo.contract import CHECKS, Subject
+from hsrzoo.contract.checks import CHECKS, Subject
 from hsrzoo.errors import InputError
 from hsrzoo.export.graph import trace
+from hsrzoo.models.complexity import macs
+from hsrzoo_baselines.awan import AWAN, SPEC, ChannelGate, NonLocal, attention, build
 
 SMALL = Subject(replace(SPEC, arguments={"width": 64, "blocks": 1}))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.cli.convert import command
-from hsrzoo.registries import MODELS
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module
 
 WITH_OFFICIAL = sorted(name for name, spec in MODELS.working() if spec.official is not None)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines.edsr import EDSR, SPEC, ResBlock, build
 from parity import Parity
 from tiles import reach, run_in_tiles
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.contract import Subject, check_batch, check_sizes
+from hsrzoo.contract.checks import Subject, check_batch, check_sizes
+from hsrzoo_baselines.edsr import EDSR, SPEC, ResBlock, build
 
 
 def size(module) -> int:

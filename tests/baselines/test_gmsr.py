@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines import gmsr
-from hsrzoo_baselines.gmsr import GMSR, build
 from parity import Parity
 from safetensors.torch import load_file
 
-from hsrzoo import contract
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.complexity import macs, peak_bytes
-from hsrzoo.contract import Subject
+from hsrzoo.contract import checks
+from hsrzoo.contract.checks import Subject
 from hsrzoo.errors import BandsError, InputError
+from hsrzoo.models.complexity import macs, peak_bytes
+from hsrzoo_baselines import gmsr
+from hsrzoo_baselines.gmsr import GMSR, build
 
 
 def size(module) -> int:
@@ -138,10 +138,10 @@ def test_memory_of_inference_grows_with_the_pixels_not_with_their_states(network
     assert peak_bytes(network, 128, 128) < states / 2
 
 
-@pytest.mark.parametrize("name", [name for name in contract.CHECKS if name not in ("export", "onnx")])
+@pytest.mark.parametrize("name", [name for name in checks.CHECKS if name not in ("export", "onnx")])
 def test_contract(name):
     """All but the two slow ones: what is special in exporting it, the scan, is tested on its own."""
-    contract.CHECKS[name](Subject(gmsr.SPEC))
+    checks.CHECKS[name](Subject(gmsr.SPEC))
 
 
 def test_unknown_batch_and_single_band_are_refused():

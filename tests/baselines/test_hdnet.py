@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines.hdnet import SPEC, DualAttention, HDNet, build, pixel_pool, pixel_softmax
 from parity import Parity
 from tiles import reach, run_in_tiles, statistics
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.contract import CHECKS, Subject
+from hsrzoo.contract.checks import CHECKS, Subject
 from hsrzoo.errors import InputError
-from hsrzoo.pixels import strips_of
+from hsrzoo.layers.whole_image import strips_of
+from hsrzoo_baselines.hdnet import SPEC, DualAttention, HDNet, build, pixel_pool, pixel_softmax
 
 SMALL = Subject(replace(SPEC, arguments={"blocks": 1}))
 

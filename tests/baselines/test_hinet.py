@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contract import ModelContract
-from hsrzoo_baselines.hinet import SPEC, HINet, build, instance_norm
 from parity import Parity
 from tiles import reach, run_in_tiles, statistics
 from torch import nn
 
+from contract import ModelContract
 from hsrzoo.bands import VISIBLE_31
+from hsrzoo_baselines.hinet import SPEC, HINet, build, instance_norm
 
 
 def size(module) -> int:

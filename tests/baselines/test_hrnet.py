@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines.hrnet import SPEC, DenseBlock, HRNet, build
 from parity import Parity
 from tiles import reach, run_in_tiles
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.contract import CHECKS, Subject
+from hsrzoo.contract.checks import CHECKS, Subject
 from hsrzoo.errors import InputError
+from hsrzoo_baselines.hrnet import SPEC, DenseBlock, HRNet, build
 
 SMALL = Subject(replace(SPEC, arguments={"width": 4}))
 

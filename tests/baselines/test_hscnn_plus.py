@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines import hscnn_plus
-from hsrzoo_baselines.hscnn_plus import HSCNNPlus, build
 from parity import Parity
 
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import InputError
+from hsrzoo_baselines import hscnn_plus
+from hsrzoo_baselines.hscnn_plus import HSCNNPlus, build
 
 
 def size(module) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines.layers import one_value, padded, require_counts
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.registries import MODELS
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module
+from hsrzoo_baselines.layers import one_value, padded, require_counts
 
 FIVE = BandSet.regular(400, 700, 75)
 

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from parity import Parity
+from tiles import reach, run_in_tiles, statistics
+
 from contract import ModelContract
+from hsrzoo.bands import VISIBLE_31
+from hsrzoo.errors import FormatError, InputError
 from hsrzoo_baselines.mirnet import (
     SPEC,
     Blur,
@@ -18,11 +23,6 @@ from hsrzoo_baselines.mirnet import (
     build,
     rename,
 )
-from parity import Parity
-from tiles import reach, run_in_tiles, statistics
-
-from hsrzoo.bands import VISIBLE_31
-from hsrzoo.errors import FormatError, InputError
 
 
 def seeded(make, *arguments):

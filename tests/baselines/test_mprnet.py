@@ -7,15 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from contract import ModelContract
-from hsrzoo_baselines.mprnet import SPEC, MPRNet, Up, build, rename
 from parity import Parity
 from safetensors.torch import load_file
 
+from contract import ModelContract
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.complexity import size
 from hsrzoo.errors import FormatError
-from hsrzoo.weights import TENSORS, load_module, read_config, save_folder
+from hsrzoo.models.complexity import size
+from hsrzoo.models.weights import load_module, read_config, save_folder
+from hsrzoo.utils.files import TENSORS
+from hsrzoo_baselines.mprnet import SPEC, MPRNet, Up, build, rename
 
 
 def seeded(bands: int) -> MPRNet:

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contract import ModelContract
-from hsrzoo_baselines import mst_plus_plus
-from hsrzoo_baselines.mst_l import MSTL, SPEC, MaskedAttention, MaskWeights, build
 from parity import Parity
 from tiles import reach, run_in_tiles, statistics
 
-from hsrzoo import pixels
+from contract import ModelContract
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import InputError
+from hsrzoo.layers import whole_image
+from hsrzoo_baselines import mst_plus_plus
+from hsrzoo_baselines.mst_l import MSTL, SPEC, MaskedAttention, MaskWeights, build
 
 SMALL = (1, 1, 1)
 
@@ -96,8 +96,8 @@ def test_known_matrices_give_the_attention_that_gradients_see():
 def test_strips_and_gradients_give_one_cube(monkeypatch):
     monkeypatch.setattr(mst_plus_plus, "VALUES_AT_ONCE", 1)
     monkeypatch.setattr(mst_plus_plus, "LEAST_ROWS", 8)
-    monkeypatch.setattr(pixels, "PIXELS_AT_ONCE", {"cpu": 1, "other": 1})
-    monkeypatch.setattr(pixels, "LEAST_ROWS", 8)
+    monkeypatch.setattr(whole_image, "PIXELS_AT_ONCE", {"cpu": 1, "other": 1})
+    monkeypatch.setattr(whole_image, "LEAST_ROWS", 8)
     for network in (seeded(31).double(), seeded(4, coupled=True).double()):
         rgb = torch.rand(2, 3, 61, 30, dtype=torch.float64)
         with torch.no_grad():

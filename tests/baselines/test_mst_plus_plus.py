@@ -7,15 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines import mst_plus_plus
-from hsrzoo_baselines.mst_plus_plus import MSTPlusPlus, SpectralAttention, build
-from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus, attention
 from parity import Parity
 
 import hsrzoo
-from hsrzoo import pixels
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import InputError
+from hsrzoo.layers import whole_image
+from hsrzoo_baselines import mst_plus_plus
+from hsrzoo_baselines.mst_plus_plus import MSTPlusPlus, build
+from hsrzoo_baselines.mst_plus_plus_layers import SpectralAttention
+from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus, attention
 
 
 def size(module) -> int:
@@ -51,8 +52,8 @@ def with_both_structures(bands: int, stages: int = 2):
 @pytest.mark.parametrize(("bands", "size"), [(4, (1, 3, 40, 32)), (31, (2, 3, 61, 83))])
 def test_strips_and_the_published_structure_agree(monkeypatch, bands, size):
     monkeypatch.setattr(mst_plus_plus, "VALUES_AT_ONCE", 1)  # strips of 8 rows
-    monkeypatch.setattr(pixels, "PIXELS_AT_ONCE", {"cpu": 1, "other": 1})
-    monkeypatch.setattr(pixels, "LEAST_ROWS", 8)
+    monkeypatch.setattr(whole_image, "PIXELS_AT_ONCE", {"cpu": 1, "other": 1})
+    monkeypatch.setattr(whole_image, "LEAST_ROWS", 8)
     optimised, published = with_both_structures(bands)
     rgb = torch.rand(size)
     with torch.no_grad():
@@ -98,8 +99,8 @@ def attention_by_loops(attention: SpectralAttention, x: np.ndarray) -> np.ndarra
     """One image (H, W, K) through the attention, number by number."""
     weight = {key: value.numpy() for key, value in attention.state_dict().items()}
     d = x.shape[-1] // attention.heads
-    pixels = x.reshape(-1, x.shape[-1])
-    q, k, v = (pixels @ weight[f"to_{name}.weight"].T for name in "qkv")
+    whole_image = x.reshape(-1, x.shape[-1])
+    q, k, v = (whole_image @ weight[f"to_{name}.weight"].T for name in "qkv")
     mixed = np.zeros_like(v)
     for head in range(attention.heads):
         at = range(head * d, (head + 1) * d)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines.r3st import R3ST, build
 from parity import Parity
 
 from hsrzoo.bands import VISIBLE_31
+from hsrzoo_baselines.r3st import R3ST, build
 
 
 def size(module) -> int:

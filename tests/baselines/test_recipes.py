@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hsrzoo.registries import MODELS
+from hsrzoo.registry import MODELS
 
 TOOLBOX = {
     "mst-plus-plus": 4e-4,

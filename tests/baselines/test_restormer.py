@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from contract import ModelContract
-from hsrzoo_baselines.restormer import SPEC, Attention, Block, Restormer, build
 from parity import Parity
 from tiles import reach, run_in_tiles, statistics
 
-from hsrzoo import pixels
+from contract import ModelContract
 from hsrzoo.bands import VISIBLE_31
+from hsrzoo.layers import whole_image
+from hsrzoo_baselines.restormer import SPEC, Attention, Block, Restormer, build
 
 SMALL = {"blocks": (1, 1, 1, 1), "refinement": 1}
 
@@ -91,8 +91,8 @@ def test_attention_equals_loops_in_float64():
 
 
 def test_strips_give_the_block_that_gradients_see(monkeypatch):
-    monkeypatch.setattr(pixels, "PIXELS_AT_ONCE", {"cpu": 1, "other": 1})
-    monkeypatch.setattr(pixels, "LEAST_ROWS", 8)
+    monkeypatch.setattr(whole_image, "PIXELS_AT_ONCE", {"cpu": 1, "other": 1})
+    monkeypatch.setattr(whole_image, "LEAST_ROWS", 8)
     torch.manual_seed(0)
     block = Block(24, 3).double()
     x = torch.randn(2, 24, 29, 7, dtype=torch.float64)

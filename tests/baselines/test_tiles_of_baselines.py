@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiles import reach, run_in_tiles, statistics
+
 from hsrzoo_baselines.floors import PixelRegression
 from hsrzoo_baselines.hscnn_plus import HSCNNPlus
-from hsrzoo_baselines.mst_plus_plus import MULTIPLE, MSTPlusPlus
+from hsrzoo_baselines.mst_plus_plus import MSTPlusPlus
+from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE
 from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus
-from tiles import reach, run_in_tiles, statistics
 
 
 def seeded(make, *arguments):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from hsrzoo_baselines.timm_unet import CONVNEXT, MOBILENETV3, SPEC, build
 
-from hsrzoo import contract
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.contract import Subject
+from hsrzoo.contract import checks
+from hsrzoo.contract.checks import Subject
 from hsrzoo.errors import InputError, UnknownNameError, WeightsError
+from hsrzoo.models.weights import load_module, read_config, save_folder
 from hsrzoo.spec import build_module
-from hsrzoo.weights import load_module, read_config, save_folder
+from hsrzoo_baselines.timm_unet import CONVNEXT, MOBILENETV3, SPEC, build
 
 FEW = BandSet.of((450.0, 550.0, 650.0))
 SIZES = [(SPEC, 11_828_607), (MOBILENETV3, 1_401_695), (CONVNEXT, 3_749_367)]
@@ -26,15 +26,15 @@ def test_size_is_the_stated_one_and_other_bands_change_the_head_alone(spec, size
         assert count == size + more
 
 
-@pytest.mark.parametrize("name", [name for name in contract.CHECKS if name not in SLOW])
+@pytest.mark.parametrize("name", [name for name in checks.CHECKS if name not in SLOW])
 def test_contract(name):
-    contract.CHECKS[name](Subject(MOBILENETV3))
+    checks.CHECKS[name](Subject(MOBILENETV3))
 
 
 @pytest.mark.parametrize("spec", [SPEC, CONVNEXT], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("name", ["sizes", "batch", "gradient"])
 def test_the_others_keep_the_contract_where_encoders_differ(spec, name):
-    contract.CHECKS[name](Subject(spec))
+    checks.CHECKS[name](Subject(spec))
 
 
 def test_exported_it_runs_at_another_size():

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from hsrzoo.pixels import JOIN, Region, StatisticReached, TileCall, Totals, tile_call
+from hsrzoo.layers.whole_image import JOIN, Region, StatisticReached, TileCall, Totals, tile_call
 
 Box = tuple[int, int, int, int]
 """Rows and columns of a tile: top, bottom, left, right."""

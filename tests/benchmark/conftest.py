@@ -47,9 +47,9 @@ def save_model(tmp_path: Path) -> SaveModel:
     ) -> str:
         import torch
 
-        from hsrzoo.registries import MODELS
+        from hsrzoo.models.weights import save_folder
+        from hsrzoo.registry import MODELS
         from hsrzoo.spec import build_module
-        from hsrzoo.weights import save_folder
 
         spec = MODELS.get(arch)
         bands = bands or BandSet.regular(400, 700, 75)

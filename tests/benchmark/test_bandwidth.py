@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hsrzoo_benchmark import bandwidth
 
 import hsrzoo
+from hsrzoo_benchmark.speed import bandwidth
 
 
 class Timer:

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hsrzoo_benchmark import entrants
-from hsrzoo_benchmark.entrants import Entrant, Ways, execution, load_all, remark
-from hsrzoo_benchmark.session import Options, run_bench
 
 import hsrzoo
 from hsrzoo.errors import InputError
 from hsrzoo.spec import Execution
+from hsrzoo_benchmark.plan import models as entrants
+from hsrzoo_benchmark.plan.models import Entrant, Ways, execution, load_all, remark
+from hsrzoo_benchmark.session import Options, run_bench
 
 USUAL = {"runtime": "torch", "precision": "fp32", "compile": False, "tile": None}
 

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hsrzoo_benchmark import smoke, speed, speed_cell
-from hsrzoo_benchmark.command import bench
-from hsrzoo_benchmark.entrants import Entrant, expand, load_all, untrained
-from hsrzoo_benchmark.session import Options, SpeedOptions, Ways, run_bench, run_compare
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import BandsError, PluginError, UnknownNameError, WeightsError
-from hsrzoo.registries import DATASETS, MODELS
+from hsrzoo.registry import DATASETS, MODELS
 from hsrzoo.spec import ModelSpec
+from hsrzoo_benchmark.command import bench
+from hsrzoo_benchmark.plan.models import Entrant, expand, load_all, untrained
+from hsrzoo_benchmark.run import smoke
+from hsrzoo_benchmark.session import Options, SpeedOptions, Ways, run_bench, run_compare
+from hsrzoo_benchmark.speed import cell, timing
 
 TIMING = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
 CELL = {"status": "ok", "peak_mib": 2.0, "loaded_mib": 1.0, "macs": 1}
@@ -41,7 +42,7 @@ def rows(store: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells take no process."""
-    monkeypatch.setattr(speed, "in_child", lambda *_: CELL)
+    monkeypatch.setattr(timing, "in_child", lambda *_: CELL)
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_the_measuring_process_makes_the_same_random_weights() -> None:
         "entrant": asdict(entrant), "sha256": entrant.load("cpu").identity, "size": [16, 24],
         "device": "cpu", "threads": 1, "memory_limit_gib": None,
     }  # fmt: skip
-    assert speed_cell.measure(request)["macs"] == 3 * 31 * 16 * 24
+    assert cell.measure(request)["macs"] == 3 * 31 * 16 * 24
 
 
 def test_a_network_without_weights_is_timed_and_has_no_scores(
@@ -198,13 +199,13 @@ def test_the_crop_is_the_centre_of_the_first_scene_that_is_large_enough(tmp_path
 
 
 def test_a_cell_may_take_what_the_machine_has_free(monkeypatch) -> None:
-    monkeypatch.setattr("hsrzoo.tiling.choice.available_memory", lambda device: 3 * 2**30)
-    gib = speed_cell.free_gib(torch.device("cpu"))
+    monkeypatch.setattr("hsrzoo.models.tiling.choice.available_memory", lambda device: 3 * 2**30)
+    gib = cell.free_gib(torch.device("cpu"))
     if Path("/proc/self/status").exists():
         assert gib is not None and 3 < gib < 1024  # and what it holds already
     else:
         assert gib is None
-    assert speed_cell.free_gib(torch.device("cuda:0")) is None
+    assert cell.free_gib(torch.device("cuda:0")) is None
 
 
 @pytest.mark.parametrize(

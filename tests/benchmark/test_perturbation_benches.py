@@ -8,11 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hsrzoo_benchmark import metamer, runner, tables
-from hsrzoo_benchmark.command import BENCHES
-from hsrzoo_benchmark.protocol import Condition, Protocol, resolve_protocol
-from hsrzoo_benchmark.session import Options, run_bench
-from make_fixtures import make_cave_tree
 
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
@@ -20,8 +15,14 @@ from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Scene
 from hsrzoo.perturb import perturb
-from hsrzoo.registries import DATASETS
+from hsrzoo.registry import DATASETS
 from hsrzoo.spec import PerturbationContext
+from hsrzoo_benchmark.command import BENCHES
+from hsrzoo_benchmark.protocol import Condition, Protocol, resolve_protocol
+from hsrzoo_benchmark.run import metamer, scores
+from hsrzoo_benchmark.session import Options, run_bench
+from hsrzoo_benchmark.tables import terminal
+from make_fixtures import make_cave_tree
 
 MODELS = ("linear", "mean-spectrum")
 IMAGING = ("noise", "jpeg", "camera")
@@ -159,7 +160,7 @@ def test_what_is_not_defined_is_nan() -> None:
 def test_the_table_sets_clean_beside_metamers(root: Path, capsys) -> None:
     assert run_bench(options(root, ("metamer",), as_json=True), None) == 0
     figures = json.loads(capsys.readouterr().out)
-    (table,) = tables.memory_tables(figures)
+    (table,) = terminal.memory_tables(figures)
     assert [row["model"] for row in table.rows] == ["linear.cave", "mean-spectrum.cave"]
     assert all(set(row) >= set(table.columns) for row in table.rows)
     means = {(f["model"], f["metric"], f["condition"]): f["mean"] for f in figures}
@@ -176,9 +177,9 @@ def test_the_table_sets_clean_beside_metamers(root: Path, capsys) -> None:
 
 def test_how_rgb_was_made_is_read_from_the_protocol() -> None:
     rendered = Protocol("p", bands=VISIBLE_31, rgb_bits=16, dataset={"response": "cie-1931"})
-    assert runner.rendering(rendered) == PerturbationContext(VISIBLE_31, "cie-1931", 16)
+    assert scores.rendering(rendered) == PerturbationContext(VISIBLE_31, "cie-1931", 16)
     for info in ({}, {"response": None}, {"response": "three bands"}):
-        assert runner.rendering(Protocol("p", bands=VISIBLE_31, dataset=info)) is None
+        assert scores.rendering(Protocol("p", bands=VISIBLE_31, dataset=info)) is None
 
 
 def test_resampled_models_are_scored_on_the_bands_they_share() -> None:
@@ -189,7 +190,7 @@ def test_resampled_models_are_scored_on_the_bands_they_share() -> None:
         dataset={"response": "nikon-d5100"}, metrics=(("rmse", "1", ""),),
     )  # fmt: skip
     scenes = [Scene("s", np.zeros((3, 5, 5), np.float32), cube) for cube in (clean, truth)]
-    found, bands = runner.score(*scenes, wide[5:26], protocol)
+    found, bands = scores.score(*scenes, wide[5:26], protocol)
     matrix = Camera.named("nikon-d5100").matrix(narrow)
     expected = metamer.memory(clean[5:26], truth[5:26], wide[5:26], matrix)
     assert bands == 21 and {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-5)

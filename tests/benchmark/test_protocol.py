@@ -7,6 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from hsrzoo.bands import BandSet
+from hsrzoo.datasets import open_dataset
+from hsrzoo.errors import InputError, UnknownNameError
+from hsrzoo.registry import DATASETS
 from hsrzoo_benchmark.protocol import (
     Condition,
     Protocol,
@@ -15,11 +20,6 @@ from hsrzoo_benchmark.protocol import (
     plain,
     resolve_protocol,
 )
-
-from hsrzoo.bands import BandSet
-from hsrzoo.datasets import open_dataset
-from hsrzoo.errors import InputError, UnknownNameError
-from hsrzoo.registries import DATASETS
 
 OTHER_VALUES = {
     "crop": 1,

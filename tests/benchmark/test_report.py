@@ -7,12 +7,13 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from hsrzoo_benchmark import brightness
-from hsrzoo_benchmark.protocol import named_protocol
-from hsrzoo_benchmark.report import PAPER_TIME, reported_by_paper, speed_figures
-from hsrzoo_benchmark.tables import Table, _significant, notes, speed_table, split_to_width
 
-from hsrzoo.registries import MODELS, PERTURBATIONS
+from hsrzoo.registry import MODELS, PERTURBATIONS
+from hsrzoo_benchmark.plan import conditions as brightness
+from hsrzoo_benchmark.protocol import named_protocol
+from hsrzoo_benchmark.results.figures import PAPER_TIME, speed_figures
+from hsrzoo_benchmark.results.reported import reported_by_paper
+from hsrzoo_benchmark.tables.terminal import Table, _significant, notes, speed_table, split_to_width
 
 ARAD = {"dataset": "arad", "split": "valid", "protocol": "ntire2022"}
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from hsrzoo_benchmark import reproduce, studies
-from hsrzoo_benchmark.evidence import Evidence, Place
-from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.report import _paper
-from hsrzoo_benchmark.reproduce_tables import SCORED, rows_of, speed_rows, table_spec
-from hsrzoo_benchmark.runner import training_cost
-from result_rows import rows, write
 
 from hsrzoo.errors import InputError, StoreError
+from hsrzoo_benchmark.protocol import CLEAN, Condition
+from hsrzoo_benchmark.reproduce import command as reproduce
+from hsrzoo_benchmark.reproduce import queues
+from hsrzoo_benchmark.reproduce.tables import SCORED, rows_of, speed_rows, table_spec
+from hsrzoo_benchmark.results.reported import _paper
+from hsrzoo_benchmark.results.rows import Evidence, Place
+from hsrzoo_benchmark.run.scores import training_cost
+from result_rows import rows, write
 
 HOME = Place("cave", "valid", "full-frame")
 
@@ -148,13 +149,13 @@ def queue(tmp_path: Path, monkeypatch) -> Path:
     (folder / "small.toml").write_text(
         "".join(f'[[job]]\nname = "table-5.{n}"\ncommands = ["list"]\n' for n in ("plain", "moc"))
     )
-    monkeypatch.setattr(studies, "FOLDER", folder)
+    monkeypatch.setattr(queues, "FOLDER", folder)
     return folder / "small.toml"
 
 
 def test_what_is_missing_is_named_with_the_queue_that_makes_it(queue: Path) -> None:
-    made = "`hsrzoo train --queue benchmark/studies/small.toml` makes them"
-    assert studies.missing_lines(["table-5.moc", "table-5.plain", "hrnet.cave"]) == [
+    made = "`hsrzoo train --queue benchmark/hsrzoo_benchmark/studies/small.toml` makes them"
+    assert queues.missing_lines(["table-5.moc", "table-5.plain", "hrnet.cave"]) == [
         f"No rows of table-5.moc, table-5.plain: {made}.",
         "No rows of hrnet.cave: no queue makes them.",
     ]

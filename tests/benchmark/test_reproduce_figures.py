@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hsrzoo_benchmark.reproduce_figures import densities, draw, features, shares, window
 
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import InputError
+from hsrzoo_benchmark.reproduce.figures import densities, draw, features, shares, window
 
 pytest.importorskip("matplotlib", reason="the extra report is not installed")
 PNG = b"\x89PNG"

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hsrzoo_benchmark import claims
-from hsrzoo_benchmark.claims import judge
-from hsrzoo_benchmark.evidence import Evidence
-from hsrzoo_benchmark.results_report import render, write
-from hsrzoo_benchmark.shown import interval, significant
-from hsrzoo_benchmark.standing import advice
+
+from hsrzoo_benchmark.reproduce import claims
+from hsrzoo_benchmark.reproduce.claims import judge
+from hsrzoo_benchmark.reproduce.report import render, write
+from hsrzoo_benchmark.reproduce.standings import advice
+from hsrzoo_benchmark.results.rows import Evidence
+from hsrzoo_benchmark.tables.format import interval, significant
 from result_rows import rows
 
 MIXED, DARK = ("mixed-patch", "16"), ("gamma", "paper-minus10")

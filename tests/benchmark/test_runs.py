@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hsrzoo_benchmark import report, runner
-from hsrzoo_benchmark.session import Options, run_bench, run_compare
-from make_fixtures import make_arad_tree
 
 import hsrzoo
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError, StoreError
+from hsrzoo_benchmark.results import figures as report
+from hsrzoo_benchmark.run import scores
+from hsrzoo_benchmark.session import Options, run_bench, run_compare
+from make_fixtures import make_arad_tree
 
 METRICS = ("rmse", "psnr")
 
@@ -75,7 +76,7 @@ def test_a_second_run_computes_nothing(tmp_path: Path, save_model, monkeypatch) 
     def refuse(*_: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(runner, "predict", refuse)
+    monkeypatch.setattr(scores, "predict", refuse)
     assert run_bench(run, None) == 0
     assert {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.jsonl")} == before
 
@@ -144,14 +145,14 @@ def test_a_failing_scene_keeps_the_others_and_exits_with_1(tmp_path: Path, save_
 
 def test_a_failing_model_does_not_stop_the_others(tmp_path: Path, save_model, monkeypatch, capsys) -> None:
     good, bad = save_model("good"), save_model("bad", offset=0.1)
-    original = runner.predict
+    original = scores.predict
 
     def predict(model: Any, *rest: Any) -> Any:
         if model.name == bad:
             raise RuntimeError("not enough memory")
         return original(model, *rest)
 
-    monkeypatch.setattr(runner, "predict", predict)
+    monkeypatch.setattr(scores, "predict", predict)
     assert run_bench(options(tmp_path, [bad, good]), None) == 1
     assert "not enough memory" in capsys.readouterr().err
     assert {row["model"] for row in stored(tmp_path / "results")} == {good}
@@ -183,7 +184,7 @@ def test_sigkill_in_the_middle_then_repeat_equals_an_uninterrupted_run(
 
 def test_store_is_checked_before_anything_is_computed(tmp_path: Path, save_model, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(runner, "run", lambda *_: pytest.fail("it computed"))
+    monkeypatch.setattr(scores, "run", lambda *_: pytest.fail("it computed"))
     with pytest.raises(StoreError):
         run_bench(options(tmp_path, [save_model("net")], store=tmp_path / "file"), None)
 
@@ -221,7 +222,7 @@ def test_other_bands_need_resampling_and_score_the_covered_ones(tmp_path: Path, 
     from hsrzoo_benchmark.protocol import Protocol
 
     protocol = Protocol("p", bands=BandSet.regular(400, 700, 75), resampled_from=narrow)
-    kept, pred, bands = runner.align(truth, truth[1:] + 1, protocol)
+    kept, pred, bands = scores.align(truth, truth[1:] + 1, protocol)
     assert bands.centres_nm == narrow.centres_nm
     np.testing.assert_array_equal(kept, truth[1:])
     np.testing.assert_allclose(pred, truth[1:] + 1, rtol=1e-6)
@@ -256,7 +257,7 @@ def test_a_failed_scene_of_one_model_leaves_all_means_over_the_same_scenes(
     tmp_path: Path, save_model, monkeypatch, capsys
 ) -> None:
     good, bad = save_model("good", offset=0.02), save_model("bad", offset=0.1)
-    original, failing = runner.predict, [bad]
+    original, failing = scores.predict, [bad]
 
     def predict(model: Any, *rest: Any) -> Any:
         if model.name in failing:
@@ -264,7 +265,7 @@ def test_a_failed_scene_of_one_model_leaves_all_means_over_the_same_scenes(
             raise RuntimeError("once")
         return original(model, *rest)
 
-    monkeypatch.setattr(runner, "predict", predict)
+    monkeypatch.setattr(scores, "predict", predict)
     assert run_bench(options(tmp_path, [good, bad], as_json=True), None) == 1
     figures = {(f["model"], f["metric"]): f for f in json.loads(capsys.readouterr().out)}
     rows = [row for row in stored(tmp_path / "results") if row["model"] == good]
@@ -398,9 +399,9 @@ def test_arad_runs_under_both_protocols_with_the_paper_s_figure_beside(
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
     from hsrzoo.bands import VISIBLE_31
-    from hsrzoo.registries import MODELS
+    from hsrzoo.models.weights import save_folder
+    from hsrzoo.registry import MODELS
     from hsrzoo.spec import build_module
-    from hsrzoo.weights import save_folder
 
     # just larger than the border of 128 pixels that the challenge's protocol leaves out
     cubes = make_arad_tree(tmp_path, train=1, valid=1, height=260, width=264)
@@ -408,8 +409,8 @@ def test_arad_runs_under_both_protocols_with_the_paper_s_figure_beside(
     module = build_module(spec, VISIBLE_31, {})
     save_folder(tmp_path / "mst", module, spec, VISIBLE_31, arguments={}, training={"dataset": "arad"})
     name = f"local-dir:{tmp_path / 'mst'}"
-    predicted, predict = [], runner.predict
-    monkeypatch.setattr(runner, "predict", lambda *a: predicted.append(a[1].name) or predict(*a))
+    predicted, predict = [], scores.predict
+    monkeypatch.setattr(scores, "predict", lambda *a: predicted.append(a[1].name) or predict(*a))
     assert run_bench(options(tmp_path, [name], dataset="arad"), None) == 0
     assert predicted == ["ARAD_1K_0901"]  # once for both protocols
     shown = capsys.readouterr()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hsrzoo_benchmark.seeds import combination, paired, summarise
+
+from hsrzoo_benchmark.statistics.seeds import combination, paired, summarise
 
 A = [{"a": 1.0, "b": 2.0, "c": 4.0, "d": 8.0}, {"a": 3.0, "b": 2.0, "c": 0.0, "d": 4.0}]
 B = [{"a": 1.0, "b": 1.0, "c": 1.0, "d": 9.0}]

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import site_rows
 from click.testing import CliRunner, Result
-from hsrzoo_benchmark import report
-from hsrzoo_benchmark.site import page_data, plots, stored
+
+import site_rows
+from hsrzoo.errors import HsrzooError, InputError, PluginError, StoreError, UnknownNameError
+from hsrzoo_benchmark.results import boards
+from hsrzoo_benchmark.results import figures as report
+from hsrzoo_benchmark.site import page_data, plots
 from hsrzoo_benchmark.site.command import command
 from site_rows import scored, timed
-
-from hsrzoo.errors import HsrzooError, InputError, PluginError, StoreError, UnknownNameError
 
 A, B = "mcga-s2.cave", "own.b"
 PLUS = ("gamma", "paper-plus10")
@@ -35,8 +36,8 @@ def made(store: Path, out: Path, *arguments: str) -> dict[str, Any]:
 
 
 def described(store: Path) -> dict[str, Any]:
-    found = stored.read(store)
-    return page_data.describe(found, stored.boards(found.scores))
+    found = boards.read(store)
+    return page_data.describe(found, boards.boards(found.scores))
 
 
 def entry_of(data: dict[str, Any], model: str, condition: str = "clean") -> dict[str, Any]:
@@ -83,7 +84,7 @@ def test_full_protocols_are_there_under_their_hashes(tmp_path: Path) -> None:
 
 
 def test_commands_of_bundled_weights_are_told_where_the_rows_are_of_these(tmp_path: Path) -> None:
-    from hsrzoo_benchmark.site.markdown import bundled_config
+    from hsrzoo_benchmark.tables.readme import bundled_config
 
     config = bundled_config("linear.cave")
     assert config is not None
@@ -197,20 +198,20 @@ def test_speed_has_boards_with_ratios_out_of_memory_and_few_runs(tmp_path: Path)
 
 def test_points_of_a_plot_are_means_over_costs(tmp_path: Path) -> None:
     rows = (scored(A, [0.1, 0.2, 0.3, 0.4]), scored(B, [0.5] * 4), scored("untimed", [0.1] * 4))
-    store = stored.read(site_rows.store(tmp_path, rows, [timed(A, [0.5] * 10), timed(B, [0.25] * 10)]))
-    found = plots.speeds(stored.timed(store))
+    store = boards.read(site_rows.store(tmp_path, rows, [timed(A, [0.5] * 10), timed(B, [0.25] * 10)]))
+    found = plots.speeds(boards.timed(store))
     assert found is not None and "512 x 512" in found[0]
-    points = plots.points(stored.boards(store.scores)[0], found[1])
+    points = plots.points(boards.boards(store.scores)[0], found[1])
     assert {p.label: (p.x, pytest.approx(p.mean)) for p in points} == {A: (2.0, 0.25), B: (4.0, 0.5)}
 
 
 def test_sizes_are_counted_for_bundled_weights_alone(tmp_path: Path) -> None:
-    from hsrzoo_benchmark.site.markdown import bundled_config
+    from hsrzoo_benchmark.tables.readme import bundled_config
 
     config = bundled_config("linear.cave")
     assert config is not None
     own = scored("linear.cave", [0.1] * 4, weights_sha256=config["weights_sha256"])
-    sizes = plots.sizes(stored.read(site_rows.store(tmp_path, [own, scored("poly.cave", [0.1] * 4)])))
+    sizes = plots.sizes(boards.read(site_rows.store(tmp_path, [own, scored("poly.cave", [0.1] * 4)])))
     assert list(sizes) == ["linear.cave"]
     assert sizes["linear.cave"].parameters + sizes["linear.cave"].buffers >= 3 * 31
 

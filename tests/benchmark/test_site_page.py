@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 import site_rows
 from browser import opened_page
-from hsrzoo_benchmark.site import stored, writing
+from hsrzoo_benchmark.results import boards
+from hsrzoo_benchmark.site import writing
 from site_rows import scored, timed
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     store = site_rows.store(root / "s", rows(), [timed(A, [0.5] * 10), timed(B, [0.25] * 10)])
     writing.prepare(root / "site", overwrite=False)
-    return writing.write(stored.read(store), root / "site")
+    return writing.write(boards.read(store), root / "site")
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hsrzoo_benchmark.command import bench
-from hsrzoo_benchmark.site import scene_figures, scenes, stored
-from hsrzoo_benchmark.site.command import command
 from PIL import Image
 
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import HsrzooError, InputError, UnknownNameError
+from hsrzoo_benchmark.command import bench
+from hsrzoo_benchmark.results import boards
+from hsrzoo_benchmark.site import scene_figures, scenes
+from hsrzoo_benchmark.site.command import command
 
 MODELS = ("linear.indian-pines", "poly.indian-pines")
 
@@ -78,7 +79,7 @@ def test_a_second_run_predicts_nothing_and_goes_on_where_one_was_killed(
         predict(data, split, names, one, *rest)
 
     monkeypatch.setattr(scenes, "_predict_with", noted)
-    (board,) = stored.boards(stored.read(store).scores)
+    (board,) = boards.boards(boards.read(store).scores)
     order = [one.label for one in scenes._ordered(board)]
     scene = board.first["scene"]
     stop = order[1]

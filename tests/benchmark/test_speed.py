@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hsrzoo_benchmark import session, speed, speed_cell, tables
-from hsrzoo_benchmark.entrants import Entrant, Ways
-from hsrzoo_benchmark.runner import provenance_of
-from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
-from hsrzoo_benchmark.speed import Settings, time_in_turn
-from hsrzoo_benchmark.speed_figures import choose_references, ratios, summarise
 
 from hsrzoo.errors import InputError
+from hsrzoo_benchmark import session
+from hsrzoo_benchmark.plan.models import Entrant, Ways
+from hsrzoo_benchmark.run.scores import provenance_of
+from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
+from hsrzoo_benchmark.speed import cell as speed_cell
+from hsrzoo_benchmark.speed import timing as speed
+from hsrzoo_benchmark.speed.ratios import choose_references, ratios, summarise
+from hsrzoo_benchmark.speed.timing import Settings, time_in_turn
+from hsrzoo_benchmark.tables import terminal
 
 
 class Clock:
@@ -299,7 +302,7 @@ def test_times_of_another_commit_are_used_and_the_commit_is_told(
     told = " ".join(capsys.readouterr().err.split())
     assert "0 rows computed" in told
     assert f"the code of commit {'a' * 12} with changes; it is now commit {'b' * 12}." in told
-    assert tables.commits_note([{"provenance": {"commit": None}}], new) == [
+    assert terminal.commits_note([{"provenance": {"commit": None}}], new) == [
         f"Times were measured with the code of no known commit; it is now commit {'b' * 12}."
     ]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hsrzoo_benchmark import speed_cell
-from hsrzoo_benchmark.entrants import Entrant
 
 import hsrzoo
 from hsrzoo.spec import RgbInput
+from hsrzoo_benchmark.plan.models import Entrant
+from hsrzoo_benchmark.speed import cell
 
 
 def cell_request(name: str, **changes: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_what_the_first_prediction_sets_up_is_not_counted_to_the_cell(save_model
 
     monkeypatch.setattr(model, "predict", lazy)
     monkeypatch.setattr(hsrzoo, "load", lambda *_, **__: model)
-    found = speed_cell.measure(request)
+    found = cell.measure(request)
     assert shapes == [(3, 64, 64), (3, 32, 48)]
     assert found["loaded_mib"] > 256 and found["peak_mib"] - found["loaded_mib"] < 64
     assert found["macs"] == 3 * 5 * 32 * 48  # of the second prediction alone
@@ -48,13 +48,11 @@ def test_memory_is_read_before_macs_are_counted_and_without_the_limit(save_model
     request, model = cell_request(name, memory_limit_gib=64.0), hsrzoo.load(name, device="cpu")
     monkeypatch.setattr(hsrzoo, "load", lambda *_, **__: model)
     limit = lambda: resource.getrlimit(resource.RLIMIT_DATA)[0]  # noqa: E731
-    before, resident, predict = limit(), speed_cell.resident_mib, model.predict
-    monkeypatch.setattr(
-        speed_cell, "resident_mib", lambda peak: order.append(("peak", peak)) or resident(peak)
-    )
+    before, resident, predict = limit(), cell.resident_mib, model.predict
+    monkeypatch.setattr(cell, "resident_mib", lambda peak: order.append(("peak", peak)) or resident(peak))
     monkeypatch.setattr(model, "predict", lambda rgb: order.append(("limit", limit())) or predict(rgb))
-    monkeypatch.setattr(speed_cell, "count_macs", lambda *_: order.append(("macs", limit())) or 5)
-    found = speed_cell.measure(request)
+    monkeypatch.setattr(cell, "count_macs", lambda *_: order.append(("macs", limit())) or 5)
+    found = cell.measure(request)
     assert order == [
         ("limit", 64 * 2**30),
         ("peak", False),
@@ -71,23 +69,23 @@ def test_macs_of_a_slow_network_are_counted_without_running_it(save_model) -> No
     model.spec = replace(model.spec, input=RgbInput(multiple=16))
     model.module.register_forward_hook(lambda m, i, o: ran.append(type(o).__name__))
     padded = 3 * 5 * 32 * 48
-    assert speed_cell.count_macs(model, Entrant(name), (30, 48), 0.1) == padded
-    assert speed_cell.count_macs(model, Entrant(name), (30, 48), 9.0) == padded
+    assert cell.count_macs(model, Entrant(name), (30, 48), 0.1) == padded
+    assert cell.count_macs(model, Entrant(name), (30, 48), 9.0) == padded
     assert ran == ["Tensor", "FakeTensor"]
 
     def reads_values(module: Any, inputs: Any) -> None:  # and so has to run
         inputs[0].numpy()
 
     model.module.register_forward_pre_hook(reads_values)
-    assert speed_cell.count_macs(model, Entrant(name), (30, 48), 9.0) == padded
+    assert cell.count_macs(model, Entrant(name), (30, 48), 9.0) == padded
     assert ran == ["Tensor", "FakeTensor", "Tensor"]
 
 
 def test_macs_of_files_and_of_tiles_are_not_counted(save_model) -> None:
     name = save_model("net")
     model = hsrzoo.load(name, device="cpu")
-    assert speed_cell.count_macs(model, Entrant(name, tile=16), (32, 48), 0.1) is None
-    assert speed_cell.count_macs(model, Entrant(name, runtime="onnx"), (32, 48), 0.1) is None
+    assert cell.count_macs(model, Entrant(name, tile=16), (32, 48), 0.1) is None
+    assert cell.count_macs(model, Entrant(name, runtime="onnx"), (32, 48), 0.1) is None
 
 
 def test_a_gpu_s_limit_is_a_share_of_its_memory(monkeypatch) -> None:
@@ -99,12 +97,12 @@ def test_a_gpu_s_limit_is_a_share_of_its_memory(monkeypatch) -> None:
         "set_per_process_memory_fraction",
         lambda share, device: told.append((share, str(device))),
     )
-    with speed_cell.memory_limited(4.0, torch.device("cuda:1")):
+    with cell.memory_limited(4.0, torch.device("cuda:1")):
         assert told == [(0.25, "cuda:1")]
-    with speed_cell.memory_limited(None, torch.device("cuda:1")):
+    with cell.memory_limited(None, torch.device("cuda:1")):
         pass
     assert told == [(0.25, "cuda:1"), (1.0, "cuda:1")]
-    with pytest.raises(MemoryError), speed_cell.memory_limited(8.0, torch.device("cuda:1")):
+    with pytest.raises(MemoryError), cell.memory_limited(8.0, torch.device("cuda:1")):
         raise MemoryError
     assert told[2:] == [(0.5, "cuda:1"), (1.0, "cuda:1")]  # lifted after a failure too
 
@@ -123,7 +121,7 @@ def test_on_a_gpu_only_what_the_device_allocates_is_counted(save_model, monkeypa
             function,
             lambda device, f=function, m=mib: told.append((f, str(device))) or m * 2**20,
         )
-    found = speed_cell.measure(request)
+    found = cell.measure(request)
     assert (found["loaded_mib"], found["peak_mib"]) == (3.0, 7.0)
     assert told == [
         (f, "cuda:1") for f in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated")

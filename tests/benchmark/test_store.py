@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 
 import pytest
-from hsrzoo_benchmark.protocol import Protocol
-from hsrzoo_benchmark.store import ResultFile, Store, number, slug
 
 from hsrzoo.errors import StoreError
+from hsrzoo_benchmark.protocol import Protocol
+from hsrzoo_benchmark.store import ResultFile, Store, number, slug
 
 
 def test_rows_come_back_as_written(tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from hsrzoo_benchmark import command, distributed
-from hsrzoo_benchmark.entrants import Ways
-from hsrzoo_benchmark.session import Options, compute, open_session, run_bench
 
 from hsrzoo.errors import InputError, WorkersError
-from hsrzoo.workers import TaskFailure, Workers, connected
+from hsrzoo.utils.workers import TaskFailure, Workers, connected
+from hsrzoo_benchmark import command
+from hsrzoo_benchmark.plan.models import Ways
+from hsrzoo_benchmark.run import workers as distributed
+from hsrzoo_benchmark.session import Options, compute, open_session, run_bench
 
 ONE_THREAD = Workers(count=2, threads=1)
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")

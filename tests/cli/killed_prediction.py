@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 import torch
-from tiled_networks import Chained, model
 
 from hsrzoo.io.stream import CubeStream
-from hsrzoo.prediction import PredictOptions, Step, predict_file
+from hsrzoo.prediction.predict import PredictOptions, Step, predict_file
+from tiled_networks import Chained, model
 
 KILLS = (5, 33, 0, 2, 3, 1)
 """Of 12 tiles in 4 passes: 5 tiles; 32 more, and half of the second of the last pass; none; one and a

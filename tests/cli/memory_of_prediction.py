@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tiled_networks import BANDS, Chained, model
 
-from hsrzoo.prediction import predict_file
-from hsrzoo.tiling import choice
-from hsrzoo.tiling.allocator import give_back_freed_memory
+from hsrzoo.models.tiling import choice
+from hsrzoo.models.tiling.allocator import give_back_freed_memory
+from hsrzoo.prediction.predict import predict_file
+from tiled_networks import BANDS, Chained, model
 
 
 def status(key: str) -> int:

@@ -14,7 +14,7 @@ import hsrzoo
 from hsrzoo.cli.fit import command
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import StoreError
-from hsrzoo.registries import MODELS
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugin_one_file.py"

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hsrzoo_baselines.hscnn_plus import SPEC, HSCNNPlus
 from PIL import Image
 from safetensors.torch import save_file
 
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.cli.convert import command, parse_bands
-from hsrzoo.conversion import _require_same_kind, convert
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
-from hsrzoo.registries import MODELS
+from hsrzoo.models.convert import _require_same_kind, convert
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module
-from hsrzoo.tensorfile import sha256_of_file
+from hsrzoo.utils.files import sha256_of_file
+from hsrzoo_baselines.hscnn_plus import SPEC, HSCNNPlus
 
 FIVE = BandSet.regular(400, 700, 75)
 

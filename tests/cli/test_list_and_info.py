@@ -14,7 +14,7 @@ from torch import nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.cli.output import print_table, to_json
-from hsrzoo.complexity import Size, size_of
+from hsrzoo.models.complexity import Size, size_of
 from hsrzoo.spec import ModelSpec
 
 PLUGIN = """

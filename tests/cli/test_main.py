@@ -188,7 +188,7 @@ def entry(value: str) -> EntryPoint:
     ("values", "words"),
     [
         (["no_such_package.commands:x"], "cannot be loaded.*ModuleNotFoundError.*no_such_package"),
-        (["hsrzoo.names:parse_name"], "not a command.*click command.*function"),
+        (["hsrzoo.models.names:parse_name"], "not a command.*click command.*function"),
         (["hsrzoo.cli.list:nothing"], "cannot be loaded.*AttributeError"),
         (
             ["hsrzoo.cli.list:command", "hsrzoo.cli.info:command"],

@@ -14,16 +14,16 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 from PIL import Image
-from small_image import draw, whole
 from spectral.io import envi
-from tiled_networks import BANDS, Chained, Local, Silent, model
 
+from hsrzoo.camera import decode_srgb
 from hsrzoo.cli.predict import Bytes, command
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io import load_cube
 from hsrzoo.io.stream import part_of
-from hsrzoo.prediction import PredictOptions, Step, predict_file
-from hsrzoo.srgb import decode_srgb
+from hsrzoo.prediction.predict import PredictOptions, Step, predict_file
+from small_image import draw, whole
+from tiled_networks import BANDS, Chained, Local, Silent, model
 
 HERE = Path(__file__).parent
 NAMES = ["a.hdr", "a.tif", "a.zarr"]
@@ -96,8 +96,8 @@ def test_approximate_tiles_tell_their_price(image):
 
 
 def test_a_network_without_halo_runs_whole_unless_tiles_are_asked_for(image, monkeypatch):
-    monkeypatch.setattr("hsrzoo.tiling.choice.SMALL", 0)
-    monkeypatch.setattr("hsrzoo.prediction_run.available_memory", lambda _: 1)
+    monkeypatch.setattr("hsrzoo.models.tiling.choice.SMALL", 0)
+    monkeypatch.setattr("hsrzoo.prediction.run.available_memory", lambda _: 1)
     assert predict_file(image, model(Silent), image.parent / "a.hdr").tiles == 1
     with pytest.raises(InputError, match="exact tiles"):
         predict_file(image, model(Silent, tile=16), image.parent / "b.hdr")

@@ -19,7 +19,7 @@ from PIL import Image
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io import load_cube
-from hsrzoo.many import find_images, into_folder
+from hsrzoo.prediction.batch import find_images, into_folder
 
 PLUGIN = Path(__file__).with_name("deadly_plugin.py")
 
@@ -42,10 +42,9 @@ def save_model(tmp_path: Path) -> Callable[..., str]:
     """``save_model("name", deadly=3)`` -> the name of a network with known weights."""
     import torch
 
-    from hsrzoo.registries import MODELS
-    from hsrzoo.registry import load_plugin_file
+    from hsrzoo.models.weights import save_folder
+    from hsrzoo.registry import MODELS, load_plugin_file
     from hsrzoo.spec import build_module
-    from hsrzoo.weights import save_folder
 
     load_plugin_file(PLUGIN)
 
@@ -139,16 +138,16 @@ def test_a_killed_worker_changes_no_byte_and_leaves_nothing(
 
 
 def test_tasks_on_a_machine_of_a_cluster_share_its_memory(tmp_path: Path, monkeypatch) -> None:
-    from hsrzoo import many
-    from hsrzoo.prediction import PredictOptions
+    from hsrzoo.prediction import batch
+    from hsrzoo.prediction.predict import PredictOptions
 
-    monkeypatch.setattr(many, "cores", lambda: 8)
-    monkeypatch.setattr(many, "_open", lambda opening: None)
-    monkeypatch.setattr(many, "_predict", lambda job, model, options: options.share)
-    job = many.Job(tmp_path / "a.png", tmp_path / "a.tif")
+    monkeypatch.setattr(batch, "cores", lambda: 8)
+    monkeypatch.setattr(batch, "_open", lambda opening: None)
+    monkeypatch.setattr(batch, "_predict", lambda job, model, options: options.share)
+    job = batch.Job(tmp_path / "a.png", tmp_path / "a.tif")
     for threads, share in ((None, 0.5), (1, 0.5 / 8), (3, 0.25), (16, 0.5)):
-        task = many.Task(job, None, PredictOptions(share=0.5), threads)  # type: ignore[arg-type]
-        assert many.predict_one(task) == share
+        task = batch.Task(job, None, PredictOptions(share=0.5), threads)  # type: ignore[arg-type]
+        assert batch.predict_one(task) == share
 
 
 def test_images_are_found_by_name_folder_and_pattern(tmp_path: Path, monkeypatch) -> None:

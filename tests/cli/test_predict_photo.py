@@ -11,14 +11,14 @@ import pytest
 import spectral
 from click.testing import CliRunner, Result
 from PIL import Image
-from tiled_networks import BANDS, Chained, Local, model
 
 from hsrzoo.cli.predict import command
 from hsrzoo.errors import BandsError, HsrzooError, InputError, StoreError
 from hsrzoo.io import SUFFIX_OF, load_cube
 from hsrzoo.io.stream import part_of
-from hsrzoo.prediction import PredictOptions, Step, predict_file
-from hsrzoo.quicklook import srgb_of
+from hsrzoo.prediction.predict import PredictOptions, Step, predict_file
+from hsrzoo.prediction.quicklook import srgb_of
+from tiled_networks import BANDS, Chained, Local, model
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 44, 3), dtype=np.uint8)
 FORMATS = ["envi", "tiff", "h5", "mat", "npz"]
@@ -186,8 +186,8 @@ def test_the_quick_look_is_the_cube_rendered(photo, name, dtype):
 
 
 def test_a_large_cube_is_shown_by_every_nth_pixel(photo, monkeypatch):
-    monkeypatch.setattr("hsrzoo.quicklook.save_quicklook.__defaults__", (11,))
-    monkeypatch.setattr("hsrzoo.quicklook._AT_ONCE", 1)  # a strip is one row of the picture
+    monkeypatch.setattr("hsrzoo.prediction.quicklook.save_quicklook.__defaults__", (11,))
+    monkeypatch.setattr("hsrzoo.prediction.quicklook._AT_ONCE", 1)  # a strip is one row of the picture
     monkeypatch.setattr("hsrzoo.io.load_cube", lambda *_, **__: pytest.fail("the cube was read whole"))
     out = photo.with_name("a.tif")
     predict_file(photo, model(Local, tile=16), out, PredictOptions(quicklook=True))

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_image import content, draw, whole
-from tiled_networks import BANDS, Chained, model
 
 from hsrzoo.errors import StoreError
 from hsrzoo.io import load_cube
 from hsrzoo.io.stream import part_of, state_of
-from hsrzoo.prediction import PredictOptions, Step, predict_file
-from hsrzoo.tiling.saved import Saved
+from hsrzoo.models.tiling.saved import Saved
+from hsrzoo.prediction.predict import PredictOptions, Step, predict_file
+from small_image import content, draw, whole
+from tiled_networks import BANDS, Chained, model
 
 HERE = Path(__file__).parent
 
@@ -136,8 +136,8 @@ def test_what_is_known_is_stored_to_the_bit(image):
 
 def _works(image: Path):
     from hsrzoo.io.raster import ArrayPixels
-    from hsrzoo.tiling import PaddedImage
-    from hsrzoo.tiling.choice import cut_for
+    from hsrzoo.models.tiling import PaddedImage
+    from hsrzoo.models.tiling.choice import cut_for
 
     toy = model(Chained)
     padded = PaddedImage(ArrayPixels(np.load(image)), toy.spec.input)
@@ -146,15 +146,15 @@ def _works(image: Path):
 
 def test_tiles_chosen_by_the_memory_are_kept_when_going_on(image, monkeypatch):
     """Between two runs the free memory changes; the cut must not."""
-    from hsrzoo.tiling.choice import SPARE
+    from hsrzoo.models.tiling.choice import SPARE
 
-    monkeypatch.setattr("hsrzoo.tiling.choice.SMALL", 0)
+    monkeypatch.setattr("hsrzoo.models.tiling.choice.SMALL", 0)
     free = SPARE + 250_000
-    monkeypatch.setattr("hsrzoo.prediction_run.available_memory", lambda _: 2 * free)
+    monkeypatch.setattr("hsrzoo.prediction.run.available_memory", lambda _: 2 * free)
     out = image.parent / "a.hdr"
     said: list[str] = []
     interrupt(image, out, 3, tile=None)
-    monkeypatch.setattr("hsrzoo.prediction_run.available_memory", lambda _: 2**40)
+    monkeypatch.setattr("hsrzoo.prediction.run.available_memory", lambda _: 2**40)
     report = predict_file(image, model(Chained), out, say=said.append)
     assert report.resumed and report.tiles > 1 and "Going on with" in said[1]
     alone = predict_file(image, model(Chained), image.parent / "b.hdr")

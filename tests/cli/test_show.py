@@ -14,10 +14,10 @@ from hsrzoo.bands import BandSet
 from hsrzoo.cli import records
 from hsrzoo.cli.info import command as info
 from hsrzoo.cli.show import command as show
-from hsrzoo.complexity import cost, macs, peak_bytes
-from hsrzoo.registries import MODELS
+from hsrzoo.models.complexity import cost, macs, peak_bytes
+from hsrzoo.models.weights import save_folder
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import RgbInput, build_module
-from hsrzoo.weights import save_folder
 
 PLUGIN = """
 from torch import nn

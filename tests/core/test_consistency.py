@@ -14,11 +14,11 @@ from torch import nn
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera, camera_names
-from hsrzoo.camera_estimate import CELLS, colours_of, estimate_camera
-from hsrzoo.consistency import ERROR, NOISE, Consistency, bundled_spectra, spectral_covariance
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import BandsError, DatasetError, InputError, UnknownNameError
-from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.models.camera_estimate import CELLS, colours_of, estimate_camera
+from hsrzoo.models.consistency import ERROR, NOISE, Consistency, bundled_spectra, spectral_covariance
+from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
 
 NIKON = Camera.named("nikon-d5100").matrix(VISIBLE_31)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from hsrzoo import contract
-from hsrzoo.contract import CHECKS, ContractError, Subject, run_all
+from hsrzoo.contract import checks
+from hsrzoo.contract.checks import CHECKS, ContractError, Subject, run_all
 from hsrzoo.export import ExportError
 from hsrzoo.spec import ModelSpec, RgbInput
 
@@ -214,13 +214,13 @@ def test_export_that_gives_another_cube_is_caught(monkeypatch):
         CHECKS["export"](Subject(spec(Good)))
     exported = SimpleNamespace(predict=lambda rgb: other(torch.as_tensor(rgb)[None])[0].detach().numpy())
     monkeypatch.setattr("hsrzoo.export.export_onnx", lambda model, path: (exported, None))
-    monkeypatch.setattr(contract, "ONNX", ())
+    monkeypatch.setattr(checks, "ONNX", ())
     with pytest.raises(ContractError, match="ONNX file gives another cube"):
         CHECKS["onnx"](Subject(spec(Good)))
 
 
 def test_without_the_extra_the_onnx_check_says_that_it_is_skipped(monkeypatch):
-    monkeypatch.setattr(contract, "ONNX", ("onnx", "no_such_package"))
+    monkeypatch.setattr(checks, "ONNX", ("onnx", "no_such_package"))
     assert CHECKS["onnx"](Subject(spec(Good))) == (
         "skipped: no_such_package not installed (pip install 'hsrzoo[onnx]')"
     )

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 import hsrzoo
-from hsrzoo import weights
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, InputError, UnknownNameError, WeightsError
-from hsrzoo.names import parse_name
-from hsrzoo.registries import MODELS
+from hsrzoo.models import weights
+from hsrzoo.models.names import parse_name
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec
 
 

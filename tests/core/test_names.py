@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hsrzoo.errors import UnknownNameError, unknown_name
-from hsrzoo.names import ModelName, parse_name
+from hsrzoo.models.names import ModelName, parse_name
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hsrzoo.errors import WeightsError
-from hsrzoo.pickles import read_pickle
+from hsrzoo.models.pickles import read_pickle
 
 
 def network() -> nn.Module:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hsrzoo.pointwise import gram, pointwise
+from hsrzoo.layers.pointwise import gram, pointwise
 
 SHAPES = [(1, 1, 1, 5), (1, 4, 8, 31), (2, 3, 7, 33), (1, 16, 1, 1), (1009, 7), (64, 62)]
 """One pixel, few, odd counts, one channel, a prime number of pixels, no image at all."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hsrzoo import complexity, provenance
+from hsrzoo.models import complexity
+from hsrzoo.utils import provenance
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.camera import Camera, illuminant
+from hsrzoo.camera import XYZ_OF_SRGB, Camera, decode_srgb, encode_srgb, illuminant
 from hsrzoo.errors import BandsError
-from hsrzoo.quicklook import display_bands, rendering, srgb_of
-from hsrzoo.srgb import XYZ_OF_SRGB, decode_srgb, encode_srgb
+from hsrzoo.prediction.quicklook import display_bands, rendering, srgb_of
 
 
 def test_the_transfer_curve_at_values_of_the_standard():

@@ -12,7 +12,7 @@ from torch import nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, PluginError
-from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.spec import ModelSpec, RgbInput
 
 

@@ -125,9 +125,9 @@ def test_unknown_names_offer_the_nearest(models: Registry) -> None:
 
 
 def test_code_addresses_resolve_and_fail_with_the_address() -> None:
-    assert resolve("hsrzoo.names:parse_name").__name__ == "parse_name"
+    assert resolve("hsrzoo.models.names:parse_name").__name__ == "parse_name"
     assert resolve(len) is len
-    for address in ("hsrzoo.nowhere:x", "hsrzoo.names:nothing", ""):
+    for address in ("hsrzoo.nowhere:x", "hsrzoo.models.names:nothing", ""):
         with pytest.raises(PluginError, match=r"package\.module:function"):
             resolve(address)
 
@@ -155,7 +155,7 @@ def test_files_of_the_environment_are_loaded_once_and_broken_ones_warned_about(t
         tmp_path / "good.py", "import sys; sys.stderr.write('ran ')" + SPEC_SOURCE.format(name="g")
     )
     bad = write(tmp_path / "bad.py", "import nowhere_at_all")
-    code = "from hsrzoo.registries import MODELS as M; M.names(); print('g' in M, M.origin('g'))"
+    code = "from hsrzoo.registry import MODELS as M; M.names(); print('g' in M, M.origin('g'))"
     done = run_python(code, HSRZOO_PLUGINS=os.pathsep.join([str(bad), str(good), str(good)]))
     assert done.stdout.split() == ["True", str(good)], done.stderr
     assert done.stderr.count("ran ") == 1
@@ -163,10 +163,10 @@ def test_files_of_the_environment_are_loaded_once_and_broken_ones_warned_about(t
 
 
 def test_a_plugin_that_asks_for_names_while_imported_does_not_recurse(tmp_path: Path) -> None:
-    source = "from hsrzoo.registries import MODELS\nMODELS.names()\n" + SPEC_SOURCE.format(name="curious")
+    source = "from hsrzoo.registry import MODELS\nMODELS.names()\n" + SPEC_SOURCE.format(name="curious")
     path = write(tmp_path / "curious.py", source)
     done = run_python(
-        "from hsrzoo.registries import MODELS as M; print('curious' in M)", HSRZOO_PLUGINS=str(path)
+        "from hsrzoo.registry import MODELS as M; print('curious' in M)", HSRZOO_PLUGINS=str(path)
     )
     assert done.stdout.strip() == "True", done.stderr
 
@@ -174,7 +174,7 @@ def test_a_plugin_that_asks_for_names_while_imported_does_not_recurse(tmp_path: 
 LOAD = """
 import sys
 from pathlib import Path
-from hsrzoo.registries import MODELS, METRICS
+from hsrzoo.registry import MODELS, METRICS
 from hsrzoo.registry import load_plugin_file
 from hsrzoo.errors import PluginError
 before = MODELS.names(), METRICS.names()

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiled_networks import BANDS, NEED, Chained, Counting, Fickle, Local, Shortsighted, Silent, model
 
-from hsrzoo.complexity import MemoryUse, memory_use, peak_bytes
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
-from hsrzoo.pixels import Region, in_strips
-from hsrzoo.rgb import normalise, pad
+from hsrzoo.layers.whole_image import Region, in_strips
+from hsrzoo.models.complexity import MemoryUse, memory_use, peak_bytes
+from hsrzoo.models.rgb import normalise, pad
+from hsrzoo.models.tiling import PaddedImage, Shares, cut, plan
+from hsrzoo.models.tiling.choice import LARGEST_TILE, SPARE, cut_for, needed_bytes
+from hsrzoo.models.tiling.seams import nan_reach
 from hsrzoo.spec import RgbInput
-from hsrzoo.tiling import PaddedImage, Shares, cut, plan
-from hsrzoo.tiling.choice import LARGEST_TILE, SPARE, cut_for, needed_bytes
-from hsrzoo.tiling.seams import nan_reach
+from tiled_networks import BANDS, NEED, Chained, Counting, Fickle, Local, Shortsighted, Silent, model
 
 ROUNDING = 2e-6
 

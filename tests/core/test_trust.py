@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hsrzoo.trust import word_on_trust
+from hsrzoo.prediction.caveats import word_on_trust
 
 
 def weights(training: dict, codebook: dict | None = None) -> SimpleNamespace:

@@ -15,10 +15,9 @@ from torch import nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError, StoreError, WeightsError
-from hsrzoo.names import parse_name
-from hsrzoo.spec import ModelSpec
-from hsrzoo.weights import (
-    folder_of,
+from hsrzoo.models.locate import folder_of
+from hsrzoo.models.names import parse_name
+from hsrzoo.models.weights import (
     input_of,
     load_module,
     load_tensors,
@@ -27,6 +26,7 @@ from hsrzoo.weights import (
     save_tensors,
     sha256_of_file,
 )
+from hsrzoo.spec import ModelSpec
 
 
 class Net(nn.Module):
@@ -123,7 +123,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full_disk(_: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("hsrzoo.tensorfile.os.fsync", full_disk)
+    monkeypatch.setattr("hsrzoo.models.tensors.os.fsync", full_disk)
     with pytest.raises(StoreError, match=r"t\.safetensors cannot be written.*Got no space left"):
         save_tensors(path, {"x": torch.ones(2)})
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from hsrzoo.bands import BandSet
+from hsrzoo.models.tensors import load_tensors
+from hsrzoo.models.weights import save_folder
 from hsrzoo.spec import ModelSpec
-from hsrzoo.tensorfile import load_tensors, sha256_of_file
-from hsrzoo.weights import save_folder
+from hsrzoo.utils.files import sha256_of_file
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "weights_in_half.py"
 SPEC = ModelSpec("tiny", lambda bands: nn.Conv2d(3, len(bands), 1), "toy", "tests")

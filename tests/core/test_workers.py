@@ -12,17 +12,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from ray_tasks import work
 
 from hsrzoo.errors import InputError, WorkersError
-from hsrzoo.workers import RETRIES, TaskFailure, Workers, connected, run_tasks
+from hsrzoo.utils.workers import RETRIES, TaskFailure, Workers, connected, run_tasks
+from ray_tasks import work
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
 TWO = Workers(count=2, threads=1)
 
 
 def test_cores_are_shared_among_local_workers(monkeypatch) -> None:
-    monkeypatch.setattr("hsrzoo.workers.cores", lambda: 8)
+    monkeypatch.setattr("hsrzoo.utils.workers.cores", lambda: 8)
     assert [Workers(count=n).threads_each for n in (1, 3, 8, 20)] == [8, 2, 1, 1]
     assert Workers(address="auto").threads_each == 1
     assert Workers(count=3, threads=4).resources() == {"num_cpus": 4, "num_gpus": 0}
@@ -53,7 +53,7 @@ def test_an_address_that_does_not_answer_is_told_at_once() -> None:
 
 @needs_ray
 def test_a_port_of_something_else_is_told_in_time(monkeypatch) -> None:
-    monkeypatch.setattr("hsrzoo.workers._ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr("hsrzoo.utils.workers._ANSWER_SECONDS", 3.0)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -125,7 +125,7 @@ def test_a_running_cluster_is_joined_by_address_and_left_running(ray, tmp_path: 
     code = f"""
 from ray_tasks import work
 from hsrzoo.errors import WorkersError
-from hsrzoo.workers import Workers, run_tasks
+from hsrzoo.utils.workers import Workers, run_tasks
 tasks = [{{"name": name, "folder": {str(tmp_path)!r}}} for name in "abc"]
 try:
     next(run_tasks(work, tasks, Workers(address={address!r}, threads=99)))

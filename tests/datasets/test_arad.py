@@ -5,13 +5,13 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from make_fixtures import make_arad_tree, smooth_cube, write_arad_mat
 from PIL import Image
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.arad import SPEC
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError
+from make_fixtures import make_arad_tree, smooth_cube, write_arad_mat
 
 SIZE = {"height": 20, "width": 28}
 

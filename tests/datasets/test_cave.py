@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from make_fixtures import CAVE_VALID, make_cave_tree, smooth_cube, write_cave_stack
 from PIL import Image
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import Camera
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError, UnknownNameError
+from make_fixtures import CAVE_VALID, make_cave_tree, smooth_cube, write_cave_stack
 
 
 def test_a_tree_reads_back_what_was_written(tmp_path):

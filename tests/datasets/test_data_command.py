@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from make_fixtures import make_arad_tree, make_cave_tree
 
 from hsrzoo.cli.data import command
 from hsrzoo.datasets import data_root as root_of
 from hsrzoo.errors import DatasetMissingError
-from hsrzoo.registries import DATASETS
+from hsrzoo.registry import DATASETS
 from hsrzoo.spec import DatasetSpec
+from make_fixtures import make_arad_tree, make_cave_tree
 
 
 def invoke(*arguments, **kwargs):

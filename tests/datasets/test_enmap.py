@@ -273,9 +273,8 @@ def invoke(command: Any, *arguments: object) -> str:
 
 def test_a_fit_and_its_score_run_on_tiles_with_gaps(tmp_path):
     """Bands and pixels without data: the figures are those of the rest."""
-    from hsrzoo_benchmark.command import bench
-
     from hsrzoo.cli.fit import command as fit
+    from hsrzoo_benchmark.command import bench
 
     for x, y in ((96, 0), (96, 96)):
         stored = reflectance(y)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from make_fixtures import smooth_cube, write_png16
 from PIL import Image
 from scipy.io import savemat
 
@@ -21,6 +20,7 @@ from hsrzoo.errors import (
     UnknownNameError,
 )
 from hsrzoo.io import save_cube
+from make_fixtures import smooth_cube, write_png16
 
 BANDS = BandSet.of([450, 500, 550, 600, 650], [20, 20, 20, 20, 20])
 CUBE = smooth_cube(BANDS, 6, 9, 1)

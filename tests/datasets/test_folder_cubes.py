@@ -6,7 +6,6 @@ import gzip
 
 import numpy as np
 import pytest
-from make_fixtures import smooth_cube
 from scipy.io import loadmat, savemat
 
 from hsrzoo.bands import BandSet
@@ -14,6 +13,7 @@ from hsrzoo.camera import Camera
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, UnknownNameError
 from hsrzoo.io import save_cube
+from make_fixtures import smooth_cube
 
 BANDS = BandSet.of([450, 500, 550, 600, 650])
 CUBE = smooth_cube(BANDS, 6, 9, 1)

@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from make_fixtures import smooth_cube, write_arad_mat
 from scipy.io import savemat
 
 from hsrzoo.bands import VISIBLE_31, BandSet
@@ -23,7 +22,8 @@ from hsrzoo.errors import (
     HsrzooError,
     UnknownNameError,
 )
-from hsrzoo.registries import DATASETS
+from hsrzoo.registry import DATASETS
+from make_fixtures import smooth_cube, write_arad_mat
 
 LONG = BandSet.regular(420, 720, 10)
 HEIGHT, WIDTH = 6, 8

@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from make_fixtures import make_cave_tree, smooth_cube, write_png16
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.cli.data import command
@@ -15,6 +14,7 @@ from hsrzoo.datasets import open_dataset, resample
 from hsrzoo.datasets.wavelengths import read_wavelengths, wavelengths_text
 from hsrzoo.errors import BandsError, InputError, StoreError, UnknownNameError
 from hsrzoo.io import save_cube
+from make_fixtures import make_cave_tree, smooth_cube, write_png16
 
 TARGET = BandSet.of([380, 405, 455, 512.5, 700, 720])
 COVERED = TARGET.select([1, 2, 3, 4])

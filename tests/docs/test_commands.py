@@ -16,13 +16,13 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from doc_pages import ROOT, Block, blocks_in, blocks_of, pages
-from make_fixtures import make_cave_tree, smooth_cube
 from PIL import Image
 
+from doc_pages import ROOT, Block, blocks_in, blocks_of, pages
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.cli.main import cli
 from hsrzoo.io import save_cube
+from make_fixtures import make_cave_tree, smooth_cube
 
 RUNNER = Path(__file__).with_name("run_page.py")
 HUB = Path(__file__).parents[1] / "hub" / "hub_server.py"
@@ -94,7 +94,7 @@ def raster(folder: Path, page: str) -> None:
 def checkpoint(folder: Path, page: str) -> None:
     import torch
 
-    from hsrzoo.registries import MODELS
+    from hsrzoo.registry import MODELS
     from hsrzoo.spec import build_module
 
     module = build_module(MODELS.get("mst-plus-plus"), VISIBLE_31, {})

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 import pytest
-from doc_pages import ROOT
 
+from doc_pages import ROOT
 from hsrzoo.cli.main import cli
 from hsrzoo.registry import entry_points_of
 

@@ -20,13 +20,13 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from browser import chromium
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import hsrzoo
-from hsrzoo.quicklook import srgb_of
-from hsrzoo.srgb import decode_srgb, encode_srgb
+from browser import chromium
+from hsrzoo.camera import decode_srgb, encode_srgb
+from hsrzoo.prediction.quicklook import srgb_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -208,7 +208,7 @@ def test_spectra_of_an_uploaded_photograph_are_those_of_the_library(
     check_large_and_broken(page, tmp_path)
 
 
-def check_archive(path: Path, expected: hsrzoo.reconstructor.Reconstruction) -> None:
+def check_archive(path: Path, expected: hsrzoo.models.reconstructor.Reconstruction) -> None:
     """ENVI, as SPy reads it."""
     import spectral
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from hsrzoo_baselines.mst_plus_plus import SPEC as MST
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.export import export_onnx, graph
-from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.weights import make_config
 from hsrzoo.spec import ModelSpec, RgbInput, build_module
-from hsrzoo.weights import make_config
+from hsrzoo_baselines.mst_plus_plus import SPEC as MST
 from hsrzoo_mcga.plugin import MCGA_S2
 
 BANDS = BandSet.regular(400, 700, 75)

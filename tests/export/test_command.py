@@ -13,8 +13,8 @@ from hsrzoo.cli.main import cli
 from hsrzoo.errors import FormatError
 from hsrzoo.export import check
 from hsrzoo.export.program import MULTIPLES, Program, save_program
-from hsrzoo.onnx_runtime import OnnxModel
-from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.models.onnx_runtime import OnnxModel
+from hsrzoo.models.reconstructor import Reconstructor
 
 NAME = "linear.indian-pines"
 

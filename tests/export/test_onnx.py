@@ -16,10 +16,10 @@ import hsrzoo
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.export import ExportError, check, export_onnx, exported, graph
 from hsrzoo.export.pending import pending
-from hsrzoo.onnx_runtime import OnnxModel
-from hsrzoo.reconstructor import Reconstructor
-from hsrzoo_mcga.search import answered_by, blocked
-from hsrzoo_mcga.ties import Prompter, Recorder, Tape, compare_tapes, whole_features
+from hsrzoo.models.onnx_runtime import OnnxModel
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo_mcga.codebook.search import answered_by, blocked
+from hsrzoo_mcga.stage2.ties import Prompter, Recorder, Tape, compare_tapes, whole_features
 
 SIZES = ((48, 32), (39, 61), (8, 8))
 

@@ -19,11 +19,11 @@ from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import BandsError, FormatError, HsrzooError, InputError, PluginError
 from hsrzoo.export import check, graph
 from hsrzoo.io import load_cube
-from hsrzoo.onnx_file import METADATA_KEY
-from hsrzoo.onnx_runtime import OnnxModel, pad, to_unit
-from hsrzoo.reconstructor import Reconstructor
-from hsrzoo.rgb import check_rgb
-from hsrzoo.rgb import pad as torch_pad
+from hsrzoo.models.onnx_file import METADATA_KEY
+from hsrzoo.models.onnx_runtime import OnnxModel, pad, to_unit
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.rgb import check_rgb
+from hsrzoo.models.rgb import pad as torch_pad
 from hsrzoo.spec import RgbInput
 
 NOT_INSTALLED = """
@@ -57,7 +57,7 @@ def test_photographs_become_cubes_where_torch_is_not_installed(
     photo = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.png")
     done = python(
-        "from hsrzoo.onnx_runtime import main\n"
+        "from hsrzoo.models.onnx_runtime import main\n"
         f"for suffix in {suffixes}:\n"
         f"    assert main(['photo.png', '--model', {str(toy_file)!r}, '-o', 'cube.' + suffix]) == 0\n"
         "import hsrzoo, numpy\n"
@@ -80,14 +80,14 @@ def test_photographs_become_cubes_where_torch_is_not_installed(
 def test_a_format_whose_library_is_missing_is_told(toy_file: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
     asked = ["photo.png", "--model", str(toy_file), "-o", "cube.hdr"]
-    code = f"from hsrzoo.onnx_runtime import main\nsys.exit(main({asked}))"
+    code = f"from hsrzoo.models.onnx_runtime import main\nsys.exit(main({asked}))"
     done = python(code, tmp_path, ALL_BUT_THREE)
     assert done.returncode == 2 and "spectral is not installed. Install what" in done.stderr
 
 
 def test_the_command_tells_errors_in_a_sentence(toy_file: Path, tmp_path: Path) -> None:
     done = python(
-        "from hsrzoo.onnx_runtime import main\n"
+        "from hsrzoo.models.onnx_runtime import main\n"
         f"sys.exit(main(['no.png', '--model', {str(toy_file)!r}, '-o', 'cube.npy']))",
         tmp_path,
         {"torch"},

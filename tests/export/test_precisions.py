@@ -16,7 +16,7 @@ from hsrzoo.export import Calibration, check, export_onnx, graph
 from hsrzoo.export.half import to_fp16
 from hsrzoo.export.quantize import calibration_crops, left_alone
 from hsrzoo.export.roles import deciding, statistics, writing
-from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.models.reconstructor import Reconstructor
 
 SEARCH = """
 <ir_version: 10, opset_import: ["" : 20]>

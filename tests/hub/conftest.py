@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from push_worker import Worker, started
 
 SERVER = Path(__file__).with_name("hub_server.py")
@@ -118,8 +119,8 @@ def hub(_hub_process: str, tmp_path: Path) -> HubServer:
 
 def weights_of(name: str, **more: bytes) -> dict[str, bytes]:
     """The files of bundled weights as they lie in a repository, with the card of a zoo's repository."""
-    from hsrzoo.names import parse_name
-    from hsrzoo.weights import folder_of
+    from hsrzoo.models.locate import folder_of
+    from hsrzoo.models.names import parse_name
 
     files = {path.name: path.read_bytes() for path in folder_of(parse_name(name)).iterdir()}
     return {**files, "README.md": CARD, **more}

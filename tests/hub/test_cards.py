@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from hsrzoo import cards
-from hsrzoo.cards import BEGIN, END, CodebookLink, merge
 from hsrzoo.errors import FormatError
-from hsrzoo.front_matter import changed, joined, parsed, split
-from hsrzoo.stored_rows import Figure
+from hsrzoo.hub import card as cards
+from hsrzoo.hub.card import BEGIN, END, CodebookLink, merge
+from hsrzoo.hub.front_matter import changed, joined, parsed, split
+from hsrzoo.results import Figure
 
 MANAGED: dict[str, Any] = {"library_name": "hsrzoo", "tags": ["hsrzoo", "poly"], "license": "mit"}
 CONFIG: dict[str, Any] = {

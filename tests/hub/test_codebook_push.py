@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 import torch
-from make_fixtures import make_cave_tree
-from push_worker import Result, Worker
 
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import WeightsError
-from hsrzoo.front_matter import parsed, split
-from hsrzoo.provenance import command_line
+from hsrzoo.hub.front_matter import parsed, split
+from hsrzoo.models.weights import read_config, save_folder
 from hsrzoo.spec import build_module
-from hsrzoo.weights import read_config, save_folder
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.build import start
+from hsrzoo.utils.provenance import command_line
+from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
+from hsrzoo_mcga.codebook.push import checked_folder
 from hsrzoo_mcga.plugin import MCGA_S2
-from hsrzoo_mcga.publishing import checked_folder
-from hsrzoo_mcga.stage1 import split_state
-from hsrzoo_mcga.store import CodebookFolder, Source, mix, write
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.task import split_state
+from hsrzoo_mcga.stage2.build import start
+from make_fixtures import make_cave_tree
+from push_worker import Result, Worker
 
 HubServer = Any  # of this folder's conftest, which is no module to import
 TINY = {"widths": (8, 8), "blocks": (1, 1), "stem": 4, "head": 8}
@@ -196,7 +196,10 @@ def test_codebooks_can_be_named_and_must_be_those_of_the_model(
     assert again.out == linked.out and "no commit" in again.err, "the link stays without being named again"
     run("push", "linear.indian-pines", "lab/model")
     sha = held(hub, "lab/model")["config.json"]
-    own = Path(hsrzoo.__file__).parents[1] / "baselines/weights/linear.indian-pines/config.json"
+    own = (
+        Path(hsrzoo.__file__).parents[1]
+        / "baselines/hsrzoo_baselines/weights/linear.indian-pines/config.json"
+    )
     assert sha == hashlib.sha256(own.read_bytes()).hexdigest(), "and goes with other weights"
 
 

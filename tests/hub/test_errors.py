@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hsrzoo.errors import HubError, StoreError
-from hsrzoo.hub_errors import translated
+from hsrzoo.hub.errors import translated
 
 ASK = """
 import json, sys, time, traceback

@@ -14,9 +14,9 @@ from PIL import Image
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.cli.train import command as train_command
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.stage1 import split_state
-from hsrzoo_mcga.store import Source, write
+from hsrzoo_mcga.codebook.folder import Source, write
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.task import split_state
 
 MODEL = "linear.cave"
 NOWHERE = "http://127.0.0.1:9"

@@ -15,7 +15,7 @@ import torch
 
 import hsrzoo
 from hsrzoo.errors import HubError
-from hsrzoo.hub import origin_of, require_repo
+from hsrzoo.hub.client import origin_of, require_repo
 
 FORWARD = """
 import numpy as np

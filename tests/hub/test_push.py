@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import result_rows
-from conftest import RunHsrzoo
-from push_worker import Result, Worker
 
 import hsrzoo
-from hsrzoo.cards import BEGIN, END
-from hsrzoo.names import parse_name
-from hsrzoo.weights import folder_of, read_config
+import result_rows
+from conftest import RunHsrzoo
+from hsrzoo.hub.card import BEGIN, END
+from hsrzoo.models.locate import folder_of
+from hsrzoo.models.names import parse_name
+from hsrzoo.models.weights import read_config
+from push_worker import Result, Worker
 
 HubServer = Any  # of this folder's conftest, which is no module to import
 NAME, OTHER = "linear.indian-pines", "poly.indian-pines"

@@ -13,11 +13,13 @@ import pytest
 import torch
 
 import hsrzoo
-from hsrzoo import publishing
 from hsrzoo.errors import HsrzooError, InputError, UnknownNameError, WeightsError
-from hsrzoo.names import parse_name
-from hsrzoo.publishing import checked_weights
-from hsrzoo.weights import CONFIG, TENSORS, folder_of, load_tensors, save_tensors, sha256_of_file
+from hsrzoo.models import push
+from hsrzoo.models.locate import folder_of
+from hsrzoo.models.names import parse_name
+from hsrzoo.models.push import checked_weights
+from hsrzoo.models.weights import load_tensors, save_tensors, sha256_of_file
+from hsrzoo.utils.files import CONFIG, TENSORS
 
 NAME = "linear.indian-pines"
 Change = Callable[[dict[str, Any]], None]
@@ -97,7 +99,7 @@ def test_weights_that_give_no_numbers_are_refused(folder: Path) -> None:
 
 
 def test_another_cube_from_the_clean_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = publishing.load
+    real = push.load
 
     def load(name: str, **how: Any) -> Any:
         model = real(name, **how)
@@ -111,7 +113,7 @@ def test_another_cube_from_the_clean_folder_is_refused(monkeypatch: pytest.Monke
                 weights += 1e-6
         return model
 
-    monkeypatch.setattr(publishing, "load", load)
+    monkeypatch.setattr(push, "load", load)
     with pytest.raises(
         WeightsError, match="gives another cube when its files are loaded from a clean folder"
     ):
@@ -119,6 +121,6 @@ def test_another_cube_from_the_clean_folder_is_refused(monkeypatch: pytest.Monke
 
 
 def test_the_probe_is_no_multiple_of_what_networks_ask_for() -> None:
-    assert all(side % 4 for side in publishing.PROBE)
-    rgb = np.random.default_rng(0).random((3, *publishing.PROBE), dtype=np.float32)
-    assert hsrzoo.load(NAME, device="cpu").predict(rgb).shape == (31, *publishing.PROBE)
+    assert all(side % 4 for side in push.PROBE)
+    rgb = np.random.default_rng(0).random((3, *push.PROBE), dtype=np.float32)
+    assert hsrzoo.load(NAME, device="cpu").predict(rgb).shape == (31, *push.PROBE)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import result_rows
 
+import result_rows
 from hsrzoo.errors import StoreError
-from hsrzoo.stored_rows import DIRTY, NO_ROW, OTHERWISE, PUBLISHED, Identity, collect
+from hsrzoo.results import DIRTY, NO_ROW, OTHERWISE, PUBLISHED, Identity, collect
 
 OURS = Identity("w" * 64, "m" * 64)
 BELONGS = {"weights_sha256": OURS.weights_sha256, "model_sha256": OURS.model_sha256, "bench": "accuracy"}

@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import pytest
 import tifffile
-from make_fixtures import write_png16
 from PIL import Image
 
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io import read_image, read_photo
 from hsrzoo.io.images import read_plane
+from make_fixtures import write_png16
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 13, 3), dtype=np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (7, 13, 3), dtype=np.uint16)

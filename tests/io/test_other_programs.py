@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import spectral
 import tifffile
-from tiled_networks import BANDS, Local, model
 
 from hsrzoo.bands import BandSet
 from hsrzoo.io import load_cube, save_cube
-from hsrzoo.prediction import PredictOptions, predict_file
+from hsrzoo.prediction.predict import PredictOptions, predict_file
+from tiled_networks import BANDS, Local, model
 
 CENTRES = [400.0, 475.0, 550.0, 625.0, 700.0]
 WIDE = BandSet.of([450.5, 549.25, 652.0], [9.5, 10.0, 11.0])

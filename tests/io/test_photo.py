@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from make_fixtures import write_png16
-from make_profile import P3_TO_XYZ_D50, icc_profile
 from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
@@ -17,6 +15,8 @@ from hsrzoo.errors import InputError
 from hsrzoo.io import read_photo
 from hsrzoo.io.photo import Photo, evidence_of, in_light
 from hsrzoo.io.raster import open_raster
+from make_fixtures import write_png16
+from make_profile import P3_TO_XYZ_D50, icc_profile
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

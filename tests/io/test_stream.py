@@ -15,7 +15,8 @@ import tifffile
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError, StoreError
 from hsrzoo.io import load_cube, save_cube, stream
-from hsrzoo.io.stream import CubeShape, check_out, open_stream, part_of, state_of
+from hsrzoo.io.open_stream import check_out, open_stream
+from hsrzoo.io.stream import CubeShape, part_of, state_of
 from hsrzoo.io.zarr import chunk_side
 
 NAMES = ["a.hdr", "a.tif", "a.zarr"]

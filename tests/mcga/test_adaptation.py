@@ -15,11 +15,11 @@ import torch
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.errors import InputError
-from hsrzoo.reconstructor import Reconstructor
-from hsrzoo.registries import MODELS
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.registry import MODELS
 from hsrzoo_mcga.adaptation import adapt, ga_parameters, moved, reduced, rendering_error, total_entropy
-from hsrzoo_mcga.build import build
-from hsrzoo_mcga.network import GANet
+from hsrzoo_mcga.stage2.build import build
+from hsrzoo_mcga.stage2.network import GANet
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}

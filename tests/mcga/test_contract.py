@@ -1,7 +1,6 @@
 """Every MCGA variant meets the contract of all models."""
 
 from contract import ModelContract
-
 from hsrzoo_mcga.plugin import MCGA_S1, MCGA_S2, MCGA_S3, MCGA_S4
 
 

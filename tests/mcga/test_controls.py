@@ -8,21 +8,22 @@ import pytest
 import torch
 
 import hsrzoo
-from hsrzoo import weights
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, UnknownNameError
-from hsrzoo.names import ModelName, parse_name
-from hsrzoo.registries import MODELS
+from hsrzoo.layers.pixel_rows import to_rows
+from hsrzoo.models import weights
+from hsrzoo.models.names import ModelName, parse_name
+from hsrzoo.registry import MODELS
 from hsrzoo_mcga.adaptation import adapt
-from hsrzoo_mcga.attention import QuantizedAttention
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.build import build, start
-from hsrzoo_mcga.codebook import another_code, codes_like, query, to_rows
-from hsrzoo_mcga.network import GANet
-from hsrzoo_mcga.search import answered_by
-from hsrzoo_mcga.stage1 import split_state
-from hsrzoo_mcga.store import Source, write
-from hsrzoo_mcga.ties import sites_of
+from hsrzoo_mcga.codebook.folder import Source, write
+from hsrzoo_mcga.codebook.lookup import another_code, codes_like, query
+from hsrzoo_mcga.codebook.search import answered_by
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.task import split_state
+from hsrzoo_mcga.stage2.attention import QuantizedAttention
+from hsrzoo_mcga.stage2.build import build, start
+from hsrzoo_mcga.stage2.network import GANet
+from hsrzoo_mcga.stage2.ties import sites_of
 
 TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}
 BANDS = BandSet.regular(400, 700, 50)

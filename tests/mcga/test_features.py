@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hsrzoo_mcga.features import brightness_features
-from hsrzoo_mcga.network import GANet, Settings
+from hsrzoo_mcga.stage2.features import brightness_features
+from hsrzoo_mcga.stage2.network import GANet, Settings
 
 SMALL = {"widths": (8, 8), "blocks": (1, 1), "latent": 8, "n_codes": 16, "k": 8, "head": 8}
 

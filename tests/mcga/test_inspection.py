@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from make_fixtures import make_cave_tree
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
 from hsrzoo_mcga.command import command
-from hsrzoo_mcga.decoding import coarser_map, code_spectra, companions, influence, to_cubes, to_maps
-from hsrzoo_mcga.inspection import colours, draw, inspect_folder, open_at_gaps
-from hsrzoo_mcga.stage1 import split_state
-from hsrzoo_mcga.store import CodebookFolder, Source, mix, write
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.decoding import coarser_map, code_spectra, companions, influence, to_cubes, to_maps
+from hsrzoo_mcga.stage1.inspection import colours, draw, inspect_folder, open_at_gaps
+from hsrzoo_mcga.stage1.task import split_state
+from make_fixtures import make_cave_tree
 
 FAR = BandSet.regular(900, 1000, 20)
 
@@ -123,7 +123,7 @@ def test_recorded_figures_are_told_of_every_source(mixture: CodebookFolder) -> N
 
 def test_new_figures_count_the_very_codes_that_were_used(mixture: CodebookFolder, tmp_path: Path) -> None:
     from hsrzoo.datasets import open_dataset
-    from hsrzoo_mcga.decoding import trained
+    from hsrzoo_mcga.stage1.decoding import trained
 
     make_cave_tree(tmp_path)
     data = open_dataset("cave", tmp_path)

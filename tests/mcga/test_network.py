@@ -7,14 +7,14 @@ import torch
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import InputError, WeightsError
-from hsrzoo.registries import MODELS
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.build import build, start
-from hsrzoo_mcga.grayscale import GrayscaleAware
-from hsrzoo_mcga.network import GANet
-from hsrzoo_mcga.stage1 import split_state
-from hsrzoo_mcga.store import CodebookFolder, Source, mix, write
+from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.task import split_state
+from hsrzoo_mcga.stage2.build import build, start
+from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
+from hsrzoo_mcga.stage2.network import GANet
 
 TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}
 BANDS = BandSet.regular(400, 700, 50)
@@ -147,16 +147,16 @@ def test_slots_codes_and_pairing_change_the_work(rgb: torch.Tensor) -> None:
 
 
 def test_the_search_is_counted_look_up_by_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsrzoo_mcga import codebook
+    from hsrzoo_mcga.codebook import lookup
 
     asked: list[int] = []
-    search = codebook.nearest_code
+    search = lookup.nearest_code
 
     def counting(features: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         asked.append(len(features) * codes.numel())
         return search(features, codes)
 
-    monkeypatch.setattr(codebook, "nearest_code", counting)
+    monkeypatch.setattr(lookup, "nearest_code", counting)
     for pairing in ("joint", "rank"):
         asked.clear()
         net = tiny(pairing=pairing, blocks=(1, 2))

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from hsrzoo_mcga.attention import QuantizedAttention, group_means, group_sums, top_codes
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder, code_widths, kept_bands
-from hsrzoo_mcga.codebook import query, query_entropy, to_map, to_rows, usage, vq_losses
-from hsrzoo_mcga.grayscale import GrayscaleAware
+from hsrzoo.layers.pixel_rows import to_map, to_rows
+from hsrzoo_mcga.codebook.lookup import query, query_entropy, usage, vq_losses
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder, code_widths, kept_bands
+from hsrzoo_mcga.stage2.attention import QuantizedAttention, group_means, group_sums, top_codes
+from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
 
 
 @pytest.mark.parametrize(("c", "m"), [(31, 8), (202, 64), (4, 2), (2, 1), (1, 1), (200, 64)])

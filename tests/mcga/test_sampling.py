@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from make_fixtures import make_cave_tree
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, InputError, WeightsError
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, write
 from hsrzoo_mcga.command import command
-from hsrzoo_mcga.judging import distances, judge, nearest_angles
-from hsrzoo_mcga.prior import NOTHING, CodePrior
-from hsrzoo_mcga.prior_fit import frequencies, masked_maps, nats, optimise, orientations, unigram
-from hsrzoo_mcga.stage1 import split_state
-from hsrzoo_mcga.store import CodebookFolder, Source, write
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.task import split_state
+from hsrzoo_mcga.synthetic.judging import distances, judge, nearest_angles
+from hsrzoo_mcga.synthetic.prior import NOTHING, CodePrior
+from hsrzoo_mcga.synthetic.prior_fit import frequencies, masked_maps, nats, optimise, orientations, unigram
+from make_fixtures import make_cave_tree
 
 
 def prior(scales: int = 3, n: int = 9) -> CodePrior:
@@ -221,8 +221,8 @@ def test_a_prior_that_only_recites_is_not_kept() -> None:
 
 
 def test_an_only_scene_is_held_out_by_rows(codebook: Path, root: Path) -> None:
-    from hsrzoo_mcga.decoding import trained
-    from hsrzoo_mcga.prior_fit import fit
+    from hsrzoo_mcga.stage1.decoding import trained
+    from hsrzoo_mcga.synthetic.prior_fit import fit
 
     folder = CodebookFolder.read(codebook)
     source = folder.sources[0]

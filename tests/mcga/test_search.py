@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hsrzoo.errors import InputError
-from hsrzoo_mcga import search
-from hsrzoo_mcga.search import blocked, cpu_faiss, exactness, table
+from hsrzoo_mcga.codebook import search
+from hsrzoo_mcga.codebook.search import blocked, cpu_faiss, exactness, table
 
 TRACED = "torch, as traced"
 

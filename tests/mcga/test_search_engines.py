@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from hsrzoo.errors import InputError, PluginError, UnknownNameError
-from hsrzoo_mcga import codebook, search
+from hsrzoo_mcga.codebook import lookup, search
+from hsrzoo_mcga.codebook.search import blocked, op
 from hsrzoo_mcga.command import command
-from hsrzoo_mcga.search import blocked, op
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_compiled_whole_and_with_gradient(backend: str, forced: str | None) -> N
     codes = torch.randn(70, 8)
 
     def look_up(x: Tensor) -> Tensor:
-        return codebook.query(x * 2, codes).straight_through()
+        return lookup.query(x * 2, codes).straight_through()
 
     torch._dynamo.reset()
     compiled = torch.compile(look_up, fullgraph=True, backend=backend)

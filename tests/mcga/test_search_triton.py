@@ -22,7 +22,7 @@ WIDTHS = [2, 4, 8, 16, 32, 64]
 SCRIPT = """
 import json, torch
 from unittest import mock
-from hsrzoo_mcga.search import exactness, gpu_triton, nearest_code, search_engine
+from hsrzoo_mcga.codebook.search import exactness, gpu_triton, nearest_code, search_engine
 
 rows = {}
 tile = gpu_triton.tile
@@ -101,7 +101,7 @@ def test_it_compiles_for_sm_90(d: int, tmp_path, monkeypatch: pytest.MonkeyPatch
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from hsrzoo_mcga.search import gpu_triton
+    from hsrzoo_mcga.codebook.search import gpu_triton
 
     constants = gpu_triton.tile(d)
     assert constants["BLOCK_D"] == max(16, d)
@@ -123,7 +123,7 @@ def test_it_compiles_for_sm_90(d: int, tmp_path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("d", WIDTHS)
 def test_it_runs_on_a_gpu(d: int) -> None:
-    from hsrzoo_mcga.search import engine_for, exactness, nearest_code
+    from hsrzoo_mcga.codebook.search import engine_for, exactness, nearest_code
 
     features = torch.randn(100_000, d, device="cuda")
     codes = torch.randn(1536, d, device="cuda")

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from make_fixtures import make_cave_tree
 
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import HsrzooError, InputError, TrainingError, WeightsError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.loop import train
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.build import start
+from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
 from hsrzoo_mcga.command import command
-from hsrzoo_mcga.evaluation import evaluate
-from hsrzoo_mcga.pooled import PooledAutoencoder, PooledTask
-from hsrzoo_mcga.sources import Choice, parse_source
-from hsrzoo_mcga.stage1 import CodebookTask, split_state
-from hsrzoo_mcga.store import CodebookFolder, Source, mix, write
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.evaluation import evaluate
+from hsrzoo_mcga.stage1.pooled import PooledAutoencoder, PooledTask
+from hsrzoo_mcga.stage1.sources import Choice, parse_source
+from hsrzoo_mcga.stage1.task import CodebookTask, split_state
+from hsrzoo_mcga.stage2.build import start
+from make_fixtures import make_cave_tree
 
 RECIPE = Recipe(steps=7, batch=2, patch=8, loss="own", ema=0.5, checkpoint_every=2, valid_every=4)
 VISIBLE = BandSet.regular(400, 700, 50)

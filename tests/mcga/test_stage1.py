@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from make_fixtures import make_cave_tree
 
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets import open_dataset
@@ -16,9 +15,10 @@ from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.loop import train
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.stage1 import CodebookTask, evaluate
-from hsrzoo_mcga.store import CodebookFolder
+from hsrzoo_mcga.codebook.folder import CodebookFolder
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.task import CodebookTask, evaluate
+from make_fixtures import make_cave_tree
 
 RECIPE = Recipe(steps=6, batch=2, patch=16, loss="own", ema=0.5, checkpoint_every=2, valid_every=3)
 

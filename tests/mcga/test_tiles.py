@@ -11,15 +11,15 @@ import tiles
 import torch
 
 import hsrzoo
-from hsrzoo import pixels
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
-from hsrzoo.reconstructor import Reconstructor
+from hsrzoo.layers import whole_image
+from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.spec import Execution, RgbInput
-from hsrzoo_mcga.network import GANet, Settings
+from hsrzoo_mcga.codebook.search import answered_by, search_engine
 from hsrzoo_mcga.plugin import MCGA_S2
-from hsrzoo_mcga.search import answered_by, search_engine
-from hsrzoo_mcga.ties import (
+from hsrzoo_mcga.stage2.network import GANet, Settings
+from hsrzoo_mcga.stage2.ties import (
     WAYS,
     Prompter,
     Recorder,
@@ -58,7 +58,7 @@ def image(height: int, width: int, batch: int = 1) -> torch.Tensor:
 
 def small_strips() -> AbstractContextManager[None]:
     """Strips of eight rows."""
-    return pixels.strips_of(1, 8)
+    return whole_image.strips_of(1, 8)
 
 
 def recorded(net: GANet, rgb: torch.Tensor) -> tuple[torch.Tensor, Tape]:

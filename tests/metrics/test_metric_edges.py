@@ -12,7 +12,7 @@ import pytest
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError, PluginError, UnknownNameError
 from hsrzoo.metrics import STANDARD, MetricInvariantError, check_psnr_invariant, compute
-from hsrzoo.registries import METRICS
+from hsrzoo.registry import METRICS
 from hsrzoo.spec import MetricContext, MetricSpec
 
 BANDS = BandSet.regular(400, 700, 10)
@@ -154,7 +154,7 @@ def test_every_standard_metric_is_registered_with_its_own_column_first():
 def test_declaring_metrics_and_perturbations_imports_no_torch():
     code = (
         "import sys, hsrzoo.metrics, hsrzoo.perturb\n"
-        "from hsrzoo.registries import METRICS, PERTURBATIONS\n"
+        "from hsrzoo.registry import METRICS, PERTURBATIONS\n"
         "[METRICS.get(n) for n in hsrzoo.metrics.STANDARD]\n"
         "[PERTURBATIONS.get(n) for n in ('mixed-patch', 'gamma', 'gain', 'gain-both')]\n"
         "sys.exit(','.join({'torch', 'torchmetrics', 'scipy'} & set(sys.modules)) or 0)"

@@ -11,7 +11,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.metrics import STANDARD, compute
 from hsrzoo.metrics.structure import _blur
-from hsrzoo.registries import METRICS
+from hsrzoo.registry import METRICS
 from hsrzoo.spec import MetricContext, MetricSpec
 
 BANDS = BandSet.regular(400, 700, 10)

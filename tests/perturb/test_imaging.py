@@ -13,7 +13,7 @@ from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets.base import Scene
 from hsrzoo.perturb import DoesNotApplyError, perturb
-from hsrzoo.registries import PERTURBATIONS
+from hsrzoo.registry import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext
 
 CONTEXT = PerturbationContext(VISIBLE_31, "nikon-d5100", 8)

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from make_fixtures import smooth_cube
 from numpy.testing import assert_allclose
 
 from hsrzoo.bands import VISIBLE_31, BandSet
@@ -17,6 +16,7 @@ from hsrzoo.datasets.base import Scene
 from hsrzoo.perturb import DoesNotApplyError, perturb
 from hsrzoo.perturb.metamer import _steps, largest_component, modulation
 from hsrzoo.spec import PerturbationContext
+from make_fixtures import smooth_cube
 
 INFRARED = BandSet.of([*range(400, 1000, 20), *range(990, 2400, 60)])
 """Beyond what a camera sees, and not sorted."""

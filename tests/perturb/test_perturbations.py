@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import InputError, UnknownNameError
 from hsrzoo.perturb import DoesNotApplyError, perturb
-from hsrzoo.registries import PERTURBATIONS
+from hsrzoo.registry import PERTURBATIONS
 
 OURS = ("mixed-patch", "gamma", "gain", "gain-both", "noise", "jpeg")
 EVERY = [(name, severity) for name in OURS for severity in PERTURBATIONS.get(name).severities]

@@ -9,7 +9,7 @@ from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.perturb import perturb
-from hsrzoo.registries import PERTURBATIONS
+from hsrzoo.registry import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext
 
 

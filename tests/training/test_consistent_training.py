@@ -14,14 +14,14 @@ from torch import nn
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
-from hsrzoo.consistency import Consistency, Correction, bundled_spectra
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import BandsError, InputError, TrainingError
-from hsrzoo.registries import MODELS
+from hsrzoo.models.consistency import Consistency, Correction, bundled_spectra
+from hsrzoo.models.weights import save_folder
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import Recipe, RgbInput
 from hsrzoo.training.losses import loss_function
 from hsrzoo.training.pairs import PairTask
-from hsrzoo.weights import save_folder
 
 CAMERA = "nikon-d5100"
 NIKON = Camera.named(CAMERA).matrix(VISIBLE_31)
@@ -109,7 +109,7 @@ def test_weights_trained_with_consistency_run_with_it_and_are_another_model(fold
 def test_an_exported_graph_corrects_too(folder, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     from hsrzoo.export.graph import to_onnx
-    from hsrzoo.tensorfile import write_atomically
+    from hsrzoo.utils.files import write_atomically
 
     model = hsrzoo.load(folder(True))
     write_atomically(tmp_path / "m.onnx", to_onnx(model).SerializeToString())

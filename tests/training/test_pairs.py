@@ -11,7 +11,7 @@ import torch
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import TrainingError
-from hsrzoo.registries import DATASETS
+from hsrzoo.registry import DATASETS
 from hsrzoo.spec import MetricContext, RgbInput
 from hsrzoo.training.pairs import scores
 

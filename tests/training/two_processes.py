@@ -18,8 +18,8 @@ from hsrzoo.spec import Recipe
 from hsrzoo.training.loop import train
 from hsrzoo.training.pairs import PairTask
 from hsrzoo.training.task import Task
-from hsrzoo_mcga.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.stage1 import CodebookTask
+from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.task import CodebookTask
 
 PAIRS = Recipe(steps=24, batch=4, patch=16, checkpoint_every=5, valid_every=8, holdout=1)
 # Long enough for two revivals of dead codes: of 64 some are unused by step 50.

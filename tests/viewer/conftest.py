@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import opened_page
 
+from browser import opened_page
 from hsrzoo.bands import BandSet
 from hsrzoo.viewer import NamedCube, write_page
 

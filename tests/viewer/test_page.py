@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsrzoo.quicklook import srgb_of
+from hsrzoo.prediction.quicklook import srgb_of
 from hsrzoo.viewer import NamedCube, write_page
 
 from .conftest import BANDS, STEP, made_cube

@@ -6,8 +6,8 @@ import os
 
 import numpy as np
 import pytest
-from browser import opened_page
 
+from browser import opened_page
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.viewer import NamedCube, write_page
 

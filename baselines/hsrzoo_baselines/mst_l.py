@@ -1,0 +1,248 @@
+"""MST-L (Cai et al., CVPR 2022) in the MST-plus-plus toolbox: mask-guided attention between channels.
+
+MST was made for snapshot compressive imaging, where a coded mask modulates the light. The toolbox feeds
+it RGB: a second branch, here as there called the mask, is a convolution of the image, followed through
+the levels by convolutions alone, and from it each attention block makes weights for its values.
+
+Written from a description of the MIT-licensed code, with its state_dict names. The official checkpoints
+were trained on RGB stretched per image to [0, 1].
+
+2,450,978 parameters at 31 bands; 29.8 G multiply-accumulates at 256 x 256, the rows that strips
+see twice included.
+
+The published code weighs all images of a batch by the mask of its first one. Here each image has its
+own; ``batch="coupled"`` is the published behaviour, in which the official checkpoints were trained.
+
+The official network can only give 31 bands. Here the 31-wide body stays for any band count and only
+``mapping`` changes: 2,498,687 parameters at 202. Its outer skip needs 31 bands, so it exists at 31
+alone; at other counts the RGB features reach ``mapping`` through the U.
+
+What differs from the published structure, all equal up to rounding, is what differs in
+``mst_plus_plus.py``, whose layers are used: without gradients, attention follows from Gram matrices, and
+what comes after them runs on strips of rows, the weights from the mask included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import InputError
+from hsrzoo.layers.pointwise import pointwise
+from hsrzoo.spec import ModelSpec, Official, RgbInput
+from hsrzoo_baselines.layers import padded, require_counts
+from hsrzoo_baselines.mst_plus_plus_layers import (
+    MULTIPLE,
+    WIDTH,
+    FeedForward,
+    PreNorm,
+    SpectralAttention,
+    by_strips,
+    convolve,
+    feed,
+    fused_levels,
+)
+from hsrzoo_baselines.recipes import toolbox
+
+SLOPE = 0.1
+"""Of the leaky ReLUs after the first convolutions."""
+
+
+class MaskWeights(nn.Module):
+    """Weights for the values from the mask of their level."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 1)
+        self.conv2 = nn.Conv2d(dim, dim, 1)
+        self.depth_conv = nn.Conv2d(dim, dim, 5, padding=2, groups=dim)
+
+    def forward(self, mask: Tensor) -> Tensor:
+        """(B, H, W, K) -> (B, H, W, K)."""
+        first, second = (
+            partial(pointwise, weight=layer.weight.flatten(1), bias=layer.bias)
+            for layer in (self.conv1, self.conv2)
+        )
+        mask = first(mask)
+        return mask * convolve(self.depth_conv, second(mask)).sigmoid() + mask
+
+
+class MaskedAttention(SpectralAttention):
+    """S-MSA whose values are weighted by the mask; not so those of the position term."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__(dim, heads)
+        self.mm = MaskWeights(dim)
+
+    def masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, H, W, K), mask (B or 1, H, W, K) -> (B, H, W, K), with gradients."""
+        value = self.to_v(x)
+        return self.attend(x, value * self.mm(mask)) + self.position(value)
+
+    def mix_masked(self, x: Tensor, mask: Tensor, matrices: Tensor) -> Tensor:
+        """The same with the matrices (B, K, K) of :meth:`mixing_of_values` known."""
+        value = pointwise(x, self.to_v.weight)
+        weighted = (value * self.mm(mask)).flatten(1, 2)  # (B, N, K)
+        mixed = (weighted @ matrices.to(value.dtype).transpose(1, 2)).view(value.shape)
+        return mixed + self.proj.bias + self.position(value)
+
+
+class MaskedBlocks(nn.Module):
+    """Masked attention (without a norm before it) and feed-forward, each with a skip."""
+
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([MaskedAttention(dim, dim // WIDTH), PreNorm(dim, FeedForward(dim))])
+            for _ in range(count)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, H, W, K), (B or 1, H, W, K) -> (B, H, W, K)."""
+        for block in cast(Iterable[nn.ModuleList], self.blocks):
+            attention, feed_forward = cast(MaskedAttention, block[0]), block[1]
+            if torch.is_grad_enabled():
+                x = attention.masked(x, mask) + x
+                x = feed_forward(x) + x
+            else:
+                pair = partial(_pair, attention, feed_forward, attention.mixing_of_values(x))
+                x = by_strips(pair, x, mask, halo=3, widest=4 * x.shape[-1], crops=True)
+        return x
+
+
+def _pair(
+    attention: MaskedAttention,
+    feed_forward: nn.Module,
+    matrices: Tensor,
+    x: Tensor,
+    mask: Tensor,
+    own: slice,
+) -> Tensor:
+    """Attention with known matrices and feed-forward, each with its skip, for the rows ``own`` of ``x``.
+
+    The feed-forward reaches 1 row, the position term and the weights from the mask 2 more.
+    """
+    return feed(feed_forward, attention.mix_masked(x, mask, matrices) + x, own)
+
+
+class MSTL(nn.Module):
+    """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W any size of which
+    reflection to a multiple of 8 is possible.
+
+    ``blocks``: at full resolution, half of it and a quarter. ``coupled``: the mask of the first image
+    weighs all images of a batch.
+    """
+
+    def __init__(self, bands: int, blocks: tuple[int, int, int] = (4, 7, 5), coupled: bool = False) -> None:
+        super().__init__()
+        self.counts = tuple(blocks)
+        self.coupled = coupled
+        first, second, lowest = blocks
+        self.embedding_1 = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
+        self.embedding_2 = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
+        self.encoder_layers = nn.ModuleList(
+            nn.ModuleList([MaskedBlocks(k, count), _down(k), _down(k)])
+            for k, count in ((WIDTH, first), (2 * WIDTH, second))
+        )
+        self.bottleneck = MaskedBlocks(4 * WIDTH, lowest)
+        self.decoder_layers = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    nn.ConvTranspose2d(2 * k, k, 2, stride=2),
+                    nn.Conv2d(2 * k, k, 1, bias=False),
+                    MaskedBlocks(k, count),
+                ]
+            )
+            for k, count in ((2 * WIDTH, second), (WIDTH, first))
+        )
+        self.mapping = nn.Conv2d(WIDTH, bands, 3, padding=1, bias=False)
+
+    @property
+    def halo(self) -> int:
+        """How many input pixels in each direction an output pixel depends on, all Gram matrices known.
+
+        A pair of attention and feed-forward reaches 3. Around a coarser level of reach r, the 4 x 4
+        convolution down and the 2 x 2 one up make 2 r + 2 of it, and the pairs on both sides are added;
+        embedding and mapping add 2.
+        """
+        first, second, lowest = self.counts
+        half = 2 * (3 * lowest) + 2 + 6 * second
+        return 2 * half + 2 + 6 * first + 2
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, H, W)."""
+        height, width = rgb.shape[-2:]
+        rgb = padded(rgb, MULTIPLE)
+        rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+        mask = F.leaky_relu(convolve(self.embedding_1, rgb[:1] if self.coupled else rgb), SLOPE)
+        first = F.leaky_relu(convolve(self.embedding_2, rgb), SLOPE)
+        cube = convolve(self.mapping, self._u(first, mask))
+        if self.mapping.out_channels == WIDTH:
+            cube = cube + first
+        return cube.permute(0, 3, 1, 2)[:, :, :height, :width]
+
+    def _u(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, H, W, 31), (B or 1, H, W, 31) -> (B, H, W, 31); H and W multiples of 4."""
+        kept = []
+        for layer in self.encoder_layers:
+            blocks, down, down_mask = layer.children()
+            x = blocks(x, mask)
+            kept.append((x, mask))
+            x, mask = convolve(down, x), convolve(down_mask, mask)
+        x = self.bottleneck(x, mask)
+        for layer in self.decoder_layers:
+            up, fuse, blocks = layer.children()
+            skip, mask = kept.pop()
+            x = by_strips(partial(fused_levels, up, fuse), skip, x, halo=0, widest=2 * skip.shape[-1])
+            del skip  # a map of full size: free it before the blocks
+            x = blocks(x, mask)
+        return x
+
+
+def _down(channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=False)
+
+
+def build(
+    bands: BandSet,
+    blocks: tuple[int, int, int] = (4, 7, 5),
+    batch: Literal["own", "coupled"] = "own",
+) -> MSTL:
+    """MST-L for these bands; ``blocks`` at full resolution, half of it and a quarter.
+
+    ``batch``: "own", or "coupled" for the published code's behaviour, in which the mask of the first
+    image of a batch weighs them all.
+    """
+    require_counts("blocks", blocks, length=3)
+    if batch not in ("own", "coupled"):
+        raise InputError("Unknown behaviour within a batch", expected='"own" or "coupled"', got=repr(batch))
+    return MSTL(len(bands), blocks, coupled=batch == "coupled")
+
+
+SPEC = ModelSpec(
+    name="mst-l",
+    build=build,
+    summary="MST-L: one U of attention between channels guided by a mask, 2.45 M parameters",
+    source=(
+        "Cai et al., Mask-guided Spectral-wise Transformer for Efficient Hyperspectral Image "
+        "Reconstruction, CVPR 2022, arXiv:2111.07910; "
+        "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+    ),
+    licence="MIT",
+    # The network pads itself as the official one does, but reflection fails on images smaller than
+    # the padding; declared here, the Reconstructor does it for every size.
+    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
+    tags=("baseline", "transformer"),
+    recipes={"authors": toolbox(4e-4)},
+    official=Official("minmax-image"),
+    notes=(
+        "The published code weighs all images of a batch by the mask of its first one; here each image has "
+        'its own, and batch="coupled" gives the published behaviour.'
+    ),
+)

@@ -1,0 +1,127 @@
+"""MST++ (Cai et al., CVPRW 2022): spectral-wise transformers, three U-shaped stages in sequence.
+
+Attention runs between channels, not pixels: each of the 31 channels of a head is a unit vector over
+the image, and the 31 x 31 matrix of their cosines mixes the channels.
+
+Written from a description of the MIT-licensed code, with its state_dict names, so that the official
+checkpoints load after conversion. Those were trained on RGB stretched per image to [0, 1].
+1,619,625 parameters at 31 bands; 22.2 G multiply-accumulates at 256 x 256 in the published structure,
+20.8 G in the one below, the rows that strips see twice included.
+
+The official network can only give 31 bands. Here the 31-wide body stays for any band count and only
+``conv_out`` changes. Its outer skip needs 31 bands too, so it exists at 31 bands alone; at other
+counts the RGB features still reach ``conv_out``, through the skip of every stage.
+
+What differs from the published structure (kept as ``mst-plus-plus:reference``, see
+``mst_plus_plus_published.py``), all equal up to rounding:
+
+- Tensors between layers are (B, H, W, K) in memory, which Linear and LayerNorm need and convolutions
+  take as a channels-last view, so that nothing is copied between the two.
+- Without gradients, Q and K are never computed. Every cosine follows from the Gram matrix X^T X of the
+  attention's input: K^T Q = Wk (X^T X) Wq^T, and the norms are the diagonals of the like products.
+- Without gradients, the mixing of the channels is linear in the input, so proj, the attention matrix
+  and Wv become one K x K matrix per image.
+- Without gradients, what follows a Gram matrix, up to the end of its pair of attention and
+  feed-forward, runs on strips of rows, whose four times wider features stay in the cache. What strips
+  see of each other is recomputed, so no pixel's sum changes.
+- Products over channels are done as :func:`hsrzoo.layers.pointwise.pointwise` does them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import InputError
+from hsrzoo.spec import ModelSpec, Official, RgbInput
+from hsrzoo_baselines.layers import padded, require_counts
+from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, Stage, by_strips, convolve
+from hsrzoo_baselines.recipes import toolbox
+
+
+class MSTPlusPlus(nn.Module):
+    """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W any size of which
+    reflection to a multiple of 8 is possible. ``inputs``: channels of the input, where it is not RGB."""
+
+    def __init__(self, bands: int, stages: int = 3, inputs: int = 3) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=False)
+        self.body = nn.Sequential(*(Stage() for _ in range(stages)))
+        self.conv_out = nn.Conv2d(WIDTH, bands, 3, padding=1, bias=False)
+
+    @property
+    def halo(self) -> int:
+        """How many input pixels in each direction an output pixel depends on, all Gram matrices known.
+
+        A pair of blocks reaches 3 (position term 2, feed-forward 1). Around a coarser level of reach r,
+        the 4 x 4 convolution down and the 2 x 2 one up make 2 r + 2 of it, and the pairs before and
+        after add 3 each: 3, then 14, then 36; embedding and mapping add 2, so a stage reaches 38. That
+        is from one row in four alone, and ends on a row from which the stage before reaches only 36, as
+        from then on every one does. conv_in and conv_out add 2.
+        """
+        return 36 * len(self.body) + 4
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, H, W)."""
+        height, width = rgb.shape[-2:]
+        rgb = padded(rgb, MULTIPLE)
+        rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+        features = convolve(self.conv_in, rgb)
+        first = features if torch.is_grad_enabled() else None
+        for stage in self.body:
+            features = stage(features)
+        if first is None:
+            cube = by_strips(self._head, features, rgb, halo=1, widest=2 * WIDTH)
+        else:
+            cube = self._head(features, rgb, first)
+        return cube.permute(0, 3, 1, 2)[:, :, :height, :width]
+
+    def _head(self, features: Tensor, rgb: Tensor, first: Tensor | None = None) -> Tensor:
+        """(B, H, W, 31), (B, H, W, 3) -> (B, H, W, C). ``first``: conv_in's answer for rgb; without
+        gradients it is worked out again rather than kept through all stages."""
+        cube = convolve(self.conv_out, features)
+        if self.conv_out.out_channels != WIDTH:
+            return cube
+        return cube + (convolve(self.conv_in, rgb) if first is None else first)
+
+
+def build(bands: BandSet, stages: int = 3, structure: str = "optimised") -> nn.Module:
+    """MST++ for these bands; ``stages`` U-shaped stages (the paper compares 1, 2, 3 and 4).
+
+    ``structure``: "optimised", or "published" for the order of operations of the published code, which
+    gives the same cube in more time and memory.
+    """
+    require_counts("stages", stages)
+    if structure == "published":
+        from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus
+
+        return PublishedMSTPlusPlus(len(bands), stages)
+    if structure != "optimised":
+        raise InputError("Unknown structure", expected='"optimised" or "published"', got=repr(structure))
+    return MSTPlusPlus(len(bands), stages)
+
+
+SPEC = ModelSpec(
+    name="mst-plus-plus",
+    build=build,
+    summary="MST++: three stages of attention between spectral channels, 1.62 M parameters",
+    source=(
+        "Cai et al., MST++: Multi-stage Spectral-wise Transformer for Efficient Spectral "
+        "Reconstruction, CVPRW 2022, arXiv:2204.07908; "
+        "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+    ),
+    licence="MIT",
+    # The network pads itself as the official one does, but reflection fails on images smaller than
+    # the padding; declared here, the Reconstructor does it for every size.
+    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
+    default_tag="cave",
+    tags=("baseline", "transformer"),
+    recipes={"authors": toolbox(4e-4)},
+    official=Official("minmax-image"),
+    notes=(
+        "Only conv_out changes with the number of bands; the outer skip of the original needs 31 and "
+        "exists at 31 alone."
+    ),
+    variants={"reference": {"structure": "published"}},
+)

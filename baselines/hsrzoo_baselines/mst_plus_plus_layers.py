@@ -1,0 +1,296 @@
+"""Layers of MST++ that other networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hsrzoo.layers.pointwise import gram, pointwise
+from hsrzoo.layers.whole_image import can_strip, in_strips, whole_image
+
+WIDTH = 31
+"""Width of the body and of each attention head, whatever the number of bands."""
+
+
+MULTIPLE = 8
+"""H and W are padded to this, as the official code does; two halvings need only 4."""
+
+
+VALUES_AT_ONCE = 1 << 20
+"""Numbers of the widest feature in a strip on a CPU: 4 MiB, which its last cache holds several of."""
+
+
+LEAST_ROWS = 16
+"""Of such a strip, lest most of the work be on its halo."""
+
+
+NORM_FLOOR = 1e-12
+"""Least norm that a channel is divided by (F.normalize)."""
+
+
+def convolve(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a convolution to (B, H, W, K) through its channels-last (B, K, H, W) view."""
+    return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a 1 x 1 convolution or Linear layer without bias to (B, H, W, K) as a matrix product.
+
+    Not by way of ``convolve``: on one thread torch answers with a channels-first tensor, and the layers
+    around it, backward above all, then walk memory with a stride (16 times slower for GELU).
+    """
+    return pointwise(x, layer.get_parameter("weight").flatten(1))
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """GELU, in place where nobody needs ``x`` again: a fresh map costs more than the function."""
+    return torch.ops.aten.gelu_(x) if can_strip() else F.gelu(x)
+
+
+def by_strips(
+    layers: Callable[..., Tensor], *maps: Tensor, halo: int, widest: int, crops: bool = False
+) -> Tensor:
+    """``layers(*maps)`` by :func:`hsrzoo.layers.whole_image.in_strips`; maps and result are (B, H, W, K).
+    ``widest``: channels of the widest feature on the way, at the resolution of the first map."""
+    if not can_strip():  # asked before any size is compared, which would fix it in a traced network
+        return layers(*maps, own=slice(None)) if crops else layers(*maps)
+    b, _, width, _ = maps[0].shape
+    rows = max(VALUES_AT_ONCE // (b * width * widest), LEAST_ROWS)
+
+    def channels_first(*parts: Tensor, **own: slice) -> Tensor:
+        return layers(*(part.permute(0, 2, 3, 1) for part in parts), **own).permute(0, 3, 1, 2)
+
+    views = (x.permute(0, 3, 1, 2) for x in maps)
+    on_cpu = maps[0].device.type == "cpu"
+    out = in_strips(channels_first, *views, halo=halo, rows=rows if on_cpu else None, crops=crops)
+    return out.permute(0, 2, 3, 1)
+
+
+def _gram_matrix(x: Tensor) -> tuple[Tensor]:
+    """X^T X (B, K, K) over the pixels of features (B, K, h, w).
+
+    In float64 where strips are added up and the device has it, so that the sum over millions of pixels
+    is as exact as that over one strip.
+    """
+    b, k, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(b, height * width, k)
+    if not can_strip():
+        return (rows.transpose(1, 2) @ rows,)
+    found = torch.stack([gram(image) for image in rows])
+    return (found if x.device.type == "mps" else found.double(),)
+
+
+class SpectralAttention(nn.Module):
+    """S-MSA: attention between the channels of each head, plus a position term made from V."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.rescale = nn.Parameter(torch.ones(heads, 1, 1))
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(dim, dim, bias=False)
+        self.to_v = nn.Linear(dim, dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+        self.pos_emb = nn.Sequential(
+            nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False),
+            nn.GELU(),
+            nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, K) -> (B, H, W, K)."""
+        if not torch.is_grad_enabled():
+            return self.mix(x, self.mixing(x))
+        value = self.to_v(x)
+        return self.attend(x, value) + self.position(value)
+
+    def attend(self, x: Tensor, value: Tensor) -> Tensor:
+        """proj(A v) of values (B, H, W, K), with the attention of ``x`` (B, H, W, K), as published."""
+        b, h, w, k = x.shape
+        split = (b, h * w, self.heads, k // self.heads)
+        # Each channel becomes a unit vector over the N pixels.
+        q = F.normalize(self.to_q(x).view(split), dim=1).transpose(1, 2)  # (B, heads, N, d)
+        key = F.normalize(self.to_k(x).view(split), dim=1).transpose(1, 2)  # (B, heads, N, d)
+        scores = key.transpose(2, 3) @ q * self.rescale  # (B, heads, d of K, d of Q)
+        v = value.view(split).transpose(1, 2)  # (B, heads, N, d)
+        mixed = v @ scores.softmax(dim=-1).transpose(2, 3)  # (B, heads, N, d)
+        return self.proj(mixed.transpose(1, 2).reshape(b, h, w, k))
+
+    def mixing(self, x: Tensor) -> Tensor:
+        """All that attention does between channels, for the image of features ``x`` (B, H, W, K): the
+        matrices (B, K, K) that take a pixel of x to proj(A v), but for proj's bias."""
+        with torch.autocast(x.device.type, enabled=False):
+            mixed = self.mixing_of_values(x)
+            mixed = mixed @ self.to_v.weight.to(mixed.dtype)
+            return mixed.to(torch.promote_types(x.dtype, torch.float32))
+
+    def mixing_of_values(self, x: Tensor) -> Tensor:
+        """The same for a pixel's values v: matrices (B, K, K), as exact as the Gram matrix is."""
+        with torch.autocast(x.device.type, enabled=False):  # products of up to all pixels: not in 16 bits
+            features = x if x.dtype == torch.float64 else x.float()
+            (products,) = whole_image(_gram_matrix, features.permute(0, 3, 1, 2))
+            k = products.shape[-1]
+            q, key = (
+                layer.weight.to(products.dtype).view(self.heads, k // self.heads, k)
+                for layer in (self.to_q, self.to_k)
+            )
+            products = products[:, None]  # (B, 1, K, K), the same for all heads
+            scores = key @ products @ q.transpose(1, 2)  # (B, heads, d of K, d of Q)
+            scores = scores / _norms(key, products)[..., :, None] / _norms(q, products)[..., None, :]
+            shares = (scores * self.rescale).softmax(dim=-1)
+            project = self.proj.weight.to(products.dtype).view(k, self.heads, k // self.heads)
+            return (project.transpose(0, 1) @ shares).transpose(1, 2).flatten(2)  # from (B, heads, K, d)
+
+    def mix(self, x: Tensor, matrices: Tensor) -> Tensor:
+        """Pixels (B, H, W, K) through the matrices (B, K, K) of :meth:`mixing`, plus position term."""
+        if len(x) == 1 and can_strip():
+            mixed = pointwise(x, matrices[0], self.proj.bias)
+        else:
+            mixed = (x.flatten(1, 2) @ matrices.transpose(1, 2)).view(x.shape) + self.proj.bias
+        return mixed + self.position(_pointwise(self.to_v, x))
+
+    def position(self, value: Tensor) -> Tensor:
+        """The position term of values (B, H, W, K)."""
+        first, _, second = self.pos_emb.children()
+        return convolve(second, _gelu(convolve(first, value)))
+
+
+def _norms(weight: Tensor, products: Tensor) -> Tensor:
+    """Norms (B, heads, d) over all pixels of the channels that ``weight`` (heads, d, K) makes of
+    features with Gram matrix ``products`` (B, 1, K, K)."""
+    squares = ((weight @ products) * weight).sum(-1)
+    return squares.clamp_min(0).sqrt().clamp_min(NORM_FLOOR)
+
+
+class FeedForward(nn.Module):
+    """Widen four times, mix neighbours within each channel, narrow again."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(dim, 4 * dim, 1, bias=False),
+            nn.GELU(),
+            nn.Conv2d(4 * dim, 4 * dim, 3, padding=1, groups=4 * dim, bias=False),
+            nn.GELU(),
+            nn.Conv2d(4 * dim, dim, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, K) -> (B, H, W, K)."""
+        widen, _, mix, _, narrow = self.net.children()
+        x = _gelu(_pointwise(widen, x))
+        return _pointwise(narrow, _gelu(convolve(mix, x)))
+
+
+class PreNorm(nn.Module):
+    """LayerNorm over the channels, then ``fn``."""
+
+    def __init__(self, dim: int, fn: nn.Module) -> None:
+        super().__init__()
+        self.fn = fn
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, K) -> (B, H, W, K)."""
+        return self.fn(self.norm(x))
+
+
+class AttentionBlocks(nn.Module):
+    """Attention (without a norm before it) and feed-forward, each with a skip."""
+
+    def __init__(self, dim: int, count: int = 1) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([SpectralAttention(dim, dim // WIDTH), PreNorm(dim, FeedForward(dim))])
+            for _ in range(count)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, K) -> (B, H, W, K)."""
+        for block in cast(Iterable[nn.ModuleList], self.blocks):
+            attention, feed_forward = cast(SpectralAttention, block[0]), block[1]
+            if torch.is_grad_enabled():
+                x = attention(x) + x
+                x = feed_forward(x) + x
+            else:
+                pair = partial(_pair, attention, feed_forward, attention.mixing(x))
+                x = by_strips(pair, x, halo=3, widest=4 * x.shape[-1], crops=True)
+        return x
+
+
+def _pair(
+    attention: SpectralAttention, feed_forward: nn.Module, matrices: Tensor, x: Tensor, own: slice
+) -> Tensor:
+    """Attention with known matrices and feed-forward, each with its skip, for the rows ``own`` of ``x``.
+
+    The feed-forward reaches 1 row, the position term of the attention 2 more.
+    """
+    return feed(feed_forward, attention.mix(x, matrices) + x, own)
+
+
+def feed(feed_forward: nn.Module, x: Tensor, own: slice) -> Tensor:
+    """The feed-forward with its skip for the rows ``own`` of ``x`` (B, H, W, K); it reaches 1 row."""
+    if own == slice(None):
+        return feed_forward(x) + x
+    first, last, _ = own.indices(x.shape[1])
+    top, bottom = max(first - 1, 0), min(last + 1, x.shape[1])
+    x = x[:, top:bottom]
+    return (feed_forward(x) + x)[:, first - top : last - top]
+
+
+class Stage(nn.Module):
+    """One U: widths 31, 62, 124 and back, with a skip around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
+        self.encoder_layers = nn.ModuleList(
+            nn.ModuleList([AttentionBlocks(k), nn.Conv2d(k, 2 * k, 4, stride=2, padding=1, bias=False)])
+            for k in (WIDTH, 2 * WIDTH)
+        )
+        self.bottleneck = AttentionBlocks(4 * WIDTH)
+        self.decoder_layers = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    nn.ConvTranspose2d(k, k // 2, 2, stride=2),
+                    nn.Conv2d(k, k // 2, 1, bias=False),
+                    AttentionBlocks(k // 2),
+                ]
+            )
+            for k in (4 * WIDTH, 2 * WIDTH)
+        )
+        self.mapping = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, 31) -> (B, H, W, 31); H and W multiples of 4."""
+        features = convolve(self.embedding, x)
+        skips = []
+        for layer in self.encoder_layers:
+            blocks, down = layer.children()
+            features = blocks(features)
+            skips.append(features)
+            features = convolve(down, features)
+        features = self.bottleneck(features)
+        for layer in self.decoder_layers:
+            up, fuse, blocks = layer.children()
+            skip = skips.pop()
+            fused = partial(fused_levels, up, fuse)
+            features = by_strips(fused, skip, features, halo=0, widest=2 * skip.shape[-1])
+            del skip  # a map of full size: free it before the blocks
+            features = blocks(features)
+        return convolve(self.mapping, features) + x
+
+
+def fused_levels(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
+    """Features of a coarser level brought up and joined with those kept from the way down."""
+    return _pointwise(fuse, torch.cat([convolve(up, coarse), skip], dim=-1))

@@ -1,0 +1,1 @@
+"""What a benchmark runs: models, conditions and the cells that they span."""

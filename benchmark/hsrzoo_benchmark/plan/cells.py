@@ -1,0 +1,143 @@
+"""What a run computes: every model under every protocol and condition, each with its file."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hsrzoo.datasets.base import Dataset
+from hsrzoo.errors import BandsError, HsrzooError, WeightsError
+from hsrzoo.spec import DatasetSpec, resolve
+from hsrzoo_benchmark.plan.models import plain_name, untrained
+from hsrzoo_benchmark.protocol import Condition, Protocol, resolve_protocol
+from hsrzoo_benchmark.store import ResultFile, Store
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+
+
+@dataclass(frozen=True)
+class Source:
+    """The scenes of one run."""
+
+    dataset: Dataset
+    spec: DatasetSpec
+    split: str
+    scenes: tuple[str, ...]
+    fingerprint: str
+    """Of the files on disk: rows made from other files do not count as finished."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model under one protocol: with a scene, a row."""
+
+    bench: str
+    model: Reconstructor
+    protocol: Protocol
+
+
+@dataclass(frozen=True)
+class Cell(Score):
+    """One model under one protocol, and the file its rows go to."""
+
+    file: ResultFile
+
+    def finished(self, source: Source) -> set[str]:
+        """Scenes of ``source`` that have a row already."""
+        return {row["scene"] for row in self.file.rows if row["fingerprint"] == source.fingerprint}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What decides which cells a run has, besides models and data."""
+
+    protocols: tuple[str, ...]
+    conditions: tuple[tuple[str, Condition], ...]
+    """(bench, condition) in table order."""
+    metrics: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    tta: bool = False
+    """Run models that can adapt with adaptation too; brightness does so always."""
+    resample: bool = False
+
+
+def plan(models: Sequence[Reconstructor], source: Source, request: Request, store: Store) -> list[Cell]:
+    """All cells in table order."""
+    return [
+        Cell(bench, model, protocol, _file(store, model, source, protocol))
+        for name in request.protocols
+        for bench, condition in request.conditions
+        for seed in (request.seeds if condition.perturbation else request.seeds[:1])
+        for model in models
+        for tta in _adaptations(model, bench, request.tta)
+        for protocol in [
+            resolve_protocol(
+                name,
+                source.dataset,
+                source.spec,
+                condition=condition,
+                metrics=request.metrics,
+                seed=seed,
+                tta=tta,
+                tta_settings=_adaptation_settings(model) if tta else None,
+                model_bands=None if model.bands.same_as(source.dataset.bands) else model.bands,
+            )
+        ]
+    ]
+
+
+def objection(model: Reconstructor, source: Source, resample: bool) -> HsrzooError | None:
+    """Why scores of ``model`` on ``source`` would say nothing: random weights, or other bands where
+    resampling was not asked for. None: there is nothing against it."""
+    if untrained(model):
+        spec, make = model.spec, "fit" if model.spec.fit else "train"
+        return WeightsError(
+            f"There are no trained weights for {plain_name(model.name)}",
+            fix=f"Make some with `hsrzoo {make} {spec.name} --dataset {source.spec.name}` and give their "
+            "folder as --model local-dir:PATH",
+        )
+    try:
+        if not resample:
+            source.dataset.bands.require_same(
+                model.bands, f"the data set {source.dataset.name}", f"the model {model.name}"
+            )
+    except BandsError as error:
+        return error
+    return None
+
+
+def _file(store: Store, model: Reconstructor, source: Source, protocol: Protocol) -> ResultFile:
+    return store.scores(model.name, model.identity, source.dataset.name, source.split, protocol)
+
+
+def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:
+    """Defaults of the model's ``adapt`` function: they decide the figures as much as weights do."""
+    if model.spec.adapt is None:
+        return {}
+    parameters = inspect.signature(resolve(model.spec.adapt)).parameters.values()
+    # the response is no setting: the record of the weights names it
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "response"}
+
+
+def _adaptations(model: Reconstructor, bench: str, asked: bool) -> tuple[bool, ...]:
+    """Without and, where the model can and the benchmark wants it, with test-time adaptation."""
+    wanted = model.spec.adapt is not None and (asked or bench == "brightness")
+    return (False, True) if wanted else (False,)
+
+
+def missing(cells: Sequence[Cell], source: Source) -> list[tuple[str, list[Cell]]]:
+    """Each scene that lacks rows, with the cells that it lacks them of."""
+    done = [cell.finished(source) for cell in cells]
+    found = [
+        (name, [cell for cell, finished in zip(cells, done, strict=True) if name not in finished])
+        for name in source.scenes
+    ]
+    return [(name, wanted) for name, wanted in found if wanted]
+
+
+def count_missing(cells: Sequence[Cell], source: Source) -> int:
+    """How many scores :func:`run` would compute."""
+    return sum(len(wanted) for _, wanted in missing(cells, source))

@@ -1,0 +1,340 @@
+"""The models of one run: each name in each way of running it that was asked for.
+
+An :class:`Entrant` says how to load one of them, here or in another process, and what to call it:
+``mcga-s2.cave`` run as usual, ``mcga-s2.cave [bf16]`` or ``mcga-s2.cave [onnx, fp16]`` otherwise,
+``hrnet [untrained]`` with random weights, which say nothing but what the network costs. Who runs many
+weights of one architecture gives each a title: ``table-4.k-64=local-dir:runs/table-4.k-64/weights``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.errors import HsrzooError, InputError, PluginError, unknown_name
+from hsrzoo.models.loading import list_models, spec_of
+from hsrzoo.models.names import parse_name
+from hsrzoo.registry import MODELS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hsrzoo.models.reconstructor import Reconstructor
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Runtime = Literal["torch", "onnx"]
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
+SEED = 0
+"""Of random weights: every process makes the same ones."""
+_WILDCARDS = frozenset("*?[")
+_TITLE = re.compile(r"[a-z0-9][a-z0-9.+/-]*")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One model as a run uses it; all its fields are plain values, so that it can be sent as JSON."""
+
+    name: str
+    """What ``hsrzoo.load`` takes."""
+    runtime: Runtime = "torch"
+    precision: Precision = "fp32"
+    compile: bool = False
+    tile: int | None = None
+    consistency: str | None = None
+    title: str | None = None
+    """What to call it instead of the loaded model's own name; torch adds its remark, a title of an ONNX
+    file has it."""
+    random_bands: dict[str, Any] | None = None
+    """Bands, as BandSet.to_json gives them, of a network with seeded random weights; None: trained ones."""
+
+    @property
+    def to_export(self) -> bool:
+        """True for the runtime onnx where there is no file yet."""
+        return self.runtime == "onnx" and parse_name(self.name).kind != "onnx"
+
+    def load(self, device: str | None) -> Reconstructor:
+        """The model, under the name that tables and rows give it."""
+        import hsrzoo
+
+        if self.runtime == "onnx":  # the file has its precision in it
+            model = hsrzoo.load(self.name, device=device)
+            model.name = self.title or model.name
+        else:
+            how: dict[str, Any] = {
+                "device": device, "precision": self.precision, "compile": self.compile, "tile": self.tile,
+                "consistency": self.consistency,
+            }  # fmt: skip
+            if self.random_bands is None:
+                model = hsrzoo.load(self.name, **how)
+            else:
+                model = _random(self.name, BandSet.from_json(self.random_bands), how)
+            told = remark({**execution(model), "untrained": untrained(model)})
+            model.name = (self.title or model.name) + told
+        if self.title is not None:
+            _check_title(self.title, model)
+        return model
+
+
+def split_title(text: str) -> tuple[str | None, str]:
+    """``TITLE=NAME`` as (title, name); (None, text) where there is no title.
+
+    A folder or file may have "=" in its path, but only behind the colon, which no title holds. InputError
+    for a title of other characters, or one that is itself a model or weights of this zoo.
+    """
+    title, equals, name = text.partition("=")
+    if not equals or ":" in title:
+        return None, text
+    if not _TITLE.fullmatch(title) or not name:
+        raise InputError(
+            f"{text!r} is no titled model",
+            expected="TITLE=NAME, the title of a-z, 0-9 and . + / -, beginning with a letter or digit",
+            got=f"the title {title!r}",
+        )
+    if title in (*list_models(), *list_models(pretrained=True)):
+        raise InputError(
+            f"The title {title} is a model of this zoo",
+            expected="a title of its own",
+            got=text,
+            fix=f"Use {title}.NAME, or leave the title out",
+        )
+    return title, name
+
+
+def _check_title(title: str, model: Reconstructor) -> None:
+    """InputError where a title begins with the name of an architecture that the model is not."""
+    arch = plain_name(title).partition(".")[0]
+    if arch in MODELS and arch != model.spec.name:
+        raise InputError(
+            f"The title {title} stands for another architecture",
+            expected=f"weights of {arch}",
+            got=f"weights of {model.spec.name}",
+            fix=f"Use {model.spec.name}.NAME, or a title without an architecture",
+        )
+
+
+def _random(name: str, bands: BandSet, how: Mapping[str, Any]) -> Reconstructor:
+    """The network with the random weights of :data:`SEED`; their digest is its identity, by which
+    another process knows that it made the same ones."""
+    import torch
+
+    import hsrzoo
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = hsrzoo.load(name, weights=None, bands=bands, **how)
+    model.weights_sha256 = _digest(model.module)
+    return model
+
+
+def _digest(module: nn.Module) -> str:
+    """sha256 (hex) of a module's state: names, shapes and values."""
+    found = hashlib.sha256()
+    for key, value in module.state_dict().items():
+        found.update(f"{key} {tuple(value.shape)}".encode())
+        found.update(value.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()
+
+
+def untrained(model: Reconstructor) -> bool:
+    """True for random weights."""
+    return (model.config or {}).get("training", {}).get("weights") == "random"
+
+
+def has_weights(name: str) -> bool:
+    """Whether a name stands for trained weights, bundled or in a folder. PluginError, UnknownNameError."""
+    parsed = parse_name(name)
+    return parsed.kind != "zoo" or parsed.tag is not None or spec_of(parsed).default_tag is not None
+
+
+def execution(model: Reconstructor) -> dict[str, Any]:
+    """How a loaded model is run, as rows keep it; camera consistency is named where it is asked for and the
+    weights do not have it by themselves."""
+    consistency = model.execution.consistency
+    if consistency == getattr(model, "own_consistency", None):
+        consistency = None
+    return {
+        "runtime": "torch" if hasattr(model, "module") else "onnx",
+        "precision": getattr(model, "precision", model.execution.precision),
+        "compile": model.execution.compile,
+        "tile": model.execution.tile,
+        **({"consistency": consistency} if consistency else {}),
+    }
+
+
+def remark(execution: Mapping[str, Any]) -> str:
+    """What differs from the usual way, as tables show it: "" or " [bf16, tile 512]"."""
+    parts = [
+        "untrained" if execution.get("untrained") else "",
+        execution["runtime"] if execution["runtime"] != "torch" else "",
+        execution["precision"] if execution["precision"] != "fp32" else "",
+        "compiled" if execution["compile"] else "",
+        f"tile {execution['tile']}" if execution["tile"] else "",
+        f"consistent {execution['consistency']}" if execution.get("consistency") else "",
+    ]
+    told = ", ".join(filter(None, parts))
+    return f" [{told}]" if told else ""
+
+
+def plain_name(label: str) -> str:
+    """A model's name without the remark on how it was run."""
+    return label.partition(" [")[0]
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The ways of running that every model of a run is taken in."""
+
+    runtimes: Sequence[Runtime] = ("torch",)
+    precisions: Sequence[Precision] = ("fp32",)
+    compile: bool = False
+    tile: int | None = None
+    consistency: str | None = None
+
+    def check(self) -> None:
+        """InputError for a combination that no runtime offers."""
+        if "onnx" in self.runtimes and "bf16" in self.precisions:
+            raise InputError("ONNX files are not made in bf16", expected="fp32 or fp16", got="bf16")
+        if "torch" not in self.runtimes and (self.compile or self.tile):
+            raise InputError(
+                "Compiling and tiles belong to torch",
+                expected="--runtime torch",
+                got="--runtime onnx alone",
+            )
+        if "onnx" in self.runtimes and self.consistency is not None:
+            raise _not_consistent("--runtime onnx")
+
+    def of(self, text: str) -> list[Entrant]:
+        """The entrants that ``NAME`` or ``TITLE=NAME`` makes; those of the runtime onnx are still to be
+        exported, but for files given as such, which are what they are and go by their own name without
+        its folders."""
+        title, name = split_title(text)
+        parsed = parse_name(name)
+        if parsed.path is not None and parsed.kind == "onnx":
+            if self.consistency is not None:
+                raise _not_consistent(name)
+            told = f"{title} [onnx]" if title else f"onnx:{parsed.path.name}"
+            return [Entrant(name, runtime="onnx", title=told)]
+        return [
+            Entrant(name, "torch", precision, self.compile, self.tile, self.consistency, title)
+            if runtime == "torch"
+            else Entrant(name, runtime="onnx", precision=precision, title=title)
+            for precision in self.precisions
+            for runtime in self.runtimes
+        ]
+
+
+def _not_consistent(got: str) -> InputError:
+    return InputError(
+        "Exported files have no camera consistency", expected="models of torch with --consistency", got=got
+    )
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A model that a pattern named and that cannot be loaded."""
+
+    name: str
+    error: HsrzooError
+
+
+@dataclass
+class Field:
+    """The models of one run, in table order."""
+
+    entrants: list[Entrant]
+    models: list[Reconstructor]
+    """The loaded ``entrants``."""
+    broken: list[Broken]
+
+
+def expand(names: Sequence[str]) -> dict[str, bool]:
+    """Names, patterns among them replaced by what they match; True: it came from a pattern.
+
+    A pattern is matched with the names of architectures or, where it has a dot, of bundled weights
+    (``*.cave``). InputError for one that matches nothing.
+    """
+    found: dict[str, bool] = {}
+    for text in names:
+        title, name = split_title(text)
+        if not _WILDCARDS & set(name) or ":" in name:  # a folder may be called anything
+            found[text] = False
+            continue
+        if title is not None:
+            raise InputError("One title stands for one model", expected="TITLE=NAME", got=text)
+        pretrained = "." in name
+        matches = list_models(name, pretrained=pretrained)
+        if not matches:
+            raise unknown_name("model", name, list_models(pretrained=pretrained))
+        for match in matches:
+            found.setdefault(match, True)
+    return found
+
+
+def load_all(
+    names: Sequence[str],
+    ways: Ways,
+    device: str | None,
+    exports: Path | None,
+    bands: BandSet = VISIBLE_31,
+    random: bool = False,
+) -> Field:
+    """Every model in every way; ``exports`` is the folder of files made for the run.
+
+    Networks without trained weights, and all of them where ``random`` is asked for, get random ones for
+    ``bands``. "mcga-s2" and "mcga-s2.cave" may be one model: each is taken once. One that a pattern
+    named and that cannot be loaded is noted, so that a broken plugin spoils only itself; an error where
+    none is left.
+    """
+    ways.check()
+    found: dict[str, tuple[Entrant, Reconstructor]] = {}
+    broken: list[Broken] = []
+    for name, from_pattern in expand(names).items():
+        try:
+            loaded = list(_loaded(name, ways, device, exports, bands, random))
+        except Exception as error:
+            if not from_pattern:
+                raise
+            broken.append(Broken(name, _as_ours(name, error)))
+            continue
+        for entrant, model in loaded:
+            _, other = found.setdefault(model.name, (entrant, model))
+            if other.identity != model.identity:
+                raise InputError("Two models have one name", expected="names that differ", got=model.name)
+    if not found:
+        raise broken[0].error
+    return Field([entrant for entrant, _ in found.values()], [model for _, model in found.values()], broken)
+
+
+def _loaded(
+    name: str, ways: Ways, device: str | None, exports: Path | None, bands: BandSet, random: bool
+) -> Iterator[tuple[Entrant, Reconstructor]]:
+    for entrant in ways.of(name):
+        if random or not has_weights(entrant.name):
+            entrant = replace(entrant, random_bands=bands.to_json())
+        if entrant.to_export:
+            entrant = export(entrant, exports)
+        yield entrant, entrant.load(device)
+
+
+def _as_ours(name: str, error: Exception) -> HsrzooError:
+    if isinstance(error, HsrzooError):
+        return error
+    return PluginError(f"The model {name} cannot be built", got=f"{type(error).__name__}: {error}")
+
+
+def export(entrant: Entrant, folder: Path | None) -> Entrant:
+    """``entrant`` with the ONNX file that it needs, made in ``folder``."""
+    if folder is None:
+        raise InputError("There is no folder to export to", fix=f"Export {entrant.name} and name the file")
+    from hsrzoo.export import exported
+
+    source = replace(entrant, runtime="torch", precision="fp32").load("cpu")
+    path = exported(source, folder, entrant.precision)
+    how = {"runtime": "onnx", "precision": entrant.precision, "compile": False, "tile": None}
+    title = plain_name(source.name) + remark({**how, "untrained": untrained(source)})
+    return replace(entrant, name=f"onnx:{path}", title=title, random_bands=None)

@@ -1,0 +1,1 @@
+"""Tables and figures of the MCGA paper from stored rows, and the report of results."""

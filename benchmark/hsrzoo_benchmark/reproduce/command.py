@@ -1,0 +1,135 @@
+"""``hsrzoo reproduce``: every table and figure of the MCGA paper from stored rows, and the report."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hsrzoo.cli.names import MODEL
+from hsrzoo.errors import HsrzooError
+
+if TYPE_CHECKING:
+    from hsrzoo_benchmark.results.rows import Evidence
+
+TABLES = tuple(f"table-{n}" for n in range(1, 10))
+FIGURES = ("figure-3", "figure-4b", "figure-5")
+DATASETS = ("cave", "arad", "enmap", "hyspecnet-11k")
+REPORT = "report"
+
+
+@click.command("reproduce")
+@click.argument("what", type=click.Choice([*TABLES, *FIGURES, REPORT]), metavar="WHAT")
+@click.option("--store", type=click.Path(path_type=Path), default=Path("records"), show_default=True,
+              help="Folder of the rows.")  # fmt: skip
+@click.option("--dataset", type=click.Choice(DATASETS),
+              help="Data that was scored [cave in ARAD-1K's place, enmap in HySpecNet-11k's].")  # fmt: skip
+@click.option(
+    "--run",
+    is_flag=True,
+    help="First make missing rows by benchmark/hsrzoo_benchmark/studies, into records.",
+)
+@click.option("--out", type=click.Path(path_type=Path),
+              help="Report: file [docs/results.md]. Figures: picture [WHAT.png].")  # fmt: skip
+@click.option("--model", "models", type=MODEL, multiple=True, metavar="[TITLE=]NAME",
+              help="Figures 4b, 5: model, repeatable [mcga-s2; figure 5: mst-plus-plus too].")  # fmt: skip
+@click.option("--scene", help="Figures 4b and 5: scene [the first of the split].")
+@click.option("--region", metavar="Y,X,H,W", help="Figure 5: pixels [the middle quarter].")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
+@click.option("--json", "as_json", is_flag=True, help="All figures as JSON on stdout.")
+@click.option("--csv", "as_csv", is_flag=True, help="All figures as CSV on stdout.")
+@click.pass_context
+def command(
+    context: click.Context, what: str, store: Path, dataset: str | None, run: bool, **options: Any
+) -> None:
+    """Print a table or figure of the MCGA paper: ours from stored rows beside the paper's.
+
+    WHAT: table-1 to table-9, figure-3, figure-4b, figure-5, or report, which writes docs/results.md. Jobs
+    without rows are named with the queue that makes them; a table without any row exits with 1. Intervals
+    are 95 % over scenes, seeds averaged first. Figures 4b and 5 run the models.
+    """
+    if options["as_json"] and options["as_csv"]:
+        raise click.UsageError("--json and --csv exclude each other")
+    # Imported here, because these import numpy and, with the models, torch.
+    from hsrzoo_benchmark.reproduce import figures, report
+
+    if what in ("figure-4b", "figure-5"):
+        context.exit(figures.draw(what, dataset or "cave", **options))
+    if run:
+        _run_missing(what, store, dataset)
+    if what == REPORT:
+        context.exit(report.write(_read(store), options["out"] or Path("docs/results.md")))
+    context.exit(_table(what, store, dataset, options))
+
+
+def _read(store: Path) -> Evidence:
+    from hsrzoo_benchmark.results.rows import Evidence
+
+    return Evidence.read(store)
+
+
+def _rows(what: str, evidence: Evidence, dataset: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """A table's title and rows."""
+    from hsrzoo_benchmark.reproduce import tables
+
+    if what == "table-6":
+        return "Table 6: images a second, batch 1", tables.speed_rows(evidence)
+    dataset = dataset or tables.default_dataset(what)
+    spec = tables.table_spec(what, dataset)
+    return f"{spec.title}, {dataset}", tables.rows_of(spec, evidence, dataset)
+
+
+def _table(what: str, store: Path, dataset: str | None, options: dict[str, Any]) -> int:
+    """Print one table or figure 3; 1 where it has no row at all."""
+    from hsrzoo.cli import output
+    from hsrzoo_benchmark.reproduce import cells as cells_of
+    from hsrzoo_benchmark.reproduce import figures
+    from hsrzoo_benchmark.reproduce.queues import missing_lines
+    from hsrzoo_benchmark.run.messages import stdout_width
+    from hsrzoo_benchmark.tables.terminal import Table, split_to_width
+
+    title, rows = _rows(what, _read(store), dataset)
+    there = [row for row in rows if not row["missing"]]
+    if options["as_json"] or options["as_csv"]:
+        keys = list(dict.fromkeys(key for row in rows for key in row))
+        output.print_table(rows, keys, as_json=options["as_json"], as_csv=options["as_csv"])
+    else:
+        cells = cells_of.table(rows)
+        columns = {key: key for row in cells for key in row}
+        for part in split_to_width(Table(title, columns, list(cells)), stdout_width()):
+            output.print_table(part.rows, part.columns, title=title)
+        for note in cells_of.notes(what, rows, dataset):
+            output.console.print(note, style="dim", markup=False)
+    for line in missing_lines(row["missing"] for row in rows if row["missing"]):
+        output.console.print(line, markup=False)
+    if there and what == "figure-3":
+        path = figures.shares(there, options["out"] or Path("figure-3.png"))
+        output.console.print(f"Picture: {path}", markup=False, highlight=False)
+    return 0 if there else 1
+
+
+def _run_missing(what: str, store: Path, dataset: str | None) -> None:
+    """Start the queues of the jobs that lack rows, each in a process of its own."""
+    from hsrzoo_benchmark.reproduce.queues import queues_of
+    from hsrzoo_benchmark.reproduce.report import lacking
+    from hsrzoo_benchmark.results.rows import Evidence
+
+    try:
+        evidence = _read(store)
+    except HsrzooError:  # a store without rows lacks all of them
+        evidence = Evidence([])
+    jobs: Sequence[str]
+    if what == REPORT:
+        jobs = lacking(evidence)
+    else:
+        jobs = [row["missing"] for row in _rows(what, evidence, dataset)[1] if row["missing"]]
+    for file, names in queues_of(jobs).items():
+        if file is not None:
+            only = [part for name in names for part in ("--only", name)]
+            subprocess.run(
+                [sys.executable, "-m", "hsrzoo", "train", "--queue", str(file), *only], check=False
+            )

@@ -1,0 +1,160 @@
+"""Who leads where, by rules on figures: no sentence here knows a model's name beforehand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hsrzoo_benchmark.protocol import CLEAN, Condition
+from hsrzoo_benchmark.reproduce.tables import (
+    MINUS,
+    NETWORKS,
+    PLACES,
+    PLUS,
+    away_from_home,
+    headline,
+    speed_rows,
+)
+from hsrzoo_benchmark.results.figures import better
+from hsrzoo_benchmark.results.rows import Evidence, Group, Place, commits_of
+from hsrzoo_benchmark.statistics import bootstrap
+from hsrzoo_benchmark.statistics.seeds import averaged, common_scenes
+from hsrzoo_benchmark.tables.format import metric_heading, significant
+
+FLOORS = ("linear", "poly", "mean-spectrum")
+_TTA = " + TTA"
+_TIMED = "512x512"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One contestant among comparable ones."""
+
+    name: str
+    group: Group
+    mean: float
+    rank: int | None
+    """None under 4 scenes."""
+    scenes: int
+
+
+def contestants(
+    evidence: Evidence, names: Sequence[str], place: Place, condition: Condition = CLEAN, tta: bool = False
+) -> dict[str, Group]:
+    """Groups of ``names`` that share a protocol with most others, with TTA too where asked for."""
+    found = {}
+    for name in names:
+        for adapted in (False, True) if tta else (False,):
+            group = evidence.group(name, place, condition, adapted)
+            if group is not None:
+                found[name + (_TTA if adapted else "")] = group
+    protocols = [group.protocol for group in found.values()]
+    usual = max(protocols, key=protocols.count, default="")
+    return {name: group for name, group in found.items() if group.protocol == usual}
+
+
+def standings(groups: dict[str, Group], metric: str) -> list[Standing]:
+    """The best first and NaN last, on the scenes that all have; models level with a leader share its
+    rank."""
+    if not groups:
+        return []
+    runs = {name: group.runs(metric) for name, group in groups.items()}
+    scenes = common_scenes(*runs.values())
+    if not scenes:
+        return []
+    values = np.array([averaged(own, scenes) for own in runs.values()])
+    direction = better(metric)
+    ranks = bootstrap.ranks(values, direction)
+    found = [
+        Standing(name, groups[name], float(row.mean()), rank, len(scenes))
+        for name, row, rank in zip(groups, values, ranks, strict=True)
+    ]
+    sign = 1 if direction == "lower" else -1
+    return sorted(found, key=lambda one: (math.isnan(one.mean), sign * one.mean))
+
+
+def headline_names(dataset: str) -> list[str]:
+    """The networks of the paper and, where they are fitted, floors."""
+    return [headline(arch, dataset) for arch in (*NETWORKS, *FLOORS)]
+
+
+def advice(evidence: Evidence) -> list[str]:
+    """Which model for which job, one sentence each; jobs without rows are left out."""
+    (home,), (block,) = PLACES["cave"], PLACES["enmap"]
+    jobs = [
+        ("Spectra of scenes like those of training", home, CLEAN, "rmse"),
+        ("The shape of spectra, whatever their brightness", home, CLEAN, "sam"),
+        ("Colours", home, CLEAN, "de2000"),
+        ("Pictures darker than those of training", home, MINUS, "rmse"),
+        ("Pictures brighter than those of training", home, PLUS, "rmse"),
+        ("Pictures without the structure of scenes", home, Condition("mixed-patch", "8"), "rmse"),
+        ("202 bands from space (EnMAP)", block, CLEAN, "rmse"),
+        *((_job(place, condition), place, condition, "rmse") for place, condition in away(evidence)),
+    ]
+    found = []
+    for job, place, condition, metric in jobs:
+        own = "enmap" if place == block else "cave"
+        names, tta = headline_names(own), condition in (PLUS, MINUS)
+        groups = contestants(evidence, names, place, condition, tta)
+        if place.dataset != own:  # who learned from other data would not show what is asked
+            groups = {name: g for name, g in groups.items() if not g.learned_from(place.dataset)}
+        ordered = standings(groups, metric)
+        if len(ordered) > 1 and not math.isnan(ordered[0].mean):
+            found.append(_sentence(job, ordered, metric))
+    return [*found, *_fastest(evidence)]
+
+
+def away(evidence: Evidence) -> list[tuple[Place, Condition]]:
+    """Places and cameras that CAVE's networks were scored on and not trained on."""
+    return [
+        (place, condition)
+        for place, condition in evidence.places
+        if away_from_home(place, condition)
+        and len(contestants(evidence, headline_names("cave"), place, condition)) > 1
+    ]
+
+
+def _job(place: Place, condition: Condition) -> str:
+    if condition.perturbation == "camera":
+        return f"Another camera ({condition.severity})"
+    return f"Other data ({place.dataset}/{place.split})"
+
+
+def _sentence(job: str, ordered: Sequence[Standing], metric: str) -> str:
+    best, *others = ordered
+    figure = f"{metric_heading(metric)[:-2]} {significant(best.mean)}"
+    signature = (
+        f"n = {best.scenes}, protocol {best.group.hash}, commit {commits_of(o.group for o in ordered)}, "
+        f"{len(ordered)} models compared"
+    )
+    if best.rank is None:
+        told = f"{others[0].name} follows with {significant(others[0].mean)}; no interval for so few scenes"
+    else:
+        level = [one.name for one in others if one.rank == best.rank]
+        told = f"level with it: {', '.join(level)}" if level else "ahead of all others by interval"
+    return f"{job}: **{best.name}** ({figure}); {told} ({signature})."
+
+
+def _fastest(evidence: Evidence) -> list[str]:
+    """Of the models level with the best on clean scenes the one that runs fastest."""
+    ordered = standings(contestants(evidence, headline_names("cave"), PLACES["cave"][0]), "rmse")
+    level = [one.name for one in ordered if one.rank == 1]
+    times = {
+        headline(row["model"], "cave"): row
+        for row in speed_rows(evidence)
+        if row["size"] == _TIMED and isinstance(row.get("images_s"), float)
+    }
+    timed = sorted((name for name in level if name in times), key=lambda n: -times[n]["images_s"])
+    if not timed:
+        return []
+    row = times[timed[0]]
+    untimed = [name for name in level if name not in times]
+    rest = f"; without times: {', '.join(untimed)}" if untimed else ""
+    return [
+        f"Speed: of those level with the best RMSE **{timed[0]}** is the fastest of {len(timed)} timed, "
+        f"{significant(row['images_s'])} images/s of {_TIMED} on {row['device']}, {row['threads']} threads "
+        f"(n = {row['runs']} runs, commit {row['commits']}){rest}."
+    ]

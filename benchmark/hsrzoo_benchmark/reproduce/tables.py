@@ -1,0 +1,299 @@
+"""The tables of the MCGA paper as data: which runs stand in which row, and the paper's figures beside them.
+
+The paper's data sets are ARAD-1K (tables 1, 3, 4, 5, 8) and HySpecNet-11k (2, 3, 4, 5, 7, 9). Where they
+are not at hand, CAVE stands in for the first and EnMAP's held-out block for the second: then ours and the
+paper's are figures of different scenes and only their order can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.errors import InputError
+from hsrzoo_benchmark.protocol import CLEAN, Condition
+from hsrzoo_benchmark.results.figures import better
+from hsrzoo_benchmark.results.reported import reported_by_paper
+from hsrzoo_benchmark.results.rows import Evidence, Group, Place
+from hsrzoo_benchmark.statistics.seeds import paired, summarise
+
+NETWORKS = ("hscnn-plus", "hrnet", "agdnet", "gmsr", "r3st", "mst-plus-plus", "mcga-s2")
+"""In the paper's order."""
+OURS = "mcga-s2"
+FULL = "table-5.full"
+"""The run that ablations share: two scales, K = 256, half gamma and half log, all components."""
+ARAD, HYSPECNET = "arad", "hyspecnet-11k"
+PLACES = {
+    "cave": (Place("cave", "valid", "full-frame"),),
+    ARAD: (Place(ARAD, "valid", "ntire2022"),),
+    "enmap": (Place("enmap", "test", "full-frame"),),
+    HYSPECNET: (Place(HYSPECNET, "valid", "full-frame"), Place(HYSPECNET, "test", "full-frame")),
+}
+STANDS_FOR = {"cave": ARAD, "enmap": HYSPECNET}
+SIZES = ("256x256", "512x512", "1024x1024")
+PLUS, MINUS = Condition("gamma", "paper-plus10"), Condition("gamma", "paper-minus10")
+_BENCHES = {None: "accuracy", "gamma": "brightness"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table."""
+
+    label: str
+    jobs: tuple[str, ...]
+    """Names of the run; the first that has rows is shown, the first is what is missing."""
+    arch: str = OURS
+    variant: str = ""
+    """As the paper's figures are filed."""
+    tta: bool = False
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table of the paper."""
+
+    title: str
+    lines: tuple[Line, ...]
+    conditions: tuple[Condition, ...] = (CLEAN,)
+    metrics: tuple[str, ...] = ("rmse", "mrae", "psnr")
+    compared: str = "rmse"
+    """Metric of the paired difference."""
+    reference: tuple[str, ...] = (FULL,)
+    """Run, as of a line, from which every line's difference is taken."""
+
+
+def _mixed(*sizes: int) -> tuple[Condition, ...]:
+    return tuple(Condition("mixed-patch", str(size)) for size in sizes)
+
+
+def away_from_home(place: Place, condition: Condition) -> bool:
+    """Whether networks of CAVE meet there what they were not trained on: other data, or a camera."""
+    return condition.perturbation == "camera" or (place.dataset != "cave" and condition == CLEAN)
+
+
+def headline(arch: str, dataset: str) -> str:
+    """The run of a network at full budget: weights ``ARCH.cave``, elsewhere the job ``DATASET.ARCH``."""
+    return f"{arch}.cave" if dataset == "cave" else f"{dataset}.{arch}"
+
+
+def _networks(dataset: str, tta: bool = False) -> tuple[Line, ...]:
+    own = tuple(Line(arch, (headline(arch, dataset),), arch) for arch in NETWORKS)
+    return (*own, Line(f"{OURS} + TTA", (headline(OURS, dataset),), tta=True)) if tta else own
+
+
+def _ablation(table: str, variants: dict[str, str], shared: str) -> tuple[Line, ...]:
+    """Lines of ``{variant: label}``; ``shared`` is the one that the run of all ablations stands for."""
+    return tuple(
+        Line(label, (f"{table}.{v}", FULL) if v == shared else (f"{table}.{v}",), variant=v)
+        for v, label in variants.items()
+    )
+
+
+_ABLATIONS = {
+    "table-3": TableSpec(
+        "Table 3: number of scales",
+        tuple(
+            Line(f"{n} scale{'s' if n > 1 else ''}", (f"table-3.scales-{n}", *((FULL,) if n == 2 else ())),
+                 f"mcga-s{n}", "scales-2" if n == 2 else "")
+            for n in (1, 2, 3, 4)
+        ),
+    ),
+    "table-4": TableSpec(
+        "Table 4: what the attention keeps",
+        _ablation("table-4", {f"k-{k * k}": f"K = {k} x {k}" for k in (8, 16, 32, 64, 128)}, "k-256"),
+    ),
+    "table-5": TableSpec(
+        "Table 5: components",
+        _ablation(
+            "table-5",
+            {
+                "plain": "plain", "moc": "+ mixture of codebooks", "moc-ga": "+ grayscale-aware",
+                "full": "+ quantized attention = all", "single": "all, single codebook",
+                "full-attention": "all, full attention",
+            },
+            "",
+        ),
+    ),
+    "figure-3": TableSpec(
+        "Figure 3: share of channels given to gamma, the rest to log",
+        _ablation("figure-3", {f"gamma-{n}": f"{n} % gamma" for n in (0, 25, 50, 75, 100)}, "gamma-50"),
+    ),
+}  # fmt: skip
+_HEADLINES = {
+    "table-1": ("Table 1: networks", ARAD, (CLEAN, *_mixed(16), PLUS, MINUS)),
+    "table-2": ("Table 2: networks, 202 bands", HYSPECNET, (CLEAN, *_mixed(16))),
+    "table-7": ("Table 7: mixed patches, 202 bands", HYSPECNET, _mixed(32, 8)),
+    "table-8": ("Table 8: mixed patches", ARAD, _mixed(32, 8)),
+    "table-9": ("Table 9: brightness, 202 bands", HYSPECNET, (PLUS, MINUS)),
+}
+SCORED = (*_HEADLINES, *_ABLATIONS)
+"""Names of the tables that are made of scores."""
+
+
+def default_dataset(name: str) -> str:
+    """The data at hand that stands in for the paper's."""
+    of = _HEADLINES[name][1] if name in _HEADLINES else ARAD
+    return next(stand_in for stand_in, dataset in STANDS_FOR.items() if dataset == of)
+
+
+def table_spec(name: str, dataset: str) -> TableSpec:
+    """The table ``name`` on ``dataset``; InputError where the paper has it for other data only."""
+    if name in _ABLATIONS:
+        return _renamed(_ABLATIONS[name], dataset)
+    title, of, conditions = _HEADLINES[name]
+    if STANDS_FOR.get(dataset, dataset) != of:
+        allowed = [of, *(stand_in for stand_in, stood_for in STANDS_FOR.items() if stood_for == of)]
+        raise InputError(
+            f"{name} is not about {dataset}", expected=f"--dataset {' or '.join(allowed)}", got=dataset
+        )
+    tta = PLUS in conditions
+    return TableSpec(
+        title, _networks(dataset, tta), conditions, reference=(headline("mst-plus-plus", dataset),)
+    )
+
+
+def _renamed(spec: TableSpec, dataset: str) -> TableSpec:
+    """An ablation's runs on another data set than CAVE carry its name in front."""
+    if dataset == "cave":
+        return spec
+    lines = tuple(
+        Line(line.label, tuple(f"{dataset}.{job}" for job in line.jobs), line.arch, line.variant)
+        for line in spec.lines
+    )
+    return TableSpec(spec.title, lines, reference=tuple(f"{dataset}.{job}" for job in spec.reference))
+
+
+def rows_of(spec: TableSpec, evidence: Evidence, dataset: str) -> list[dict[str, Any]]:
+    """One dict for each place, condition and line; ``missing`` is the job that lacks rows, or None."""
+    return [
+        table_row(spec, line, evidence, place, condition)
+        for place in PLACES[dataset]
+        for condition in spec.conditions
+        for line in spec.lines
+        if not (line.tta and condition not in (PLUS, MINUS))
+    ]
+
+
+def table_row(
+    spec: TableSpec, line: Line, evidence: Evidence, place: Place, condition: Condition
+) -> dict[str, Any]:
+    """What a run scored at one place under one condition, and what the paper prints there."""
+    found = evidence.first(line.jobs, place, condition, line.tta)
+    row: dict[str, Any] = {
+        "split": place.split,
+        "condition": str(condition),
+        "model": line.label,
+        "job": found.name if found else line.jobs[0],
+        "missing": None if found else line.jobs[0],
+    }
+    for metric in spec.metrics:
+        row[f"{metric}_paper"] = paper_figure(place, condition, line.tta, line.arch, line.variant, metric)
+    if found is None:
+        return row
+    return {**row, **figures(found, spec.metrics), **_gap(spec, found, evidence, place, condition)}
+
+
+def figures(group: Group, metrics: Sequence[str]) -> dict[str, Any]:
+    """Means with intervals over scenes, seeds averaged first; what training cost; signature."""
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        told = summarise(group.runs(metric))
+        low, high = (told.interval.low, told.interval.high) if told.interval else (None, None)
+        found |= {metric: told.mean, f"{metric}_low": low, f"{metric}_high": high}
+        found |= {f"{metric}_per_seed": list(told.per_seed), "scenes": told.scenes}
+    found |= {kind: group.cost(kind) for kind in ("steps", "cpu_seconds", "wall_seconds")}
+    return {**found, "seeds": len(group.cells), "hash": group.hash, "commits": group.commits}
+
+
+def _gap(
+    spec: TableSpec, group: Group, evidence: Evidence, place: Place, condition: Condition
+) -> dict[str, Any]:
+    """The paired difference from the table's reference; nothing for the reference itself or where
+    protocols differ."""
+    other = evidence.first(spec.reference, place, condition)
+    if other is None or other.cells == group.cells or other.protocol != group.protocol:
+        return {}
+    gap = paired(group.runs(spec.compared), other.runs(spec.compared), better(spec.compared))
+    low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
+    told = {"gap": gap.mean, "gap_low": low, "gap_high": high, "wins": gap.wins}
+    return {**told, "gap_metric": spec.compared, "reference": other.name}
+
+
+def paper_figure(
+    place: Place, condition: Condition, tta: bool, arch: str, variant: str, metric: str
+) -> float | None:
+    """What the paper prints for the data set that ``place`` is or stands in for; None: nothing."""
+    dataset = STANDS_FOR.get(place.dataset, place.dataset)
+    if dataset not in (ARAD, HYSPECNET):
+        return None
+    protocol = PLACES[dataset][0].protocol
+    found = reported_by_paper(
+        bench=_BENCHES.get(condition.perturbation, str(condition.perturbation)),
+        dataset=dataset,
+        split="valid" if dataset == ARAD else place.split,
+        protocol=protocol,
+        perturbation=condition.perturbation or "",
+        severity=condition.severity or "",
+        tta=str(int(tta)),
+        arch=arch,
+        variant=variant,
+        metric=metric,
+    )
+    return found.get("value")
+
+
+def speed_rows(evidence: Evidence) -> list[dict[str, Any]]:
+    """Table 6: images a second at batch 1, and over MST++'s as published from the same run, of the newest
+    times on the newest device; ``missing`` is a model without any."""
+    newest = evidence.speed[-1] if evidence.speed else None
+    times = {
+        (row["architecture"], "x".join(map(str, row["size"]))): row
+        for row in evidence.speed
+        if newest and _machine(row) == _machine(newest) and _plain(row)
+    }
+    reference = {
+        (row["run"], "x".join(map(str, row["size"]))): row
+        for row in evidence.speed
+        if row["architecture"] == "mst-plus-plus" and row["model"].endswith(":reference")
+    }
+    found = []
+    for size in SIZES:
+        for arch in NETWORKS:
+            own = times.get((arch, size))
+            base = reference.get((own["run"], size)) if own else None
+            found.append(_speed_row(arch, size, own, base))
+    return found
+
+
+def _speed_row(
+    arch: str, size: str, own: dict[str, Any] | None, base: dict[str, Any] | None
+) -> dict[str, Any]:
+    reported, mst = (
+        reported_by_paper(bench="speed", severity=size, arch=a, metric="images_s").get("value")
+        for a in (arch, "mst-plus-plus")
+    )
+    ratio = reported / mst if isinstance(reported, float) and isinstance(mst, float) else reported
+    found = {"size": size, "model": arch, "images_s_paper": reported, "faster_paper": ratio}
+    if own is None:
+        return {**found, "missing": f"{arch}.cave"}
+    ran = own["status"] == "ok"
+    found |= {"missing": None, "images_s": 1 / own["p50"] if ran else own["status"], "runs": own["runs"]}
+    if ran and base and base["status"] == "ok":
+        shared = min(len(own["seconds"]), len(base["seconds"]))
+        medians = [float(np.median(row["seconds"][:shared])) for row in (own, base)]
+        found["faster"] = medians[1] / medians[0]
+    machine = own["provenance"]
+    found |= {"device": machine["device_name"], "threads": machine["threads"]}
+    return {**found, "commits": (machine["commit"] or "unknown")[:9]}
+
+
+def _machine(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["provenance"]["device_name"], row["provenance"]["threads"]
+
+
+def _plain(row: dict[str, Any]) -> bool:
+    """A network as this zoo runs it: no variant, precision or runtime of another kind."""
+    return ":" not in row["model"] and "[" not in row["model"]

@@ -1,0 +1,1 @@
+"""From stored rows to figures: means, intervals, ranks and what the paper reports."""

@@ -1,0 +1,1 @@
+"""Scoring: scenes, models and perturbations to rows."""

@@ -1,0 +1,51 @@
+"""What a run tells people: a bar while it runs, and at the end what was computed, left out and failed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hsrzoo.cli import output
+from hsrzoo_benchmark.run.scores import Failure, Outcome
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr; yields the function that moves it by one."""
+    from rich.markup import escape
+
+    with output.progress() as shown:
+        task = shown.add_task(what, total=total)
+
+        def advance(text: str) -> None:
+            shown.update(task, advance=1, description=escape(text))  # [bf16] is no markup
+
+        yield advance
+
+
+def stdout_width() -> int:
+    """Columns of the terminal; plenty where stdout is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+
+
+def finish(outcome: Outcome, store: Path | None) -> int:
+    """Say on stderr what was computed and what failed; 1 if anything failed. None: nothing was kept."""
+    console = output.console
+    where = f"results in {store}" if store else "none kept"
+    console.print(f"{outcome.computed} rows computed, {where}", style="dim", markup=False)
+    for sentence in _sentences(outcome.skipped, "Left out"):
+        console.print(sentence, style="dim", markup=False)
+    for sentence in _sentences(outcome.failures, "Failed"):
+        console.print(sentence, style="red", markup=False)
+    return 1 if outcome.failures else 0
+
+
+def _sentences(failures: Sequence[Failure], word: str) -> list[str]:
+    """One paragraph for each cause, with the scenes it struck."""
+    scenes: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        scenes.setdefault((failure.what, failure.error), []).append(failure.scene)
+    return [f"{word}: {', '.join(names)}: {what}. {error}" for (what, error), names in scenes.items()]

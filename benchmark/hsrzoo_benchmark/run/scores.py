@@ -1,0 +1,311 @@
+"""The loop over scenes: load, perturb, predict, score, append.
+
+Scene by scene, so that each is read and disturbed once for all models, and predicted once for all
+protocols (they differ in what is scored, not in what a model sees); each result goes to its own file
+as soon as it is there. What is stored already is not computed again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera, camera_names
+from hsrzoo.datasets.base import Scene
+from hsrzoo.errors import BandsError, HsrzooError, InputError
+from hsrzoo.perturb import DoesNotApplyError
+from hsrzoo.spec import MetricContext, PerturbationContext
+from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
+from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
+from hsrzoo_benchmark.protocol import Protocol, crop_border, digest
+from hsrzoo_benchmark.run import metamer
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+
+log = logging.getLogger(__name__)
+
+
+@cache
+def provenance_of(device: str) -> dict[str, Any]:
+    """Code and machine of this process, collected once: its rows share the state of the code at its
+    start."""
+    from hsrzoo.utils.provenance import collect
+
+    return collect(device)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A row, and the place of its score among those that were asked for."""
+
+    place: int
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scene that gave no row."""
+
+    scene: str
+    what: str
+    """Which step, model and condition."""
+    error: str
+    lost: int = 1
+    """How many rows there would have been."""
+
+
+@dataclass(frozen=True)
+class Skipped(Failure):
+    """A perturbation that does not apply to a scene, too small or a photograph, say: no row, and no
+    failure either."""
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    computed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    skipped: list[Failure] = field(default_factory=list)
+
+
+def run(
+    cells: Sequence[Cell],
+    source: Source,
+    provenance: Callable[[str], dict[str, Any]],
+    advance: Callable[[str], None],
+) -> Outcome:
+    """Compute what is missing. ``provenance(device)`` describes code and machine; ``advance(what)``
+    is called once for each finished or failed score. A failing scene is noted and the others go on."""
+    outcome = Outcome()
+    for name, wanted in missing(cells, source):
+        for result in score_scene(name, wanted, source, provenance):
+            keep(result, wanted, outcome, advance)
+    return outcome
+
+
+def keep(
+    result: Scored | Failure, cells: Sequence[Cell], outcome: Outcome, advance: Callable[[str], None]
+) -> None:
+    """Store what :func:`score_scene` found for ``cells``, and count it."""
+    if isinstance(result, Scored):
+        cell = cells[result.place]
+        cell.file.append(result.row)
+        outcome.computed += 1
+        advance(f"{result.row['scene']}: {_title(cell)}")
+        return
+    (outcome.skipped if isinstance(result, Skipped) else outcome.failures).append(result)
+    for _ in range(result.lost):
+        advance(result.scene)
+
+
+def score_scene(
+    name: str,
+    scores: Sequence[Score],
+    source: Source,
+    provenance: Callable[[str], dict[str, Any]],
+) -> Iterator[Scored | Failure]:
+    """All ``scores`` of one scene: each gives a row, or is among those that a failure has lost."""
+
+    def failed(what: str, error: Exception, lost: int) -> Failure:
+        log.debug("%s failed on %s", what, name, exc_info=error)
+        text = str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
+        return Failure(name, what, text, lost)
+
+    places = {id(score): place for place, score in enumerate(scores)}
+    try:
+        clean = source.dataset.load(source.split, name)
+    except Exception as error:
+        yield failed("reading", error, len(scores))
+        return
+    for (condition, seed), disturbed in _grouped(scores, lambda s: (s.protocol.condition, s.protocol.seed)):
+        try:
+            scene, info = disturb(clean, disturbed[0].protocol)
+        except DoesNotApplyError as error:
+            yield Skipped(name, str(condition), str(error), len(disturbed))
+            continue
+        except Exception as error:
+            yield failed(f"{condition}, seed {seed}", error, len(disturbed))
+            continue
+        for (model, tta), sharing in _grouped(disturbed, lambda s: (s.model, s.protocol.tta)):
+            try:
+                pred, seconds = predict(model, scene, tta)
+            except Exception as error:
+                yield failed(_title(sharing[0]), error, len(sharing))
+                continue
+            for wanted in sharing:
+                try:
+                    metrics, scored_bands = score(clean, scene, pred, wanted.protocol)
+                except Exception as error:
+                    yield failed(f"{_title(wanted)}, protocol {wanted.protocol.name}", error, 1)
+                    continue
+                row = _row(wanted, source, name, info, seconds, provenance)
+                row |= {"scored_bands": scored_bands, "metrics": metrics}
+                yield Scored(places[id(wanted)], row)
+
+
+def _title(score: Score) -> str:
+    """Model and condition, for people."""
+    tta = " with TTA" if score.protocol.tta else ""
+    return f"{score.model.name}{tta} on {score.protocol.condition}"
+
+
+def _grouped(scores: Iterable[Score], key: Callable[[Score], Any]) -> list[tuple[Any, list[Score]]]:
+    """Scores of one key, keys and scores in order of appearance."""
+    found: dict[Any, list[Score]] = {}
+    for score in scores:
+        found.setdefault(key(score), []).append(score)
+    return list(found.items())
+
+
+def disturb(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, Any]]:
+    """The scene as the protocol's perturbation leaves it, and what was measured on the way."""
+    if protocol.perturbation is None or protocol.severity is None:
+        return scene, {}
+    from hsrzoo.perturb import perturb
+
+    asked = (protocol.perturbation, protocol.severity)
+    return perturb(*asked, scene, protocol.seed or 0, protocol.rgb_bits, rendering(protocol))
+
+
+def rendering(protocol: Protocol) -> PerturbationContext | None:
+    """How the data set's RGB was rendered; None where it is a photograph, or of a camera of its own."""
+    response = protocol.dataset.get("response")
+    if response not in camera_names() or protocol.bands is None:
+        return None
+    return PerturbationContext(protocol.bands, response, protocol.rgb_bits)
+
+
+def predict(model: Reconstructor, scene: Scene, tta: bool) -> tuple[np.ndarray, float]:
+    """The cube of the whole scene, and the seconds it took."""
+    begin = time.perf_counter()
+    pred = model.predict(scene.rgb, tta=tta)
+    return pred, time.perf_counter() - begin
+
+
+def score(clean: Scene, scene: Scene, pred: np.ndarray, protocol: Protocol) -> tuple[dict[str, float], int]:
+    """Metric columns of one prediction of the disturbed ``scene``, and on how many of the data's bands
+    they were computed."""
+    from hsrzoo.metrics import compute
+
+    truth, scored, bands = align(scene.cube, pred, protocol)
+    context = MetricContext(bands, protocol.mrae_epsilon, protocol.value_range[1])
+    columns = compute([name for name, _, _ in protocol.metrics], truth, scored, context)
+    camera = rendering(protocol)
+    if protocol.perturbation == metamer.NAME and camera is not None:
+        own, _, _ = align(clean.cube, pred, protocol)
+        columns |= metamer.memory(own, truth, scored, Camera.named(camera.response).matrix(bands))
+    return columns, len(bands)
+
+
+def align(
+    truth: np.ndarray, pred: np.ndarray, protocol: Protocol
+) -> tuple[np.ndarray, np.ndarray, BandSet]:
+    """Truth and prediction (C, H, W) on the bands and pixels that are scored, and those bands.
+
+    Where the model has other bands, its output is resampled to the data's: the truth stays as it
+    was measured, one for all models. Data bands beyond the model's are left out.
+    """
+    bands = protocol.bands
+    if bands is None:
+        raise InputError("The protocol has not met a data set", fix="Use resolve_protocol")
+    if protocol.resampled_from is not None:
+        pred, covered = protocol.resampled_from.resample(pred, bands)
+        if not covered.any():
+            raise BandsError(
+                "Model and data share no band", expected=str(bands), got=str(protocol.resampled_from)
+            )
+        kept = np.flatnonzero(covered)
+        truth, pred, bands = truth[kept], pred[kept], bands.select(kept.tolist())
+    if pred.shape != truth.shape:
+        raise InputError("The model's cube does not fit the truth", expected=truth.shape, got=pred.shape)
+    return crop_border(truth, protocol.crop), crop_border(pred, protocol.crop), bands
+
+
+def trained_on(model: Reconstructor) -> str | None:
+    """Name of the data set whose pairs the weights were trained on, as their config records it."""
+    return (model.config or {}).get("training", {}).get("dataset")
+
+
+def also_trained_on(model: Reconstructor) -> list[str]:
+    """Names of the other data sets that the model's codebooks come from."""
+    sources = ((model.config or {}).get("codebook") or {}).get("sources", [])
+    return [name for name in sources if name != trained_on(model)]
+
+
+def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
+    """True if the weights were trained on this very scene, whichever split it lay in then: a set may be
+    split in more than one way, and in each of them a name stands for one scene."""
+    training = (model.config or {}).get("training", {})
+    sets = [training, *training.get("extra", ())]
+    return any(one.get("dataset") == dataset and scene in one.get("scenes", ()) for one in sets)
+
+
+def training_cost(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the weights of a folder's ``config`` took: optimiser steps, seconds of wall-clock and of CPU
+    (the codebooks' apart), seed, digest of the recipe. None where they were not trained by steps."""
+    config = config or {}
+    training, stage1 = config.get("training", {}), (config.get("codebook") or {}).get("stage1", ())
+    if "recipe" not in training or "steps" not in training:
+        return None
+    found = {
+        "steps": training["steps"],
+        "wall_seconds": training.get("wall_seconds"),
+        "cpu_seconds": training.get("cpu_seconds"),
+        "seed": training.get("seed", training["recipe"].get("seed")),
+        "recipe_sha256": digest(training["recipe"]),
+    }
+    for kind in ("wall_seconds", "cpu_seconds"):
+        found[f"codebook_{kind}"] = sum(run.get(kind) or 0.0 for run in stage1)
+    return found
+
+
+def _row(
+    score: Score,
+    source: Source,
+    scene: str,
+    info: dict[str, Any],
+    seconds: float,
+    provenance: Callable[[str], dict[str, Any]],
+) -> dict[str, Any]:
+    """All of a row but the score: what was done, with what, on what."""
+    protocol, model = score.protocol, score.model
+    how = execution(model)
+    return {
+        "bench": score.bench,
+        "model": model.name,
+        "architecture": model.spec.name,
+        "execution": how,
+        "weights_sha256": model.weights_sha256,
+        "model_sha256": model.identity,
+        "untrained": untrained(model),
+        "training": training_cost(model.config),
+        "trained_on": trained_on(model),
+        "also_trained_on": also_trained_on(model),
+        "seen_in_training": seen_in_training(model, source.dataset.name, scene),
+        "dataset": source.dataset.name,
+        "split": source.split,
+        "fingerprint": source.fingerprint,
+        "scene": scene,
+        "protocol_name": protocol.name,
+        "protocol_hash": protocol.hash,
+        "protocol_group": protocol.group,
+        "protocol": protocol.to_json(),
+        "perturbation": protocol.perturbation,
+        "severity": protocol.severity,
+        "seed": protocol.seed,
+        "tta": protocol.tta,
+        "info": info,
+        "seconds": round(seconds, 6),
+        "provenance": {**provenance(str(model.device)), "dtype": DTYPES[how["precision"]]},
+        "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,100 @@
+"""``hsrzoo report``: a static site, or the README's tables, from the rows of a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hsrzoo.cli import names
+from hsrzoo.cli.data import parse_options
+
+STDOUT = "-"
+
+
+@click.command("report")
+@click.option("--store", type=click.Path(path_type=Path), default=Path("records"), show_default=True,
+              help="Folder of the rows, as `hsrzoo bench --store` writes them.")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Write the site here: index.html, its data and pictures.")  # fmt: skip
+@click.option("--markdown", is_flag=False, flag_value=STDOUT, metavar="[FILE]",
+              help="Instead of a site the tables of the README: between the markers <!-- results --> and "
+              "<!-- end of results --> of FILE, or on stdout without one.")  # fmt: skip
+@click.option("--dataset", type=names.DATASET, metavar="NAME",
+              help="Only this data set's scores [all; --markdown and --scenes: the one with most "
+              "rows].")  # fmt: skip
+@click.option("--split", metavar="NAME", help="Only this split's.")
+@click.option("--model", "models", type=names.MODEL, multiple=True, metavar="PATTERN",
+              help="Only these models, repeatable: a name or a quoted shell pattern [all; --markdown: "
+              "bundled weights and their variants].")  # fmt: skip
+@click.option("--scenes", is_flag=True,
+              help="Run the models on scenes and show bands, errors and spectra; needs the data set and "
+              "the weights.")  # fmt: skip
+@click.option("--scene", "scene_names", multiple=True, metavar="NAME",
+              help="A scene for --scenes, repeatable [the first three].")  # fmt: skip
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets, for --scenes.")
+@click.option("--data-option", "data_options", multiple=True, metavar="KEY=VALUE",
+              help="Option of the data set, for --scenes.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Write into a folder that holds other files; they stay.")
+def command(store: Path, out: Path | None, markdown: str | None, **options: Any) -> None:
+    """Show what stored rows say: a site with leaderboards and plots, or the tables of a README.
+
+    The site is one page that works from a disk without a network: models ranked under every protocol
+    and disturbance, with 95 % bootstrap intervals over scenes; accuracy against speed and size; each
+    number leads to its rows. No data set is needed, except for --scenes. Pictures need hsrzoo[report].
+
+    \b
+    hsrzoo report -o site
+    hsrzoo report -o site --scenes --dataset cave --model mcga-s2.cave --model linear.cave
+    hsrzoo report --markdown README.md
+    """
+    if (out is None) == (markdown is None):
+        raise click.UsageError("Give either -o FOLDER for a site or --markdown [FILE] for tables")
+    with_scenes = options["scenes"] or bool(options["scene_names"])
+    if markdown is not None and with_scenes:
+        raise click.UsageError("--scenes belongs to a site: give -o FOLDER")
+    # Imported here, because these import numpy and, with the models, torch.
+    from hsrzoo_benchmark.results import boards as rows
+
+    found = rows.read(store)
+    if options["models"]:
+        found = found.of(rows.named(found, options["models"]))
+    elif markdown is not None:
+        found = rows.of_bundled(found)
+    found = rows.at(found, options["dataset"], options["split"])
+    if markdown is not None:
+        _write_tables(found, markdown)
+    elif out is not None:
+        data_options = parse_options(options["data_options"])
+        _write_site(found, out, options, data_options if with_scenes else None)
+
+
+def _write_tables(found: Any, target: str) -> None:
+    from hsrzoo.cli import output
+    from hsrzoo_benchmark.tables import readme
+
+    text = readme.render(found)
+    if target == STDOUT:
+        click.echo(text)
+        return
+    readme.fill(Path(target), text)
+    output.console.print(f"Results: {target}", markup=False, highlight=False)
+
+
+def _write_site(
+    found: Any, out: Path, options: dict[str, Any], data_options: dict[str, str] | None
+) -> None:
+    """``data_options``: None where no scenes are to be drawn."""
+    from hsrzoo.cli import output
+    from hsrzoo_benchmark.reproduce.figures import new_figure
+    from hsrzoo_benchmark.site import scenes, writing
+
+    new_figure(1, 1)  # without matplotlib: an error before anything is written
+    writing.prepare(out, options["overwrite"])
+    sections = []
+    if data_options is not None:
+        asked = scenes.Asked(options["scene_names"], options["data_root"], data_options)
+        sections = scenes.sections(found, asked, out)
+    page = writing.write(found, out, sections)
+    output.console.print(f"Site: {page}", markup=False, highlight=False)

@@ -1,0 +1,242 @@
+"""Scenes of a site: models run on them once; what pictures need is kept, so that a killed run goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsrzoo.cli import output
+from hsrzoo.datasets import open_dataset
+from hsrzoo.datasets.base import Dataset, Scene, with_data
+from hsrzoo.errors import HsrzooError, InputError, StoreError, unknown_name
+from hsrzoo.io.common import replaced
+from hsrzoo.registry import METRICS
+from hsrzoo.results import HASH_LENGTH
+from hsrzoo.utils.files import make_folder
+from hsrzoo_benchmark.plan.models import Ways, load_all, plain_name
+from hsrzoo_benchmark.results.boards import Board, Stored, boards
+from hsrzoo_benchmark.results.figures import Contestant
+from hsrzoo_benchmark.run.messages import bar
+from hsrzoo_benchmark.site import scene_figures
+from hsrzoo_benchmark.site.scene_figures import Chosen, Views
+from hsrzoo_benchmark.store import number as stored_number
+from hsrzoo_benchmark.store import slug
+from hsrzoo_benchmark.tables.format import metric_heading
+from hsrzoo_benchmark.tables.readme import number
+
+FIRST = 3
+"""Scenes that are drawn where none is named."""
+LARGEST = 512
+"""Pixels of a side beyond which pictures show every second, third, ... pixel."""
+_BANDS, _PIXELS = 4, 4
+_LAYOUT = 1
+"""Of a cached file; raised when what it holds changes."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which scenes, and where their data lies."""
+
+    scenes: Sequence[str]
+    data_root: Path | None
+    data_options: Mapping[str, str]
+
+
+def sections(stored: Stored, asked: Asked, folder: Path) -> list[dict[str, Any]]:
+    """Draw the scenes of the first board of undisturbed images; what the page tells of each."""
+    board = next((b for b in boards(stored.scores) if b.first["perturbation"] is None), None)
+    if board is None:
+        raise StoreError("There are no scores of undisturbed images", fix="Choose others with --dataset")
+    dataset, split = board.place
+    data = open_dataset(dataset, asked.data_root, **asked.data_options)
+    names = _names(data, split, asked.scenes)
+    if data.fingerprint() != board.first["fingerprint"]:
+        raise InputError(
+            f"The files of {dataset} are others than those that were scored",
+            expected=f"fingerprint {board.first['fingerprint']}",
+            got=data.fingerprint(),
+            fix="Name the data with --data-root and --data-option",
+        )
+    make_folder(folder / ".cache")
+    contestants = _ordered(board)
+    missing = _predict(data, split, names, contestants, folder / ".cache")
+    return [_section(board, data.load(split, name), data, contestants, folder, missing) for name in names]
+
+
+def _names(data: Dataset, split: str, wanted: Sequence[str]) -> list[str]:
+    known = data.scenes(split)
+    for name in wanted:
+        if name not in known:
+            raise unknown_name(f"scene of {data.name}/{split}", name, known)
+    return list(dict.fromkeys(wanted)) or known[:FIRST]
+
+
+def _ordered(board: Board) -> list[Contestant]:
+    """Models run as usual, without adaptation, by their mean RMSE."""
+    plain = [
+        one for one in board.contestants if not one.first["tta"] and one.label == plain_name(one.label)
+    ]
+
+    def mean(one: Contestant) -> float:
+        value = float(np.mean(list(one.scenes("rmse").values())))
+        return math.inf if math.isnan(value) else value
+
+    return sorted(plain, key=mean)
+
+
+def choose(scene: Scene, centres_nm: Sequence[float]) -> Chosen:
+    """Bands spread evenly over the range that has data; pixels of unlike colours among the brighter half
+    (dark ones have hardly a spectrum), neither at the border nor overexposed."""
+    there, valid = with_data(scene.cube)
+    kept = np.flatnonzero(there)
+    kept = kept[np.argsort(np.asarray(centres_nm)[kept], kind="stable")]
+    at = (np.arange(_BANDS) + 0.5) / _BANDS * len(kept)
+    bands = kept[np.unique(at.astype(int))]
+    return Chosen(bands, _unlike(scene.rgb, valid), -(-max(scene.cube.shape[1:]) // LARGEST))
+
+
+def _unlike(rgb: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """(P, 2): pixels of ``rgb`` (3, H, W) whose colours are far apart, found one after another."""
+    from scipy.ndimage import uniform_filter
+
+    smooth = np.stack([uniform_filter(channel.astype(np.float64), 5) for channel in rgb])
+    light = smooth.sum(axis=0)
+    inner = np.zeros_like(valid)
+    edge = min(4, (min(valid.shape) - 1) // 2)
+    inner[edge : valid.shape[0] - edge, edge : valid.shape[1] - edge] = True
+    usable = valid & inner & (light > 0)
+    if not usable.any():
+        usable = valid
+    calm = usable & (smooth.max(axis=0) < 0.98) & (light >= np.median(light[usable]))
+    places = np.argwhere(calm if calm.any() else usable)
+    colours = np.array([smooth[:, y, x] / max(light[y, x], 1e-9) for y, x in places])
+    first = int(np.argmin(np.linalg.norm(colours - np.median(colours, axis=0), axis=1)))
+    chosen, distance = [first], np.full(len(places), np.inf)
+    while len(chosen) < min(_PIXELS, len(places)):
+        distance = np.minimum(distance, np.linalg.norm(colours - colours[chosen[-1]], axis=1))
+        chosen.append(int(np.argmax(distance)))
+    return places[chosen]
+
+
+def _predict(
+    data: Dataset, split: str, names: Sequence[str], contestants: Sequence[Contestant], cache: Path
+) -> list[str]:
+    """Make the cached files that are missing; what could not be made, one line each."""
+    told = []
+    jobs = {
+        one.label: [name for name in names if not cached(cache, one, name).exists()] for one in contestants
+    }
+    with bar("scenes", sum(map(len, jobs.values()))) as advance:
+        for one in contestants:
+            try:
+                _predict_with(data, split, jobs[one.label], one, cache, advance)
+            except HsrzooError as error:
+                told.append(f"{one.label} is not shown: {error}")
+    for line in told:
+        output.console.print(line, markup=False, highlight=False)
+    return told
+
+
+def _predict_with(
+    data: Dataset, split: str, names: Sequence[str], one: Contestant, cache: Path, advance: Any
+) -> None:
+    if not names:
+        return
+    model = load_all([one.label], Ways(), None, None, data.bands).models[0]
+    if model.identity != one.first["model_sha256"]:
+        raise InputError(
+            "The weights on this machine are others than those that were scored",
+            expected=one.first["model_sha256"][:HASH_LENGTH],
+            got=str(model.identity)[:HASH_LENGTH],
+        )
+    data.bands.require_same(model.bands, f"the data set {data.name}", f"the model {model.name}")
+    for name in names:
+        scene = data.load(split, name)
+        shown = views(scene, model.predict(scene.rgb), choose(scene, data.bands.centres_nm))
+        with replaced(cached(cache, one, name)) as temporary:
+            np.savez_compressed(
+                temporary,
+                images=shown.images.astype(np.float16),
+                error=shown.error.astype(np.float16),
+                spectra=shown.spectra.astype(np.float32),
+            )
+        advance(f"{name}: {one.label}")
+
+
+def cached(cache: Path, one: Contestant, scene: str) -> Path:
+    """The file of one model's :class:`Views` of one scene: by the model's identity, the scene and its
+    files, and the protocol."""
+    first = one.first
+    parts = (
+        first["model_sha256"][:HASH_LENGTH],
+        first["fingerprint"],
+        scene,
+        first["protocol_hash"][:HASH_LENGTH],
+    )
+    return cache / f"{_LAYOUT}_{'_'.join(slug(part) for part in parts)}.npz"
+
+
+def views(scene: Scene, cube: np.ndarray, chosen: Chosen) -> Views:
+    """What pictures show of ``cube`` (C, H, W), a reconstruction of ``scene`` or its truth."""
+    step = chosen.step
+    there, _ = with_data(scene.cube)
+    gap = (cube[there, ::step, ::step] - scene.cube[there, ::step, ::step]).astype(np.float64)
+    rows, columns = chosen.pixels.T
+    return Views(
+        cube[chosen.bands, ::step, ::step].astype(np.float32),
+        np.sqrt(np.mean(gap**2, axis=0)).astype(np.float32),
+        cube[:, rows, columns].T.astype(np.float32),
+    )
+
+
+def _section(
+    board: Board,
+    scene: Scene,
+    data: Dataset,
+    contestants: Sequence[Contestant],
+    folder: Path,
+    missing: Sequence[str],
+) -> dict[str, Any]:
+    chosen = choose(scene, data.bands.centres_nm)
+    shown: dict[str, Views] = {}
+    for one in contestants:
+        path = cached(folder / ".cache", one, scene.name)
+        if path.exists():
+            with np.load(path, allow_pickle=False) as file:
+                shown[one.label] = Views(*(file[key].astype(np.float32) for key in Views.__annotations__))
+    metrics = board.metrics
+    pictures = scene_figures.draw(
+        scene, views(scene, scene.cube, chosen), shown, chosen, data.bands.centres_nm, folder / "pictures",
+        "-".join(slug(part) for part in (*board.place, scene.name)),
+    ) if shown else []  # fmt: skip
+    crop = board.first["protocol"]["crop"]
+    notes = [f"Scored without a border of {crop} pixels; pictures show the whole frame."] if crop else []
+    return {
+        "name": scene.name,
+        "place": f"{'/'.join(board.place)}, protocol {board.first['protocol_name']}",
+        "headings": [metric_heading(metric) for metric in metrics],
+        "rows": [row for one in contestants for row in _metrics(one, scene.name, metrics)],
+        "pictures": pictures,
+        "notes": [*notes, *missing],
+    }
+
+
+def _metrics(one: Contestant, scene: str, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    """The stored values of one model on one scene: a line, or none without a row."""
+    row = next((row for row in one.rows if row["scene"] == scene), None)
+    if row is None:
+        return []
+    values = [stored_number(row["metrics"][METRICS.get(metric).columns[0]]) for metric in metrics]
+    return [
+        {
+            "model": one.label,
+            "cells": [number(value) for value in values],
+            "identity": row["model_sha256"],
+            "protocol": row["protocol_hash"],
+        }
+    ]

@@ -1,0 +1,107 @@
+"""What a stored speed row says: figures, and ratios to the references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hsrzoo.errors import InputError, UnknownNameError
+from hsrzoo.models.names import parse_name
+from hsrzoo_benchmark.plan.models import plain_name
+from hsrzoo_benchmark.speed.bandwidth import bound_megapixels_s
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+
+DEFAULT_REFERENCES = ("mst-plus-plus:reference", "mst-plus-plus")
+"""MST++ in its published structure, and ours."""
+
+
+def summarise(row: dict[str, Any]) -> dict[str, float | str]:
+    """A row as figures: milliseconds, images and megapixels a second, memory, MACs; on a GPU the
+    network alone and the bound that the memory sets. OOM rows give their status only."""
+    if row["status"] != "ok":
+        return {"status": row["status"]}
+    height, width = row["size"]
+    megapixels = height * width / 1e6
+    found: dict[str, float | str] = {
+        "status": "ok",
+        "p50_ms": 1e3 * row["p50"],
+        "p90_ms": 1e3 * row["p90"],
+        "images_s": 1 / row["p50"],
+        "megapixels_s": megapixels / row["p50"],
+    }
+    if row["peak_mib"] is not None:
+        found |= {"peak_mib": row["peak_mib"], "growth_mib": growth(row)}
+    if row["macs"] is not None:
+        found["gmacs"] = row["macs"] / 1e9
+    if "bandwidth" in row:
+        found["device_megapixels_s"] = megapixels / row["device_p50"]
+        found["bound_megapixels_s"] = bound_megapixels_s(row["bandwidth"], row["bands"])
+    return found
+
+
+def growth(row: dict[str, Any]) -> float:
+    """MiB that one prediction took above what is there once the model is loaded and warm."""
+    return max(0.0, row["peak_mib"] - row["loaded_mib"])
+
+
+def ratios(row: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, float]:
+    """The row's cost in terms of the reference's: time over the rounds that both ran, peak memory,
+    growth of memory; and how many times faster it is. Empty unless both ran, in one run."""
+    if reference is None or reference["run"] != row["run"]:
+        return {}
+    if row["status"] != "ok" or reference["status"] != "ok":
+        return {}
+    shared = min(len(row["seconds"]), len(reference["seconds"]))
+    own, other = (float(np.median(r["seconds"][:shared])) for r in (row, reference))
+    found = {"time_ratio": own / other, "speedup": other / own}
+    if row["peak_mib"] is not None and reference["peak_mib"] is not None:
+        found["memory_ratio"] = row["peak_mib"] / reference["peak_mib"]
+        if growth(reference) > 0:
+            found["growth_ratio"] = growth(row) / growth(reference)
+    return found
+
+
+def choose_references(models: Sequence[Reconstructor], wanted: Sequence[str] = ()) -> list[str]:
+    """Names of the models that ratios refer to, the main one first.
+
+    ``wanted``: each a model's full name, ``ARCH:VARIANT``, or ``ARCH`` for the one without a variant.
+    By default MST++ in its published structure and MST++, as far as they are there, else the first.
+    """
+    if not wanted:
+        defaults = [_match(models, name) for name in DEFAULT_REFERENCES]
+        return [name for name in defaults if name is not None] or [models[0].name]
+    found = []
+    for name in wanted:
+        match = _match(models, name)
+        if match is None:
+            names = ", ".join(model.name for model in models)
+            raise InputError("The reference is not among the models", expected=names, got=name)
+        found.append(match)
+    return list(dict.fromkeys(found))
+
+
+def _match(models: Sequence[Reconstructor], wanted: str) -> str | None:
+    """The name of the first model that is called so, best in full."""
+    for key in (lambda m: m.name, lambda m: plain_name(m.name), _structure):
+        for model in models:
+            if key(model) == wanted:
+                return model.name
+    return None
+
+
+def variant_of(label: str) -> str | None:
+    """The variant in a model's name, if it has one."""
+    try:
+        return parse_name(plain_name(label)).variant
+    except UnknownNameError:  # what a plugin calls its own
+        return None
+
+
+def _structure(model: Reconstructor) -> str:
+    """``ARCH`` or ``ARCH:VARIANT``, whatever the weights."""
+    variant = variant_of(model.name)
+    return model.spec.name + (f":{variant}" if variant else "")

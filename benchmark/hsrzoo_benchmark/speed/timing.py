@@ -1,0 +1,340 @@
+"""The speed benchmark: batch 1, models timed in turn, each one's memory in a process of its own.
+
+Times are those of ``Reconstructor.predict``: normalise, pad, forward, crop, and on an accelerator
+the copies to and from it, which also synchronise it. Ratios come from rounds in which both models
+ran (A B A B in one process), so that a busy machine slows both alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hsrzoo.errors import InputError
+from hsrzoo_benchmark.plan.models import DTYPES, Entrant, execution, untrained
+from hsrzoo_benchmark.run.scores import Failure, Outcome
+from hsrzoo_benchmark.speed import bandwidth
+from hsrzoo_benchmark.speed.cell import OOM, SMALL, is_out_of_memory
+from hsrzoo_benchmark.store import ResultFile, Store
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo_benchmark.speed.cell import sample_rgb
+
+SIZES = ((256, 256), (512, 512), (1024, 1024), (482, 512))
+"""Height and width, pixels; the last one is ARAD-1K's."""
+METHOD = 2
+"""How a row was measured; rows of another method are not used. 2: memory without the counter of MACs."""
+MIN_RUNS, MIN_SECONDS = 10, 5.0
+MIN_RUNS_CAPPED = 3
+"""Runs of a cell that is so slow that it reaches ``Settings.seconds`` first."""
+LONG_RUN = 60.0
+"""Seconds of a run that is enough by itself, once ``Settings.seconds`` is reached."""
+CHILD_SECONDS = 1800.0
+"""How long a cell's process may take to load, predict once and count MACs."""
+WARM_UP = 2
+VERSIONS = ("hsrzoo", "torch")
+"""Of the provenance: times of other versions are not used. Those of other commits are, and told."""
+SEARCH = "HSRZOO_SEARCH"
+"""Variable of the environment that forces an engine of code search, and so decides speed and memory."""
+KEPT_ROUNDS = 200
+"""Times that a row keeps, the first ones: ratios are taken from rounds that both models ran."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long to measure, and on what."""
+
+    threads: int
+    sizes: tuple[tuple[int, int], ...] = SIZES
+    seconds: float = 30.0
+    """A cell stops after this long even with fewer than 10 runs, but not with fewer than 3 unless a
+    single one takes a minute."""
+    memory_limit_gib: float | None = None
+    """Limit of a cell's child process; what does not fit is OOM."""
+
+
+def measure(
+    entrants: Sequence[Entrant],
+    models: Sequence[Reconstructor],
+    settings: Settings,
+    store: Store,
+    provenance: Callable[[str], dict[str, Any]],
+    advance: Callable[[str], None],
+) -> tuple[list[dict[str, Any]], Outcome]:
+    """Rows of every size and model, measured where the store has none of one common run.
+
+    ``models`` are the loaded ``entrants``. Ratios need one run, so a size is measured anew for all of
+    them unless a stored run holds them all, made under the same :func:`conditions` and by the same
+    :data:`VERSIONS`. Returns the rows in order of size and model.
+    """
+    outcome, rows = Outcome(), []
+    versions = _versions(provenance(str(models[0].device)))
+    files = [_file(model, settings, store, provenance) for model in models]
+    for size in settings.sizes:
+        stored = _common_run(files, conditions(size, settings), versions)
+        if not stored:
+            run = _measure_size(entrants, models, files, size, settings, provenance, outcome, advance)
+            stored = [row for file in files for row in file.rows[-1:] if row["run"] == run]
+        rows += stored
+    return rows, outcome
+
+
+def _file(
+    model: Reconstructor, settings: Settings, store: Store, provenance: Callable[[str], dict[str, Any]]
+) -> ResultFile:
+    device = f"{model.device}_{provenance(str(model.device))['device_name']}"
+    return store.speed(model.name, model.identity, device, settings.threads)
+
+
+def missing(models: Sequence[Reconstructor], settings: Settings, store: Store, provenance: Any) -> int:
+    """How many cells :func:`measure` would measure."""
+    files = [_file(model, settings, store, provenance) for model in models]
+    versions = _versions(provenance(str(models[0].device)))
+    asked = [conditions(size, settings) for size in settings.sizes]
+    return sum(len(models) for wanted in asked if not _common_run(files, wanted, versions))
+
+
+def conditions(size: tuple[int, int], settings: Settings) -> dict[str, Any]:
+    """What a row says about how it was measured, besides device and threads, which its file has."""
+    return {
+        "method": METHOD,
+        "size": list(size),
+        "memory_limit_gib": settings.memory_limit_gib,
+        "cap_seconds": settings.seconds,
+        "search": os.environ.get(SEARCH) or None,
+    }
+
+
+def _versions(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: provenance[key] for key in VERSIONS}
+
+
+def _common_run(
+    files: Sequence[ResultFile], wanted: Mapping[str, Any], versions: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """One row a file, of the newest run of these conditions and versions that holds all of them; empty
+    if there is none. What ran out of memory without a declared limit did so in what was free at the time:
+    that is not used again."""
+
+    def fits(row: dict[str, Any]) -> bool:
+        same = all(row.get(key) == value for key, value in wanted.items())
+        if row["status"] == OOM and row["memory_limit_gib"] is None:
+            return False
+        return same and _versions(row["provenance"]) == versions
+
+    by_run = [{row["run"]: row for row in file.rows if fits(row)} for file in files]
+    common = [run for run in by_run[0] if all(run in rows for rows in by_run)]
+    return [rows[common[-1]] for rows in by_run] if common else []
+
+
+def _measure_size(
+    entrants: Sequence[Entrant],
+    models: Sequence[Reconstructor],
+    files: Sequence[ResultFile],
+    size: tuple[int, int],
+    settings: Settings,
+    provenance: Callable[[str], dict[str, Any]],
+    outcome: Outcome,
+    advance: Callable[[str], None],
+) -> str:
+    """Memory and MACs of each model in a child, then all that fit in turn; rows at the end. Returns
+    the id of the run that they carry."""
+    cells = _cells(entrants, models, size, settings, outcome, advance)
+    times = _times(models, cells, size, settings, outcome, advance)
+    run = uuid.uuid4().hex
+    for i, (entrant, model, file, cell) in enumerate(zip(entrants, models, files, cells, strict=True)):
+        if cell is None:
+            continue
+        alone = i in times and entrant.runtime == "torch" and not entrant.tile
+        device = _on_device(model, size, outcome) if alone else {}
+        found = {"run": run, **conditions(size, settings), **cell, **device, **_timing(times.get(i, []))}
+        file.append(_row(model, found, provenance))
+        outcome.computed += 1
+    return run
+
+
+def _row(
+    model: Reconstructor, found: Mapping[str, Any], provenance: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    """A row of what was ``found``, with what it was found on."""
+    how = execution(model)
+    return {
+        "bench": "speed",
+        "model": model.name,
+        "architecture": model.spec.name,
+        "execution": how,
+        "weights_sha256": model.weights_sha256,
+        "model_sha256": model.identity,
+        "untrained": untrained(model),
+        "bands": len(model.bands),
+        **found,
+        "provenance": {**provenance(str(model.device)), "dtype": DTYPES[how["precision"]]},
+        "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) -> dict[str, float]:
+    """A GPU's own figures; none where they failed, which ``outcome`` notes: the times are kept."""
+    try:
+        return bandwidth.on_device(model, sample_rgb(size))
+    except Exception as error:
+        what = f"timing {model.name} on the device alone"
+        outcome.failures.append(
+            Failure(f"{size[0]}x{size[1]}", what, f"{type(error).__name__}: {error}", lost=0)
+        )
+        return {}
+
+
+def _cells(
+    entrants: Sequence[Entrant],
+    models: Sequence[Reconstructor],
+    size: tuple[int, int],
+    settings: Settings,
+    outcome: Outcome,
+    advance: Callable[[str], None],
+) -> list[dict[str, Any] | None]:
+    """What each model's child process found; None where it failed, which ``outcome`` notes."""
+    name = f"{size[0]}x{size[1]}"
+    cells: list[dict[str, Any] | None] = []
+    for entrant, model in zip(entrants, models, strict=True):
+        advance(f"{name}: memory of {model.name}")
+        try:
+            cells.append(in_child(entrant, model, size, settings))
+        except Exception as error:
+            outcome.failures.append(Failure(name, f"memory of {model.name}", str(error)))
+            cells.append(None)
+    return cells
+
+
+def _times(
+    models: Sequence[Reconstructor],
+    cells: list[dict[str, Any] | None],
+    size: tuple[int, int],
+    settings: Settings,
+    outcome: Outcome,
+    advance: Callable[[str], None],
+) -> dict[int, list[float]]:
+    """Index of each model that fits into memory -> seconds of its runs. One that does not after all
+    becomes OOM in ``cells``, one that fails None."""
+    fits = {i: cell for i, cell in enumerate(cells) if cell is not None and cell["status"] == "ok"}
+    long = [cell.get("cold_seconds", 0.0) >= LONG_RUN for cell in fits.values()]
+    timed = time_in_turn([models[i] for i in fits], size, settings.seconds, advance, long)
+    times: dict[int, list[float]] = {}
+    for i, result in zip(fits, timed, strict=True):
+        if isinstance(result, list):
+            times[i] = result
+        elif is_out_of_memory(result):
+            cells[i] = {"status": OOM}
+        else:
+            what = f"timing {models[i].name}"
+            outcome.failures.append(Failure(f"{size[0]}x{size[1]}", what, str(result)))
+            cells[i] = None
+    return times
+
+
+def _timing(times: list[float]) -> dict[str, Any]:
+    """What a row keeps of the times of its runs, in seconds."""
+    p50, p90 = np.percentile(times, [50, 90]).round(7).tolist() if times else (None, None)
+    return {
+        "runs": len(times),
+        "p50": p50,
+        "p90": p90,
+        "seconds": [round(t, 7) for t in times[:KEPT_ROUNDS]],
+    }
+
+
+def time_in_turn(
+    models: Sequence[Reconstructor],
+    size: tuple[int, int],
+    cap_seconds: float,
+    advance: Callable[[str], None] = lambda _: None,
+    long: Sequence[bool] = (),
+) -> list[list[float] | Exception]:
+    """Seconds of each run of each model, one run of every unfinished model a round; in place of
+    the times the exception that a model raised. Models known to take ``long`` warm up on a small image.
+    """
+    rgb, small = sample_rgb(size), sample_rgb(SMALL)
+    times: list[list[float] | Exception] = [[] for _ in models]
+
+    def once(i: int, keep: bool, image: np.ndarray = rgb) -> float:
+        begin = time.perf_counter()
+        try:
+            models[i].predict(image)
+        except Exception as error:
+            times[i] = error
+            return 0.0
+        seconds = time.perf_counter() - begin
+        seen = times[i]
+        if keep and isinstance(seen, list):
+            seen.append(seconds)
+        return seconds
+
+    for i, model in enumerate(models):
+        advance(f"{size[0]}x{size[1]}: timing {model.name}")
+        # A second warm-up run only where it is cheap: the first one fills all caches.
+        image = small if i < len(long) and long[i] else rgb
+        spent, left = once(i, keep=False, image=image), WARM_UP - 1
+        while left and spent < MIN_SECONDS and isinstance(times[i], list):
+            spent, left = spent + once(i, keep=False, image=image), left - 1
+    active = [i for i, seen in enumerate(times) if isinstance(seen, list)]
+    while active:
+        for i in active:
+            once(i, keep=True)
+        active = [i for i in active if not _enough(times[i], cap_seconds)]
+    return times
+
+
+def _enough(seen: list[float] | Exception, cap_seconds: float) -> bool:
+    if not isinstance(seen, list):
+        return True
+    total = sum(seen)
+    least = 1 if max(seen) >= LONG_RUN else MIN_RUNS_CAPPED
+    return (len(seen) >= MIN_RUNS and total >= min(MIN_SECONDS, cap_seconds)) or (
+        len(seen) >= least and total >= cap_seconds
+    )
+
+
+def in_child(
+    entrant: Entrant, model: Reconstructor, size: tuple[int, int], settings: Settings
+) -> dict[str, Any]:
+    """Peak memory and MACs of one prediction in a process of its own, so that cells cannot spoil each
+    other: ``{"status": "ok", "peak_mib", "loaded_mib", "cold_seconds", "macs"}`` or ``{"status": "OOM"}``.
+    """
+    if model.identity is None:
+        raise InputError("Random weights cannot be loaded again in another process")
+    request = {
+        "entrant": asdict(entrant),
+        "sha256": model.identity,
+        "size": list(size),
+        "device": str(model.device),
+        "threads": settings.threads,
+        "memory_limit_gib": settings.memory_limit_gib,
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "hsrzoo_benchmark.speed.cell", json.dumps(request)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CHILD_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"one prediction took more than {CHILD_SECONDS:g} s") from None
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    # -9: the kernel's out-of-memory killer. -6: C++ code that died of std::bad_alloc.
+    if done.returncode == -9 or "bad_alloc" in done.stderr or "MemoryError" in done.stderr:
+        return {"status": OOM}
+    reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    raise RuntimeError(f"the measuring process failed: {reason[0]}")

@@ -1,0 +1,99 @@
+"""Statistics of trainings that were repeated: seeds are nested in scenes.
+
+A seed is a training, not a scene: three of them say how much luck there was, and make no further scenes.
+So each scene's values are averaged over seeds first and then scenes are resampled, as everywhere
+(:mod:`hsrzoo_benchmark.statistics.bootstrap`: 10,000 times, from a fixed seed, all runs alike).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hsrzoo_benchmark.statistics import bootstrap
+from hsrzoo_benchmark.statistics.bootstrap import Better, Difference, Interval
+
+Runs = Sequence[Mapping[str, float]]
+"""For each seed scene -> value of one metric."""
+
+_ROUNDING = 1e-12
+"""What remains of sums that are 0 exactly: no win."""
+_NOTHING = Difference(float("nan"), None, 0, 0)
+"""Of runs that share no scene."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A group of runs that differ in their seed."""
+
+    mean: float
+    interval: Interval | None
+    """95 % over scenes, None under 4 of them."""
+    scenes: int
+    per_seed: tuple[float, ...]
+    """Each run's mean over scenes."""
+
+
+@dataclass(frozen=True)
+class SeededDifference(Difference):
+    """``a - b`` over scenes, with what each seed of both has by itself."""
+
+    a_per_seed: tuple[float, ...]
+    b_per_seed: tuple[float, ...]
+
+
+def common_scenes(*groups: Runs) -> list[str]:
+    """Scenes that every run of every group has, by name."""
+    found = [set(run) for runs in groups for run in runs]
+    return sorted(set.intersection(*found)) if found else []
+
+
+def averaged(runs: Runs, scenes: Sequence[str]) -> np.ndarray:
+    """(n,) float64: for each of ``scenes`` the mean over seeds."""
+    return _matrix(runs, scenes).mean(axis=0)
+
+
+def summarise(runs: Runs) -> Summary:
+    """Mean, interval and per-seed means over the scenes that all ``runs`` have. ``runs`` is not empty."""
+    scenes = common_scenes(runs)
+    matrix = _matrix(runs, scenes)
+    mean = matrix.mean(axis=0)
+    return Summary(_mean(mean), bootstrap.mean_interval(mean), len(scenes), _each(matrix))
+
+
+def paired(a: Runs, b: Runs, better: Better) -> SeededDifference:
+    """``a - b`` on the scenes that all runs of both have; the numbers of seeds may differ."""
+    scenes = common_scenes(a, b)
+    left, right = _matrix(a, scenes), _matrix(b, scenes)
+    gap = _NOTHING if not scenes else bootstrap.difference(left.mean(axis=0), right.mean(axis=0), better)
+    return SeededDifference(gap.mean, gap.interval, gap.wins, gap.scenes, _each(left), _each(right))
+
+
+def combination(terms: Sequence[tuple[float, Runs]], better: Better = "lower") -> Difference:
+    """The sum of ``factor * values`` of several groups, scene by scene; wins: scenes where it is below 0,
+    above 0 where higher is ``better``.
+
+    With (1, a), (-1.05, b) it is below 0 where ``a`` is less than 5 % above ``b``; a loss of one
+    network against half of another's is (1, a disturbed), (-1, a), (-0.5, b disturbed), (0.5, b).
+    """
+    scenes = common_scenes(*(runs for _, runs in terms))
+    if not scenes:
+        return _NOTHING
+    total = np.sum([factor * averaged(runs, scenes) for factor, runs in terms], axis=0)
+    total = np.where(np.abs(total) < _ROUNDING, 0.0, total)
+    return bootstrap.difference(total, np.zeros_like(total), better)
+
+
+def _matrix(runs: Runs, scenes: Sequence[str]) -> np.ndarray:
+    """Seeds down, scenes across, float64."""
+    return np.array([[run[scene] for scene in scenes] for run in runs], dtype=np.float64)
+
+
+def _each(matrix: np.ndarray) -> tuple[float, ...]:
+    return tuple(_mean(row) for row in matrix)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")

@@ -1,0 +1,1 @@
+"""Tables and number formats for the terminal, README and pictures."""

@@ -1,0 +1,349 @@
+"""Figures as tables for people: models down, metrics across, intervals and ranks in the cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hsrzoo.metrics import NODATA
+from hsrzoo.registry import METRICS
+from hsrzoo_benchmark.results.figures import PAPER_TIME
+from hsrzoo_benchmark.run.metamer import HALF_WAY, STRONGEST
+from hsrzoo_benchmark.speed.timing import MIN_RUNS
+
+_SCORE_HEADINGS = {"condition": "condition, hash", "model": "model", "n": "n"}
+_LABELS_WIDTH, _METRIC_WIDTH = 50, 17
+"""Characters that the columns before the metrics and each metric take, about."""
+COMMIT_LENGTH = 12
+"""Characters of a commit's name that are shown."""
+_LABELS = (*_SCORE_HEADINGS, "size", "runs")
+"""Columns that every part of a split table has."""
+_MEMORY_HEADINGS = {
+    f"rmse_clean {STRONGEST}": "rmse, clean ↓",
+    f"rmse {HALF_WAY}": "rmse, strength 0.5 ↓",
+    f"rmse {STRONGEST}": "rmse, strength 1 ↓",
+    f"unseen_clean {STRONGEST}": "unseen part explained, clean",
+    f"unseen {STRONGEST}": "unseen part explained, strength 1",
+    f"colour_memory {STRONGEST}": "colour memory",
+}
+_MEMORY_NOTE = (
+    "Unseen part: what of the spectra lies in the camera's null space, so that RGB does not depend on it. "
+    "Explained: 1 - squared error / squared deviation from the scene's mean spectrum. Clean: the same "
+    "predictions, as metamers have the same picture, against the scene's own spectra. Colour memory: what "
+    "is explained there, above 0, and no longer on metamers of strength 1. What remains is no skill, but "
+    "the likeness of metamers to the spectra that they replace."
+)
+_GPU_HEADINGS = {
+    "device_megapixels_s": "MP/s of the network alone",
+    "bound_megapixels_s": "MP/s that memory allows",
+}
+
+
+@dataclass
+class Table:
+    """One printable table."""
+
+    title: str
+    columns: dict[str, str]
+    """Key -> heading."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[Table]:
+    """One table for each benchmark and protocol.
+
+    A cell holds the mean and the rank, the 95 % interval, and on how many scenes the model beats
+    the best one. Below the models stands what the paper reports for them.
+    """
+    heads = {}
+    for metric in metrics:
+        spec = METRICS.get(metric)
+        heads[spec.columns[0]] = f"{metric} {'↓' if spec.better == 'lower' else '↑'}"
+    tables: dict[tuple[str, ...], Table] = {}
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for figure in figures:
+        if figure["metric"] not in heads:
+            continue
+        key = (figure["bench"], figure["dataset"], figure["split"], figure["protocol"])
+        table = tables.setdefault(key, Table(_title(*key), {**_SCORE_HEADINGS, **heads}))
+        own = (figure["bench"], figure["hash"], figure["model"], figure["tta"])
+        if own not in rows:
+            rows[own] = _score_row(figure)
+            table.rows.append(rows[own])
+        rows[own][figure["metric"]] = _score_cell(figure)
+        if figure["reported"] is not None:
+            paper = (*own, "paper")
+            if paper not in rows:
+                rows[paper] = {"condition": figure["condition"], "model": _paper_label(figure)}
+                table.rows.insert(table.rows.index(rows[own]) + 1, rows[paper])
+            rows[paper][figure["metric"]] = _plain(figure["reported"])
+    return list(tables.values())
+
+
+def memory_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
+    """One table of the metamer benchmark for each protocol: errors on the scenes as they are and on
+    metamers, the explained share of what the camera does not see, and how much of it is lost."""
+    tables: dict[tuple[str, ...], Table] = {}
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for figure in figures:
+        key = f"{figure['metric']} {figure['condition']}"
+        if key not in _MEMORY_HEADINGS:
+            continue
+        place = (figure["dataset"], figure["split"], figure["protocol"])
+        own = (*place, figure["model"], figure["tta"])
+        if own not in rows:
+            headings = {"model": "model", "n": "n", **_MEMORY_HEADINGS}
+            table = tables.setdefault(place, Table(_title("colour memory", *place), headings))
+            rows[own] = _score_row(figure)
+            table.rows.append(rows[own])
+        rows[own][key] = _score_cell({**figure, "rank": None, "wins": None})
+    return list(tables.values())
+
+
+def split_to_width(table: Table, width: int) -> list[Table]:
+    """``table`` as several with fewer metrics each, so that none is wider than a terminal."""
+    metrics = [key for key in table.columns if key not in _LABELS]
+    labels = {key: head for key, head in table.columns.items() if key in _LABELS}
+    per = max(1, (width - _LABELS_WIDTH) // _METRIC_WIDTH)
+    parts = [metrics[i : i + per] for i in range(0, len(metrics), per)]
+    return [
+        Table(table.title, {**labels, **{key: table.columns[key] for key in part}}, table.rows)
+        for part in parts
+    ]
+
+
+def _title(bench: str, dataset: str, split: str, protocol: str) -> str:
+    return f"{bench}: {dataset}/{split}, protocol {protocol}"
+
+
+def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
+    label = "\n".join([figure["model"] + (" + TTA" if figure["tta"] else ""), *learned_from(figure)])
+    seeds = f"\n{figure['seeds']} seeds" if figure["seeds"] > 1 else ""
+    return {
+        "condition": _condition_cell(figure),
+        "model": label,
+        "n": f"n = {figure['scenes']}{seeds}",
+    }
+
+
+def learned_from(figure: dict[str, Any]) -> list[str]:
+    """What a model learned from that a reader would not expect of this data set's figures."""
+    found = []
+    if figure["trained_on"] not in (None, figure["dataset"]):
+        found.append(f"out of domain: trained on {figure['trained_on']}")
+    if figure["also_trained_on"]:
+        found.append(f"codebooks also from {figure['also_trained_on']}")
+    if figure["seen_in_training"]:
+        found.append("scored on its own training scenes")
+    return found
+
+
+def _condition_cell(figure: dict[str, Any]) -> str:
+    """The condition with its parameter, the hash, and how much brighter the picture became."""
+    value = figure["severity_value"]
+    name = figure["condition"]
+    if isinstance(value, float) and f"{value:g}" not in name:
+        name += f" ({value:.4g})"
+    lines = [name, figure["hash"]]
+    if figure["bench"] == "brightness" and figure["rgb_mean_change"] is not None:
+        lines.append(f"RGB mean {100 * figure['rgb_mean_change']:+.1f} %")
+    return "\n".join(lines)
+
+
+def _paper_label(figure: dict[str, Any]) -> str:
+    return f"{figure['model']}{' + TTA' if figure['tta'] else ''}:\nreported by the paper"
+
+
+def _score_cell(figure: dict[str, Any]) -> str:
+    if figure["nan_scenes"]:
+        return f"NaN\non {figure['nan_scenes']} of {figure['scenes']} scenes"
+    rank = "" if figure["rank"] is None else f"  #{figure['rank']}"
+    lines = [_plain(figure["mean"]) + rank]
+    if figure["low"] is not None:
+        digits = _digits(figure["mean"])
+        lines.append(f"{figure['low']:.{digits}f}..{figure['high']:.{digits}f}")
+    if figure["wins"] is not None:
+        lines.append(f"{figure['wins']} of {figure['scenes']}")
+    return "\n".join(lines)
+
+
+def _digits(value: float) -> int:
+    return 2 if abs(value) >= 1 else 4
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.{_digits(value)}f}"
+
+
+def speed_table(figures: Sequence[dict[str, Any]], references: Sequence[str]) -> Table:
+    """Sizes and models down, timings across; ratios to each of the references, memory's to the first."""
+    table = Table(_speed_title(figures), _speed_columns(figures, references))
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for figure in figures:
+        if figure["metric"] == PAPER_TIME:
+            first = next(row for row in table.rows if row["model"] == figure["model"])
+            first[PAPER_TIME] = _significant(figure["reported"])
+            continue
+        key = (figure["condition"], figure["model"])
+        if key not in rows:
+            rows[key] = {"size": key[0], "model": key[1], "runs": _runs_cell(figure)}
+            table.rows.append(rows[key])
+        if figure["metric"] == "status":
+            rows[key] |= {"p50_ms": figure["mean"], "peak_mib": figure["mean"]}
+            continue
+        rows[key][_column(figure)] = _significant(figure["mean"])
+        if figure["reported"] is not None:
+            rows[key][f"{_column(figure)} paper"] = _reported_cell(figure["reported"])
+    return table
+
+
+def _speed_title(figures: Sequence[dict[str, Any]]) -> str:
+    """Where it was measured."""
+    measured = [f for f in figures if f["metric"] != PAPER_TIME]
+    if not measured:
+        return "speed: batch 1"
+    device, threads, limit = (measured[0][key] for key in ("device", "threads", "memory_limit_gib"))
+    limited = f", at most {limit:g} GiB" if limit else ""
+    return f"speed: batch 1, {device}, {threads} thread{'s' if threads > 1 else ''}{limited}"
+
+
+def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str]) -> dict[str, str]:
+    """Key -> heading; columns of a GPU and of the paper only where there is something in them."""
+    main = references[0]
+    columns = {"size": "size", "model": "model", "runs": "runs"}
+    columns |= {"p50_ms": "p50 ms", "p90_ms": "p90 ms", "images_s": "images/s", "megapixels_s": "MP/s"}
+    columns |= {f"time_ratio {name}": f"time /\n{name}'s" for name in references}
+    columns |= {f"speedup {main}": f"times faster than\n{main}"}
+    columns |= {"peak_mib": "peak MiB", f"memory_ratio {main}": f"peak /\n{main}'s"}
+    columns |= {"growth_mib": "above loaded", f"growth_ratio {main}": f"above loaded /\n{main}'s"}
+    columns |= {"gmacs": "GMAC"}
+    present = {figure["metric"] for figure in figures}
+    columns |= {key: head for key, head in _GPU_HEADINGS.items() if key in present}
+    reported = {_column(figure) for figure in figures if figure["reported"] is not None}
+    told = {
+        "images_s": "images/s",
+        f"speedup {main}": "times faster than MST++",
+    }
+    for key, head in told.items():
+        if key in reported:
+            columns[f"{key} paper"] = f"{head},\nreported by the paper (Jetson Orin NX 16 GB)"
+    if PAPER_TIME in reported:
+        columns[PAPER_TIME] = "ms per megapixel,\nreported by the paper (V100)"
+    return columns
+
+
+def _column(figure: dict[str, Any]) -> str:
+    """Metric and, of a ratio, its reference."""
+    return f"{figure['metric']} {figure['reference']}" if figure["reference"] else figure["metric"]
+
+
+def _runs_cell(figure: dict[str, Any]) -> str:
+    """How many runs the times are of; marked where time ran out before 10."""
+    few = figure["metric"] != "status" and figure["scenes"] < MIN_RUNS
+    return f"{figure['scenes']}{' (capped)' if few else ''}"
+
+
+def _reported_cell(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g}"
+
+
+def _significant(value: float) -> str:
+    """Four significant digits, all of those before the point, no exponent."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    text = f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) -> Table:
+    """Metrics down; values of A and B, their difference, its interval, wins and verdict across."""
+    columns = {
+        "condition": "condition", "metric": "metric", "a": a, "b": b, "difference": "A - B",
+        "interval": "95 % interval", "wins": f"scenes for {a}", "verdict": "verdict",
+    }  # fmt: skip
+    table = Table(title, columns)
+    for row in rows:
+        interval = "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
+        table.rows.append(
+            {
+                **row,
+                "a": _plain(row["a"]),
+                "b": _plain(row["b"]),
+                "difference": f"{row['difference']:+.4f}",
+                "interval": interval,
+                "wins": f"{row['wins']} of {row['scenes']}",
+            }
+        )
+    return table
+
+
+def commits_note(rows: Sequence[dict[str, Any]], present: dict[str, Any]) -> list[str]:
+    """Which code stored speed ``rows`` were measured with, where not all with the present one;
+    ``present``: its provenance."""
+    commits = list(dict.fromkeys(_commit(row["provenance"]) for row in rows))
+    if set(commits) <= {_commit(present)}:
+        return []
+    return [f"Times were measured with the code of {', '.join(commits)}; it is now {_commit(present)}."]
+
+
+def _commit(provenance: dict[str, Any]) -> str:
+    commit = provenance["commit"]
+    if commit is None:
+        return "no known commit"
+    return f"commit {commit[:COMMIT_LENGTH]}" + (" with changes" if provenance["dirty"] else "")
+
+
+def nodata_note(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How much of the scenes of stored score ``rows`` has no data and is in no figure."""
+    found: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for row in rows:
+        counts = tuple(row["metrics"].get(column, 0) for column in NODATA)
+        if any(counts):
+            scene = (row["dataset"], row["split"], row["scene"])
+            found[scene] = tuple(map(max, counts, found.get(scene, (0, 0))))  # type: ignore[assignment]
+    if not found:
+        return []
+    pixels, bands = (list(column) for column in zip(*found.values(), strict=True))
+    what = f"{sum(pixels)} pixels and up to {max(bands)} bands of {len(found)} scenes"
+    ssim = " SSIM is the mean over windows that have data throughout." if any(pixels) else ""
+    return [f"Without data and in no figure: {what}.{ssim}"]
+
+
+def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[str]:
+    """What a reader must know besides the cells; ``excluded``: names of counting columns."""
+    capped = [
+        f"{f['model']}, {f['condition']}: {f['scenes']} runs (capped at {f['cap_seconds']:g} s)"
+        for f in figures
+        if f["metric"] == "p50_ms" and f["scenes"] < MIN_RUNS
+    ]
+    few = [f"Fewer than {MIN_RUNS} runs: {'; '.join(capped)}."] if capped else []
+    if all(f["bench"] == "speed" for f in figures):
+        return few
+    found = [
+        *few,
+        "Cells: mean  #rank, 95 % bootstrap interval over scenes, scenes on which the model beats the "
+        "best mean. Models whose difference from a group's best holds 0 share its rank.",
+    ]
+    if any(f["bench"] == "metamer" for f in figures):
+        found.append(_MEMORY_NOTE)
+    if any(f["bench"] != "speed" and f["scenes"] < 4 for f in figures):
+        found.append("Fewer than 4 scenes: no interval and no rank.")
+    groups = {(f["bench"], f["protocol"], f["condition"]) for f in figures}
+    if len({(f["bench"], f["protocol"], f["condition"], f["hash"]) for f in figures}) > len(groups):
+        found.append("Figures with different protocol hashes are not comparable and are ranked apart.")
+    if any(f["reported"] is not None for f in figures):
+        found.append(
+            "Reported by the paper: printed there, not measured here. MCGA is a clean-room "
+            "implementation, as its authors published neither code nor weights."
+        )
+    bands = {(f["model"], f["scored_bands"], f["data_bands"]) for f in figures if f["bench"] != "speed"}
+    for model, scored, of in sorted(bands):
+        if scored < of:
+            found.append(f"{model}: resampled, scored on the {scored} of the data's {of} bands it reaches.")
+    for column in excluded:
+        counts = [f["mean"] * f["scenes"] for f in figures if f["metric"] == column]
+        if any(count > 0 for count in counts):
+            found.append(f"{column}: up to {max(counts):g} values were left out, counted over all scenes.")
+    return found

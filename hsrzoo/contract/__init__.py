@@ -1,0 +1,1 @@
+"""The contract that every model must meet (``hsrzoo check``)."""

@@ -1,0 +1,399 @@
+"""What every model of the zoo must do, as plain functions: the contract.
+
+Each check takes a :class:`Subject`, returns one sentence on what it saw, and raises
+:class:`ContractError` with the first thing that is wrong. ``hsrzoo check NAME`` runs them all, and so
+does every model's test. Networks get random weights; closed-form models are fitted to two small
+synthetic scenes first.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.contract.subject import (
+    ContractError,
+    Subject,
+    attributes,
+    first_difference,
+    relative_gap,
+    require,
+    seeded,
+    state,
+)
+from hsrzoo.datasets.synthetic import Synthetic
+from hsrzoo.errors import HsrzooError
+from hsrzoo.models.names import parse_name
+from hsrzoo.models.rgb import normalise
+from hsrzoo.models.tiling.choice import declared_halo
+from hsrzoo.models.tiling.seams import compare, nan_reach
+from hsrzoo.models.weights import load_module, read_config, save_folder
+from hsrzoo.spec import ModelSpec
+from hsrzoo.utils.files import TENSORS
+
+OTHER_BANDS = (BandSet.of((650.0, 550.0, 450.0, 560.0)), BandSet.regular(400, 2400, 50))
+"""Besides 31: four that are not sorted, and 41 that reach beyond the visible."""
+ODD_SIZES = ((7, 13), (1, 1))
+"""H x W that no network is built for; the Reconstructor must make them fit."""
+TOLERANCE = 1e-4
+"""Relative norm of the difference that rounding may make."""
+SANE = 1e3
+"""Largest absolute value that random weights may give; trained cubes lie in about [0, 1]."""
+EXPORTED = 1e-3
+"""Relative norm of the difference of an exported network: rounding may flip a nearest code."""
+DRAWS = 3
+"""Of random weights for gradients: a gate of few channels may be shut for one draw."""
+ONNX = ("onnx", "onnxscript", "onnxruntime")
+"""Packages of the extra ``onnx``."""
+
+
+def check_spec(subject: Subject) -> str:
+    """The spec says what it is, and builds."""
+    spec = subject.spec
+    name = parse_name(spec.name)
+    require(
+        name.kind == "zoo" and name.tag is None,
+        "The spec's name is not that of an architecture",
+        "lower case letters, digits and hyphens",
+        repr(spec.name),
+    )
+    for field in ("summary", "source", "licence"):
+        require(bool(getattr(spec, field).strip()), f"The spec's {field} is empty", "one line", "nothing")
+    count = sum(p.numel() for p in subject.module.parameters())
+    return f"{spec.name} builds, {count:,} parameters"
+
+
+def check_shape(subject: Subject) -> str:
+    """(B, 3, H, W) becomes (B, C, H, W)."""
+    rgb = subject.rgb(2)
+    cube = subject.forward(rgb)
+    expected = (2, len(VISIBLE_31), *rgb.shape[-2:])
+    require(tuple(cube.shape) == expected, "The cube has the wrong shape", expected, tuple(cube.shape))
+    return f"{_size(rgb)} becomes {_size(cube)}"
+
+
+def check_dtype(subject: Subject) -> str:
+    """float32 becomes float32."""
+    dtype = subject.forward(subject.rgb(1)).dtype
+    require(dtype == torch.float32, "The cube has the wrong dtype", torch.float32, dtype)
+    return "float32 becomes float32"
+
+
+def check_range(subject: Subject) -> str:
+    """Images of one value and random ones give finite cubes of sane magnitude."""
+    noise = subject.rgb(1)
+    largest = 0.0
+    for what, rgb in {
+        "a black image": torch.zeros_like(noise),
+        "a mid-grey image": torch.full_like(noise, 0.5),
+        "a white image": torch.ones_like(noise),
+        "random pixels": noise,
+    }.items():
+        cube = subject.forward(rgb)
+        wrong = int((~torch.isfinite(cube)).sum())
+        require(wrong == 0, f"The cube of {what} is not finite", "no NaN, no infinity", f"{wrong} of them")
+        here = cube.abs().max().item()
+        require(
+            here <= SANE, f"The cube of {what} is out of range", f"values up to {SANE:g}", f"{here:.3g}"
+        )
+        largest = max(largest, here)
+    return f"black, grey, white and random images give finite cubes, largest value {largest:.3g}"
+
+
+def check_bands(subject: Subject) -> str:
+    """Any band count, sorted or not."""
+    rgb = subject.rgb(1)
+    for bands in OTHER_BANDS:
+        try:
+            channels = subject.forward(rgb, subject.build(bands)).shape[1]
+        except HsrzooError:
+            raise
+        except Exception as error:
+            raise ContractError(
+                f"The network cannot be built and run for {bands}", got=f"{type(error).__name__}: {error}"
+            ) from error
+        require(
+            channels == len(bands), f"The cube for {bands} has the wrong depth", len(bands), int(channels)
+        )
+    return f"also runs with {' and '.join(str(len(b)) for b in OTHER_BANDS)} bands"
+
+
+def check_sizes(subject: Subject) -> str:
+    """Images of any size, down to one pixel, through the Reconstructor."""
+    model = subject.reconstructor()
+    for height, width in ODD_SIZES:
+        rgb = np.random.default_rng(3).random((height, width, 3), dtype=np.float32)
+        try:
+            cube = np.asarray(model(rgb).cube)
+        except Exception as error:
+            raise ContractError(
+                f"An image of {height} x {width} pixels fails",
+                got=f"{type(error).__name__}: {error}",
+                fix="Declare what the network needs in RgbInput(multiple=..., min_size=...)",
+            ) from error
+        what = f"The cube of a {height} x {width} image"
+        expected = (height, width, len(VISIBLE_31))
+        require(cube.shape == expected, f"{what} has the wrong shape", expected, cube.shape)
+        require(bool(np.isfinite(cube).all()), f"{what} is not finite", "finite values", "NaN or infinity")
+    return f"{' and '.join(f'{h} x {w}' for h, w in ODD_SIZES)} images work"
+
+
+def check_batch(subject: Subject) -> str:
+    """An image's cube does not depend on the others in its batch."""
+    rgb = subject.rgb(3)
+    if subject.spec.couples_batch:
+        together = torch.as_tensor(subject.reconstructor()(rgb).cube)
+    else:
+        together = subject.forward(rgb)
+    for i in range(len(rgb)):
+        gap = relative_gap(subject.forward(rgb[i : i + 1]), together[i : i + 1])
+        require(
+            gap <= TOLERANCE,
+            "An image's cube depends on the others in its batch",
+            f"a relative difference of at most {TOLERANCE:g}",
+            f"{gap:.2g}",
+            "If that is meant, declare couples_batch=True",
+        )
+    how = "run one by one, as declared" if subject.spec.couples_batch else "independent"
+    return f"images of a batch are {how}"
+
+
+def check_determinism(subject: Subject) -> str:
+    """An image gives the same bits whatever was seen before; a pass changes and keeps nothing."""
+    module, rgb, other = subject.module, subject.rgb(1), subject.rgb(1, (48, 80))
+    given, before = rgb.clone(), state(module)
+    first = subject.forward(rgb)
+    same = torch.equal(rgb, given)
+    require(same, "The forward pass changes its input", "the image as it was", "another")
+    changed = first_difference(before, module)
+    require(changed is None, "The forward pass changes the weights", "the weights as they were", changed)
+    second = subject.forward(rgb)
+    # Twice there and back: what is kept for a size is there after the first time.
+    kept, last = [], second
+    for _ in range(2):
+        subject.forward(other)
+        last = subject.forward(rgb)
+        kept.append(attributes(module))
+    grown = next((name for name, value in kept[1].items() if kept[0].get(name) != value), None)
+    nothing = "A network must keep nothing from one image to the next"
+    require(
+        grown is None,
+        "The network keeps state between calls",
+        "the same attributes after the same images",
+        f"{grown}, which changed",
+        nothing,
+    )
+    for cube, what in (
+        (second, "Two passes over one image differ"),
+        (last, "The cube of an image depends on the images before it"),
+    ):
+        gap = relative_gap(first, cube)
+        require(
+            gap == 0, what, "the same bits in eval mode", f"a relative difference of {gap:.2g}", nothing
+        )
+    return "an image gives the same bits each time, and nothing is changed or kept"
+
+
+def check_save_and_load(subject: Subject) -> str:
+    """Saved and loaded, the model gives the same cube; saved twice, the same bytes."""
+    with tempfile.TemporaryDirectory() as root:
+        folders = [Path(root, "first"), Path(root, "second")]
+        for folder in folders:
+            save_folder(folder, subject.module, subject.spec, VISIBLE_31, arguments={}, training={})
+        with seeded(1):  # what the file does not hold must not agree by chance
+            loaded, _ = load_module(folders[0], subject.spec, read_config(folders[0]))
+        same_bytes = len({(folder / TENSORS).read_bytes() for folder in folders}) == 1
+    require(same_bytes, "Saved twice, the weights differ", "the same bytes", "other bytes")
+    rgb = subject.rgb(1)
+    gap = relative_gap(subject.forward(rgb), subject.forward(rgb, loaded))
+    require(
+        gap == 0,
+        "Saved and loaded, the network gives another cube",
+        "the same bits",
+        f"a relative difference of {gap:.2g}",
+        "Whatever decides the output must be a parameter, a buffer or a constructor argument",
+    )
+    return "saved and loaded, it gives the same cube to the bit"
+
+
+def check_gradient(subject: Subject) -> str:
+    """Every trainable parameter receives a finite gradient that is not all zero."""
+    module = subject.build(VISIBLE_31)
+    trainable = [name for name, p in module.named_parameters() if p.requires_grad]
+    if subject.spec.fit is not None:
+        names = ", ".join(trainable)
+        require(not trainable, "A closed-form model has trainable parameters", "buffers only", names)
+        return "fitted in closed form, nothing to train"
+    require(bool(trainable), "The network has nothing to train", "parameters with a gradient", "none")
+    unreached = trainable
+    for seed in range(DRAWS):
+        reached = _reached_by_gradient(subject, seed)
+        unreached = [name for name in unreached if name not in reached]
+        if not unreached:
+            return f"a gradient reaches all {len(trainable)} trainable tensors"
+    everywhere = "a gradient in every trainable parameter"
+    raise ContractError(f"No gradient reaches {unreached[0]}", expected=everywhere, got="none")
+
+
+def _reached_by_gradient(subject: Subject, seed: int) -> set[str]:
+    """Trainable parameters with a gradient that is not all zero, for random weights and a random loss."""
+    module = subject.build(VISIBLE_31, seed).train()
+    trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    with seeded(seed):
+        # A layer that starts at zero hides all before it from the gradient: move off that start.
+        for p in trainable.values():
+            p.data.add_(torch.randn_like(p), alpha=0.02)
+        cube = module(subject.rgb(2))
+        (cube * torch.randn_like(cube)).sum().backward()
+    found = {name: p.grad for name, p in trainable.items() if p.grad is not None}
+    for name, gradient in found.items():
+        finite = bool(gradient.isfinite().all())
+        require(finite, f"The gradient of {name} is not finite", "finite values", "NaN or infinity")
+    return {name for name, gradient in found.items() if gradient.any()}
+
+
+def check_export(subject: Subject) -> str:
+    """Traced by torch.export with height and width left free, it gives the same cube at another size."""
+    from hsrzoo.export.graph import trace  # imports more than the other checks need
+
+    program = trace(subject.reconstructor()).module()
+    need = subject.spec.input
+    rgb = subject.rgb(1, (max(40, 3 * need.multiple), max(56, 4 * need.multiple)))
+    with torch.inference_mode():
+        cube = program(rgb)
+    gap = relative_gap(subject.forward(normalise(rgb, need.normalise)), cube)
+    _require_exported(gap, "torch.export program")
+    return f"traced by torch.export, it gives the same cube at another size (relative difference {gap:.1g})"
+
+
+def check_onnx(subject: Subject) -> str:
+    """As an ONNX file it gives the same cube, of an odd size too."""
+    absent = [name for name in ONNX if find_spec(name) is None]
+    if absent:
+        return f"skipped: {', '.join(absent)} not installed (pip install 'hsrzoo[onnx]')"
+    from hsrzoo.export import export_onnx
+    from hsrzoo.export.check import example
+
+    model, rgb = subject.reconstructor(), example(37, 51)
+    with tempfile.TemporaryDirectory() as folder:
+        exported, _ = export_onnx(model, Path(folder, "network.onnx"))
+        cubes = [torch.as_tensor(one.predict(rgb)) for one in (model, exported)]
+    gap = relative_gap(*cubes)
+    _require_exported(gap, "ONNX file")
+    return f"as an ONNX file it gives the same cube (relative difference {gap:.1g})"
+
+
+def _require_exported(gap: float, what: str) -> None:
+    expected = f"a relative difference of at most {EXPORTED:g}"
+    require(gap <= EXPORTED, f"The {what} gives another cube than the network", expected, f"{gap:.2g}")
+
+
+def check_fit(subject: Subject) -> str:
+    """A closed-form model is fitted, and predicts what it was fitted to better than zeros do."""
+    if subject.spec.fit is None:
+        return "trained by gradient descent, nothing to fit"
+    scene = Synthetic(VISIBLE_31).load("train", "a")
+    error = float(np.abs(subject.reconstructor().predict(scene.rgb) - scene.cube).mean())
+    nothing = float(np.abs(scene.cube).mean())
+    expected = f"a mean error below {nothing:.3f}"
+    require(error < nothing, "The fit has learned nothing", expected, f"{error:.3f}")
+    return f"fitted to synthetic scenes, mean error {error:.3f} (of {nothing:.3f})"
+
+
+def check_adaptation(subject: Subject) -> str:
+    """Test-time adaptation gives a cube and leaves the weights to the bit as they were."""
+    if subject.spec.adapt is None:
+        return "no test-time adaptation"
+    before = state(subject.module)
+    rgb = subject.rgb(1)[0].numpy()
+    cube = subject.reconstructor().predict(rgb, tta=True)
+    require(bool(np.isfinite(cube).all()), "The adapted cube is not finite", "finite values", "NaN")
+    changed = first_difference(before, subject.module)
+    require(changed is None, "Adaptation changes the weights for good", "the weights as before", changed)
+    return "adapts to an image and leaves the weights as they were"
+
+
+def check_tiles(subject: Subject) -> str:
+    """A network that declares ``halo`` gives the same cube in tiles as whole."""
+    halo, need = declared_halo(subject.module), subject.spec.input
+    if halo is None:
+        reach = nan_reach(subject.module, need)
+        hint = "" if reach is None else f" (measured: a pixel reaches {reach} around it)"
+        return f"not tileable: declares no halo{hint}"
+    model = subject.reconstructor()
+    step = math.lcm(need.multiple, getattr(subject.module, "tile_step", 1))
+    # longer than the halo, so that no window sees the whole image
+    tile = -(-max(halo + 1, 16, need.min_size) // step) * step
+    text = ""
+    for size in ((15, 2 * tile - 1), (2 * tile - 1, 15)):
+        rgb = np.random.default_rng(5).random((*size, 3), dtype=np.float32)
+        seams = compare(model, rgb, tile)
+        require(
+            seams.relative <= TOLERANCE,
+            f"In tiles the cube of {size[0]} x {size[1]} pixels is another one",
+            f"a relative difference of at most {TOLERANCE:g}",
+            f"{seams.relative:.2g} (largest {seams.largest:.2g})",
+            "Declare a larger halo, and ask for what depends on all pixels by hsrzoo.layers.whole_image",
+        )
+        passes = f"{seams.passes} pass{'es' * (seams.passes != 1)}"
+        text = f"tiles with a halo of {seams.grid.halo} agree with the whole image, {passes}"
+    return text
+
+
+CHECKS: dict[str, Callable[[Subject], str]] = {
+    "spec": check_spec,
+    "shape": check_shape,
+    "dtype": check_dtype,
+    "range": check_range,
+    "bands": check_bands,
+    "sizes": check_sizes,
+    "batch": check_batch,
+    "determinism": check_determinism,
+    "save-and-load": check_save_and_load,
+    "tiles": check_tiles,
+    "gradient": check_gradient,
+    "fit": check_fit,
+    "adaptation": check_adaptation,
+    "export": check_export,
+    "onnx": check_onnx,
+}
+"""All checks by name, in the order in which they are worth reading."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one check ended: ``text`` is what it saw, or what is wrong."""
+
+    check: str
+    passed: bool
+    text: str
+    error: Exception | None = None
+
+
+def run_all(spec: ModelSpec) -> Iterator[Result]:
+    """Run every check. A model that fails the first one cannot be built: the others are left out."""
+    subject = Subject(spec)
+    for name, check in CHECKS.items():
+        try:
+            yield Result(name, True, check(subject))
+        except Exception as error:  # a model under test may raise anything
+            text = str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
+            yield Result(name, False, text, error)
+            if check is check_spec:
+                return
+
+
+def _size(x: Tensor) -> str:
+    return " x ".join(str(n) for n in x.shape)
+
+
+__all__ = ["CHECKS", "ContractError", "Result", "Subject", "run_all"]

@@ -1,0 +1,138 @@
+"""A model under test: how the contract (:mod:`hsrzoo.contract`) builds it, feeds it and compares it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.datasets.synthetic import Synthetic
+from hsrzoo.errors import HsrzooError
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.weights import make_config
+from hsrzoo.spec import ModelSpec, build_module, resolve
+
+
+class ContractError(HsrzooError):
+    """A model that breaks the contract."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test."""
+
+    spec: ModelSpec
+
+    def build(self, bands: BandSet, seed: int = 0) -> nn.Module:
+        """The module in eval mode, with the same random (or fitted) weights at every call with a seed."""
+        with seeded(seed):
+            module = build_module(self.spec, bands, {})
+            if not isinstance(module, nn.Module):
+                raise ContractError(
+                    "build returns something else than a network",
+                    expected="a torch.nn.Module",
+                    got=type(module).__name__,
+                )
+            if self.spec.fit is not None:
+                resolve(self.spec.fit)(module, Synthetic(bands), "train")
+        return module.eval()
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The module at 31 bands, shared by the checks, which leave it as it is."""
+        return self.build(VISIBLE_31)
+
+    def reconstructor(self) -> Reconstructor:
+        """The shared module behind the door that users come through."""
+        config = make_config(self.spec, VISIBLE_31, arguments={}, training={"weights": "random"})
+        return Reconstructor(
+            self.module, self.spec, VISIBLE_31, name=self.spec.name, config=config, device="cpu"
+        )
+
+    def rgb(self, batch: int, size: tuple[int, int] = (32, 48)) -> Tensor:
+        """A random batch in [0, 1], of ``size`` or what the spec needs above that."""
+        need = self.spec.input
+        height, width = (-(-max(side, need.min_size) // need.multiple) * need.multiple for side in size)
+        return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
+
+    def forward(self, rgb: Tensor, module: nn.Module | None = None) -> Tensor:
+        """The cube (B, C, H, W) that the shared module, or ``module``, makes of a batch."""
+        with torch.inference_mode():
+            cube = (module or self.module)(rgb)
+        if not isinstance(cube, Tensor) or cube.ndim != 4:
+            got = (
+                f"a tensor of shape {tuple(cube.shape)}"
+                if isinstance(cube, Tensor)
+                else type(cube).__name__
+            )
+            raise ContractError(
+                f"The forward pass of {self.spec.name} gives no cube",
+                expected="a tensor (B, C, H, W)",
+                got=got,
+            )
+        return cube
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Torch's random state at ``seed`` inside, as it was before outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def require(holds: bool, summary: str, expected: object, got: object, fix: str | None = None) -> None:
+    """Raise ContractError unless ``holds``."""
+    if not holds:
+        raise ContractError(summary, expected=expected, got=got, fix=fix)
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of all weights and buffers."""
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def first_difference(before: dict[str, Tensor], module: nn.Module) -> str | None:
+    """Name of the first weight or buffer that is no longer what it was."""
+    return next((k for k, v in module.state_dict().items() if not torch.equal(before[k], v)), None)
+
+
+def attributes(module: nn.Module) -> dict[str, Any]:
+    """What a network holds besides weights, buffers and layers, by name: numbers, texts and arrays,
+    alone or in containers, in a form that can be compared."""
+    own = vars(nn.Module())
+    return {
+        f"{path}.{name}".lstrip("."): _frozen(value)
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if name not in own
+    }
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().float().numpy()
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return tuple((repr(key), _frozen(item)) for key, item in value.items())
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return tuple(_frozen(item) for item in value)
+    plain = value is None or isinstance(value, bool | int | float | complex | str | bytes)
+    return repr(value) if plain else type(value).__name__
+
+
+def relative_gap(a: Tensor, b: Tensor) -> float:
+    """Norm of the difference over the norm of ``a``, 0 for equal tensors."""
+    difference = (a.double() - b.double()).norm().item()
+    return difference / max(a.double().norm().item(), 1e-12) if difference else 0.0

@@ -1,0 +1,263 @@
+"""Cards of repositories on the Hub: metadata and one marked block are ours, everything else is the owner's.
+
+A card is merged, never overwritten: of the metadata only the keys given here change, of the text only what
+stands between the two markers. The same values give the same bytes, so that nothing is pushed when nothing
+has changed.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import FormatError
+from hsrzoo.hub import front_matter
+from hsrzoo.hub.client import LIBRARY
+from hsrzoo.results import HASH_LENGTH, Figure
+
+BEGIN = "<!-- hsrzoo: begin. Written by hsrzoo push; what stands outside of these two lines is kept. -->"
+END = "<!-- hsrzoo: end -->"
+TASK = "image-to-image"
+TAGS = ("hsrzoo", "hyperspectral", "spectral-reconstruction")
+_TITLES = {"de2000": "dE2000"}
+_LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "bsd-3-clause": "bsd-3-clause"}
+"""Licences, in lower case, that the Hub knows by an identifier."""
+
+
+@dataclass(frozen=True)
+class CodebookLink:
+    """The repository that the codebooks of a model come from."""
+
+    repo: str
+    revision: str
+    """A commit."""
+    sha256: Mapping[str, str]
+    """File in that repository -> its digest."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"repo": self.repo, "revision": self.revision, "sha256": dict(self.sha256)}
+
+
+def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
+    """``existing`` with ``managed`` metadata and ``block`` in place of ours; a new card where it is None.
+
+    Of ``tags`` and of a list under ``base_model`` the owner's stay beside ours, of ``model-index`` entries
+    of other names. A value of None removes the key, an entry without results that of its name. A card
+    without a block gets it above its text. Raises FormatError where the markers do not pair and where
+    the metadata are no YAML.
+    """
+    text = existing or ""
+    head, body = front_matter.split(text.replace("\r\n", "\n"))
+    metadata = front_matter.parsed(head)
+    values = {key: _merged(key, metadata.get(key), value) for key, value in managed.items()}
+    card = front_matter.joined(front_matter.changed(head, values), _with_block(body, block))
+    return card.replace("\n", "\r\n") if "\r\n" in text else card
+
+
+def _merged(key: str, theirs: Any, ours: Any) -> Any:
+    """The value under a key of ours; None where there is none."""
+    if key == "tags" or (key == "base_model" and ours and isinstance(theirs, list)):
+        return list(dict.fromkeys([*_listed(theirs), *_listed(ours)]))
+    if key == "model-index":
+        names = {entry["name"] for entry in ours}
+        kept = [entry for entry in _listed(theirs) if _name(entry) not in names]
+        return [*kept, *(entry for entry in ours if entry["results"])] or None
+    return ours
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _name(entry: Any) -> Any:
+    return entry.get("name") if isinstance(entry, dict) else None
+
+
+def _with_block(body: str, block: str) -> str:
+    marked = f"{BEGIN}\n{block.strip()}\n{END}"
+    if (body.count(BEGIN), body.count(END)) == (0, 0):
+        own = body.strip("\n")
+        return f"\n{marked}\n" + (f"\n{own}\n" if own else "")
+    before, _, rest = body.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if (body.count(BEGIN), body.count(END)) != (1, 1) or not end:
+        raise FormatError(
+            "The card's marked block is damaged",
+            expected=f"{BEGIN} once, and after it {END} once",
+            got=f"{body.count(BEGIN)} and {body.count(END)} of them, or the other way round",
+            fix="Mend or remove these lines in the repository's README.md",
+        )
+    return before + marked + after
+
+
+def model_metadata(
+    name: str, config: Mapping[str, Any], figures: Sequence[Figure], link: CodebookLink | None
+) -> dict[str, Any]:
+    """The keys of a model's card that are ours. ``name`` stands in ``model-index``."""
+    found = {
+        "library_name": LIBRARY,
+        "pipeline_tag": TASK,
+        "tags": [*TAGS, config["architecture"]],
+        **licence(config["licence"]),
+        "model-index": model_index(name, figures),
+    }
+    return found if link is None else {**found, "base_model": link.repo}
+
+
+def licence(text: str) -> dict[str, str | None]:
+    """``license`` as the Hub writes it, with ``license_name`` where it has no identifier for it."""
+    known = _LICENCES.get(text.partition(" ")[0].lower())
+    return {"license": known or "other", "license_name": None if known else text}
+
+
+def model_index(name: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    """Results as the Hub lists them: of the input as it is, on scenes that were not trained on.
+
+    The name of each metric holds the protocol, the first digits of its hash and the number of scenes, as
+    a figure without them could be compared with any other.
+    """
+    results = [
+        {
+            "task": {"type": TASK, "name": "Spectral reconstruction from RGB"},
+            "dataset": {"type": figure.dataset, "name": figure.source, "split": figure.split},
+            "metrics": [
+                {"type": metric, "name": _metric_name(metric, figure), "value": _rounded(value)}
+                for metric, value in figure.means.items()
+            ],
+        }
+        for figure in figures
+        if figure.condition is None and not figure.seen and figure.means
+    ]
+    return [{"name": name, "results": results}]
+
+
+def _metric_name(metric: str, figure: Figure) -> str:
+    protocol = f"{figure.protocol}{', adapted' if figure.tta else ''}"
+    number = f"mean of {figure.scenes} scene{'s' * (figure.scenes > 1)}"
+    return f"{title(metric)}, {protocol}, hash {figure.protocol_hash[:HASH_LENGTH]}, {number}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def title(metric: str) -> str:
+    """A metric's name as tables show it."""
+    return _TITLES.get(metric, metric.upper())
+
+
+def model_block(
+    name: str,
+    address: str,
+    config: Mapping[str, Any],
+    figures: Sequence[Figure],
+    link: CodebookLink | None,
+) -> str:
+    """The marked text of a model's card. ``address``: ``org/name@revision``, what a user loads."""
+    bands = BandSet.from_json(config["bands"])
+    parts = [
+        f"# {name}",
+        f"{config['architecture']}: a photograph in RGB becomes a hyperspectral cube of {bands}. "
+        "Weights for the Python package hsrzoo.",
+        fence(
+            "import hsrzoo",
+            f'model = hsrzoo.load("hf-hub:{address}")  # a commit after @ pins the weights',
+            f"cube = model(rgb).cube  # rgb (H, W, 3) in [0, 1] becomes (H, W, {len(bands)})",
+        ),
+        "## What to trust",
+        _trust(config),
+        "## Where it comes from",
+        table(("", ""), model_facts(config, link)),
+    ]
+    if figures:
+        parts += ["## Figures", figure_notes(figures), figure_table(figures)]
+    parts += ["## Citation", f"{plain(config['source'])}. Licence: {plain(config['licence'])}."]
+    return "\n\n".join(parts)
+
+
+def plain(text: object) -> str:
+    """``text`` in one line, without what Markdown would read as HTML."""
+    return html.escape(" ".join(str(text).split()), quote=False)
+
+
+def _trust(config: Mapping[str, Any]) -> str:
+    training = config["training"]
+    data, camera = training.get("dataset"), (training.get("dataset_info") or {}).get("response")
+    seen = f"scenes of {plain(data)}" if data else "scenes that its record does not name"
+    taken = f"RGB rendered as the camera {plain(camera)} sees it" if camera else "the RGB of those scenes"
+    expected = "in [0, 1]" + (", linear" if camera else "")
+    return (
+        f"Three numbers do not determine a spectrum: this network returns what is likely for {seen}, from "
+        f"{taken}. It expects RGB {expected}. Spectra of other scenes, lights and cameras may look right "
+        "and be wrong."
+    )
+
+
+def model_facts(config: Mapping[str, Any], link: CodebookLink | None) -> list[tuple[str, object]]:
+    """How the weights came about, as far as their record says."""
+    training = config["training"]
+    scenes, provenance = training.get("scenes"), training.get("provenance") or {}
+    split = f"{training['dataset']}/{training.get('split')}" if training.get("dataset") else None
+    count = f", {len(scenes)} scene{'s' * (len(scenes) > 1)}" if isinstance(scenes, list) and scenes else ""
+    bands = BandSet.from_json(config["bands"])
+    low, high = min(bands.centres_nm), max(bands.centres_nm)
+    codebook = config.get("codebook") or {}
+    facts = {
+        "bands": f"{len(bands)}, centres {low:g} to {high:g} nm; all of them are in config.json",
+        "training data": f"{split}{count}" if split else None,
+        "fingerprint of the data": training.get("fingerprint"),
+        "steps": training.get("steps"),
+        "seed": training.get("seed"),
+        "seconds of training": training.get("wall_seconds"),
+        "codebooks from": ", ".join(codebook.get("sources", [])) or None,
+        "codebook repository": f"{link.repo} at {link.revision}" if link else None,
+        "command": training.get("command"),
+        "commit of the code": provenance.get("commit"),
+        "sha256 of model.safetensors": config["weights_sha256"],
+    }
+    return [(key, value) for key, value in facts.items() if value is not None]
+
+
+def figure_notes(figures: Sequence[Figure]) -> str:
+    """What the table's numbers mean."""
+    text = "Means over scenes, from the rows in `results/`. Compare figures of one protocol hash only."
+    seen = sorted({f"{f.seen} of {f.scenes} in {f.source}" for f in figures if f.seen})
+    return text + (f" Scenes that the weights were trained on: {'; '.join(seen)}." if seen else "")
+
+
+def figure_table(figures: Sequence[Figure]) -> str:
+    """One line for each data set, split and protocol."""
+    metrics = list(dict.fromkeys(name for figure in figures for name in figure.means))
+    rows = [
+        (
+            figure.source,
+            figure.protocol_hash[:HASH_LENGTH],
+            figure.scenes,
+            *(_shown(figure.means.get(metric)) for metric in metrics),
+        )
+        for figure in figures
+    ]
+    return table(("data and protocol", "hash", "scenes", *map(title, metrics)), rows)
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; cells are text, whatever they hold."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.0f}" if isinstance(value, float) else str(value)
+    return plain(text).replace("|", "\\|")
+
+
+def fence(*lines: str) -> str:
+    """Lines of Python."""
+    return "\n".join(["```python", *lines, "```"])

@@ -1,0 +1,314 @@
+"""The Hugging Face Hub: fetch repositories, list them, and write to them in one atomic commit.
+
+The only module that imports huggingface_hub, and only inside functions: it reads the environment (HF_HOME,
+HF_ENDPOINT, HF_HUB_OFFLINE) when it is imported, and most commands do without it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hsrzoo.errors import HubError
+from hsrzoo.hub import errors, verify
+from hsrzoo.hub.errors import at
+from hsrzoo.hub.ids import is_revision, suggest_repo
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+LIBRARY = "hsrzoo"
+"""``library_name`` of cards, by which the Hub finds repositories of this zoo."""
+PATTERNS = ("config.json", "README.md", "*.safetensors", "results/*.jsonl")
+"""What is fetched of a repository; ``*`` also matches folders, so codebooks come along."""
+_PART = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SNAPSHOT = re.compile(r"/models--(.+?)--(.+)/snapshots/([0-9a-f]{40})$")
+_LONGEST = 96
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What :func:`commit` left behind; ``oid`` is the commit's sha1 (40 hex digits)."""
+
+    url: str
+    oid: str
+    pr_url: str | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """A repository as :func:`state` found it."""
+
+    repo: str
+    oid: str
+    """The commit, 40 hex digits."""
+    private: bool
+    files: Mapping[str, str]
+    """Path -> digest: sha256 of a large file, of any other git's sha1 of its blob."""
+
+
+def require_repo(text: str) -> str:
+    """``text`` if it can name a repository, else HubError with a name that could."""
+    parts = text.split("/")
+    fits = len(parts) == 2 and all(_PART.fullmatch(part) for part in parts) and len(text) <= _LONGEST
+    if fits and not re.search(r"--|\.\.", text) and not text.endswith(".git"):
+        return text
+    better = suggest_repo(text)
+    raise HubError(
+        f"{text!r} cannot name a repository on the Hub",
+        expected="ORG/NAME of letters, digits and - _ . (first a letter or digit, last neither - nor ., "
+        f"no -- or ..), {_LONGEST} characters at most",
+        fix=f"For example {better}" if better and len(better) <= _LONGEST else None,
+    )
+
+
+def require_revision(text: str) -> str:
+    """``text`` if it can name a branch, tag, pull request or commit, else HubError."""
+    if is_revision(text):
+        return text
+    raise HubError(
+        f"{text!r} cannot name a revision",
+        expected="a branch, a tag, refs/pr/NUMBER or a commit, of letters, digits and - _ . /",
+    )
+
+
+def pull(
+    repo: str, revision: str | None = None, patterns: Iterable[str] | None = None, *, force: bool = False
+) -> Path:
+    """The folder in the Hub's cache that holds a repository at a revision; its name is the commit's id.
+
+    ``revision``: a branch, tag, pull request (refs/pr/1) or commit; None: the main branch. ``patterns``:
+    what to fetch instead of :data:`PATTERNS`. ``force``: fetch again what is here already. With
+    HF_HUB_OFFLINE=1, or where the Hub does not answer, the cache decides. Every file is checked before its
+    folder is returned. Raises HubError, WeightsError, StoreError.
+    """
+    repo, wanted = require_repo(repo), list(patterns or PATTERNS)
+    with _translated(repo, revision):
+        folder = _fetch(repo, revision, wanted, force)
+    verify.check_digests(folder, at(repo, revision))
+    if patterns is None:
+        verify.check_config(folder, at(repo, revision))
+    return folder
+
+
+def origin_of(folder: Path) -> dict[str, str] | None:
+    """The ``repo`` and ``revision`` (a commit) that a folder returned by :func:`pull` holds; None for any
+    other folder. Nothing is imported or asked to find out."""
+    found = _SNAPSHOT.search(folder.absolute().as_posix())
+    return {"repo": f"{found[1]}/{found[2]}", "revision": found[3]} if found else None
+
+
+def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) -> Path:
+    from huggingface_hub import constants, is_offline_mode, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def snapshot(local_files_only: bool = False) -> Path:
+        found = snapshot_download(
+            repo, revision=revision, allow_patterns=patterns, local_files_only=local_files_only,
+            force_download=force, library_name=LIBRARY, library_version=version(LIBRARY),
+        )  # fmt: skip
+        return Path(found)
+
+    if is_offline_mode() and not force:
+        return snapshot(local_files_only=True)
+    if revision and _COMMIT.fullmatch(revision) and not force:  # what a commit holds never changes
+        try:
+            return snapshot(local_files_only=True)
+        except LocalEntryNotFoundError:
+            pass
+    try:
+        info = _api().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:
+        if force or not errors.is_unreachable(error):
+            raise
+        try:
+            folder = snapshot(local_files_only=True)
+        except LocalEntryNotFoundError:
+            raise error from None
+        warnings.warn(
+            f"The Hub does not answer: {at(repo, revision)} is used as it was last pulled, "
+            f"commit {folder.name[:8]}.",
+            stacklevel=4,
+        )
+        return folder
+    if patterns == list(PATTERNS):
+        verify.require_safetensors([file.rfilename for file in info.siblings or ()], at(repo, revision))
+    return snapshot()
+
+
+def list_repos(org: str) -> list[dict[str, Any]]:
+    """Repositories of this zoo that a user or organisation shows to this token, by name.
+
+    Keys: name, private, updated (ISO date or None), downloads (of the last 30 days), tags.
+    """
+    if not _PART.fullmatch(org):
+        raise HubError(f"{org!r} cannot name a user or organisation", expected="letters, digits and - _ .")
+    with _translated(f"the repositories of {org}"):
+        found = list(_api().list_models(author=org, filter=LIBRARY, full=True))
+    rows = [
+        {
+            "name": one.id,
+            "private": bool(one.private),
+            "updated": one.last_modified.date().isoformat() if one.last_modified else None,
+            "downloads": one.downloads,
+            "tags": sorted(tag for tag in one.tags or () if tag != LIBRARY),
+        }
+        for one in found
+    ]
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def head(repo: str, revision: str | None = None) -> str | None:
+    """The commit that a revision stands for now; None: no such repository or revision for this token."""
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    with _translated(repo, revision):
+        try:
+            return _api().model_info(require_repo(repo), revision=revision).sha
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            return None
+
+
+def state(repo: str, branch: str | None = None) -> State | None:
+    """What a branch holds now; None: no such repository for this token. A branch that is not there yet is
+    as the main one, from which :func:`commit` makes it."""
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    with _translated(repo, branch):
+        try:
+            info = _api().model_info(require_repo(repo), revision=branch, files_metadata=True)
+        except RevisionNotFoundError:
+            info = _api().model_info(repo, files_metadata=True)
+        except RepositoryNotFoundError:
+            return None
+    files = {f.rfilename: f.lfs.sha256 if f.lfs else str(f.blob_id) for f in info.siblings or ()}
+    return State(repo, str(info.sha), bool(info.private), files)
+
+
+def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None:
+    """The bytes of one file; None where the repository has no such file."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    with _translated(repo, revision):
+        try:
+            return Path(_api().hf_hub_download(require_repo(repo), path, revision=revision)).read_bytes()
+        except LocalEntryNotFoundError:  # the Hub did not answer, which says nothing about the file
+            raise
+        except EntryNotFoundError:
+            return None
+
+
+def create_repo(repo: str, private: bool) -> None:
+    """Make a repository for a model; HubError where there is one already."""
+    with _translated(repo):
+        _api().create_repo(require_repo(repo), private=private)
+
+
+def commit(
+    repo: str,
+    files: Mapping[str, Path | bytes],
+    message: str,
+    *,
+    delete: Iterable[str] = (),
+    revision: str | None = None,
+    create_pr: bool = False,
+    parent: str | None = None,
+) -> Commit:
+    """Write ``files`` (path in the repository -> file or bytes) and ``delete`` others: all or nothing.
+
+    Files that the repository has already are not sent; if that is all, there is no new commit and the
+    present one is returned. ``revision``: a branch, made from the main one if there is none, or with
+    ``create_pr`` what the pull request is against. ``parent``: the commit that this one was made for; if
+    another has come in between, HubError.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    def send() -> Commit:
+        additions = [CommitOperationAdd(path, data) for path, data in sorted(files.items())]
+        made = _api().create_commit(
+            require_repo(repo), [*additions, *(CommitOperationDelete(path) for path in delete)],
+            commit_message=message, revision=revision, create_pr=create_pr, parent_commit=parent,
+        )  # fmt: skip
+        return Commit(str(made.commit_url), made.oid, made.pr_url)
+
+    with _translated(repo, revision):
+        try:
+            return send()
+        except RevisionNotFoundError:
+            if create_pr or revision is None:
+                raise
+            _api().create_branch(repo, branch=revision, exist_ok=True)
+            return send()
+
+
+def whoami() -> str:
+    """The user whom the token belongs to; HubError without a valid one."""
+    with _translated(None):
+        return str(_api().whoami()["name"])
+
+
+def _api() -> HfApi:
+    from huggingface_hub import HfApi
+
+    return HfApi(library_name=LIBRARY, library_version=version(LIBRARY))
+
+
+@contextmanager
+def _translated(repo: str | None, revision: str | None = None) -> Iterator[None]:
+    """Turns the client's exceptions into ours, without their chain, which holds addresses and headers."""
+    try:
+        with _quiet():
+            yield
+    except Exception as error:
+        if repo and errors.is_a(error, "RevisionNotFoundError"):
+            ours: Exception | None = _no_revision(repo, str(revision))
+        else:
+            ours = errors.translated(error, repo, revision)
+        if ours is None:
+            raise
+        raise ours from None
+
+
+def _no_revision(repo: str, revision: str) -> HubError:
+    """The error for a revision that a repository lacks, with those that it has."""
+    try:
+        with _quiet():
+            refs = _api().list_repo_refs(repo)
+    except Exception:  # the list is a service; what is missing is known without it
+        return HubError(f"{repo} has no revision {revision!r}")
+    names = [ref.name for ref in (*refs.branches, *refs.tags)]
+    near = get_close_matches(revision, names, n=3)
+    return HubError(
+        f"{repo} has no revision {revision!r}",
+        expected=f"a branch or tag ({', '.join(names[:8])}) or the 40 digits of a commit",
+        fix=f"Nearest: {', '.join(near)}" if near else None,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the client's remarks, which repeat addresses with signatures, off the terminal, and its bars
+    off anything else."""
+    from huggingface_hub import utils
+
+    before = utils.logging.get_verbosity()
+    hide = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
+    utils.logging.set_verbosity_error()
+    if hide:
+        utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.logging.set_verbosity(before)
+        if hide:
+            utils.enable_progress_bars()

@@ -1,0 +1,94 @@
+"""What a repository must hold, and whether its files on this machine are what they are said to be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hsrzoo.errors import HubError
+from hsrzoo.utils.files import CONFIG, PICKLE_SUFFIXES, TENSORS, sha256_of_file
+
+_SHA1, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+
+
+def require_safetensors(files: Sequence[str], where: str) -> None:
+    """HubError unless the names are those of a repository with a configuration and safe weights."""
+    pickles = [name for name in files if name.lower().endswith(PICKLE_SUFFIXES)]
+    if not any(name.endswith(".safetensors") for name in files):
+        if pickles:
+            raise HubError(
+                f"{where} offers its weights only as a Python pickle, and reading one can run any code",
+                expected="a .safetensors file",
+                got=_listed(pickles),
+                fix="Ask its authors for safetensors; of a checkpoint that you trust and have downloaded, "
+                "`hsrzoo convert` makes weights and runs nothing",
+            )
+        raise HubError(f"{where} holds no weights", expected="a .safetensors file", got=_listed(files))
+    if CONFIG not in files:
+        raise _foreign(where, f"{CONFIG} beside the weights", _listed(files))
+
+
+def check_digests(folder: Path, where: str) -> None:
+    """HubError for a file that is not what the Hub calls it.
+
+    The cache holds contents under their digests (large files: sha256; others: git's sha1 of the blob), and
+    a snapshot is a folder of links to them. Where a file system has no links, config.json decides alone.
+    """
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        expected = path.resolve().name
+        if _SHA256.fullmatch(expected):
+            found = sha256_of_file(path)
+        elif _SHA1.fullmatch(expected):
+            data = path.read_bytes()
+            found = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        else:
+            continue
+        if found != expected:
+            kind = "sha256" if len(found) == 64 else "sha1 of git"
+            name = path.relative_to(folder).as_posix()
+            raise _changed(f"{name} of {where} is damaged", kind, expected, found, where)
+
+
+def check_config(folder: Path, where: str) -> None:
+    """HubError unless config.json is one of this zoo and lists the files beside it with their digests:
+    ``weights_sha256`` of a model, ``sha256`` (file -> digest) of codebooks."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HubError(f"The {CONFIG} of {where} cannot be read as JSON", got=str(error)) from None
+    if not isinstance(config, Mapping) or "schema" not in config:
+        got = _listed(sorted(config)) if isinstance(config, Mapping) else type(config).__name__
+        raise _foreign(where, f"a {CONFIG} with a schema", f"one with {got}")
+    of_codebooks = config.get("sha256")
+    declared = (
+        of_codebooks if isinstance(of_codebooks, Mapping) else {TENSORS: config.get("weights_sha256")}
+    )
+    for name, expected in declared.items():
+        path = folder / name
+        found = sha256_of_file(path) if path.is_file() else "no such file"
+        if found != expected:
+            summary = f"{name} of {where} is not the file that its {CONFIG} describes"
+            raise _changed(summary, "sha256", expected, found, where)
+
+
+def _foreign(where: str, expected: str, got: str) -> HubError:
+    return HubError(
+        f"{where} is no repository of hsrzoo", expected=f"{expected}, as `hsrzoo push` writes it", got=got
+    )
+
+
+def _changed(summary: str, kind: str, expected: object, found: str, where: str) -> HubError:
+    return HubError(
+        summary,
+        expected=f"{kind} {expected}",
+        got=found,
+        fix=f"Fetch it again: hsrzoo pull --force {where}; if that does not help, it was pushed so",
+    )
+
+
+def _listed(files: Sequence[str]) -> str:
+    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+    return ", ".join(files[:5]) + more if files else "no files"

@@ -1,0 +1,1 @@
+"""Building blocks for networks: pixel rows, pointwise products, statistics of whole images."""

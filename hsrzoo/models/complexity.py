@@ -1,0 +1,162 @@
+"""Size and cost of a network: numbers of parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor, nn
+
+    from hsrzoo.bands import BandSet
+    from hsrzoo.spec import ModelSpec
+
+
+class Size(NamedTuple):
+    """Numbers that a network holds; a tensor that several layers share counts once."""
+
+    parameters: int
+    """All that its authors would count, trained or not."""
+    frozen: int
+    """Those of them that are never trained."""
+    buffers: int
+    """Fixed numbers that are no parameters: codebooks, filters, matrices fitted in closed form."""
+
+
+def size(module: nn.Module) -> Size:
+    """The size of a network."""
+    parameters = list(module.parameters())
+    return Size(
+        sum(p.numel() for p in parameters),
+        sum(p.numel() for p in parameters if not p.requires_grad),
+        sum(b.numel() for b in module.buffers()),
+    )
+
+
+def size_of(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any] | None = None) -> Size:
+    """:func:`size` of a spec's network, built without values where it can be, which takes neither memory
+    nor time. ``arguments`` override the spec's own, as those of trained weights do."""
+    import torch
+
+    from hsrzoo.spec import build_module
+
+    try:
+        with torch.device("meta"):
+            return size(build_module(spec, bands, arguments or {}, fresh=arguments is None))
+    except Exception:  # a network that looks at values while it is built
+        return size(build_module(spec, bands, arguments or {}, fresh=arguments is None))
+
+
+def macs(module: nn.Module, height: int, width: int) -> int:
+    """Multiply-accumulates of one forward pass on (1, 3, height, width).
+
+    Half of what torch's counter calls floating-point operations: matrix products and convolutions
+    on the module's device; and what the module declares (see :func:`unseen_macs`).
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next((p.device for p in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(torch.full((1, 3, height, width), 0.5, device=device))
+    return int(counter.get_total_flops()) // 2 + unseen_macs(module, height, width)
+
+
+def unseen_macs(module: nn.Module, height: int, width: int) -> int:
+    """What a module does outside torch, where no counter sees it (a nearest-code search), as its own
+    method ``unseen_macs(height, width)`` declares; 0 without one."""
+    declared = getattr(module, "unseen_macs", None)
+    return int(declared(height, width)) if declared else 0
+
+
+def peak_bytes(module: Callable[[Tensor], Tensor], height: int, width: int, device: str = "cpu") -> int:
+    """Most bytes that tensors made by one forward pass on (1, 3, height, width) hold at a time.
+
+    Counted exactly as torch's operators make and drop them, so the same at every call; what a library
+    takes within one operator, and what the allocator wastes, is not seen.
+    """
+    import weakref
+
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Live(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes: dict[int, int] = {}
+            self.watches: list[weakref.finalize] = []
+            self.now = self.peak = 0
+
+        def __torch_dispatch__(self, op, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            out = op(*args, **(kwargs or {}))
+            for tensor in tree_leaves(out):
+                if isinstance(tensor, torch.Tensor):
+                    self.see(tensor.untyped_storage())
+            return out
+
+        def see(self, storage: torch.UntypedStorage) -> None:
+            key = storage._cdata
+            if key not in self.sizes:
+                self.sizes[key] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                self.watches.append(weakref.finalize(storage, self.drop, key))
+
+        def drop(self, key: int) -> None:
+            self.now -= self.sizes.pop(key, 0)
+
+    rgb = torch.full((1, 3, height, width), 0.5, device=device)
+    with torch.no_grad(), Live() as live:
+        module(rgb)
+    for watch in live.watches:  # of weights, which live on
+        watch.detach()
+    return live.peak
+
+
+def cost(module: nn.Module, height: int, width: int) -> tuple[int, int]:
+    """:func:`macs` and :func:`peak_bytes` of one and the same forward pass, on the CPU."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        peak = peak_bytes(module, height, width)
+    return int(counter.get_total_flops()) // 2 + unseen_macs(module, height, width), peak
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of a network's tensors at their peak: a fixed part, so many for every column, and so many for
+    every pixel."""
+
+    fixed: float
+    per_column: float
+    per_pixel: float
+    least_width: int = 1
+    """Narrower images have the strips of this width: as many pixels in more rows."""
+
+    def bytes(self, height: int, width: int) -> float:
+        """Of an image of ``height`` x ``width`` pixels."""
+        columns = max(width, self.least_width)
+        return self.fixed + self.per_column * columns + self.per_pixel * height * width
+
+
+def memory_use(
+    module: Callable[[Tensor], Tensor], multiple: int = 1, least: int = 1, device: str = "cpu"
+) -> MemoryUse:
+    """What forward passes take, from three small sizes: 128 x 256, 256 x 256 and 128 x 512.
+
+    These are large enough for strips to be used (:data:`.PIXELS_AT_ONCE`), and from 256
+    columns on strips have :data:`.LEAST_ROWS` rows, so they grow with the width. The sizes
+    are larger where the network needs more.
+    """
+    low, high = (-(-max(side, least) // multiple) * multiple for side in (128, 256))
+    if low == high:
+        high += max(128 // multiple, 1) * multiple
+    sizes = ((low, high), (high, high), (low, 2 * high))
+    small, tall, wide = (peak_bytes(module, height, width, device) for height, width in sizes)
+    per_pixel = (tall - small) / ((high - low) * high)
+    per_column = max(0.0, (wide - small) / high - per_pixel * low)
+    fixed = max(0.0, small - per_column * high - per_pixel * low * high)
+    return MemoryUse(fixed, per_column, per_pixel, high)

@@ -1,0 +1,160 @@
+"""``hsrzoo.load`` and ``hsrzoo.list_models``: from a name to a model that runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal, cast
+
+from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.errors import InputError, unknown_name
+from hsrzoo.models import locate
+from hsrzoo.models import weights as weight_files
+from hsrzoo.models.names import ModelName, parse_name
+from hsrzoo.registry import MODELS
+from hsrzoo.spec import Execution, ModelSpec, build_module
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+
+
+def load(
+    name: str,
+    *,
+    weights: Literal["auto"] | None = "auto",
+    bands: BandSet | None = None,
+    device: str | None = None,
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    compile: bool = False,
+    tile: int | None = None,
+    max_memory: float | None = None,
+    approximate: bool = False,
+    consistency: str | None = None,
+) -> Reconstructor:
+    """The model called ``name``, ready to run.
+
+    ``name``: ``arch`` (its default weights) or ``arch.tag``, either with ``:variant`` (the same weights
+    run otherwise), ``local-dir:PATH`` or ``hf-hub:ORG/REPO[@REVISION]``, these too with ``:variant``, or
+    ``onnx:FILE`` (written by ``hsrzoo export``; needs no torch). The model's name keeps the commit of
+    a repository on the Hub.
+    ``weights="auto"`` loads trained weights strictly and fails without them; ``weights=None`` builds
+    random ones. ``bands``: what the cube must have; with trained weights it is only compared, with
+    random ones it is built for them (400-700 nm at 10 nm if not given). ``device``: a torch device, by
+    default the GPU if there is one. ``precision``, ``compile``,
+    ``tile``, ``max_memory``, ``approximate`` and ``consistency`` (the name of the camera that took the
+    images, or "estimate"): see :class:`hsrzoo.spec.Execution`. Raises
+    UnknownNameError, WeightsError, HubError, BandsError, InputError.
+    """
+    parsed = parse_name(name)
+    if weights not in ("auto", None):
+        raise InputError("Unknown choice of weights", expected='"auto" or None', got=repr(weights))
+    execution = Execution(precision, compile, tile, max_memory, approximate, consistency)
+    if weights is None:
+        return _random(parsed, bands or VISIBLE_31, device, execution)
+    if parsed.kind == "onnx":
+        return _exported(parsed, bands, device, execution)
+    if parsed.kind == "zoo":
+        spec = spec_of(parsed)
+        if parsed.tag is None:
+            if spec.default_tag is None:
+                raise locate.no_weights(parsed)
+            parsed = replace(parsed, tag=spec.default_tag)
+    found, folder = locate.located(replace(parsed, variant=None))
+    parsed = replace(found, variant=parsed.variant)
+    config = weight_files.read_config(folder)
+    if parsed.kind != "zoo":
+        spec = MODELS.get(config["architecture"])
+        _require_variant(spec, parsed.variant)
+    if parsed.variant:
+        config = {**config, "arguments": {**config["arguments"], **spec.variants[parsed.variant]}}
+    own = BandSet.from_json(config["bands"])
+    if bands is not None:
+        own.require_same(
+            bands,
+            str(parsed),
+            "the bands asked for",
+            fix="Leave bands out and resample the result, or load weights trained on these bands",
+        )
+    module, sha = weight_files.load_module(folder, spec, config)
+    spec = replace(spec, input=weight_files.input_of(config, folder))
+
+    from hsrzoo.models.reconstructor import Reconstructor  # imports torch
+
+    return Reconstructor(
+        module,
+        spec,
+        own,
+        name=str(parsed),
+        config=config,
+        weights_sha256=sha,
+        device=device,
+        execution=execution,
+    )
+
+
+def spec_of(name: ModelName) -> ModelSpec:
+    """The architecture of a zoo name; UnknownNameError also for a variant that it does not have."""
+    spec = MODELS.get(str(name.arch))
+    _require_variant(spec, name.variant)
+    return spec
+
+
+def _require_variant(spec: ModelSpec, variant: str | None) -> None:
+    if variant is not None and variant not in spec.variants:
+        raise unknown_name(f"variant of {spec.name}", variant, spec.variants)
+
+
+def _random(name: ModelName, bands: BandSet, device: str | None, execution: Execution) -> Reconstructor:
+    from hsrzoo.models.reconstructor import Reconstructor  # imports torch
+
+    if name.kind != "zoo" or name.tag is not None:
+        raise InputError(
+            f"{name} names trained weights, and weights=None asks for random ones",
+            fix="Give the architecture's name alone, or leave weights out",
+        )
+    spec = spec_of(name)
+    arguments = spec.variants[name.variant] if name.variant else {}
+    module = build_module(spec, bands, arguments)
+    config = weight_files.make_config(spec, bands, arguments=arguments, training={"weights": "random"})
+    return Reconstructor(
+        module, spec, bands, name=str(name), config=config, device=device, execution=execution
+    )
+
+
+def _exported(
+    name: ModelName, bands: BandSet | None, device: str | None, execution: Execution
+) -> Reconstructor:
+    """An exported file: it offers what a Reconstructor does for images, without torch."""
+    from hsrzoo.models.onnx_runtime import OnnxModel  # imports onnxruntime when it opens a file
+
+    if execution != Execution():
+        raise InputError(
+            f"{name} is run as it was exported",
+            expected="no precision, compile, tile, max_memory or consistency",
+            fix="Choose the precision with `hsrzoo export --precision`",
+        )
+    model = OnnxModel(str(name.path), name=str(name), device=device)
+    if bands is not None:
+        model.bands.require_same(bands, str(name), "the bands asked for", fix="Leave bands out")
+    return cast("Reconstructor", model)
+
+
+def list_models(pattern: str | None = None, tag: str | None = None, pretrained: bool = False) -> list[str]:
+    """Names of the zoo's models, sorted; without ``tag`` no plugin is imported.
+
+    ``pattern``: a shell pattern (``mcga-*``). ``tag``: only architectures that carry it
+    ("baseline", "floor") or weights that are called so ("cave"). ``pretrained``: names ARCH.TAG of
+    bundled weights instead of architectures.
+    """
+    names = locate.bundled() if pretrained else MODELS.names()
+    if pattern is not None:
+        names = [name for name in names if fnmatchcase(name, pattern)]
+    if tag is not None:
+        declared = {arch for arch, spec in MODELS.working() if tag in spec.tags}
+        names = [name for name in names if _carries(name, tag, declared)]
+    return names
+
+
+def _carries(name: str, tag: str, declared: set[str]) -> bool:
+    arch, _, weights_tag = name.partition(".")
+    return arch in declared or (tag == weights_tag if weights_tag else tag in locate.tags_of(arch))

@@ -1,0 +1,111 @@
+"""Where the weights of a name lie: bundled, in a folder, or on the Hub."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hsrzoo.errors import WeightsError
+from hsrzoo.models.names import ModelName, parse_name
+from hsrzoo.models.tensors import (
+    looks_like_pickle,
+    pickle_refused,
+)
+from hsrzoo.registry import entry_points_of
+
+if TYPE_CHECKING:
+    pass
+from hsrzoo.utils.files import CONFIG, TENSORS
+
+GROUP = "hsrzoo.weights"
+
+
+def bundled() -> list[str]:
+    """Names ARCH.TAG of all weights that installed packages carry, from metadata alone."""
+    return sorted(entry_points_of(GROUP))
+
+
+def tags_of(arch: str) -> list[str]:
+    """Tags of the weights that are bundled for an architecture."""
+    return [name.partition(".")[2] for name in bundled() if name.partition(".")[0] == arch]
+
+
+def folder_of(name: ModelName) -> Path:
+    """The folder that holds a name's weights; no plugin is imported to find it.
+
+    ``local-dir:PATH`` is that path; ``hf-hub:ORG/REPO`` is fetched into the Hub's cache, or found there;
+    ``ARCH.TAG`` lies in the package that declares it under the entry-point group ``hsrzoo.weights``.
+    Raises WeightsError when there is none, HubError when it cannot be fetched.
+    """
+    if name.kind == "local-dir" and name.path is not None:
+        return _checked_folder(name.path)
+    if name.kind == "hf-hub" and name.repo is not None:
+        from hsrzoo.hub.client import pull
+
+        return pull(name.repo, name.revision)
+    found = entry_points_of(GROUP).get(str(name))
+    if not found:
+        raise no_weights(name)
+    if len(found) > 1:
+        packages = " and ".join(entry.value for entry in found)
+        raise WeightsError(f"Two packages carry the weights {name}", got=packages, fix="Uninstall one")
+    for root in _package_folders(found[0].value):
+        folder = root / "weights" / str(name)
+        if folder.is_dir():
+            return folder
+    raise WeightsError(
+        f"The weights {name} are declared but not installed",
+        expected=f"the folder weights/{name} in the package {found[0].value}",
+        fix="Reinstall that package",
+    )
+
+
+def located(name: ModelName) -> tuple[ModelName, Path]:
+    """A name and its folder; a branch or tag of the Hub becomes the commit that it stands for now, so that
+    the name says which weights these are and leads to them again."""
+    folder = folder_of(name)
+    return (replace(name, revision=folder.name) if name.kind == "hf-hub" else name), folder
+
+
+def folder_given(path: Path) -> Path:
+    """A folder that a user named: a path, or ``hf-hub:ORG/REPO[@REVISION]``, which is fetched."""
+    return folder_of(parse_name(str(path))) if str(path).startswith("hf-hub:") else path
+
+
+def no_weights(name: ModelName) -> WeightsError:
+    """The error for a name that has no weights here, with what the user can do instead."""
+    tags = tags_of(str(name.arch))
+    offer = f"Use {' or '.join(f'{name.arch}.{t}' for t in tags)}; or train" if tags else "Train"
+    return WeightsError(
+        f"There are no trained weights for {name}",
+        fix=f"{offer} your own with `hsrzoo train {name.arch}` and load them as local-dir:PATH, "
+        "or pass weights=None for random weights",
+    )
+
+
+def _package_folders(package: str) -> list[Path]:
+    # find_spec of a dotted name would import its parents: look up the top-level package only.
+    top, *rest = package.split(".")
+    spec = importlib.util.find_spec(top)
+    locations = spec.submodule_search_locations if spec else None
+    return [Path(location, *rest) for location in locations or ()]
+
+
+def _checked_folder(path: Path) -> Path:
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise WeightsError("The folder of weights cannot be reached", got=str(error)) from None
+    if is_folder:
+        return path
+    if is_file:
+        if looks_like_pickle(path):
+            raise pickle_refused(path)
+        raise WeightsError(
+            "Weights are a folder, not a file",
+            expected=f"a folder with {CONFIG} and {TENSORS}",
+            got=str(path),
+        )
+    raise WeightsError("The folder of weights does not exist", got=str(path))

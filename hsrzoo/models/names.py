@@ -1,0 +1,96 @@
+"""Model names as one value: ``arch``, ``arch.tag``, ``arch:variant``, ``arch.tag:variant``,
+``local-dir:PATH``, ``hf-hub:org/repo``, ``hf-hub:org/repo@rev``, these three also with ``:variant``, and
+``onnx:FILE``."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hsrzoo.errors import UnknownNameError
+from hsrzoo.hub.ids import is_revision, suggest_repo
+
+_ARCH = re.compile(r"[a-z0-9][a-z0-9-]*")
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_SCHEMES = ("local-dir", "hf-hub", "onnx")
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A parsed model name."""
+
+    kind: Literal["zoo", "local-dir", "hf-hub", "onnx"]
+    arch: str | None = None
+    tag: str | None = None
+    variant: str | None = None
+    path: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "local-dir":
+            return f"local-dir:{self.path}" + (f":{self.variant}" if self.variant else "")
+        if self.kind == "hf-hub":
+            name = f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
+            return name + (f":{self.variant}" if self.variant else "")
+        if self.kind == "onnx":
+            return f"onnx:{self.path}"
+        name = f"{self.arch}.{self.tag}" if self.tag else str(self.arch)
+        return f"{name}:{self.variant}" if self.variant else name
+
+
+def parse_name(text: str) -> ModelName:
+    """Parse what a user typed; raises UnknownNameError when it has none of these forms."""
+    scheme, found, rest = text.partition(":")
+    if found and scheme in _SCHEMES:
+        parsed = _hub(rest) if scheme == "hf-hub" else _local(scheme, rest)
+    else:
+        arch, dot, tag = scheme.partition(".")
+        valid = _ARCH.fullmatch(arch) and (not dot or _TAG.fullmatch(tag))
+        valid = valid and (not found or _ARCH.fullmatch(rest))
+        parsed = ModelName("zoo", arch=arch, tag=tag or None, variant=rest or None) if valid else None
+    if parsed is not None:
+        return parsed
+    is_path = not found and ("/" in text or "\\" in text)
+    hint = f"For a folder write local-dir:{text}" if is_path else "hsrzoo list shows the names of this zoo"
+    better = suggest_repo(rest.partition("@")[0]) if scheme == "hf-hub" else None
+    raise UnknownNameError(
+        f"{text!r} is not a model name",
+        expected="ARCH[.TAG][:VARIANT], local-dir:PATH[:VARIANT], onnx:FILE or "
+        "hf-hub:ORG/REPO[@REVISION][:VARIANT]",
+        fix=f"Names on the Hub have no spaces or other signs, for example hf-hub:{better}"
+        if better
+        else hint,
+    )
+
+
+def _local(scheme: str, rest: str) -> ModelName | None:
+    if not rest:
+        return None
+    try:
+        whole = Path(rest).expanduser()
+    except RuntimeError:  # ~nobody: no such home
+        return None
+    if scheme == "onnx":
+        return ModelName("onnx", path=whole)
+    # a folder's name may hold colons: its end is a variant only where that reading alone leads to a folder
+    head, colon, variant = rest.rpartition(":")
+    if head and colon and _ARCH.fullmatch(variant) and not os.path.isdir(whole):
+        folder = Path(head).expanduser()
+        if os.path.isdir(folder):
+            return ModelName("local-dir", path=folder, variant=variant)
+    return ModelName("local-dir", path=whole)
+
+
+def _hub(rest: str) -> ModelName | None:
+    address, colon, variant = rest.partition(":")  # which neither a repository nor a revision may hold
+    repo, at, revision = address.partition("@")
+    if not _REPO.fullmatch(repo) or (at and not is_revision(revision)):
+        return None
+    if colon and not _ARCH.fullmatch(variant):
+        return None
+    return ModelName("hf-hub", repo=repo, revision=revision or None, variant=variant or None)

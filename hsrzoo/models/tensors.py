@@ -1,0 +1,84 @@
+"""Safetensors files, the only form in which weights are read: deterministic, atomic, never a pickle.
+
+torch is imported inside the functions that need it, so that naming files costs no import.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hsrzoo.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+from hsrzoo.utils.files import PICKLE_SUFFIXES, write_atomically
+
+_METADATA_KEY = "hsrzoo"
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Write tensors (dtype kept, made contiguous) as safetensors, atomically.
+
+    ``metadata`` is any JSON value with string keys. The same tensors and metadata give the same
+    bytes: it goes into one key as sorted JSON, since safetensors does not order several keys.
+    """
+    from safetensors.torch import save
+
+    # Cloned, because safetensors refuses tensors that share memory (tied weights, views).
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(dict(metadata or {}), sort_keys=True)
+    write_atomically(path, save(copies, {_METADATA_KEY: text}))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU. Pickles and damaged files raise WeightsError."""
+    from safetensors.torch import load_file
+
+    require_safetensors(path)
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises a bare Exception subclass of its own
+        raise _damaged(path, str(error)) from None
+
+
+def require_safetensors(path: Path) -> None:
+    """Raise WeightsError unless ``path`` is a file that begins as safetensors do."""
+    if not path.is_file():
+        raise WeightsError("A file of weights is missing", expected=str(path))
+    if looks_like_pickle(path):
+        raise pickle_refused(path)
+    with path.open("rb") as file:
+        head = file.read(9)
+    # 8 bytes: length of a JSON header, little endian; then the header itself.
+    if len(head) < 9 or head[8:9] != b"{" or int.from_bytes(head[:8], "little") > path.stat().st_size:
+        raise _damaged(path, "it does not begin as a safetensors file")
+
+
+def looks_like_pickle(path: Path) -> bool:
+    """True if a file is called or begins as pickles do."""
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        head = file.read(4)
+    # A zip archive (torch since 1.6), or a bare pickle of protocol 2 to 5.
+    return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05")
+
+
+def pickle_refused(path: Path) -> WeightsError:
+    """The error for a pickle given as weights."""
+    return WeightsError(
+        f"{path} is a Python pickle, and reading one can run any code",
+        expected="a .safetensors file",
+        fix="A checkpoint of a network's authors: `hsrzoo convert` makes weights of it and runs nothing",
+    )
+
+
+def _damaged(path: Path, reason: str) -> WeightsError:
+    return WeightsError(
+        f"{path} is not a complete safetensors file", got=reason, fix="Fetch or write it again"
+    )

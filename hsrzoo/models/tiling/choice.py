@@ -1,0 +1,164 @@
+"""Which tiles an image is cut into: by a side that was asked for, or by the memory there is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from hsrzoo.errors import InputError
+from hsrzoo.models.rgb import padded_side
+from hsrzoo.models.tiling.grid import Grid, cut
+from hsrzoo.spec import Execution, RgbInput
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+
+SAFETY = 2.0
+"""What a network really takes, against the bytes of its tensors: the allocator's waste, and what
+libraries need within an operator. Measured on the zoo's networks: up to 1.7 in large tiles."""
+SPARE = 256 << 20
+"""Bytes besides: rows being read, converted and written, and libraries' buffers of fixed size (a
+convolution's, of 250 MiB in the worst case seen)."""
+APPROXIMATE_HALO = 32
+"""Of approximate tiles of a network that declares none."""
+LARGEST_TILE = 1024
+"""Side of a tile that nobody asked for, at most, even where memory allows more: larger ones were slower.
+Their tensors are so large that the allocator asks the system for fresh pages each time, and every first
+touch of a page is a fault."""
+SMALL = 512 * 512
+"""Images up to this many pixels run whole unless tiles are asked for: no need to measure anything."""
+
+
+def plan(model: Reconstructor, size: tuple[int, int], *, kept: int = 0, limit: float | None = None) -> Grid:
+    """The cut of an image of ``size`` (H, W), as ``model.execution`` asks.
+
+    ``kept``: bytes of the result that stay in memory, a part of ``max_memory``. ``limit``: bytes to
+    stay below where the execution names neither tile nor memory; None: the image is one tile then.
+    Raises InputError where no tile fits, or the network cannot be run in tiles.
+    """
+    how, need = model.execution, model.spec.input
+    padded = padded_side(size[0], need)[0], padded_side(size[1], need)[0]
+    tile, budget = how.tile, how.max_memory
+    if tile is None and budget is None and size[0] * size[1] > SMALL:
+        budget = limit
+    if tile is not None and tile >= max(padded):
+        tile = None
+    if budget is not None and not _fits(model, padded, padded, budget - kept):
+        largest = _largest_tile(model, padded, budget - kept, budget)
+        tile = min(LARGEST_TILE if tile is None else tile, largest)
+    return cut_for(model, size, tile)
+
+
+def cut_for(model: Reconstructor, size: tuple[int, int], tile: int | None) -> Grid:
+    """The cut of an image of ``size`` (H, W) into tiles of a given side; None: one tile."""
+    need = model.spec.input
+    padded = padded_side(size[0], need)[0], padded_side(size[1], need)[0]
+    if tile is None:
+        return cut(size, padded, need, tile)
+    # a network that looks at every n-th pixel only wants its tiles to begin on that grid
+    step = math.lcm(need.multiple, getattr(model.module, "tile_step", 1))
+    return cut(size, padded, replace(need, multiple=step), max(tile, step), halo_of(model, tile))
+
+
+def halo_of(model: Reconstructor, tile: int) -> int:
+    """Pixels around each tile of this side that the network sees as well."""
+    declared = declared_halo(model.module)
+    if model.execution.approximate:
+        return min(APPROXIMATE_HALO if declared is None else declared, APPROXIMATE_HALO, tile // 2)
+    if declared is None:
+        raise InputError(
+            f"{model.name} cannot be run in exact tiles",
+            expected="a network that declares `halo`, the pixels that an output pixel depends on in each "
+            "direction",
+            fix="Declare `halo` in the network, run the image whole, or take approximate tiles "
+            "(--approximate-tiles)",
+        )
+    return declared
+
+
+def declared_halo(module: nn.Module) -> int | None:
+    """What a network says of its reach, in input pixels; None if it says nothing."""
+    halo = getattr(module, "halo", None)
+    if halo is None:
+        return None
+    if isinstance(halo, bool) or not isinstance(halo, int) or halo < 0:
+        raise InputError(
+            f"{type(module).__name__} declares an impossible halo", expected="an int >= 0", got=repr(halo)
+        )
+    return halo
+
+
+def check_execution(execution: Execution, need: RgbInput, name: str) -> None:
+    """InputError for a tile or a memory limit that no image could be run with."""
+    tile, memory = execution.tile, execution.max_memory
+    least = max(need.multiple, -(-need.min_size // need.multiple) * need.multiple)
+    if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < least):
+        raise InputError(
+            f"The tile is too small for {name}",
+            expected=f"an int of at least {least} pixels (its multiple is {need.multiple})",
+            got=repr(tile),
+        )
+    if memory is not None and not 0 < memory < float("inf"):
+        raise InputError("The memory limit must be a number of bytes above 0", got=repr(memory))
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that this process could take now on ``device``, within its control group if it has one."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
+            free = min(free, max(0, int(limit.read()) - int(used.read())))
+    except (OSError, ValueError):  # no such group, or "max": no limit
+        pass
+    return free
+
+
+def needed_bytes(model: Reconstructor, window: tuple[int, int]) -> int:
+    """Bytes that a window of (h, w) pixels takes, by :data:`SAFETY` more than its tensors hold."""
+    image = 3 * 4 * 2 * window[0] * window[1]
+    return int(SAFETY * model.memory_use.bytes(*window)) + image + SPARE
+
+
+def _fits(model: Reconstructor, window: tuple[int, int], padded: tuple[int, int], budget: float) -> bool:
+    return needed_bytes(model, (min(window[0], padded[0]), min(window[1], padded[1]))) <= budget
+
+
+def _largest_tile(model: Reconstructor, padded: tuple[int, int], budget: float, asked: float) -> int:
+    """The largest tile side, a multiple of the network's, whose window fits into ``budget`` bytes."""
+    need = model.spec.input
+    least = -(-need.min_size // need.multiple) * need.multiple
+    multiple = need.multiple
+
+    def fits(units: int) -> bool:
+        tile = units * multiple
+        halo = -(-halo_of(model, tile) // multiple) * multiple
+        side = max(tile + 2 * halo, least)
+        return _fits(model, (side, side), padded, budget)
+
+    low, high = max(1, least // multiple), -(-max(padded) // multiple)
+    if not fits(low):
+        halo = halo_of(model, low * multiple)
+        smallest = needed_bytes(model, (low * multiple + 2 * halo,) * 2) + asked - budget
+        raise InputError(
+            f"{model.name} does not fit into the memory that is allowed",
+            expected=f"at least {_mib(smallest)} for its smallest tile ({low * multiple} pixels and {halo} "
+            "around it)",
+            got=_mib(asked),
+            fix="Allow more memory; a cube that is written to a file (hsrzoo predict) need not fit",
+        )
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low * multiple
+
+
+def _mib(count: float) -> str:
+    return f"{count / 2**20:,.0f} MiB"

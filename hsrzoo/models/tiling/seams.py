@@ -1,0 +1,107 @@
+"""Tiles held against the whole image: are there seams, and how far does a pixel reach?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hsrzoo.io.raster import ArrayPixels
+from hsrzoo.models.tiling.choice import cut_for
+from hsrzoo.models.tiling.grid import Grid
+from hsrzoo.models.tiling.passes import into_memory
+from hsrzoo.models.tiling.windows import PaddedImage
+from hsrzoo.spec import RgbInput
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+
+VISIBLE = 1e-4
+"""Difference above which a pixel counts as another one."""
+
+
+@dataclass(frozen=True)
+class Seams:
+    """The cube of an image in tiles against that of the same image as a whole."""
+
+    grid: Grid
+    passes: int
+    largest: float
+    """Greatest absolute difference."""
+    rmse: float
+    share: float
+    """Of pixels that differ by more than :data:`VISIBLE` in some band."""
+    relative: float
+    """Norm of the difference over the norm of the cube."""
+    seconds: tuple[float, float]
+    """Whole, in tiles."""
+
+
+def compare(model: Reconstructor, rgb: np.ndarray, tile: int) -> Seams:
+    """Run ``rgb`` (H, W, 3) whole and in tiles of ``tile`` pixels a side."""
+    image = PaddedImage(ArrayPixels(rgb), model.spec.input)
+    grid = cut_for(model, image.size, tile)
+    whole, _, first = _timed(model, image, cut_for(model, image.size, None))
+    tiled, passes, second = _timed(model, image, grid)
+    norm = float(whole.double().norm())
+    gap = whole.sub_(tiled).abs_()  # in place: at megapixels each cube is a matter of 100 MB and more
+    distance = float(gap.double().norm())
+    return Seams(
+        grid,
+        passes,
+        float(gap.max()),
+        distance / gap.numel() ** 0.5,
+        float((gap.amax(0) > VISIBLE).double().mean()),
+        distance / max(norm, 1e-12) if distance else 0.0,
+        (first, second),
+    )
+
+
+def _timed(model: Reconstructor, image: PaddedImage, grid: Grid) -> tuple[Tensor, int, float]:
+    """(C, H, W), passes, seconds."""
+    cube, keep = into_memory(image.size, len(model.bands))
+    begun, passes = time.perf_counter(), 0
+    for work in model.tiles(image, grid, keep):
+        passes = work.passes
+    return cube.permute(2, 0, 1), passes, time.perf_counter() - begun
+
+
+def smooth_image(height: int, width: int, top: int = 0, left: int = 0) -> np.ndarray:
+    """A part of an endless picture of waves of many sizes, (height, width, 3) uint8: the same pixel has
+    the same colour in whatever part it is asked for."""
+    y = np.arange(top, top + height, dtype=np.float64)[:, None, None]
+    x = np.arange(left, left + width, dtype=np.float64)[None, :, None]
+    channel = np.arange(3, dtype=np.float64)
+    light = np.full((height, width, 3), 0.45)
+    for i, length in enumerate((1013.0, 311.0, 97.0, 29.0, 7.3)):
+        angle = 0.7 + 1.9 * i
+        phase = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / length)
+        light += 0.4 * 0.55**i * np.sin(phase + 1.3 * channel * (1 + i % 2)) / 2
+    return np.rint(255 * np.clip(light, 0, 1)).astype(np.uint8)
+
+
+def nan_reach(module: nn.Module, need: RgbInput, side: int = 96) -> int | None:
+    """How far a NaN in one input pixel spreads in the output: what ``halo`` should at least say.
+
+    None if it reaches the border of a ``side`` x ``side`` image, as with a statistic of all pixels, or
+    if the network does not pass NaN on.
+    """
+    side = -(-max(side, need.min_size) // need.multiple) * need.multiple
+    reach = 0
+    # with strides a pixel's reach depends on its place in its block
+    for at in range(side // 2, side // 2 + min(need.multiple, side // 4)):
+        rgb = torch.full((1, 3, side, side), 0.5)
+        rgb[0, :, at, at] = float("nan")
+        try:
+            with torch.no_grad():
+                lost = module(rgb).isnan().any(1)[0].nonzero()
+        except Exception:  # a search or a table may refuse NaN: then nothing can be said
+            return None
+        if not len(lost) or int(lost.min()) == 0 or int(lost.max()) == side - 1:
+            return None
+        reach = max(reach, int((lost - at).abs().max()))
+    return reach

@@ -1,0 +1,290 @@
+"""Folders of weights: config.json, model.safetensors and a card. Safetensors only, loaded strictly.
+
+A folder written twice from the same values has the same bytes. Pickles are refused wherever they
+are met, because reading one can run any code. torch is imported inside the functions that need it,
+so that finding weights costs no import.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import HsrzooError, WeightsError
+from hsrzoo.models.tensors import (
+    load_tensors,
+    pickle_refused,
+    require_safetensors,
+    save_tensors,
+)
+from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
+from hsrzoo.utils.files import PICKLE_SUFFIXES, make_folder, sha256_of_file, write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+from hsrzoo.models.locate import _checked_folder
+from hsrzoo.utils.files import CARD, CONFIG, TENSORS
+
+SCHEMA = 1
+"""Version of config.json; a higher number in a file asks the user to upgrade."""
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "schema": int,
+    "library_version": str,
+    "architecture": str,
+    "arguments": dict,
+    "bands": dict,
+    "input": dict,
+    "training": dict,
+    "source": str,
+    "licence": str,
+    "codebook": (dict, type(None)),
+    "weights_sha256": str,
+}
+
+
+def save_folder(
+    folder: Path,
+    module: nn.Module,
+    spec: ModelSpec,
+    bands: BandSet,
+    *,
+    arguments: Mapping[str, Any],
+    training: Mapping[str, Any],
+    codebook: Mapping[str, Any] | None = None,
+    card: str | None = None,
+) -> None:
+    """Write a model's folder; each file appears whole or not at all, config.json last.
+
+    ``arguments`` override the spec's own; ``training`` is the record of the run; ``codebook`` says
+    where a codebook came from. Floating-point weights are stored as float32.
+    """
+    state = {k: v.float() if v.is_floating_point() else v for k, v in module.state_dict().items()}
+    make_folder(folder)
+    save_tensors(folder / TENSORS, state, {"architecture": spec.name, "schema": SCHEMA})
+    config = make_config(spec, bands, arguments=arguments, training=training, codebook=codebook)
+    config["weights_sha256"] = sha256_of_file(folder / TENSORS)
+    text = card if card is not None else _default_card(config)
+    write_atomically(folder / CARD, text.encode())
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+
+
+def make_config(
+    spec: ModelSpec,
+    bands: BandSet,
+    *,
+    arguments: Mapping[str, Any],
+    training: Mapping[str, Any],
+    codebook: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """config.json as a dict, all fields but the weights' sha256."""
+    return {
+        "schema": SCHEMA,
+        "library_version": version("hsrzoo"),
+        "architecture": spec.name,
+        "arguments": {**spec.arguments, **arguments},
+        "bands": bands.to_json(),
+        "input": {
+            "order": "RGB",
+            "range": [0, 1],
+            "normalise": spec.input.normalise,
+            "multiple": spec.input.multiple,
+            "min_size": spec.input.min_size,
+        },
+        "training": dict(training),
+        "source": spec.source,
+        "licence": spec.licence,
+        "codebook": None if codebook is None else dict(codebook),
+    }
+
+
+_CARD_FACTS = ("dataset", "split", "steps", "minutes", "wall_seconds", "cpu_seconds", "threads", "command")
+"""Fields of the training record that the card shows; config.json has all of them."""
+
+
+def _default_card(config: Mapping[str, Any]) -> str:
+    bands, training = BandSet.from_json(config["bands"]), config["training"]
+    facts = {
+        "source": config["source"],
+        "licence": config["licence"],
+        "sha256": config["weights_sha256"],
+        "commit": training.get("provenance", {}).get("commit"),
+        **{key: training[key] for key in _CARD_FACTS if key in training},
+    }
+    if config["codebook"]:
+        facts["codebooks from"] = ", ".join(config["codebook"].get("sources", []))
+        stage1 = config["codebook"].get("stage1", [])
+        facts["their wall seconds"] = sum((run.get("wall_seconds", 0.0) for run in stage1), 0.0)
+    lines = [f"| {key.replace('_', ' ')} | {_in_card(value)} |" for key, value in facts.items() if value]
+    return "\n".join(
+        [
+            f"# {config['architecture']}: RGB to {bands}",
+            "",
+            "Weights for hsrzoo. RGB is expected linear, in [0, 1], as the camera of the training data",
+            "gives it; scenes and cameras unlike those are out of this model's domain.",
+            "",
+            "| | |",
+            "|---|---|",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _in_card(value: Any) -> str:
+    return f"{value:.0f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The validated config.json of a folder. Raises WeightsError naming what is wrong."""
+    folder = _checked_folder(folder)
+    path = folder / CONFIG
+    if not path.is_file():
+        _refuse_pickles_in(folder)
+        raise WeightsError("A folder of weights lacks its configuration", expected=str(path))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read as JSON", got=str(error)) from None
+    if not isinstance(config, dict):
+        raise WeightsError(
+            f"{path} is not a configuration", expected="a JSON object", got=type(config).__name__
+        )
+    _validate(config, path)
+    return config
+
+
+def _refuse_pickles_in(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICKLE_SUFFIXES:
+            raise pickle_refused(path)
+
+
+def _validate(config: dict[str, Any], path: Path) -> None:
+    schema = config.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise WeightsError(
+            f"{path} was written by a newer hsrzoo",
+            expected=f"schema {SCHEMA} or lower",
+            got=f"schema {schema}, library {config.get('library_version')}",
+            fix="Upgrade: pip install --upgrade hsrzoo",
+        )
+    missing = [key for key in _REQUIRED if key not in config]
+    if missing:
+        raise WeightsError(
+            f"{path} is incomplete", expected=", ".join(_REQUIRED), got=f"no {', '.join(missing)}"
+        )
+    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(config[key], kind)]
+    if wrong:
+        raise WeightsError(
+            f"{path} has fields of the wrong type",
+            got=", ".join(f"{k}: {type(config[k]).__name__}" for k in wrong),
+        )
+    try:
+        BandSet.from_json(config["bands"])
+    except (HsrzooError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} holds no valid bands", got=str(error)) from None
+
+
+def input_of(config: Mapping[str, Any], folder: Path) -> RgbInput:
+    """What these weights expect of their RGB input: config.json decides, not the architecture."""
+    found = dict(config["input"])
+    signal = {key: found.pop(key, None) for key in ("order", "range")}
+    if signal != {"order": "RGB", "range": [0, 1]}:
+        raise WeightsError(
+            f"{folder / CONFIG} asks for an input that this version cannot give",
+            expected="order RGB, range [0, 1]",
+            got=f"order {signal['order']}, range {signal['range']}",
+        )
+    try:
+        wanted = RgbInput(**found)
+    except TypeError:
+        raise WeightsError(f"{folder / CONFIG} describes an unknown input", got=str(found)) from None
+    if wanted.normalise not in NORMALISATIONS:
+        raise WeightsError(
+            f"{folder / CONFIG} asks for an unknown normalisation",
+            expected=" or ".join(NORMALISATIONS),
+            got=repr(wanted.normalise),
+        )
+    for key in ("multiple", "min_size"):
+        value = getattr(wanted, key)
+        if type(value) is not int or value < 1:
+            raise WeightsError(
+                f"The input's {key} in {folder / CONFIG} is impossible",
+                expected="a whole number, 1 or more",
+                got=repr(value),
+            )
+    return wanted
+
+
+def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tuple[nn.Module, str]:
+    """Build ``spec`` as ``config`` says and load the folder's weights strictly.
+
+    Returns the module in eval mode on the CPU and the sha256 of its file. Raises WeightsError for
+    another architecture, a changed file, missing or extra keys and other shapes.
+    """
+    if config["architecture"] != spec.name:
+        raise WeightsError(
+            f"The weights in {folder} belong to another architecture",
+            expected=spec.name,
+            got=config["architecture"],
+        )
+    path = folder / TENSORS
+    if not path.exists():
+        _refuse_pickles_in(folder)
+    require_safetensors(path)
+    sha = sha256_of_file(path)
+    if sha != config["weights_sha256"]:
+        raise WeightsError(
+            f"{path} is not the file that its {CONFIG} describes",
+            expected=f"sha256 {config['weights_sha256'][:16]}...",
+            got=f"{sha[:16]}...",
+            fix="Fetch or write the folder again",
+        )
+    try:
+        bands = BandSet.from_json(dict(config["bands"]))
+        module = build_module(spec, bands, config["arguments"], fresh=False)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(
+            f"{spec.name} cannot be built from the arguments in {folder / CONFIG}", got=str(error)
+        ) from error
+    load_strictly(module, load_tensors(path), str(path))
+    return module.eval(), sha
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Copy ``state`` into ``module``; any difference of keys or shapes raises, naming the first."""
+    own = module.state_dict()
+    problems = [f"missing {key}" for key in own if key not in state]
+    problems += [f"unexpected {key}" for key in state if key not in own]
+    problems += [
+        f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise WeightsError(
+            f"The weights in {origin} do not fit the network",
+            expected=f"{len(own)} tensors",
+            got=f"{len(state)}: {'; '.join(problems[:4])}{more}",
+        )
+    module.load_state_dict(dict(state), strict=True)
+
+
+__all__ = [
+    "SCHEMA",
+    "load_module",
+    "load_strictly",
+    "load_tensors",
+    "make_config",
+    "make_folder",
+    "read_config",
+    "save_folder",
+    "save_tensors",
+    "sha256_of_file",
+    "write_atomically",
+]

@@ -1,0 +1,1 @@
+"""RGB files to cube files: one image, many images, caveats, quick looks."""

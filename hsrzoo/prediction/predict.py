@@ -1,0 +1,176 @@
+"""One image file becomes one cube file: bounded in memory, visible while it runs, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hsrzoo.errors import InputError
+from hsrzoo.io import require_writable, save_cube, stream
+from hsrzoo.io.open_stream import check_out, open_stream, require_apart, require_folder
+from hsrzoo.io.photo import Photo, in_light
+from hsrzoo.io.raster import Raster, open_raster
+from hsrzoo.io.stream import CubeShape
+from hsrzoo.models.onnx_runtime import OnnxModel
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.tiling import PaddedImage
+from hsrzoo.models.tiling.approximate import measure
+from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
+from hsrzoo.prediction.run import Run, Target
+from hsrzoo.prediction.values import PredictOptions, PredictReport, Progress, Say, Step
+
+
+def predict_file(
+    image: str | Path,
+    model: Reconstructor | OnnxModel,
+    out: str | Path,
+    options: PredictOptions | None = None,
+    progress: Progress | None = None,
+    say: Say | None = None,
+) -> PredictReport:
+    """Reconstruct the cube of ``image`` and write it to ``out``; the suffix decides the format.
+
+    .hdr (ENVI), .tif and .zarr are written tile by tile to ``NAME.part``: the same call takes an
+    interrupted run up where it stopped and makes the same bytes as one that was not (.img names an ENVI
+    cube, too). Other cube formats are made in memory, and so is what an exported file (``onnx:FILE``)
+    makes: it runs the image whole. ``progress`` is called after every tile, ``say`` with what a person
+    should know: first of all how the image's values are understood (:mod:`hsrzoo.io.photo`). Raises
+    InputError, FormatError, BandsError, StoreError (no room: the partial file stays, named).
+    """
+    begun = time.monotonic()
+    out, options, say = Path(out), options or PredictOptions(), say or (lambda _: None)
+    out = out.with_suffix(".hdr") if out.suffix.lower() == ".img" else out
+    streamed = out.suffix.lower() in stream.SUFFIXES
+    check_out(out) if streamed else _check_in_memory(out, options)
+    raster = open_raster(image)
+    _require_apart(out, (Path(image), *raster.files), options)
+    photo = in_light(raster, Path(image), options.encoding, options.value_range)
+    for note in (photo.note, *raster.notes):
+        say(note)
+    kept = None if options.bands is None else model.bands.nearest(options.bands)
+    bands = model.bands if kept is None else model.bands.select(kept)
+    target = Target(out, kept, bands, _about(model, photo, options))
+    if isinstance(model, OnnxModel):
+        report = _exported(photo, model, target, options)
+    else:
+        padded = PaddedImage(photo.pixels, model.spec.input, photo.value_range)
+        run = Run(padded, model, target, options, progress or (lambda _: None), say)
+        with _warnings_to(say):
+            report = _tiled(run, _identity(raster, model, target, options) if streamed else None)
+    picture = None
+    if options.quicklook:
+        picture = save_quicklook(out)
+        if not rendering(bands).as_seen:
+            say(f"Quick look: {rendering(bands).how}")
+    return replace(report, seconds=time.monotonic() - begun, camera=photo.camera, picture=picture)
+
+
+@contextmanager
+def _warnings_to(say: Say) -> Iterator[None]:
+    """``say`` what the network warns of, for every image: else it is told once, or lost on a worker."""
+    with warnings.catch_warnings(record=True) as found:
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in found):
+        say(text)
+
+
+def _tiled(run: Run, identity: dict[str, Any] | None) -> PredictReport:
+    """The network on the image, in tiles where they are needed; ``identity``: of what is streamed."""
+    grid, work, resumed = run.to_memory() if identity is None else run.to_stream(identity)
+    difference = None
+    if run.model.execution.approximate and not grid.whole:
+        difference = measure(run.model, run.image, grid, work.extremes)
+    return PredictReport(
+        run.out, run.image.size, len(run.cube.bands), work.passes, len(grid.tiles), grid.step, grid.halo,
+        run.cube.bytes, 0.0, resumed, difference,
+    )  # fmt: skip
+
+
+def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOptions) -> PredictReport:
+    """An exported file: the whole image in memory, in one call."""
+    height, width = shape = photo.pixels.shape
+    rgb = photo.pixels.read(0, 0, height, width)
+    try:
+        cube = model(rgb, photo.value_range, options.tta).cube
+    except MemoryError as error:
+        raise InputError(
+            f"{model.name} runs an image whole, and this one does not fit into memory",
+            got=f"{height} x {width} pixels",
+            fix="Run the model that it was made from, which goes tile by tile",
+        ) from error
+    cube = cube if target.kept is None else cube[..., list(target.kept)]
+    form = CubeShape(height, width, target.bands, options.dtype)
+    out, about = target.out, dict(target.about)
+    if out.suffix.lower() in stream.SUFFIXES:
+        with open_stream(out, form, step=shape, metadata=about) as file:
+            file.state.unlink(missing_ok=True)
+            file.create()
+            for top in range(0, height, file.rows):
+                file.write(top, 0, cube[top : top + file.rows])
+            file.finish()
+    else:
+        save_cube(out, cube, target.bands, metadata=about)
+    return PredictReport(out, shape, len(target.bands), 1, 1, shape, 0, form.bytes, 0.0, False, None)
+
+
+def _check_in_memory(out: Path, options: PredictOptions) -> None:
+    require_writable(out)
+    require_folder(out)
+    if options.dtype != "float32":
+        raise InputError(
+            f"{out.suffix} files hold float32", expected="float32", got=options.dtype,
+            fix=f"For uint16 write {', '.join(stream.SUFFIXES)}",
+        )  # fmt: skip
+
+
+def _require_apart(out: Path, sources: tuple[Path, ...], options: PredictOptions) -> None:
+    """InputError where the cube or its picture would take the place of what it is made from."""
+    require_apart(out, sources)
+    picture = quicklook_of(out)
+    if options.quicklook and any(picture.exists() and picture.samefile(source) for source in sources):
+        raise InputError(
+            f"The quick look {picture.name} would take the place of the image, from which the cube is made",
+            fix="Write the cube into another folder, or give it another name",
+        )
+
+
+def _about(model: Reconstructor | OnnxModel, photo: Photo, options: PredictOptions) -> dict[str, str]:
+    """What a cube's file says besides its bands."""
+    about = {"model": model.name, "weights_sha256": model.weights_sha256 or "random", **photo.about}
+    return {**about, "test_time_adaptation": "yes"} if options.tta else about
+
+
+def _identity(
+    raster: Raster, model: Reconstructor, target: Target, options: PredictOptions
+) -> dict[str, Any]:
+    """All that decides the bytes of the cube file, and the tiles asked for."""
+    # Tiles that were chosen by the memory are kept with the partial file, and decide no byte; what the
+    # image's values were taken for stands in what the file says.
+    no_byte = ("save_seconds", "share", "quicklook", "encoding")
+    decides = {key: value for key, value in asdict(options).items() if key not in no_byte}
+    weights = model.identity or f"random {_digest(model)}"
+    return {
+        "model": {"name": model.name, "identity": weights, "bands": model.bands.to_json()},
+        "image": {**raster.identity(), **target.about},
+        "options": {**decides, **asdict(model.execution), "device": model.device.type},
+    }
+
+
+def _digest(model: Reconstructor) -> str:
+    """Hex sha256 of weights that come from no file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+__all__ = ["PredictOptions", "PredictReport", "Progress", "Say", "Step", "predict_file"]

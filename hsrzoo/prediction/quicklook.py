@@ -1,0 +1,102 @@
+"""A cube as a picture: sRGB under daylight, for looking at it and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from hsrzoo.bands import BandSet
+from hsrzoo.camera import XYZ_OF_SRGB, encode_srgb
+from hsrzoo.errors import BandsError
+from hsrzoo.io.common import display_bands, replaced
+from hsrzoo.io.rows import open_rows
+from hsrzoo.metrics.colour import xyz_matrix
+
+LONGEST = 2048
+"""Pixels of a quick look's longer side at most."""
+_AT_ONCE = 1 << 22
+"""Values of a strip that are rendered at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """How a set of bands becomes colours: linear sRGB is ``matrix @ spectrum``; ``how`` in words."""
+
+    matrix: np.ndarray
+    """(3, C) float32."""
+    how: str
+    as_seen: bool = True
+    """Whether the colours are those that an eye would see; false where three bands stand for them."""
+
+
+@lru_cache(maxsize=16)
+def rendering(bands: BandSet) -> Rendering:
+    """Colorimetric where the bands cover the visible range: D65, CIE 1931 observer, as dE2000 is computed,
+    with a spectrum of ones as white. Else three bands stand for red, green and blue."""
+    xyz = xyz_matrix(bands)
+    if xyz is not None:
+        # The observer's tables are cut to 400-700 nm: scaled so that ones are exactly white.
+        xyz = xyz * (XYZ_OF_SRGB.sum(axis=1) / xyz.sum(axis=1))[:, None]
+        matrix = np.linalg.solve(XYZ_OF_SRGB, xyz)
+        return Rendering(matrix.astype(np.float32), "sRGB under D65, CIE 1931 2 degree observer")
+    chosen = display_bands(bands)
+    matrix = np.zeros((3, len(bands)), np.float32)
+    matrix[range(3), chosen] = 1
+    named = ", ".join(f"{bands.centres_nm[i]:g}" for i in chosen)
+    how = f"the bands do not cover the visible range: red, green, blue are {named} nm"
+    return Rendering(matrix, how, as_seen=False)
+
+
+def srgb_of(cube: np.ndarray, bands: BandSet) -> np.ndarray:
+    """``cube`` (H, W, C) in [0, 1] as a picture (H, W, 3) uint8, encoded as sRGB.
+
+    Colours outside sRGB are clipped; pixels that lack a band that counts (NaN) are black. How the bands
+    become colours: :func:`rendering`.
+    """
+    cube = np.asarray(cube)
+    if cube.ndim != 3 or cube.shape[2] != len(bands):
+        raise BandsError(
+            "The cube does not have these bands",
+            expected=f"(H, W, {len(bands)}) for {bands}",
+            got=f"shape {cube.shape}",
+        )
+    matrix = rendering(bands).matrix
+    used = np.flatnonzero(matrix.any(axis=0))  # a band without data that does not count blackens nothing
+    linear = cube[..., used].astype(np.float32, copy=False) @ matrix[:, used].T
+    linear = np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
+    return np.rint(encode_srgb(linear) * 255).astype(np.uint8)
+
+
+def save_quicklook(cube: Path, longest: int = LONGEST) -> Path:
+    """Write ``NAME.png`` beside the cube file ``NAME.*``, in colours of :func:`rendering`.
+
+    Rows are read one strip at a time, and of large cubes only every n-th pixel of every n-th row, so that
+    the longer side is at most ``longest`` pixels. Raises InputError, FormatError.
+    """
+    from PIL import Image
+
+    rows = open_rows(cube)
+    height, width = rows.shape
+    step = -(-max(height, width) // longest)
+    strip = step * max(1, _AT_ONCE // (-(-width // step) * len(rows.bands)))
+    picture = np.concatenate(
+        [
+            srgb_of(rows.read(top, min(strip, height - top), step), rows.bands)
+            for top in range(0, height, strip)
+        ]
+    )
+    target = quicklook_of(cube)
+    with replaced(target) as temporary:
+        Image.fromarray(picture).save(temporary, "PNG")
+    return target
+
+
+def quicklook_of(cube: Path) -> Path:
+    """Where the picture of a cube file goes."""
+    return cube.with_suffix(".png")
+
+
+__all__ = ["Rendering", "display_bands", "quicklook_of", "rendering", "save_quicklook", "srgb_of"]

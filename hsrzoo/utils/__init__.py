@@ -1,0 +1,1 @@
+"""Files, provenance, workers: what every layer may use."""

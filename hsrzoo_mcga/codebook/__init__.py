@@ -1,0 +1,1 @@
+"""Codebooks: look-up, folders on disk, the Hub."""

@@ -1,0 +1,212 @@
+"""Folders of codebooks on disk: one per stage-1 run, or one per mixture of several.
+
+config.json                     schema, scales, latent width, sources with bands and records
+codebooks/<scale>.safetensors   ``codes`` (N, D_i), the sources' rows one after another
+autoencoders/<source>.safetensors  stage 1's weights without the codes
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.models.locate import folder_given
+from hsrzoo.models.weights import load_tensors, save_tensors, sha256_of_file, write_atomically
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """One stage-1 run inside a folder."""
+
+    name: str
+    bands: BandSet
+    n_codes: int
+    record: Mapping[str, Any]
+    first_code: int = 0
+    """Row of every table where its codes begin; sources that were trained on one pooled codebook share
+    theirs."""
+
+    @property
+    def rows(self) -> slice:
+        """Its codes in the tables of its folder."""
+        return slice(self.first_code, self.first_code + self.n_codes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "bands": self.bands.to_json(),
+            "n_codes": self.n_codes,
+            "first_code": self.first_code,
+            "record": dict(self.record),
+        }
+
+
+@dataclass(frozen=True)
+class CodebookFolder:
+    """A folder that was read and checked."""
+
+    path: Path
+    scales: int
+    latent: int
+    sources: tuple[Source, ...]
+    sha256: dict[str, str]
+    """File of codes -> its digest, as verified."""
+
+    @classmethod
+    def read(cls, path: Path) -> CodebookFolder:
+        """``path``: a folder, or ``hf-hub:ORG/NAME[@REVISION]``, which is fetched. Raises WeightsError when
+        the folder is absent, incomplete or changed, HubError when it cannot be fetched."""
+        path = folder_given(path)
+        config_file = path / "config.json"
+        if not config_file.is_file():
+            raise WeightsError(
+                "This is no folder of codebooks",
+                expected=f"{config_file}, as written by hsrzoo codebook train or mix",
+                got="no such file",
+            )
+        try:
+            config = json.loads(config_file.read_text(encoding="utf-8"))
+            if config["schema"] > SCHEMA:
+                raise WeightsError(
+                    f"{path} was written by a newer hsrzoo",
+                    expected=f"schema {SCHEMA}",
+                    got=f"schema {config['schema']}",
+                    fix="Upgrade: pip install --upgrade hsrzoo",
+                )
+            sources = _sources(config["sources"])
+            folder = cls(path, config["scales"], config["latent"], sources, config["sha256"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f"{config_file} is not a codebook configuration", got=repr(error)) from None
+        for name, digest in folder.sha256.items():
+            found = sha256_of_file(path / name) if (path / name).is_file() else "no such file"
+            if found != digest:
+                raise WeightsError(
+                    f"{path / name} is not the file that was saved", expected=digest, got=found
+                )
+        return folder
+
+    def codes(self) -> list[Tensor]:
+        """The tables of scales 1 .. S, each (N, D_i) float32."""
+        return [load_tensors(self.path / _codes_file(i))["codes"] for i in range(1, self.scales + 1)]
+
+    def autoencoder(self, source: Source) -> dict[str, Tensor]:
+        """Stage 1's weights of one source, without its codes."""
+        return load_tensors(self.path / _autoencoder_file(source.name))
+
+
+def _sources(entries: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
+    """Sources as config.json lists them; folders of earlier versions hold them one after another."""
+    found: list[Source] = []
+    for s in entries:
+        first = s.get("first_code", sum(other.n_codes for other in found))
+        found.append(Source(s["name"], BandSet.from_json(s["bands"]), s["n_codes"], s["record"], first))
+    return tuple(found)
+
+
+def _codes_file(scale: int) -> str:
+    return f"codebooks/{scale}.safetensors"
+
+
+def _autoencoder_file(source: str) -> str:
+    return f"autoencoders/{source}.safetensors"
+
+
+def write(
+    path: Path,
+    codes: Sequence[Tensor],
+    autoencoders: Mapping[str, Mapping[str, Tensor]],
+    sources: Sequence[Source],
+    latent: int,
+) -> None:
+    """Write a folder; config.json comes last, so an interrupted write is no folder of codebooks."""
+    digests = {}
+    for i, table in enumerate(codes, 1):
+        (path / "codebooks").mkdir(parents=True, exist_ok=True)
+        save_tensors(path / _codes_file(i), {"codes": table}, {"scale": i})
+        digests[_codes_file(i)] = sha256_of_file(path / _codes_file(i))
+    for name, state in autoencoders.items():
+        (path / "autoencoders").mkdir(parents=True, exist_ok=True)
+        save_tensors(path / _autoencoder_file(name), state, {"source": name})
+        digests[_autoencoder_file(name)] = sha256_of_file(path / _autoencoder_file(name))
+    config = {
+        "schema": SCHEMA,
+        "scales": len(codes),
+        "latent": latent,
+        "sources": [s.to_json() for s in sources],
+        "sha256": digests,
+    }
+    write_atomically(path / "config.json", (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+
+
+def mix(folders: Sequence[CodebookFolder], path: Path, target: BandSet | None = None) -> CodebookFolder:
+    """The mixture of codebooks: the rows of every folder's tables, in the order given.
+
+    ``target``: leave out the sources that have no band within its range. Raises InputError where no
+    source is left, WeightsError where codebooks cannot be joined.
+    """
+    _require_one_width(folders)
+    kept = [(f, s) for f in folders for s in f.sources if target is None or has_band_in(s.bands, target)]
+    if not kept:
+        raise _none_left([s for f in folders for s in f.sources], target)
+    names = [s.name for _, s in kept]
+    if len(set(names)) < len(names):
+        raise WeightsError("A source can stand in a mixture only once", got=", ".join(names))
+    if any(f.path.resolve() == path.resolve() for f in folders):
+        raise InputError(f"{path} is one of the folders to be mixed", fix="Give another --out")
+    blocks: list[list[Tensor]] = []
+    sources: list[Source] = []
+    rows = 0
+    for folder in folders:
+        own = [s for f, s in kept if f is folder]
+        tables, codes = {}, folder.codes()
+        for source in own:  # those of a pooled codebook share one block
+            key = (source.first_code, source.n_codes)
+            if key not in tables:
+                tables[key] = rows
+                blocks.append([table[source.rows] for table in codes])
+                rows += source.n_codes
+            sources.append(replace(source, first_code=tables[key]))
+    states = {s.name: f.autoencoder(s) for f, s in kept}
+    joined = [torch.cat(parts) for parts in zip(*blocks, strict=True)]
+    write(path, joined, states, sources, folders[0].latent)
+    return CodebookFolder.read(path)
+
+
+def has_band_in(bands: BandSet, target: BandSet) -> bool:
+    """Whether a centre of ``bands`` lies between the outermost centres of ``target``."""
+    low, high = min(target.centres_nm), max(target.centres_nm)
+    return any(low <= centre <= high for centre in bands.centres_nm)
+
+
+def _require_one_width(folders: Sequence[CodebookFolder]) -> None:
+    for other in folders[1:]:
+        first = folders[0]
+        if (other.scales, other.latent) != (first.scales, first.latent):
+            raise WeightsError(
+                "Codebooks of different widths cannot be mixed",
+                expected=f"{first.scales} scales, latent {first.latent} ({first.path})",
+                got=f"{other.scales} scales, latent {other.latent} ({other.path})",
+                fix="Train them with equal --scales and --latent",
+            )
+
+
+def _none_left(sources: Sequence[Source], target: BandSet | None) -> InputError:
+    if target is None or not sources:
+        return InputError(
+            "A mixture needs at least one source", got="none", fix="Name folders made by codebook train"
+        )
+    return InputError(
+        "None of these sources has a band in the range that the mixture is for",
+        expected=f"a band within that of {target}",
+        got="; ".join(f"{s.name}: {s.bands}" for s in sources),
+    )

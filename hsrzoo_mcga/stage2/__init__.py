@@ -1,0 +1,1 @@
+"""Stage 2: RGB to spectra through frozen codebooks."""

@@ -1,0 +1,1 @@
+"""Synthetic cubes from a prior over codes."""
