@@ -29,17 +29,8 @@ def test_a_wrong_call_into_any_package_is_reported(tmp_path: Path) -> None:
     skip = '\n[[tool.mypy.overrides]]\nmodule = ["torch.*", "numpy.*"]\nfollow_imports = "skip"\n'
     config.write_text((ROOT / "pyproject.toml").read_text(encoding="utf-8") + skip, encoding="utf-8")
     file.write_text(CALLS)
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--config-file",
-        config,
-        "--cache-dir",
-        tmp_path / "cache",
-        file,
-    ]
-    command = [sys.executable, "-m", "mypy", *map(str, options), str(file)]
+    options = ["--config-file", str(config), "--cache-dir", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "mypy", *options, str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     wrong = [line for line in done.stdout.splitlines() if "calls.py:" in line and " error: " in line]
     lines = {int(line.rpartition("calls.py:")[2].split(":")[0]) for line in wrong}
