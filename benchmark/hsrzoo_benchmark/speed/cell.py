@@ -37,6 +37,11 @@ _SIGNS = (
 )
 
 
+def sample_rgb(size: tuple[int, int]) -> np.ndarray:
+    """Noise (3, H, W) float32 in [0, 1], always the same."""
+    return np.random.default_rng(0).random((3, *size), dtype=np.float32)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """True for MemoryError and for what torch raises in its place."""
     if isinstance(error, MemoryError):
@@ -130,8 +135,6 @@ def predict_once(model: Reconstructor, size: tuple[int, int], device: torch.devi
     seconds it took, the first of its size."""
     import torch
 
-    from hsrzoo_benchmark.speed.cell import sample_rgb
-
     model.predict(sample_rgb(SMALL))
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -195,8 +198,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-
-def sample_rgb(size: tuple[int, int]) -> np.ndarray:
-    """Noise (3, H, W) float32 in [0, 1], always the same."""
-    return np.random.default_rng(0).random((3, *size), dtype=np.float32)

@@ -24,12 +24,11 @@ from hsrzoo.errors import InputError
 from hsrzoo_benchmark.plan.models import DTYPES, Entrant, execution, untrained
 from hsrzoo_benchmark.run.scores import Failure, Outcome
 from hsrzoo_benchmark.speed import bandwidth
-from hsrzoo_benchmark.speed.cell import OOM, SMALL, is_out_of_memory
+from hsrzoo_benchmark.speed.cell import OOM, SMALL, is_out_of_memory, sample_rgb
 from hsrzoo_benchmark.store import ResultFile, Store
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo_benchmark.speed.cell import sample_rgb
 
 SIZES = ((256, 256), (512, 512), (1024, 1024), (482, 512))
 """Height and width, pixels; the last one is ARAD-1K's."""
