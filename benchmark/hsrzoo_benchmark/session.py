@@ -17,7 +17,7 @@ from hsrzoo.utils.workers import Workers
 from hsrzoo_benchmark.plan import accuracy
 from hsrzoo_benchmark.plan import conditions as brightness
 from hsrzoo_benchmark.plan.cells import Cell, Request, Source, count_missing, objection, plan
-from hsrzoo_benchmark.plan.models import Broken, Entrant, Field, Ways, load_all
+from hsrzoo_benchmark.plan.models import Broken, Field, ModelSetup, Ways, load_all
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS, Condition, named_protocol
 from hsrzoo_benchmark.results import figures as report
 from hsrzoo_benchmark.run import scores, smoke
@@ -87,9 +87,9 @@ class Session:
 
     options: Options
     store: Store
-    entrants: list[Entrant]
+    setups: list[ModelSetup]
     models: list[Reconstructor]
-    """The loaded ``entrants``."""
+    """The loaded ``setups``."""
     broken: list[Broken]
     source: Source | None
     cells: list[Cell] = field(default_factory=list)
@@ -219,7 +219,7 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
     if options.workers is not None:
         distributed.check(options.models, options.ways, options.workers)
     field = _load_models(options, exports, source)
-    session = Session(options, store, field.entrants, field.models, field.broken, source)
+    session = Session(options, store, field.setups, field.models, field.broken, source)
     if source is not None and options.benches:
         found = {
             model.name: None if options.random_weights else objection(model, source, options.resample)
@@ -310,13 +310,11 @@ def compute(session: Session) -> Outcome:
     with bar("scoring", missing) as advance:
         if options.workers is None:
             return scores.run(session.cells, session.source, provenance_of, advance)
-        entrants = {
-            model.name: entrant for model, entrant in zip(session.models, session.entrants, strict=True)
-        }
+        setups = {model.name: setup for model, setup in zip(session.models, session.setups, strict=True)}
         return distributed.run(
             session.cells,
             session.source,
-            entrants,
+            setups,
             options.data_root,
             options.data_options,
             options.workers,
@@ -336,5 +334,5 @@ def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[dict[s
     missing = timing.missing(session.models, settings, session.store, provenance_of)
     with bar("speed", 2 * missing) as advance:
         return timing.measure(
-            session.entrants, session.models, settings, session.store, provenance_of, advance
+            session.setups, session.models, settings, session.store, provenance_of, advance
         )

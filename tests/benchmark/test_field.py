@@ -17,7 +17,7 @@ from hsrzoo.errors import BandsError, PluginError, UnknownNameError, WeightsErro
 from hsrzoo.registry import DATASETS, MODELS
 from hsrzoo.spec import ModelSpec
 from hsrzoo_benchmark.command import bench
-from hsrzoo_benchmark.plan.models import Entrant, expand, load_all, untrained
+from hsrzoo_benchmark.plan.models import ModelSetup, expand, load_all, untrained
 from hsrzoo_benchmark.run import smoke
 from hsrzoo_benchmark.session import Options, SpeedOptions, Ways, run_bench, run_compare
 from hsrzoo_benchmark.speed import cell, timing
@@ -74,20 +74,20 @@ def test_a_pattern_that_matches_nothing_names_near_ones() -> None:
 
 def test_random_weights_are_the_same_everywhere_and_have_an_identity() -> None:
     bands = BandSet.regular(400, 700, 75)
-    entrant = Entrant("bench-net", random_bands=bands.to_json())
-    first = entrant.load("cpu")
+    setup = ModelSetup("bench-net", random_bands=bands.to_json())
+    first = setup.load("cpu")
     torch.rand(3)
-    again = Entrant(**json.loads(json.dumps(asdict(entrant)))).load("cpu")
-    other = Entrant("bench-net", random_bands=VISIBLE_31.to_json()).load("cpu")
+    again = ModelSetup(**json.loads(json.dumps(asdict(setup)))).load("cpu")
+    other = ModelSetup("bench-net", random_bands=VISIBLE_31.to_json()).load("cpu")
     assert first.name == "bench-net [untrained]" and untrained(first) and first.bands.same_as(bands)
     assert torch.equal(first.module.conv.weight, again.module.conv.weight)
     assert first.identity == again.identity and first.identity not in (None, other.identity)
 
 
 def test_the_measuring_process_makes_the_same_random_weights() -> None:
-    entrant = Entrant("bench-net", random_bands=VISIBLE_31.to_json())
+    setup = ModelSetup("bench-net", random_bands=VISIBLE_31.to_json())
     request = {
-        "entrant": asdict(entrant), "sha256": entrant.load("cpu").identity, "size": [16, 24],
+        "setup": asdict(setup), "sha256": setup.load("cpu").identity, "size": [16, 24],
         "device": "cpu", "threads": 1, "memory_limit_gib": None,
     }  # fmt: skip
     assert cell.measure(request)["macs"] == 3 * 31 * 16 * 24

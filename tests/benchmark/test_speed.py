@@ -11,7 +11,7 @@ import pytest
 
 from hsrzoo.errors import InputError
 from hsrzoo_benchmark import session
-from hsrzoo_benchmark.plan.models import Entrant, Ways
+from hsrzoo_benchmark.plan.models import ModelSetup, Ways
 from hsrzoo_benchmark.run.scores import provenance_of
 from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
 from hsrzoo_benchmark.speed import cell as speed_cell
@@ -327,11 +327,11 @@ def test_times_are_kept_where_the_device_alone_cannot_be_timed(
 def test_precisions_are_timed_in_one_run_and_stored_apart(tmp_path: Path, save_model, monkeypatch) -> None:
     name, asked = save_model("net"), []
     cell = {"status": "ok", "peak_mib": 1.0, "loaded_mib": 1.0, "macs": 1}
-    monkeypatch.setattr(speed, "in_child", lambda entrant, *_: asked.append(entrant) or cell)
+    monkeypatch.setattr(speed, "in_child", lambda setup, *_: asked.append(setup) or cell)
     timing = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
     both = options(tmp_path, [name], ways=Ways(precisions=("fp32", "bf16")))
     assert run_bench(both, timing) == 0
-    assert asked == [Entrant(name), Entrant(name, precision="bf16")]
+    assert asked == [ModelSetup(name), ModelSetup(name, precision="bf16")]
     rows = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*.jsonl")]
     assert {(row["model"], row["provenance"]["dtype"]) for row in rows} == {
         (name, "float32"),

@@ -13,13 +13,13 @@ import torch
 
 import hsrzoo
 from hsrzoo.spec import RgbInput
-from hsrzoo_benchmark.plan.models import Entrant
+from hsrzoo_benchmark.plan.models import ModelSetup
 from hsrzoo_benchmark.speed import cell
 
 
 def cell_request(name: str, **changes: Any) -> dict[str, Any]:
     return {
-        "entrant": asdict(Entrant(name)), "sha256": hsrzoo.load(name, device="cpu").identity,
+        "setup": asdict(ModelSetup(name)), "sha256": hsrzoo.load(name, device="cpu").identity,
         "size": [32, 48], "device": "cpu", "threads": 1, "memory_limit_gib": None, **changes,
     }  # fmt: skip
 
@@ -69,23 +69,23 @@ def test_macs_of_a_slow_network_are_counted_without_running_it(save_model) -> No
     model.spec = replace(model.spec, input=RgbInput(multiple=16))
     model.module.register_forward_hook(lambda m, i, o: ran.append(type(o).__name__))
     padded = 3 * 5 * 32 * 48
-    assert cell.count_macs(model, Entrant(name), (30, 48), 0.1) == padded
-    assert cell.count_macs(model, Entrant(name), (30, 48), 9.0) == padded
+    assert cell.count_macs(model, ModelSetup(name), (30, 48), 0.1) == padded
+    assert cell.count_macs(model, ModelSetup(name), (30, 48), 9.0) == padded
     assert ran == ["Tensor", "FakeTensor"]
 
     def reads_values(module: Any, inputs: Any) -> None:  # and so has to run
         inputs[0].numpy()
 
     model.module.register_forward_pre_hook(reads_values)
-    assert cell.count_macs(model, Entrant(name), (30, 48), 9.0) == padded
+    assert cell.count_macs(model, ModelSetup(name), (30, 48), 9.0) == padded
     assert ran == ["Tensor", "FakeTensor", "Tensor"]
 
 
 def test_macs_of_files_and_of_tiles_are_not_counted(save_model) -> None:
     name = save_model("net")
     model = hsrzoo.load(name, device="cpu")
-    assert cell.count_macs(model, Entrant(name, tile=16), (32, 48), 0.1) is None
-    assert cell.count_macs(model, Entrant(name, runtime="onnx"), (32, 48), 0.1) is None
+    assert cell.count_macs(model, ModelSetup(name, tile=16), (32, 48), 0.1) is None
+    assert cell.count_macs(model, ModelSetup(name, runtime="onnx"), (32, 48), 0.1) is None
 
 
 def test_a_gpu_s_limit_is_a_share_of_its_memory(monkeypatch) -> None:

@@ -133,7 +133,7 @@ def opening_of(run: Options) -> distributed.Opening:
     session = open_session(run)
     assert session.source is not None
     return distributed.Opening(
-        tuple(session.entrants),
+        tuple(session.setups),
         tuple(model.identity for model in session.models),
         "cpu",
         "toy",

@@ -1,6 +1,6 @@
 """The models of one run: each name in each way of running it that was asked for.
 
-An :class:`Entrant` says how to load one of them, here or in another process, and what to call it:
+A :class:`ModelSetup` says how to load one of them, here or in another process, and what to call it:
 ``mcga-s2.cave`` run as usual, ``mcga-s2.cave [bf16]`` or ``mcga-s2.cave [onnx, fp16]`` otherwise,
 ``hrnet [untrained]`` with random weights, which say nothing but what the network costs. Who runs many
 weights of one architecture gives each a title: ``table-4.k-64=local-dir:runs/table-4.k-64/weights``.
@@ -36,7 +36,7 @@ _TITLE = re.compile(r"[a-z0-9][a-z0-9.+/-]*")
 
 
 @dataclass(frozen=True)
-class Entrant:
+class ModelSetup:
     """One model as a run uses it; all its fields are plain values, so that it can be sent as JSON."""
 
     name: str
@@ -208,8 +208,8 @@ class Ways:
         if "onnx" in self.runtimes and self.consistency is not None:
             raise _not_consistent("--runtime onnx")
 
-    def of(self, text: str) -> list[Entrant]:
-        """The entrants that ``NAME`` or ``TITLE=NAME`` makes; those of the runtime onnx are still to be
+    def of(self, text: str) -> list[ModelSetup]:
+        """The setups that ``NAME`` or ``TITLE=NAME`` makes; those of the runtime onnx are still to be
         exported, but for files given as such, which are what they are and go by their own name without
         its folders."""
         title, name = split_title(text)
@@ -218,11 +218,11 @@ class Ways:
             if self.consistency is not None:
                 raise _not_consistent(name)
             told = f"{title} [onnx]" if title else f"onnx:{parsed.path.name}"
-            return [Entrant(name, runtime="onnx", title=told)]
+            return [ModelSetup(name, runtime="onnx", title=told)]
         return [
-            Entrant(name, "torch", precision, self.compile, self.tile, self.consistency, title)
+            ModelSetup(name, "torch", precision, self.compile, self.tile, self.consistency, title)
             if runtime == "torch"
-            else Entrant(name, runtime="onnx", precision=precision, title=title)
+            else ModelSetup(name, runtime="onnx", precision=precision, title=title)
             for precision in self.precisions
             for runtime in self.runtimes
         ]
@@ -246,9 +246,9 @@ class Broken:
 class Field:
     """The models of one run, in table order."""
 
-    entrants: list[Entrant]
+    setups: list[ModelSetup]
     models: list[Reconstructor]
-    """The loaded ``entrants``."""
+    """The loaded ``setups``."""
     broken: list[Broken]
 
 
@@ -291,7 +291,7 @@ def load_all(
     none is left.
     """
     ways.check()
-    found: dict[str, tuple[Entrant, Reconstructor]] = {}
+    found: dict[str, tuple[ModelSetup, Reconstructor]] = {}
     broken: list[Broken] = []
     for name, from_pattern in expand(names).items():
         try:
@@ -301,24 +301,24 @@ def load_all(
                 raise
             broken.append(Broken(name, _as_ours(name, error)))
             continue
-        for entrant, model in loaded:
-            _, other = found.setdefault(model.name, (entrant, model))
+        for setup, model in loaded:
+            _, other = found.setdefault(model.name, (setup, model))
             if other.identity != model.identity:
                 raise InputError("Two models have one name", expected="names that differ", got=model.name)
     if not found:
         raise broken[0].error
-    return Field([entrant for entrant, _ in found.values()], [model for _, model in found.values()], broken)
+    return Field([setup for setup, _ in found.values()], [model for _, model in found.values()], broken)
 
 
 def _loaded(
     name: str, ways: Ways, device: str | None, exports: Path | None, bands: BandSet, random: bool
-) -> Iterator[tuple[Entrant, Reconstructor]]:
-    for entrant in ways.of(name):
-        if random or not has_weights(entrant.name):
-            entrant = replace(entrant, random_bands=bands.to_json())
-        if entrant.to_export:
-            entrant = export(entrant, exports)
-        yield entrant, entrant.load(device)
+) -> Iterator[tuple[ModelSetup, Reconstructor]]:
+    for setup in ways.of(name):
+        if random or not has_weights(setup.name):
+            setup = replace(setup, random_bands=bands.to_json())
+        if setup.to_export:
+            setup = export(setup, exports)
+        yield setup, setup.load(device)
 
 
 def _as_ours(name: str, error: Exception) -> HsrzooError:
@@ -327,14 +327,14 @@ def _as_ours(name: str, error: Exception) -> HsrzooError:
     return PluginError(f"The model {name} cannot be built", got=f"{type(error).__name__}: {error}")
 
 
-def export(entrant: Entrant, folder: Path | None) -> Entrant:
-    """``entrant`` with the ONNX file that it needs, made in ``folder``."""
+def export(setup: ModelSetup, folder: Path | None) -> ModelSetup:
+    """``setup`` with the ONNX file that it needs, made in ``folder``."""
     if folder is None:
-        raise InputError("There is no folder to export to", fix=f"Export {entrant.name} and name the file")
+        raise InputError("There is no folder to export to", fix=f"Export {setup.name} and name the file")
     from hsrzoo.export import exported
 
-    source = replace(entrant, runtime="torch", precision="fp32").load("cpu")
-    path = exported(source, folder, entrant.precision)
-    how = {"runtime": "onnx", "precision": entrant.precision, "compile": False, "tile": None}
+    source = replace(setup, runtime="torch", precision="fp32").load("cpu")
+    path = exported(source, folder, setup.precision)
+    how = {"runtime": "onnx", "precision": setup.precision, "compile": False, "tile": None}
     title = plain_name(source.name) + remark({**how, "untrained": untrained(source)})
-    return replace(entrant, name=f"onnx:{path}", title=title, random_bands=None)
+    return replace(setup, name=f"onnx:{path}", title=title, random_bands=None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hsrzoo.errors import InputError
 from hsrzoo.utils.workers import TaskFailure, Workers, run_tasks
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
-from hsrzoo_benchmark.plan.models import Entrant, Ways
+from hsrzoo_benchmark.plan.models import ModelSetup, Ways
 from hsrzoo_benchmark.protocol import Protocol
 from hsrzoo_benchmark.run.scores import Failure, Outcome, Scored, keep, provenance_of, score_scene
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Opening:
     """How a worker opens what this process has open, and how it knows that it is the same."""
 
-    entrants: tuple[Entrant, ...]
+    setups: tuple[ModelSetup, ...]
     identities: tuple[str | None, ...]
     device: str
     dataset: str
@@ -39,7 +39,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Task:
-    """One scene, and what is asked about it: (bench, number of the entrant, protocol)."""
+    """One scene, and what is asked about it: (bench, number of the setup, protocol)."""
 
     opening: Opening
     scene: str
@@ -63,13 +63,13 @@ def check(names: Sequence[str], ways: Ways, workers: Workers) -> None:
 def run(
     cells: Sequence[Cell],
     source: Source,
-    entrants: Mapping[str, Entrant],
+    setups: Mapping[str, ModelSetup],
     data_root: Path | None,
     data_options: Mapping[str, str],
     workers: Workers,
     advance: Callable[[str], None],
 ) -> Outcome:
-    """As :func:`hsrzoo_benchmark.run.scores.run`, on ``workers``. ``entrants``: how each model, by its
+    """As :func:`hsrzoo_benchmark.run.scores.run`, on ``workers``. ``setups``: how each model, by its
     name, is loaded; ``data_root`` and ``data_options``: how the data set was opened."""
     outcome, work = Outcome(), missing(cells, source)
     if not work:
@@ -77,7 +77,7 @@ def run(
     models = {cell.model.name: cell.model for _, wanted in work for cell in wanted}
     first = next(iter(models.values()))
     opening = Opening(
-        entrants=tuple(entrants[name] for name in models),
+        setups=tuple(setups[name] for name in models),
         identities=tuple(model.identity for model in models.values()),
         # The number of a GPU here says nothing there: Ray shows each task the one it may use.
         device="cuda" if workers.gpu else str(first.device),
@@ -123,7 +123,7 @@ def _open(opening: Opening) -> tuple[Source, list[Reconstructor]]:
             got=fingerprint,
             fix="Give all machines the same data, or do not change them during the run",
         )
-    models = [entrant.load(opening.device) for entrant in opening.entrants]
+    models = [setup.load(opening.device) for setup in opening.setups]
     for model, identity in zip(models, opening.identities, strict=True):
         if model.identity != identity:
             raise InputError(

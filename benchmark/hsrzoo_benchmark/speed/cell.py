@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from hsrzoo.models.reconstructor import Reconstructor
-    from hsrzoo_benchmark.plan.models import Entrant
+    from hsrzoo_benchmark.plan.models import ModelSetup
 
 
 OOM = "OOM"
@@ -113,11 +113,11 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Load the model, predict once, report memory; then count MACs, which needs memory of its own."""
     import torch
 
-    from hsrzoo_benchmark.plan.models import Entrant
+    from hsrzoo_benchmark.plan.models import ModelSetup
 
     torch.set_num_threads(request["threads"])
-    entrant = Entrant(**request["entrant"])
-    model = entrant.load(request["device"])
+    setup = ModelSetup(**request["setup"])
+    model = setup.load(request["device"])
     if model.identity != request["sha256"]:
         raise RuntimeError(f"the weights or the configuration of {model.name} changed during the run")
     size, device = request["size"], torch.device(request["device"])
@@ -125,9 +125,9 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     limit = request["memory_limit_gib"] or free_gib(device)
     with memory_limited(limit, device):
         found: dict[str, Any] = predict_once(model, size, device)
-    if device.type == "cuda" and entrant.runtime != "torch":  # torch counts its own allocations only
+    if device.type == "cuda" and setup.runtime != "torch":  # torch counts its own allocations only
         found |= {"peak_mib": None, "loaded_mib": None}
-    return {"status": "ok", **found, "macs": count_macs(model, entrant, size, found["cold_seconds"])}
+    return {"status": "ok", **found, "macs": count_macs(model, setup, size, found["cold_seconds"])}
 
 
 def predict_once(model: Reconstructor, size: tuple[int, int], device: torch.device) -> dict[str, float]:
@@ -156,14 +156,16 @@ def predict_once(model: Reconstructor, size: tuple[int, int], device: torch.devi
     }
 
 
-def count_macs(model: Reconstructor, entrant: Entrant, size: tuple[int, int], seconds: float) -> int | None:
+def count_macs(
+    model: Reconstructor, setup: ModelSetup, size: tuple[int, int], seconds: float
+) -> int | None:
     """Multiply-accumulates of the network on an image of ``size``, as it is padded; a prediction took
     ``seconds``.
 
     None where torch's counter sees nothing (an exported file), and for tiles, which repeat work at
     their borders and pass by pass.
     """
-    if entrant.runtime != "torch" or entrant.tile:
+    if setup.runtime != "torch" or setup.tile:
         return None
     import torch
 

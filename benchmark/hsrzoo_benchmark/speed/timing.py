@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hsrzoo.errors import InputError
-from hsrzoo_benchmark.plan.models import DTYPES, Entrant, execution, untrained
+from hsrzoo_benchmark.plan.models import DTYPES, ModelSetup, execution, untrained
 from hsrzoo_benchmark.run.scores import Failure, Outcome
 from hsrzoo_benchmark.speed import bandwidth
 from hsrzoo_benchmark.speed.cell import OOM, SMALL, is_out_of_memory, sample_rgb
@@ -64,7 +64,7 @@ class Settings:
 
 
 def measure(
-    entrants: Sequence[Entrant],
+    setups: Sequence[ModelSetup],
     models: Sequence[Reconstructor],
     settings: Settings,
     store: Store,
@@ -73,7 +73,7 @@ def measure(
 ) -> tuple[list[dict[str, Any]], Outcome]:
     """Rows of every size and model, measured where the store has none of one common run.
 
-    ``models`` are the loaded ``entrants``. Ratios need one run, so a size is measured anew for all of
+    ``models`` are the loaded ``setups``. Ratios need one run, so a size is measured anew for all of
     them unless a stored run holds them all, made under the same :func:`conditions` and by the same
     :data:`VERSIONS`. Returns the rows in order of size and model.
     """
@@ -83,7 +83,7 @@ def measure(
     for size in settings.sizes:
         stored = _common_run(files, conditions(size, settings), versions)
         if not stored:
-            run = _measure_size(entrants, models, files, size, settings, provenance, outcome, advance)
+            run = _measure_size(setups, models, files, size, settings, provenance, outcome, advance)
             stored = [row for file in files for row in file.rows[-1:] if row["run"] == run]
         rows += stored
     return rows, outcome
@@ -138,7 +138,7 @@ def _common_run(
 
 
 def _measure_size(
-    entrants: Sequence[Entrant],
+    setups: Sequence[ModelSetup],
     models: Sequence[Reconstructor],
     files: Sequence[ResultFile],
     size: tuple[int, int],
@@ -149,13 +149,13 @@ def _measure_size(
 ) -> str:
     """Memory and MACs of each model in a child, then all that fit in turn; rows at the end. Returns
     the id of the run that they carry."""
-    cells = _cells(entrants, models, size, settings, outcome, advance)
+    cells = _cells(setups, models, size, settings, outcome, advance)
     times = _times(models, cells, size, settings, outcome, advance)
     run = uuid.uuid4().hex
-    for i, (entrant, model, file, cell) in enumerate(zip(entrants, models, files, cells, strict=True)):
+    for i, (setup, model, file, cell) in enumerate(zip(setups, models, files, cells, strict=True)):
         if cell is None:
             continue
-        alone = i in times and entrant.runtime == "torch" and not entrant.tile
+        alone = i in times and setup.runtime == "torch" and not setup.tile
         device = _on_device(model, size, outcome) if alone else {}
         found = {"run": run, **conditions(size, settings), **cell, **device, **_timing(times.get(i, []))}
         file.append(_row(model, found, provenance))
@@ -196,7 +196,7 @@ def _on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) ->
 
 
 def _cells(
-    entrants: Sequence[Entrant],
+    setups: Sequence[ModelSetup],
     models: Sequence[Reconstructor],
     size: tuple[int, int],
     settings: Settings,
@@ -206,10 +206,10 @@ def _cells(
     """What each model's child process found; None where it failed, which ``outcome`` notes."""
     name = f"{size[0]}x{size[1]}"
     cells: list[dict[str, Any] | None] = []
-    for entrant, model in zip(entrants, models, strict=True):
+    for setup, model in zip(setups, models, strict=True):
         advance(f"{name}: memory of {model.name}")
         try:
-            cells.append(in_child(entrant, model, size, settings))
+            cells.append(in_child(setup, model, size, settings))
         except Exception as error:
             outcome.failures.append(Failure(name, f"memory of {model.name}", str(error)))
             cells.append(None)
@@ -305,7 +305,7 @@ def _enough(seen: list[float] | Exception, cap_seconds: float) -> bool:
 
 
 def in_child(
-    entrant: Entrant, model: Reconstructor, size: tuple[int, int], settings: Settings
+    setup: ModelSetup, model: Reconstructor, size: tuple[int, int], settings: Settings
 ) -> dict[str, Any]:
     """Peak memory and MACs of one prediction in a process of its own, so that cells cannot spoil each
     other: ``{"status": "ok", "peak_mib", "loaded_mib", "cold_seconds", "macs"}`` or ``{"status": "OOM"}``.
@@ -313,7 +313,7 @@ def in_child(
     if model.identity is None:
         raise InputError("Random weights cannot be loaded again in another process")
     request = {
-        "entrant": asdict(entrant),
+        "setup": asdict(setup),
         "sha256": model.identity,
         "size": list(size),
         "device": str(model.device),

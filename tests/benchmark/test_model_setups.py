@@ -13,8 +13,8 @@ import pytest
 import hsrzoo
 from hsrzoo.errors import InputError
 from hsrzoo.spec import Execution
-from hsrzoo_benchmark.plan import models as entrants
-from hsrzoo_benchmark.plan.models import Entrant, Ways, execution, load_all, remark
+from hsrzoo_benchmark.plan import models as setups
+from hsrzoo_benchmark.plan.models import ModelSetup, Ways, execution, load_all, remark
 from hsrzoo_benchmark.session import Options, run_bench
 
 USUAL = {"runtime": "torch", "precision": "fp32", "compile": False, "tile": None}
@@ -36,14 +36,14 @@ def test_what_tables_add_to_a_name(changes: dict[str, Any], expected: str) -> No
 def test_every_model_in_every_precision_and_runtime() -> None:
     ways = Ways(("torch", "onnx"), ("fp32", "fp16"), compile=True, tile=64)
     assert ways.of("net.cave") == [
-        Entrant("net.cave", compile=True, tile=64),
-        Entrant("net.cave", runtime="onnx"),
-        Entrant("net.cave", precision="fp16", compile=True, tile=64),
-        Entrant("net.cave", runtime="onnx", precision="fp16"),
+        ModelSetup("net.cave", compile=True, tile=64),
+        ModelSetup("net.cave", runtime="onnx"),
+        ModelSetup("net.cave", precision="fp16", compile=True, tile=64),
+        ModelSetup("net.cave", runtime="onnx", precision="fp16"),
     ]
     # a file is what it is, and rows do not name this machine's folders
     assert ways.of("onnx:/some/where/net.onnx") == [
-        Entrant("onnx:/some/where/net.onnx", runtime="onnx", title="onnx:net.onnx")
+        ModelSetup("onnx:/some/where/net.onnx", runtime="onnx", title="onnx:net.onnx")
     ]
 
 
@@ -60,10 +60,10 @@ def test_what_no_runtime_offers_is_refused(ways: Ways) -> None:
         load_all(["never-loaded"], ways, "cpu", None)
 
 
-def test_an_entrant_is_loaded_as_it_says_also_from_json(save_model) -> None:
+def test_a_setup_is_loaded_as_it_says_also_from_json(save_model) -> None:
     name = save_model("net")
-    entrant = Entrant(**json.loads(json.dumps(asdict(Entrant(name, precision="bf16", tile=64)))))
-    model = entrant.load("cpu")
+    setup = ModelSetup(**json.loads(json.dumps(asdict(ModelSetup(name, precision="bf16", tile=64)))))
+    model = setup.load("cpu")
     assert model.execution == Execution(precision="bf16", tile=64)
     assert model.name == f"{name} [bf16, tile 64]"
     assert execution(model) == {**USUAL, "precision": "bf16", "tile": 64}
@@ -74,7 +74,7 @@ def test_a_title_is_what_a_model_is_called_in_every_way_of_running(save_model) -
     found = load_all([f"table-4.k-64={name}"], Ways(precisions=("fp32", "bf16")), "cpu", None)
     assert [model.name for model in found.models] == ["table-4.k-64", "table-4.k-64 [bf16]"]
     # what a worker gets is loaded under the same name
-    sent = Entrant(**json.loads(json.dumps(asdict(found.entrants[1]))))
+    sent = ModelSetup(**json.loads(json.dumps(asdict(found.setups[1]))))
     assert sent.load("cpu").name == "table-4.k-64 [bf16]"
     (untitled,) = load_all([name], Ways(), "cpu", None).models
     assert untitled.name == name and untitled.identity == found.models[0].identity
@@ -126,7 +126,7 @@ def test_one_model_by_two_names_is_taken_once(save_model, monkeypatch) -> None:
     name, load = save_model("net"), hsrzoo.load
     monkeypatch.setattr(hsrzoo, "load", lambda _, **how: load(name, **how))
     found = load_all(["net.a", "net.b"], Ways(), "cpu", None)
-    assert [e.name for e in found.entrants] == ["net.a"] and [m.name for m in found.models] == [name]
+    assert [e.name for e in found.setups] == ["net.a"] and [m.name for m in found.models] == [name]
 
 
 class File:
@@ -152,8 +152,8 @@ def test_an_exported_model_goes_by_its_source_s_name(save_model, monkeypatch, tm
     found = load_all([name], Ways(("onnx",), ("fp16",)), "cpu", tmp_path)
     (model,) = found.models
     assert asked == [(name, tmp_path, "fp16")]
-    assert found.entrants == [
-        Entrant(f"onnx:{tmp_path}/file.onnx", "onnx", "fp16", title=f"{name} [onnx, fp16]")
+    assert found.setups == [
+        ModelSetup(f"onnx:{tmp_path}/file.onnx", "onnx", "fp16", title=f"{name} [onnx, fp16]")
     ]
     assert model.name == f"{name} [onnx, fp16]"
     assert execution(model) == {**USUAL, "runtime": "onnx", "precision": "fp16"}
@@ -190,7 +190,7 @@ def test_scores_in_two_precisions_stand_side_by_side(tmp_path: Path, save_model,
     }
     dtypes = {row["model"]: row["provenance"]["dtype"] for row in rows}
     assert dtypes == {name: "float32", f"{name} [bf16]": "bfloat16"}
-    assert entrants.DTYPES["fp16"] == "float16"
+    assert setups.DTYPES["fp16"] == "float16"
 
 
 def test_an_exported_model_scores_as_its_source_does(tmp_path: Path, save_model, capsys) -> None:
