@@ -12,18 +12,17 @@ from hsrzoo.bands import VISIBLE_31
 from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import HsrzooError, InputError, unknown_name
-from hsrzoo.registry import DATASETS, METRICS, PERTURBATIONS
+from hsrzoo.registry import DATASETS, METRICS
 from hsrzoo.utils.workers import Workers
-from hsrzoo_benchmark.plan import accuracy
-from hsrzoo_benchmark.plan import conditions as brightness
 from hsrzoo_benchmark.plan.cells import Cell, Request, Source, count_missing, objection, plan
+from hsrzoo_benchmark.plan.conditions import conditions_of
 from hsrzoo_benchmark.plan.models import Broken, Field, ModelSetup, Ways, load_all
-from hsrzoo_benchmark.protocol import DEFAULT_METRICS, Condition, named_protocol
+from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
 from hsrzoo_benchmark.results import figures as report
 from hsrzoo_benchmark.run import scores, smoke
 from hsrzoo_benchmark.run import workers as distributed
 from hsrzoo_benchmark.run.messages import bar, finish, stdout_width
-from hsrzoo_benchmark.run.scores import Failure, Outcome, Skipped, provenance_of
+from hsrzoo_benchmark.run.scores import Failure, Outcome, Skipped
 from hsrzoo_benchmark.speed import timing
 from hsrzoo_benchmark.speed.ratios import choose_references
 from hsrzoo_benchmark.store import Store
@@ -32,11 +31,6 @@ from hsrzoo_benchmark.tables import terminal
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
 
-_CONDITIONS = {
-    "accuracy": accuracy.conditions,
-    "brightness": brightness.conditions,
-}
-"""The benchmarks that are not simply the default severities of the perturbation of that name."""
 _UNTRAINED = (
     "[untrained]: seeded random weights, as there are none to load; time and memory do not depend on them."
 )
@@ -135,7 +129,7 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
         figures += timed
         outcome.computed += speed_outcome.computed
         outcome.failures += speed_outcome.failures
-        remarks = terminal.commits_note(rows, provenance_of(str(session.models[0].device)))
+        remarks = terminal.commits_note(rows, scores.provenance_of(str(session.models[0].device)))
     _print(session, figures, groups, printed, rows, remarks)
     return finish(outcome, None if options.random_weights else options.store)
 
@@ -229,7 +223,7 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
         request = Request(
             protocols=options.protocols
             or (smoke.PROTOCOLS if options.random_weights else source.spec.protocols),
-            conditions=tuple((b, c) for b in options.benches for c in _conditions(b)),
+            conditions=tuple((b, c) for b in options.benches for c in conditions_of(b)),
             metrics=session.metrics,
             seeds=options.seeds,
             tta=options.tta,
@@ -238,14 +232,6 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
         scored = [model for model in field.models if found[model.name] is None]
         session.cells = plan(scored, source, request, store)
     return session
-
-
-def _conditions(bench: str) -> tuple[Condition, ...]:
-    """What a benchmark does to the scenes, in table order."""
-    if bench in _CONDITIONS:
-        return _CONDITIONS[bench]()
-    spec = PERTURBATIONS.get(bench)
-    return tuple(Condition(spec.name, severity) for severity in spec.default)
 
 
 def _open_source(options: Options) -> Source:
@@ -309,7 +295,7 @@ def compute(session: Session) -> Outcome:
     options, missing = session.options, count_missing(session.cells, session.source)
     with bar("scoring", missing) as advance:
         if options.workers is None:
-            return scores.run(session.cells, session.source, provenance_of, advance)
+            return scores.run(session.cells, session.source, advance)
         setups = {model.name: setup for model, setup in zip(session.models, session.setups, strict=True)}
         return distributed.run(
             session.cells,
@@ -331,8 +317,6 @@ def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[dict[s
         seconds=options.speed_seconds,
         memory_limit_gib=options.memory_limit,
     )
-    missing = timing.missing(session.models, settings, session.store, provenance_of)
+    missing = timing.missing(session.models, settings, session.store)
     with bar("speed", 2 * missing) as advance:
-        return timing.measure(
-            session.setups, session.models, settings, session.store, provenance_of, advance
-        )
+        return timing.measure(session.setups, session.models, settings, session.store, advance)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hsrzoo.errors import InputError
-from hsrzoo_benchmark import session
 from hsrzoo_benchmark.plan.models import ModelSetup, Ways
+from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.run.scores import provenance_of
 from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
 from hsrzoo_benchmark.speed import cell as speed_cell
@@ -283,7 +283,7 @@ def test_times_of_another_cap_search_or_version_are_measured_anew(
     collected = provenance_of("cpu")
     for i, key in enumerate(("hsrzoo", "torch")):
         other = {**collected, key: "0.0"}
-        monkeypatch.setattr(session, "provenance_of", lambda _, found=other: found)
+        monkeypatch.setattr(scores, "provenance_of", lambda _, found=other: found)
         assert len(rows()) == len(rows()) == 4 + i
 
 
@@ -294,10 +294,10 @@ def test_times_of_another_commit_are_used_and_the_commit_is_told(
     timing, run = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01), options(tmp_path, [save_model("net")])
     collected = provenance_of("cpu")
     old, new = ({**collected, "commit": letter * 40, "dirty": letter == "a"} for letter in "ab")
-    monkeypatch.setattr(session, "provenance_of", lambda _: old)
+    monkeypatch.setattr(scores, "provenance_of", lambda _: old)
     assert run_bench(run, timing) == 0
     assert "with the code of" not in capsys.readouterr().err
-    monkeypatch.setattr(session, "provenance_of", lambda _: new)
+    monkeypatch.setattr(scores, "provenance_of", lambda _: new)
     assert run_bench(run, timing) == 0
     told = " ".join(capsys.readouterr().err.split())
     assert "0 rows computed" in told

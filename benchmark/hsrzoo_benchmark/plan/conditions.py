@@ -1,21 +1,25 @@
-"""The brightness benchmark: the picture gets brighter or darker, the truth stays.
+"""The conditions of each benchmark: what is done to the scenes, in table order.
 
-All exponents of ``gamma``: those that do what the paper's labels say (``paper-plus10`` brightens)
-and the literal ones beside them; then the default ``gain`` factors. A model that can adapt to the
-image at test time runs with and without it.
+``accuracy``: nothing. ``brightness``: the image gets brighter or darker and the truth stays; all exponents
+of ``gamma``, those that do what the paper's labels say (``paper-plus10`` brightens) before the literal
+ones, then the default ``gain`` factors. Any other benchmark: a perturbation at its default severities.
 """
 
 from __future__ import annotations
 
 from hsrzoo.registry import PERTURBATIONS
-from hsrzoo_benchmark.protocol import Condition
+from hsrzoo_benchmark.protocol import CLEAN, Condition
 
 
-def conditions() -> tuple[Condition, ...]:
-    """Every severity of ``gamma``, the default ones first, then the default ones of ``gain``."""
-    gamma, gain = PERTURBATIONS.get("gamma"), PERTURBATIONS.get("gain")
-    exponents = [*gamma.default, *(s for s in gamma.severities if s not in gamma.default)]
-    return (
-        *(Condition(gamma.name, severity) for severity in exponents),
-        *(Condition(gain.name, severity) for severity in gain.default),
-    )
+def conditions_of(bench: str) -> tuple[Condition, ...]:
+    """The conditions of a benchmark; UnknownNameError where there is no perturbation of that name."""
+    if bench == "accuracy":
+        return (CLEAN,)
+    if bench == "brightness":
+        gamma, gain = PERTURBATIONS.get("gamma"), PERTURBATIONS.get("gain")
+        exponents = [*gamma.default, *(s for s in gamma.severities if s not in gamma.default)]
+        severities = [(gamma.name, s) for s in exponents] + [(gain.name, s) for s in gain.default]
+    else:
+        spec = PERTURBATIONS.get(bench)
+        severities = [(spec.name, s) for s in spec.default]
+    return tuple(Condition(name, severity) for name, severity in severities)

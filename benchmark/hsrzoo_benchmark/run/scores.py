@@ -81,14 +81,13 @@ class Outcome:
 def run(
     cells: Sequence[Cell],
     source: Source,
-    provenance: Callable[[str], dict[str, Any]],
     advance: Callable[[str], None],
 ) -> Outcome:
-    """Compute what is missing. ``provenance(device)`` describes code and machine; ``advance(what)``
-    is called once for each finished or failed score. A failing scene is noted and the others go on."""
+    """Compute what is missing. ``advance(what)`` is called once for each finished or failed score. A
+    failing scene is noted and the others go on."""
     outcome = Outcome()
     for name, wanted in missing(cells, source):
-        for result in score_scene(name, wanted, source, provenance):
+        for result in score_scene(name, wanted, source):
             keep(result, wanted, outcome, advance)
     return outcome
 
@@ -112,7 +111,6 @@ def score_scene(
     name: str,
     scores: Sequence[Score],
     source: Source,
-    provenance: Callable[[str], dict[str, Any]],
 ) -> Iterator[Scored | Failure]:
     """All ``scores`` of one scene: each gives a row, or is among those that a failure has lost."""
 
@@ -148,7 +146,7 @@ def score_scene(
                 except Exception as error:
                     yield failed(f"{_title(wanted)}, protocol {wanted.protocol.name}", error, 1)
                     continue
-                row = _row(wanted, source, name, info, seconds, provenance)
+                row = _row(wanted, source, name, info, seconds)
                 row |= {"scored_bands": scored_bands, "metrics": metrics}
                 yield Scored(places[id(wanted)], row)
 
@@ -275,7 +273,6 @@ def _row(
     scene: str,
     info: dict[str, Any],
     seconds: float,
-    provenance: Callable[[str], dict[str, Any]],
 ) -> dict[str, Any]:
     """All of a row but the score: what was done, with what, on what."""
     protocol, model = score.protocol, score.model
@@ -306,6 +303,6 @@ def _row(
         "tta": protocol.tta,
         "info": info,
         "seconds": round(seconds, 6),
-        "provenance": {**provenance(str(model.device)), "dtype": DTYPES[how["precision"]]},
+        "provenance": {**provenance_of(str(model.device)), "dtype": DTYPES[how["precision"]]},
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -17,7 +17,7 @@ from hsrzoo.utils.workers import TaskFailure, Workers, run_tasks
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
 from hsrzoo_benchmark.plan.models import ModelSetup, Ways
 from hsrzoo_benchmark.protocol import Protocol
-from hsrzoo_benchmark.run.scores import Failure, Outcome, Scored, keep, provenance_of, score_scene
+from hsrzoo_benchmark.run.scores import Failure, Outcome, Scored, keep, score_scene
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -105,7 +105,7 @@ def score(task: Task) -> list[Scored | Failure]:
     """What runs on a worker: all results of one scene."""
     source, models = _open(task.opening)
     scores = [Score(bench, models[number], protocol) for bench, number, protocol in task.asked]
-    return list(score_scene(task.scene, scores, source, provenance_of))
+    return list(score_scene(task.scene, scores, source))
 
 
 @lru_cache(maxsize=1)

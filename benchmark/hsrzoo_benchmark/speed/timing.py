@@ -22,6 +22,7 @@ import numpy as np
 
 from hsrzoo.errors import InputError
 from hsrzoo_benchmark.plan.models import DTYPES, ModelSetup, execution, untrained
+from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.run.scores import Failure, Outcome
 from hsrzoo_benchmark.speed import bandwidth
 from hsrzoo_benchmark.speed.cell import OOM, SMALL, is_out_of_memory, sample_rgb
@@ -68,7 +69,6 @@ def measure(
     models: Sequence[Reconstructor],
     settings: Settings,
     store: Store,
-    provenance: Callable[[str], dict[str, Any]],
     advance: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], Outcome]:
     """Rows of every size and model, measured where the store has none of one common run.
@@ -78,28 +78,26 @@ def measure(
     :data:`VERSIONS`. Returns the rows in order of size and model.
     """
     outcome, rows = Outcome(), []
-    versions = _versions(provenance(str(models[0].device)))
-    files = [_file(model, settings, store, provenance) for model in models]
+    versions = _versions(scores.provenance_of(str(models[0].device)))
+    files = [_file(model, settings, store) for model in models]
     for size in settings.sizes:
         stored = _common_run(files, conditions(size, settings), versions)
         if not stored:
-            run = _measure_size(setups, models, files, size, settings, provenance, outcome, advance)
+            run = _measure_size(setups, models, files, size, settings, outcome, advance)
             stored = [row for file in files for row in file.rows[-1:] if row["run"] == run]
         rows += stored
     return rows, outcome
 
 
-def _file(
-    model: Reconstructor, settings: Settings, store: Store, provenance: Callable[[str], dict[str, Any]]
-) -> ResultFile:
-    device = f"{model.device}_{provenance(str(model.device))['device_name']}"
+def _file(model: Reconstructor, settings: Settings, store: Store) -> ResultFile:
+    device = f"{model.device}_{scores.provenance_of(str(model.device))['device_name']}"
     return store.speed(model.name, model.identity, device, settings.threads)
 
 
-def missing(models: Sequence[Reconstructor], settings: Settings, store: Store, provenance: Any) -> int:
+def missing(models: Sequence[Reconstructor], settings: Settings, store: Store) -> int:
     """How many cells :func:`measure` would measure."""
-    files = [_file(model, settings, store, provenance) for model in models]
-    versions = _versions(provenance(str(models[0].device)))
+    files = [_file(model, settings, store) for model in models]
+    versions = _versions(scores.provenance_of(str(models[0].device)))
     asked = [conditions(size, settings) for size in settings.sizes]
     return sum(len(models) for wanted in asked if not _common_run(files, wanted, versions))
 
@@ -143,7 +141,6 @@ def _measure_size(
     files: Sequence[ResultFile],
     size: tuple[int, int],
     settings: Settings,
-    provenance: Callable[[str], dict[str, Any]],
     outcome: Outcome,
     advance: Callable[[str], None],
 ) -> str:
@@ -158,14 +155,12 @@ def _measure_size(
         alone = i in times and setup.runtime == "torch" and not setup.tile
         device = _on_device(model, size, outcome) if alone else {}
         found = {"run": run, **conditions(size, settings), **cell, **device, **_timing(times.get(i, []))}
-        file.append(_row(model, found, provenance))
+        file.append(_row(model, found))
         outcome.computed += 1
     return run
 
 
-def _row(
-    model: Reconstructor, found: Mapping[str, Any], provenance: Callable[[str], dict[str, Any]]
-) -> dict[str, Any]:
+def _row(model: Reconstructor, found: Mapping[str, Any]) -> dict[str, Any]:
     """A row of what was ``found``, with what it was found on."""
     how = execution(model)
     return {
@@ -178,7 +173,7 @@ def _row(
         "untrained": untrained(model),
         "bands": len(model.bands),
         **found,
-        "provenance": {**provenance(str(model.device)), "dtype": DTYPES[how["precision"]]},
+        "provenance": {**scores.provenance_of(str(model.device)), "dtype": DTYPES[how["precision"]]},
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
