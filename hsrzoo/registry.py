@@ -12,16 +12,16 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from hsrzoo.errors import PluginError, unknown_name
 from hsrzoo.spec import DatasetSpec, MetricSpec, ModelSpec, PerturbationSpec
+from hsrzoo.utils.entry_points import claimed_twice, describe, entry_points_of, load_entry
 
 T = TypeVar("T")
 
@@ -120,47 +120,6 @@ class Registry(Generic[T]):
     def _entry_origin(self, name: str) -> str | None:
         found = self._entry_points().get(name)
         return " and ".join(describe(e) for e in found) if found else None
-
-
-def describe(entry: EntryPoint) -> str:
-    """``distribution (module:attribute)``, for messages."""
-    package = entry.dist.name if entry.dist else "an unknown package"
-    return f"{package} ({entry.value})"
-
-
-def claimed_twice(kind: str, name: str, origins: str) -> PluginError:
-    """The error for two plugins with one name; ``origins`` names both."""
-    return PluginError(
-        f"Two plugins offer the {kind} {name!r}",
-        got=origins,
-        fix="Rename one of them or uninstall its package",
-    )
-
-
-def load_entry(kind: str, name: str, entries: Sequence[EntryPoint], others: str) -> Any:
-    """Import what the one entry point of a name holds; PluginError says whose it is when that fails."""
-    origin = " and ".join(describe(entry) for entry in entries)
-    if len(entries) > 1:
-        raise claimed_twice(kind, name, origin)
-    try:
-        return entries[0].load()
-    except (Exception, SystemExit) as error:  # a script that ends the process is no plugin
-        raise PluginError(
-            f"The {kind} {name!r} cannot be loaded",
-            got=f"{type(error).__name__}: {error} (from {origin})",
-            fix=f"Mend or uninstall that package; all other {others} still work",
-        ) from error
-
-
-@cache
-def entry_points_of(group: str) -> dict[str, list[EntryPoint]]:
-    """Entry points of a group by name; the same value listed twice on the path counts once."""
-    found: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=group):
-        same = found.setdefault(entry.name, [])
-        if all(e.value != entry.value for e in same):
-            same.append(entry)
-    return found
 
 
 _loaded_files: dict[Path, ModuleType] = {}

@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem
 from hsrzoo.cli import completion
 from hsrzoo.cli.errors import run
 from hsrzoo.errors import PluginError, unknown_name
-from hsrzoo.registry import describe, entry_points_of, load_entry, load_plugin_file
+from hsrzoo.utils.entry_points import describe, entry_points_of, load_entry
 
 GROUP = "hsrzoo.commands"
 
@@ -124,9 +124,11 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )  # fmt: skip
 def cli(plugins: tuple[Path, ...], debug: bool) -> None:
     """RGB photographs to hyperspectral cubes: a model zoo with a benchmarking harness."""
-    for path in plugins:
-        load_plugin_file(path)
     if plugins:
+        from hsrzoo.registry import load_plugin_file  # imports numpy
+
+        for path in plugins:
+            load_plugin_file(path)
         # Child processes (the speed bench) must know the same plugins.
         known = [os.environ["HSRZOO_PLUGINS"]] if os.environ.get("HSRZOO_PLUGINS") else []
         os.environ["HSRZOO_PLUGINS"] = os.pathsep.join([*known, *(str(p.resolve()) for p in plugins)])

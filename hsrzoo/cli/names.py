@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from hsrzoo.registry import entry_points_of
+from hsrzoo.utils.entry_points import entry_points_of
 
 FOLDER, FILE, HUB = "local-dir:", "onnx:", "hf-hub:"
 

@@ -13,7 +13,7 @@ from hsrzoo.models.tensors import (
     looks_like_pickle,
     pickle_refused,
 )
-from hsrzoo.registry import entry_points_of
+from hsrzoo.utils.entry_points import entry_points_of
 
 if TYPE_CHECKING:
     pass

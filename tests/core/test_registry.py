@@ -12,8 +12,9 @@ import pytest
 
 from hsrzoo import spec as specs
 from hsrzoo.errors import PluginError, UnknownNameError
-from hsrzoo.registry import Registry, entry_points_of
+from hsrzoo.registry import Registry
 from hsrzoo.spec import MetricSpec, ModelSpec, resolve
+from hsrzoo.utils.entry_points import entry_points_of
 
 Distribution = Callable[..., Path]
 

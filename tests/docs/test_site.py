@@ -19,7 +19,7 @@ import pytest
 
 from doc_pages import ROOT
 from hsrzoo.cli.main import cli
-from hsrzoo.registry import entry_points_of
+from hsrzoo.utils.entry_points import entry_points_of
 
 pytest.importorskip("mkdocs", reason="needs the extra docs")
 pytest.importorskip("mkdocs_click", reason="needs the extra docs")
