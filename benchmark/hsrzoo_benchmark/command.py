@@ -124,15 +124,15 @@ def bench(
 ) -> None:
     """Score models on a data set and print a table with intervals and ranks.
 
-    Rows go to --store, one a scene, as soon as they are there: after an interruption the same command
-    computes what is missing. Exits with 1 if a scene failed, or a model that a pattern names.
+    Rows are appended to --store scene by scene: after an interruption the same command computes what is
+    missing. Exits with 1 if a scene failed, or a model that a pattern matches.
 
-    A network without trained weights has speed alone, with random ones and marked untrained; a line says
+    A network without trained weights is only timed, with random ones, and marked untrained; a line says
     what it was left out of, as for models of other bands than the data's.
 
-    Speed is always measured in this process, whatever --workers or --ray say. What the store has of it
-    is used again where all models were timed in one run of the same hsrzoo and torch versions, device,
-    threads, --memory-limit, --speed-seconds and HSRZOO_SEARCH; a note names the commit if it is another.
+    Speed is always measured in this process, also with --workers or --ray. Stored times are reused if all
+    models were timed in one run with the same hsrzoo and torch versions, device, threads,
+    --memory-limit, --speed-seconds and HSRZOO_SEARCH; a note names the commit if it differs.
     """
     if kind == "speed" and (values["worker_count"] is not None or values["ray_address"] is not None):
         raise click.UsageError("--bench speed is measured in this process: leave out --workers and --ray")
@@ -154,10 +154,10 @@ def bench(
     of_speed = ("references", "sizes", "speed_seconds", "memory_limit")
     speed_values = {key: values.pop(key) for key in of_speed}
     # Imported here, because these import numpy, rich and, with the models, torch.
-    from hsrzoo_benchmark.plan.models import Ways
+    from hsrzoo_benchmark.plan.models import RunModes
     from hsrzoo_benchmark.session import SpeedOptions, run_bench
 
-    ways = Ways(
+    ways = RunModes(
         runtimes=tuple(dict.fromkeys(values.pop("runtimes"))),
         precisions=tuple(dict.fromkeys(values.pop("precisions"))),
         compile=values.pop("compile"),

@@ -14,9 +14,9 @@ from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import HsrzooError, InputError, unknown_name
 from hsrzoo.registry import DATASETS, METRICS
 from hsrzoo.utils.workers import Workers
-from hsrzoo_benchmark.plan.cells import Cell, Request, Source, count_missing, objection, plan
+from hsrzoo_benchmark.plan.cells import Cell, Request, Source, count_missing, plan, reason_not_scored
 from hsrzoo_benchmark.plan.conditions import conditions_of
-from hsrzoo_benchmark.plan.models import Broken, Field, ModelSetup, Ways, load_all
+from hsrzoo_benchmark.plan.models import LoadedModels, LoadFailure, ModelSetup, RunModes, load_models
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
 from hsrzoo_benchmark.results import figures as report
 from hsrzoo_benchmark.run import scores, smoke
@@ -57,7 +57,7 @@ class Options:
     threads: int | None = None
     as_json: bool = False
     as_csv: bool = False
-    ways: Ways = field(default_factory=Ways)
+    ways: RunModes = field(default_factory=RunModes)
     """How every model is run: runtimes, precisions, compiled or not, tiles."""
     random_weights: bool = False
     """A smoke test: all networks with random weights, on one crop, rows not kept."""
@@ -84,11 +84,11 @@ class Session:
     setups: list[ModelSetup]
     models: list[Reconstructor]
     """The loaded ``setups``."""
-    broken: list[Broken]
+    broken: list[LoadFailure]
     source: Source | None
     cells: list[Cell] = field(default_factory=list)
-    objections: list[tuple[str, HsrzooError]] = field(default_factory=list)
-    """Names of the models that have no cells, and why not."""
+    not_scored: list[tuple[str, HsrzooError]] = field(default_factory=list)
+    """Names of the models that are not scored, and why."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -107,8 +107,8 @@ def run_bench(options: Options, speed_options: SpeedOptions | None) -> int:
 
 def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Path) -> int:
     session = open_session(options, exports)
-    if session.objections and not session.cells and speed_options is None:
-        raise session.objections[0][1]
+    if session.not_scored and not session.cells and speed_options is None:
+        raise session.not_scored[0][1]
     references = choose_references(session.models, speed_options.references if speed_options else ())
     _announce(session, speed_options)
     outcome = compute(session)
@@ -168,7 +168,7 @@ def _print(
 def run_compare(options: Options) -> int:
     """``hsrzoo compare``: the exit code."""
     session = open_session(options)
-    for _, error in session.objections:
+    for _, error in session.not_scored:
         raise error
     if options.tta and any(model.spec.adapt is None for model in session.models):
         raise InputError("Not both models have test-time adaptation", fix="Leave --tta out")
@@ -200,7 +200,7 @@ def run_compare(options: Options) -> int:
 
 
 def open_session(options: Options, exports: Path | None = None) -> Session:
-    """Check names, store and data, load the models, plan the cells: all before any computation.
+    """Validate names, store and data, load the models and plan the cells before any computation.
 
     ``exports``: folder for the files of other runtimes than torch.
     """
@@ -216,10 +216,12 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
     session = Session(options, store, field.setups, field.models, field.broken, source)
     if source is not None and options.benches:
         found = {
-            model.name: None if options.random_weights else objection(model, source, options.resample)
+            model.name: None
+            if options.random_weights
+            else reason_not_scored(model, source, options.resample)
             for model in field.models
         }
-        session.objections = [(name, error) for name, error in found.items() if error is not None]
+        session.not_scored = [(name, error) for name, error in found.items() if error is not None]
         request = Request(
             protocols=options.protocols
             or (smoke.PROTOCOLS if options.random_weights else source.spec.protocols),
@@ -242,27 +244,29 @@ def _open_source(options: Options) -> Source:
     if split not in splits:
         raise unknown_name(f"split of {spec.name}", split, splits)
     if options.random_weights:
-        return smoke.cropped(dataset, spec, [options.split] if options.split else [split, *splits])
+        return smoke.open_crop(dataset, spec, [options.split] if options.split else [split, *splits])
     scenes = tuple(dataset.scenes(split)[: options.limit])
     if not scenes:
         raise InputError(f"The split {split} of {spec.name} has no scenes")
     return Source(dataset, spec, split, scenes, dataset.fingerprint())
 
 
-def _load_models(options: Options, exports: Path | None, source: Source | None) -> Field:
+def _load_models(options: Options, exports: Path | None, source: Source | None) -> LoadedModels:
     import torch
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     bands = source.dataset.bands if source else VISIBLE_31
-    field = load_all(options.models, options.ways, options.device, exports, bands, options.random_weights)
+    field = load_models(
+        options.models, options.ways, options.device, exports, bands, options.random_weights
+    )
     if options.tta and all(model.spec.adapt is None for model in field.models):
         raise InputError("None of the models has test-time adaptation", fix="Leave --tta out")
     return field
 
 
 def _announce(session: Session, speed_options: SpeedOptions | None) -> None:
-    """Say on stderr what a run of several models is going to do, as it may take long."""
+    """Print on stderr what a run of several models will do, as it may take long."""
     if len(session.models) < 2 or session.options.random_weights:
         return
     parts = []
@@ -282,9 +286,9 @@ def _announce(session: Session, speed_options: SpeedOptions | None) -> None:
 
 
 def _note_left_out(session: Session, outcome: Outcome) -> None:
-    """Into ``outcome``: models without scores, which is no failure, and models that cannot be loaded."""
+    """Add models without scores (skipped) and models that could not be loaded (failed) to ``outcome``."""
     benches = ", ".join(session.options.benches)
-    outcome.skipped += [Skipped(name, f"no {benches}", str(error), 0) for name, error in session.objections]
+    outcome.skipped += [Skipped(name, f"no {benches}", str(error), 0) for name, error in session.not_scored]
     outcome.failures += [Failure(one.name, "loading", str(one.error), 0) for one in session.broken]
 
 

@@ -17,9 +17,9 @@ from hsrzoo.errors import BandsError, PluginError, UnknownNameError, WeightsErro
 from hsrzoo.registry import DATASETS, MODELS
 from hsrzoo.spec import ModelSpec
 from hsrzoo_benchmark.command import bench
-from hsrzoo_benchmark.plan.models import ModelSetup, expand, load_all, untrained
+from hsrzoo_benchmark.plan.models import ModelSetup, expand, load_models, untrained
 from hsrzoo_benchmark.run import smoke
-from hsrzoo_benchmark.session import Options, SpeedOptions, Ways, run_bench, run_compare
+from hsrzoo_benchmark.session import Options, RunModes, SpeedOptions, run_bench, run_compare
 from hsrzoo_benchmark.speed import cell, timing
 
 TIMING = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
@@ -148,9 +148,9 @@ def test_a_broken_model_fails_alone_where_a_pattern_names_it(
     assert "Failed: toy-broken: loading. The model toy-broken cannot be built." in capsys.readouterr().err
     assert [row["model"] for row in rows(tmp_path / "results")] == ["toy-other [untrained]"]
     with pytest.raises(RuntimeError, match="no such layer"):  # asked for by its name
-        load_all([broken_net], Ways(), "cpu", None)
+        load_models([broken_net], RunModes(), "cpu", None)
     with pytest.raises(PluginError, match="no such layer"):  # nothing else matches
-        load_all(["*-broken"], Ways(), "cpu", None)
+        load_models(["*-broken"], RunModes(), "cpu", None)
 
 
 def test_the_smoke_test_counts_rows_marks_them_and_keeps_none(tmp_path: Path, no_children, capsys) -> None:

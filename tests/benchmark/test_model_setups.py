@@ -14,7 +14,7 @@ import hsrzoo
 from hsrzoo.errors import InputError
 from hsrzoo.spec import Execution
 from hsrzoo_benchmark.plan import models as setups
-from hsrzoo_benchmark.plan.models import ModelSetup, Ways, execution, load_all, remark
+from hsrzoo_benchmark.plan.models import ModelSetup, RunModes, execution, load_models, remark
 from hsrzoo_benchmark.session import Options, run_bench
 
 USUAL = {"runtime": "torch", "precision": "fp32", "compile": False, "tile": None}
@@ -34,7 +34,7 @@ def test_what_tables_add_to_a_name(changes: dict[str, Any], expected: str) -> No
 
 
 def test_every_model_in_every_precision_and_runtime() -> None:
-    ways = Ways(("torch", "onnx"), ("fp32", "fp16"), compile=True, tile=64)
+    ways = RunModes(("torch", "onnx"), ("fp32", "fp16"), compile=True, tile=64)
     assert ways.of("net.cave") == [
         ModelSetup("net.cave", compile=True, tile=64),
         ModelSetup("net.cave", runtime="onnx"),
@@ -50,14 +50,14 @@ def test_every_model_in_every_precision_and_runtime() -> None:
 @pytest.mark.parametrize(
     "ways",
     [
-        Ways(runtimes=("torch", "onnx"), precisions=("fp32", "bf16")),
-        Ways(runtimes=("onnx",), compile=True),
-        Ways(runtimes=("onnx",), tile=64),
+        RunModes(runtimes=("torch", "onnx"), precisions=("fp32", "bf16")),
+        RunModes(runtimes=("onnx",), compile=True),
+        RunModes(runtimes=("onnx",), tile=64),
     ],
 )
-def test_what_no_runtime_offers_is_refused(ways: Ways) -> None:
+def test_what_no_runtime_offers_is_refused(ways: RunModes) -> None:
     with pytest.raises(InputError):
-        load_all(["never-loaded"], ways, "cpu", None)
+        load_models(["never-loaded"], ways, "cpu", None)
 
 
 def test_a_setup_is_loaded_as_it_says_also_from_json(save_model) -> None:
@@ -71,17 +71,17 @@ def test_a_setup_is_loaded_as_it_says_also_from_json(save_model) -> None:
 
 def test_a_title_is_what_a_model_is_called_in_every_way_of_running(save_model) -> None:
     name = save_model("a=b")
-    found = load_all([f"table-4.k-64={name}"], Ways(precisions=("fp32", "bf16")), "cpu", None)
+    found = load_models([f"table-4.k-64={name}"], RunModes(precisions=("fp32", "bf16")), "cpu", None)
     assert [model.name for model in found.models] == ["table-4.k-64", "table-4.k-64 [bf16]"]
     # what a worker gets is loaded under the same name
     sent = ModelSetup(**json.loads(json.dumps(asdict(found.setups[1]))))
     assert sent.load("cpu").name == "table-4.k-64 [bf16]"
-    (untitled,) = load_all([name], Ways(), "cpu", None).models
+    (untitled,) = load_models([name], RunModes(), "cpu", None).models
     assert untitled.name == name and untitled.identity == found.models[0].identity
 
 
 def test_a_titled_model_is_exported_and_files_are_titled(save_model, monkeypatch) -> None:
-    ways = Ways(("torch", "onnx"))
+    ways = RunModes(("torch", "onnx"))
     assert [e.to_export for e in ways.of("x=net.cave")] == [False, True]
     (file,) = ways.of("x=onnx:/some/where/net.onnx")
     assert (file.to_export, file.title) == (False, "x [onnx]")
@@ -99,14 +99,17 @@ def test_a_titled_model_is_exported_and_files_are_titled(save_model, monkeypatch
 )
 def test_titles_that_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load_all([text], Ways(), "cpu", None)
+        load_models([text], RunModes(), "cpu", None)
 
 
 def test_a_title_does_not_pass_one_architecture_off_as_another(save_model) -> None:
     name = save_model("net")
-    assert load_all([f"bench-net.seed-1={name}"], Ways(), "cpu", None).models[0].name == "bench-net.seed-1"
+    assert (
+        load_models([f"bench-net.seed-1={name}"], RunModes(), "cpu", None).models[0].name
+        == "bench-net.seed-1"
+    )
     with pytest.raises(InputError, match=r"another architecture.*weights of mst-plus-plus.*bench-net"):
-        load_all([f"mst-plus-plus.seed-1={name}"], Ways(), "cpu", None)
+        load_models([f"mst-plus-plus.seed-1={name}"], RunModes(), "cpu", None)
 
 
 def test_rows_and_their_folder_carry_the_title(tmp_path: Path, save_model, capsys) -> None:
@@ -125,7 +128,7 @@ def test_rows_and_their_folder_carry_the_title(tmp_path: Path, save_model, capsy
 def test_one_model_by_two_names_is_taken_once(save_model, monkeypatch) -> None:
     name, load = save_model("net"), hsrzoo.load
     monkeypatch.setattr(hsrzoo, "load", lambda _, **how: load(name, **how))
-    found = load_all(["net.a", "net.b"], Ways(), "cpu", None)
+    found = load_models(["net.a", "net.b"], RunModes(), "cpu", None)
     assert [e.name for e in found.setups] == ["net.a"] and [m.name for m in found.models] == [name]
 
 
@@ -149,7 +152,7 @@ def test_an_exported_model_goes_by_its_source_s_name(save_model, monkeypatch, tm
     monkeypatch.setattr(
         hsrzoo, "load", lambda n, **how: File(n) if n.startswith("onnx:") else load(n, **how)
     )
-    found = load_all([name], Ways(("onnx",), ("fp16",)), "cpu", tmp_path)
+    found = load_models([name], RunModes(("onnx",), ("fp16",)), "cpu", tmp_path)
     (model,) = found.models
     assert asked == [(name, tmp_path, "fp16")]
     assert found.setups == [
@@ -162,8 +165,8 @@ def test_an_exported_model_goes_by_its_source_s_name(save_model, monkeypatch, tm
 def test_two_files_of_one_name_are_told_apart_or_refused(monkeypatch) -> None:
     monkeypatch.setattr(hsrzoo, "load", lambda name, **_: File(name))
     with pytest.raises(InputError, match="one name"):
-        load_all(["onnx:/a/net.onnx", "onnx:/b/net.onnx"], Ways(), "cpu", None)
-    assert len(load_all(["onnx:/a/net.onnx"] * 2, Ways(), "cpu", None).models) == 1
+        load_models(["onnx:/a/net.onnx", "onnx:/b/net.onnx"], RunModes(), "cpu", None)
+    assert len(load_models(["onnx:/a/net.onnx"] * 2, RunModes(), "cpu", None).models) == 1
 
 
 def test_scores_in_two_precisions_stand_side_by_side(tmp_path: Path, save_model, capsys) -> None:
@@ -171,7 +174,7 @@ def test_scores_in_two_precisions_stand_side_by_side(tmp_path: Path, save_model,
     options = Options(
         models=(name,), dataset="toy", benches=("accuracy",), metrics=("rmse",), data_options={},
         data_root=tmp_path, store=tmp_path / "results", device="cpu", as_json=True,
-        ways=Ways(precisions=("fp32", "bf16")),
+        ways=RunModes(precisions=("fp32", "bf16")),
     )  # fmt: skip
     assert run_bench(options, None) == 0
     found = {f["model"]: f for f in json.loads(capsys.readouterr().out) if f["metric"] == "rmse"}
@@ -200,7 +203,7 @@ def test_an_exported_model_scores_as_its_source_does(tmp_path: Path, save_model,
     options = Options(
         models=(name,), dataset="toy", benches=("accuracy",), metrics=("rmse",),
         data_options={"scenes": "2"}, data_root=tmp_path, store=tmp_path / "results", device="cpu",
-        as_json=True, ways=Ways(runtimes=("torch", "onnx")),
+        as_json=True, ways=RunModes(runtimes=("torch", "onnx")),
     )  # fmt: skip
     first = figures_of(options, capsys)
     assert first[f"{name} [onnx]"] == pytest.approx(first[name], abs=1e-6)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hsrzoo.errors import InputError
-from hsrzoo_benchmark.plan.models import ModelSetup, Ways
+from hsrzoo_benchmark.plan.models import ModelSetup, RunModes
 from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.run.scores import provenance_of
 from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
@@ -70,11 +70,11 @@ def test_number_of_runs(monkeypatch, seconds: float, cap: float, runs: int) -> N
 def test_a_model_that_fails_leaves_the_others(monkeypatch) -> None:
     clock = Clock(monkeypatch)
 
-    class Broken(Model):
+    class LoadFailure(Model):
         def predict(self, rgb: Any) -> None:
             raise MemoryError
 
-    models = [Broken("a", 1, clock, []), Model("b", 1.0, clock, [])]
+    models = [LoadFailure("a", 1, clock, []), Model("b", 1.0, clock, [])]
     failed, good = time_in_turn(models, (8, 8), 30.0)  # type: ignore[arg-type]
     assert isinstance(failed, MemoryError) and good == pytest.approx([1.0] * 10)
 
@@ -329,7 +329,7 @@ def test_precisions_are_timed_in_one_run_and_stored_apart(tmp_path: Path, save_m
     cell = {"status": "ok", "peak_mib": 1.0, "loaded_mib": 1.0, "macs": 1}
     monkeypatch.setattr(speed, "in_child", lambda setup, *_: asked.append(setup) or cell)
     timing = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
-    both = options(tmp_path, [name], ways=Ways(precisions=("fp32", "bf16")))
+    both = options(tmp_path, [name], ways=RunModes(precisions=("fp32", "bf16")))
     assert run_bench(both, timing) == 0
     assert asked == [ModelSetup(name), ModelSetup(name, precision="bf16")]
     rows = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*.jsonl")]

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hsrzoo.errors import InputError, WorkersError
 from hsrzoo.utils.workers import TaskFailure, Workers, connected
 from hsrzoo_benchmark import command
-from hsrzoo_benchmark.plan.models import Ways
+from hsrzoo_benchmark.plan.models import RunModes
 from hsrzoo_benchmark.run import workers as distributed
 from hsrzoo_benchmark.session import Options, compute, open_session, run_bench
 
@@ -86,14 +86,14 @@ def test_speed_alone_has_no_use_for_workers() -> None:
 
 def test_files_exported_for_the_run_are_refused_on_a_cluster_before_they_are_made(tmp_path: Path) -> None:
     cluster = Workers(address="head:6379")
-    run = options(tmp_path, ["mst-plus-plus"], workers=cluster, ways=Ways(runtimes=("torch", "onnx")))
+    run = options(tmp_path, ["mst-plus-plus"], workers=cluster, ways=RunModes(runtimes=("torch", "onnx")))
     with pytest.raises(InputError, match="files of this machine alone"):
         run_bench(run, None)
     assert rows_of(tmp_path / "results") == []
     for names, ways, workers in (
         (["mst-plus-plus"], run.ways, ONE_THREAD),  # here the workers see the files
-        (["mst-plus-plus"], Ways(), cluster),
-        (["onnx:/shared/net.onnx"], Ways(runtimes=("onnx",)), cluster),  # a file that the user made
+        (["mst-plus-plus"], RunModes(), cluster),
+        (["onnx:/shared/net.onnx"], RunModes(runtimes=("onnx",)), cluster),  # a file that the user made
     ):
         distributed.check(names, ways, workers)
 

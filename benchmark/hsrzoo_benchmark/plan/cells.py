@@ -89,9 +89,9 @@ def plan(models: Sequence[Reconstructor], source: Source, request: Request, stor
     ]
 
 
-def objection(model: Reconstructor, source: Source, resample: bool) -> HsrzooError | None:
-    """Why scores of ``model`` on ``source`` would say nothing: random weights, or other bands where
-    resampling was not asked for. None: there is nothing against it."""
+def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> HsrzooError | None:
+    """Why ``model`` is not scored on ``source``: random weights, or other bands without ``resample``.
+    None: it is scored."""
     if untrained(model):
         spec, make = model.spec, "fit" if model.spec.fit else "train"
         return WeightsError(
@@ -118,7 +118,7 @@ def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:
     if model.spec.adapt is None:
         return {}
     parameters = inspect.signature(resolve(model.spec.adapt)).parameters.values()
-    # the response is no setting: the record of the weights names it
+    # the response comes from the weights' config and is no setting
     return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "response"}
 
 
@@ -129,7 +129,7 @@ def _adaptations(model: Reconstructor, bench: str, asked: bool) -> tuple[bool, .
 
 
 def missing(cells: Sequence[Cell], source: Source) -> list[tuple[str, list[Cell]]]:
-    """Each scene that lacks rows, with the cells that it lacks them of."""
+    """Each scene with missing rows, and the cells that they are missing from."""
     done = [cell.finished(source) for cell in cells]
     found = [
         (name, [cell for cell, finished in zip(cells, done, strict=True) if name not in finished])

@@ -1,9 +1,9 @@
-"""The models of one run: each name in each way of running it that was asked for.
+"""The models of one run: every name in every requested runtime and precision.
 
 A :class:`ModelSetup` says how to load one of them, here or in another process, and what to call it:
-``mcga-s2.cave`` run as usual, ``mcga-s2.cave [bf16]`` or ``mcga-s2.cave [onnx, fp16]`` otherwise,
-``hrnet [untrained]`` with random weights, which say nothing but what the network costs. Who runs many
-weights of one architecture gives each a title: ``table-4.k-64=local-dir:runs/table-4.k-64/weights``.
+``mcga-s2.cave`` by default, ``mcga-s2.cave [bf16]`` or ``mcga-s2.cave [onnx, fp16]`` otherwise, and
+``hrnet [untrained]`` with random weights, for speed alone. Titles tell several weights of one
+architecture apart: ``table-4.k-64=local-dir:runs/table-4.k-64/weights``.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class ModelSetup:
                 model = hsrzoo.load(self.name, **how)
             else:
                 model = _random(self.name, BandSet.from_json(self.random_bands), how)
-            told = remark({**execution(model), "untrained": untrained(model)})
-            model.name = (self.title or model.name) + told
+            suffix = remark({**execution(model), "untrained": untrained(model)})
+            model.name = (self.title or model.name) + suffix
         if self.title is not None:
             _check_title(self.title, model)
         return model
@@ -176,8 +176,8 @@ def remark(execution: Mapping[str, Any]) -> str:
         f"tile {execution['tile']}" if execution["tile"] else "",
         f"consistent {execution['consistency']}" if execution.get("consistency") else "",
     ]
-    told = ", ".join(filter(None, parts))
-    return f" [{told}]" if told else ""
+    text = ", ".join(filter(None, parts))
+    return f" [{text}]" if text else ""
 
 
 def plain_name(label: str) -> str:
@@ -186,8 +186,8 @@ def plain_name(label: str) -> str:
 
 
 @dataclass(frozen=True)
-class Ways:
-    """The ways of running that every model of a run is taken in."""
+class RunModes:
+    """Runtimes, precisions and execution options: every model runs in each combination."""
 
     runtimes: Sequence[Runtime] = ("torch",)
     precisions: Sequence[Precision] = ("fp32",)
@@ -206,19 +206,21 @@ class Ways:
                 got="--runtime onnx alone",
             )
         if "onnx" in self.runtimes and self.consistency is not None:
-            raise _not_consistent("--runtime onnx")
+            raise _consistency_error("--runtime onnx")
 
     def of(self, text: str) -> list[ModelSetup]:
-        """The setups that ``NAME`` or ``TITLE=NAME`` makes; those of the runtime onnx are still to be
-        exported, but for files given as such, which are what they are and go by their own name without
-        its folders."""
+        """The setups of ``NAME`` or ``TITLE=NAME``.
+
+        Those with the runtime onnx are not exported yet. An ONNX file (``onnx:FILE``) gives one setup,
+        named after the file without its folders.
+        """
         title, name = split_title(text)
         parsed = parse_name(name)
         if parsed.path is not None and parsed.kind == "onnx":
             if self.consistency is not None:
-                raise _not_consistent(name)
-            told = f"{title} [onnx]" if title else f"onnx:{parsed.path.name}"
-            return [ModelSetup(name, runtime="onnx", title=told)]
+                raise _consistency_error(name)
+            label = f"{title} [onnx]" if title else f"onnx:{parsed.path.name}"
+            return [ModelSetup(name, runtime="onnx", title=label)]
         return [
             ModelSetup(name, "torch", precision, self.compile, self.tile, self.consistency, title)
             if runtime == "torch"
@@ -228,28 +230,28 @@ class Ways:
         ]
 
 
-def _not_consistent(got: str) -> InputError:
+def _consistency_error(got: str) -> InputError:
     return InputError(
         "Exported files have no camera consistency", expected="models of torch with --consistency", got=got
     )
 
 
 @dataclass(frozen=True)
-class Broken:
-    """A model that a pattern named and that cannot be loaded."""
+class LoadFailure:
+    """A model that a pattern matched and that could not be loaded."""
 
     name: str
     error: HsrzooError
 
 
 @dataclass
-class Field:
+class LoadedModels:
     """The models of one run, in table order."""
 
     setups: list[ModelSetup]
     models: list[Reconstructor]
     """The loaded ``setups``."""
-    broken: list[Broken]
+    broken: list[LoadFailure]
 
 
 def expand(names: Sequence[str]) -> dict[str, bool]:
@@ -275,31 +277,31 @@ def expand(names: Sequence[str]) -> dict[str, bool]:
     return found
 
 
-def load_all(
+def load_models(
     names: Sequence[str],
-    ways: Ways,
+    ways: RunModes,
     device: str | None,
     exports: Path | None,
     bands: BandSet = VISIBLE_31,
     random: bool = False,
-) -> Field:
+) -> LoadedModels:
     """Every model in every way; ``exports`` is the folder of files made for the run.
 
-    Networks without trained weights, and all of them where ``random`` is asked for, get random ones for
-    ``bands``. "mcga-s2" and "mcga-s2.cave" may be one model: each is taken once. One that a pattern
-    named and that cannot be loaded is noted, so that a broken plugin spoils only itself; an error where
-    none is left.
+    Networks without trained weights get random ones for ``bands``, and all networks do with ``random``.
+    "mcga-s2" and "mcga-s2.cave" may be one model: it is loaded once. A model that a pattern matched and
+    that cannot be loaded is reported in ``broken`` and the others run; where none is left its error is
+    raised.
     """
     ways.check()
     found: dict[str, tuple[ModelSetup, Reconstructor]] = {}
-    broken: list[Broken] = []
+    broken: list[LoadFailure] = []
     for name, from_pattern in expand(names).items():
         try:
-            loaded = list(_loaded(name, ways, device, exports, bands, random))
+            loaded = list(_load_setups(name, ways, device, exports, bands, random))
         except Exception as error:
             if not from_pattern:
                 raise
-            broken.append(Broken(name, _as_ours(name, error)))
+            broken.append(LoadFailure(name, _to_hsrzoo_error(name, error)))
             continue
         for setup, model in loaded:
             _, other = found.setdefault(model.name, (setup, model))
@@ -307,11 +309,13 @@ def load_all(
                 raise InputError("Two models have one name", expected="names that differ", got=model.name)
     if not found:
         raise broken[0].error
-    return Field([setup for setup, _ in found.values()], [model for _, model in found.values()], broken)
+    return LoadedModels(
+        [setup for setup, _ in found.values()], [model for _, model in found.values()], broken
+    )
 
 
-def _loaded(
-    name: str, ways: Ways, device: str | None, exports: Path | None, bands: BandSet, random: bool
+def _load_setups(
+    name: str, ways: RunModes, device: str | None, exports: Path | None, bands: BandSet, random: bool
 ) -> Iterator[tuple[ModelSetup, Reconstructor]]:
     for setup in ways.of(name):
         if random or not has_weights(setup.name):
@@ -321,7 +325,7 @@ def _loaded(
         yield setup, setup.load(device)
 
 
-def _as_ours(name: str, error: Exception) -> HsrzooError:
+def _to_hsrzoo_error(name: str, error: Exception) -> HsrzooError:
     if isinstance(error, HsrzooError):
         return error
     return PluginError(f"The model {name} cannot be built", got=f"{type(error).__name__}: {error}")

@@ -72,7 +72,7 @@ def draw(
     """Figures 4b and 5, which run models: print the numbers, save the picture; the exit code."""
     from hsrzoo.cli import output
     from hsrzoo.datasets import open_dataset
-    from hsrzoo_benchmark.plan.models import Ways, load_all
+    from hsrzoo_benchmark.plan.models import RunModes, load_models
 
     if what == "figure-4b" and len(models) > 1:
         raise InputError("Figure 4b shows one model", expected="one --model", got=", ".join(models))
@@ -81,7 +81,7 @@ def draw(
     loaded = data.load(split, scene or data.scenes(split)[0])
     wanted = (OURS, "mst-plus-plus") if what == "figure-5" else (OURS,)
     names = models or tuple(headline(arch, dataset) for arch in wanted)
-    reconstructors = load_all(names, Ways(), "cpu", None, data.bands).models
+    reconstructors = load_models(names, RunModes(), "cpu", None, data.bands).models
     out = out or Path(f"{what}.png")
     if what == "figure-4b":
         rows = features(reconstructors[0], loaded, out)

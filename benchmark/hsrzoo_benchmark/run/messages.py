@@ -1,4 +1,4 @@
-"""What a run tells people: a bar while it runs, and at the end what was computed, left out and failed."""
+"""Messages of a run: a progress bar, and at the end what was computed, left out and failed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The loop over scenes: load, perturb, predict, score, append.
 
-Scene by scene, so that each is read and disturbed once for all models, and predicted once for all
-protocols (they differ in what is scored, not in what a model sees); each result goes to its own file
-as soon as it is there. What is stored already is not computed again.
+Each scene is read and perturbed once for all models and predicted once for all protocols, which differ
+only in what is scored. A row is appended to its file as soon as it is computed; stored rows are not
+computed again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def provenance_of(device: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Scored:
-    """A row, and the place of its score among those that were asked for."""
+    """A row, and the index of its score among those requested."""
 
     place: int
     row: dict[str, Any]
@@ -65,8 +65,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Skipped(Failure):
-    """A perturbation that does not apply to a scene, too small or a photograph, say: no row, and no
-    failure either."""
+    """A perturbation that does not apply to a scene (too small, or a photograph): no row, no failure."""
 
 
 @dataclass
@@ -112,7 +111,7 @@ def score_scene(
     scores: Sequence[Score],
     source: Source,
 ) -> Iterator[Scored | Failure]:
-    """All ``scores`` of one scene: each gives a row, or is among those that a failure has lost."""
+    """Compute all ``scores`` of one scene; yields rows, and failures with the number of lost rows."""
 
     def failed(what: str, error: Exception, lost: int) -> Failure:
         log.debug("%s failed on %s", what, name, exc_info=error)
@@ -125,16 +124,16 @@ def score_scene(
     except Exception as error:
         yield failed("reading", error, len(scores))
         return
-    for (condition, seed), disturbed in _grouped(scores, lambda s: (s.protocol.condition, s.protocol.seed)):
+    for (condition, seed), perturbed in _grouped(scores, lambda s: (s.protocol.condition, s.protocol.seed)):
         try:
-            scene, info = disturb(clean, disturbed[0].protocol)
+            scene, info = perturb_scene(clean, perturbed[0].protocol)
         except DoesNotApplyError as error:
-            yield Skipped(name, str(condition), str(error), len(disturbed))
+            yield Skipped(name, str(condition), str(error), len(perturbed))
             continue
         except Exception as error:
-            yield failed(f"{condition}, seed {seed}", error, len(disturbed))
+            yield failed(f"{condition}, seed {seed}", error, len(perturbed))
             continue
-        for (model, tta), sharing in _grouped(disturbed, lambda s: (s.model, s.protocol.tta)):
+        for (model, tta), sharing in _grouped(perturbed, lambda s: (s.model, s.protocol.tta)):
             try:
                 pred, seconds = predict(model, scene, tta)
             except Exception as error:
@@ -165,8 +164,8 @@ def _grouped(scores: Iterable[Score], key: Callable[[Score], Any]) -> list[tuple
     return list(found.items())
 
 
-def disturb(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, Any]]:
-    """The scene as the protocol's perturbation leaves it, and what was measured on the way."""
+def perturb_scene(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, Any]]:
+    """The perturbed scene, and what the perturbation reports about itself."""
     if protocol.perturbation is None or protocol.severity is None:
         return scene, {}
     from hsrzoo.perturb import perturb
@@ -191,7 +190,7 @@ def predict(model: Reconstructor, scene: Scene, tta: bool) -> tuple[np.ndarray, 
 
 
 def score(clean: Scene, scene: Scene, pred: np.ndarray, protocol: Protocol) -> tuple[dict[str, float], int]:
-    """Metric columns of one prediction of the disturbed ``scene``, and on how many of the data's bands
+    """Metric columns of one prediction of the perturbed ``scene``, and on how many of the data's bands
     they were computed."""
     from hsrzoo.metrics import compute
 

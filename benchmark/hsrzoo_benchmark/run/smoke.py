@@ -1,7 +1,7 @@
-"""``hsrzoo bench --random-weights``: does every network come through every benchmark?
+"""``hsrzoo bench --random-weights``: a smoke test of every network in every benchmark.
 
-Seeded random weights on one small crop of one scene. The figures say nothing about a network, so the
-rows go to a store that is deleted, and the table counts them instead of showing them.
+Seeded random weights on one small crop of one scene. The scores mean nothing, so the rows go to a
+temporary store, and the table counts them instead of showing them.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Crop(Dataset):
         return self.whole.verify()
 
 
-def cropped(dataset: Dataset, spec: DatasetSpec, splits: Sequence[str]) -> Source:
+def open_crop(dataset: Dataset, spec: DatasetSpec, splits: Sequence[str]) -> Source:
     """One crop as a source: of the first of ``splits`` whose first scene is large enough for it, else
     of the first."""
     crops = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hsrzoo.errors import InputError
 from hsrzoo.utils.workers import TaskFailure, Workers, run_tasks
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
-from hsrzoo_benchmark.plan.models import ModelSetup, Ways
+from hsrzoo_benchmark.plan.models import ModelSetup, RunModes
 from hsrzoo_benchmark.protocol import Protocol
 from hsrzoo_benchmark.run.scores import Failure, Outcome, Scored, keep, score_scene
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opening:
-    """How a worker opens what this process has open, and how it knows that it is the same."""
+    """What a worker needs to open the same data and models, and to verify that they are the same."""
 
     setups: tuple[ModelSetup, ...]
     identities: tuple[str | None, ...]
@@ -46,7 +46,7 @@ class Task:
     asked: tuple[tuple[str, int, Protocol], ...]
 
 
-def check(names: Sequence[str], ways: Ways, workers: Workers) -> None:
+def check(names: Sequence[str], ways: RunModes, workers: Workers) -> None:
     """InputError for models that the workers could not open: those that would be exported for the run,
     to files of this machine, where the workers may be on others."""
     exported = [e for name in names for e in ways.of(name) if e.to_export]
@@ -79,7 +79,7 @@ def run(
     opening = Opening(
         setups=tuple(setups[name] for name in models),
         identities=tuple(model.identity for model in models.values()),
-        # The number of a GPU here says nothing there: Ray shows each task the one it may use.
+        # GPU numbers differ between machines: Ray shows each task the one it may use.
         device="cuda" if workers.gpu else str(first.device),
         dataset=source.spec.name,
         data_root=data_root,

@@ -18,7 +18,7 @@ from hsrzoo.io.common import replaced
 from hsrzoo.registry import METRICS
 from hsrzoo.results import HASH_LENGTH
 from hsrzoo.utils.files import make_folder
-from hsrzoo_benchmark.plan.models import Ways, load_all, plain_name
+from hsrzoo_benchmark.plan.models import RunModes, load_models, plain_name
 from hsrzoo_benchmark.results.boards import Board, Stored, boards
 from hsrzoo_benchmark.results.figures import Contestant
 from hsrzoo_benchmark.run.messages import bar
@@ -147,7 +147,7 @@ def _predict_with(
 ) -> None:
     if not names:
         return
-    model = load_all([one.label], Ways(), None, None, data.bands).models[0]
+    model = load_models([one.label], RunModes(), None, None, data.bands).models[0]
     if model.identity != one.first["model_sha256"]:
         raise InputError(
             "The weights on this machine are others than those that were scored",

@@ -44,7 +44,7 @@ CHILD_SECONDS = 1800.0
 """How long a cell's process may take to load, predict once and count MACs."""
 WARM_UP = 2
 VERSIONS = ("hsrzoo", "torch")
-"""Of the provenance: times of other versions are not used. Those of other commits are, and told."""
+"""Provenance: times of other versions are not reused, those of other commits are, with a note."""
 SEARCH = "HSRZOO_SEARCH"
 """Variable of the environment that forces an engine of code search, and so decides speed and memory."""
 KEPT_ROUNDS = 200
@@ -73,8 +73,8 @@ def measure(
 ) -> tuple[list[dict[str, Any]], Outcome]:
     """Rows of every size and model, measured where the store has none of one common run.
 
-    ``models`` are the loaded ``setups``. Ratios need one run, so a size is measured anew for all of
-    them unless a stored run holds them all, made under the same :func:`conditions` and by the same
+    ``models`` are the loaded ``setups``. Ratios need one run, so a size is measured again for all of
+    them unless one stored run holds them all, made under the same :func:`conditions` and by the same
     :data:`VERSIONS`. Returns the rows in order of size and model.
     """
     outcome, rows = Outcome(), []
@@ -146,14 +146,14 @@ def _measure_size(
 ) -> str:
     """Memory and MACs of each model in a child, then all that fit in turn; rows at the end. Returns
     the id of the run that they carry."""
-    cells = _cells(setups, models, size, settings, outcome, advance)
-    times = _times(models, cells, size, settings, outcome, advance)
+    cells = _measure_memory(setups, models, size, settings, outcome, advance)
+    times = _measure_times(models, cells, size, settings, outcome, advance)
     run = uuid.uuid4().hex
     for i, (setup, model, file, cell) in enumerate(zip(setups, models, files, cells, strict=True)):
         if cell is None:
             continue
         alone = i in times and setup.runtime == "torch" and not setup.tile
-        device = _on_device(model, size, outcome) if alone else {}
+        device = _measure_on_device(model, size, outcome) if alone else {}
         found = {"run": run, **conditions(size, settings), **cell, **device, **_timing(times.get(i, []))}
         file.append(_row(model, found))
         outcome.computed += 1
@@ -178,8 +178,8 @@ def _row(model: Reconstructor, found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) -> dict[str, float]:
-    """A GPU's own figures; none where they failed, which ``outcome`` notes: the times are kept."""
+def _measure_on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) -> dict[str, float]:
+    """Figures measured on the GPU alone; empty where that failed, which ``outcome`` records."""
     try:
         return bandwidth.on_device(model, sample_rgb(size))
     except Exception as error:
@@ -190,7 +190,7 @@ def _on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) ->
         return {}
 
 
-def _cells(
+def _measure_memory(
     setups: Sequence[ModelSetup],
     models: Sequence[Reconstructor],
     size: tuple[int, int],
@@ -198,7 +198,7 @@ def _cells(
     outcome: Outcome,
     advance: Callable[[str], None],
 ) -> list[dict[str, Any] | None]:
-    """What each model's child process found; None where it failed, which ``outcome`` notes."""
+    """Memory and MACs of each model from its child process; None where it failed (see ``outcome``)."""
     name = f"{size[0]}x{size[1]}"
     cells: list[dict[str, Any] | None] = []
     for setup, model in zip(setups, models, strict=True):
@@ -211,7 +211,7 @@ def _cells(
     return cells
 
 
-def _times(
+def _measure_times(
     models: Sequence[Reconstructor],
     cells: list[dict[str, Any] | None],
     size: tuple[int, int],
@@ -219,8 +219,8 @@ def _times(
     outcome: Outcome,
     advance: Callable[[str], None],
 ) -> dict[int, list[float]]:
-    """Index of each model that fits into memory -> seconds of its runs. One that does not after all
-    becomes OOM in ``cells``, one that fails None."""
+    """Index of each model that fits into memory -> seconds of its runs. A model that runs out of memory
+    becomes OOM in ``cells``, one that fails becomes None."""
     fits = {i: cell for i, cell in enumerate(cells) if cell is not None and cell["status"] == "ok"}
     long = [cell.get("cold_seconds", 0.0) >= LONG_RUN for cell in fits.values()]
     timed = time_in_turn([models[i] for i in fits], size, settings.seconds, advance, long)
@@ -285,11 +285,11 @@ def time_in_turn(
     while active:
         for i in active:
             once(i, keep=True)
-        active = [i for i in active if not _enough(times[i], cap_seconds)]
+        active = [i for i in active if not _has_enough_runs(times[i], cap_seconds)]
     return times
 
 
-def _enough(seen: list[float] | Exception, cap_seconds: float) -> bool:
+def _has_enough_runs(seen: list[float] | Exception, cap_seconds: float) -> bool:
     if not isinstance(seen, list):
         return True
     total = sum(seen)
@@ -302,7 +302,7 @@ def _enough(seen: list[float] | Exception, cap_seconds: float) -> bool:
 def in_child(
     setup: ModelSetup, model: Reconstructor, size: tuple[int, int], settings: Settings
 ) -> dict[str, Any]:
-    """Peak memory and MACs of one prediction in a process of its own, so that cells cannot spoil each
+    """Peak memory and MACs of one prediction in a separate process, so that cells do not affect each
     other: ``{"status": "ok", "peak_mib", "loaded_mib", "cold_seconds", "macs"}`` or ``{"status": "OOM"}``.
     """
     if model.identity is None:
