@@ -15,11 +15,11 @@ from hsrzoo.spec import ModelSpec, Recipe, RgbInput
 
 
 class TinyNet(nn.Module):
-    """A linear map from RGB to bands, corrected by what a pixel's surroundings tell.
+    """A linear map from RGB to bands with a convolutional correction.
 
-    The correction is computed at half resolution, where a neighbourhood costs a quarter.
+    The correction is computed at half resolution, which costs a quarter.
     (B, 3, H, W) -> (B, C, H, W), H and W even. ``halo``: how far, in pixels of the image, an output pixel
-    looks in each direction; it lets large images run in tiles, and `hsrzoo check` proves it.
+    depends on in each direction; it lets large images run in tiles, and `hsrzoo check` tests it.
     """
 
     halo = 6  # 2 of upsampling, 2 of mix and 2 of down, at most

@@ -1,4 +1,4 @@
-"""The README's tables: stored rows in, Markdown out."""
+"""The tables of docs/tables.md: stored rows in, Markdown out."""
 
 from __future__ import annotations
 
@@ -272,8 +272,8 @@ def test_a_store_without_bundled_weights_asks_for_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not (ROOT / "records").is_dir(), reason="needs a checkout")
-def test_the_readme_shows_what_the_committed_rows_say() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_of_tables_shows_what_the_committed_rows_say() -> None:
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     shown = text.partition(readme.START)[2].partition(readme.END)[0].strip().splitlines()
     made = readme.render(boards.of_bundled(boards.read(ROOT / "records"))).splitlines()
     assert len(shown) > 50 and set(shown) <= set(made)

@@ -38,6 +38,11 @@ NOT_RUN = {
     "hsrzoo predict photos/ --model mcga-s2 -o cubes --format tiff --workers 4",
     "hsrzoo bench --bench speed --model mcga-s2 --model mst-plus-plus:reference --model mst-plus-plus "
     "--size 512 --threads 2",
+    "hsrzoo bench --model mcga-s2 --model r3st --model mst-plus-plus --model gmsr --model agdnet --model hscnn-plus "
+    "--model linear --model poly --model mean-spectrum --dataset cave --bench accuracy --store records",
+    "hsrzoo bench --bench speed --model mcga-s2 --model mst-plus-plus:reference --model mst-plus-plus "
+    "--model hscnn-plus --model hscnn-plus:reference --model linear --model poly --model mean-spectrum "
+    "--size 512 --size 256 --size 1024 --memory-limit 4 --threads 2 --speed-seconds 20 --store records",
 }
 """All that no test runs; each has its reason beside it on the page."""
 
@@ -107,13 +112,21 @@ def queue(folder: Path, page: str) -> None:
     (folder / "queue.toml").write_text(text.split("```toml\n")[1].split("```")[0])
 
 
+MARKERS = "before\n<!-- results -->\n<!-- end of results -->\nafter\n"
+
+
 def readme(folder: Path, page: str) -> None:
-    (folder / "README.md").write_text("before\n<!-- results -->\n<!-- end of results -->\nafter\n")
+    (folder / "README.md").write_text(MARKERS)
+
+
+def tables(folder: Path, page: str) -> None:
+    (folder / "docs").mkdir()
+    (folder / "docs" / "tables.md").write_text(MARKERS)
 
 
 FILES: dict[str, Callable[[Path, str], None]] = {
     "cubes": cubes, "cubes-of-mine": cubes_of_mine, "hyperglobal": hyperglobal, "raster": raster,
-    "checkpoint": checkpoint, "queue": queue, "readme": readme,
+    "checkpoint": checkpoint, "queue": queue, "readme": readme, "tables": tables,
 }  # fmt: skip
 COMMANDS = {
     "rows": ["hsrzoo bench --model linear --model poly --dataset cave --store mine"],
