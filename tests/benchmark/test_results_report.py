@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hsrzoo_benchmark.results.rows import Evidence
 from hsrzoo_benchmark.tables.format import interval, significant
 from result_rows import rows
 
+ROOT = Path(__file__).parents[2]
 MIXED, DARK = ("mixed-patch", "16"), ("gamma", "paper-minus10")
 
 
@@ -167,8 +169,8 @@ def section(text: str, title: str) -> list[dict[str, str]]:
 
 RECIPES = [
     ("augmented", "Augmentation"),
-    ("consistent", "Trained to agree with the image"),
-    ("attentive", "MCGA with its features normed"),
+    ("consistent", "Trained through camera consistency"),
+    ("attentive", "MCGA with normalised features"),
 ]
 
 
@@ -217,6 +219,38 @@ def test_consistent_cubes_stand_beside_the_same_weights_without() -> None:
     assert (row["model"], row["RMSE ↓, less without"]) == (name, "-0.1000 (-0.1000 to -0.1000), 4/4")
     other = rows(name, [0.2] * 4, condition=camera, weights_sha256="others")
     assert section(report(groups[0], other), "Camera consistency") == []
+
+
+def test_every_figure_of_the_summary_is_one_of_the_tables_behind_it() -> None:
+    text = report(
+        rows("mcga-s2.cave", [0.1, 0.2, 0.1, 0.2]), rows("mcga-s2.seed-1", [0.3, 0.2, 0.3, 0.2]),
+        rows("mst-plus-plus.cave", [0.25, 0.22, 0.24, 0.23]), rows("table-5.full", [0.1] * 4),
+        rows("control.random", [0.2] * 4),
+    )  # fmt: skip
+    first, _, rest = text.partition("## How to read the tables")
+    lines = [line for line in first.splitlines() if line.startswith("| m")]
+    assert [line.split(" | ")[0] for line in lines[1:]] == ["| mcga-s2.cave", "| mst-plus-plus.cave"]
+    assert lines[1].split(" | ")[1] == "0.2000 #1" and lines[2].split(" | ")[1] == "0.2350 #2"
+    found = re.findall(r"\d+\.\d+", first)
+    assert len(found) >= 6 and [number for number in found if number not in rest] == []
+
+
+def test_the_summary_has_every_claim_once_under_its_verdict() -> None:
+    text = report(rows("table-5.full", [0.1] * 4), rows("control.random", [0.2] * 4),
+                  rows("control.pooled", [0.05] * 4))  # fmt: skip
+    assert "- **Claims that hold** (1): Learned codes beat random frozen ones." in text
+    assert (
+        "- **Claims that do not hold** (1): A mixture beats as many codes learned from the pooled sources."
+        in text
+    )
+    left = len(claims.claims()) - 2
+    assert f"- **Other claims**: {left} not tested ([table](#the-papers-claims))." in text
+
+
+@pytest.mark.skipif(not (ROOT / "records").is_dir(), reason="needs a checkout")
+def test_the_committed_page_is_what_the_committed_rows_say() -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert render(Evidence.read(ROOT / "records")).splitlines() == page.splitlines()
 
 
 def test_a_report_of_few_rows_says_what_is_missing(tmp_path: Path) -> None:
