@@ -38,7 +38,7 @@ def scores(evidence: Evidence) -> list[dict[str, str]]:
 
 
 def verdicts(judged: Sequence[Judged]) -> str:
-    """The claims by verdict, as a Markdown list; those that are not decided or not tested are counted only."""
+    """The claims by verdict, as a Markdown list; those without a decision are only counted."""
     by_kind = {
         kind: [one.claim.text for one in judged if one.kind == kind]
         for kind in (HOLDS, FAILS, OPEN, UNTESTED)

@@ -1,4 +1,4 @@
-"""``hsrzoo report``: a static site, or the README's tables, from the rows of a store."""
+"""``hsrzoo report``: a static site, or Markdown tables, from the rows of a store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STDOUT = "-"
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Write the site here: index.html, its data and pictures.")  # fmt: skip
 @click.option("--markdown", is_flag=False, flag_value=STDOUT, metavar="[FILE]",
-              help="Instead of a site the tables of the README: between the markers <!-- results --> and "
+              help="Write Markdown tables instead of a site: between the markers <!-- results --> and "
               "<!-- end of results --> of FILE, or on stdout without one.")  # fmt: skip
 @click.option("--dataset", type=names.DATASET, metavar="NAME",
               help="Only this data set's scores [all; --markdown and --scenes: the one with most "
@@ -38,7 +38,7 @@ STDOUT = "-"
               help="Option of the data set, for --scenes.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Write into a folder that holds other files; they stay.")
 def command(store: Path, out: Path | None, markdown: str | None, **options: Any) -> None:
-    """Show what stored rows say: a site with leaderboards and plots, or the tables of a README.
+    """Show what stored rows say: a site with leaderboards and plots, or Markdown tables.
 
     The site is one page that works from a disk without a network: models ranked under every protocol
     and disturbance, with 95 % bootstrap intervals over scenes; accuracy against speed and size; each
@@ -47,7 +47,7 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
     \b
     hsrzoo report -o site
     hsrzoo report -o site --scenes --dataset cave --model mcga-s2.cave --model linear.cave
-    hsrzoo report --markdown README.md
+    hsrzoo report --markdown docs/tables.md
     """
     if (out is None) == (markdown is None):
         raise click.UsageError("Give either -o FOLDER for a site or --markdown [FILE] for tables")

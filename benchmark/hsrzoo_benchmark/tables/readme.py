@@ -1,4 +1,4 @@
-"""The README's results, as Markdown, from stored rows alone."""
+"""Tables of the bundled models as Markdown (docs/tables.md), from stored rows alone."""
 
 from __future__ import annotations
 
