@@ -153,7 +153,11 @@ def test_the_readme_gives_the_two_commands_and_ci_runs_the_second() -> None:
 
 
 def test_contributing_stays_short() -> None:
-    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 60
+    """The map of the tree and the call paths apart, which grow with the code."""
+    parts = (ROOT / "CONTRIBUTING.md").read_text().split("\n## ")
+    rest = [part for part in parts if not part.startswith(("Map\n", "Call paths\n"))]
+    assert len(rest) == len(parts) - 2
+    assert len("\n## ".join(rest).splitlines()) < 60
 
 
 def test_the_table_of_baselines_has_every_network_with_its_count() -> None:

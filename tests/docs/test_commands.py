@@ -32,6 +32,7 @@ NOT_RUN = {
     "pip install .",
     "make bench",
     "make test",
+    "make test-all",
     "make lint",
     "python examples/demo.py",
     "torchrun --nproc-per-node 2 --no-python -- hsrzoo train mst-plus-plus --dataset cave --batch 4",
