@@ -28,7 +28,7 @@ class NpyCubes(Dataset):
         if not self.files:
             raise DatasetMissingError(f"There are no .npy files in {folder}", fix=SPEC.where)
         self.folder, self.camera = folder, Camera.named(response)
-        self.info = {"response": response}  # whatever decides the numbers: part of the protocol
+        self.info = {"response": response}  # everything that affects scores: part of the protocol
 
     def splits(self) -> tuple[str, ...]:
         return ("test",)
@@ -42,7 +42,7 @@ class NpyCubes(Dataset):
         stored = np.load(self.files[scene], allow_pickle=False)
         if stored.ndim != 3 or stored.shape[2] != len(self.bands):
             raise FormatError(f"{scene}.npy has another shape", expected="(H, W, 31)", got=stored.shape)
-        cube = np.ascontiguousarray(stored.transpose(2, 0, 1), dtype=np.float32)  # NaN: no data there
+        cube = np.ascontiguousarray(stored.transpose(2, 0, 1), dtype=np.float32)  # NaN: no data
         return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
 
     def fingerprint(self) -> str:
@@ -60,7 +60,7 @@ def open_npy_cubes(root: Path, path: str = "npy-cubes", response: str = "nikon-d
 SPEC = DatasetSpec(
     name="npy-cubes",
     open=open_npy_cubes,
-    title="cubes of your own as .npy files",
+    title="your own cubes as .npy files",
     where="Save your cubes as npy-cubes/NAME.npy below the data root.",
     layout="npy-cubes/NAME.npy: (H, W, 31) floats, reflectance in [0, 1], 400-700 nm at 10 nm",
 )

@@ -11,8 +11,8 @@ from hsrzoo.spec import MetricContext, MetricSpec
 def sid(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> dict[str, float]:
     """Symmetric relative entropy of spectra scaled to sum 1, mean over the pixels.
 
-    Both cubes are float64 (C, H, W), and (C, N, 1) where pixels without data were taken out. Spectra are
-    raised to 1e-6 first, because a network may answer with values below 0.
+    Both cubes are float64 (C, H, W), or (C, N, 1) if no-data pixels were removed. Spectra are raised to
+    at least 1e-6 first, because a network may predict negative values.
     """
     p, q = (np.maximum(cube, 1e-6) for cube in (truth, pred))
     p, q = p / p.sum(axis=0), q / q.sum(axis=0)

@@ -18,8 +18,8 @@ class TinyNet(nn.Module):
     """A linear map from RGB to bands with a convolutional correction.
 
     The correction is computed at half resolution, which costs a quarter.
-    (B, 3, H, W) -> (B, C, H, W), H and W even. ``halo``: how far, in pixels of the image, an output pixel
-    depends on in each direction; it lets large images run in tiles, and `hsrzoo check` tests it.
+    (B, 3, H, W) -> (B, C, H, W), H and W even. ``halo``: how far, in pixels of the image, the input of
+    one output pixel reaches; it lets large images run in tiles, and `hsrzoo check` tests it.
     """
 
     halo = 6  # 2 of upsampling, 2 of mix and 2 of down, at most

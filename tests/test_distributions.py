@@ -121,7 +121,7 @@ def test_the_source_distribution_tells_how_to_cite_it_and_what_changed(sdist: Pa
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"} <= names
-    assert {"docs/results.md", "examples/demo.py"} <= names  # the README leads there
+    assert {"docs/results.md", "docs/tables.md", "examples/demo.py"} <= names  # the README leads there
     assert not [name for name in names if name.startswith(("tests/", "records/", "runs/"))]
 
 

@@ -248,7 +248,7 @@ def _opened(text: str) -> str:
     return "```".join(p.removeprefix("sh") if i % 2 == 0 else p for i, p in enumerate(parts))
 
 
-def test_a_replacement_that_replaces_nothing_is_told() -> None:
+def test_a_replacement_that_replaces_nothing_fails() -> None:
     with pytest.raises(AssertionError, match="replaces nothing"):
         blocks_in("<!-- test: --steps 9 => --steps 1 -->\n```sh\nhsrzoo list\n```\n", "page")
 
