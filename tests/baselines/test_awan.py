@@ -1,4 +1,4 @@
-"""AWAN against the original network, and its attention against the plain products."""
+"""AWAN: its attention against the plain products, and what that costs."""
 
 from __future__ import annotations
 
@@ -9,40 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from parity import Parity
+from hsrzoo_baselines.awan import AWAN, SPEC, ChannelGate, NonLocal, attention
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hsrzoo.bands import VISIBLE_31
-from hsrzoo.contract.checks import CHECKS, Subject
-from hsrzoo.errors import InputError
-from hsrzoo.export.graph import trace
 from hsrzoo.models.complexity import macs
-from hsrzoo_baselines.awan import AWAN, SPEC, ChannelGate, NonLocal, attention, build
-
-SMALL = Subject(replace(SPEC, arguments={"width": 64, "blocks": 1}))
-
-
-def size(module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
-def test_size_is_the_official_one():
-    assert size(build(VISIBLE_31)) == 4_039_425
-    assert size(AWAN(202)) == 4_202_040
-
-
-def test_outputs_keys_and_weights_are_those_of_the_original(parity_root):
-    original = Parity.read(parity_root, "awan")
-    network = build(VISIBLE_31)
-    original.fill(network)  # raises at the first key or shape that differs
-    assert original.sha256(network) == original.state_sha256
-    errors = original.relative_errors(network)
-    assert max(errors.values()) < 1e-5, errors
-
-
-@pytest.mark.parametrize("check", ["range", "bands", "sizes", "batch", "determinism", "gradient"])
-def test_contract(check):
-    assert CHECKS[check](SMALL)
+from hsrzoo.contract.checks import Subject
+from hsrzoo.export.graph import trace
 
 
 def plain(theta, values):
@@ -149,8 +121,3 @@ def test_macs_count_the_attention():
     sides = [macs(network, side, side) for side in (32, 64)]
     attended = [4 * (side * side // 4) ** 2 * 2 * 3 for side in (32, 64)]
     assert sides[1] - attended[1] == 4 * (sides[0] - attended[0])
-
-
-def test_too_narrow_a_network_is_refused():
-    with pytest.raises(InputError, match="width"):
-        build(VISIBLE_31, width=8)

@@ -1,51 +1,25 @@
-"""GMSR-Net against the original network."""
+"""GMSR-Net: batches, its stretched gradients and what its scan costs."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from parity import Parity
-from safetensors.torch import load_file
-
-from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.contract import checks
-from hsrzoo.contract.checks import Subject
-from hsrzoo.errors import BandsError, InputError
-from hsrzoo.models.complexity import macs, peak_bytes
 from hsrzoo_baselines import gmsr
-from hsrzoo_baselines.gmsr import GMSR, build
+from hsrzoo_baselines.gmsr import GMSR
+from networks import build
 
-
-def size(module) -> int:
-    return sum(p.numel() for p in module.parameters())
+from hsrzoo.models.complexity import macs, peak_bytes
 
 
 @pytest.fixture(scope="module")
 def network() -> GMSR:
-    torch.manual_seed(0)
-    return GMSR(31).eval()
-
-
-def test_size_is_the_official_one():
-    assert size(GMSR(31)) == 44_980
-    assert size(GMSR(202)) == 601_056
-
-
-def test_outputs_keys_and_weights_are_those_of_the_original(parity_root):
-    original = Parity.read(parity_root, "gmsr")
-    coupled = build(VISIBLE_31, batch="coupled")
-    original.fill(coupled)  # raises at the first key or shape that differs
-    assert original.sha256(coupled) == original.state_sha256
-    errors = original.relative_errors(coupled)
-    assert max(errors.values()) < 1e-5, errors
-    stored = load_file(parity_root / "gmsr.weights.safetensors")
-    assert all(torch.equal(value, stored[key]) for key, value in coupled.state_dict().items())
+    return build("gmsr")
 
 
 def test_images_are_independent_by_default_and_coupled_as_in_the_original_on_request(network):
     torch.manual_seed(1)
     rgb = torch.rand(2, 3, 8, 9) * torch.tensor([1.0, 0.3]).view(2, 1, 1, 1)
-    coupled = build(VISIBLE_31, batch="coupled").eval()
+    coupled = build("gmsr", batch="coupled")
     coupled.load_state_dict(network.state_dict())
     with torch.no_grad():
         one_by_one = torch.cat([network(image) for image in rgb.split(1)])
@@ -71,16 +45,6 @@ def test_constant_image_gives_a_finite_cube_and_finite_gradients(value):
     cube.sum().backward()
     assert torch.isfinite(cube).all()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.requires_grad)
-
-
-@pytest.mark.parametrize("pixels", [1, 16, 50, 1000])
-def test_in_pieces_the_cube_is_that_of_the_whole(network, monkeypatch, pixels):
-    torch.manual_seed(1)
-    rgb = torch.rand(2, 3, 9, 11)
-    expected = network(rgb).detach()  # with gradients: in one
-    monkeypatch.setattr(gmsr, "PIXELS_AT_ONCE", pixels)
-    with torch.no_grad():
-        assert torch.allclose(network(rgb), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_fused_kernel_gets_whole_sequences(network, monkeypatch):
@@ -109,13 +73,6 @@ def test_under_autocast_the_cube_stays_close(network):
     assert (cube - expected).norm() < 0.03 * expected.norm()
 
 
-def test_gradient_is_that_of_finite_differences():
-    torch.manual_seed(0)
-    network = GMSR(2).double().eval()
-    rgb = torch.rand(1, 3, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(network, (rgb,))
-
-
 def test_training_leaves_some_blocks_out_and_keeps_the_mean():
     torch.manual_seed(0)
     block = gmsr.StateSpaceBlock(4)
@@ -136,16 +93,3 @@ def test_cost_counts_the_recurrence(network):
 def test_memory_of_inference_grows_with_the_pixels_not_with_their_states(network):
     states = 4 * 4 * 62 * 16 * 128 * 128  # bytes of one (L, K, N) tensor of the third level
     assert peak_bytes(network, 128, 128) < states / 2
-
-
-@pytest.mark.parametrize("name", [name for name in checks.CHECKS if name not in ("export", "onnx")])
-def test_contract(name):
-    """All but the two slow ones: what is special in exporting it, the scan, is tested on its own."""
-    checks.CHECKS[name](Subject(gmsr.SPEC))
-
-
-def test_unknown_batch_and_single_band_are_refused():
-    with pytest.raises(InputError, match="coupled"):
-        build(VISIBLE_31, batch="all")
-    with pytest.raises(BandsError, match="two"):
-        build(BandSet.of((550.0,)))

@@ -1,64 +1,17 @@
-"""What the networks share: arguments that cannot be built, padding, the PReLU of many names."""
+"""What the networks share: bounds of arguments, padding, tensors that have several names."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-
-from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, InputError
-from hsrzoo.registry import MODELS
-from hsrzoo.spec import build_module
+from hsrzoo_baselines import agdnet, mirnet, mprnet
 from hsrzoo_baselines.layers import one_value, padded, require_counts
+from networks import build, spec_of
+from safetensors.torch import load_file
 
-FIVE = BandSet.regular(400, 700, 75)
-
-
-@pytest.mark.parametrize(
-    ("name", "argument", "value"),
-    [
-        *[("hinet", "depth", value) for value in (0, 1, 6, 2.5, "4", True)],
-        *[
-            ("mst-l", "blocks", value)
-            for value in ([1, 2], [1, 2, 3, 4], [1, 1, -1], 3, "123", [1, 1, 1.5])
-        ],
-        *[("restormer", "blocks", value) for value in ([1], [1, 1, 1, -1], 4, None)],
-        ("restormer", "refinement", -1),
-        ("edsr", "blocks", -1),
-        ("edsr", "blocks", [2]),
-        ("awan", "blocks", -1),
-        ("awan", "width", 15),
-        ("mprnet", "cabs", -1),
-        ("mirnet", "groups", 0),
-        ("mirnet", "blocks", 0),
-        ("mst-plus-plus", "stages", -1),
-        ("hscnn-plus", "blocks", -1),
-    ],
-)
-def test_counts_that_cannot_be_built_are_refused_by_name(name: str, argument: str, value: object) -> None:
-    with pytest.raises(InputError, match=rf"argument {argument} .*whole number.*Got "):
-        build_module(MODELS.get(name), FIVE, {argument: value})
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("hinet", {"depth": 2}),
-        ("mst-l", {"blocks": [0, 0, 1]}),
-        ("restormer", {"blocks": [1, 0, 0, 0], "refinement": 0}),
-        ("edsr", {"blocks": 0}),
-        ("awan", {"width": 16, "blocks": 0}),
-        ("mprnet", {"cabs": 0}),
-        ("mirnet", {"groups": 1, "blocks": 1}),
-        ("mst-plus-plus", {"stages": 0}),
-        ("hscnn-plus", {"blocks": 0}),
-    ],
-)
-def test_the_least_that_is_allowed_predicts(name: str, arguments: dict) -> None:
-    torch.manual_seed(0)
-    module = build_module(MODELS.get(name), FIVE, arguments).eval()
-    with torch.no_grad():
-        assert module(torch.rand(1, 3, 16, 24)).shape == (1, 5, 16, 24)
+from hsrzoo.bands import VISIBLE_31
+from hsrzoo.errors import FormatError, InputError
+from hsrzoo.models.weights import TENSORS, load_module, read_config, save_folder
 
 
 def test_bounds_belong_to_what_is_allowed() -> None:
@@ -86,3 +39,38 @@ def test_one_value_looks_at_names_and_sizes() -> None:
     assert one_value(state, ".body.1.weight", "Net") == state
     with pytest.raises(FormatError, match=r"Net's one PReLU.*all its 3 names.*body\.1\.weight"):
         one_value({**state, "e.body.1.weight": other}, ".body.1.weight", "Net")
+
+
+def prelus(state) -> list[str]:
+    return [key for key in state if key.endswith("body.1.weight") and state[key].shape == (1,)]
+
+
+@pytest.mark.parametrize(("module", "count"), [(mirnet, 9), (mprnet, 43)])
+def test_one_prelu_has_many_names_and_a_file_in_which_they_differ_is_refused(module, count) -> None:
+    state = build(module.SPEC.name).state_dict()
+    names = prelus(state)
+    assert len(names) == count
+    assert len({state[key].data_ptr() for key in names}) == 1
+    assert module.rename(state).keys() == state.keys()
+    for name in (names[4], names[-1]):
+        with pytest.raises(FormatError, match=f"PReLU.*all its {count} names"):
+            module.rename({**state, name: torch.tensor([0.3])})
+
+
+def test_one_prelu_stays_one_through_a_file(tmp_path) -> None:
+    spec, network = spec_of("mprnet"), build("mprnet")
+    network.shallow_feat1[1].body[1].weight.data.fill_(0.75)
+    save_folder(tmp_path, network, spec, VISIBLE_31, arguments={}, training={})
+    stored = load_file(tmp_path / TENSORS)
+    assert [float(stored[key]) for key in prelus(stored)] == [0.75] * 43
+    loaded, _ = load_module(tmp_path, spec, read_config(tmp_path))
+    assert {float(value) for key, value in loaded.state_dict().items() if key in prelus(stored)} == {0.75}
+    assert len({id(m) for m in loaded.modules() if isinstance(m, torch.nn.PReLU)}) == 1
+
+
+def test_two_names_of_one_tensor_become_one() -> None:
+    weight = torch.rand(3, 4, 3, 3)
+    state = {"degradation.conv.weight": weight, "degradation.Module.0.weight": weight.clone()}
+    assert list(agdnet.rename(state)) == ["degradation.conv.weight"]
+    with pytest.raises(FormatError, match="different weights"):
+        agdnet.rename({**state, "degradation.Module.0.weight": weight + 1})

@@ -1,4 +1,4 @@
-"""MST++ against the original network and against loops in float64."""
+"""MST++: strips, the published structure, and the attention against loops in float64."""
 
 from __future__ import annotations
 
@@ -7,44 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from parity import Parity
-
-import hsrzoo
-from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.errors import InputError
-from hsrzoo.layers import whole_image
 from hsrzoo_baselines import mst_plus_plus
-from hsrzoo_baselines.mst_plus_plus import MSTPlusPlus, build
-from hsrzoo_baselines.mst_plus_plus_layers import SpectralAttention
-from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus, attention
+from hsrzoo_baselines.mst_plus_plus import SpectralAttention
+from hsrzoo_baselines.mst_plus_plus_published import attention
+from networks import BOTH_STRUCTURES, build
 
-
-def size(module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
-def test_size_at_31_bands_is_the_official_one():
-    assert size(build(VISIBLE_31)) == 1_619_625
-
-
-def test_size_at_202_bands_grows_by_the_head_alone():
-    assert size(MSTPlusPlus(202)) == 1_619_625 + 9 * 31 * (202 - 31)
-
-
-@pytest.mark.parametrize("structure", ["optimised", "published"])
-def test_outputs_keys_and_weights_are_those_of_the_original(parity_root, structure):
-    original = Parity.read(parity_root, "mst_plus_plus")
-    network = build(VISIBLE_31, structure=structure)
-    original.fill(network)  # raises at the first key or shape that differs
-    assert original.sha256(network) == original.state_sha256
-    errors = original.relative_errors(network)
-    assert max(errors.values()) < 1e-5, errors
+from hsrzoo.layers import whole_image
 
 
 def with_both_structures(bands: int, stages: int = 2):
-    torch.manual_seed(0)
-    networks = [build(BandSet.regular(400, 700, 300 / (bands - 1)), stages, structure)
-                for structure in ("optimised", "published")]  # fmt: skip
+    networks = [build("mst-plus-plus", bands, stages=stages, **how) for how in BOTH_STRUCTURES]
     networks[1].load_state_dict(networks[0].state_dict())
     return networks
 
@@ -62,14 +34,6 @@ def test_strips_and_the_published_structure_agree(monkeypatch, bands, size):
     assert (got - expected).norm() < 1e-6 * expected.norm()
 
 
-def test_with_and_without_gradient_the_cube_is_the_same():
-    optimised, _ = with_both_structures(4)
-    rgb = torch.rand(2, 3, 24, 32)
-    with torch.no_grad():
-        strips = optimised(rgb)
-    assert torch.allclose(optimised(rgb), strips, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("structure", ["optimised", "published"])
 def test_a_flat_image_gives_finite_numbers_and_the_same_ones(structure):
     networks = dict(zip(("optimised", "published"), with_both_structures(4), strict=True))
@@ -81,26 +45,12 @@ def test_a_flat_image_gives_finite_numbers_and_the_same_ones(structure):
         assert torch.allclose(got.double(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_unknown_structure_is_refused():
-    with pytest.raises(InputError, match="published"):
-        build(VISIBLE_31, structure="original")
-
-
-def test_reference_has_the_weights_of_the_default():
-    reference = hsrzoo.load("mst-plus-plus:reference", device="cpu")
-    default = hsrzoo.load("mst-plus-plus", device="cpu")
-    assert isinstance(reference.module, PublishedMSTPlusPlus)
-    assert reference.weights_sha256 == default.weights_sha256
-    rgb = np.random.default_rng(0).random((3, 48, 40), dtype=np.float32)
-    assert np.allclose(reference.predict(rgb), default.predict(rgb), rtol=1e-4, atol=1e-5)
-
-
 def attention_by_loops(attention: SpectralAttention, x: np.ndarray) -> np.ndarray:
     """One image (H, W, K) through the attention, number by number."""
     weight = {key: value.numpy() for key, value in attention.state_dict().items()}
     d = x.shape[-1] // attention.heads
-    whole_image = x.reshape(-1, x.shape[-1])
-    q, k, v = (whole_image @ weight[f"to_{name}.weight"].T for name in "qkv")
+    pixels = x.reshape(-1, x.shape[-1])
+    q, k, v = (pixels @ weight[f"to_{name}.weight"].T for name in "qkv")
     mixed = np.zeros_like(v)
     for head in range(attention.heads):
         at = range(head * d, (head + 1) * d)
@@ -146,28 +96,8 @@ def test_attention_equals_loops_in_float64(how):
     assert np.allclose(got, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_outer_skip_exists_at_31_bands_only():
-    torch.manual_seed(0)
-    at_31, at_5 = MSTPlusPlus(31).eval(), MSTPlusPlus(5).eval()
-    rgb = torch.rand(1, 3, 8, 8)
-    with torch.no_grad():
-        for network in (at_31, at_5):
-            network.conv_out.weight.zero_()
-        assert torch.allclose(at_31(rgb), at_31.conv_in(rgb), atol=1e-6)
-        assert not at_5(rgb).any()
-
-
-def test_padding_is_the_reflection_of_the_original():
-    torch.manual_seed(0)
-    network = MSTPlusPlus(31).eval()
-    rgb = torch.rand(1, 3, 13, 10)
-    padded = torch.from_numpy(np.pad(rgb.numpy(), ((0, 0), (0, 0), (0, 3), (0, 6)), mode="reflect"))
-    with torch.no_grad():
-        assert torch.allclose(network(rgb), network(padded)[:, :, :13, :10], atol=1e-6)
-
-
 @pytest.mark.parametrize("stages", [1, 2])
 def test_stages_are_an_argument(stages):
-    network = build(BandSet.regular(400, 700, 100), stages=stages)
+    network = build("mst-plus-plus", 4, stages=stages)
     assert len(network.body) == stages
     assert network(torch.rand(1, 3, 8, 8)).shape == (1, 4, 8, 8)

@@ -1,57 +1,12 @@
-"""Restormer against the original network, with and without gradients, and in tiles."""
+"""Restormer: its attention against loops, its blocks in strips."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
 import torch
-from parity import Parity
-from tiles import reach, run_in_tiles, statistics
+from hsrzoo_baselines.restormer import Attention, Block
 
-from contract import ModelContract
-from hsrzoo.bands import VISIBLE_31
 from hsrzoo.layers import whole_image
-from hsrzoo_baselines.restormer import SPEC, Attention, Block, Restormer, build
-
-SMALL = {"blocks": (1, 1, 1, 1), "refinement": 1}
-
-
-def size(module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
-def seeded(bands: int, **arguments) -> Restormer:
-    torch.manual_seed(0)
-    return Restormer(bands, **{**SMALL, **arguments}).eval()
-
-
-class TestSmall(ModelContract):
-    spec = replace(SPEC, arguments=SMALL)
-
-
-def test_size_is_the_official_one_and_grows_by_the_head_alone():
-    assert size(build(VISIBLE_31)) == 15_108_705
-    assert size(Restormer(202)) == 15_108_705 + 9 * 96 * (202 - 31) == 15_256_449
-
-
-def test_outputs_keys_and_weights_are_those_of_the_original(parity_root):
-    original = Parity.read(parity_root, "restormer")
-    network = build(VISIBLE_31)
-    original.fill(network)  # raises at the first key or shape that differs
-    assert original.sha256(network) == original.state_sha256
-    errors = original.relative_errors(network)
-    assert max(errors.values()) < 1e-5, errors
-
-
-def test_with_gradients_outputs_are_those_of_the_original(parity_root):
-    original = Parity.read(parity_root, "restormer")
-    network = build(VISIBLE_31)
-    original.fill(network)
-    expected = original.tensors["output_c"]
-    got = network(original.tensors["input_c"]).detach()
-    assert (got - expected).norm() < 1e-5 * expected.norm()
 
 
 def attention_by_loops(layer: Attention, x: np.ndarray) -> np.ndarray:
@@ -99,30 +54,3 @@ def test_strips_give_the_block_that_gradients_see(monkeypatch):
     with torch.no_grad():
         strips = block(x)
     assert torch.allclose(strips, block(x), rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "counts", [{"blocks": (0, 0, 0, 1), "refinement": 0}, {"blocks": (1, 1, 0, 0), "refinement": 1}]
-)
-def test_halo_is_how_far_a_nan_spreads(counts):
-    network = seeded(4, **counts)
-    side = -(-(2 * network.halo + 16) // 8) * 8
-    rgb = torch.rand(1, 3, side, side)
-    known = statistics(network, rgb)
-    # a pixel has eight places on the coarsest grid, which look alike from both ends
-    found = [reach(network, rgb, known, side // 2 + i)[0] for i in range(4)]
-    assert max(found) == network.halo
-
-
-def test_halo_of_the_published_network():
-    assert Restormer(4).halo == 180
-
-
-def test_tiles_are_exact():
-    network = seeded(5)
-    rgb = torch.rand(1, 3, 16, 232)
-    with torch.no_grad():
-        whole = network(rgb)
-    tiled, passes = run_in_tiles(network, rgb, (0, 16), (0, 120, 232), 80)
-    assert passes == 9  # one for each block, and the last
-    assert (tiled - whole).abs().max() < 1e-5

@@ -1,0 +1,47 @@
+"""Every baseline and the example plugin keep the contract of the zoo."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from contract import ModelContract
+from networks import NETWORKS, spec_of
+
+from hsrzoo.contract.checks import CHECKS, Subject
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugin_one_file.py"
+
+
+def _cases() -> list:
+    cases = []
+    for network in NETWORKS:
+        for contract in network.contract:
+            # builds its network once, when the first check asks for it
+            subject = Subject(spec_of(network.name, **contract.arguments))
+            name = "-".join(
+                (network.name, *(f"{key}={value}" for key, value in contract.arguments.items()))
+            )
+            cases += [pytest.param(subject, check, id=f"{name}-{check}") for check in contract.checks]
+    return cases
+
+
+@pytest.mark.parametrize(("subject", "check"), _cases())
+def test_baseline(subject, check):
+    assert CHECKS[check](subject), f"{check} says nothing about what it saw"
+
+
+def _example_spec():
+    found = importlib.util.spec_from_file_location("plugin_one_file", EXAMPLE)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.SPEC
+
+
+class TestExamplePlugin(ModelContract):
+    spec = _example_spec()
+
+
+def test_example_is_short():
+    assert len(EXAMPLE.read_text().splitlines()) < 60
