@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines.awan import AWAN, SPEC, ChannelGate, NonLocal, attention
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hsrzoo.models.complexity import macs
 from hsrzoo.contract.checks import Subject
 from hsrzoo.export.graph import trace
+from hsrzoo.models.complexity import macs
+from hsrzoo_baselines.awan import AWAN, SPEC, ChannelGate, NonLocal, attention
 
 
 def plain(theta, values):

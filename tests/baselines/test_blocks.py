@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from hsrzoo_baselines.edsr import ResBlock
 from hsrzoo_baselines.hrnet import DenseBlock, HRNet
 

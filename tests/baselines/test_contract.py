@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from contract import ModelContract
 from networks import NETWORKS, spec_of
 
+from contract import ModelContract
 from hsrzoo.contract.checks import CHECKS, Subject
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plugin_one_file.py"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines import floors
-from hsrzoo_baselines.floors import PixelRegression, fit, root_products
 
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import DatasetError
+from hsrzoo_baselines import floors
+from hsrzoo_baselines.floors import PixelRegression, fit, root_products
 
 
 class Scenes:

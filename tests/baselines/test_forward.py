@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hsrzoo_baselines import agdnet, gmsr, mst_plus_plus
-from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus
 from networks import MST_L_SMALL, build
 
 import hsrzoo
 from hsrzoo.layers import whole_image
+from hsrzoo_baselines import agdnet, gmsr, mst_plus_plus_layers
+from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus
 
 ONE_PIXEL = {"cpu": 1, "other": 1}
 MST_STRIPS = (
-    (mst_plus_plus, "VALUES_AT_ONCE", 1),
-    (mst_plus_plus, "LEAST_ROWS", 8),
+    (mst_plus_plus_layers, "VALUES_AT_ONCE", 1),
+    (mst_plus_plus_layers, "LEAST_ROWS", 8),
     (whole_image, "PIXELS_AT_ONCE", ONE_PIXEL),
     (whole_image, "LEAST_ROWS", 8),
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines import gmsr
-from hsrzoo_baselines.gmsr import GMSR
 from networks import build
 
 from hsrzoo.models.complexity import macs, peak_bytes
+from hsrzoo_baselines import gmsr
+from hsrzoo_baselines.gmsr import GMSR
 
 
 @pytest.fixture(scope="module")

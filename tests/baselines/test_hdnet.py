@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines.hdnet import DualAttention, pixel_pool, pixel_softmax
 
 from hsrzoo.layers.whole_image import strips_of
+from hsrzoo_baselines.hdnet import DualAttention, pixel_pool, pixel_softmax
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from hsrzoo_baselines.hinet import HINet, instance_norm
 from tiles import run_in_tiles
 from torch import nn
+
+from hsrzoo_baselines.hinet import HINet, instance_norm
 
 
 def test_of_an_odd_number_of_channels_the_larger_half_is_normalised():

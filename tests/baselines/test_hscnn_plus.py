@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from hsrzoo_baselines import hscnn_plus
 from hsrzoo_baselines.hscnn_plus import HSCNNPlus
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines import agdnet, mirnet, mprnet
-from hsrzoo_baselines.layers import one_value, padded, require_counts
 from networks import build, spec_of
 from safetensors.torch import load_file
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.models.weights import TENSORS, load_module, read_config, save_folder
+from hsrzoo.models.weights import load_module, read_config, save_folder
+from hsrzoo.utils.files import TENSORS
+from hsrzoo_baselines import agdnet, mirnet, mprnet
+from hsrzoo_baselines.layers import one_value, padded, require_counts
 
 
 def test_bounds_belong_to_what_is_allowed() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hsrzoo_baselines.mirnet import Blur, DualAttention, SelectiveKernel
 from networks import build
+
+from hsrzoo_baselines.mirnet import Blur, DualAttention, SelectiveKernel
 
 
 def test_frozen_weights_decide_nothing():

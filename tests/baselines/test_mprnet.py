@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from hsrzoo_baselines.mprnet import Up
 from networks import build
+
+from hsrzoo_baselines.mprnet import Up
 
 
 def test_mixing_channels_before_doubling_is_the_published_order():

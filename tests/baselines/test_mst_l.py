@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hsrzoo_baselines.mst_l import MaskedAttention, MaskWeights
 from networks import MST_L_SMALL, build
+
+from hsrzoo_baselines.mst_l import MaskedAttention, MaskWeights
 
 
 @pytest.mark.parametrize("gradients", [True, False])

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from hsrzoo_baselines import mst_plus_plus
-from hsrzoo_baselines.mst_plus_plus import SpectralAttention
-from hsrzoo_baselines.mst_plus_plus_published import attention
 from networks import BOTH_STRUCTURES, build
 
 from hsrzoo.layers import whole_image
+from hsrzoo_baselines import mst_plus_plus_layers
+from hsrzoo_baselines.mst_plus_plus_layers import SpectralAttention
+from hsrzoo_baselines.mst_plus_plus_published import attention
 
 
 def with_both_structures(bands: int, stages: int = 2):
@@ -23,7 +23,7 @@ def with_both_structures(bands: int, stages: int = 2):
 
 @pytest.mark.parametrize(("bands", "size"), [(4, (1, 3, 40, 32)), (31, (2, 3, 61, 83))])
 def test_strips_and_the_published_structure_agree(monkeypatch, bands, size):
-    monkeypatch.setattr(mst_plus_plus, "VALUES_AT_ONCE", 1)  # strips of 8 rows
+    monkeypatch.setattr(mst_plus_plus_layers, "VALUES_AT_ONCE", 1)  # strips of 8 rows
     monkeypatch.setattr(whole_image, "PIXELS_AT_ONCE", {"cpu": 1, "other": 1})
     monkeypatch.setattr(whole_image, "LEAST_ROWS", 8)
     optimised, published = with_both_structures(bands)

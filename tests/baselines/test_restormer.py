@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hsrzoo_baselines.restormer import Attention, Block
 
 from hsrzoo.layers import whole_image
+from hsrzoo_baselines.restormer import Attention, Block
 
 
 def attention_by_loops(layer: Attention, x: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ import types
 import pytest
 import torch
 import torch.nn.functional as F
-from hsrzoo_baselines import selective_scan as module
-from hsrzoo_baselines.selective_scan import fused_scan, selective_scan
 from safetensors.torch import load_file
 
 from hsrzoo.contract.checks import Subject
 from hsrzoo.spec import ModelSpec
+from hsrzoo_baselines import selective_scan as module
+from hsrzoo_baselines.selective_scan import fused_scan, selective_scan
 
 
 def by_loop(u, delta, a, b, c, d, delta_bias):

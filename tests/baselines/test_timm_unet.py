@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from hsrzoo_baselines.timm_unet import CONVNEXT, MOBILENETV3, SPEC, build
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, UnknownNameError, WeightsError
-from hsrzoo.spec import build_module
 from hsrzoo.models.weights import load_module, read_config, save_folder
+from hsrzoo.spec import build_module
+from hsrzoo_baselines.timm_unet import CONVNEXT, MOBILENETV3, SPEC, build
 
 FEW = BandSet.of((450.0, 550.0, 650.0))
 SIZES = [(SPEC, 11_828_607), (MOBILENETV3, 1_401_695), (CONVNEXT, 3_749_367)]
