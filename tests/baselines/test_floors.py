@@ -56,7 +56,7 @@ def test_mean_spectrum_weighs_every_pixel_alike():
     assert torch.allclose(cube, expected, atol=1e-6)
 
 
-def test_fit_equals_plain_least_squares_whatever_the_pieces(monkeypatch):
+def test_fit_equals_plain_least_squares_for_any_size_of_pieces(monkeypatch):
     monkeypatch.setattr(floors, "PIXELS_AT_ONCE", 10)
     rgb, cube = random_rgb(1, 8, 9), np.random.default_rng(5).random((4, 8, 9))
     module = fitted(2, (rgb, cube))
@@ -156,14 +156,14 @@ def test_gaps_in_one_band_change_no_other(degree):
 
 
 @pytest.mark.parametrize(
-    ("bands", "told"),
+    ("bands", "message"),
     [([2], r"Some bands of gappy/train .*1 of 4 bands.*550 nm.*Choose bands"),
      ([0, 1, 2, 3], r"No pixel of gappy/train has any data")],
 )  # fmt: skip
-def test_bands_without_any_data_cannot_be_fitted(bands, told):
+def test_bands_without_any_data_cannot_be_fitted(bands, message):
     cube = np.random.default_rng(5).random((4, 3, 3))
     cube[bands] = np.nan
     data = Scenes((random_rgb(1, 3, 3), cube))
     data.name, data.bands = "gappy", BandSet((450.0, 500.0, 550.0, 600.0))
-    with pytest.raises(DatasetError, match=told):
+    with pytest.raises(DatasetError, match=message):
         fit(PixelRegression(4, 1), data, "train")

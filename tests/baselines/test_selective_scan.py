@@ -163,7 +163,7 @@ class Scanner(torch.nn.Module):
         return y.view(-1, len(d), *rgb.shape[2:])
 
 
-def test_exported_it_runs_at_any_size_and_tells_nothing_of_this_machine():
+def test_exported_it_runs_at_any_size_and_contains_nothing_of_this_machine():
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     from hsrzoo.export.graph import to_onnx

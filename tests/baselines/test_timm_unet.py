@@ -111,7 +111,7 @@ def test_saved_weights_of_a_pretrained_start_load_without_fetching(fetches, tmp_
     loaded, _ = load_module(tmp_path, SPEC, config)
     assert fetches == []
     assert (loaded.encoder.conv1[0].weight == 0.5).all()
-    assert config["arguments"]["pretrained"] is True  # on record
+    assert config["arguments"]["pretrained"] is True
 
 
 def test_pretrained_weights_that_cannot_be_had_are_an_error(monkeypatch):
