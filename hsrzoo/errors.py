@@ -7,7 +7,7 @@ library users catch :class:`HsrzooError`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class HsrzooError(Exception):
@@ -93,3 +93,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     near += [k for k in known if name and name.lower() in k and k not in near][:3]
     fix = f"Nearest: {', '.join(near)}" if near else f"Known: {', '.join(known) or 'none'}"
     return UnknownNameError(f"There is no {kind} named {name!r}", fix=fix)
+
+
+def require_known(kind: str, name: str, known: Collection[str]) -> None:
+    """Raise :func:`unknown_name` unless ``name`` is one of ``known``."""
+    if name not in known:
+        raise unknown_name(kind, name, known)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo.errors import unknown_name
+from hsrzoo.errors import require_known
 from hsrzoo.registry import DATASETS
 from hsrzoo.spec import resolve
 
@@ -31,8 +31,7 @@ def open_dataset(name: str, data_root: Path | str | None = None, **options: Any)
     opener = resolve(DATASETS.get(name).open)
     known = list(inspect.signature(opener).parameters)[1:]
     for option in options:
-        if option not in known:
-            raise unknown_name(f"option of {name}", option, known)
+        require_known(f"option of {name}", option, known)
     return opener(_root_of(data_root), **options)
 
 

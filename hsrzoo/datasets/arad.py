@@ -10,27 +10,26 @@ from pathlib import Path
 import numpy as np
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, require_disjoint, require_scene, require_split, survey
-from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError
+from hsrzoo.datasets.base import Scene, VerifyReport
+from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint
+from hsrzoo.errors import BandsError, DatasetError, FormatError
 from hsrzoo.io import mat
 from hsrzoo.io.common import require_file
 from hsrzoo.io.images import read_image
+from hsrzoo.io.values import over_full_scale
 from hsrzoo.spec import DatasetSpec
 
 FULL = {"train": 897, "valid": 50}
 """Scenes in the challenge's own lists: 0001-0900 less 0314, 0340 and 0531; 0901-0950."""
 SHAPE = (482, 512)
 _FOLDERS = ("Train_Spec", "Train_RGB", "split_txt")
-_LAYOUT = 1
 
 
-class Arad(Dataset):
+class Arad(IndexedDataset):
     """The challenge's layout: cubes and JPEG images of both splits in the same two folders."""
 
     name = "arad"
     bands = VISIBLE_31
-    rgb_bits = 8
 
     def __init__(self, root: Path) -> None:
         """``root``: the data root; the set lies in ``arad`` below it, or directly in it."""
@@ -39,28 +38,13 @@ class Arad(Dataset):
         self.info: dict[str, object] = {}
         lacking = [name for name in _FOLDERS if not (self.folder / name).is_dir()]
         if lacking:
-            raise DatasetMissingError(
-                f"The data set arad is not here: {SPEC.title}",
-                expected=f"the folders {', '.join(_FOLDERS)} in {own}",
-                got="none of them" if len(lacking) == len(_FOLDERS) else f"no {', '.join(lacking)}",
-                fix=f"{SPEC.where} Unpack it into {own}, or name another data root with --data-root or "
-                "HSRZOO_DATA",
-            )
-        self._scenes = {split: self._listed(split) for split in FULL}
-        require_disjoint(self.name, self._scenes)
+            got = "no such folder" if len(lacking) == len(_FOLDERS) else f"no {', '.join(lacking)}"
+            raise missing(SPEC, own, got)
+        self.index = {split: self._listed(split) for split in FULL}
+        require_disjoint(self.name, self.index)
 
-    def splits(self) -> tuple[str, ...]:
-        """``("train", "valid")``."""
-        return tuple(FULL)
-
-    def scenes(self, split: str) -> list[str]:
-        """Names such as ``ARAD_1K_0901``, as the list files give them, sorted."""
-        require_split(self.name, split, self.splits())
-        return self._scenes[split]
-
-    def load(self, split: str, scene: str) -> Scene:
+    def read(self, split: str, scene: str) -> Scene:
         """The camera's JPEG over 255 and the cube (31, 482, 512)."""
-        require_scene(self.name, scene, self.scenes(split))
         rgb, cube = self._rgb(scene), self._cube(scene)
         if rgb.shape[1:] != cube.shape[1:]:
             raise DatasetError(
@@ -70,27 +54,30 @@ class Arad(Dataset):
             )
         return Scene(scene, rgb, cube)
 
-    def fingerprint(self) -> str:
-        """Names and sizes of the lists and of all listed files."""
-        files = [self._list_file(split) for split in FULL]
-        for names in self._scenes.values():
-            files += [f for name in names for f in (self._cube_file(name), self._rgb_file(name))]
-        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=self.info)
+    def files(self) -> list[Path]:
+        """The lists and all listed files."""
+        found = [self._list_file(split) for split in FULL]
+        for names in self.index.values():
+            found += [f for name in names for f in (self._cube_file(name), self._rgb_file(name))]
+        return found
 
     def verify(self) -> VerifyReport:
         """Read everything; a shorter list than the challenge's is a note, a missing file a problem."""
-        notes = [
-            f"{split} lists {len(names)} of the challenge's {FULL[split]} scenes: "
-            "figures will not compare with published ones"
-            for split, names in self._scenes.items()
-            if len(names) != FULL[split]
-        ]
-        report = survey(self, notes=notes)
+        report = super().verify()
         usual = f"{len(self.bands)} x {SHAPE[0]} x {SHAPE[1]}"
         odd = [shape for shape in report.shapes if shape != usual]
         if odd:
             report.notes.append(f"shapes other than the challenge's {usual}: {', '.join(odd)}")
         return report
+
+    def notes(self) -> list[str]:
+        """Lists that are shorter than the challenge's."""
+        return [
+            f"{split} lists {len(names)} of the challenge's {FULL[split]} scenes: "
+            "figures will not compare with published ones"
+            for split, names in self.index.items()
+            if len(names) != FULL[split]
+        ]
 
     def _list_file(self, split: str) -> Path:
         return self.folder / "split_txt" / f"{split}_list.txt"
@@ -118,7 +105,7 @@ class Arad(Dataset):
         pixels = read_image(file)
         if pixels.dtype != np.uint8:
             raise FormatError(f"{file} is not one of ARAD-1K", expected="8 bits", got=pixels.dtype)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32) / np.float32(255)
+        return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def _cube(self, scene: str) -> np.ndarray:
         file = self._cube_file(scene)
@@ -141,14 +128,9 @@ class Arad(Dataset):
         require_file(file)
 
 
-def open_arad(root: Path) -> Arad:
-    """Open ARAD-1K under the data root."""
-    return Arad(root)
-
-
 SPEC = DatasetSpec(
     name="arad",
-    open=open_arad,
+    open=Arad,
     title="ARAD-1K, the NTIRE 2022 spectral recovery challenge, 400-700 nm in 31 bands",
     where="Register at the challenge's page to download it; no licence is stated: "
     "https://codalab.lisn.upsaclay.fr/competitions/721.",

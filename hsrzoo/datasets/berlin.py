@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.measured import Measured, Source
-from hsrzoo.errors import unknown_name
+from hsrzoo.errors import require_known
 from hsrzoo.spec import DatasetSpec
 
 SOURCES = {
@@ -39,8 +39,7 @@ def open_berlin(
 ) -> Measured:
     """Open one of the two scenes under the data root; ``sensor``: ``hymap`` or ``enmap``, the other options
     are those of :class:`Measured`."""
-    if sensor not in SOURCES:
-        raise unknown_name("sensor of berlin", sensor, SOURCES)
+    require_known("sensor of berlin", sensor, SOURCES)
     folder, sources = root / "berlin_urban_gradient", {sensor: SOURCES[sensor]}
     return Measured(SPEC, folder, sources, bands=bands, response=response, info={"sensor": sensor})
 

@@ -1,9 +1,11 @@
-"""What the data sets share: fingerprints, split names and the survey behind ``data verify``."""
+"""What data sets share: an index of scenes, fingerprints, errors, and the survey behind ``data verify``."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +15,91 @@ from typing import Any
 
 import numpy as np
 
+from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, with_data
-from hsrzoo.errors import DatasetError, DatasetMissingError, HsrzooError, unknown_name
+from hsrzoo.errors import DatasetError, DatasetMissingError, HsrzooError, require_known
 from hsrzoo.spec import DatasetSpec
 from hsrzoo.utils.files import sha256_of_file
+
+BAND_CHOICES = ("visible", "all")
+"""Bands that many sets offer. ``visible``: :data:`hsrzoo.bands.VISIBLE_31`, NaN where the sensor does not
+reach; ``all``: as measured, without bands that hold no data."""
+
+
+class IndexedDataset(Dataset):
+    """A data set that knows its scenes as soon as it is opened.
+
+    A subclass sets :attr:`index`, reads one scene in :meth:`read` and names its files in :meth:`files`.
+    """
+
+    index: Mapping[str, Sequence[str]]
+    """Split -> names of its scenes, sorted."""
+    folder: Path
+    """What the names of files in the fingerprint are relative to."""
+    camera: Camera | None = None
+    """What renders RGB; None where RGB comes with the set."""
+    measured: BandSet | None = None
+    """The bands of the files, where scenes are resampled to others after RGB has been rendered."""
+    layout = 1
+    """Version of the reader, raised when it would read the same files differently."""
+    contents = False
+    """Whether the fingerprint covers the files' bytes too, and not their sizes alone."""
+
+    @abstractmethod
+    def read(self, split: str, scene: str) -> Scene:
+        """Read a scene that :attr:`index` lists."""
+
+    @abstractmethod
+    def files(self) -> Iterable[Path]:
+        """All files that the scenes are read from."""
+
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, in the order of :attr:`index`."""
+        return tuple(self.index)
+
+    def scenes(self, split: str) -> list[str]:
+        """Names of the scenes of a split, sorted."""
+        require_split(self.name, split, self.splits())
+        return list(self.index[split])
+
+    def load(self, split: str, scene: str) -> Scene:
+        """Validate the names, then :meth:`read` the scene."""
+        require_scene(self.name, scene, self.scenes(split))
+        return self.read(split, scene)
+
+    def fingerprint(self) -> str:
+        """:func:`fingerprint_of` the files and :meth:`options`."""
+        return fingerprint_of(
+            self.folder, self.files(), layout=self.layout, options=self.options(), contents=self.contents
+        )
+
+    def options(self) -> Mapping[str, Any]:
+        """What decides the arrays besides the files."""
+        return self.info
+
+    def verify(self) -> VerifyReport:
+        """Read everything."""
+        return survey(self, notes=self.notes())
+
+    def notes(self) -> list[str]:
+        """What ``data verify`` reports besides counts and ranges."""
+        if self.camera is None:
+            return []
+        source = f" from {self.measured}" if self.measured else ""
+        return [f"RGB rendered by {self.camera.name}{source}, linear, 8 bits"]
+
+    def rendered(self, scene: str, cube: np.ndarray) -> Scene:
+        """The scene of a cube (C, H, W) in the bands :attr:`measured`: RGB is rendered from it before it is
+        resampled to :attr:`bands`, NaN where the measured ones do not reach."""
+        if self.camera is None:
+            raise RuntimeError(f"{self.name} has no camera")
+        bands = self.measured or self.bands
+        rgb = self.camera.render(cube, bands, bits=self.rgb_bits)
+        if bands is not self.bands:
+            cube, covered = bands.resample(cube, self.bands)
+            cube[~covered] = np.nan
+        return Scene(scene, rgb, cube)
 
 
 def fingerprint_of(
@@ -60,24 +143,70 @@ def _digest(path: Path, size: int, changed_ns: int) -> str:
 
 def require_split(dataset: str, split: str, known: Sequence[str]) -> None:
     """Raise UnknownNameError unless ``split`` is one of ``known``."""
-    if split not in known:
-        raise unknown_name(f"split of {dataset}", split, known)
+    require_known(f"split of {dataset}", split, known)
 
 
 def require_scene(dataset: str, scene: str, known: Sequence[str]) -> None:
     """Raise UnknownNameError unless ``scene`` is one of ``known``."""
-    if scene not in known:
-        raise unknown_name(f"scene of {dataset}", scene, known)
+    require_known(f"scene of {dataset}", scene, known)
 
 
-def missing(spec: DatasetSpec, folder: Path, got: str) -> DatasetMissingError:
-    """That a set is not in its ``folder``: what should lie there, what ``got`` says is, where to get it."""
+def missing(
+    spec: DatasetSpec, folder: Path, got: str, *, path_option: bool = False, fix: str = ""
+) -> DatasetMissingError:
+    """The error for a set that is not in its ``folder``.
+
+    Args:
+        spec: The data set: its layout says what is expected, ``where`` where to get it.
+        folder: Where it should be.
+        got: What is there instead.
+        path_option: Whether the set has an option ``path``.
+        fix: What to do once it has been obtained. Default: put it into ``folder``, or name another one.
+    """
+    option = (
+        "folder with --data-option path=FOLDER"
+        if path_option
+        else "data root with --data-root or HSRZOO_DATA"
+    )
+    fix = fix or f"Put it into {folder}, or name another {option}"
     return DatasetMissingError(
         f"The data set {spec.name} is not here: {spec.title}",
         expected=spec.layout,
         got=got,
-        fix=f"{spec.where} Put it into {folder}, or name another data root with --data-root or HSRZOO_DATA",
+        fix=f"{spec.where} {fix}",
     )
+
+
+def nothing_in(folder: Path, nothing: str = "an empty folder") -> str:
+    """What was found instead of a data set: ``nothing``, or that there is not even the folder."""
+    return nothing if folder.is_dir() else f"no folder {folder}"
+
+
+def package_folder(
+    spec: DatasetSpec, package: str, below: str, files: Sequence[str], requirement: str
+) -> Path:
+    """The folder ``below`` the installed ``package``, found without importing it, with all ``files``.
+
+    Raises DatasetMissingError, which says how to install the package: ``pip install REQUIREMENT``.
+    """
+    found = importlib.util.find_spec(package)
+    folder = Path(found.origin).parent / below if found and found.origin else None
+    absent = [name for name in files if folder is None or not (folder / name).is_file()]
+    if folder is None or absent:
+        got = f"no package {package}" if folder is None else f"no {', '.join(absent)} in {folder}"
+        raise missing(spec, Path(), got, fix=f"pip install {requirement}")
+    return folder
+
+
+def unique_files(folder: Path, files: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """Name -> file of (name, file) pairs found in ``folder``; DatasetError where two share a name."""
+    found: dict[str, Path] = {}
+    for name, file in files:
+        if found.setdefault(name, file) != file:
+            raise DatasetError(
+                f"Two files in {folder} share a name", expected="one each", got=f"{found[name]}, {file}"
+            )
+    return found
 
 
 def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, fix: str) -> None:

@@ -9,69 +9,62 @@ stretches of water vapour; 180 bands remain. Soils of one site follow each other
 from __future__ import annotations
 
 import csv
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
-from hsrzoo.errors import DatasetMissingError, FormatError, unknown_name
-from hsrzoo.io.common import bands_from, damaged
+from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, package_folder
+from hsrzoo.errors import FormatError, require_known
+from hsrzoo.io.common import damaged
+from hsrzoo.io.values import bands_from
 from hsrzoo.spec import DatasetSpec
 
 SIDE, BLOCK = 64, 4
 """Pixels of a mosaic's side, and of a block's, which holds one spectrum."""
 BRIGHTNESS = (0.3, 1.0)
 """Every block's spectrum is multiplied by a number drawn evenly from this range."""
-BANDS, SPECTRA = ("visible", "all"), ("measured", "all")
+SPECTRA = ("measured", "all")
 _SEED, _EVERY = 0, 10
 _PER_SCENE = (SIDE // BLOCK) ** 2
 _SPLITS = ("train", "valid")
 _FILES = ("spectra.sli", "spectra.sli.hdr", "spectra.csv")
-_LAYOUT = 1
 
 
-class Earthlib(Dataset):
+class Earthlib(IndexedDataset):
     """Mosaics of one split's spectra in an order drawn once, each at least once: the last mosaic is filled
     up with the first of them again. Every 10th spectrum of the library is in ``valid``."""
 
     name = "earthlib"
-    rgb_bits = 8
+    measured: BandSet
+    contents = True
 
     def __init__(
-        self, bands: str = "visible", spectra: str = "measured", response: str = DEFAULT_CAMERA
+        self, root: Path, bands: str = "visible", spectra: str = "measured", response: str = DEFAULT_CAMERA
     ) -> None:
-        """``bands``: ``visible`` (400-700 nm, of which the library has all 31) or ``all`` 180; ``spectra``:
-        ``measured``, or ``all`` with the simulated; ``response``: the camera that renders RGB."""
-        if bands not in BANDS:
-            raise unknown_name("choice of bands of earthlib", bands, BANDS)
-        if spectra not in SPECTRA:
-            raise unknown_name("choice of spectra of earthlib", spectra, SPECTRA)
+        """``root``: not used, for the spectra come with a package; ``bands``: ``visible`` (400-700 nm, of
+        which the library has all 31) or ``all`` 180; ``spectra``: ``measured``, or ``all`` with the
+        simulated; ``response``: the camera that renders RGB."""
+        require_known("choice of bands of earthlib", bands, BAND_CHOICES)
+        require_known("choice of spectra of earthlib", spectra, SPECTRA)
         self.camera = Camera.named(response)
-        self.folder = _find_folder()
+        self.folder = package_folder(SPEC, "earthlib", "data", _FILES, "--no-deps 'earthlib>=1.1,<1.2'")
         self._with_simulated = spectra == "all"
         library, self.measured = self._library()
         self._counts = {split: len(spectra) for split, spectra in library.items()}
+        self.index = {
+            split: [f"{split}-{number:02d}" for number in range(-(-count // _PER_SCENE))]
+            for split, count in self._counts.items()
+        }
         self.bands = VISIBLE_31 if bands == "visible" else self.measured
         mosaic = f"{SIDE} x {SIDE} pixels, blocks of {BLOCK}, brightness {BRIGHTNESS}, seed {_SEED}"
         self.info = {"bands": bands, "spectra": spectra, "response": response, "mosaic": mosaic}
 
-    def splits(self) -> tuple[str, ...]:
-        """``("train", "valid")``."""
-        return _SPLITS
-
-    def scenes(self, split: str) -> list[str]:
-        """``train-00`` and so on."""
-        require_split(self.name, split, _SPLITS)
-        return [f"{split}-{number:02d}" for number in range(-(-self._counts[split] // _PER_SCENE))]
-
-    def load(self, split: str, scene: str) -> Scene:
+    def read(self, split: str, scene: str) -> Scene:
         """Reflectance times brightness, (31 or 180, 64, 64); RGB rendered from all bands, in 8 bits."""
-        names = self.scenes(split)
-        require_scene(self.name, scene, names)
+        names = self.index[split]
         spectra = self._library()[0][split]
         generator = np.random.default_rng((_SEED, _SPLITS.index(split)))
         order = np.resize(generator.permutation(len(spectra)), (len(names), _PER_SCENE))
@@ -80,24 +73,19 @@ class Earthlib(Dataset):
         blocks = spectra[order[number]] * brightness[number, :, None]
         grid = blocks.T.reshape(-1, SIDE // BLOCK, SIDE // BLOCK)
         cube = grid.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2).astype(np.float32)
-        rgb = self.camera.render(cube, self.measured, bits=self.rgb_bits)
-        if self.bands is VISIBLE_31:
-            cube, _ = self.measured.resample(cube, VISIBLE_31)
-        return Scene(scene, rgb, cube)
+        return self.rendered(scene, cube)
 
-    def fingerprint(self) -> str:
-        """Names and contents of the package's files, and the options."""
-        files = [self.folder / name for name in _FILES]
-        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=self.info, contents=True)
+    def files(self) -> list[Path]:
+        """The package's files."""
+        return [self.folder / name for name in _FILES]
 
-    def verify(self) -> VerifyReport:
-        """Read everything; says how many spectra there are."""
+    def notes(self) -> list[str]:
+        """How many spectra there are."""
         counts = ", ".join(f"{split} {count}" for split, count in self._counts.items())
-        notes = [
+        return [
             f"spectra: {counts}; those that repeat another or are 0 in all visible bands left out",
-            f"RGB rendered by {self.camera.name} from {self.measured}, linear, 8 bits",
+            *super().notes(),
         ]
-        return survey(self, notes=notes)
 
     def _library(self) -> tuple[dict[str, np.ndarray], BandSet]:
         """Split -> the spectra (N, C) chosen, and the bands. A spectrum's split goes by its place in the
@@ -141,31 +129,9 @@ def _read(file: Path) -> tuple[np.ndarray, BandSet]:
     return spectra, bands
 
 
-def _find_folder() -> Path:
-    """The data inside the installed package earthlib, found without importing it."""
-    found = importlib.util.find_spec("earthlib")
-    folder = Path(found.origin).parent / "data" if found and found.origin else None
-    absent = _FILES if folder is None else [name for name in _FILES if not (folder / name).is_file()]
-    if folder is None or absent:
-        raise DatasetMissingError(
-            f"The data set earthlib is not here: {SPEC.title}",
-            expected=SPEC.layout,
-            got="no package earthlib" if folder is None else f"no {', '.join(absent)} in {folder}",
-            fix=f"{SPEC.where} pip install --no-deps 'earthlib>=1.1,<1.2'",
-        )
-    return folder
-
-
-def open_earthlib(
-    root: Path, bands: str = "visible", spectra: str = "measured", response: str = DEFAULT_CAMERA
-) -> Earthlib:
-    """Open the mosaics; the spectra come with a package, so the data root plays no part."""
-    return Earthlib(bands, spectra, response)
-
-
 SPEC = DatasetSpec(
     name="earthlib",
-    open=open_earthlib,
+    open=Earthlib,
     title="earthlib, reflectance spectra of soils, plants and buildings as mosaics, 400-2450 nm",
     where="They come with the package earthlib 1.1 (MIT), which need not be run.",
     layout="earthlib/data/ with spectra.sli, spectra.sli.hdr and spectra.csv inside the package earthlib",

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
+from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import (
-    fingerprint_of,
+    IndexedDataset,
+    missing,
+    nothing_in,
     require_disjoint,
     require_listed,
-    require_scene,
-    require_split,
-    survey,
+    unique_files,
 )
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
-from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError, unknown_name
+from hsrzoo.errors import BandsError, DatasetError, FormatError, require_known
 from hsrzoo.io import tiff
 from hsrzoo.spec import DatasetSpec
 
@@ -43,7 +44,6 @@ _SPLITS = ("train", "valid", "test")
 _SUFFIX = "-SPECTRAL_IMAGE"
 _POTSDAM = re.compile(r"enmap_potsdam_tile_(\d+)_(\d+)")
 _BANDS_FILE = Path(__file__).parent.parent / "data" / "enmap-bands.csv"
-_LAYOUT = 1
 
 
 @cache
@@ -74,8 +74,7 @@ def take(cube: np.ndarray, stored: BandSet, choice: str) -> np.ndarray:
 
 
 def _kept(count: int, choice: str) -> list[int]:
-    if choice not in CHOICES:
-        raise unknown_name("choice of EnMAP bands", choice, CHOICES)
+    require_known("choice of EnMAP bands", choice, CHOICES)
     if choice == "all" or count == 202:  # without water vapour already
         return list(range(count))
     if count != 224:
@@ -88,111 +87,124 @@ def _kept(count: int, choice: str) -> list[int]:
     return [band for band in range(count) if band not in WATER]
 
 
-class Enmap(Dataset):
-    """GeoTIFF tiles in one folder or below it; files ``*-SPECTRAL_IMAGE.TIF`` alone where there are any."""
+class EnmapTiles(IndexedDataset):
+    """Files of EnMAP's reflectance, of which some bands are taken; RGB is rendered from those."""
 
-    name = "enmap"
-    rgb_bits = 8
+    camera: Camera
 
     def __init__(
-        self, folder: Path, *, bands: str = "202", response: str = DEFAULT_CAMERA, wavelengths: str = ""
+        self, folder: Path, tiles: Mapping[str, Path], stored: BandSet, bands: str, response: str
     ) -> None:
-        """``bands``: one of :data:`CHOICES`; ``response``: the camera that renders RGB from them;
-        ``wavelengths``: a CSV file, or ``nominal``, for tiles that do not tell theirs."""
-        if bands not in CHOICES:
-            raise unknown_name("choice of bands of enmap", bands, CHOICES)
-        self.folder, self.choice = folder, bands
+        """``tiles``: name -> file below ``folder``, which hold the bands ``stored``; ``bands``: one of
+        :data:`CHOICES`; ``response``: the camera that renders RGB from them."""
+        self.folder, self.tiles, self.stored, self.choice = folder, tiles, stored, bands
         self.camera = Camera.named(response)
-        self._files = _find_tiles(folder)
-        self._stored = self._wavelengths(wavelengths)
-        self.bands = choose(self._stored, bands)
+        self.bands = choose(stored, bands)
         self.info = {"response": response, "bands": bands, "scaling": SCALING}
-        self._names = self._find_splits()
-        require_disjoint(self.name, self._names)
 
-    def splits(self) -> tuple[str, ...]:
-        """Those that lists in ``splits/`` name; train and test for the Potsdam tiles; else test."""
-        return tuple(self._names)
+    def files(self) -> list[Path]:
+        """The files of all scenes in splits."""
+        return [self.tiles[name] for names in self.index.values() for name in names]
 
-    def scenes(self, split: str) -> list[str]:
-        """File names without suffix, sorted."""
-        require_split(self.name, split, self.splits())
-        return self._names[split]
+    def options(self) -> dict[str, Any]:
+        """Splits, bands and response."""
+        return {**self.info, "splits": self.index, "centres_nm": self.bands.centres_nm}
 
-    def load(self, split: str, scene: str) -> Scene:
+    def notes(self) -> list[str]:
+        """How cubes and RGB come about."""
+        return [*super().notes(), f"cube: {SCALING}, bands: {self.choice}"]
+
+
+class Enmap(EnmapTiles):
+    """GeoTIFF tiles in one folder or below it; files ``*-SPECTRAL_IMAGE.TIF`` alone where there are any.
+
+    Splits are those that lists in ``splits/`` name; train and test for the Potsdam tiles; else test.
+    """
+
+    name = "enmap"
+
+    def __init__(
+        self,
+        root: Path,
+        path: str | Path | None = None,
+        bands: str = "202",
+        response: str = DEFAULT_CAMERA,
+        wavelengths: str = "",
+    ) -> None:
+        """``path``: folder of the tiles, absolute or below the data root (``enmap_potsdam`` or ``enmap``
+        if not given); ``bands``: one of :data:`CHOICES`; ``response``: the camera that renders RGB from
+        them; ``wavelengths``: a CSV file, or ``nominal``, for tiles that do not state theirs."""
+        require_known("choice of bands of enmap", bands, CHOICES)
+        if path is None:
+            path = next((name for name in _FOLDERS if (root / name).is_dir()), _FOLDERS[-1])
+        folder = root / Path(path).expanduser()
+        tiles = _find_tiles(folder)
+        super().__init__(folder, tiles, _wavelengths(folder, tiles, wavelengths), bands, response)
+        self.index = self._find_splits()
+        require_disjoint(self.name, self.index)
+
+    def read(self, split: str, scene: str) -> Scene:
         """Reflectance of the chosen bands (C, H, W), NaN where there is no data; RGB in 8 bits."""
-        require_scene(self.name, scene, self.scenes(split))
-        file = self._files[scene]
-        stored, told = tiff.read(file, scale=SCALE, no_data=NO_DATA)
-        if stored.shape[2] != len(self._stored):
+        file = self.tiles[scene]
+        cube, bands = tiff.read(file, scale=SCALE, no_data=NO_DATA)
+        if cube.shape[2] != len(self.stored):
             raise BandsError(
                 f"{file} does not have the bands of its set",
-                expected=self._stored,
-                got=f"{stored.shape[2]} bands",
+                expected=self.stored,
+                got=f"{cube.shape[2]} bands",
             )
-        if told is not None:
-            self._stored.require_same(
-                told, "this set", str(file), fix="Keep tiles of other bands in a folder of their own"
+        if bands is not None:
+            self.stored.require_same(
+                bands, "this set", str(file), fix="Keep tiles of other bands in a folder of their own"
             )
-        _require_reflectance(stored, file)
-        cube = take(stored.transpose(2, 0, 1), self._stored, self.choice)
-        return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
+        _require_reflectance(cube, file)
+        return self.rendered(scene, take(cube.transpose(2, 0, 1), self.stored, self.choice))
 
-    def fingerprint(self) -> str:
-        """Names and sizes of the tiles, their splits, bands and response; where bands are resampled, those
-        that they come from, which the tiles themselves need not tell."""
-        files = [self._files[name] for names in self._names.values() for name in names]
-        options = {**self.info, "splits": self._names, "centres_nm": self.bands.centres_nm}
-        if self.choice == "visible":
-            options["stored"] = self._stored.to_json()
-        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=options)
+    def options(self) -> dict[str, Any]:
+        """Also the bands that others are resampled from, which the tiles themselves need not state."""
+        return super().options() | ({"stored": self.stored.to_json()} if self.choice == "visible" else {})
 
-    def verify(self) -> VerifyReport:
-        """Read everything; tiles in no split are noted."""
-        notes = [
-            f"RGB rendered by {self.camera.name}, linear, 8 bits",
-            f"cube: {SCALING}, bands: {self.choice}",
-        ]
-        unused = len(self._files) - len({name for names in self._names.values() for name in names})
-        if unused:
-            notes.append(f"{unused} tiles are in no split")
-        return survey(self, notes=notes)
-
-    def _wavelengths(self, declared: str) -> BandSet:
-        """As declared, or by ``wavelengths.csv``, or as the first tile tells."""
-        if declared == "nominal":
-            return native_bands()
-        beside = self.folder / FILE_NAME
-        if declared or beside.is_file():
-            return read_wavelengths(self.folder / Path(declared).expanduser() if declared else beside)
-        first = self._files[min(self._files)]
-        told = tiff.read_bands(first)
-        if told is None:
-            raise BandsError(
-                f"The wavelengths of {first} are not known",
-                expected="wavelengths in its GDAL metadata, in nanometres or micrometres",
-                fix=f"Write them into {beside} (columns wavelength_nm, fwhm_nm), or take the usual ones of "
-                "EnMAP's 224 bands with --data-option wavelengths=nominal",
-            )
-        return told
+    def notes(self) -> list[str]:
+        """Also how many tiles are in no split."""
+        unused = len(self.tiles) - len({name for names in self.index.values() for name in names})
+        return super().notes() + ([f"{unused} tiles are in no split"] if unused else [])
 
     def _find_splits(self) -> dict[str, list[str]]:
         lists = {split: self.folder / "splits" / f"{split}.csv" for split in _SPLITS}
         lists = {split: file for split, file in lists.items() if file.is_file()}
         if lists:
             return {split: self._listed(file) for split, file in lists.items()}
-        places = {name: _POTSDAM.fullmatch(name) for name in self._files}
+        places = {name: _POTSDAM.fullmatch(name) for name in self.tiles}
         if not all(places.values()):
-            return {"test": sorted(self._files)}
+            return {"test": sorted(self.tiles)}
         # The four tiles of x 96-159, y 0-63 touch none of the others.
         test = sorted(name for name, place in places.items() if place and int(place[2]) < 64)
-        return {"train": sorted(self._files.keys() - set(test)), "test": test}
+        return {"train": sorted(self.tiles.keys() - set(test)), "test": test}
 
     def _listed(self, file: Path) -> list[str]:
         names = sorted({stem_of(entry, (_SUFFIX,)) for entry in read_list(file)})
-        absent = [name for name in names if name not in self._files]
+        absent = [name for name in names if name not in self.tiles]
         require_listed(self.name, file, absent, len(names), "Copy the tiles, or shorten the list")
         return names
+
+
+def _wavelengths(folder: Path, tiles: Mapping[str, Path], declared: str) -> BandSet:
+    """As declared, or by ``wavelengths.csv``, or as the first tile states them."""
+    if declared == "nominal":
+        return native_bands()
+    beside = folder / FILE_NAME
+    if declared or beside.is_file():
+        return read_wavelengths(folder / Path(declared).expanduser() if declared else beside)
+    first = tiles[min(tiles)]
+    bands = tiff.read_bands(first)
+    if bands is None:
+        raise BandsError(
+            f"The wavelengths of {first} are not known",
+            expected="wavelengths in its GDAL metadata, in nanometres or micrometres",
+            fix=f"Write them into {beside} (columns wavelength_nm, fwhm_nm), or take the usual ones of "
+            "EnMAP's 224 bands with --data-option wavelengths=nominal",
+        )
+    return bands
 
 
 def read_list(file: Path) -> list[str]:
@@ -229,41 +241,15 @@ def _find_tiles(folder: Path) -> dict[str, Path]:
     """Name -> file."""
     files = [f for f in folder.rglob("*") if f.suffix.lower() in (".tif", ".tiff")]
     files = sorted(f for f in files if not f.name.startswith("."))
-    found: dict[str, Path] = {}
-    for file in [f for f in files if f.stem.endswith(_SUFFIX)] or files:
-        name = stem_of(file.name, (_SUFFIX,))
-        if name in found:
-            raise DatasetError(
-                f"Two tiles in {folder} share a name", expected="one each", got=f"{found[name]}, {file}"
-            )
-        found[name] = file
-    if not found:
-        raise DatasetMissingError(
-            f"The data set enmap is not here: {SPEC.title}",
-            expected=f"GeoTIFF tiles of 224 bands in {folder}",
-            got="none" if folder.is_dir() else f"no folder {folder}",
-            fix=f"{SPEC.where} Put them there, or name another folder with --data-option path=FOLDER",
-        )
-    return found
-
-
-def open_enmap(
-    root: Path,
-    path: str | Path | None = None,
-    bands: str = "202",
-    response: str = DEFAULT_CAMERA,
-    wavelengths: str = "",
-) -> Enmap:
-    """Open tiles; ``path``: their folder, absolute or below the data root (``enmap_potsdam`` or ``enmap``
-    if not given); the other options are those of :class:`Enmap`."""
-    if path is None:
-        path = next((name for name in _FOLDERS if (root / name).is_dir()), _FOLDERS[-1])
-    return Enmap(root / Path(path).expanduser(), bands=bands, response=response, wavelengths=wavelengths)
+    chosen = [f for f in files if f.stem.endswith(_SUFFIX)] or files
+    if not chosen:
+        raise missing(SPEC, folder, nothing_in(folder, "no tile"), path_option=True)
+    return unique_files(folder, ((stem_of(file.name, (_SUFFIX,)), file) for file in chosen))
 
 
 SPEC = DatasetSpec(
     name="enmap",
-    open=open_enmap,
+    open=Enmap,
     title="EnMAP L2A tiles, 418-2446 nm in 224 bands, surface reflectance",
     where="EnMAP's portal gives L2A products after registration: https://www.enmap.org/data_access/. The "
     "tiles of Potsdam come with the test data of the EnMAP-Box (repository under GPL-3, terms of the data "

@@ -3,89 +3,86 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import (
-    fingerprint_of,
-    missing,
-    require_disjoint,
-    require_scene,
-    require_split,
-    survey,
-)
+from hsrzoo.datasets.base import Scene, VerifyReport
+from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint, survey
 from hsrzoo.datasets.folder_files import SplitFiles, find_splits, parts_of
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
-from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, unknown_name
+from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, require_known
 from hsrzoo.io import images, load_cube
+from hsrzoo.io.values import over_full_scale
 from hsrzoo.spec import DatasetSpec
 
 _UNSCALED, _MANY = 2.0, 0.01
 """More than this share of values above 2 are surely not reflectance or radiance scaled to [0, 1]; single
 ones may be: specular points exceed 1."""
 _ZERO_BANDS = ("keep", "nodata")
-_LAYOUT = 2
 
 
-class Folder(Dataset):
+class Folder(IndexedDataset):
     """Cubes in a folder; see :func:`hsrzoo.datasets.folder_files.find_splits` for where they may lie."""
 
     rgb_bits: int
+    layout = 2
 
     def __init__(
         self,
         folder: Path,
-        *,
         spec: DatasetSpec | None = None,
-        bands: BandSet | None = None,
+        *,
+        bands: str | BandSet | None = None,
         key: str | None = None,
         axes: str | None = None,
         scale: str | float = 1.0,
         response: str | None = None,
         zero_bands: str = "keep",
     ) -> None:
-        """``spec``: the data set that this is (``folder`` if not given). ``bands`` declares the wavelengths
-        of files that do not tell them; ``key`` and ``axes`` say where the cube lies in .mat, .h5 and .npz
-        files; its values are divided by ``scale``; ``response`` renders RGB from the cubes instead of
-        reading ``rgb/``; ``zero_bands="nodata"``: bands that are 0 in a whole cube have no data."""
-        if zero_bands not in _ZERO_BANDS:
-            raise unknown_name("treatment of zero bands", zero_bands, _ZERO_BANDS)
+        """Open the cubes in ``folder``, or the one cube that it is.
+
+        Args:
+            folder: See :func:`hsrzoo.datasets.folder_files.find_splits`.
+            spec: The data set that this is; ``folder`` if not given.
+            bands: The wavelengths of files that do not state them, as a text one that
+                :func:`hsrzoo.datasets.wavelengths.parse_bands` reads.
+            key: The variable of .mat, .h5 and .npz files that holds the cube.
+            axes: The order of its axes, e.g. "cwh"; "hwc" if not given.
+            scale: Divides the stored values.
+            response: The camera that renders RGB from the cubes; None reads photographs in ``rgb/``.
+            zero_bands: "nodata" if bands that are 0 in a whole cube have no data, else "keep".
+        """
+        require_known("treatment of zero bands", zero_bands, _ZERO_BANDS)
+        declared = parse_bands(bands) if isinstance(bands, str) else bands
         self.spec = spec or SPEC
         self.name = self.spec.name
-        self.folder = folder
+        # The sizes have to do for the tens of GB of a published set.
+        self.contents = self.spec is SPEC
+        self._path = folder
+        self.folder = folder if folder.is_dir() and folder.suffix != ".zarr" else folder.parent
         self.camera = Camera.named(response) if response else None
         self._reading = {"key": key, "axes": axes}
         self._scale = _factor(scale)
         self._zero_bands = zero_bands
-        self._files = find_splits(folder, rendered=self.camera is not None)
+        self._splits = find_splits(folder, rendered=self.camera is not None)
+        self.index = {split: self._names(files) for split, files in self._splits.items()}
         self._require_scenes()
-        require_disjoint(self.name, {split: self.scenes(split) for split in self.splits()})
-        self.bands = bands or self._listed() or self._first_bands()
+        require_disjoint(self.name, self.index)
+        self.bands = declared or self._listed() or self._first_bands()
         self.rgb_bits = self._first_bits()
         self.info = {
             "scale": self._scale, "response": response, "zero_bands": zero_bands, **self._reading
         }  # fmt: skip
 
-    def splits(self) -> tuple[str, ...]:
-        """The split folders, train, valid and test first; ``("valid",)`` without any."""
-        return tuple(self._files)
-
-    def scenes(self, split: str) -> list[str]:
-        """File names without suffix, sorted."""
-        require_split(self.name, split, self.splits())
-        files = self._files[split]
-        return sorted(files.cubes if self.camera else files.cubes.keys() & files.images.keys())
-
-    def load(self, split: str, scene: str) -> Scene:
+    def read(self, split: str, scene: str) -> Scene:
         """The photograph over 255 or 65535 (or rendered), the cube divided by ``scale``."""
-        require_scene(self.name, scene, self.scenes(split))
-        files = self._files[split]
+        files = self._splits[split]
         cube = self._cube(files.cubes[scene])
         if self.camera:
-            return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
+            return self.rendered(scene, cube)
         rgb = self._photograph(files.images[scene])
         if rgb.shape[1:] != cube.shape[1:]:
             raise DatasetError(
@@ -96,53 +93,53 @@ class Folder(Dataset):
             )
         return Scene(scene, rgb, cube)
 
-    def fingerprint(self) -> str:
-        """Names of all files, bands and options; contents too where these are files of your own, which may
-        be written anew. The sizes have to do for the tens of GB of a published set."""
-        files = []
-        for split in self.splits():
-            for scene in self.scenes(split):
-                files += parts_of(self._files[split].cubes[scene])
-                files += [f for f in [self._files[split].images.get(scene)] if f]
-        options = {**self.info, "bands": self.bands.to_json()}
-        return fingerprint_of(
-            self._base(), files, layout=_LAYOUT, options=options, contents=self.spec is SPEC
-        )
+    def files(self) -> list[Path]:
+        """All files of cubes and photographs."""
+        found: list[Path] = []
+        for split, names in self.index.items():
+            files = self._splits[split]
+            for name in names:
+                found += parts_of(files.cubes[name])
+                found += [files.images[name]] if files.images else []
+        return found
+
+    def options(self) -> dict[str, Any]:
+        """Bands and options."""
+        return {**self.info, "bands": self.bands.to_json()}
 
     def verify(self) -> VerifyReport:
         """Read everything; cubes and images without a partner are problems."""
-        notes = [f"RGB rendered by {self.camera.name}, linear, 8 bits"] if self.camera else []
-        problems = [p for files in self._files.values() for p in self._without_partner(files)]
-        return survey(self, problems=problems, notes=notes)
+        problems = [p for files in self._splits.values() for p in self._without_partner(files)]
+        return survey(self, problems=problems, notes=self.notes())
 
-    def _base(self) -> Path:
-        return self.folder if self.folder.is_dir() and self.folder.suffix != ".zarr" else self.folder.parent
+    def _names(self, files: SplitFiles) -> list[str]:
+        return sorted(files.cubes if self.camera else files.cubes.keys() & files.images.keys())
 
     def _require_scenes(self) -> None:
         """DatasetMissingError if there is nothing here, DatasetError if there are no pairs."""
-        if not self._files:
+        if not self._splits:
             raise self._missing()
-        if not any(self.scenes(split) for split in self._files):
+        if not any(self.index.values()):
             raise DatasetError(
-                f"No image in {self.folder} has the name of a cube",
+                f"No image in {self._path} has the name of a cube",
                 expected="rgb/NAME.png beside cube/NAME.mat and so on",
                 fix="Rename the files, or render RGB from cubes with --data-option response=nikon-d5100",
             )
 
     def _missing(self) -> DatasetMissingError:
         if self.spec is not SPEC:
-            got = f"no cube in {self.folder}" if self.folder.exists() else f"no folder {self.folder}"
-            return missing(self.spec, self.folder, got)
-        if find_splits(self.folder, rendered=True):
+            got = f"no cube in {self._path}" if self._path.exists() else f"no folder {self._path}"
+            return missing(self.spec, self._path, got)
+        if find_splits(self._path, rendered=True):
             return DatasetMissingError(
-                f"{self.folder} holds cubes without photographs",
+                f"{self._path} holds cubes without photographs",
                 expected="folders rgb and cube with files of the same names",
                 fix="Render RGB from the cubes with --data-option response=nikon-d5100",
             )
         return DatasetMissingError(
             "There are no pairs of image and cube here",
-            expected=f"{self.folder / 'rgb'} and {self.folder / 'cube'} with files of the same names",
-            got="neither" if self.folder.exists() else f"no folder {self.folder}",
+            expected=f"{self._path / 'rgb'} and {self._path / 'cube'} with files of the same names",
+            got="neither" if self._path.exists() else f"no folder {self._path}",
             fix=f"{SPEC.where} Put them there, or name another folder with --data-option path=FOLDER",
         )
 
@@ -153,35 +150,37 @@ class Folder(Dataset):
         return [f"{files.cubes.get(stem) or files.images[stem]} has no partner" for stem in lonely]
 
     def _listed(self) -> BandSet | None:
-        file = self._base() / FILE_NAME
+        file = self.folder / FILE_NAME
         return read_wavelengths(file) if file.is_file() else None
 
-    def _first(self, of: str) -> Path:
-        split = next(split for split in self.splits() if self.scenes(split))
-        return getattr(self._files[split], of)[self.scenes(split)[0]]
+    def _first(self) -> tuple[SplitFiles, str]:
+        split = next(split for split, names in self.index.items() if names)
+        return self._splits[split], self.index[split][0]
 
     def _first_bands(self) -> BandSet:
-        file = self._first("cubes")
-        _, bands = self._read(file)
+        files, name = self._first()
+        file = files.cubes[name]
+        _, bands = self._stored(file)
         if bands is None:
             raise BandsError(
                 f"The wavelengths of {file} are not known",
                 expected="wavelengths inside the file",
-                fix=f"Write them into {self._base() / FILE_NAME} (a column wavelength_nm), or give "
+                fix=f"Write them into {self.folder / FILE_NAME} (a column wavelength_nm), or give "
                 "--data-option bands=400:700:10 or bands=FILE.csv",
             )
         return bands
 
     def _first_bits(self) -> int:
-        return 8 if self.camera else 8 * images.read_image(self._first("images")).dtype.itemsize
+        files, name = self._first()
+        return 8 if self.camera else 8 * images.read_image(files.images[name]).dtype.itemsize
 
-    def _read(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
+    def _stored(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
         """Values as stored, (H, W, C) float32 with NaN where there is no data, and the file's bands."""
         return load_cube(file, **self._reading)
 
     def _cube(self, file: Path) -> np.ndarray:
         """(C, H, W) float32, scaled."""
-        array, bands = self._read(file)
+        array, bands = self._stored(file)
         if array.shape[2] != len(self.bands):
             raise BandsError(
                 f"{file} does not have the bands of its set",
@@ -223,14 +222,13 @@ class Folder(Dataset):
 
     def _photograph(self, image: Path) -> np.ndarray:
         pixels = images.read_image(image)
-        levels = np.iinfo(pixels.dtype).max
-        if levels != 2**self.rgb_bits - 1:
+        if 8 * pixels.dtype.itemsize != self.rgb_bits:
             raise DatasetError(
                 f"{image} differs in depth from the first image",
                 expected=f"{self.rgb_bits} bits",
                 got=pixels.dtype,
             )
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1)).astype(np.float32) / np.float32(levels)
+        return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 def _axes_hint(shape: tuple[int, ...], axes: str | None, bands: int) -> str:
@@ -265,16 +263,9 @@ def open_folder(
 ) -> Folder:
     """Open cubes; ``path``: their folder, or one cube, absolute or below the data root (``folder`` if not
     given); ``bands``: see :func:`hsrzoo.datasets.wavelengths.parse_bands`."""
-    declared = parse_bands(bands) if isinstance(bands, str) else bands
     folder = root / Path(path or "folder").expanduser()
     return Folder(
-        folder,
-        bands=declared,
-        key=key,
-        axes=axes,
-        scale=scale,
-        response=response,
-        zero_bands=zero_bands,
+        folder, bands=bands, key=key, axes=axes, scale=scale, response=response, zero_bands=zero_bands
     )
 
 

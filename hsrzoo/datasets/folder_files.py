@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hsrzoo.errors import DatasetError
+from hsrzoo.datasets.common import unique_files
 from hsrzoo.io import CUBE_SUFFIXES, images
 
 ONLY_SPLIT = "valid"
@@ -56,22 +56,17 @@ def _order(folder: Path) -> tuple[int, str]:
 
 def by_stem(folder: Path, suffixes: tuple[str, ...] = CUBE_SUFFIXES) -> dict[str, Path]:
     """Stem -> file; two files of one stem are an error, ENVI's pairs of files count once."""
-    found: dict[str, Path] = {}
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     files = [f for f in files if f.suffix.lower() in suffixes and not f.name.startswith(".")]
     headers = {f.stem for f in files if f.suffix.lower() == ".hdr"}
-    for file in files:
-        if file.suffix.lower() in ENVI_BINARIES and (file.stem in headers or file.name in headers):
-            continue
-        stem = file.stem
-        if stem in found:
-            raise DatasetError(
-                f"Two files in {folder} share a name",
-                expected="one each",
-                got=f"{found[stem].name}, {file.name}",
-            )
-        found[stem] = file
-    return found
+    return unique_files(
+        folder,
+        (
+            (file.stem, file)
+            for file in files
+            if not (file.suffix.lower() in ENVI_BINARIES and {file.stem, file.name} & headers)
+        ),
+    )
 
 
 def parts_of(cube: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.measured import Measured, Source
-from hsrzoo.errors import unknown_name
+from hsrzoo.errors import require_known
 from hsrzoo.spec import DatasetSpec
 
 EMPTY = (0, 1, *range(96, 116), *range(153, 171), *range(221, 224))
@@ -47,8 +47,7 @@ def open_gatorsense(
     """Open the images of one sensor; ``group``: 72 or 224, its number of bands, of which 224 has 181 with
     data; the other options are those of :class:`Measured`."""
     group = str(group)
-    if group not in GROUPS:
-        raise unknown_name("group of gatorsense", group, GROUPS)
+    require_known("group of gatorsense", group, GROUPS)
     info = {"sensor": f"{group} bands"}
     return Measured(SPEC, root / "gatorsense", GROUPS[group], bands=bands, response=response, info=info)
 

@@ -7,6 +7,7 @@ after the other; where something moved meanwhile, the mask ``lbl`` says so.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.base import VerifyReport
 from hsrzoo.datasets.folder import Folder
-from hsrzoo.errors import DatasetError, unknown_name
+from hsrzoo.errors import DatasetError, require_known
 from hsrzoo.io import mat
 from hsrzoo.io.common import cube_among, require_file
 from hsrzoo.spec import DatasetSpec
@@ -28,12 +29,11 @@ _MASK_KEY = "lbl"
 class Harvard(Folder):
     """A folder of MATLAB v5 files with ``ref`` (H, W, 31) and the mask ``lbl`` (H, W)."""
 
-    def __init__(self, folder: Path, *, mask: str, **settings: object) -> None:
+    def __init__(self, folder: Path, spec: DatasetSpec, *, mask: str, **settings: Any) -> None:
         """``mask``: pixels whose ``lbl`` is ``zero``, or ``nonzero``, have no data; ``none``: all have."""
-        if mask not in MASKS:
-            raise unknown_name("reading of Harvard's mask", mask, MASKS)
+        require_known("reading of Harvard's mask", mask, MASKS)
         self._mask = mask
-        super().__init__(folder, **settings)  # type: ignore[arg-type]  # Folder checks them
+        super().__init__(folder, spec, **settings)
         self.info["mask"] = mask
 
     def verify(self) -> VerifyReport:
@@ -43,7 +43,7 @@ class Harvard(Folder):
             report.notes.append(f"pixels whose {_MASK_KEY} {MASKS[self._mask]} have no data")
         return report
 
-    def _read(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
+    def _stored(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
         require_file(file)
         with mat.variables(file) as found:
             cube, bands = cube_among(found, "ref", "hwc", file)
@@ -65,14 +65,7 @@ def open_harvard(
     root: Path, response: str = DEFAULT_CAMERA, mask: str = "zero", scale: str | float = 1.0
 ) -> Harvard:
     """Open Harvard under the data root; ``response`` renders RGB, cubes are divided by ``scale``."""
-    return Harvard(
-        root / "harvard",
-        mask=mask,
-        spec=SPEC,
-        bands=BANDS,
-        scale=scale,
-        response=response,
-    )
+    return Harvard(root / "harvard", SPEC, mask=mask, bands=BANDS, scale=scale, response=response)
 
 
 SPEC = DatasetSpec(

@@ -7,13 +7,14 @@ spectral reconstruction was published on are 64 x 64 pixels in 191 bands.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.base import VerifyReport
 from hsrzoo.datasets.folder import Folder
 from hsrzoo.datasets.folder_files import find_splits
-from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
+from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError
 from hsrzoo.spec import DatasetSpec
 
@@ -60,16 +61,8 @@ def open_hyperglobal(
             expected=f"--data-option bands=FILE.csv, or {folder / FILE_NAME} (a column wavelength_nm)",
             fix="docs/hyperglobal.md goes through it step by step",
         )
-    return HyperGlobal(
-        folder,
-        spec=SPEC,
-        bands=parse_bands(bands) if isinstance(bands, str) else bands,
-        key=key,
-        axes=axes,
-        scale=scale,
-        response=response if rendered else None,
-        zero_bands=zero_bands,
-    )
+    settings: dict[str, Any] = {"key": key, "axes": axes, "scale": scale, "zero_bands": zero_bands}
+    return HyperGlobal(folder, SPEC, bands=bands, response=response if rendered else None, **settings)
 
 
 SPEC = DatasetSpec(

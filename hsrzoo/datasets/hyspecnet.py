@@ -14,28 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import DEFAULT_CAMERA, Camera
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import (
-    fingerprint_of,
-    require_disjoint,
-    require_listed,
-    require_scene,
-    require_split,
-    survey,
-)
+from hsrzoo.camera import DEFAULT_CAMERA
+from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.common import missing, nothing_in, require_disjoint, require_listed, unique_files
 from hsrzoo.datasets.enmap import (
     CHOICES,
     NO_DATA,
     SCALE,
-    SCALING,
+    EnmapTiles,
     choose,
     native_bands,
     read_list,
     stem_of,
     take,
 )
-from hsrzoo.errors import DatasetError, DatasetMissingError, FormatError, InputError, unknown_name
+from hsrzoo.errors import DatasetError, FormatError, InputError, require_known
 from hsrzoo.io import tiff
 from hsrzoo.io.common import damaged, require_file
 from hsrzoo.spec import DatasetSpec
@@ -46,57 +39,45 @@ SETS = ("easy", "hard")
 """``easy``: patches of a tile may lie in several splits; ``hard``: tiles are split."""
 _LISTS = {"train": "train.csv", "valid": "val.csv", "test": "test.csv"}
 _TIFF, _NPY = "-SPECTRAL_IMAGE", "-DATA"
-_LAYOUT = 1
 
 
-class HySpecNet(Dataset):
+class HySpecNet(EnmapTiles):
     """The lists of one set of splits, and the patches wherever they lie below the folder."""
 
     name = "hyspecnet-11k"
-    rgb_bits = 8
 
     def __init__(
         self,
-        folder: Path,
-        *,
+        root: Path,
+        path: str | Path | None = None,
         split_set: str = "easy",
         bands: str = "202",
         response: str = DEFAULT_CAMERA,
-        partial: bool = False,
+        partial: str | bool = False,
     ) -> None:
-        """``split_set``: one of :data:`SETS`; ``bands``: one of :data:`~hsrzoo.datasets.enmap.CHOICES`;
-        ``response``: the camera that renders RGB from them; ``partial``: go on with the patches that are
-        there where lists name others."""
-        if split_set not in SETS:
-            raise unknown_name("set of splits of hyspecnet-11k", split_set, SETS)
-        if bands not in CHOICES:
-            raise unknown_name("choice of bands of hyspecnet-11k", bands, CHOICES)
-        self.folder, self.choice, self.partial = folder, bands, partial
-        self.camera = Camera.named(response)
-        self.bands = choose(native_bands(), bands)
-        self.info = {"response": response, "bands": bands, "scaling": SCALING, "split_set": split_set}
-        self._files = _find_patches(folder)
+        """``path``: the folder, absolute or below the data root (``hyspecnet-11k`` if not given);
+        ``split_set``: one of :data:`SETS`; ``bands``: one of
+        :data:`~hsrzoo.datasets.enmap.CHOICES`; ``response``: the camera that renders RGB from them;
+        ``partial``: true to go on with the patches that are there where lists name others."""
+        if str(partial).lower() not in ("true", "false"):
+            raise InputError("partial is a yes or no", expected="true or false", got=partial)
+        require_known("set of splits of hyspecnet-11k", split_set, SETS)
+        require_known("choice of bands of hyspecnet-11k", bands, CHOICES)
+        folder = root / Path(path or "hyspecnet-11k").expanduser()
+        super().__init__(folder, _find_patches(folder), native_bands(), bands, response)
+        self.info["split_set"] = split_set
+        self.partial = str(partial).lower() == "true"
         self.absent: dict[str, int] = {}
         """Split -> listed patches that are not here; not empty only if ``partial``."""
-        self._names = {
+        self.index = {
             split: self._listed(split, folder / "splits" / split_set / file)
             for split, file in _LISTS.items()
         }
-        require_disjoint(self.name, self._names)
+        require_disjoint(self.name, self.index)
 
-    def splits(self) -> tuple[str, ...]:
-        """``("train", "valid", "test")``; the list of ``valid`` is val.csv."""
-        return tuple(_LISTS)
-
-    def scenes(self, split: str) -> list[str]:
-        """File names without ``-DATA.npy`` or ``-SPECTRAL_IMAGE.TIF``, sorted."""
-        require_split(self.name, split, self.splits())
-        return self._names[split]
-
-    def load(self, split: str, scene: str) -> Scene:
+    def read(self, split: str, scene: str) -> Scene:
         """Reflectance of the chosen bands (C, 128, 128), NaN where there is no data; RGB in 8 bits."""
-        require_scene(self.name, scene, self.scenes(split))
-        file = self._files[scene]
+        file = self.tiles[scene]
         if file.suffix.lower() == ".npy":
             stored = _read_npy(file)
         else:
@@ -110,28 +91,19 @@ class HySpecNet(Dataset):
                 got=f"{len(bands)}",
                 fix="Take those that it holds with --data-option bands=202, or get the TIFF files",
             )
-        cube = take(stored, bands, self.choice)
-        return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
+        return self.rendered(scene, take(stored, bands, self.choice))
 
-    def fingerprint(self) -> str:
-        """Names and sizes of the listed patches, splits, bands and response."""
-        files = [self._files[name] for names in self._names.values() for name in names]
-        options = {**self.info, "splits": self._names, "centres_nm": self.bands.centres_nm}
-        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=options)
-
-    def verify(self) -> VerifyReport:
-        """Read everything; shorter lists than the authors' and absent patches are notes."""
-        notes = [
-            f"RGB rendered by {self.camera.name}, linear, 8 bits",
-            f"cube: {SCALING}, bands: {self.choice}; wavelengths: EnMAP's usual ones",
-        ]
-        notes += [f"{split}: {count} listed patches are absent" for split, count in self.absent.items()]
-        count = sum(map(len, self._names.values()))
+    def notes(self) -> list[str]:
+        """Also that lists are shorter than the authors', and which patches are absent."""
+        *first, values = super().notes()
+        found = [*first, f"{values}; wavelengths: EnMAP's usual ones"]
+        found += [f"{split}: {count} listed patches are absent" for split, count in self.absent.items()]
+        count = sum(map(len, self.index.values()))
         if count != FULL:
-            notes.append(
+            found.append(
                 f"{count} of the authors' {FULL} patches: figures will not compare with published ones"
             )
-        return survey(self, notes=notes)
+        return found
 
     def _listed(self, split: str, file: Path) -> list[str]:
         if not file.is_file():
@@ -141,8 +113,8 @@ class HySpecNet(Dataset):
                 fix="Copy the folder splits of the download",
             )
         listed = sorted({stem_of(entry, (_NPY, _TIFF)) for entry in read_list(file)})
-        here = [name for name in listed if name in self._files]
-        absent = [name for name in listed if name not in self._files]
+        here = [name for name in listed if name in self.tiles]
+        absent = [name for name in listed if name not in self.tiles]
         if absent and self.partial and here:
             self.absent[split] = len(absent)
             return here
@@ -204,55 +176,24 @@ def _read_npy(file: Path) -> np.ndarray:
 def _find_patches(folder: Path) -> dict[str, Path]:
     """Name -> file anywhere below ``folder``; of a TIFF and an array the TIFF, which knows where there
     is no data."""
-    kinds: dict[str, dict[str, Path]] = {_TIFF: {}, _NPY: {}}
+    kinds: dict[str, list[tuple[str, Path]]] = {_NPY: [], _TIFF: []}
     for where, _, names in os.walk(folder):
         for name in names:
             stem, suffix = os.path.splitext(name)
             kind = {".tif": _TIFF, ".tiff": _TIFF, ".npy": _NPY}.get(suffix.lower())
-            if kind is None or not stem.endswith(kind):
-                continue
-            patch, file = stem.removesuffix(kind), Path(where) / name
-            twin = kinds[kind].setdefault(patch, file)
-            if twin != file:
-                raise DatasetError(
-                    f"Two patches in {folder} share a name", expected="one each", got=f"{twin}, {file}"
-                )
-    found = {**kinds[_NPY], **kinds[_TIFF]}
+            if kind is not None and stem.endswith(kind):
+                kinds[kind].append((stem.removesuffix(kind), Path(where) / name))
+    found: dict[str, Path] = {}
+    for files in kinds.values():
+        found |= unique_files(folder, files)
     if not found:
-        raise DatasetMissingError(
-            f"The data set hyspecnet-11k is not here: {SPEC.title}",
-            expected=f"patches ...-SPECTRAL_IMAGE.TIF or ...-DATA.npy below {folder}",
-            got="none" if folder.is_dir() else f"no folder {folder}",
-            fix=f"{SPEC.where} Unpack it there, or name another folder with --data-option path=FOLDER",
-        )
+        raise missing(SPEC, folder, nothing_in(folder, "no patch"), path_option=True)
     return found
-
-
-def open_hyspecnet(
-    root: Path,
-    path: str | Path | None = None,
-    split_set: str = "easy",
-    bands: str = "202",
-    response: str = DEFAULT_CAMERA,
-    partial: str | bool = False,
-) -> HySpecNet:
-    """Open HySpecNet-11k; ``path``: its folder, absolute or below the data root (``hyspecnet-11k`` if not
-    given); ``partial``: true or false; the other options are those of :class:`HySpecNet`."""
-    truth = str(partial).lower()
-    if truth not in ("true", "false"):
-        raise InputError("partial is a yes or no", expected="true or false", got=partial)
-    return HySpecNet(
-        root / Path(path or "hyspecnet-11k").expanduser(),
-        split_set=split_set,
-        bands=bands,
-        response=response,
-        partial=truth == "true",
-    )
 
 
 SPEC = DatasetSpec(
     name="hyspecnet-11k",
-    open=open_hyspecnet,
+    open=HySpecNet,
     title="HySpecNet-11k, 11,483 patches of EnMAP L2A, 418-2446 nm in 202 of 224 bands",
     where="https://hyspecnet.rsim.berlin has it for download, with its terms.",
     layout="hyspecnet-11k/splits/easy/train.csv, val.csv, test.csv, the same in splits/hard, and patches "

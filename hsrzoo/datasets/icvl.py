@@ -27,15 +27,8 @@ def open_icvl(
 
     MATLAB v7.3 files hold ``rad`` as 31 x W x H, which MATLAB shows as H x W x 31.
     """
-    return Folder(
-        root / "icvl",
-        spec=SPEC,
-        bands=VISIBLE_31,
-        key=key,
-        axes=axes,
-        scale=scale,
-        response=response,
-    )
+    folder = root / "icvl"
+    return Folder(folder, SPEC, bands=VISIBLE_31, key=key, axes=axes, scale=scale, response=response)
 
 
 SPEC = DatasetSpec(

@@ -6,72 +6,57 @@ Baumgardner, Biehl and Landgrebe 2015, doi:10.4231/R7RX991C, CC BY 3.0. The stor
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, require_scene, require_split, survey
-from hsrzoo.errors import DatasetMissingError, FormatError, unknown_name
+from hsrzoo.datasets.base import Scene, VerifyReport
+from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, package_folder, survey
+from hsrzoo.errors import FormatError, require_known
 from hsrzoo.io.npz import load as load_npy
 from hsrzoo.spec import DatasetSpec
 
 STRIPS = {"train": (0, 81), "valid": (89, 113), "test": (121, 145)}
 """Split -> first column and the one after the last. 8 columns between strips are used by none, so
 that no patch, and hardly any field's edge, is shared."""
+_FILE = "Indian_pines_corrected.npy"
 _BANDS_FILE = Path(__file__).parent.parent / "data" / "indian-pines-bands.csv"
 _SHAPE = (145, 145, 200)
 _OFFSET, _GAIN, _FULL_SCALE = 1000.0, 500.0, 15.0
-_LAYOUT = 1
 
 
-class IndianPines(Dataset):
+class IndianPines(IndexedDataset):
     """One scene per split: a strip of columns at full height."""
 
     name = "indian-pines"
-    rgb_bits = 8
 
-    def __init__(
-        self, bands: Literal["visible", "all"] = "visible", response: str = DEFAULT_CAMERA
-    ) -> None:
-        """``bands``: ``visible`` (resampled to 400-700 nm at 10 nm) or ``all`` 200 as measured;
-        ``response``: the camera that renders RGB from those bands."""
-        if bands not in ("visible", "all"):
-            raise unknown_name("choice of bands of indian-pines", bands, ("visible", "all"))
+    def __init__(self, root: Path, bands: str = "visible", response: str = DEFAULT_CAMERA) -> None:
+        """``root``: not used, for the scene comes with a package; ``bands``: ``visible`` (resampled to
+        400-700 nm at 10 nm) or ``all`` 200 as measured; ``response``: the camera that renders RGB."""
+        require_known("choice of bands of indian-pines", bands, BAND_CHOICES)
         self.camera = Camera.named(response)
         self.bands = VISIBLE_31 if bands == "visible" else native_bands()
         self.info = {"response": response, "bands": bands, "scaling": "radiance/15, clipped to [0, 1]"}
-        self.file = _find_file()
+        self.folder = package_folder(SPEC, "tensorly", "datasets/data", [_FILE], "'tensorly>=0.10,<0.11'")
+        self.file = self.folder / _FILE
+        self.index = {split: [f"columns-{first}-{end - 1}"] for split, (first, end) in STRIPS.items()}
 
-    def splits(self) -> tuple[str, ...]:
-        """``("train", "valid", "test")``."""
-        return tuple(STRIPS)
-
-    def scenes(self, split: str) -> list[str]:
-        """One name, which tells the columns."""
-        require_split(self.name, split, self.splits())
-        first, end = STRIPS[split]
-        return [f"columns-{first}-{end - 1}"]
-
-    def load(self, split: str, scene: str) -> Scene:
+    def read(self, split: str, scene: str) -> Scene:
         """Cube (31 or 200, 145, width of the strip); RGB rendered from it in 8 bits."""
-        require_scene(self.name, scene, self.scenes(split))
         first, end = STRIPS[split]
         cube = np.clip(self._scaled()[:, :, first:end], 0, 1)
-        return Scene(scene, self.camera.render(cube, self.bands, bits=self.rgb_bits), cube)
+        return self.rendered(scene, cube)
 
-    def fingerprint(self) -> str:
-        """Name and size of the file, bands and response."""
-        return fingerprint_of(self.file.parent, [self.file], layout=_LAYOUT, options=self.info)
+    def files(self) -> list[Path]:
+        """The one file."""
+        return [self.file]
 
     def verify(self) -> VerifyReport:
         """Read everything; says how many values the clipping changed."""
-        notes = [f"RGB rendered by {self.camera.name}, linear, 8 bits"]
+        notes = self.notes()
         problems = []
         try:
             scaled = self._scaled()
@@ -98,29 +83,9 @@ def native_bands() -> BandSet:
     return BandSet.of(np.loadtxt(_BANDS_FILE, skiprows=2).tolist())
 
 
-def _find_file() -> Path:
-    """The cube inside the installed package tensorly, found without importing it."""
-    found = importlib.util.find_spec("tensorly")
-    folder = Path(found.origin).parent if found and found.origin else None
-    file = folder / "datasets" / "data" / "Indian_pines_corrected.npy" if folder else None
-    if file is None or not file.is_file():
-        raise DatasetMissingError(
-            f"The data set indian-pines is not here: {SPEC.title}",
-            expected=SPEC.layout,
-            got="no package tensorly" if file is None else f"no file {file}",
-            fix=f"{SPEC.where} pip install 'tensorly>=0.10,<0.11'",
-        )
-    return file
-
-
-def open_indian_pines(root: Path, bands: str = "visible", response: str = DEFAULT_CAMERA) -> IndianPines:
-    """Open Indian Pines; it comes with a package, so the data root plays no part."""
-    return IndianPines(bands, response)  # type: ignore[arg-type]  # checked there
-
-
 SPEC = DatasetSpec(
     name="indian-pines",
-    open=open_indian_pines,
+    open=IndianPines,
     title="Indian Pines, an AVIRIS scene of farmland in Indiana, 12 June 1992",
     where="It comes with the package tensorly 0.10 (CC BY 3.0, doi:10.4231/R7RX991C).",
     layout="tensorly/datasets/data/Indian_pines_corrected.npy inside the installed package tensorly",

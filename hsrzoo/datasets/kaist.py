@@ -13,7 +13,6 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.folder import Folder
 from hsrzoo.datasets.folder_files import find_splits
-from hsrzoo.datasets.wavelengths import parse_bands
 from hsrzoo.errors import FormatError
 from hsrzoo.spec import DatasetSpec
 
@@ -36,15 +35,7 @@ def open_kaist(
     folder = root / "kaist"
     if not find_splits(folder, rendered=True):
         _refuse_exr(folder)
-    return Folder(
-        folder,
-        spec=SPEC,
-        bands=parse_bands(bands) if isinstance(bands, str) else bands,
-        key=key,
-        axes=axes,
-        scale=scale,
-        response=response,
-    )
+    return Folder(folder, SPEC, bands=bands, key=key, axes=axes, scale=scale, response=response)
 
 
 def _refuse_exr(folder: Path) -> None:

@@ -11,18 +11,14 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import fingerprint_of, missing, require_scene, require_split, survey
+from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, missing, nothing_in
 from hsrzoo.datasets.folder_files import parts_of
-from hsrzoo.errors import BandsError, FormatError, unknown_name
+from hsrzoo.errors import BandsError, FormatError, require_known
 from hsrzoo.io import load_cube, mat
 from hsrzoo.spec import DatasetSpec
 
-CHOICES = ("visible", "all")
-"""``visible``: :data:`VISIBLE_31`, NaN where the sensor does not reach; ``all``: as measured, without bands
-that hold no data."""
 WHOLE = "whole"
-_LAYOUT = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Source:
     """Variable (H, W) that is 0 at pixels without data."""
 
 
-class Measured(Dataset):
+class Measured(IndexedDataset):
     """The splits ``train`` and ``valid``, which share no pixel, and ``whole``: every scene in full.
 
     ``whole`` holds the pixels of both, so it is for models that learnt from other sets. RGB is rendered
@@ -54,7 +50,8 @@ class Measured(Dataset):
     sensor has (see :meth:`Camera.matrix`). Truth is not clipped, RGB is.
     """
 
-    rgb_bits = 8
+    measured: BandSet
+    contents = True  # a few MB
 
     def __init__(
         self,
@@ -67,9 +64,8 @@ class Measured(Dataset):
         info: Mapping[str, Any],
     ) -> None:
         """``sources``: name -> file below ``folder``, all on the same bands; ``bands``: one of
-        :data:`CHOICES`; ``response``: the camera that renders RGB; ``info``: what else is to be known."""
-        if bands not in CHOICES:
-            raise unknown_name(f"choice of bands of {spec.name}", bands, CHOICES)
+        :data:`BAND_CHOICES`; ``response``: the camera that renders RGB; ``info``: what else to record."""
+        require_known(f"choice of bands of {spec.name}", bands, BAND_CHOICES)
         self.name, self.folder, self.spec = spec.name, folder, spec
         self.camera = Camera.named(response)
         self._sources, self._choice = dict(sources), bands
@@ -79,40 +75,28 @@ class Measured(Dataset):
         scale = {name: source.scale for name, source in self._sources.items()}
         self.info = {"bands": bands, "response": response, "scale": scale, **info}
         self._parts = self._divide()
+        self.index = {split: sorted(parts) for split, parts in self._parts.items()}
 
-    def splits(self) -> tuple[str, ...]:
-        """``("train", "valid", "whole")``."""
-        return tuple(self._parts)
-
-    def scenes(self, split: str) -> list[str]:
-        """Names of sources, those of strips with their first and last row."""
-        require_split(self.name, split, self.splits())
-        return sorted(self._parts[split])
-
-    def load(self, split: str, scene: str) -> Scene:
+    def read(self, split: str, scene: str) -> Scene:
         """Cube (C, rows, W) on the chosen bands, values as measured over ``scale``; RGB in 8 bits."""
-        require_scene(self.name, scene, self.scenes(split))
         name, (first, end) = self._parts[split][scene]
-        cube = np.ascontiguousarray(self._read(name)[:, first:end])
-        rgb = self.camera.render(cube, self.measured, bits=self.rgb_bits)
-        if self._choice == "visible":
-            cube, covered = self.measured.resample(cube, VISIBLE_31)
-            cube[~covered] = np.nan
-        return Scene(scene, rgb, cube)
+        cube = np.ascontiguousarray(self._source(name)[:, first:end])
+        return self.rendered(scene, cube)
 
-    def fingerprint(self) -> str:
-        """Names and contents of the files (a few MB), bands, rows and options."""
-        files = [part for name in self._sources for part in parts_of(self._file(name))]
-        options = {**self.info, "measured": self.measured.to_json(), "parts": self._parts}
-        return fingerprint_of(self.folder, files, layout=_LAYOUT, options=options, contents=True)
+    def files(self) -> list[Path]:
+        """The files of all sources."""
+        return [part for name in self._sources for part in parts_of(self._file(name))]
 
-    def verify(self) -> VerifyReport:
-        """Read everything; says what was rendered from which bands."""
-        notes = [
-            f"RGB rendered by {self.camera.name} from {self.measured}, linear, 8 bits",
+    def options(self) -> dict[str, Any]:
+        """Bands, rows and options."""
+        return {**self.info, "measured": self.measured.to_json(), "parts": self._parts}
+
+    def notes(self) -> list[str]:
+        """What was rendered from which bands, and what the splits share."""
+        return [
+            *super().notes(),
             f"{WHOLE} holds the pixels of train and valid too: it is for models trained on other sets",
         ]
-        return survey(self, notes=notes)
 
     def _file(self, name: str) -> Path:
         return self.folder / self._sources[name].file
@@ -121,8 +105,7 @@ class Measured(Dataset):
         files = [self._file(name) for name in self._sources]
         absent = [file.name for file in files if not file.is_file()]
         if absent:
-            got = f"no {', '.join(absent)}" if self.folder.is_dir() else f"no folder {self.folder}"
-            raise missing(self.spec, self.folder, got)
+            raise missing(self.spec, self.folder, nothing_in(self.folder, f"no {', '.join(absent)}"))
 
     def _divide(self) -> dict[str, dict[str, tuple[str, tuple[int, int]]]]:
         """Split -> scene -> (source, its rows)."""
@@ -152,7 +135,7 @@ class Measured(Dataset):
         kept = [band for band in range(channels) if band not in source.empty]
         return array[:, :, kept], bands.select(kept)
 
-    def _read(self, name: str) -> np.ndarray:
+    def _source(self, name: str) -> np.ndarray:
         """A whole scene: (C, H, W) float32 in the bands :attr:`measured`, NaN where there is no data."""
         source, file = self._sources[name], self._file(name)
         array, bands = self._stored(name)

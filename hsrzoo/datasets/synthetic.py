@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import require_scene, require_split, survey
+from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.common import IndexedDataset
 
 SIDE = 32
 """Height and width of the scenes, pixels."""
 
 
-class Synthetic(Dataset):
+class Synthetic(IndexedDataset):
     """Pixels of random colour; each one's spectrum is a fixed smooth function of its RGB.
 
     Works for any bands: red, green and blue sit at fixed places along the band axis. Not linear in
@@ -22,31 +24,21 @@ class Synthetic(Dataset):
     name = "synthetic"
 
     def __init__(self, bands: BandSet) -> None:
-        self.bands = bands
-        self.info = {}
+        self.bands, self.info = bands, {}
+        self.index = {"train": ["a", "b"]}
 
-    def splits(self) -> tuple[str, ...]:
-        """``("train",)``."""
-        return ("train",)
-
-    def scenes(self, split: str) -> list[str]:
-        """Two names."""
-        require_split(self.name, split, self.splits())
-        return ["a", "b"]
-
-    def load(self, split: str, scene: str) -> Scene:
+    def read(self, split: str, scene: str) -> Scene:
         """RGB (3, 32, 32) and cube (C, 32, 32), float32 in [0, 1]."""
-        require_scene(self.name, scene, self.scenes(split))
         rgb = np.random.default_rng(ord(scene)).random((3, SIDE, SIDE), dtype=np.float32)
         place = np.linspace(0, 1, len(self.bands))[:, None]
         weights = np.exp(-8 * (place - np.array([0.9, 0.5, 0.1])) ** 2)
         weights /= weights.sum(axis=1, keepdims=True)
         return Scene(scene, rgb, np.einsum("cr,rhw->chw", weights, rgb**1.5).astype(np.float32))
 
-    def fingerprint(self) -> str:
-        """A constant: the scenes are made, not read."""
-        return "synthetic-1"
+    def files(self) -> list[Path]:
+        """None: the scenes are made, not read."""
+        return []
 
-    def verify(self) -> VerifyReport:
-        """Counts, shapes and ranges."""
-        return survey(self)
+    def fingerprint(self) -> str:
+        """A constant."""
+        return "synthetic-1"

@@ -11,7 +11,8 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError
-from hsrzoo.io.common import bands_from, require_file
+from hsrzoo.io.common import require_file
+from hsrzoo.io.values import bands_from
 
 FILE_NAME = "wavelengths.csv"
 _UNITS = "nanometres, or micrometres with decimals"

@@ -1,4 +1,4 @@
-"""What the cube formats share: atomic writing, axis orders, wavelengths found in foreign files."""
+"""What the cube formats share: atomic writing, axis orders, the cube among the arrays of a file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, FormatError, InputError
+from hsrzoo.io.values import WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of
 
-UNITS = "1 (reflectance or radiance scaled to [0, 1])"
-"""Units of the cube's values that are written unless ``metadata["units"]`` says otherwise."""
-WAVELENGTH_KEYS = ("wavelengths_nm", "wavelengths", "wavelength", "bands", "wavlength", "lambda", "wl")
-"""Names under which files hold band centres (one public set spells it ``wavlength``)."""
-WIDTH_KEYS = ("widths_nm", "fwhm", "widths")
 _MATRIX = re.compile(r"(?P<before>c?)\((?P<slow>[hw])(?P<fast>[hw])(?P<length>[1-9]\d*)?\)(?P<after>c?)")
 _PRIMARIES_NM = (640.0, 550.0, 460.0)
 """Red, green and blue of the picture where single bands stand for them."""
@@ -121,17 +117,11 @@ def cube_among(
     if "(" in axes:
         array, axes = _unfolded(array, axes, arrays, path)
     cube = to_hwc(array, axes, path)
-    centres = next((arrays[k] for k in _wavelength_names(arrays)), None)
-    widths = next((arrays[k] for k in WIDTH_KEYS if k in arrays), None)
+    others = tuple(sorted(k for k in arrays if k.rpartition("/")[2].lower().startswith("wav")))
+    centres, widths = first_of(WAVELENGTH_KEYS + others, arrays), first_of(WIDTH_KEYS, arrays)
     if centres is None:
         return cube, None
     return cube, bands_from(centres[()], None if widths is None else widths[()], cube.shape[2])
-
-
-def _wavelength_names(arrays: Mapping[str, Any]) -> list[str]:
-    """Names of the arrays that may hold band centres, the usual ones first, then any ``wav...``."""
-    usual = [key for key in WAVELENGTH_KEYS if key in arrays]
-    return usual + sorted(k for k in arrays if k.rpartition("/")[2].lower().startswith("wav"))
 
 
 def _unfolded(
@@ -195,26 +185,6 @@ def one_cube(arrays: dict[str, tuple[int, ...]], key: str | None, path: Path, ax
             fix="For a matrix of bands x pixels, give axes=c(wh)" if matrices else "Name it with key=...",
         )
     return cubes[0]
-
-
-def bands_from(centres: Any, widths: Any, count: int) -> BandSet | None:
-    """Bands from numbers found in a file, nm or micrometres by their size; None if they are neither.
-
-    A list of band numbers (1, 2, 3, ...) or of another length is not taken for wavelengths.
-    """
-    found = np.asarray(centres, dtype=np.float64).ravel()
-    if found.size != count or not np.all(np.isfinite(found)):
-        return None
-    if found.min() >= 100:
-        unit = "nm"
-    elif found.min() > 0.1 and found.max() < 20 and np.any(found != np.rint(found)):
-        unit = "um"
-    else:
-        return None
-    fwhm = None if widths is None else np.asarray(widths, dtype=np.float64).ravel()
-    if fwhm is not None and (fwhm.size != count or not np.all(np.isfinite(fwhm) & (fwhm > 0))):
-        fwhm = None
-    return BandSet.of(found.tolist(), None if fwhm is None else fwhm.tolist(), unit)
 
 
 def display_bands(bands: BandSet) -> tuple[int, int, int]:

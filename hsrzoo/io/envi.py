@@ -10,15 +10,18 @@ import sys
 import tempfile
 import warnings
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import UNITS, bands_from, damaged, display_bands, require_file, to_hwc, unwritable
-from hsrzoo.io.stream import FULL_SCALE, CubeShape, FlatStream, part_of, sync_folder
+from hsrzoo.errors import FormatError, HsrzooError, InputError
+from hsrzoo.io.common import damaged, display_bands, require_file, to_hwc, unwritable
+from hsrzoo.io.stream import CubeShape, FlatStream, part_of, sync_folder
+from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
 _NOT_LENGTHS = ("wavenumber", "ghz", "mhz", "index")
 """``wavelength units`` of headers whose ``wavelength`` is something else."""
@@ -135,7 +138,7 @@ class EnviStream(FlatStream):
             **_fields(cube.bands, self.metadata),
         }
         if cube.dtype == "uint16":
-            fields["reflectance scale factor"] = FULL_SCALE
+            fields["reflectance scale factor"] = FULL_SCALE["uint16"]
         envi.write_envi_header(str(self.new_header), fields)
         with self.new_header.open("rb+") as written:
             os.fsync(written.fileno())
@@ -151,31 +154,27 @@ def load(
     """
     if key is not None or axes not in (None, "hwc"):
         raise InputError("An ENVI header says what it holds", expected="neither key nor axes")
-    from spectral.io import envi
-
     header = _header_of(path)
     require_file(header)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # SPy's, of upper case in headers
-            image = envi.open(str(header), _binary_of(path))
-        stored = _stored(image, header)
-    except FormatError:
-        raise
-    except Exception as error:  # SPy raises bare Exception and its own SpyException
-        raise damaged(header, "ENVI", error) from error
-    fields = image.metadata
+    with opened(header, _binary_of(path)) as image:
+        stored, fields = _stored(image, header), image.metadata
     cube = to_hwc(stored, "hwc", header)
     ignored = fields.get("data ignore value")
-    if ignored is not None:
-        cube[stored == _like(stored, _number(ignored, "data ignore value", header))] = np.nan
-    scale = _number(fields.get("reflectance scale factor", 1), "reflectance scale factor", header)
-    if scale > 0:
-        cube /= np.float32(scale)
+    scale = scale_of(fields, header)
     good = [_number(flag, "bbl", header) for flag in fields.get("bbl", ())]
-    if len(good) == cube.shape[2]:
-        cube[:, :, np.flatnonzero(np.equal(good, 0))] = np.nan
+    cube = to_values(
+        cube,
+        stored,
+        no_data=None if ignored is None else _number(ignored, "data ignore value", header),
+        divisor=scale if scale > 0 else None,
+        bad=np.equal(good, 0) if len(good) == cube.shape[2] else None,
+    )
     return cube, bands_of(image, cube.shape[2])
+
+
+def scale_of(fields: Mapping[str, Any], header: Path) -> float:
+    """What 1.0 is stored as; 0 where the header's fields do not say."""
+    return _number(fields.get("reflectance scale factor", 0), "reflectance scale factor", header)
 
 
 def _stored(image: Any, header: Path) -> np.ndarray:
@@ -184,10 +183,9 @@ def _stored(image: Any, header: Path) -> np.ndarray:
     rows, columns, bands = image.shape
     count = rows * columns * bands
     dtype = np.dtype(image.dtype)
-    if str(fields.get("file compression", "0")).strip() == "1":
+    if _is_compressed(image):
         flat = np.frombuffer(_unzipped(image, count * dtype.itemsize, header), dtype)
     else:
-        require_size(image, header)
         flat = np.fromfile(image.filename, dtype, count, offset=int(image.offset))
     interleave = str(fields["interleave"]).lower()
     if interleave == "bsq":
@@ -195,6 +193,10 @@ def _stored(image: Any, header: Path) -> np.ndarray:
     if interleave == "bil":
         return flat.reshape(rows, bands, columns).transpose(0, 2, 1)
     return flat.reshape(rows, columns, bands)
+
+
+def _is_compressed(image: Any) -> bool:
+    return str(image.metadata.get("file compression", "0")).strip() == "1"
 
 
 def _unzipped(image: Any, size: int, header: Path) -> bytes:
@@ -213,11 +215,6 @@ def _unzipped(image: Any, size: int, header: Path) -> bytes:
             fix="Copy it again",
         )
     return data
-
-
-def _like(stored: np.ndarray, value: float) -> np.generic | float:
-    """``value`` as a float file stores it (-3.4e38 in a header is not the float32 of that name)."""
-    return stored.dtype.type(value) if stored.dtype.kind == "f" else value
 
 
 def _number(text: Any, field: str, header: Path) -> float:
@@ -257,23 +254,25 @@ def _binary_of(path: Path) -> str | None:
     return next((str(file) for file in beside if file.is_file()), None)
 
 
-def opened(header: Path) -> Any:
-    """SPy's image of a header whose binary is as long as it says; FormatError where it cannot be read."""
+@contextmanager
+def opened(header: Path, binary: str | None = None) -> Iterator[Any]:
+    """SPy's image of a header whose binary is as long as it says; what SPy raises becomes a FormatError."""
     from spectral.io import envi
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SPy's, of upper case in headers
-            image = envi.open(str(header))
-        require_size(image, header)
-    except FormatError:
+            image = envi.open(str(header), binary)
+        if not _is_compressed(image):
+            _require_size(image, header)
+        yield image
+    except HsrzooError:
         raise
     except Exception as error:  # SPy raises bare Exception and its own SpyException
         raise damaged(header, "ENVI", error) from error
-    return image
 
 
-def require_size(image: Any, header: Path) -> None:
+def _require_size(image: Any, header: Path) -> None:
     """FormatError for a short binary, which SPy maps without complaint and trips over later."""
     rows, columns, bands = image.shape
     needed = int(image.offset) + rows * columns * bands * np.dtype(image.dtype).itemsize

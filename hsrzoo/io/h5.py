@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import UNITS, cube_among, damaged, one_cube, replaced
+from hsrzoo.io.common import cube_among, damaged, one_cube, replaced
+from hsrzoo.io.values import UNITS
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
-from hsrzoo.io.common import UNITS, cube_among, damaged, replaced
+from hsrzoo.io.common import cube_among, damaged, replaced
 from hsrzoo.io.h5 import arrays_in, opened
+from hsrzoo.io.values import UNITS
 
 _USER_BLOCK = 512
 """Bytes before the HDF5 part: MATLAB puts its 128-byte header there."""

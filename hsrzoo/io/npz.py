@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import UNITS, cube_among, damaged, replaced
+from hsrzoo.io.common import cube_among, damaged, replaced
+from hsrzoo.io.values import UNITS
 
 _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 

@@ -10,14 +10,17 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.common import damaged, require_file
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
 
 _WHOLE_FILE = 64 << 20
 """Files up to this many bytes are identified by all of them, larger ones by samples."""
@@ -42,16 +45,16 @@ class Pixels(Protocol):
 
 @dataclass(frozen=True)
 class ArrayPixels:
-    """An image that lies in memory, (H, W, 3)."""
+    """An image (H, W, C) that is sliced as an array: in memory, or in a file that is read when sliced."""
 
-    array: np.ndarray
+    array: Any
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.array.shape[0], self.array.shape[1]
 
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        return self.array[top : top + height, left : left + width]
+    def read(self, top: int, left: int, height: int, width: int, step: int = 1) -> np.ndarray:
+        return np.asarray(self.array[top : top + height : step, left : left + width : step])
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class FilePixels:
     """An uncompressed image in a file: pixel (y, x), channel c begins at ``offset`` plus the strides.
 
     ``strides``: bytes from row to row, column to column, channel to channel. ``order``: which stored
-    channel is red, green, blue.
+    channel is red, green, blue; () for all channels as they are stored.
     """
 
     path: Path
@@ -67,25 +70,33 @@ class FilePixels:
     shape: tuple[int, int]
     strides: tuple[int, int, int]
     offset: int = 0
-    order: tuple[int, int, int] = (0, 1, 2)
+    channels: int = 3
+    order: tuple[int, ...] = ()
 
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Read row by row; where the channels lie apart, each on its own."""
+    @property
+    def by_pixel(self) -> bool:
+        """Whether the channels of a pixel lie together, and the pixels of a row."""
+        _, across, between = self.strides
+        return between == self.dtype.itemsize and across == self.channels * between
+
+    def read(self, top: int, left: int, height: int, width: int, step: int = 1) -> np.ndarray:
+        """Read row by row, every ``step``-th; where the channels lie apart, each on its own."""
         down, across, between = self.strides
-        size = self.dtype.itemsize
-        out = np.empty((height, width, 3), self.dtype)
+        rows = range(top, top + height, step)
+        out = np.empty((len(rows), -(-width // step), self.channels), self.dtype)
         try:
             with self.path.open("rb", buffering=0) as file:
-                for y in range(height):
-                    start = self.offset + (top + y) * down + left * across
-                    if between == size and across == 3 * size:
-                        out[y] = self._row(file, start, 3 * width).reshape(width, 3)
+                for i, y in enumerate(rows):
+                    start = self.offset + y * down + left * across
+                    if self.by_pixel:
+                        row = self._row(file, start, self.channels * width)
+                        out[i] = row.reshape(width, self.channels)[::step]
                         continue
-                    for c in range(3):
-                        out[y, :, c] = self._row(file, start + c * between, width)
+                    for c in range(self.channels):
+                        out[i, :, c] = self._row(file, start + c * between, width)[::step]
         except OSError as error:
             raise damaged(self.path, "a raster", error) from error
-        return out[..., self.order] if self.order != (0, 1, 2) else out
+        return out[..., self.order] if self.order else out
 
     def _row(self, file: Any, start: int, count: int) -> np.ndarray:
         file.seek(start)
@@ -185,28 +196,34 @@ def _channel_axis(shape: Sequence[int], path: Path) -> int:
     raise InputError(f"{path} does not hold an RGB image", expected="(H, W, 3) or (3, H, W)", got=shape)
 
 
-def _envi(header: Path) -> Raster:
-    from hsrzoo.io.envi import opened
-
-    image = opened(header)
+def envi_pixels(image: Any, path: Path) -> FilePixels:
+    """Where the pixels lie in the binary of SPy's ``image``, whose header is at ``path``."""
     rows, columns, bands = image.shape
-    if bands != 3:
-        raise InputError(
-            f"{header} does not hold an RGB image", expected="three bands", got=f"{bands} bands"
-        )
-    binary, dtype = Path(image.filename), np.dtype(image.dtype)
-    _require_numbers(dtype, header)
+    dtype = np.dtype(image.dtype)
+    _require_numbers(dtype, path)
     n = dtype.itemsize
-    interleave = str(image.metadata.get("interleave", "bsq")).lower()
     strides = {
-        "bip": (3 * columns * n, 3 * n, n),
-        "bil": (3 * columns * n, n, columns * n),
+        "bip": (bands * columns * n, bands * n, n),
+        "bil": (bands * columns * n, n, columns * n),
         "bsq": (columns * n, n, rows * columns * n),
-    }[interleave]
+    }[str(image.metadata.get("interleave", "bsq")).lower()]
+    return FilePixels(Path(image.filename), dtype, (rows, columns), strides, int(image.offset), bands)
+
+
+def _envi(header: Path) -> Raster:
+    from hsrzoo.io.envi import opened, scale_of
+
+    with opened(header) as image:
+        pixels = envi_pixels(image, header)
+    if pixels.channels != 3:
+        raise InputError(
+            f"{header} does not hold an RGB image", expected="three bands", got=f"{pixels.channels} bands"
+        )
     order, notes = _rgb_order(image.bands.centers)
-    pixels = FilePixels(binary, dtype, (rows, columns), strides, int(image.offset), order)
-    scale = float(image.metadata.get("reflectance scale factor", 0) or 0)
-    return Raster(pixels, (header, binary), (0.0, scale) if scale > 0 else None, notes)
+    scale = scale_of(image.metadata, header)
+    return Raster(
+        replace(pixels, order=order), (header, pixels.path), (0.0, scale) if scale > 0 else None, notes
+    )
 
 
 def _rgb_order(centres: Sequence[float] | None) -> tuple[tuple[int, int, int], tuple[str, ...]]:
@@ -220,27 +237,31 @@ def _rgb_order(centres: Sequence[float] | None) -> tuple[tuple[int, int, int], t
     return order, (f"by their wavelengths, red, green and blue are the bands at {named}",)
 
 
+def tiff_pixels(tiff: TiffFile, path: Path) -> FilePixels | None:
+    """Where the pixels lie in a TIFF of one uncompressed page; None if they do not lie row by row."""
+    page = tiff.pages.first
+    if not page.is_memmappable or len(tiff.series[0].pages) != 1 or page.axes not in ("YX", "YXS", "SYX"):
+        return None
+    dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
+    n, offset = dtype.itemsize, int(page.dataoffsets[0])
+    if page.axes == "SYX":
+        channels, rows, columns = page.shape
+        strides = (columns * n, n, rows * columns * n)
+    else:
+        rows, columns, channels = (*page.shape, 1)[:3]
+        strides = (channels * columns * n, channels * n, n)
+    return FilePixels(path, dtype, (rows, columns), strides, offset, channels)
+
+
 def _plain_tiff(path: Path) -> FilePixels | None:
     """The pixels of an uncompressed upright RGB TIFF; None if it is none."""
     from hsrzoo.io.tiff import opened_tiff
 
     with opened_tiff(path) as tiff:
-        page = tiff.pages.first
+        page, found = tiff.pages.first, tiff_pixels(tiff, path)
         tag = page.tags.get("Orientation")
         upright = tag is None or int(tag.value) == 1
-        plain = page.is_memmappable and upright and len(page.shape) == 3 and len(tiff.series[0].pages) == 1
-        if not plain or page.photometric not in _COLOUR:
-            return None
-        dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
-        shape, offset, planar = page.shape, int(page.dataoffsets[0]), page.axes == "SYX"
-    n = dtype.itemsize
-    if page.axes == "YXS" and shape[2] == 3:
-        rows, columns = shape[:2]
-        return FilePixels(path, dtype, (rows, columns), (3 * columns * n, 3 * n, n), offset)
-    if planar and shape[0] == 3:
-        rows, columns = shape[1:]
-        return FilePixels(path, dtype, (rows, columns), (columns * n, n, rows * columns * n), offset)
-    return None
+        return found if found and found.channels == 3 and upright and page.photometric in _COLOUR else None
 
 
 def _require_numbers(dtype: np.dtype, path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from hsrzoo.errors import InputError
+from hsrzoo.io.values import FULL_SCALE
 from hsrzoo.spec import RgbInput
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 Values = TypeVar("Values", np.ndarray, "Tensor")
 
-_FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 _ROUNDING = 1e-6
 """How far a float may leave its range, relative to the range, before it is an error (it is clipped)."""
 _NUMBERS = "uint8, uint16 or float"
@@ -101,14 +101,14 @@ def _range(dtype: str, declared: tuple[float, float] | None, got: str) -> tuple[
         if not (low < high and math.isfinite(high - low)):
             raise InputError("value_range is not a range", expected="(low, high), low < high", got=declared)
         return low, high
-    if "float" not in dtype and dtype not in _FULL_SCALE:
+    if "float" not in dtype and dtype not in FULL_SCALE:
         raise InputError(
             f"{dtype} images have no natural full scale",
             expected=f"{_NUMBERS} in [0, 1]",
             got=got,
             fix="Declare it: value_range=(low, high)",
         )
-    return 0.0, _FULL_SCALE.get(dtype, 1.0)
+    return 0.0, float(FULL_SCALE.get(dtype, 1))
 
 
 def padded_side(size: int, need: RgbInput) -> tuple[int, bool]:

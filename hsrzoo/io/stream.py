@@ -21,9 +21,8 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError, InputError, StoreError
+from hsrzoo.io.values import to_uint16
 
-FULL_SCALE = 65535
-"""What 1.0 is written as in uint16."""
 SUFFIXES = (".hdr", ".tif", ".tiff", ".zarr")
 """Formats that can be written part by part."""
 _ROWS = 64
@@ -52,7 +51,7 @@ class CubeShape:
             raise InputError(
                 "The cube holds NaN or infinity, which uint16 cannot", fix="Write it as float32"
             )
-        return np.rint(np.clip(block, 0, 1) * np.float32(FULL_SCALE)).astype(np.uint16)
+        return to_uint16(block)
 
 
 class CubeStream(ABC):

@@ -20,8 +20,9 @@ import tifffile
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import UNITS, bands_from, damaged, replaced, require_file, to_hwc
-from hsrzoo.io.stream import FULL_SCALE, CubeShape, FlatStream, part_of
+from hsrzoo.io.common import damaged, replaced, require_file, to_hwc
+from hsrzoo.io.stream import CubeShape, FlatStream, part_of
+from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
 _CLASSIC = (1 << 32) - (1 << 25)
 """Bytes of pixels that a TIFF with 32-bit offsets can hold, with room for its tags."""
@@ -60,7 +61,7 @@ class TiffStream(FlatStream):
 
     def _header(self) -> int:
         cube, count = self.cube, len(self.cube.bands)
-        scale = 1 / FULL_SCALE if cube.dtype == "uint16" else None
+        scale = 1 / FULL_SCALE["uint16"] if cube.dtype == "uint16" else None
         row_bytes = cube.width * count * np.dtype(cube.dtype).itemsize
         with tifffile.TiffWriter(self.part, bigtiff=cube.bytes > _CLASSIC) as writer:
             # no data: the pixels come later, to where the tags say that they are
@@ -163,15 +164,20 @@ def read(
         array, last_is_band = array[None], False
     cube = to_hwc(array, axes or ("hwc" if last_is_band else "chw"), path)
     count = cube.shape[2]
-    absent = no_data if tags.no_data is None else _no_data(tags.no_data, path)
-    if absent is not None:
-        cube[cube == np.float32(absent)] = np.nan
+    factors = offsets = None
     if "SCALE" in tags.gdal or "OFFSET" in tags.gdal:
-        cube *= _numbers(tags.gdal, "SCALE", count, default=1.0, path=path)
-        cube += _numbers(tags.gdal, "OFFSET", count, default=0.0, path=path)
+        factors = _numbers(tags.gdal, "SCALE", count, default=1.0, path=path)
+        offsets = _numbers(tags.gdal, "OFFSET", count, default=0.0, path=path)
     elif scale != 1:
-        cube *= np.float32(scale)
-    cube[..., _numbers(tags.gdal, "bbl", count, default=1.0, path=path) == 0] = np.nan
+        factors = np.float32(scale)
+    cube = to_values(
+        cube,
+        cube,
+        no_data=no_data if tags.no_data is None else _no_data(tags.no_data, path),
+        scale=factors,
+        offset=offsets,
+        bad=_numbers(tags.gdal, "bbl", count, default=1.0, path=path) == 0,
+    )
     return cube, _bands(tags, count)
 
 

@@ -13,17 +13,17 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError, StoreError
-from hsrzoo.io.common import (
+from hsrzoo.io.common import damaged, one_cube, to_hwc, unwritable
+from hsrzoo.io.stream import CubeShape, CubeStream, part_of, sync_folder
+from hsrzoo.io.values import (
+    FULL_SCALE,
     UNITS,
     WAVELENGTH_KEYS,
     WIDTH_KEYS,
     bands_from,
-    damaged,
-    one_cube,
-    to_hwc,
-    unwritable,
+    first_of,
+    to_values,
 )
-from hsrzoo.io.stream import FULL_SCALE, CubeShape, CubeStream, part_of, sync_folder
 
 _CHUNK = 256
 """Largest side of a chunk, pixels; all bands of a pixel lie in one chunk."""
@@ -146,7 +146,7 @@ def _attributes(cube: CubeShape, metadata: dict[str, Any]) -> dict[str, Any]:
     if bands.widths_nm is not None:
         found["widths_nm"] = list(bands.widths_nm)
     if cube.dtype == "uint16":
-        found |= {"scale_factor": 1 / FULL_SCALE, "add_offset": 0.0}
+        found |= {"scale_factor": 1 / FULL_SCALE["uint16"], "add_offset": 0.0}
     return found
 
 
@@ -189,9 +189,8 @@ def open_array(path: Path) -> tuple[Any, BandSet | None]:
 
 
 def _bands(about: dict[str, Any], count: int) -> BandSet | None:
-    centres = next((about[k] for k in WAVELENGTH_KEYS if k in about), None)
-    widths = next((about[k] for k in WIDTH_KEYS if k in about), None)
-    return None if centres is None else bands_from(centres, widths, count)
+    centres = first_of(WAVELENGTH_KEYS, about)
+    return None if centres is None else bands_from(centres, first_of(WIDTH_KEYS, about), count)
 
 
 def load(
@@ -215,5 +214,5 @@ def load(
         raise damaged(path, "Zarr", error) from error
     scale, offset = (float(about.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
     if (scale, offset) != (1, 0):
-        cube = (cube.astype(np.float64) * scale + offset).astype(np.float32)
+        cube = to_values(cube, cube, scale=np.float64(scale), offset=np.float64(offset))
     return cube, _bands(about, cube.shape[2])

@@ -10,7 +10,7 @@ import pytest
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
-from hsrzoo.datasets.earthlib import open_earthlib
+from hsrzoo.datasets.earthlib import Earthlib
 from hsrzoo.errors import DatasetMissingError, FormatError, UnknownNameError
 
 COUNT, BANDS = 700, BandSet.regular(400, 1000, 10)
@@ -68,7 +68,7 @@ def origins(blocks, spectra):
 
 
 def test_every_measured_spectrum_is_in_one_split(spectra):
-    dataset = open_earthlib(None, bands="all")
+    dataset = Earthlib(None, bands="all")
     assert dataset.bands == BANDS
     assert [len(dataset.scenes(s)) for s in dataset.splits()] == [3, 1]  # 538 and 60 by 256
     used = {}
@@ -81,49 +81,49 @@ def test_every_measured_spectrum_is_in_one_split(spectra):
 
 
 def test_simulated_spectra_are_added_and_move_no_other(spectra):
-    dataset = open_earthlib(None, bands="all", spectra="all")
+    dataset = Earthlib(None, bands="all", spectra="all")
     used = set(origins(blocks_of(dataset, "valid"), spectra)[0].tolist())
     assert used == set(range(0, 700, 10))
 
 
 def test_visible_is_part_of_all_and_rgb_the_same(spectra):
-    visible, whole = open_earthlib(None), open_earthlib(None, bands="all")
+    visible, whole = Earthlib(None), Earthlib(None, bands="all")
     assert visible.bands == VISIBLE_31
     one, other = visible.load("train", "train-01"), whole.load("train", "train-01")
     assert np.abs(one.cube - other.cube[:31]).max() < 1e-7
     assert np.array_equal(one.rgb, other.rgb)
     assert np.array_equal(other.rgb, Camera.named("nikon-d5100").render(other.cube, BANDS))
-    again = open_earthlib(None).load("train", "train-01")
+    again = Earthlib(None).load("train", "train-01")
     assert np.array_equal(again.cube, one.cube)
 
 
 def test_verify_counts_and_fingerprints_differ(spectra):
-    report = open_earthlib(None).verify()
+    report = Earthlib(None).verify()
     assert report.problems == [] and report.notes[0].startswith("spectra: train 538, valid 60;")
     options = [{}, {"bands": "all"}, {"spectra": "all"}, {"response": "cie-1931"}]
-    assert len({open_earthlib(None, **option).fingerprint() for option in options}) == 4
+    assert len({Earthlib(None, **option).fingerprint() for option in options}) == 4
 
 
 def test_absent_damaged_or_unknown(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DatasetMissingError, match="pip install --no-deps 'earthlib"):
-        open_earthlib(None)
+        Earthlib(None)
     offer(monkeypatch, tmp_path / "earthlib")
     write_library(tmp_path / "earthlib", count=500)
     with pytest.raises(FormatError, match=r"each of 700.*500 rows"):
-        open_earthlib(None)
+        Earthlib(None)
     with pytest.raises(UnknownNameError, match="measured"):
-        open_earthlib(None, spectra="mesured")
+        Earthlib(None, spectra="mesured")
     (tmp_path / "earthlib/data/spectra.sli").write_bytes(b"short")
     with pytest.raises(FormatError, match="spectral library"):
-        open_earthlib(None)
+        Earthlib(None)
     (tmp_path / "earthlib/data/spectra.csv").unlink()
     with pytest.raises(DatasetMissingError, match=r"no spectra\.csv in"):
-        open_earthlib(None)
+        Earthlib(None)
 
 
 def test_the_real_library_is_complete():
     if importlib.util.find_spec("earthlib") is None:
         pytest.skip("needs the package earthlib: pip install --no-deps earthlib")
-    report = open_earthlib(None).verify()
+    report = Earthlib(None).verify()
     assert report.problems == [] and report.notes[0].startswith("spectra: train 4733, valid 526;")

@@ -14,7 +14,7 @@ from scipy.io import savemat
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, FormatError, InputError, UnknownNameError
 from hsrzoo.io import load_cube, save_cube, tiff
-from hsrzoo.io.common import bands_from
+from hsrzoo.io.values import bands_from
 
 NAMES = ["a.hdr", "a.img", "a.tif", "a.tiff", "a.h5", "a.hdf5", "a.mat", "a.npz"]
 WIDE = BandSet.of([418.24, 423.874, 902.5, 898.25], [7.0, 6.5, 10.0, 9.75])  # unsorted, as EnMAP is

@@ -267,7 +267,8 @@ from pathlib import Path
 import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import StoreError
-from hsrzoo.io.stream import CubeShape, open_stream
+from hsrzoo.io.open_stream import open_stream
+from hsrzoo.io.stream import CubeShape
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 cube = CubeShape(50, 70, BandSet.of([500, 600]))

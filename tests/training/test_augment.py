@@ -15,7 +15,7 @@ import torch
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene
-from hsrzoo.datasets.cave import open_cave
+from hsrzoo.datasets.cave import Cave
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import ModelSpec, Recipe, RgbInput
 from hsrzoo.training import augment
@@ -114,7 +114,7 @@ def test_camera_and_noise_leave_the_truth_alone(names) -> None:
 
 
 def test_on_cave_an_unchanged_crop_is_rendered_exactly_as_stored(data_root, monkeypatch) -> None:
-    data = open_cave(data_root)
+    data = Cave(data_root)
     some = sorted(data.scenes("train"))[:2]
     monkeypatch.setattr(data, "scenes", lambda split: some)
     monkeypatch.setattr(augment, "EXPOSURE", (1.0, 1.0))
