@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 import hsrzoo
 from hsrzoo.camera import encode_srgb
-from hsrzoo.io.photo import in_light
+from hsrzoo.io.photo import to_linear
 from hsrzoo.io.raster import open_raster
 from hsrzoo.io.rgb import to_unit
 from hsrzoo.models.reconstructor import Reconstruction
@@ -35,7 +35,7 @@ load = lru_cache(maxsize=2)(hsrzoo.load)
 
 def read(path: str, encoding: Any) -> tuple[np.ndarray, str]:
     """A photograph as (H, W, 3) float32 in [0, 1], proportional to light, reduced; and what was done."""
-    photo = in_light(open_raster(path), Path(path), encoding)
+    photo = to_linear(open_raster(path), Path(path), encoding)
     height, width = photo.pixels.shape
     step = min(-(-max(height, width) // LONGEST), height, width)
     rgb = np.empty((height // step, width // step, 3), np.float32)

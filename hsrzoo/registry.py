@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from hsrzoo.errors import PluginError, unknown_name
 from hsrzoo.spec import DatasetSpec, MetricSpec, ModelSpec, PerturbationSpec
-from hsrzoo.utils.entry_points import claimed_twice, describe, entry_points_of, load_entry
+from hsrzoo.utils.entry_points import duplicate_name, describe, entry_points_of, load_entry
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Registry(Generic[T]):
             )
         known = self._origins.get(name) or self._entry_origin(name)
         if known is not None:
-            raise claimed_twice(self.kind, name, f"{known} and {origin}")
+            raise duplicate_name(self.kind, name, f"{known} and {origin}")
 
     def owns(self, value: T) -> bool:
         """True if ``value`` itself is known already: added, or the imported value of an entry point."""
@@ -162,7 +162,7 @@ def load_plugin_file(path: Path) -> ModuleType:
                 continue
             registry.check(value.name, value, origin=str(path))
             if (registry.kind, value.name) in specs:
-                raise claimed_twice(registry.kind, value.name, f"{path}, twice")
+                raise duplicate_name(registry.kind, value.name, f"{path}, twice")
             specs[registry.kind, value.name] = (registry, value)
     if not specs:
         raise PluginError(

@@ -25,7 +25,7 @@ class Scene:
     cube: np.ndarray
 
 
-def with_data(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def data_masks(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which bands (C,) of a cube (C, H, W) have data in some pixel, and which pixels (H, W) have it in all
     of those bands; both bool. NaN is a value without data."""
     missing = np.isnan(cube)
@@ -33,14 +33,14 @@ def with_data(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return bands, ~missing[bands].any(axis=0) if bands.any() else np.zeros(cube.shape[1:], bool)
 
 
-def where_data(image: np.ndarray, cube: np.ndarray) -> np.ndarray:
+def pixels_with_data(image: np.ndarray, cube: np.ndarray) -> np.ndarray:
     """The pixels (K, N) of ``image`` (K, H, W) that have data in some band of ``cube`` (C, H, W): what was
     measured on an image is a mean over them. ``image`` itself where all of them have, or none."""
-    known = some_data(cube)
+    known = any_data(cube)
     return image if known.all() or not known.any() else image[:, known]
 
 
-def some_data(cube: np.ndarray) -> np.ndarray:
+def any_data(cube: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels that have data in some band of a cube (C, H, W)."""
     return ~np.isnan(cube).all(axis=0)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, with_data
+from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, data_masks
 from hsrzoo.errors import DatasetError, DatasetMissingError, HsrzooError, require_known
 from hsrzoo.spec import DatasetSpec
 from hsrzoo.utils.files import sha256_of_file
@@ -298,7 +298,7 @@ def _faults(scene: Scene) -> list[str]:
     bad = int(np.count_nonzero(~np.isfinite(scene.rgb)))
     if bad:
         found.append(f"NaN or infinite values in its rgb: {bad}")
-    if not with_data(scene.cube)[1].any():
+    if not data_masks(scene.cube)[1].any():
         found.append(f"none of its {scene.cube[0].size} pixels has data")
     elif not scene.rgb.any():
         found.append("its rgb is black everywhere")
@@ -321,7 +321,7 @@ class _Gaps:
 
     def add(self, cube: np.ndarray) -> None:
         values = int(np.count_nonzero(np.isnan(cube)))
-        bands, pixels = with_data(cube)
+        bands, pixels = data_masks(cube)
         self.of += cube.size
         self.scenes += values > 0
         self.values += values

@@ -18,7 +18,7 @@ from hsrzoo.datasets.common import require_split
 from hsrzoo.datasets.wavelengths import FILE_NAME, wavelengths_text
 from hsrzoo.errors import BandsError, DatasetError, InputError, StoreError
 from hsrzoo.io import save_cube
-from hsrzoo.io.common import replaced
+from hsrzoo.io.common import output_file
 
 RECORD = "resampled.json"
 _LAYOUT = 1
@@ -146,7 +146,7 @@ def _bits(source: Dataset) -> int:
 def _write_image(file: Path, scene: Scene) -> None:
     levels, dtype = (255, np.uint8) if file.suffix == ".png" else (65535, np.uint16)
     pixels = np.ascontiguousarray(np.rint(scene.rgb.transpose(1, 2, 0) * levels)).astype(dtype)
-    with replaced(file) as temporary:
+    with output_file(file) as temporary:
         if file.suffix == ".png":
             from PIL import Image
 
@@ -158,7 +158,7 @@ def _write_image(file: Path, scene: Scene) -> None:
 
 
 def _write_text(file: Path, text: str) -> None:
-    with replaced(file) as temporary:
+    with output_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, FormatError, InputError
 from hsrzoo.io.values import WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of
+from hsrzoo.utils.files import atomic_file
 
 _MATRIX = re.compile(r"(?P<before>c?)\((?P<slow>[hw])(?P<fast>[hw])(?P<length>[1-9]\d*)?\)(?P<after>c?)")
 _PRIMARIES_NM = (640.0, 550.0, 460.0)
@@ -26,43 +25,22 @@ _SIDES = {"h": "nrow", "w": "ncol"}
 
 
 @contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error.
-
-    A reader never sees half a file, and a failed write leaves the old one as it was.
-    """
+def output_file(path: Path) -> Iterator[Path]:
+    """:func:`hsrzoo.utils.files.atomic_file` for a file that a user named: raises InputError."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        with atomic_file(path) as temporary:
+            yield temporary
     except OSError as error:
-        raise unwritable(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        _settle(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise write_error(path, error) from error
 
 
-def unwritable(path: Path, error: OSError) -> InputError:
+def write_error(path: Path, error: OSError) -> InputError:
     """The InputError for a path that cannot be written: no folder, no permission, no space."""
     return InputError(
         f"Cannot write {path}",
         expected="an existing folder that is writable, with room for the file",
         got=error.strerror or str(error),
     )
-
-
-def _settle(path: Path) -> None:
-    """Give the file the permissions a plain ``open`` would have, and flush it to the disk."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
 
 
 def require_file(path: Path) -> None:
@@ -73,7 +51,7 @@ def require_file(path: Path) -> None:
         raise FormatError(f"{path} is empty (0 bytes)", fix="Copy or download it again")
 
 
-def damaged(path: Path, kind: str, error: BaseException) -> FormatError:
+def read_error(path: Path, kind: str, error: BaseException) -> FormatError:
     """The FormatError for a file that its library cannot read."""
     return FormatError(
         f"{path} cannot be read as {kind}: truncated, damaged or of another format",
@@ -115,7 +93,7 @@ def cube_among(
     name = one_cube({k: tuple(a.shape) for k, a in arrays.items()}, key, path, 2 if "(" in axes else 3)
     array = np.asarray(arrays[name][()])
     if "(" in axes:
-        array, axes = _unfolded(array, axes, arrays, path)
+        array, axes = _unfold(array, axes, arrays, path)
     cube = to_hwc(array, axes, path)
     others = tuple(sorted(k for k in arrays if k.rpartition("/")[2].lower().startswith("wav")))
     centres, widths = first_of(WAVELENGTH_KEYS + others, arrays), first_of(WIDTH_KEYS, arrays)
@@ -124,9 +102,7 @@ def cube_among(
     return cube, bands_from(centres[()], None if widths is None else widths[()], cube.shape[2])
 
 
-def _unfolded(
-    array: np.ndarray, axes: str, arrays: Mapping[str, Any], path: Path
-) -> tuple[np.ndarray, str]:
+def _unfold(array: np.ndarray, axes: str, arrays: Mapping[str, Any], path: Path) -> tuple[np.ndarray, str]:
     """A matrix of bands and pixels as an array with three axes, and their order."""
     found = _MATRIX.fullmatch(axes)
     if found is None or bool(found["before"]) == bool(found["after"]) or found["slow"] == found["fast"]:

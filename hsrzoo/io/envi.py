@@ -19,7 +19,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError
-from hsrzoo.io.common import damaged, display_bands, require_file, to_hwc, unwritable
+from hsrzoo.io.common import display_bands, read_error, require_file, to_hwc, write_error
 from hsrzoo.io.stream import CubeShape, FlatStream, part_of, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
@@ -51,7 +51,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
         os.replace(written.with_suffix(".img"), target.with_suffix(".img"))
         os.replace(written, target)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise write_error(path, error) from error
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -111,13 +111,13 @@ class EnviStream(FlatStream):
         if not self.nearly_finished():
             self.sync()
             self.close()
-            with self.explained():
+            with self.convert_errors():
                 self._write_header()
                 self.out.unlink(missing_ok=True)
                 self.header.unlink(missing_ok=True)
                 sync_folder(self.out.parent)
                 os.replace(self.part, self.out)
-        with self.explained():
+        with self.convert_errors():
             os.replace(self.new_header, self.header)
             sync_folder(self.header.parent)
 
@@ -156,7 +156,7 @@ def load(
         raise InputError("An ENVI header says what it holds", expected="neither key nor axes")
     header = _header_of(path)
     require_file(header)
-    with opened(header, _binary_of(path)) as image:
+    with open_envi(header, _binary_of(path)) as image:
         stored, fields = _stored(image, header), image.metadata
     cube = to_hwc(stored, "hwc", header)
     ignored = fields.get("data ignore value")
@@ -184,7 +184,7 @@ def _stored(image: Any, header: Path) -> np.ndarray:
     count = rows * columns * bands
     dtype = np.dtype(image.dtype)
     if _is_compressed(image):
-        flat = np.frombuffer(_unzipped(image, count * dtype.itemsize, header), dtype)
+        flat = np.frombuffer(_unzip(image, count * dtype.itemsize, header), dtype)
     else:
         flat = np.fromfile(image.filename, dtype, count, offset=int(image.offset))
     interleave = str(fields["interleave"]).lower()
@@ -199,14 +199,14 @@ def _is_compressed(image: Any) -> bool:
     return str(image.metadata.get("file compression", "0")).strip() == "1"
 
 
-def _unzipped(image: Any, size: int, header: Path) -> bytes:
+def _unzip(image: Any, size: int, header: Path) -> bytes:
     """``size`` bytes of a gzipped binary: never more, whatever the file would unpack to."""
     offset = int(image.offset)
     try:
         with gzip.open(image.filename) as stream:
             data = stream.read(offset + size)[offset:]
     except (OSError, EOFError, zlib.error) as error:
-        raise damaged(Path(image.filename), "a gzipped ENVI binary", error) from error
+        raise read_error(Path(image.filename), "a gzipped ENVI binary", error) from error
     if len(data) < size:
         raise FormatError(
             f"{image.filename} is shorter than {header.name} says",
@@ -255,7 +255,7 @@ def _binary_of(path: Path) -> str | None:
 
 
 @contextmanager
-def opened(header: Path, binary: str | None = None) -> Iterator[Any]:
+def open_envi(header: Path, binary: str | None = None) -> Iterator[Any]:
     """SPy's image of a header whose binary is as long as it says; what SPy raises becomes a FormatError."""
     from spectral.io import envi
 
@@ -269,7 +269,7 @@ def opened(header: Path, binary: str | None = None) -> Iterator[Any]:
     except HsrzooError:
         raise
     except Exception as error:  # SPy raises bare Exception and its own SpyException
-        raise damaged(header, "ENVI", error) from error
+        raise read_error(header, "ENVI", error) from error
 
 
 def _require_size(image: Any, header: Path) -> None:

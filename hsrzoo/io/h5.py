@@ -12,14 +12,14 @@ import h5py
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import cube_among, damaged, one_cube, replaced
+from hsrzoo.io.common import cube_among, one_cube, output_file, read_error
 from hsrzoo.io.values import UNITS
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
     """Write ``/cube`` (H, W, C) with units, ``/wavelengths_nm``, the scale of its third axis, and
     ``/widths_nm``, both in nm."""
-    with replaced(path) as temporary, h5py.File(temporary, "w") as file:
+    with output_file(path) as temporary, h5py.File(temporary, "w") as file:
         stored = file.create_dataset("cube", data=cube)
         stored.attrs["units"] = metadata.get("units", UNITS)
         stored.attrs["axes"] = "hwc"
@@ -35,13 +35,13 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
 
 
 @contextmanager
-def opened(path: Path, kind: str) -> Iterator[h5py.File]:
+def open_h5(path: Path, kind: str) -> Iterator[h5py.File]:
     """An HDF5 file for reading; whatever HDF5 reports while it is open becomes a FormatError."""
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise damaged(path, kind, error) from error
+        raise read_error(path, kind, error) from error
 
 
 def arrays_in(file: h5py.File) -> dict[str, h5py.Dataset]:
@@ -61,7 +61,7 @@ def load(
 ) -> tuple[np.ndarray, BandSet | None]:
     """The cube as (H, W, C) float32; ``axes`` is the stored order: if not given, what the file says
     (attribute ``axes``), else "hwc"."""
-    with opened(path, "HDF5") as file:
+    with open_h5(path, "HDF5") as file:
         arrays = arrays_in(file)
         if axes is None:
             name = one_cube({name: a.shape for name, a in arrays.items()}, key, path)

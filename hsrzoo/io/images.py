@@ -55,13 +55,13 @@ def read_image(path: str | Path) -> np.ndarray:
     path = Path(path)
     if path.suffix.lower() in _TIFF:
         return _rgb_from_tiff(path)
-    with opened(path) as image:
+    with open_image(path) as image:
         if image.format == "TIFF":  # under another name; Pillow would drop the low bytes of 16 bits
             return _rgb_from_tiff(path)
         if image.mode != "RGB":
             what = _REFUSED.get(image.mode, f"an image of mode {image.mode}")
             raise _not_rgb(path, what)
-        pixels = _decoded(image, path)
+        pixels = _decode(image, path)
         orientation = _orientation(image)  # after: it loads PNG files by itself
     pixels = _UPRIGHT.get(orientation, lambda a: a)(pixels)
     return np.ascontiguousarray(pixels)
@@ -81,8 +81,8 @@ def read_plane(path: str | Path) -> np.ndarray:
     Colour images count as one band if their channels are equal (CAVE's RGBA files); others raise.
     """
     path = Path(path)
-    with opened(path) as image:
-        pixels = _decoded(image, path)
+    with open_image(path) as image:
+        pixels = _decode(image, path)
     if pixels.ndim == 3:
         if not (
             np.array_equal(pixels[..., 0], pixels[..., 1])
@@ -99,7 +99,7 @@ def read_plane(path: str | Path) -> np.ndarray:
     return pixels
 
 
-def opened(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
     """The image by Pillow, not decoded yet. Raises InputError, FormatError."""
     if not path.is_file():
         raise InputError("There is no such image", expected="a file", got=path)
@@ -129,7 +129,7 @@ def opened(path: Path) -> Image.Image:
     return image
 
 
-def _decoded(image: Image.Image, path: Path) -> np.ndarray:
+def _decode(image: Image.Image, path: Path) -> np.ndarray:
     """All pixels; a truncated stream raises instead of giving grey rows."""
     try:
         low = _low_bytes(image, path)
@@ -149,7 +149,7 @@ def _low_bytes(image: Any, path: Path) -> np.ndarray | None:
     """
     if image.format != "PNG" or len(image.tile) != 1 or image.tile[0][3] != "RGB;16B":
         return None
-    again: Any = opened(path)
+    again: Any = open_image(path)
     with again:
         codec, extents, offset, _ = again.tile[0]
         # a plain tuple in older releases of pillow, a named one in newer
@@ -162,9 +162,9 @@ def _low_bytes(image: Any, path: Path) -> np.ndarray | None:
 def _rgb_from_tiff(path: Path) -> np.ndarray:
     import tifffile
 
-    from hsrzoo.io.tiff import opened_tiff
+    from hsrzoo.io.tiff import open_tiff
 
-    with opened_tiff(path) as tiff:
+    with open_tiff(path) as tiff:
         page = tiff.pages.first
         pixels = tiff.series[0].asarray()
         orientation = page.tags.get("Orientation")

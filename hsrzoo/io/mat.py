@@ -16,8 +16,8 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
-from hsrzoo.io.common import cube_among, damaged, replaced
-from hsrzoo.io.h5 import arrays_in, opened
+from hsrzoo.io.common import cube_among, output_file, read_error
+from hsrzoo.io.h5 import arrays_in, open_h5
 from hsrzoo.io.values import UNITS
 
 _USER_BLOCK = 512
@@ -36,7 +36,7 @@ def header() -> bytes:
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
     """Write a v7.3 file: ``cube`` single H x W x C, ``bands`` (nm) and ``widths_nm`` as double rows,
     ``units``, ``wavelength_units`` and ``metadata`` (JSON) as text."""
-    with replaced(path) as temporary:
+    with output_file(path) as temporary:
         with h5py.File(temporary, "w", userblock_size=_USER_BLOCK) as file:
             _variable(file, "cube", cube.transpose(2, 1, 0), "single")
             _variable(file, "bands", np.asarray(bands.centres_nm)[:, None], "double")
@@ -76,7 +76,7 @@ def variables(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as stream:
         start = stream.read(_USER_BLOCK + 8)
     if start[:8] == _HDF5 or start[_USER_BLOCK:] == _HDF5:
-        with opened(path, "MATLAB v7.3") as file:
+        with open_h5(path, "MATLAB v7.3") as file:
             yield {name: _Reversed(array) for name, array in arrays_in(file).items()}
     else:
         yield _version_5(path)
@@ -99,7 +99,7 @@ def _version_5(path: Path) -> dict[str, np.ndarray]:
     try:
         content = loadmat(path)
     except Exception as error:  # scipy raises anything from struct.error to MatReadError on bad bytes
-        raise damaged(path, "MATLAB v5", error) from error
+        raise read_error(path, "MATLAB v5", error) from error
     arrays = {
         name: value
         for name, value in content.items()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import cube_among, damaged, replaced
+from hsrzoo.io.common import cube_among, output_file, read_error
 from hsrzoo.io.values import UNITS
 
 _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -27,7 +27,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
     }
     if bands.widths_nm is not None:
         arrays["widths_nm"] = np.asarray(bands.widths_nm)
-    with replaced(path) as temporary, temporary.open("wb") as stream:
+    with output_file(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)
 
 
@@ -39,11 +39,11 @@ def load(
         try:
             arrays = {key or "cube": np.load(path, allow_pickle=False)}
         except _BROKEN as error:
-            raise damaged(path, "NPY", error) from error
+            raise read_error(path, "NPY", error) from error
         return cube_among(arrays, key or "cube", axes or "hwc", path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (*_BROKEN, AttributeError) as error:  # a bare array under an .npz name has no .files
-        raise damaged(path, "NPZ", error) from error
+        raise read_error(path, "NPZ", error) from error
     return cube_among(arrays, key, axes or "hwc", path)

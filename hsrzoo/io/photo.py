@@ -60,7 +60,7 @@ class Photo:
     """Maker and model by EXIF."""
 
 
-def in_light(
+def to_linear(
     raster: Raster, path: Path, encoding: Encoding = "auto", value_range: tuple[float, float] | None = None
 ) -> Photo:
     """The image of ``raster``, read from ``path``, with values proportional to light.
@@ -68,7 +68,7 @@ def in_light(
     ``value_range`` is that of the stored values. What is sRGB is decoded window by window. Raises
     InputError for profiles that cannot be converted.
     """
-    evidence = evidence_of(path)
+    evidence = find_evidence(path)
     profile = _Profile.of(evidence.profile, path) if evidence.profile and encoding == "auto" else None
     stated = value_range or raster.value_range
     name = profile.name if profile else _name_of(evidence.profile)
@@ -94,9 +94,9 @@ def in_light(
 
 def read_photo(path: str | Path, encoding: Encoding = "auto") -> np.ndarray:
     """The photograph at ``path`` as (H, W, 3), upright, with values proportional to light: float32 in
-    [0, 1] where it was sRGB, else as it is stored. See :func:`in_light`. Raises InputError, FormatError.
+    [0, 1] where it was sRGB, else as it is stored. See :func:`to_linear`. Raises InputError, FormatError.
     """
-    photo = in_light(open_raster(path), Path(path), encoding)
+    photo = to_linear(open_raster(path), Path(path), encoding)
     height, width = photo.pixels.shape
     return photo.pixels.read(0, 0, height, width)
 
@@ -120,7 +120,7 @@ def _ignored(profile: str | None) -> str:
     return f"; its ICC profile ({profile}) is ignored" if profile else ""
 
 
-def evidence_of(path: Path) -> Evidence:
+def find_evidence(path: Path) -> Evidence:
     """What the file at ``path`` says; nothing for rasters, and where its tags are damaged."""
     suffix = path.suffix.lower()
     if suffix in RASTERS:
@@ -136,9 +136,9 @@ def evidence_of(path: Path) -> Evidence:
 def _pillow_evidence(path: Path) -> Evidence:
     from PIL import Image
 
-    from hsrzoo.io.images import opened
+    from hsrzoo.io.images import open_image
 
-    with opened(path) as image:
+    with open_image(path) as image:
         info = image.info
         exif = Image.Exif()
         if info.get("exif"):

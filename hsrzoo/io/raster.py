@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import damaged, require_file
+from hsrzoo.io.common import read_error, require_file
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -95,7 +95,7 @@ class FilePixels:
                     for c in range(self.channels):
                         out[i, :, c] = self._row(file, start + c * between, width)[::step]
         except OSError as error:
-            raise damaged(self.path, "a raster", error) from error
+            raise read_error(self.path, "a raster", error) from error
         return out[..., self.order] if self.order else out
 
     def _row(self, file: Any, start: int, count: int) -> np.ndarray:
@@ -172,9 +172,9 @@ def _npy(path: Path) -> Raster:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, "NPY", error) from error
+        raise read_error(path, "NPY", error) from error
     if not isinstance(mapped, np.memmap):
-        raise damaged(path, "NPY", ValueError("it holds several arrays"))
+        raise read_error(path, "NPY", ValueError("it holds several arrays"))
     channels = _channel_axis(mapped.shape, path)
     _require_numbers(mapped.dtype, path)
     strides = mapped.strides if channels == 2 else (*mapped.strides[1:], mapped.strides[0])
@@ -211,9 +211,9 @@ def envi_pixels(image: Any, path: Path) -> FilePixels:
 
 
 def _envi(header: Path) -> Raster:
-    from hsrzoo.io.envi import opened, scale_of
+    from hsrzoo.io.envi import open_envi, scale_of
 
-    with opened(header) as image:
+    with open_envi(header) as image:
         pixels = envi_pixels(image, header)
     if pixels.channels != 3:
         raise InputError(
@@ -255,9 +255,9 @@ def tiff_pixels(tiff: TiffFile, path: Path) -> FilePixels | None:
 
 def _plain_tiff(path: Path) -> FilePixels | None:
     """The pixels of an uncompressed upright RGB TIFF; None if it is none."""
-    from hsrzoo.io.tiff import opened_tiff
+    from hsrzoo.io.tiff import open_tiff
 
-    with opened_tiff(path) as tiff:
+    with open_tiff(path) as tiff:
         page, found = tiff.pages.first, tiff_pixels(tiff, path)
         tag = page.tags.get("Orientation")
         upright = tag is None or int(tag.value) == 1

@@ -51,17 +51,17 @@ def open_rows(path: Path) -> CubeRows:
 
 
 def _envi(header: Path) -> tuple[FilePixels | None, BandSet | None]:
-    from hsrzoo.io.envi import bands_of, opened
+    from hsrzoo.io.envi import bands_of, open_envi
 
-    with opened(header) as image:
+    with open_envi(header) as image:
         pixels = envi_pixels(image, header)
         return pixels if pixels.by_pixel else None, bands_of(image, pixels.channels)
 
 
 def _tiff(path: Path) -> tuple[FilePixels | None, BandSet | None]:
-    from hsrzoo.io.tiff import opened_tiff, read_bands
+    from hsrzoo.io.tiff import open_tiff, read_bands
 
-    with opened_tiff(path) as tiff:
+    with open_tiff(path) as tiff:
         pixels = tiff_pixels(tiff, path)
     return (pixels, read_bands(path)) if pixels and pixels.by_pixel else (None, None)
 

@@ -43,7 +43,7 @@ class CubeShape:
         """Of all values."""
         return self.height * self.width * len(self.bands) * np.dtype(self.dtype).itemsize
 
-    def encoded(self, block: np.ndarray) -> np.ndarray:
+    def encode(self, block: np.ndarray) -> np.ndarray:
         """Float32 values as they are stored; uint16 holds round(65535 x), x cut to [0, 1]."""
         if self.dtype == "float32":
             return np.ascontiguousarray(block, np.float32)
@@ -74,13 +74,13 @@ class CubeStream(ABC):
 
     def write(self, top: int, left: int, block: np.ndarray) -> None:
         """Write a block (h, w, C) of float32 values at its place."""
-        values = self.cube.encoded(block)
-        with self.explained():
+        values = self.cube.encode(block)
+        with self.convert_errors():
             self._write(top, left, values)
         self.written = True
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def convert_errors(self) -> Iterator[None]:
         """Turns an OSError into a StoreError that names the partial file, which stays."""
         try:
             yield
@@ -146,7 +146,7 @@ class FlatStream(CubeStream):
         return 0
 
     def create(self) -> None:
-        with self.explained():
+        with self.convert_errors():
             self.offset = self._header()
             self.file = self.part.open("r+b", buffering=0)
             _reserve(self.file.fileno(), self.offset, self.cube.bytes)
@@ -180,7 +180,7 @@ class FlatStream(CubeStream):
         return self.file
 
     def sync(self) -> None:
-        with self.explained():
+        with self.convert_errors():
             os.fsync(self._open().fileno())
 
     def close(self) -> None:
@@ -191,7 +191,7 @@ class FlatStream(CubeStream):
     def finish(self) -> None:
         self.sync()
         self.close()
-        with self.explained():
+        with self.convert_errors():
             os.replace(self.part, self.out)
             sync_folder(self.out.parent)
 

@@ -20,7 +20,7 @@ import tifffile
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import damaged, replaced, require_file, to_hwc
+from hsrzoo.io.common import output_file, read_error, require_file, to_hwc
 from hsrzoo.io.stream import CubeShape, FlatStream, part_of
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
@@ -39,7 +39,7 @@ _BROKEN = (
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
     """Write C planes of H x W float32."""
-    with replaced(path) as temporary:
+    with output_file(path) as temporary:
         tifffile.imwrite(
             temporary,
             np.ascontiguousarray(cube.transpose(2, 0, 1)),
@@ -79,7 +79,7 @@ class TiffStream(FlatStream):
         return self._offset()
 
     def _offset(self) -> int:
-        with opened_tiff(self.part) as tiff:
+        with open_tiff(self.part) as tiff:
             page = tiff.pages.first
             expected = (self.cube.height, self.cube.width, len(self.cube.bands))
             if (
@@ -126,14 +126,14 @@ def _gdal_xml(bands: BandSet, scale: float | None = None) -> str:
 
 
 @contextmanager
-def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """A TIFF file for reading; whatever the library raises while it is open becomes a FormatError."""
     require_file(path)
     try:
         with tifffile.TiffFile(path) as tiff:
             yield tiff
     except _BROKEN as error:
-        raise damaged(path, "TIFF", error) from error
+        raise read_error(path, "TIFF", error) from error
 
 
 def load(
@@ -155,7 +155,7 @@ def read(
     pages first). ``scale`` and ``no_data`` hold where the file states neither SCALE nor OFFSET, and no
     value for no data.
     """
-    with opened_tiff(path) as tiff:
+    with open_tiff(path) as tiff:
         series = tiff.series[0]
         array = series.asarray()
         tags = _Tags.of(tiff)
@@ -183,7 +183,7 @@ def read(
 
 def read_bands(path: Path) -> BandSet | None:
     """The bands that a TIFF file tells; its pixels are not read."""
-    with opened_tiff(path) as tiff:
+    with open_tiff(path) as tiff:
         series = tiff.series[0]
         count = 1 if len(series.shape) < 3 else series.shape[-1 if series.axes.endswith("S") else 0]
         return _bands(_Tags.of(tiff), count)

@@ -13,7 +13,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError, StoreError
-from hsrzoo.io.common import damaged, one_cube, to_hwc, unwritable
+from hsrzoo.io.common import one_cube, read_error, to_hwc, write_error
 from hsrzoo.io.stream import CubeShape, CubeStream, part_of, sync_folder
 from hsrzoo.io.values import (
     FULL_SCALE,
@@ -78,7 +78,7 @@ class ZarrStream(CubeStream):
 
     def create(self) -> None:
         cube = self.cube
-        with self.explained(), _unbothered():
+        with self.convert_errors(), _raise_cause():
             if self.part.exists():
                 shutil.rmtree(self.part)
             self.array = _zarr().create_array(
@@ -104,7 +104,7 @@ class ZarrStream(CubeStream):
         files = self._files(top, left, height, width)
         for file in files:  # of a run that was killed: may be cut short, and must not be read
             file.unlink(missing_ok=True)
-        with _unbothered():
+        with _raise_cause():
             self.array[top : top + height, left : left + width] = values
         self.waiting += files
 
@@ -117,7 +117,7 @@ class ZarrStream(CubeStream):
         ]
 
     def sync(self) -> None:
-        with self.explained():
+        with self.convert_errors():
             for file in self.waiting:
                 if file.exists():  # a chunk of zeros has no file
                     with file.open("rb") as stream:
@@ -126,7 +126,7 @@ class ZarrStream(CubeStream):
 
     def finish(self) -> None:
         self.sync()
-        with self.explained():
+        with self.convert_errors():
             for left in self.part.rglob("*.partial"):
                 left.unlink()
             if self.out.exists():
@@ -151,7 +151,7 @@ def _attributes(cube: CubeShape, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _unbothered() -> Iterator[None]:
+def _raise_cause() -> Iterator[None]:
     """Zarr runs its writes in tasks, and an OSError of one may come wrapped."""
     try:
         yield
@@ -168,7 +168,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
     """Write ``cube`` (H, W, C) float32."""
     height, width = cube.shape[:2]
     if not path.parent.is_dir():
-        raise unwritable(path, FileNotFoundError(2, "No such file or directory"))
+        raise write_error(path, FileNotFoundError(2, "No such file or directory"))
     check_target(path)
     with ZarrStream(path, CubeShape(height, width, bands), (height, width), metadata) as stream:
         stream.create()
@@ -184,7 +184,7 @@ def open_array(path: Path) -> tuple[Any, BandSet | None]:
         array = zarr.open_array(str(path), mode="r")
         about = dict(array.attrs)
     except Exception as error:  # whatever the library and its codecs raise for a damaged folder
-        raise damaged(path, "Zarr", error) from error
+        raise read_error(path, "Zarr", error) from error
     return array, _bands(about, array.shape[2])
 
 
@@ -211,7 +211,7 @@ def load(
     except HsrzooError:
         raise
     except Exception as error:  # whatever the library and its codecs raise for a damaged folder
-        raise damaged(path, "Zarr", error) from error
+        raise read_error(path, "Zarr", error) from error
     scale, offset = (float(about.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
     if (scale, offset) != (1, 0):
         cube = to_values(cube, cube, scale=np.float64(scale), offset=np.float64(offset))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsrzoo.datasets.base import with_data
+from hsrzoo.datasets.base import data_masks
 from hsrzoo.errors import BandsError, InputError, PluginError
 from hsrzoo.metrics.errors import MetricInvariantError, check_psnr_invariant
 from hsrzoo.registry import METRICS
@@ -80,7 +80,7 @@ class _Scored:
 
 def _scored(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> tuple[_Scored, dict[str, int]]:
     """Bands and pixels with data, and the counts of those without if there are any."""
-    bands, valid = with_data(truth)
+    bands, valid = data_masks(truth)
     counts = (int(np.count_nonzero(~valid)), int(np.count_nonzero(~bands)))
     if not any(counts):
         return _Scored(truth, pred, context), {}

@@ -46,9 +46,9 @@ class Cube:
         """Write the cube with its wavelengths; the suffix decides. ``.npy`` holds the numbers alone."""
         path = Path(path)
         if format is None and path.suffix.lower() == ".npy":
-            from hsrzoo.io.common import replaced
+            from hsrzoo.io.common import output_file
 
-            with replaced(path) as temporary, temporary.open("wb") as stream:
+            with output_file(path) as temporary, temporary.open("wb") as stream:
                 np.save(stream, self.cube)
             return
         from hsrzoo.io import save_cube
@@ -207,10 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="[one per core]")
     asked = parser.parse_args(arguments)
     try:
-        from hsrzoo.io.photo import in_light
+        from hsrzoo.io.photo import to_linear
         from hsrzoo.io.raster import open_raster
 
-        photo = in_light(open_raster(asked.photo), asked.photo)
+        photo = to_linear(open_raster(asked.photo), asked.photo)
         rgb = photo.pixels.read(0, 0, *photo.pixels.shape)
         cube = OnnxModel(asked.model, threads=asked.threads)(rgb, photo.value_range)
         cube.save(asked.out)

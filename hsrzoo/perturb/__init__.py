@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.datasets.base import Scene, some_data, where_data
+from hsrzoo.datasets.base import Scene, any_data, pixels_with_data
 from hsrzoo.errors import InputError, unknown_name
 from hsrzoo.registry import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext, PerturbationSpec, resolve, seeded
@@ -56,7 +56,7 @@ def perturb(
         cube = np.ascontiguousarray(cube, dtype=np.float32)
     else:
         cube = scene.cube
-        rgb[:, ~some_data(cube) & ~scene.rgb.any(axis=0)] = 0
+        rgb[:, ~any_data(cube) & ~scene.rgb.any(axis=0)] = 0
     before, after = _mean(scene.rgb, scene.cube), _mean(rgb, cube)
     change = after / before - 1 if before else 0.0
     camera = context.response if context else None
@@ -64,7 +64,7 @@ def perturb(
 
 
 def _mean(rgb: np.ndarray, cube: np.ndarray) -> float:
-    return float(where_data(rgb, cube).mean(dtype=np.float64))
+    return float(pixels_with_data(rgb, cube).mean(dtype=np.float64))
 
 
 def _required(context: PerturbationContext | None, name: str) -> PerturbationContext:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.datasets.base import where_data
+from hsrzoo.datasets.base import pixels_with_data
 from hsrzoo.spec import PerturbationSpec
 
 
@@ -24,7 +24,7 @@ def gain(
     """RGB x factor, clipped to [0, 1], the cube unchanged; ``clipped``: share of values cut off, of
     pixels with data."""
     scaled = rgb.astype(np.float64) * factor
-    info = {"factor": factor, "clipped": float(np.mean(where_data(scaled, cube) > 1))}
+    info = {"factor": factor, "clipped": float(np.mean(pixels_with_data(scaled, cube) > 1))}
     return np.clip(scaled, 0, 1), cube, info
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.camera import Camera, camera_names
-from hsrzoo.datasets.base import where_data
+from hsrzoo.datasets.base import pixels_with_data
 from hsrzoo.perturb import DoesNotApplyError
 from hsrzoo.spec import PerturbationContext, PerturbationSpec
 
@@ -28,7 +28,7 @@ def replace_camera(
     if response == context.response:
         raise DoesNotApplyError(f"The data set's own RGB is rendered by {response}: nothing would change")
     image = Camera.named(response).render(cube, context.bands, bits=context.rgb_bits)
-    change = where_data(image.astype(np.float64) - rgb, cube)
+    change = pixels_with_data(image.astype(np.float64) - rgb, cube)
     return image, cube, {"response": response, "rgb_rmse": float(np.sqrt(np.mean(change**2)))}
 
 

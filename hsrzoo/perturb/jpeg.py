@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.camera import jpeg_decode, jpeg_encode
-from hsrzoo.datasets.base import where_data
+from hsrzoo.datasets.base import pixels_with_data
 from hsrzoo.spec import PerturbationSpec
 
 
@@ -22,7 +22,7 @@ def compress(
     """
     data = jpeg_encode(rgb, quality)
     decoded = jpeg_decode(data)
-    error = float(np.mean(where_data(decoded - rgb, cube) ** 2))
+    error = float(np.mean(pixels_with_data(decoded - rgb, cube) ** 2))
     psnr = -10 * float(np.log10(error)) if error else float("inf")
     info = {"quality": quality, "subsampling": "4:2:0", "bytes": len(data), "psnr_to_clean": psnr}
     return decoded, cube, info

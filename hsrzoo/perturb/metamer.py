@@ -29,7 +29,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
-from hsrzoo.datasets.base import with_data
+from hsrzoo.datasets.base import data_masks
 from hsrzoo.perturb import DoesNotApplyError
 from hsrzoo.spec import PerturbationContext, PerturbationSpec
 
@@ -80,7 +80,7 @@ def metamer(
         changed[:, part] = np.where(component == 0, spectra, moved)
     new = changed.reshape(cube.shape)
     image = camera.render(new, context.bands, bits=context.rgb_bits)
-    bands, valid = with_data(cube)
+    bands, valid = data_masks(cube)
     before, after = cube[bands][:, valid], new[bands][:, valid]
     measured = {**_difference(before, after), "no_room": float(np.mean(~room[valid.ravel()]))}
     return image, new, {"strength": strength, **measured, "rgb_steps": _steps(image, rgb)}

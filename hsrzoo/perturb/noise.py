@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.datasets.base import where_data
+from hsrzoo.datasets.base import pixels_with_data
 from hsrzoo.spec import PerturbationSpec
 
 
@@ -36,7 +36,7 @@ def noise(
     frozen = np.random.RandomState(generator.bit_generator)
     electrons = frozen.poisson(light * full_well) + frozen.normal(0.0, read_noise, light.shape)
     noisy = electrons / full_well
-    measured, clean = where_data(noisy, cube), where_data(light, cube)
+    measured, clean = pixels_with_data(noisy, cube), pixels_with_data(light, cube)
     error = float(np.mean((measured - clean) ** 2))
     signal = float(np.mean(clean**2))
     info = {

@@ -16,7 +16,7 @@ import torch
 from hsrzoo.errors import InputError
 from hsrzoo.io import require_writable, save_cube, stream
 from hsrzoo.io.open_stream import check_out, open_stream, require_apart, require_folder
-from hsrzoo.io.photo import Photo, in_light
+from hsrzoo.io.photo import Photo, to_linear
 from hsrzoo.io.raster import Raster, open_raster
 from hsrzoo.io.stream import CubeShape
 from hsrzoo.models.onnx_runtime import OnnxModel
@@ -52,7 +52,7 @@ def predict_file(
     check_out(out) if streamed else _check_in_memory(out, options)
     raster = open_raster(image)
     _require_apart(out, (Path(image), *raster.files), options)
-    photo = in_light(raster, Path(image), options.encoding, options.value_range)
+    photo = to_linear(raster, Path(image), options.encoding, options.value_range)
     for note in (photo.note, *raster.notes):
         say(note)
     kept = None if options.bands is None else model.bands.nearest(options.bands)

@@ -11,7 +11,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import XYZ_OF_SRGB, encode_srgb
 from hsrzoo.errors import BandsError
-from hsrzoo.io.common import display_bands, replaced
+from hsrzoo.io.common import display_bands, output_file
 from hsrzoo.io.rows import open_rows
 from hsrzoo.metrics.colour import xyz_matrix
 
@@ -89,7 +89,7 @@ def save_quicklook(cube: Path, longest: int = LONGEST) -> Path:
         ]
     )
     target = quicklook_of(cube)
-    with replaced(target) as temporary:
+    with output_file(target) as temporary:
         Image.fromarray(picture).save(temporary, "PNG")
     return target
 

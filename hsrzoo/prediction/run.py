@@ -167,7 +167,7 @@ class _Keeper:
         except StoreError as error:
             if not isinstance(error.__cause__, OSError):
                 raise
-            with self.target.explained():
+            with self.target.convert_errors():
                 raise error.__cause__ from None
         self.last = time.monotonic()
 

@@ -95,7 +95,7 @@ class Engine:
         if self.average is not None:
             self.average.set(self.task.module)
 
-    def averaged(self) -> nn.Module:
+    def average_module(self) -> nn.Module:
         """The module with averaged weights (the trained one itself where there is no average)."""
         return self.average.module if self.average is not None else self.task.module
 
@@ -129,7 +129,7 @@ class Engine:
         """The task's figures for the averaged weights, on the main process only."""
         if not self.accelerator.is_main_process:
             return {}
-        module = self.averaged()
+        module = self.average_module()
         module.eval()
         with torch.no_grad():
             return self.task.validate(module)

@@ -57,7 +57,7 @@ def spectral_angle(pred: Tensor, truth: Tensor) -> Tensor:
     return torch.where(some, 2 * torch.atan2(apart, along), 0).sum() / some.sum().clamp(min=1)
 
 
-def over_data(loss: Loss) -> Loss:
+def ignore_missing(loss: Loss) -> Loss:
     """``loss`` over the values that ``truth`` has: the others, NaN there, have no part in it and no
     gradient. A batch without gaps goes to ``loss`` as it is.
 
@@ -74,7 +74,7 @@ def over_data(loss: Loss) -> Loss:
 def loss_function(recipe: Recipe) -> Loss:
     """The loss that ``recipe.loss`` names, over the values with data, and ``sam_weight`` times the spectral
     angle; ``own`` has none here and raises TrainingError."""
-    loss, weight = over_data(_plain_loss(recipe)), recipe.sam_weight
+    loss, weight = ignore_missing(_plain_loss(recipe)), recipe.sam_weight
     if weight == 0:
         return loss
     return lambda pred, truth: loss(pred, truth) + weight * spectral_angle(pred, truth)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hsrzoo.datasets.base import Dataset, with_data
+from hsrzoo.datasets.base import Dataset, data_masks
 from hsrzoo.errors import TrainingError
 from hsrzoo.metrics import compute
 from hsrzoo.models.consistency import Correction, correction_for
@@ -18,7 +18,7 @@ from hsrzoo.registry import DATASETS
 from hsrzoo.spec import MetricContext, ModelSpec, Recipe
 from hsrzoo.training.augment import Augmenter
 from hsrzoo.training.losses import loss_function
-from hsrzoo.training.recipe import check, held_out
+from hsrzoo.training.recipe import check, split_holdout
 from hsrzoo.training.task import Task
 
 Batch = tuple[Tensor, Tensor]
@@ -58,7 +58,7 @@ class PairTask(Task):
         self.split, self.arguments, self.start = split, dict(arguments or {}), dict(start or {})
         names = sorted(dataset.scenes(split))
         check(recipe)
-        self.scenes, self.held_out = held_out(names, recipe, f"{dataset.name}/{split}")
+        self.scenes, self.held_out = split_holdout(names, recipe, f"{dataset.name}/{split}")
         self.extra, self.extra_share = tuple(extra), extra_share
         self._check_extra()
         physical = set(recipe.augment) - {"flip", "rotate"}
@@ -207,7 +207,7 @@ class PairTask(Task):
         return rgb[0], torch.from_numpy(np.ascontiguousarray(scene.cube))
 
     def _require_data(self, data: Dataset, split: str, name: str, cube: np.ndarray) -> None:
-        if not with_data(cube)[1].any():
+        if not data_masks(cube)[1].any():
             raise TrainingError(
                 f"The scene {name} of {data.name}/{split} has no pixel with data",
                 expected="a pixel whose values in the bands with data are all known",

@@ -119,14 +119,14 @@ def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before
         if other not in before:
             raise unknown_name(f"job above {name}", other, before)
     words = {**values, "job": name, "runs": shlex.quote(str(runs))}
-    return Job(name, tuple(_filled(c, words, name) for c in commands), tuple(after))
+    return Job(name, tuple(_fill(c, words, name) for c in commands), tuple(after))
 
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) and one.strip() for one in value)
 
 
-def _filled(command: str, words: Mapping[str, str], job: str) -> tuple[str, ...]:
+def _fill(command: str, words: Mapping[str, str], job: str) -> tuple[str, ...]:
     text = command
     try:
         for _ in range(2):  # a value may use {job} and {runs}

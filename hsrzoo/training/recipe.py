@@ -75,7 +75,7 @@ def check(recipe: Recipe) -> None:
         )
 
 
-def held_out(names: Sequence[str], recipe: Recipe, where: str) -> tuple[list[str], list[str]]:
+def split_holdout(names: Sequence[str], recipe: Recipe, where: str) -> tuple[list[str], list[str]]:
     """``names`` in two: the scenes to train on and those that ``recipe`` keeps out, both in order.
 
     ``where`` names the split. TrainingError when nothing would be left to train on, or a fold is not full.

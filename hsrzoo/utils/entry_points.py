@@ -16,7 +16,7 @@ def describe(entry: EntryPoint) -> str:
     return f"{package} ({entry.value})"
 
 
-def claimed_twice(kind: str, name: str, origins: str) -> PluginError:
+def duplicate_name(kind: str, name: str, origins: str) -> PluginError:
     """The error for two plugins with one name; ``origins`` names both."""
     return PluginError(
         f"Two plugins offer the {kind} {name!r}",
@@ -29,7 +29,7 @@ def load_entry(kind: str, name: str, entries: Sequence[EntryPoint], others: str)
     """Import what the one entry point of a name holds; PluginError says whose it is when that fails."""
     origin = " and ".join(describe(entry) for entry in entries)
     if len(entries) > 1:
-        raise claimed_twice(kind, name, origin)
+        raise duplicate_name(kind, name, origin)
     try:
         return entries[0].load()
     except (Exception, SystemExit) as error:  # a script that ends the process is no plugin

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hsrzoo.errors import StoreError
@@ -49,25 +51,32 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises StoreError where it cannot be written.
     """
     try:
-        _replace(path, data)
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
-def _replace(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that replaces it, durably, when the block ends without an error.
+
+    A reader never sees half a file, and a failed write leaves the old one as it was. The file gets the
+    permissions that a plain ``open`` would give it. Raises OSError.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.training.losses import over_data
+from hsrzoo.training.losses import ignore_missing
 from hsrzoo_mcga.codebook.lookup import usage
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 
@@ -32,7 +32,7 @@ def evaluate(
     covered = 0 if bands is None or bands.same_as(VISIBLE_31) else _visible(bands)
     figures: dict[str, list[float]] = {name: [] for name in masks}
     indices: list[list[Tensor]] = [[] for _ in module.codes]
-    mean_square = over_data(lambda restored, truth: (restored - truth).square().mean())
+    mean_square = ignore_missing(lambda restored, truth: (restored - truth).square().mean())
     for cube in cubes:
         truth = cube[None].to(device)
         for name, kept in masks.items():

@@ -13,7 +13,7 @@ from hsrzoo.errors import InputError, TrainingError
 from hsrzoo.layers.pixel_rows import to_rows
 from hsrzoo.spec import Recipe
 from hsrzoo.training.losses import charbonnier
-from hsrzoo.training.recipe import held_out
+from hsrzoo.training.recipe import split_holdout
 from hsrzoo.training.task import Task
 from hsrzoo_mcga.codebook.lookup import Query, usage, vq_losses
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
@@ -51,7 +51,7 @@ class CodebookTask(Task):
         self.source = source or dataset.name
         self.options = dict(options or {})
         names = dataset.scenes(split)
-        self.train_scenes, self.held_out = held_out(names, recipe, f"{dataset.name}/{split}")
+        self.train_scenes, self.held_out = split_holdout(names, recipe, f"{dataset.name}/{split}")
         if figures_split == split:
             raise InputError(
                 "Figures on the training split would not be those of unseen pixels",

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from hsrzoo.errors import InputError
 from hsrzoo.io import read_photo
-from hsrzoo.io.photo import Photo, evidence_of, in_light
+from hsrzoo.io.photo import Photo, find_evidence, to_linear
 from hsrzoo.io.raster import open_raster
 from make_fixtures import write_png16
 from make_profile import P3_TO_XYZ_D50, icc_profile
@@ -27,7 +27,7 @@ XYZ_D50_TO_SRGB = np.array(
 
 
 def opened(path: Path, encoding="auto", value_range=None) -> Photo:
-    return in_light(open_raster(path), path, encoding, value_range)
+    return to_linear(open_raster(path), path, encoding, value_range)
 
 
 def pixels(photo: Photo) -> np.ndarray:
@@ -203,9 +203,9 @@ def test_a_profile_named_otherwise_that_is_srgb_counts_as_it(tmp_path):
 def test_the_camera_is_named(tmp_path, name, make, model, camera):
     tags = {"model": model} | ({"make": make} if make else {})
     Image.fromarray(PIXELS).save(tmp_path / name, exif=exif(**tags))
-    assert evidence_of(tmp_path / name).camera == camera
+    assert find_evidence(tmp_path / name).camera == camera
     Image.fromarray(PIXELS).save(tmp_path / name)
-    assert evidence_of(tmp_path / name).camera is None
+    assert find_evidence(tmp_path / name).camera is None
 
 
 def test_orientation_is_applied_to_decoded_pixels(tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
-from hsrzoo.training.losses import loss_function, over_data, spectral_angle
+from hsrzoo.training.losses import ignore_missing, loss_function, spectral_angle
 
 PRED, TRUTH = np.random.default_rng(0).random((2, 2, 3, 4, 5))
 TRUTH[0, 0] = 0.0  # true black: the floor decides
@@ -57,7 +57,7 @@ def test_values_without_data_have_no_part_in_a_loss_and_no_gradient(name: str) -
 
 def test_a_batch_without_gaps_is_not_copied() -> None:
     seen = []
-    loss = over_data(lambda pred, truth: seen.append((pred, truth)))
+    loss = ignore_missing(lambda pred, truth: seen.append((pred, truth)))
     pair = torch.ones(1, 2, 3, 3), torch.zeros(1, 2, 3, 3)
     loss(*pair)
     assert seen[0][0] is pair[0] and seen[0][1] is pair[1]

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from hsrzoo.errors import TrainingError
-from hsrzoo.training.checkpoint import differences, load_checkpoint
 from hsrzoo.training.loop import train
+from hsrzoo.training.rundir import differences, load_checkpoint
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL and fork")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hsrzoo.errors import InputError, PluginError
-from hsrzoo.io.common import replaced
+from hsrzoo.io.common import output_file
 from hsrzoo_benchmark.reproduce.tables import OURS, PLACES, headline
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, out: Path) -> Path:
     """Write a picture; half of one is never there."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(out) as temporary:
+    with output_file(out) as temporary:
         figure.savefig(temporary, metadata=_METADATA.get(out.suffix))
     return out
 

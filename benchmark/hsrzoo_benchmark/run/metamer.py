@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hsrzoo.datasets.base import with_data
+from hsrzoo.datasets.base import data_masks
 
 NAME = "metamer"
 """Of the perturbation and of the benchmark."""
@@ -38,7 +38,7 @@ def memory(clean: np.ndarray, truth: np.ndarray, pred: np.ndarray, matrix: np.nd
     ``matrix``: the camera's (3, C). Bands and pixels that lack data are left out; NaN where the unseen
     part of a truth is the same everywhere, or ``pred`` is not finite.
     """
-    bands, valid = with_data(clean)
+    bands, valid = data_masks(clean)
     y, changed, p = (cube[bands][:, valid].astype(np.float64) for cube in (clean, truth, pred))
     matrix = matrix[:, bands]
     unseen = np.eye(len(y)) - np.linalg.pinv(matrix) @ matrix

@@ -12,9 +12,9 @@ import numpy as np
 
 from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
-from hsrzoo.datasets.base import Dataset, Scene, with_data
+from hsrzoo.datasets.base import Dataset, Scene, data_masks
 from hsrzoo.errors import HsrzooError, InputError, StoreError, unknown_name
-from hsrzoo.io.common import replaced
+from hsrzoo.io.common import output_file
 from hsrzoo.registry import METRICS
 from hsrzoo.results import HASH_LENGTH
 from hsrzoo.utils.files import make_folder
@@ -92,7 +92,7 @@ def _ordered(board: Board) -> list[Contestant]:
 def choose(scene: Scene, centres_nm: Sequence[float]) -> Chosen:
     """Bands spread evenly over the range that has data; pixels of unlike colours among the brighter half
     (dark ones have hardly a spectrum), neither at the border nor overexposed."""
-    there, valid = with_data(scene.cube)
+    there, valid = data_masks(scene.cube)
     kept = np.flatnonzero(there)
     kept = kept[np.argsort(np.asarray(centres_nm)[kept], kind="stable")]
     at = (np.arange(_BANDS) + 0.5) / _BANDS * len(kept)
@@ -158,7 +158,7 @@ def _predict_with(
     for name in names:
         scene = data.load(split, name)
         shown = views(scene, model.predict(scene.rgb), choose(scene, data.bands.centres_nm))
-        with replaced(cached(cache, one, name)) as temporary:
+        with output_file(cached(cache, one, name)) as temporary:
             np.savez_compressed(
                 temporary,
                 images=shown.images.astype(np.float16),
@@ -184,7 +184,7 @@ def cached(cache: Path, one: Contestant, scene: str) -> Path:
 def views(scene: Scene, cube: np.ndarray, chosen: Chosen) -> Views:
     """What pictures show of ``cube`` (C, H, W), a reconstruction of ``scene`` or its truth."""
     step = chosen.step
-    there, _ = with_data(scene.cube)
+    there, _ = data_masks(scene.cube)
     gap = (cube[there, ::step, ::step] - scene.cube[there, ::step, ::step]).astype(np.float64)
     rows, columns = chosen.pixels.T
     return Views(

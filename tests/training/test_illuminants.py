@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hsrzoo.camera import illuminant
-from hsrzoo.training.lights import blackbody, daylight, daylight_covers
+from hsrzoo.training.augment import blackbody, daylight, daylight_covers
 
 GRID = np.arange(380.0, 781, 10)
 
