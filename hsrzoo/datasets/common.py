@@ -103,12 +103,7 @@ class IndexedDataset(Dataset):
 
 
 def fingerprint_of(
-    root: Path,
-    files: Iterable[Path],
-    *,
-    layout: int,
-    options: Mapping[str, Any],
-    contents: bool = False,
+    root: Path, files: Iterable[Path], *, layout: int, options: Mapping[str, Any], contents: bool = False
 ) -> str:
     """16 hex digits of a sha256 over the sorted relative names and sizes of ``files``.
 

@@ -19,6 +19,7 @@ from hsrzoo.datasets.wavelengths import FILE_NAME, wavelengths_text
 from hsrzoo.errors import BandsError, DatasetError, InputError, StoreError
 from hsrzoo.io import save_cube
 from hsrzoo.io.common import output_file
+from hsrzoo.utils.files import write_atomically
 
 RECORD = "resampled.json"
 _LAYOUT = 1
@@ -94,8 +95,8 @@ def write(
             for scene in scenes:
                 written += _write_scene(source, resampling.bands, part / split, split, scene)
                 tell(scene)
-        _write_text(part / FILE_NAME, wavelengths_text(resampling.bands))
-        _write_text(part / "README.md", _readme(resampling))
+        write_atomically(part / FILE_NAME, wavelengths_text(resampling.bands).encode())
+        write_atomically(part / "README.md", _readme(resampling).encode())
         for left in part.rglob(".*"):  # temporary files of a run that was killed
             left.unlink()
         os.replace(part, out)
@@ -118,7 +119,7 @@ def _begin(part: Path, record: dict[str, Any]) -> None:
         )
     part.mkdir(exist_ok=True)
     if not file.is_file():
-        _write_text(file, text)
+        write_atomically(file, text.encode())
 
 
 def _write_scene(source: Dataset, bands: BandSet, folder: Path, split: str, name: str) -> bool:
@@ -155,11 +156,6 @@ def _write_image(file: Path, scene: Scene) -> None:
             import tifffile
 
             tifffile.imwrite(temporary, pixels, photometric="rgb", metadata=None, software=False)
-
-
-def _write_text(file: Path, text: str) -> None:
-    with output_file(file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _readme(resampling: Resampling) -> str:

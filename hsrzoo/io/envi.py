@@ -20,7 +20,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError
 from hsrzoo.io.common import display_bands, read_error, require_file, to_hwc, write_error
-from hsrzoo.io.stream import CubeShape, FlatStream, part_of, sync_folder
+from hsrzoo.io.stream import CubeShape, FlatStream, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
 _NOT_LENGTHS = ("wavenumber", "ghz", "mhz", "index")
@@ -84,8 +84,8 @@ class EnviStream(FlatStream):
     """``NAME.img``, band-interleaved by pixel, and at the end ``NAME.hdr``."""
 
     def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
-        super().__init__(out.with_suffix(".img"), part_of(out), cube)
-        self.header, self.metadata = out, metadata
+        super().__init__(out.with_suffix(".img"), cube, step, metadata)
+        self.header = out
         self.new_header = out.with_name(f".{out.stem}-part.hdr")
 
     def create(self) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.stream import SUFFIXES, CubeShape, CubeStream, part_of, state_of
+
+_STREAMS = {
+    ".hdr": ("envi", "EnviStream"),
+    ".tif": ("tiff", "TiffStream"),
+    ".tiff": ("tiff", "TiffStream"),
+    ".zarr": ("zarr", "ZarrStream"),
+}
+"""Suffix -> module and class, imported when needed: the libraries of the formats are slow to import."""
 
 
 def check_out(out: Path) -> None:
@@ -58,18 +67,6 @@ def open_stream(
     :func:`hsrzoo.io.save_cube`.
     """
     check_out(out)
-    suffix = out.suffix.lower()
-    make: Callable[..., CubeStream]
-    if suffix == ".hdr":
-        from hsrzoo.io.envi import EnviStream
-
-        make = EnviStream
-    elif suffix == ".zarr":
-        from hsrzoo.io.zarr import ZarrStream
-
-        make = ZarrStream
-    else:
-        from hsrzoo.io.tiff import TiffStream
-
-        make = TiffStream
+    module, name = _STREAMS[out.suffix.lower()]
+    make: type[CubeStream] = getattr(import_module(f"hsrzoo.io.{module}"), name)
     return make(out, cube, step, metadata)

@@ -69,7 +69,7 @@ def to_linear(
     InputError for profiles that cannot be converted.
     """
     evidence = find_evidence(path)
-    profile = _Profile.of(evidence.profile, path) if evidence.profile and encoding == "auto" else None
+    profile = _profile(evidence.profile, path) if evidence.profile and encoding == "auto" else None
     stated = value_range or raster.value_range
     name = profile.name if profile else _name_of(evidence.profile)
     if encoding == "linear" or (encoding == "auto" and not profile and not evidence.srgb):
@@ -201,10 +201,6 @@ class _Profile:
     transform: Any
     is_srgb: bool
 
-    @classmethod
-    def of(cls, data: bytes, path: Path) -> _Profile:
-        return _profile(data, str(path))
-
     def apply(self, stored: np.ndarray) -> np.ndarray:
         """(h, w, 3) uint8 in this profile as uint8 in sRGB; what lies outside of sRGB is clipped."""
         from PIL import Image, ImageCms
@@ -224,7 +220,7 @@ class _Profile:
 
 
 @lru_cache(maxsize=4)
-def _profile(data: bytes, path: str) -> _Profile:
+def _profile(data: bytes, path: Path) -> _Profile:
     try:
         from PIL import ImageCms
 

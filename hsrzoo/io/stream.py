@@ -60,9 +60,10 @@ class CubeStream(ABC):
     rows = _ROWS
     """Rows that are best written at once."""
 
-    def __init__(self, out: Path, part: Path, cube: CubeShape) -> None:
-        self.out, self.part, self.cube = out, part, cube
-        self.state = state_of(part)
+    def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
+        """``step``: rows and columns of the tiles that will come; ``metadata`` goes into the file."""
+        self.out, self.part, self.cube, self.metadata = out, part_of(out), cube, metadata
+        self.state = state_of(self.part)
         self.written = False
         """Whether a block came in this run."""
 

@@ -21,7 +21,7 @@ import tifffile
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.common import output_file, read_error, require_file, to_hwc
-from hsrzoo.io.stream import CubeShape, FlatStream, part_of
+from hsrzoo.io.stream import FlatStream
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
 _CLASSIC = (1 << 32) - (1 << 25)
@@ -54,10 +54,6 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
 
 class TiffStream(FlatStream):
     """One page of H x W pixels of C samples, BigTIFF where it must be."""
-
-    def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
-        super().__init__(out, part_of(out), cube)
-        self.metadata = metadata
 
     def _header(self) -> int:
         cube, count = self.cube, len(self.cube.bands)

@@ -14,16 +14,8 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError, StoreError
 from hsrzoo.io.common import one_cube, read_error, to_hwc, write_error
-from hsrzoo.io.stream import CubeShape, CubeStream, part_of, sync_folder
-from hsrzoo.io.values import (
-    FULL_SCALE,
-    UNITS,
-    WAVELENGTH_KEYS,
-    WIDTH_KEYS,
-    bands_from,
-    first_of,
-    to_values,
-)
+from hsrzoo.io.stream import CubeShape, CubeStream, sync_folder
+from hsrzoo.io.values import FULL_SCALE, UNITS, WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of, to_values
 
 _CHUNK = 256
 """Largest side of a chunk, pixels; all bands of a pixel lie in one chunk."""
@@ -65,8 +57,7 @@ class ZarrStream(CubeStream):
     """``NAME.zarr``, in chunks of which each belongs to one tile."""
 
     def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
-        super().__init__(out, part_of(out), cube)
-        self.metadata = metadata
+        super().__init__(out, cube, step, metadata)
         sides = [
             min(length, chunk_side(side, side < length))
             for length, side in zip((cube.height, cube.width), step, strict=True)

@@ -29,10 +29,7 @@ NODATA = ("nodata_pixels", "nodata_bands")
 
 
 def compute(
-    names: Sequence[str],
-    truth: np.ndarray | Tensor,
-    pred: np.ndarray | Tensor,
-    context: MetricContext,
+    names: Sequence[str], truth: np.ndarray | Tensor, pred: np.ndarray | Tensor, context: MetricContext
 ) -> dict[str, float]:
     """All columns of the metrics ``names`` for one scene, in that order, then ``nan_pixels``.
 

@@ -15,6 +15,9 @@ from hsrzoo.errors import InputError, unknown_name
 from hsrzoo.registry import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext, PerturbationSpec, resolve, seeded
 
+Perturbed = tuple[np.ndarray, np.ndarray, dict[str, Any]]
+"""RGB (3, H, W), cube (C, H, W), and measured facts for the row."""
+
 
 class DoesNotApplyError(InputError):
     """A perturbation that would leave this scene as it is: a row of it would claim what is not so."""
@@ -102,4 +105,4 @@ def _quantise(rgb: np.ndarray, bits: int | None) -> np.ndarray:
     return np.ascontiguousarray(rgb, dtype=np.float32)
 
 
-__all__ = ["DoesNotApplyError", "perturb"]
+__all__ = ["DoesNotApplyError", "Perturbed", "perturb"]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from hsrzoo.datasets.base import pixels_with_data
+from hsrzoo.perturb import Perturbed
 from hsrzoo.spec import PerturbationSpec
 
 
-def gamma(
-    rgb: np.ndarray, cube: np.ndarray, exponent: float, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def gamma(rgb: np.ndarray, cube: np.ndarray, exponent: float, generator: np.random.Generator) -> Perturbed:
     """RGB ** exponent, the cube unchanged; exponents below 1 brighten."""
     bent = np.power(np.clip(rgb.astype(np.float64), 0, 1), exponent)
     return bent, cube, {"exponent": exponent}
 
 
-def gain(
-    rgb: np.ndarray, cube: np.ndarray, factor: float, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def gain(rgb: np.ndarray, cube: np.ndarray, factor: float, generator: np.random.Generator) -> Perturbed:
     """RGB x factor, clipped to [0, 1], the cube unchanged; ``clipped``: share of values cut off, of
     pixels with data."""
     scaled = rgb.astype(np.float64) * factor
@@ -30,7 +25,7 @@ def gain(
 
 def gain_both(
     rgb: np.ndarray, cube: np.ndarray, factor: float, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+) -> Perturbed:
     """:func:`gain` with the cube scaled alike.
 
     The cube is not clipped: more light is more light, only the camera saturates.

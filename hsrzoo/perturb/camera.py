@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets.base import pixels_with_data
-from hsrzoo.perturb import DoesNotApplyError
+from hsrzoo.perturb import DoesNotApplyError, Perturbed
 from hsrzoo.spec import PerturbationContext, PerturbationSpec
 
 
@@ -18,7 +16,7 @@ def replace_camera(
     response: str,
     generator: np.random.Generator,
     context: PerturbationContext,
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+) -> Perturbed:
     """RGB rendered from the cube (C, H, W) by ``response``, the cube unchanged.
 
     The gain is that of the protocol, one for each response: a cube of ones is white. Pixels that lack

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from hsrzoo.camera import jpeg_decode, jpeg_encode
 from hsrzoo.datasets.base import pixels_with_data
+from hsrzoo.perturb import Perturbed
 from hsrzoo.spec import PerturbationSpec
 
 
-def compress(
-    rgb: np.ndarray, cube: np.ndarray, quality: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def compress(rgb: np.ndarray, cube: np.ndarray, quality: int, generator: np.random.Generator) -> Perturbed:
     """RGB encoded as a JPEG file and decoded again, by Pillow: 8 bits, colour at half resolution (4:2:0).
 
     The values go into the file as they are, without a tone curve: a linear image has more of its

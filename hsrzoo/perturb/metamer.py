@@ -23,14 +23,12 @@ possible. Black (and white) has no metamers and stays.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import data_masks
-from hsrzoo.perturb import DoesNotApplyError
+from hsrzoo.perturb import DoesNotApplyError, Perturbed
 from hsrzoo.spec import PerturbationContext, PerturbationSpec
 
 _BUMP_NM = 30.0
@@ -48,7 +46,7 @@ def metamer(
     strength: float,
     generator: np.random.Generator,
     context: PerturbationContext,
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+) -> Perturbed:
     """A metameric cube float32 (C, H, W) and the RGB that the camera renders from it.
 
     Values within [0, 1] stay there; values that leave it already, and NaN, stay as they are. ``info``:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from hsrzoo.perturb import DoesNotApplyError
+from hsrzoo.perturb import DoesNotApplyError, Perturbed
 from hsrzoo.spec import PerturbationSpec
 
 
-def shuffle(
-    rgb: np.ndarray, cube: np.ndarray, patch: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def shuffle(rgb: np.ndarray, cube: np.ndarray, patch: int, generator: np.random.Generator) -> Perturbed:
     """Shuffle the patch x patch squares of both arrays by one random permutation.
 
     The grid starts at the top left; a border at the right and bottom that does not fill a patch

@@ -7,17 +7,17 @@ The usual Poisson-Gaussian model of raw data (Foi et al., IEEE Transactions on I
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from hsrzoo.datasets.base import pixels_with_data
+from hsrzoo.perturb import Perturbed
 from hsrzoo.spec import PerturbationSpec
 
 
 def noise(
     rgb: np.ndarray, cube: np.ndarray, sensor: Mapping[str, float], generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+) -> Perturbed:
     """x becomes (Poisson(x full_well) + Normal(0, read_noise)) / full_well, each value on its own.
 
     ``full_well``: electrons at the value 1; ``read_noise``: standard deviation in electrons. So the
