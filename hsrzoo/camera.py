@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hsrzoo.bands import BandSet, combine
-from hsrzoo.errors import BandsError, InputError, unknown_name
+from hsrzoo.errors import BandsError, InputError, require_known
 
 _FOLDER = Path(__file__).parent / "data"
 _NAMES = ("cie-1931", "cie-1964", "nikon-d5100", "sigma-sdmerill")
@@ -40,8 +40,7 @@ def illuminant(name: str) -> tuple[np.ndarray, np.ndarray]:
 
     ``D65``: CIE standard illuminant D65, 300-780 nm at 5 nm, 100 at 560 nm.
     """
-    if name not in _ILLUMINANTS:
-        raise unknown_name("illuminant", name, _ILLUMINANTS)
+    require_known("illuminant", name, _ILLUMINANTS)
     table = _read_table(f"illuminant-{name.lower()}")
     return table[0], table[1][:, 0]
 
@@ -204,8 +203,7 @@ def _stretches(centres: np.ndarray) -> np.ndarray:
 
 @cache
 def _named(name: str) -> Camera:
-    if name not in _NAMES:
-        raise unknown_name("camera response", name, _NAMES)
+    require_known("camera response", name, _NAMES)
     return Camera(name, *_read_table(name))
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo.errors import FormatError, unknown_name
+from hsrzoo.errors import FormatError, require_known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,8 +46,7 @@ def save_cube(
 
     path = Path(path)
     name = format or format_of(path)
-    if name not in _FORMATS:
-        raise unknown_name("cube format", name, _FORMATS)
+    require_known("cube format", name, _FORMATS)
     if format is None:
         require_writable(path)
     import_module(f"hsrzoo.io.{name}").save(path, require_cube(cube, bands), bands, metadata or {})
@@ -78,8 +77,7 @@ def load_cube(
     if not (path.is_dir() and (format or path.suffix.lower()) in ("zarr", ".zarr")):
         require_file(path)
     name = format or format_of(path)
-    if name not in _FORMATS:
-        raise unknown_name("cube format", name, _FORMATS)
+    require_known("cube format", name, _FORMATS)
     return import_module(f"hsrzoo.io.{name}").load(path, key=key, axes=axes)
 
 

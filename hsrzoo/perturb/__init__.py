@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.datasets.base import Scene, any_data, pixels_with_data
-from hsrzoo.errors import InputError, unknown_name
+from hsrzoo.errors import InputError, require_known
 from hsrzoo.registry import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext, PerturbationSpec, resolve, seeded
 
@@ -49,11 +49,13 @@ def perturb(
     the perturbation cannot change, or not without a camera that it lacks, raises DoesNotApplyError.
     """
     spec = PERTURBATIONS.get(name)
-    parameter = _severity(spec, severity)
+    require_known(f"severity of {spec.name}", severity, spec.severities)
     _check(scene)
     generator = seeded(seed, scene.name, name, "" if spec.one_draw else severity)
     known = (_required(context, name),) if spec.needs_camera else ()
-    rgb, cube, info = resolve(spec.apply)(scene.rgb, scene.cube, parameter, generator, *known)
+    rgb, cube, info = resolve(spec.apply)(
+        scene.rgb, scene.cube, spec.severities[severity], generator, *known
+    )
     rgb = _quantise(rgb, rgb_bits)
     if spec.touches_cube:
         cube = np.ascontiguousarray(cube, dtype=np.float32)
@@ -78,12 +80,6 @@ def _required(context: PerturbationContext | None, name: str) -> PerturbationCon
             fix="Use a data set that renders its RGB, as folder does with --data-option response=NAME",
         )
     return context
-
-
-def _severity(spec: PerturbationSpec, severity: str) -> Any:
-    if severity not in spec.severities:
-        raise unknown_name(f"severity of {spec.name}", severity, spec.severities)
-    return spec.severities[severity]
 
 
 def _check(scene: Scene) -> None:

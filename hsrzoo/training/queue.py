@@ -21,8 +21,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shlex
-import string
 import subprocess
 import sys
 import time
@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hsrzoo.errors import TrainingError, unknown_name
+from hsrzoo.errors import TrainingError, require_known
 from hsrzoo.models.weights import make_folder, write_atomically
 
 if sys.version_info >= (3, 11):
@@ -71,53 +71,42 @@ def read_queue(file: Path, runs: Path) -> list[Job]:
     except OSError as error:
         raise TrainingError(f"The queue {file} cannot be read", got=error.strerror or str(error)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{file} is no TOML file", got=str(error)) from None
+        raise TrainingError(f"{file} is not a TOML file", got=str(error)) from None
     _require_keys(content, {"values", "job"}, str(file))
     values, entries = content.get("values", {}), content.get("job", [])
-    if not isinstance(values, dict):
-        raise TrainingError(f"The values of {file} are none", expected="[values]", got=repr(values))
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise TrainingError(f"The jobs of {file} are none", expected="[[job]]", got=repr(entries))
+    _require(isinstance(values, dict), f"The values of {file} are not a table", "[values]", values)
+    tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    _require(tables, f"The jobs of {file} are not tables", "[[job]]", entries)
+    _require(bool(entries), f"{file} holds no job", "[[job]] with name and commands", entries)
     jobs: list[Job] = []
     for entry in entries:
         _require_keys(entry, {"name", "after", "commands"}, f"a job of {file}")
         jobs.append(_job(entry, values, runs, [job.name for job in jobs]))
-    if not jobs:
-        raise TrainingError(f"{file} holds no job", expected="[[job]] with name and commands")
     return jobs
+
+
+def _require(holds: bool, problem: str, expected: str, got: object) -> None:
+    if not holds:
+        raise TrainingError(problem, expected=expected, got=repr(got))
 
 
 def _require_keys(entry: Mapping[str, Any], known: set[str], what: str) -> None:
     unknown = sorted(set(entry) - known)
-    if unknown:
-        raise TrainingError(
-            f"Unknown keys in {what}", expected=", ".join(sorted(known)), got=", ".join(unknown)
-        )
+    _require(not unknown, f"Unknown keys in {what}", ", ".join(sorted(known)), ", ".join(unknown))
 
 
 def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before: Sequence[str]) -> Job:
-    name, commands, after = entry.get("name"), entry.get("commands"), entry.get("after", [])
-    if (
-        not isinstance(name, str)
-        or not name
-        or set(name) - set(string.ascii_letters + string.digits + "._-")
-    ):
-        raise TrainingError("A job needs a name", expected="letters, digits, dot, dash", got=repr(name))
-    if name in before:
-        raise TrainingError("Two jobs of a queue have one name", got=name)
-    if not commands or not _are_texts(commands):
-        raise TrainingError(
-            f"The job {name} needs commands", expected="a list of texts", got=repr(commands)
-        )
-    if not _are_texts(after):
-        raise TrainingError(
-            f"What the job {name} comes after is no list of jobs",
-            expected="a list of texts",
-            got=repr(after),
-        )
+    name: Any = entry.get("name")
+    commands: Any = entry.get("commands")
+    after: Any = entry.get("after", [])
+    plain = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9._-]+", name) is not None
+    _require(plain, "A job needs a name", "letters, digits, dot, dash, underscore", name)
+    _require(name not in before, "Two jobs of a queue have the same name", "different names", name)
+    texts = "a list of texts"
+    _require(bool(commands) and _are_texts(commands), f"The job {name} needs commands", texts, commands)
+    _require(_are_texts(after), f"The field after of the job {name} is not a list of jobs", texts, after)
     for other in after:
-        if other not in before:
-            raise unknown_name(f"job above {name}", other, before)
+        require_known(f"job above {name}", other, before)
     words = {**values, "job": name, "runs": shlex.quote(str(runs))}
     return Job(name, tuple(_fill(c, words, name) for c in commands), tuple(after))
 
@@ -170,8 +159,7 @@ def _with_needs(jobs: Sequence[Job], only: Sequence[str]) -> set[str]:
     pending = list(only)
     while pending:
         name = pending.pop()
-        if name not in by_name:
-            raise unknown_name("job of the queue", name, by_name)
+        require_known("job of the queue", name, by_name)
         if name not in found:
             found.add(name)
             pending += by_name[name].after

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import TrainingError, unknown_name
+from hsrzoo.errors import TrainingError, require_known
 from hsrzoo.spec import Augmentation, ModelSpec, Recipe, build_module
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
     hints = get_type_hints(Recipe)
     values = {}
     for name, text in texts.items():
-        if name not in hints:
-            raise unknown_name("recipe field", name, hints)
+        require_known("recipe field", name, hints)
         values[name] = _parse(name, text, hints[name])
     changed = dataclasses.replace(recipe, **values)
     check(changed)
@@ -51,28 +50,21 @@ def check(recipe: Recipe) -> None:
     ):
         for name in names:
             if not holds(getattr(recipe, name)):
-                raise TrainingError(
-                    f"The recipe's {name} is impossible", expected=words, got=getattr(recipe, name)
-                )
+                raise _impossible(name, words, getattr(recipe, name))
     known = get_args(Augmentation)
     unknown = [name for name in recipe.augment if name not in known]
     if unknown:
-        raise TrainingError(
-            "The recipe's augment is impossible", expected=", ".join(known), got=", ".join(unknown)
-        )
+        raise _impossible("augment", ", ".join(known), ", ".join(unknown))
     if recipe.fold and not recipe.holdout:
-        raise TrainingError(
-            "The recipe's fold is impossible",
-            expected="0 where no scenes are held out",
-            got=recipe.fold,
-            fix="Say how many by --holdout",
-        )
+        fix = "Set the number of held-out scenes with --holdout"
+        raise _impossible("fold", "0 where no scenes are held out", recipe.fold, fix)
     if recipe.loss == "own" and recipe.sam_weight > 0:
-        raise TrainingError(
-            "The recipe's sam_weight is impossible",
-            expected="0 with loss=own, for that loss is the network's alone",
-            got=recipe.sam_weight,
-        )
+        expected = "0 with loss=own, which the network defines alone"
+        raise _impossible("sam_weight", expected, recipe.sam_weight)
+
+
+def _impossible(name: str, expected: str, got: object, fix: str | None = None) -> TrainingError:
+    return TrainingError(f"The recipe's {name} is impossible", expected=expected, got=got, fix=fix)
 
 
 def split_holdout(names: Sequence[str], recipe: Recipe, where: str) -> tuple[list[str], list[str]]:

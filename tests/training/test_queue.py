@@ -62,7 +62,7 @@ def test_a_folder_of_runs_with_a_space_stays_one_word(queue: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("job = 3 =", "no TOML"),
+        ("job = 3 =", "not a TOML"),
         ("[values]\na = '1'", "holds no job"),
         ("[[job]]\nname = 'a'\ncommands = ['fit {nothing}']", "cannot be read"),
         ("[[job]]\nname = 'a'\ncommands = ['fit \"open']", "cannot be read"),
@@ -74,11 +74,11 @@ def test_a_folder_of_runs_with_a_space_stays_one_word(queue: Path, tmp_path: Pat
         ("[[job]]\nname = 'a/b'\ncommands = ['fit x']", "needs a name"),
         ("[[job]]\nname = 'a'\ncommands = []", "needs commands"),
         ("[[job]]\nname = 'a'\ncommands = [' ']", "needs commands"),
-        ("[[job]]\nname = 'a'\nafter = 3\ncommands = ['x']", "no list of jobs"),
-        ("[[job]]\nname = 'a'\nafter = 'b'\ncommands = ['x']", "no list of jobs"),
+        ("[[job]]\nname = 'a'\nafter = 3\ncommands = ['x']", "is not a list of jobs"),
+        ("[[job]]\nname = 'a'\nafter = 'b'\ncommands = ['x']", "is not a list of jobs"),
         ("[[job]]\nname = 'a'\ncommands = ['x']\nbefore = ['b']", "Unknown keys"),
         ("[[job]]\nname = 'a'\nafter = ['b']\ncommands = ['x']", "job above a"),
-        ("[[job]]\nname = 'a'\ncommands = ['x']\n[[job]]\nname = 'a'\ncommands = ['x']", "one name"),
+        ("[[job]]\nname = 'a'\ncommands = ['x']\n[[job]]\nname = 'a'\ncommands = ['x']", "the same name"),
     ],
 )
 def test_a_queue_that_cannot_be_meant_is_refused(text: str, said: str, tmp_path: Path) -> None:
