@@ -26,7 +26,7 @@ of 8 bits. Bands at the foot of a response count as 0 there."""
 
 
 CLIPPED = 1 - 0.5 / 255
-"""A channel from here on is full: in 8 bits only the value 255 is."""
+"""A channel at or above this is saturated: in 8 bits only the value 255 is."""
 
 
 def camera_names() -> list[str]:
@@ -141,7 +141,7 @@ class Camera:
             rgb = np.rint(rgb * levels) / levels
         if jpeg is not None:
             rgb = jpeg_round_trip(rgb, jpeg)
-        rgb[:, missing] = 0  # whatever noise and JPEG left there
+        rgb[:, missing] = 0  # noise and JPEG may have changed it
         return rgb.astype(np.float32)
 
 

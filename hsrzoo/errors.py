@@ -1,4 +1,4 @@
-"""One family of errors. Every message says what was expected, what came and what to do.
+"""The errors of hsrzoo. Every message states what was expected, what was found and what to do.
 
 The command line prints ``str(error)`` as one paragraph and leaves with ``error.exit_code``;
 library users catch :class:`HsrzooError`.
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 
 
 class HsrzooError(Exception):
-    """Base of all errors that a user can cause or mend.
+    """Base of all errors that a user can cause or fix.
 
     ``summary`` is a sentence; ``expected``, ``got`` and ``fix`` complete the paragraph.
     """
@@ -49,7 +49,7 @@ class InputError(HsrzooError):
 
 
 class FormatError(HsrzooError):
-    """A file that is truncated, corrupt or of another format than its name says."""
+    """A file that is truncated, corrupt or of another format than its name implies."""
 
 
 class BandsError(HsrzooError):
@@ -57,7 +57,7 @@ class BandsError(HsrzooError):
 
 
 class DatasetMissingError(HsrzooError):
-    """A data set that is not on this machine: says what it is, where to get it, where to put it."""
+    """A data set that is not on this machine; the message states where to get it and where to put it."""
 
 
 class DatasetError(HsrzooError):
@@ -87,7 +87,7 @@ class TrainingError(HsrzooError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """An :class:`UnknownNameError` that offers the nearest known names."""
+    """An :class:`UnknownNameError` that suggests the nearest known names."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3)
     near += [k for k in known if name and name.lower() in k and k not in near][:3]

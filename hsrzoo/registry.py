@@ -1,8 +1,8 @@
 """One generic registry for models, data sets, metrics and perturbations.
 
 Names come from entry-point metadata, so listing them imports nothing; a value is imported when it
-is asked for. A broken plugin breaks only itself; two plugins with one name are an error that names
-both. The project's own plugins come in by the same door.
+is asked for. A broken plugin breaks only itself; two plugins with the same name are an error that names
+both. The project's own plugins are registered in the same way.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # a script that ends the process is no plugin
+    except (Exception, SystemExit) as error:  # a script that ends the process is not a plugin
         del sys.modules[name]
         raise PluginError(
             f"The plugin file {path} cannot be imported", got=f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Data sets by name: where they lie and how they are opened."""
+"""Data sets by name: their location and how to open them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Arad(IndexedDataset):
     bands = VISIBLE_31
 
     def __init__(self, root: Path) -> None:
-        """``root``: the data root; the set lies in ``arad`` below it, or directly in it."""
+        """``root``: the data root; the set is in ``arad`` below it, or directly in it."""
         own = root / "arad"
         self.folder = root if not own.is_dir() and (root / "Train_Spec").is_dir() else own
         self.info: dict[str, object] = {}

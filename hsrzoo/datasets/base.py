@@ -71,7 +71,7 @@ class Dataset(ABC):
     rgb_bits: int | None = 8
     """Perturbed images are rounded to this many bits again; None where RGB is not quantised."""
     info: dict[str, Any]
-    """What else decides the numbers (rendering response, scaling): goes into every protocol hash."""
+    """What else determines the values (rendering response, scaling); part of every protocol hash."""
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class Dataset(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Short hex digest that changes when the files do (names, sizes, layout version; contents
-        where files may be written anew at the same size)."""
+        where files may be rewritten with the same size)."""
 
     @abstractmethod
     def verify(self) -> VerifyReport:

@@ -1,4 +1,4 @@
-"""Berlin-Urban-Gradient 2009: reflectance of the city from the air (HyMap), and as EnMAP would see it.
+"""Berlin-Urban-Gradient 2009: reflectance of the city from the air (HyMap), and simulated for EnMAP.
 
 Okujeni, van der Linden and Hostert, "Berlin-Urban-Gradient dataset 2009", version 1.2, GFZ Data Services,
 2016, doi:10.5880/enmap.2016.008, CC BY-SA 4.0: two cuttings, which by their coordinates do not overlap.

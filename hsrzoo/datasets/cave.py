@@ -1,7 +1,7 @@
 """CAVE: 32 scenes of still life and skin, 31 bands, stacks of 16-bit PNG files.
 
 Yasuma, Mitsunaga, Iso and Nayar, "Generalized Assorted Pixel Camera", Columbia University 2008.
-The BMP beside each stack is a display rendering, not a camera image; RGB is rendered from the cube.
+The BMP next to each stack is a display rendering, not a camera image; RGB is rendered from the cube.
 """
 
 from __future__ import annotations

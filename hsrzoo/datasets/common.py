@@ -108,8 +108,8 @@ def fingerprint_of(
     """16 hex digits of a sha256 over the sorted relative names and sizes of ``files``.
 
     ``layout`` is the version of the reader (raised when it would read the same files differently),
-    ``options`` whatever else decides the arrays. Missing files count with size -1. ``contents``:
-    the files' bytes count too, for sets whose files may be written anew at the same size.
+    ``options`` whatever else determines the arrays. Missing files count with size -1. ``contents``:
+    the files' bytes count too, for sets whose files may be rewritten with the same size.
     """
     entries = sorted(
         (path.relative_to(root).as_posix(), *(_contents(path) if contents else (_size(path),)))
@@ -165,7 +165,7 @@ def missing(
     )
     fix = fix or f"Put it into {folder}, or name another {option}"
     return DatasetMissingError(
-        f"The data set {spec.name} is not here: {spec.title}",
+        f"The data set {spec.name} was not found: {spec.title}",
         expected=spec.layout,
         got=got,
         fix=f"{spec.where} {fix}",
@@ -206,7 +206,7 @@ def unique_files(folder: Path, files: Iterable[tuple[str, Path]]) -> dict[str, P
 
 def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, fix: str) -> None:
     """Raise DatasetError if ``absent``, of the ``count`` scenes that the list ``file`` names, are not on
-    disk: says how many and which come first."""
+    disk: gives their number and the first few."""
     if absent:
         more = ", ..." if len(absent) > 3 else ""
         raise DatasetError(
@@ -218,8 +218,8 @@ def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, 
 
 
 def require_disjoint(dataset: str, splits: Mapping[str, Sequence[str]]) -> None:
-    """Raise DatasetError if a scene lies in more than one of ``splits`` (name -> scenes): whoever trains on
-    one and scores on another would score on what was trained on. Says how many and which come first."""
+    """Raise DatasetError if a scene is in more than one of ``splits`` (name -> scenes): a model that trains
+    on one and is scored on another would be scored on its training scenes. Names the first few."""
     where: dict[str, str] = {}
     twice = []
     for split, names in splits.items():
@@ -253,7 +253,7 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
             problems.append(f"split {split} holds no scene")
         for name in names:
             if name in seen:
-                problems.append(f"{name} lies in both {seen[name]} and {split}")
+                problems.append(f"{name} is in both {seen[name]} and {split}")
             seen[name] = split
             try:
                 scene = dataset.load(split, name)

@@ -3,7 +3,7 @@
 Its 7,261 reflectance spectra (version 1.1, MIT) are 5,261 measured ones, four fifths of them soils and the
 rest mostly roofs, roads and paints, and 2,000 of green canopies, simulated by PROSAIL. It leaves out two
 stretches of water vapour; 180 bands remain. Soils of one site follow each other and resemble each other, so
-``valid`` tells how well unseen spectra of known places are met, not those of new ones.
+``valid`` measures how well unseen spectra of known places are reconstructed, not those of new places.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Earthlib(IndexedDataset):
         ]
 
     def _library(self) -> tuple[dict[str, np.ndarray], BandSet]:
-        """Split -> the spectra (N, C) chosen, and the bands. A spectrum's split goes by its place in the
+        """Split -> the spectra (N, C) chosen, and the bands. A spectrum's split depends on its place in the
         whole library, so the simulated ones move none of the others."""
         spectra, bands = _read(self.folder / _FILES[0])
         table = self.folder / _FILES[2]
@@ -104,7 +104,7 @@ class Earthlib(IndexedDataset):
                 parts["train" if place % _EVERY else "valid"].append(spectrum)
         if len(origins) != len(spectra) or not all(parts.values()):
             raise FormatError(
-                f"{table} does not fit the spectra beside it",
+                f"{table} does not match its spectra",
                 expected=f"a row for each of {len(spectra)}, most with LEVEL_4 measured",
                 got=f"{len(origins)} rows, {origins.count('measured')} of them measured",
                 fix="Install earthlib 1.1 again",

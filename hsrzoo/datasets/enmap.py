@@ -37,7 +37,7 @@ as the instrument covers them."""
 WATER = (*range(126, 141), *range(160, 167))
 """Places of the bands 127-141 and 161-167 (1-based), which HySpecNet-11k drops."""
 SCALE, NO_DATA = 1e-4, -32768
-"""Of L2A tiles that do not say it themselves."""
+"""Of L2A tiles that do not state them."""
 SCALING = "reflectance, clipped to [0, 1]"
 _FOLDERS = ("enmap_potsdam", "enmap")
 _SPLITS = ("train", "valid", "test")
@@ -79,7 +79,7 @@ def _kept(count: int, choice: str) -> list[int]:
         return list(range(count))
     if count != 224:
         raise BandsError(
-            "Which bands are those of water vapour is known of whole EnMAP tiles only",
+            "The bands of water vapour are only known for whole EnMAP tiles",
             expected="224 bands",
             got=f"{count} bands",
             fix="Take them as they are with --data-option bands=all",
@@ -111,7 +111,7 @@ class EnmapTiles(IndexedDataset):
         return {**self.info, "splits": self.index, "centres_nm": self.bands.centres_nm}
 
     def notes(self) -> list[str]:
-        """How cubes and RGB come about."""
+        """How cubes and RGB are made."""
         return [*super().notes(), f"cube: {SCALING}, bands: {self.choice}"]
 
 

@@ -1,4 +1,4 @@
-"""Anyone's cubes: with photographs of the same names beside them, or with RGB rendered from them."""
+"""Cubes of the user's own, with photographs of the same names or with RGB rendered from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ZERO_BANDS = ("keep", "nodata")
 
 
 class Folder(IndexedDataset):
-    """Cubes in a folder; see :func:`hsrzoo.datasets.folder_files.find_splits` for where they may lie."""
+    """Cubes in a folder; see :func:`hsrzoo.datasets.folder_files.find_splits` for the layout."""
 
     rgb_bits: int
     layout = 2
@@ -146,8 +146,8 @@ class Folder(IndexedDataset):
     def _without_partner(self, files: SplitFiles) -> list[str]:
         if self.camera:
             return []
-        lonely = sorted(files.cubes.keys() ^ files.images.keys())
-        return [f"{files.cubes.get(stem) or files.images[stem]} has no partner" for stem in lonely]
+        unpaired = sorted(files.cubes.keys() ^ files.images.keys())
+        return [f"{files.cubes.get(stem) or files.images[stem]} has no partner" for stem in unpaired]
 
     def _listed(self) -> BandSet | None:
         file = self.folder / FILE_NAME
@@ -232,13 +232,13 @@ class Folder(IndexedDataset):
 
 
 def _axes_hint(shape: tuple[int, ...], axes: str | None, bands: int) -> str:
-    """What to try where the bands lie on another axis than was thought."""
+    """What to try where the bands seem to be on another axis."""
     axes = axes or "hwc"
     if bands not in shape or "(" in axes:
         return "Declare the bands that the files have, or give --data-option axes=... (e.g. cwh)"
     place = axes.index("hwc"[shape.index(bands)])
     orders = [f"{rest[:place]}c{rest[place:]}" for rest in ("hw", "wh")]
-    return f"The bands seem to lie on another axis: give --data-option axes={' or axes='.join(orders)}"
+    return f"The bands seem to be on another axis: give --data-option axes={' or axes='.join(orders)}"
 
 
 def _factor(scale: str | float) -> float:
@@ -276,5 +276,5 @@ SPEC = DatasetSpec(
     where="These are files of your own.",
     layout="folder/rgb/NAME.png and folder/cube/NAME.mat (or .h5, .npz, .tif, .hdr, .zarr), optionally "
     "below train, valid and test, every NAME in one of them; cubes alone with --data-option response=...; "
-    "folder/wavelengths.csv if the cubes do not tell their wavelengths",
+    "folder/wavelengths.csv if the cubes do not state their wavelengths",
 )

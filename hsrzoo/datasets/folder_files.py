@@ -12,7 +12,7 @@ ONLY_SPLIT = "valid"
 """Name of the split where there are no split folders: scenes to score a model on."""
 _SPLITS = ("train", "valid", "test")
 ENVI_BINARIES = (".img", ".dat", ".bsq", ".bil", ".bip")
-"""They stand for themselves only if no .hdr of that name does."""
+"""They count as cubes only if there is no .hdr of that name."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def find_splits(folder: Path, *, rendered: bool) -> dict[str, SplitFiles]:
     """Split -> files; empty if nothing here looks like cubes.
 
     ``folder/SPLIT/cube`` (any name; train, valid and test come first) or ``folder/cube``, with ``rgb``
-    beside ``cube``. If RGB is ``rendered``, the cubes may also lie directly in ``folder/train``,
+    beside ``cube``. If RGB is ``rendered``, the cubes may also be directly in ``folder/train``,
     ``valid``, ``test`` or in ``folder``, and ``folder`` may be one cube.
     """
     if folder.is_file() or folder.suffix == ".zarr":
@@ -79,6 +79,6 @@ def parts_of(cube: Path) -> list[Path]:
     others = (suffix for suffix in (".hdr", "", *ENVI_BINARIES) if suffix != own)
     beside = [(cube.with_suffix(suffix), cube.with_suffix(suffix.upper())) for suffix in others]
     beside.append((cube.with_name(cube.name + ".hdr"), cube.with_name(cube.name + ".HDR")))
-    # Not both, which are one file where file systems do not tell case apart.
+    # Not both, which are one file on case-insensitive file systems.
     found = (next((file for file in either if file.is_file()), cube) for either in beside)
     return sorted({cube, *found})

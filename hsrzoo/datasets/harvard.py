@@ -1,7 +1,7 @@
 """Harvard: 77 scenes in and out of doors, 420-720 nm in 31 bands.
 
 Chakrabarti and Zickler, "Statistics of Real-World Hyperspectral Images", CVPR 2011. Bands were taken one
-after the other; where something moved meanwhile, the mask ``lbl`` says so.
+after the other; the mask ``lbl`` marks where something moved meanwhile.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Harvard(Folder):
         self.info["mask"] = mask
 
     def verify(self) -> VerifyReport:
-        """Read everything; says how the mask is read."""
+        """Read everything; also reports how the mask is read."""
         report = super().verify()
         if self._mask != "none":
             report.notes.append(f"pixels whose {_MASK_KEY} {MASKS[self._mask]} have no data")

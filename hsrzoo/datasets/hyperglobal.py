@@ -24,7 +24,7 @@ _FOLDER = "hyperglobal-450k"
 
 
 class HyperGlobal(Folder):
-    """A folder of cubes; ``verify`` says where they differ from the published samples."""
+    """A folder of cubes; ``verify`` reports where they differ from the published samples."""
 
     def verify(self) -> VerifyReport:
         """Read everything; other shapes than the published ones are a note."""
@@ -59,7 +59,7 @@ def open_hyperglobal(
         raise BandsError(
             "The bands of hyperglobal-450k must be declared: the set has no public layout",
             expected=f"--data-option bands=FILE.csv, or {folder / FILE_NAME} (a column wavelength_nm)",
-            fix="docs/hyperglobal.md goes through it step by step",
+            fix="See docs/hyperglobal.md for a walk-through",
         )
     settings: dict[str, Any] = {"key": key, "axes": axes, "scale": scale, "zero_bands": zero_bands}
     return HyperGlobal(folder, SPEC, bands=bands, response=response if rendered else None, **settings)

@@ -36,13 +36,13 @@ from hsrzoo.spec import DatasetSpec
 FULL = 11483
 """Patches in the lists of the authors, train, val and test together."""
 SETS = ("easy", "hard")
-"""``easy``: patches of a tile may lie in several splits; ``hard``: tiles are split."""
+"""``easy``: patches of a tile may be in several splits; ``hard``: whole tiles are split."""
 _LISTS = {"train": "train.csv", "valid": "val.csv", "test": "test.csv"}
 _TIFF, _NPY = "-SPECTRAL_IMAGE", "-DATA"
 
 
 class HySpecNet(EnmapTiles):
-    """The lists of one set of splits, and the patches wherever they lie below the folder."""
+    """The lists of one set of splits, and the patches anywhere below the folder."""
 
     name = "hyspecnet-11k"
 
@@ -68,7 +68,7 @@ class HySpecNet(EnmapTiles):
         self.info["split_set"] = split_set
         self.partial = str(partial).lower() == "true"
         self.absent: dict[str, int] = {}
-        """Split -> listed patches that are not here; not empty only if ``partial``."""
+        """Split -> number of listed patches that are missing; not empty only if ``partial``."""
         self.index = {
             split: self._listed(split, folder / "splits" / split_set / file)
             for split, file in _LISTS.items()

@@ -55,13 +55,13 @@ class IndianPines(IndexedDataset):
         return [self.file]
 
     def verify(self) -> VerifyReport:
-        """Read everything; says how many values the clipping changed."""
+        """Read everything; also reports how many values are clipped."""
         notes = self.notes()
         problems = []
         try:
             scaled = self._scaled()
             outside = int(np.count_nonzero((scaled < 0) | (scaled > 1)))
-            notes.append(f"{outside} of {scaled.size} values lay outside [0, 1] and are clipped")
+            notes.append(f"{outside} of {scaled.size} values are outside [0, 1] and are clipped")
         except FormatError as error:
             problems.append(str(error))
         return survey(self, problems=problems, notes=notes)

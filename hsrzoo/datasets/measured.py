@@ -35,7 +35,7 @@ class Source:
     """Divides the stored values; the result is reflectance, or as near to it as the file comes."""
     axes: str | None = None
     bands: BandSet | None = None
-    """Of files that do not tell them."""
+    """Of files that do not state them."""
     empty: tuple[int, ...] = field(default=(), repr=False)
     """Bands that hold 0 throughout: no data."""
     mask: str | None = None
@@ -45,7 +45,7 @@ class Source:
 class Measured(IndexedDataset):
     """The splits ``train`` and ``valid``, which share no pixel, and ``whole``: every scene in full.
 
-    ``whole`` holds the pixels of both, so it is for models that learnt from other sets. RGB is rendered
+    ``whole`` holds the pixels of both, so it is for models that were trained on other sets. RGB is rendered
     from the bands as measured, before any resampling; a response is normalised over the bands that the
     sensor has (see :meth:`Camera.matrix`). Truth is not clipped, RGB is.
     """
@@ -119,15 +119,15 @@ class Measured(IndexedDataset):
     def _stored(self, name: str) -> tuple[np.ndarray, BandSet]:
         """Values as stored, (H, W, C) float32, and their bands; both without the empty ones."""
         source, file = self._sources[name], self._file(name)
-        array, told = load_cube(file, axes=source.axes)
+        array, stated = load_cube(file, axes=source.axes)
         channels, *size = source.shape
         if array.shape != (*size, channels):
             raise FormatError(
-                f"{file} is not the file that {self.name} knows",
+                f"{file} is not the file that {self.name} expects",
                 expected=f"shape {(*size, channels)} (H, W, C)",
                 got=array.shape,
             )
-        bands = source.bands or told
+        bands = source.bands or stated
         if bands is None:
             raise BandsError(
                 f"The wavelengths of {file} are not known", expected=f"{channels} inside the file"

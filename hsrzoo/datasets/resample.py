@@ -54,7 +54,7 @@ def plan(
     _, covered = source.bands.resample_matrix(target)
     if not covered.any():
         raise BandsError(
-            f"{source.name} covers none of the bands asked for", expected=source.bands, got=target
+            f"{source.name} covers none of the requested bands", expected=source.bands, got=target
         )
     bands = target.select(np.flatnonzero(covered).tolist())
     left_out = target.select(np.flatnonzero(~covered).tolist()).centres_nm if not covered.all() else ()
@@ -108,7 +108,7 @@ def write(
 
 
 def _begin(part: Path, record: dict[str, Any]) -> None:
-    """Make the folder with its record, or see that what lies there is the beginning of the same set."""
+    """Create the folder with its record, or check that an existing one is the beginning of the same set."""
     text = json.dumps(record, indent=1, sort_keys=True, default=str) + "\n"
     file = part / RECORD
     if file.is_file() and file.read_text(encoding="utf-8") != text:
@@ -167,7 +167,7 @@ def _readme(resampling: Resampling) -> str:
         f"Written by `hsrzoo data resample` (hsrzoo {__version__}) from the data set {source['data_set']}, "
         f"fingerprint {source['fingerprint']}. Scenes: {counts}. The source's terms hold for this copy: "
         f"{source['terms'] or 'not recorded.'}\n\n"
-        f"Bands asked for that the source does not cover, in nm: {left_out}. NaN: no data. "
-        f"`{RECORD}` says the rest.\n\n"
+        f"Requested bands that the source does not cover, in nm: {left_out}. NaN: no data. "
+        f"See `{RECORD}` for details.\n\n"
         "Use: `hsrzoo data verify folder --data-option path=THIS_FOLDER`\n"
     )

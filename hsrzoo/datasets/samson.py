@@ -1,6 +1,6 @@
 """Samson: a test cube of unmixing, 95 x 95 pixels of soil, trees and water in 156 bands, 401-889 nm.
 
-The cube circulates without its wavelengths. The literature gives the range, the steps are taken as even;
+The cube circulates without its wavelengths. The literature gives the range; even steps are assumed;
 the values come scaled to a maximum of 1.
 """
 

@@ -1,4 +1,4 @@
-"""Two small made-up scenes, for trying a model where no real data may be read (the contract test)."""
+"""Two small synthetic scenes, to run a model without real data (the contract test)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SIDE = 32
 class Synthetic(IndexedDataset):
     """Pixels of random colour; each one's spectrum is a fixed smooth function of its RGB.
 
-    Works for any bands: red, green and blue sit at fixed places along the band axis. Not linear in
-    RGB, so that a better model can be told from a worse one.
+    Works for any bands: red, green and blue have fixed places along the band axis. Not linear in
+    RGB, so that better and worse models differ.
     """
 
     name = "synthetic"

@@ -21,7 +21,7 @@ _UNITS = "nanometres, or micrometres with decimals"
 def read_wavelengths(file: Path) -> BandSet:
     """Bands from a CSV file: columns ``wavelength_nm`` and, if known, ``fwhm_nm``; or numbers alone.
 
-    Nanometres or micrometres, told apart by their size.
+    Nanometres or micrometres, distinguished by their magnitude.
     """
     require_file(file)
     with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -58,7 +58,7 @@ def wavelengths_text(bands: BandSet) -> str:
 def parse_bands(text: str) -> BandSet:
     """``visible`` (400-700 nm at 10 nm), ``START:STOP:STEP``, ``400,410,...`` or the path of a CSV file.
 
-    Nanometres or micrometres, told apart by their size.
+    Nanometres or micrometres, distinguished by their magnitude.
     """
     if text == "visible":
         return VISIBLE_31

@@ -64,11 +64,11 @@ def require_writable(path: Path) -> None:
 def load_cube(
     path: str | Path, *, format: str | None = None, key: str | None = None, axes: str | None = None
 ) -> tuple[np.ndarray, BandSet | None]:
-    """Read a cube as float32 (H, W, C), and its bands if the file tells them.
+    """Read a cube as float32 (H, W, C), and its bands if the file states them.
 
     ``key``: the variable of a .mat, .h5 or .npz file (default: "cube", or the only array with three
     axes). ``axes``: the stored order, a permutation of "hwc"; in .mat, .h5 and .npz also "c(wh)" and the
-    like, a matrix of bands and pixels (see :func:`hsrzoo.io.common.cube_among`). NaN where the file says
+    like, a matrix of bands and pixels (see :func:`hsrzoo.io.common.cube_among`). NaN where the file states
     that there is no data. Damaged files raise FormatError.
     """
     from hsrzoo.io.common import require_file

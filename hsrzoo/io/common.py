@@ -17,9 +17,9 @@ from hsrzoo.utils.files import atomic_file
 
 _MATRIX = re.compile(r"(?P<before>c?)\((?P<slow>[hw])(?P<fast>[hw])(?P<length>[1-9]\d*)?\)(?P<after>c?)")
 _PRIMARIES_NM = (640.0, 550.0, 460.0)
-"""Red, green and blue of the picture where single bands stand for them."""
+"""Wavelengths of the single bands that are displayed as red, green and blue."""
 _NEAR_NM = 25.0
-"""How far such a band may lie from its colour before the picture has false colours."""
+"""Largest distance of such a band from its wavelength; beyond it the picture has false colours."""
 _SIDES = {"h": "nrow", "w": "ncol"}
 """Names, in any case, under which files of matrices hold height and width."""
 
@@ -63,7 +63,7 @@ def read_error(path: Path, kind: str, error: BaseException) -> FormatError:
 def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
     """``array`` whose axes are ``axes`` (a permutation of "hwc") as contiguous (H, W, C) float32.
 
-    Writable: a copy where ``array`` is not, as one that lies in the bytes of a decompressed file.
+    Writable: a copy where ``array`` is not, for example a view of the bytes of a decompressed file.
     """
     if sorted(axes) != ["c", "h", "w"]:
         raise InputError(
@@ -87,7 +87,7 @@ def cube_among(
     """The cube (H, W, C) float32 among the named arrays of a file, and its bands if they are there too.
 
     ``axes``: a permutation of "hwc", or "c(wh)" and the like for a matrix of bands and pixels, of which
-    the letter written last changes fastest; its length stands after it ("c(wh95)") or in the file
+    the letter written last changes fastest; its length follows it ("c(wh95)") or is in the file
     (``nRow``, ``nCol``). Arrays need ``shape`` and are read by ``array[()]``.
     """
     name = one_cube({k: tuple(a.shape) for k, a in arrays.items()}, key, path, 2 if "(" in axes else 3)
@@ -130,12 +130,12 @@ def _unfold(array: np.ndarray, axes: str, arrays: Mapping[str, Any], path: Path)
 
 
 def _side_in(arrays: Mapping[str, Any], letter: str, path: Path, axes: str) -> int:
-    """Height or width as the file itself tells it."""
+    """Height or width as the file states it."""
     for name, value in arrays.items():
         if name.lower() == _SIDES[letter] and np.prod(value.shape) == 1:
             return int(np.asarray(value[()]).item())
     raise FormatError(
-        f"{path} does not say how its pixels lie",
+        f"{path} does not state the size of its image",
         expected=f"a number named {'nRow' if letter == 'h' else 'nCol'}",
         fix=f"Write the length after the last letter, e.g. axes={axes.replace(')', '95)')}",
     )
@@ -155,7 +155,7 @@ def one_cube(arrays: dict[str, tuple[int, ...]], key: str | None, path: Path, ax
     if len(cubes) != 1:
         matrices = not cubes and any(len(shape) == 2 and min(shape) > 1 for shape in arrays.values())
         raise FormatError(
-            f"{path} does not say which array is the cube",
+            f"It is ambiguous which array of {path} is the cube",
             expected=f'one array with {"three" if axes == 3 else "two"} axes, or one named "cube"',
             got=listing,
             fix="For a matrix of bands x pixels, give axes=c(wh)" if matrices else "Name it with key=...",
@@ -164,8 +164,8 @@ def one_cube(arrays: dict[str, tuple[int, ...]], key: str | None, path: Path, ax
 
 
 def display_bands(bands: BandSet) -> tuple[int, int, int]:
-    """Which bands stand for red, green and blue: those nearest to 640, 550 and 460 nm, if each is within
-    25 nm; else three spread over the range, the longest red."""
+    """Which bands are displayed as red, green and blue: those nearest to 640, 550 and 460 nm, if each is
+    within 25 nm; else three spread over the range, the longest red."""
     centres = np.asarray(bands.centres_nm)
     near = [int(np.abs(centres - nm).argmin()) for nm in _PRIMARIES_NM]
     off = [abs(centres[i] - nm) for i, nm in zip(near, _PRIMARIES_NM, strict=True)]
@@ -177,7 +177,7 @@ def display_bands(bands: BandSet) -> tuple[int, int, int]:
 
 
 def require_cube(cube: np.ndarray, bands: BandSet) -> np.ndarray:
-    """``cube`` as contiguous float32 (H, W, C) fit for writing, or an error that says what is wrong."""
+    """``cube`` as contiguous float32 (H, W, C); InputError or BandsError if it cannot be written."""
     cube = np.asarray(cube)
     if cube.ndim != 3 or not np.issubdtype(cube.dtype, np.number) or 0 in cube.shape:
         raise InputError(

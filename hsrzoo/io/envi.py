@@ -35,7 +35,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
     """Write ``NAME.hdr`` and ``NAME.img`` (float32, band-interleaved by pixel), whichever was named.
 
     The pair is written in a folder of its own and moved: the binary first, so that no header
-    announces data that is not there yet.
+    describes data that is not there yet.
     """
     from spectral.io import envi
 
@@ -58,7 +58,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
 
 
 def _fields(bands: BandSet, metadata: dict[str, Any]) -> dict[str, Any]:
-    """What a header says besides shape and layout."""
+    """The fields of a header other than shape and layout."""
     shown = [index + 1 for index in display_bands(bands)]
     fields: dict[str, Any] = {
         "wavelength": [repr(c) for c in bands.centres_nm],
@@ -103,10 +103,10 @@ class EnviStream(FlatStream):
         return self.out.is_file() and self.out.stat().st_size == self.cube.bytes
 
     def finish(self) -> None:
-        """No header ever stands beside data that it does not describe, wherever this is stopped.
+        """Whenever this is interrupted, no header exists next to data that it does not describe.
 
-        The old binary goes before the old header: a binary without a header, beside the new header
-        that waits, is then certainly the new one.
+        The old binary is removed before the old header: a binary without a header, next to the new header
+        under its temporary name, is then certainly the new one.
         """
         if not self.nearly_finished():
             self.sync()
@@ -149,11 +149,11 @@ def load(
 ) -> tuple[np.ndarray, BandSet | None]:
     """The cube as (H, W, C) float32, divided by the header's ``reflectance scale factor`` if any.
 
-    NaN where the header's ``data ignore value`` stands, and in bands that its ``bbl`` calls bad. Binaries
-    of ``file compression = 1`` (gzip) are decompressed in memory.
+    NaN where the value is the header's ``data ignore value``, and in bands that its ``bbl`` marks as bad.
+    Binaries of ``file compression = 1`` (gzip) are decompressed in memory.
     """
     if key is not None or axes not in (None, "hwc"):
-        raise InputError("An ENVI header says what it holds", expected="neither key nor axes")
+        raise InputError("An ENVI header states the layout itself", expected="neither key nor axes")
     header = _header_of(path)
     require_file(header)
     with open_envi(header, _binary_of(path)) as image:
@@ -178,7 +178,7 @@ def scale_of(fields: Mapping[str, Any], header: Path) -> float:
 
 
 def _stored(image: Any, header: Path) -> np.ndarray:
-    """The binary's values as (H, W, C), a view of the order in which they lie there."""
+    """The binary's values as (H, W, C), a view of their order in the file."""
     fields = image.metadata
     rows, columns, bands = image.shape
     count = rows * columns * bands
@@ -200,7 +200,7 @@ def _is_compressed(image: Any) -> bool:
 
 
 def _unzip(image: Any, size: int, header: Path) -> bytes:
-    """``size`` bytes of a gzipped binary: never more, whatever the file would unpack to."""
+    """``size`` bytes of a gzipped binary: never more, even if the file would decompress to more."""
     offset = int(image.offset)
     try:
         with gzip.open(image.filename) as stream:
@@ -209,7 +209,7 @@ def _unzip(image: Any, size: int, header: Path) -> bytes:
         raise read_error(Path(image.filename), "a gzipped ENVI binary", error) from error
     if len(data) < size:
         raise FormatError(
-            f"{image.filename} is shorter than {header.name} says",
+            f"{image.filename} is shorter than {header.name} states",
             expected=f"{size} bytes after decompression",
             got=f"{len(data)} bytes",
             fix="Copy it again",
@@ -246,7 +246,7 @@ def _header_of(path: Path) -> Path:
 
 
 def _binary_of(path: Path) -> str | None:
-    """The file that was named, or the one beside its header; None leaves the search to SPy, which knows
+    """The file that was named, or the one next to its header; None leaves the search to SPy, which knows
     fewer endings than these but more of other makers."""
     if path.suffix.lower() != ".hdr":
         return str(path)
@@ -256,7 +256,7 @@ def _binary_of(path: Path) -> str | None:
 
 @contextmanager
 def open_envi(header: Path, binary: str | None = None) -> Iterator[Any]:
-    """SPy's image of a header whose binary is as long as it says; what SPy raises becomes a FormatError."""
+    """SPy's image of a header whose binary has the length it states; SPy's errors become a FormatError."""
     from spectral.io import envi
 
     try:
@@ -273,13 +273,13 @@ def open_envi(header: Path, binary: str | None = None) -> Iterator[Any]:
 
 
 def _require_size(image: Any, header: Path) -> None:
-    """FormatError for a short binary, which SPy maps without complaint and trips over later."""
+    """FormatError for a truncated binary, which SPy would map without an error until it is read."""
     rows, columns, bands = image.shape
     needed = int(image.offset) + rows * columns * bands * np.dtype(image.dtype).itemsize
     size = os.path.getsize(image.filename)
     if size < needed:
         raise FormatError(
-            f"{image.filename} is shorter than {header.name} says",
+            f"{image.filename} is shorter than {header.name} states",
             expected=f"{needed} bytes for {rows} x {columns} pixels in {bands} bands",
             got=f"{size} bytes",
             fix="Copy it again; if it is compressed, decompress it first",

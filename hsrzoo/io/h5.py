@@ -36,7 +36,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
 
 @contextmanager
 def open_h5(path: Path, kind: str) -> Iterator[h5py.File]:
-    """An HDF5 file for reading; whatever HDF5 reports while it is open becomes a FormatError."""
+    """An HDF5 file for reading; errors of HDF5 while it is open become a FormatError."""
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -105,7 +105,7 @@ def open_image(path: Path) -> Image.Image:
         raise InputError("There is no such image", expected="a file", got=path)
     if path.stat().st_size == 0:
         raise FormatError(f"The image {path} is empty (0 bytes)", fix="Copy or download it again")
-    # Pillow's limit is one for pictures of strangers: phones and panoramas lie above it.
+    # Pillow's limit is for untrusted images; those of phones and panoramas exceed it.
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         image = Image.open(path)

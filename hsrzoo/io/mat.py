@@ -72,7 +72,7 @@ def load(
 @contextmanager
 def variables(path: Path) -> Iterator[dict[str, Any]]:
     """The numeric variables of a file of either version by name, each with ``shape`` and ``[()]`` as
-    MATLAB shows them; those of v7.3 are read when asked for."""
+    MATLAB shows them; those of v7.3 are read on access."""
     with path.open("rb") as stream:
         start = stream.read(_USER_BLOCK + 8)
     if start[:8] == _HDF5 or start[_USER_BLOCK:] == _HDF5:

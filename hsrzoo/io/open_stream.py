@@ -34,7 +34,7 @@ def check_out(out: Path) -> None:
 
 
 def require_folder(out: Path) -> None:
-    """InputError unless a file ``out`` could stand where it shall."""
+    """InputError unless a file could be created at ``out``."""
     if not out.parent.is_dir():
         raise InputError(f"The folder of {out} does not exist", fix=f"Make it: mkdir -p {out.parent}")
     if not os.access(out.parent, os.W_OK | os.X_OK):

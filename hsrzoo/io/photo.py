@@ -1,8 +1,8 @@
-"""Photographs whose values become proportional to light: what the file says, what is assumed.
+"""Decoding of photographs to linear light: what their files state, and what is assumed.
 
-Networks of the zoo expect values proportional to light. Phones and cameras write sRGB, which is bent;
-cameras' linear renderings and rendered data sets are not. What an image is, is taken from evidence in its
-file, or said by its owner, and told in one line.
+Networks of the zoo expect linear values, proportional to light. Phones and cameras write sRGB, which is not
+linear; linear renderings and rendered data sets are. The encoding is taken from evidence in the file or
+given by the user, and reported in one line.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ _CHOOSE = "Convert it to sRGB, or say what its values are by --linear or --srgb"
 _EXIF_IFD, _COLOR_SPACE, _MAKE, _MODEL = 0x8769, 0xA001, 0x010F, 0x0110
 _ICC_TAG = 34675
 _LEVELS_OF_SRGB = 2
-"""How many of 255 levels a profile may differ from sRGB and still be it: makers round differently."""
+"""By how many of 255 levels a profile that counts as sRGB may differ from it: makers round differently."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a file says about its values and the camera that took it."""
+    """What a file states about the encoding of its values and the camera that took it."""
 
     profile: bytes | None = field(default=None, repr=False)
     """The embedded ICC profile."""
     srgb: str | None = None
-    """What in the file says sRGB, other than a profile."""
+    """What marks the file as sRGB, other than a profile."""
     camera: str | None = None
     """Maker and model by EXIF."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """An image whose values are proportional to light, and how that came about."""
+    """An image with linear values, and how they were obtained."""
 
     pixels: Pixels
     value_range: tuple[float, float] | None
-    """What the values of ``pixels`` lie between, where their dtype does not say."""
+    """Range of the values of ``pixels``, where their dtype does not define it."""
     note: str
-    """For people, one line."""
+    """One line for the user."""
     about: Mapping[str, str]
     """For the metadata of cubes: what was assumed, why, and the profile's name."""
     camera: str | None = None
@@ -63,7 +63,7 @@ class Photo:
 def to_linear(
     raster: Raster, path: Path, encoding: Encoding = "auto", value_range: tuple[float, float] | None = None
 ) -> Photo:
-    """The image of ``raster``, read from ``path``, with values proportional to light.
+    """The image of ``raster``, read from ``path``, with linear values.
 
     ``value_range`` is that of the stored values. What is sRGB is decoded window by window. Raises
     InputError for profiles that cannot be converted.
@@ -121,7 +121,7 @@ def _ignored(profile: str | None) -> str:
 
 
 def find_evidence(path: Path) -> Evidence:
-    """What the file at ``path`` says; nothing for rasters, and where its tags are damaged."""
+    """What the file at ``path`` states; nothing for rasters and damaged tags."""
     suffix = path.suffix.lower()
     if suffix in RASTERS:
         return Evidence()
@@ -129,7 +129,7 @@ def find_evidence(path: Path) -> Evidence:
         return _tiff_evidence(path) if suffix in (".tif", ".tiff") else _pillow_evidence(path)
     except (
         Exception
-    ):  # tags of careless writers raise anything; the pixels may be fine, and are judged apart
+    ):  # malformed tags raise many kinds of errors; the pixels may be intact and are checked separately
         return Evidence()
 
 
@@ -243,12 +243,12 @@ def _profile(data: bytes, path: Path) -> _Profile:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """sRGB pixels as values proportional to light: float32 in [0, 1], window by window."""
+    """sRGB pixels as linear values: float32 in [0, 1], window by window."""
 
     stored: Pixels
     value_range: tuple[float, float] | None
     profile: _Profile | None
-    """What the stored values are in, where it is not sRGB."""
+    """The profile of the stored values, where it is not sRGB."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -266,6 +266,6 @@ class _Decoded:
 
 @lru_cache
 def _table(dtype: str) -> np.ndarray:
-    """What every stored value of an unsigned integer stands for, float32."""
+    """The linear value of every stored value of an unsigned integer dtype, float32."""
     top = np.iinfo(dtype).max
     return decode_srgb(np.arange(top + 1) / top).astype(np.float32)

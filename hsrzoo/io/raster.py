@@ -118,7 +118,7 @@ class Raster:
     value_range: tuple[float, float] | None = None
     """Range that the file itself declares; None: the dtype's, or [0, 1] for floats."""
     notes: tuple[str, ...] = field(default=())
-    """What a user should know about how it is read."""
+    """Messages for the user about how it is read."""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """What RGB images must be, on numpy arrays and torch tensors alike: range, shape, padded size.
 
-Torch is not imported: images are judged by the same rules where it is not installed
-(:mod:`hsrzoo.models.onnx_runtime`). What is done with tensors alone lies in :mod:`hsrzoo.models.rgb`.
+Torch is not imported: images are validated by the same rules where it is not installed
+(:mod:`hsrzoo.models.onnx_runtime`). Operations on tensors alone are in :mod:`hsrzoo.models.rgb`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def not_numbers(dtype: str) -> InputError:
 
 
 def check_shape(shape: tuple[int, ...], dtype: str, channels_axis: int, form: str) -> None:
-    """InputError unless ``shape`` is that of RGB images; says what it looks like instead."""
+    """InputError unless ``shape`` is that of RGB images; the error suggests what the image may be."""
     rank = 3 if channels_axis == 2 else 4
     if len(shape) == rank and shape[channels_axis] == 3 and 0 not in shape:
         return
@@ -62,7 +62,7 @@ def check_shape(shape: tuple[int, ...], dtype: str, channels_axis: int, form: st
         fix = "This looks like a grey image: these models need three colour channels"
     elif len(shape) == rank and shape[other_axis] == 3:
         move = "rgb.transpose(1, 2, 0)" if channels_axis == 2 else "rgb.permute(0, 3, 1, 2)"
-        fix = f"The channels stand elsewhere: use {move}"
+        fix = f"The channels are on another axis: use {move}"
     else:
         fix = "Give one RGB image, or a torch batch of them"
     raise InputError("The image has the wrong shape", expected=form, got=f"{shape} {dtype}", fix=fix)

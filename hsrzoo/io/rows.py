@@ -1,4 +1,4 @@
-"""Rows of a cube file as hsrzoo writes them: a large cube is looked at without being whole in memory."""
+"""Rows of a cube file that hsrzoo has written: large cubes are displayed without being read as a whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CubeRows:
 
 
 def open_rows(path: Path) -> CubeRows:
-    """The cube at ``path``, which knows its bands; what cannot be read by rows is held in memory.
+    """The cube at ``path``, which must state its bands; what cannot be read by rows is held in memory.
 
     Raises InputError, FormatError.
     """

@@ -123,7 +123,7 @@ class CubeStream(ABC):
         return False
 
     def discard(self) -> None:
-        """Remove the partial file and the note of how far it has come."""
+        """Remove the partial file and its saved state."""
         self.close()
         if self.part.is_dir():
             shutil.rmtree(self.part, ignore_errors=True)
@@ -142,7 +142,7 @@ class FlatStream(CubeStream):
     file: BinaryIO | None = None
 
     def _header(self) -> int:
-        """Write what stands before the pixels; returns their offset."""
+        """Write everything before the pixels; returns their offset."""
         self.part.write_bytes(b"")
         return 0
 
@@ -204,7 +204,7 @@ def part_of(out: Path) -> Path:
 
 
 def state_of(part: Path) -> Path:
-    """Where the one who writes ``part`` notes how far it has come."""
+    """Where the progress of writing ``part`` is saved."""
     return part.with_name(part.name + ".json")
 
 
@@ -215,15 +215,15 @@ def _write_all(file: Any, start: int, data: memoryview) -> None:
 
 
 def _reserve(handle: int, offset: int, count: int) -> None:
-    """Give the file its full size; where the system can, with the room on the disk, so that a lack of it
-    is known now and not after hours."""
+    """Give the file its full size; where the system can, allocate it on the disk, so that a lack of room
+    is detected now and not after hours."""
     size = offset + count
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(handle, 0, size)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                os.ftruncate(handle, offset)  # give back what was taken of a disk that is too small
+                os.ftruncate(handle, offset)  # release what was allocated on a disk that is too small
                 raise
     os.ftruncate(handle, size)
 

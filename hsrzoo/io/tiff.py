@@ -60,7 +60,7 @@ class TiffStream(FlatStream):
         scale = 1 / FULL_SCALE["uint16"] if cube.dtype == "uint16" else None
         row_bytes = cube.width * count * np.dtype(cube.dtype).itemsize
         with tifffile.TiffWriter(self.part, bigtiff=cube.bytes > _CLASSIC) as writer:
-            # no data: the pixels come later, to where the tags say that they are
+            # no data: the pixels are written later, at the offset that the tags state
             writer.write(
                 shape=(cube.height, cube.width, count) if count > 1 else (cube.height, cube.width),
                 dtype=cube.dtype,
@@ -88,7 +88,7 @@ class TiffStream(FlatStream):
 
 
 def _description(bands: BandSet, axes: str, metadata: dict[str, Any]) -> str:
-    """What ImageDescription says, as JSON."""
+    """The content of ImageDescription, as JSON."""
     description = {
         "axes": axes,
         "units": metadata.get("units", UNITS),
@@ -123,7 +123,7 @@ def _gdal_xml(bands: BandSet, scale: float | None = None) -> str:
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
-    """A TIFF file for reading; whatever the library raises while it is open becomes a FormatError."""
+    """A TIFF file for reading; errors of tifffile while it is open become a FormatError."""
     require_file(path)
     try:
         with tifffile.TiffFile(path) as tiff:
@@ -145,7 +145,7 @@ def read(
     path: Path, *, axes: str | None = None, scale: float = 1.0, no_data: float | None = None
 ) -> tuple[np.ndarray, BandSet | None]:
     """The cube as (H, W, C) float32: stored values times GDAL's SCALE plus OFFSET. NaN where GDAL's
-    no-data value stands and in bands that the file calls bad (``bbl`` 0).
+    no-data value is stored, and in bands that the file marks as bad (``bbl`` 0).
 
     ``axes``: stored order as tifffile shows it; if not given, by the file (samples per pixel, or
     pages first). ``scale`` and ``no_data`` hold where the file states neither SCALE nor OFFSET, and no
@@ -178,7 +178,7 @@ def read(
 
 
 def read_bands(path: Path) -> BandSet | None:
-    """The bands that a TIFF file tells; its pixels are not read."""
+    """The bands that a TIFF file states; its pixels are not read."""
     with open_tiff(path) as tiff:
         series = tiff.series[0]
         count = 1 if len(series.shape) < 3 else series.shape[-1 if series.axes.endswith("S") else 0]
@@ -187,7 +187,7 @@ def read_bands(path: Path) -> BandSet | None:
 
 @dataclass(frozen=True)
 class _Tags:
-    """What a file says about its values."""
+    """The metadata of a file that concerns its values."""
 
     gdal: dict[str, dict[int, str]]
     """GDAL's metadata: name -> sample -> text."""
@@ -212,7 +212,7 @@ def _no_data(text: str, path: Path) -> np.float32:
         raise FormatError(
             f"The no-data value of {path} is not a number",
             got=repr(text),
-            fix="Write the tag GDAL_NODATA anew, or leave it out",
+            fix="Correct the tag GDAL_NODATA, or remove it",
         ) from None
 
 

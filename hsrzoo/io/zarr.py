@@ -46,7 +46,7 @@ def check_target(out: Path) -> None:
 
 def chunk_side(step: int, tiles_follow: bool) -> int:
     """Side of a chunk for tiles of ``step`` pixels: the largest divisor up to 256, so that no chunk lies
-    in two tiles; one that would leave crumbs gives way to the tile itself."""
+    in two tiles; the tile itself where the divisor would be too small."""
     if not tiles_follow:
         return min(step, _CHUNK)
     divisor = next(side for side in range(min(step, _CHUNK), 0, -1) if step % side == 0)
@@ -85,7 +85,7 @@ class ZarrStream(CubeStream):
         cube = self.cube
         try:
             self.array = _zarr().open_array(str(self.part), mode="r+")
-        except Exception:  # whatever the library says of a damaged folder, it is made anew
+        except Exception:  # any error of the library: the damaged folder is created again
             return False
         expected = (cube.height, cube.width, len(cube.bands)), self.chunks, np.dtype(cube.dtype)
         return (self.array.shape, self.array.chunks, self.array.dtype) == expected
@@ -174,7 +174,7 @@ def open_array(path: Path) -> tuple[Any, BandSet | None]:
     try:
         array = zarr.open_array(str(path), mode="r")
         about = dict(array.attrs)
-    except Exception as error:  # whatever the library and its codecs raise for a damaged folder
+    except Exception as error:  # the library and its codecs raise many kinds of errors for a damaged folder
         raise read_error(path, "Zarr", error) from error
     return array, _bands(about, array.shape[2])
 
@@ -201,7 +201,7 @@ def load(
         about = dict(node.attrs)
     except HsrzooError:
         raise
-    except Exception as error:  # whatever the library and its codecs raise for a damaged folder
+    except Exception as error:  # the library and its codecs raise many kinds of errors for a damaged folder
         raise read_error(path, "Zarr", error) from error
     scale, offset = (float(about.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
     if (scale, offset) != (1, 0):

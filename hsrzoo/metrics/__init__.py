@@ -127,7 +127,7 @@ def _check(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> None:
         )
     if len(context.bands) != truth.shape[0]:
         raise BandsError(
-            "The cubes do not have the bands they are said to have",
+            "The cubes do not have the declared number of bands",
             expected=f"{len(context.bands)} channels ({context.bands})",
             got=f"{truth.shape[0]} channels",
         )

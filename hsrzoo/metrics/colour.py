@@ -1,4 +1,4 @@
-"""Colour difference as a person would see it: CIEDE2000 of both cubes rendered under D65."""
+"""Perceived colour difference: CIEDE2000 of both cubes rendered under D65."""
 
 from __future__ import annotations
 

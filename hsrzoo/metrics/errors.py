@@ -83,7 +83,7 @@ def check_psnr_invariant(psnrs: Sequence[float], clamped_rmses: Sequence[float],
         raise MetricInvariantError(
             f"PSNR {values[i]!r} dB does not belong to the RMSE {roots[i]!r}: it gives {expected[i]!r} dB"
         )
-    # Without any error both are infinite; the check per scene has seen to that.
+    # Without any error both are infinite, which the check per scene has covered.
     if np.isfinite(floor) and values.mean() < floor - 1e-9 * max(1.0, abs(floor)):
         raise MetricInvariantError(
             f"mean PSNR {values.mean()!r} dB lies below {floor!r} dB, the PSNR of the mean RMSE"

@@ -13,7 +13,7 @@ import numpy as np
 from hsrzoo.datasets.base import Scene, any_data, pixels_with_data
 from hsrzoo.errors import InputError, require_known
 from hsrzoo.registry import PERTURBATIONS
-from hsrzoo.spec import PerturbationContext, PerturbationSpec, resolve, seeded
+from hsrzoo.spec import PerturbationContext, resolve, seeded
 
 Perturbed = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 """RGB (3, H, W), cube (C, H, W), and measured facts for the row."""
@@ -43,7 +43,7 @@ def perturb(
     ``mean_change``: the relative change of RGB's mean over pixels with data, measured on the result.
 
     Pixels without data in any band that are black stay black: neither noise nor what JPEG spreads over
-    a block becomes a colour of theirs. A perturbation that touches the cube sees to its own.
+    a block gives them a colour. A perturbation that changes the cube handles its own.
 
     Unknown perturbations and severities raise UnknownNameError with the nearest names; a scene that
     the perturbation cannot change, or not without a camera that it lacks, raises DoesNotApplyError.

@@ -1,4 +1,4 @@
-"""Another camera: the same scene, rendered by a response that the model may never have seen."""
+"""Another camera: the same scene, rendered by a response that is new to the model."""
 
 from __future__ import annotations
 

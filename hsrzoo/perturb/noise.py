@@ -23,12 +23,12 @@ def noise(
     ``full_well``: electrons at the value 1; ``read_noise``: standard deviation in electrons. So the
     variance of a value is (x full_well + read_noise^2) / full_well^2. Values are taken as proportional
     to light, which those of a rendered image are and those of a photograph are not (the row's
-    ``rendered_by`` tells which). The image was rounded to its bits before.
+    ``rendered_by`` gives the camera). The image was rounded to its bits before.
 
     ``info``: the sensor, the measured ``snr_db`` = 10 log10(mean x^2 / mean (change)^2) before clipping
     and rounding (None where nothing changed), and ``clipped``: the share of values that leave [0, 1],
     both over pixels with data.
-    Clipping read noise at 0 lightens the deepest shadows; the row's ``mean_change`` tells by how much.
+    Clipping read noise at 0 lightens the deepest shadows; the row's ``mean_change`` measures it.
     """
     full_well, read_noise = sensor["full_well"], sensor["read_noise"]
     light = np.clip(rgb.astype(np.float64), 0, 1)

@@ -1,8 +1,8 @@
-"""Augmentation that stays physically true: the cube is changed, then the set's own camera sees it anew.
+"""Physical augmentation: the cube is changed, then rendered again by the data set's own camera.
 
-Rendering is linear, so scaled, relit and mixed cubes are cubes of scenes that could be; and as RGB is
+Rendering is linear, so scaled, relit and mixed cubes are cubes of possible scenes; and as RGB is
 rendered from them as the data set renders its own, clipping and rounding included, image and cube stay
-what they are to each other. The truth is the changed cube: the radiance that the camera sees. It is not
+consistent. The truth is the changed cube: the radiance that the camera sees. It is not
 clipped where RGB is.
 
 - ``mixture``: this crop and one of another scene (another crop, where there is one scene), w and 1 - w,
@@ -15,7 +15,7 @@ clipped where RGB is.
   Cameras of other kinds are left alone: they are what networks are tested with (perturbation ``camera``).
 - ``noise``: photons and read-out as in the perturbation ``noise``, before the image is rounded.
 
-They act in this order. Values without data stay NaN, and RGB is 0 where the camera says so.
+They act in this order. Values without data stay NaN, and RGB is 0 where :meth:`Camera.render` makes it so.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from hsrzoo.errors import TrainingError
 from hsrzoo.perturb.mixed_patch import shuffle
 
 ORDER = ("mixture", "mixed-patch", "relight", "exposure", "camera", "noise")
-"""What is in view, its light, who looks."""
+"""First the scene, then its light, then the camera."""
 UNRENDERED = ("mixed-patch",)
-"""Those that move pixels alone, and so are true of photographs too."""
+"""Those that only move pixels, and so apply to photographs too."""
 EXPOSURE = (0.5, 2.0)
 """One stop either way: what automatic exposure gets wrong, and little enough for 8 bits to hold."""
 PATCHES = (8, 16, 32)
@@ -172,7 +172,7 @@ class Augmenter:
         allowed = ", ".join(("flip", "rotate", *UNRENDERED))
         return TrainingError(
             summary,
-            expected=f"images that can be rendered anew; without, only {allowed} are possible",
+            expected=f"images that can be rendered again; otherwise only {allowed} are possible",
             got=f"augment={','.join(self.rendered)}",
             fix=f"{fix}, or leave them out",
         )
@@ -201,7 +201,7 @@ def _log_uniform(generator: torch.Generator, low: float, high: float) -> float:
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:
-    """A generator of numpy's that goes on where ``generator`` is."""
+    """A NumPy generator that is seeded from ``generator``."""
     return np.random.default_rng(int(torch.randint(1 << 62, (), generator=generator)))
 
 

@@ -23,7 +23,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     """Device, precision and, under ``torchrun`` or ``accelerate launch``, the group of processes."""
     from accelerate import Accelerator  # slow to import, and only training needs it
 
-    # Without a GPU accelerate forms a group of CPU processes only when it is told to.
+    # Without a GPU, accelerate forms a group of CPU processes only if cpu is set.
     cpu = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.cuda.is_available()
     mixed = "no" if recipe.precision == "fp32" else recipe.precision
     try:
@@ -51,7 +51,7 @@ class Engine:
     """A task with its optimiser and its moving average, on the device that accelerate has picked.
 
     The state after step k is a pure function of the state before it, the recipe, the total number
-    of steps and k: random numbers are seeded anew for every step. In a group of processes, each
+    of steps and k: random numbers are seeded for every step. In a group of processes, each
     with an engine, all hold the same state, and a step does what it does in one process, to rounding:
     the recipe's batch is that of all together.
     """
@@ -121,7 +121,7 @@ class Engine:
             extra = self.task.after_step(index + 1, generator)
         self._share_buffers(weights_too=bool(extra))
         if self.average is not None:
-            # It takes 1 off the step it is told; without one it decays by recipe.ema from the start.
+            # It subtracts 1 from the step; without a step it decays by recipe.ema from the start.
             self.average.update(self.task.module, index + 2 if self.recipe.ema_warmup else None)
         return {"lr": lr, "loss": value, "grad_norm": norm, **logs, **extra}
 

@@ -164,8 +164,8 @@ def _warn_of_changes(folder: RunDir, record: Mapping[str, Any], machine: Mapping
         if now != before:
             folder.update_record(**{f"{what}_after_resuming": now})
             warnings.warn(
-                f"This run began with {before} {what} and goes on with {now}: its weights will not be "
-                f"those of an uninterrupted run, bit for bit. {fix.format(before)}.",
+                f"This run was started with {before} {what} and is resumed with {now}: its weights will "
+                f"not be those of an uninterrupted run, bit for bit. {fix.format(before)}.",
                 stacklevel=2,
             )
 
@@ -190,7 +190,7 @@ def _restore(engine: Engine, folder: RunDir, clock: Clock, identity: Mapping[str
 
 
 def _step(engine: Engine, folder: RunDir, done: int, steps: int) -> dict[str, float]:
-    """One step; an error of divergence says where the last good weights are."""
+    """One step; if it diverges, the error names the last good checkpoint."""
     try:
         return engine.step(done, steps)
     except TrainingError as error:
@@ -213,7 +213,7 @@ def _write_log(
         **figures,
         **{f"valid_{name}": value for name, value in valid.items()},
     }
-    # JSON knows no NaN: a figure that is not a number is written as null.
+    # JSON has no NaN: such a figure is written as null.
     clean = {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in line.items()}
     log.write(json.dumps(clean) + "\n")
 

@@ -283,12 +283,12 @@ class PairTask(Task):
 
 
 def _place_of(data: Dataset) -> tuple[str, Any]:
-    """Where the scenes come from, whatever the options: folders of the user's all have one name."""
+    """Where the scenes come from, independent of options: all folders of the user have the same name."""
     return data.name, getattr(data, "folder", None)
 
 
 def _about(data: Dataset, split: str, scenes: list[str]) -> dict[str, Any]:
-    """What a record says of a data set."""
+    """The entries of a record that describe a data set."""
     return {
         "dataset": data.name,
         "dataset_info": dict(data.info),

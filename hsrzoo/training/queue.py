@@ -1,4 +1,4 @@
-"""A queue of runs in one TOML file: what was done stays done, whatever is killed in between.
+"""A queue of runs in one TOML file, which can be interrupted at any time and resumed.
 
     [values]                      # words that commands may use as {word}, besides {job} and {runs}
     common = "--dataset cave --threads 1 --steps 600"
@@ -55,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a job: how many of its commands are done, and how long each took."""
+    """Progress of a job: how many of its commands are done, and how long each took."""
 
     done: int = 0
     seconds: tuple[float, ...] = ()
@@ -148,7 +148,7 @@ def run_queue(
         with _lock(folder / f"{job.name}.lock") as handle:
             tried.add(job.name)
             if handle is None:
-                say(f"{job.name}: another process is at it")
+                say(f"{job.name}: another process is running it")
                 continue
             _run_job(job, folder, handle, say)
 
@@ -177,7 +177,7 @@ def _next(jobs: Sequence[Job], wanted: set[str], tried: set[str], folder: Path) 
 
 
 def _run_job(job: Job, folder: Path, lock: int, say: Callable[[str], None]) -> None:
-    state = read_state(job, folder)  # anew: another process may have been at it
+    state = read_state(job, folder)  # again: another process may have changed it
     for place in range(state.done, len(job.commands)):
         command = job.commands[place]
         say(f"{job.name}: {shlex.join(command)}")

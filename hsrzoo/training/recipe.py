@@ -40,7 +40,7 @@ def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
 
 
 def check(recipe: Recipe) -> None:
-    """Raise TrainingError for a recipe that nobody can train by."""
+    """Raise TrainingError for a recipe with impossible values."""
     for names, holds, words in (
         (_POSITIVE, lambda v: v > 0, "above 0"),
         (_NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
@@ -132,7 +132,7 @@ def build_as_asked(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]
     """The network with arguments that a user typed; TrainingError names what the constructor refuses."""
     try:
         return build_module(spec, bands, arguments)
-    except TypeError as error:  # an argument that the constructor does not know
+    except TypeError as error:  # an unknown argument
         raise TrainingError(
             f"{spec.name} cannot be built with these arguments", got=str(error), fix="Check --arg"
         ) from error

@@ -48,12 +48,12 @@ class RunDir:
             require_same_run(known, identity, folder.config)
             return folder
         if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
-            here = "no run to resume" if resume else "something already"
+            content = "no run to resume" if resume else "other files"
             raise TrainingError(
-                f"{path} holds {here}",
+                f"{path} holds {content}",
                 expected="a run with its config.json" if resume else "an absent or empty folder",
                 fix="Give another folder by --out"
-                + ("" if resume else ", or go on with the run that is there by --resume"),
+                + ("" if resume else ", or resume the existing run with --resume"),
             )
         make_folder(path)
         write_json(folder.config, {**identity, "notes": dict(notes)})
@@ -159,7 +159,7 @@ def _completed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str
 def require_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path) -> None:
     """Raise TrainingError naming what differs between the run that wrote ``what`` and this one.
 
-    A field of the recipe that the run does not know, since an older version wrote it, had its default
+    A field of the recipe that an older version did not write had its default
     value: defaults of new fields keep what was done before there were any.
     """
     now = json.loads(json.dumps(now))

@@ -13,7 +13,7 @@ from hsrzoo.errors import TrainingError
 
 
 class Task(ABC):
-    """One thing to be learnt.
+    """One training task.
 
     The loop calls, once, ``prepare``; then for every step ``draw``, ``share``, ``loss`` and
     ``after_step``. All randomness must come from the generator it hands over (or from torch's global
@@ -31,7 +31,7 @@ class Task(ABC):
 
     steps: int = 0
     """Total number of steps of the run; set by the loop before the first one, because with a budget
-    of minutes the recipe does not know it."""
+    of minutes the recipe does not determine it."""
 
     gather: Callable[[Tensor], Tensor] = staticmethod(lambda tensor: tensor)
     """The tensors of all processes joined along dim 0, samples in the order in which they were drawn;
@@ -49,7 +49,7 @@ class Task(ABC):
 
     def share(self, batch: Any, process: int, processes: int) -> Any:
         """The part of a drawn batch that process number ``process`` takes: an equal slice along dim 0
-        of every tensor in it. Override it where samples lie along another dimension."""
+        of every tensor in it. Override it where samples are along another dimension."""
         from accelerate.utils import recursively_apply  # slow to import, and only training needs it
 
         def slice_of(tensor: Tensor) -> Tensor:

@@ -26,17 +26,17 @@ def duplicate_name(kind: str, name: str, origins: str) -> PluginError:
 
 
 def load_entry(kind: str, name: str, entries: Sequence[EntryPoint], others: str) -> Any:
-    """Import what the one entry point of a name holds; PluginError says whose it is when that fails."""
+    """Import what the one entry point of a name holds; a PluginError names its package if that fails."""
     origin = " and ".join(describe(entry) for entry in entries)
     if len(entries) > 1:
         raise duplicate_name(kind, name, origin)
     try:
         return entries[0].load()
-    except (Exception, SystemExit) as error:  # a script that ends the process is no plugin
+    except (Exception, SystemExit) as error:  # a script that ends the process is not a plugin
         raise PluginError(
             f"The {kind} {name!r} cannot be loaded",
             got=f"{type(error).__name__}: {error} (from {origin})",
-            fix=f"Mend or uninstall that package; all other {others} still work",
+            fix=f"Fix or uninstall that package; all other {others} still work",
         ) from error
 
 

@@ -93,7 +93,7 @@ def test_foreign_mat_with_key_axes_scale_and_wavelengths_file(tmp_path):
     assert str(axes.value) == (
         f"{file} does not have the bands of its set. Expected 5 bands, 450-650 nm. "
         "Got shape (5, 9, 6) (H, W, C). "
-        "The bands seem to lie on another axis: give --data-option axes=chw or axes=cwh."
+        "The bands seem to be on another axis: give --data-option axes=chw or axes=cwh."
     )
 
 

@@ -51,7 +51,7 @@ def test_visible_covers_all_31_bands(tmp_path):
 
 def test_another_cutting_is_refused(tmp_path):
     write_samson(tmp_path, pixels=95 * 90)
-    with pytest.raises(FormatError, match=r"not the file that samson knows.*\(95, 90, 156\)"):
+    with pytest.raises(FormatError, match=r"not the file that samson expects.*\(95, 90, 156\)"):
         open_samson(tmp_path)
 
 

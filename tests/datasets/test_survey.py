@@ -60,7 +60,7 @@ class Leaky(Spotted):
 
 
 def test_a_scene_in_two_splits_is_a_problem() -> None:
-    assert Leaky().verify().problems == ["clean lies in both train and test"]
+    assert Leaky().verify().problems == ["clean is in both train and test"]
 
 
 class Gappy(Spotted):
