@@ -18,9 +18,13 @@ _TO_NM = {"nm": 1.0, "um": 1e3, "micrometers": 1e3, "nanometers": 1.0, "m": 1e9}
 class BandSet:
     """An ordered set of C spectral bands.
 
-    ``centres_nm``: C centres in nanometres, in the order of the cube's channels. They need not be
-    sorted or unique: spectrometers made of several detectors overlap where these meet (EnMAP,
-    AVIRIS). ``widths_nm``: C full widths at half maximum in nm, or None where unknown.
+    Attributes:
+        centres_nm: C centres in nanometres, in the order of the cube's channels. They need not be sorted or
+            unique: spectrometers made of several detectors overlap where these meet (EnMAP, AVIRIS).
+        widths_nm: C full widths at half maximum in nanometres, or None where unknown.
+
+    Raises:
+        BandsError: No band, or a centre or width that is not finite and positive.
     """
 
     centres_nm: tuple[float, ...]
@@ -49,7 +53,16 @@ class BandSet:
     def of(
         cls, centres: Sequence[float], widths: Sequence[float] | None = None, unit: str = "nm"
     ) -> BandSet:
-        """Bands from any sequence, in ``unit`` (nm, um, nanometers, micrometers or m)."""
+        """Bands from any sequence of numbers.
+
+        Args:
+            centres: C centres in ``unit``.
+            widths: C full widths at half maximum in ``unit``, if known.
+            unit: nm, um, nanometers, micrometers or m.
+
+        Raises:
+            BandsError: Unknown unit, or centres or widths that are not finite and positive.
+        """
         scale = _TO_NM.get(unit.lower())
         if scale is None:
             raise BandsError("Unknown unit of wavelength", expected=", ".join(_TO_NM), got=unit)
@@ -60,7 +73,11 @@ class BandSet:
 
     @classmethod
     def regular(cls, start_nm: float, stop_nm: float, step_nm: float) -> BandSet:
-        """Equally spaced bands from ``start_nm`` to ``stop_nm``, both included."""
+        """Equally spaced bands from ``start_nm`` to ``stop_nm``, both included.
+
+        Raises:
+            BandsError: The range is not ascending.
+        """
         if not (step_nm > 0 and stop_nm >= start_nm):
             raise BandsError(
                 "A regular band set needs an ascending range",
@@ -78,7 +95,7 @@ class BandSet:
         return f"{len(self)} bands, {low:g}-{high:g} nm"
 
     def same_as(self, other: BandSet, tolerance_nm: float = 0.5) -> bool:
-        """True if both have the same number of bands in the same order, centres within tolerance."""
+        """Whether both have the same number of bands in the same order, centres within ``tolerance_nm``."""
         return len(self) == len(other) and bool(
             np.all(np.abs(np.subtract(self.centres_nm, other.centres_nm)) <= tolerance_nm)
         )
@@ -91,7 +108,17 @@ class BandSet:
         *,
         fix: str = "Ask for resampling (--resample), or use a model trained on these bands",
     ) -> None:
-        """Raise :class:`BandsError` naming both sides unless :meth:`same_as`; ``fix``: what to do."""
+        """Raise an error that names both sides unless :meth:`same_as`.
+
+        Args:
+            other: The bands to compare with.
+            what: What these bands belong to, for the message.
+            other_what: What ``other`` belongs to.
+            fix: What the user can do.
+
+        Raises:
+            BandsError: The bands differ.
+        """
         if not self.same_as(other):
             raise BandsError(
                 f"The bands of {what} and {other_what} differ",
@@ -109,10 +136,17 @@ class BandSet:
         )
 
     def nearest(self, wanted_nm: Sequence[float]) -> list[int]:
-        """For each wavelength the index of the band whose centre is nearest, in the order given.
+        """Find the band nearest to each wavelength.
 
-        It must lie within half a band spacing: half the median step between neighbouring centres (half a
-        width where there is one band alone). Raises BandsError; also where two name one band.
+        Args:
+            wanted_nm: Wavelengths in nanometres. Each must be within half a band spacing of a centre: half
+                the median step between neighbouring centres (half a width if there is only one band).
+
+        Returns:
+            Indices of the bands, in the order of ``wanted_nm``.
+
+        Raises:
+            BandsError: No band is that near, or two wavelengths have the same nearest band.
         """
         centres = np.asarray(self.centres_nm)
         steps = np.diff(np.unique(centres))
@@ -163,12 +197,15 @@ class BandSet:
         return runs
 
     def resample_matrix(self, target: BandSet) -> tuple[np.ndarray, np.ndarray]:
-        """Weights M (T, C) float64 and covered (T,) bool: ``M @ spectrum`` gives the target bands.
+        """The linear operator that resamples spectra to ``target``.
 
-        Each detector (ascending run of centres) is interpolated linearly on its own; where several
-        cover a target band they are averaged, weighted by their widths there if known. A target that
-        none covers takes the value of an end band up to half a band spacing away from it; further
-        out it is not covered: its row is zero and ``covered`` is False.
+        Each detector (ascending run of centres) is interpolated linearly on its own; where several cover a
+        target band they are averaged, weighted by their widths there if known. A target that none covers
+        takes the value of an end band up to half a band spacing away; further out it is not covered.
+
+        Returns:
+            Weights M (T, C) float64, such that ``M @ spectrum`` gives the target bands, and covered (T,)
+            bool. Rows of bands that are not covered are zero.
         """
         matrix = np.zeros((len(target), len(self)))
         covered = np.zeros(len(target), dtype=bool)
@@ -205,9 +242,17 @@ class BandSet:
         return float((1 - share) * widths[j] + share * widths[k]), row
 
     def resample(self, cube: np.ndarray, target: BandSet) -> tuple[np.ndarray, np.ndarray]:
-        """Resample ``cube`` (C, ...) to (T, ...) float32; also the covered mask (T,).
+        """Resample a cube to other bands.
 
-        NaN is a value without data: a target is NaN where a band that counts for it is.
+        Args:
+            cube: (C, ...) numbers; NaN is a value without data.
+            target: The T bands of the result.
+
+        Returns:
+            (T, ...) float32, NaN where a band with weight is NaN, and the mask of covered bands (T,).
+
+        Raises:
+            BandsError: The first axis of ``cube`` is not C.
         """
         if cube.shape[0] != len(self):
             raise BandsError(

@@ -49,8 +49,11 @@ def illuminant(name: str) -> tuple[np.ndarray, np.ndarray]:
 class Camera:
     """Three spectral responses and the linear operator that they define.
 
-    ``wavelengths_nm``: (N,) ascending; ``sensitivities``: (N, 3), columns R, G, B (for the CIE
-    observers x, y, z), zero outside the table.
+    Attributes:
+        name: For messages and records.
+        wavelengths_nm: (N,) float64, ascending.
+        sensitivities: (N, 3) float64, columns R, G, B (x, y, z for the CIE observers). Zero outside
+            the table.
     """
 
     name: str
@@ -59,7 +62,11 @@ class Camera:
 
     @staticmethod
     def named(name: str) -> Camera:
-        """One of :func:`camera_names`; others raise UnknownNameError."""
+        """One of :func:`camera_names`.
+
+        Raises:
+            UnknownNameError: There is no such camera.
+        """
         return _named(name)
 
     @property
@@ -68,15 +75,22 @@ class Camera:
         return self.wavelengths_nm, self.sensitivities
 
     def matrix(self, bands: BandSet) -> np.ndarray:
-        """The rendering operator (3, C) float64: ``rgb = matrix @ spectrum``.
+        """The rendering operator: ``rgb = matrix @ spectrum``.
 
-        Equal-energy light; every channel is divided by its own sum, so each row sums to 1 and a
-        spectrum of ones gives R = G = B = 1: one fixed gain per response, never one per image.
-        The response is read at the band centres by linear interpolation. Each band counts by the
-        stretch of spectrum that is nearest to it (so overlapping detectors are not counted
-        twice); on a regular grid all count alike. Bands outside the table weigh nothing.
+        Equal-energy light; every channel is divided by its own sum, so each row sums to 1 and a spectrum of
+        ones gives R = G = B = 1: one fixed gain per response, never one per image. The response is read at
+        the band centres by linear interpolation. Each band is weighted by the range of wavelengths that is
+        nearest to it (so overlapping detectors are not counted twice); on a regular grid all weights are
+        equal. Bands outside the table have no weight.
 
-        Raises BandsError when a channel sees none of the bands.
+        Args:
+            bands: The C bands of the spectra.
+
+        Returns:
+            (3, C) float64.
+
+        Raises:
+            BandsError: A channel is sensitive to none of the bands.
         """
         centres = np.asarray(bands.centres_nm)
         covered = (centres >= self.wavelengths_nm[0]) & (centres <= self.wavelengths_nm[-1])
@@ -110,16 +124,27 @@ class Camera:
         jpeg: int | None = None,
         generator: np.random.Generator | None = None,
     ) -> np.ndarray:
-        """Render ``cube`` (C, H, W) to float32 (3, H, W) in [0, 1].
+        """Render a cube to RGB.
 
-        Linear RGB = :meth:`matrix` @ cube x ``exposure``; then sensor noise, clipping, rounding to
-        ``bits`` (None: not rounded) and a JPEG round trip at quality ``jpeg`` (8 bits only).
-        ``full_well``: electrons at the value 1, for Poisson noise; ``read_noise``: standard
-        deviation in electrons of the Gaussian noise added to it. Both act on linear values and need
-        ``generator``, so that no result depends on hidden state.
+        Linear RGB = :meth:`matrix` @ cube x ``exposure``; then sensor noise, clipping, rounding and JPEG.
 
-        NaN in ``cube`` is a value without data: pixels that lack a band that counts (see
-        :data:`NOTICEABLE`) are black.
+        Args:
+            cube: (C, H, W). NaN is a value without data: pixels that lack a band that counts (see
+                :data:`NOTICEABLE`) are black.
+            bands: The C bands.
+            bits: Bits that RGB is rounded to; None: not rounded.
+            exposure: Factor of linear RGB.
+            full_well: Electrons at the value 1, for Poisson noise; needs ``generator``.
+            read_noise: Standard deviation of the added Gaussian noise, in electrons; needs ``generator``.
+            jpeg: Quality of a JPEG round trip, 1 to 100; needs ``bits=8``.
+            generator: Source of the noise, so that no result depends on hidden state.
+
+        Returns:
+            (3, H, W) float32 in [0, 1].
+
+        Raises:
+            InputError: ``cube`` does not have these bands, or options contradict each other.
+            BandsError: See :meth:`matrix`.
         """
         if cube.ndim != 3 or cube.shape[0] != len(bands):
             raise InputError(

@@ -30,8 +30,10 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Named values of one kind.
 
-    ``kind`` is the word used in messages ("model"), ``group`` the entry-point group
-    ("hsrzoo.models"), ``spec_type`` the class that every value must have.
+    Attributes:
+        kind: The word for them in messages ("model").
+        group: Their entry-point group ("hsrzoo.models").
+        spec_type: The class of every value.
     """
 
     kind: str
@@ -49,7 +51,16 @@ class Registry(Generic[T]):
         return name in self.names()
 
     def add(self, name: str, value: T, origin: str) -> None:
-        """Register ``value``; a wrong type or a taken name raises and changes nothing."""
+        """Register a value; nothing changes if that fails.
+
+        Args:
+            name: Its name, which must be ``value.name``.
+            value: A ``spec_type``.
+            origin: Where it comes from, for messages.
+
+        Raises:
+            PluginError: The type is wrong, or the name is taken.
+        """
         self.check(name, value, origin)
         self._values[name] = value
         self._origins[name] = origin
@@ -81,7 +92,12 @@ class Registry(Generic[T]):
         return any(value is getattr(sys.modules.get(e.module), e.attr, None) for e in entries)
 
     def get(self, name: str) -> T:
-        """The value called ``name``; unknown names raise with the nearest known ones."""
+        """The value called ``name``; its plugin is imported on first use.
+
+        Raises:
+            UnknownNameError: There is none; the message suggests the nearest names.
+            PluginError: The plugin cannot be imported, or does not hold such a value.
+        """
         load_plugin_files_from_environment()
         if name in self._values:
             return self._values[name]

@@ -17,16 +17,27 @@ if TYPE_CHECKING:
 
 
 def data_root(option: Path | str | None = None) -> Path:
-    """The folder that holds all data sets, absolute: ``option``, else ``HSRZOO_DATA``, else ``hsrzoo``
-    in the platform's folder for user data. It need not exist."""
+    """The folder that holds all data sets, absolute; it need not exist.
+
+    Args:
+        option: What the user chose. Default: ``HSRZOO_DATA``, else ``hsrzoo`` in the platform's folder for
+            user data.
+    """
     chosen = option or os.environ.get("HSRZOO_DATA") or _platform_folder() / "hsrzoo"
     return Path(chosen).expanduser().resolve()
 
 
 def open_dataset(name: str, data_root: Path | str | None = None, **options: Any) -> Dataset:
-    """Open a registered data set; ``options`` are its own (see its module).
+    """Open a registered data set.
 
-    Raises UnknownNameError for unknown names and options, DatasetMissingError when it is absent.
+    Args:
+        name: Its name.
+        data_root: See :func:`data_root`.
+        **options: Those of the data set (see its module).
+
+    Raises:
+        UnknownNameError: There is no such data set or option.
+        DatasetMissingError: It is not on this machine.
     """
     opener = resolve(DATASETS.get(name).open)
     known = list(inspect.signature(opener).parameters)[1:]

@@ -105,11 +105,17 @@ class IndexedDataset(Dataset):
 def fingerprint_of(
     root: Path, files: Iterable[Path], *, layout: int, options: Mapping[str, Any], contents: bool = False
 ) -> str:
-    """16 hex digits of a sha256 over the sorted relative names and sizes of ``files``.
+    """A digest that changes when the files or the options do.
 
-    ``layout`` is the version of the reader (raised when it would read the same files differently),
-    ``options`` whatever else determines the arrays. Missing files count with size -1. ``contents``:
-    the files' bytes count too, for sets whose files may be rewritten with the same size.
+    Args:
+        root: Names of files count relative to it.
+        files: In any order. Missing files count with size -1.
+        layout: Version of the reader, raised when it would read the same files differently.
+        options: What else determines the arrays; JSON values.
+        contents: Whether the files' bytes count too, for files that may be rewritten with the same size.
+
+    Returns:
+        16 hex digits of a sha256 over the sorted relative names and sizes.
     """
     entries = sorted(
         (path.relative_to(root).as_posix(), *(_contents(path) if contents else (_size(path),)))
@@ -205,8 +211,18 @@ def unique_files(folder: Path, files: Iterable[tuple[str, Path]]) -> dict[str, P
 
 
 def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, fix: str) -> None:
-    """Raise DatasetError if ``absent``, of the ``count`` scenes that the list ``file`` names, are not on
-    disk: gives their number and the first few."""
+    """Raise an error if scenes that a list names are not on the disk.
+
+    Args:
+        dataset: Name of the data set.
+        file: The list.
+        absent: The missing scenes.
+        count: How many scenes the list names.
+        fix: What the user can do.
+
+    Raises:
+        DatasetError: ``absent`` is not empty; gives their number and the first few.
+    """
     if absent:
         more = ", ..." if len(absent) > 3 else ""
         raise DatasetError(
@@ -235,10 +251,15 @@ def require_disjoint(dataset: str, splits: Mapping[str, Sequence[str]]) -> None:
 
 
 def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[str] = ()) -> VerifyReport:
-    """Read every scene once; errors become problems instead of ending the survey.
+    """Read every scene once, for ``data verify``; errors become problems instead of ending the survey.
 
-    Values without data (NaN in a cube) are counted in the notes; a scene that has none at all is a
-    problem, as are infinite values, and an image that is black throughout.
+    Values without data (NaN in a cube) are counted in the notes; a scene without any data is a problem, as
+    are infinite values, and an image that is black everywhere.
+
+    Args:
+        dataset: The opened data set.
+        problems: Problems that are known already.
+        notes: Notes that come first.
     """
     problems, notes = list(problems), list(notes)
     shapes: Counter[str] = Counter()

@@ -19,9 +19,15 @@ _UNITS = "nanometres, or micrometres with decimals"
 
 
 def read_wavelengths(file: Path) -> BandSet:
-    """Bands from a CSV file: columns ``wavelength_nm`` and, if known, ``fwhm_nm``; or numbers alone.
+    """Bands from a CSV file.
 
-    Nanometres or micrometres, distinguished by their magnitude.
+    Args:
+        file: Columns ``wavelength_nm`` and, if known, ``fwhm_nm``, or numbers alone; nanometres or
+            micrometres, distinguished by their magnitude.
+
+    Raises:
+        BandsError: The file is not a list of wavelengths.
+        InputError: There is no such file.
     """
     require_file(file)
     with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -56,9 +62,14 @@ def wavelengths_text(bands: BandSet) -> str:
 
 
 def parse_bands(text: str) -> BandSet:
-    """``visible`` (400-700 nm at 10 nm), ``START:STOP:STEP``, ``400,410,...`` or the path of a CSV file.
+    """Bands from a text.
 
-    Nanometres or micrometres, distinguished by their magnitude.
+    Args:
+        text: ``visible`` (400-700 nm at 10 nm), ``START:STOP:STEP``, ``400,410,...`` or the path of a CSV
+            file (see :func:`read_wavelengths`); nanometres or micrometres, by their magnitude.
+
+    Raises:
+        BandsError: The text cannot be read as bands.
     """
     if text == "visible":
         return VISIBLE_31

@@ -36,11 +36,20 @@ def save_cube(
     format: str | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> None:
-    """Write ``cube`` (H, W, C) as float32 with its wavelengths inside the file.
+    """Write a cube as float32 with its wavelengths inside the file, whole or not at all.
 
-    The format goes by the suffix: .hdr or .img (ENVI, both files), .tif/.tiff, .h5/.hdf5, .mat
-    (MATLAB v7.3), .npz, .zarr; or by ``format``: envi, tiff, h5, mat, npz, zarr. ``metadata`` is kept
-    where the format has room; its ``units`` names the cube's units. The file appears whole or not at all.
+    Args:
+        path: Its suffix chooses the format: .hdr or .img (ENVI, both files), .tif/.tiff, .h5/.hdf5, .mat
+            (MATLAB v7.3), .npz, .zarr.
+        cube: (H, W, C) numbers.
+        bands: The C bands.
+        format: envi, tiff, h5, mat, npz or zarr, if the suffix should not choose.
+        metadata: Kept where the format has room; ``units`` are the units of the values.
+
+    Raises:
+        InputError: The cube cannot be saved, or the file cannot be written.
+        BandsError: The number of bands is not C.
+        FormatError: The suffix is unknown, or of a format that can only be read.
     """
     from hsrzoo.io.common import require_cube
 
@@ -64,12 +73,22 @@ def require_writable(path: Path) -> None:
 def load_cube(
     path: str | Path, *, format: str | None = None, key: str | None = None, axes: str | None = None
 ) -> tuple[np.ndarray, BandSet | None]:
-    """Read a cube as float32 (H, W, C), and its bands if the file states them.
+    """Read a cube and, if the file states them, its bands.
 
-    ``key``: the variable of a .mat, .h5 or .npz file (default: "cube", or the only array with three
-    axes). ``axes``: the stored order, a permutation of "hwc"; in .mat, .h5 and .npz also "c(wh)" and the
-    like, a matrix of bands and pixels (see :func:`hsrzoo.io.common.cube_among`). NaN where the file states
-    that there is no data. Damaged files raise FormatError.
+    Args:
+        path: An ENVI, TIFF, HDF5, MATLAB, NumPy or Zarr file.
+        format: envi, tiff, h5, mat, npz or zarr, if the suffix should not choose.
+        key: The variable of a .mat, .h5 or .npz file, or the array of a Zarr group (default: "cube", or the
+            only array with three axes).
+        axes: The stored order, a permutation of "hwc"; for .mat, .h5 and .npz also "c(wh)" and the like, a
+            matrix of bands and pixels (see :func:`hsrzoo.io.common.cube_among`).
+
+    Returns:
+        The cube, (H, W, C) float32, NaN where the file states that there is no data; and its bands or None.
+
+    Raises:
+        InputError: There is no such file, or ``axes`` is not an order.
+        FormatError: The file is damaged or holds no cube.
     """
     from hsrzoo.io.common import require_file
 
@@ -82,14 +101,25 @@ def load_cube(
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """An RGB photograph as (H, W, 3) uint8 or uint16; see :func:`hsrzoo.io.images.read_image`."""
+    """Read an RGB photograph, upright, with its values as stored.
+
+    Args:
+        path: PNG, JPEG, TIFF, BMP, WebP or PPM with three channels.
+
+    Returns:
+        (H, W, 3) uint8 or uint16.
+
+    Raises:
+        InputError: There is no such file, or it is a grey, palette or alpha image.
+        FormatError: The file is truncated, empty or of an unknown format.
+    """
     from hsrzoo.io.images import read_image as read
 
     return read(path)
 
 
 def read_photo(path: str | Path, encoding: Encoding = "auto") -> np.ndarray:
-    """An RGB photograph with values proportional to light; see :func:`hsrzoo.io.photo.read_photo`."""
+    """Read an RGB photograph with linear values; see :func:`hsrzoo.io.photo.read_photo`."""
     from hsrzoo.io.photo import read_photo as read
 
     return read(path, encoding)

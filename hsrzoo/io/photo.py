@@ -93,8 +93,19 @@ def to_linear(
 
 
 def read_photo(path: str | Path, encoding: Encoding = "auto") -> np.ndarray:
-    """The photograph at ``path`` as (H, W, 3), upright, with values proportional to light: float32 in
-    [0, 1] where it was sRGB, else as it is stored. See :func:`to_linear`. Raises InputError, FormatError.
+    """Read a photograph with linear values, proportional to light.
+
+    Args:
+        path: A photograph, a TIFF, an ENVI header of three bands, or a .npy file.
+        encoding: ``linear``: take the values as they are; ``srgb``: decode them from sRGB; ``auto``: decode
+            them if an ICC profile or a tag of the file marks them as sRGB.
+
+    Returns:
+        (H, W, 3), upright: float32 in [0, 1] where it was decoded, else in the stored dtype and range.
+
+    Raises:
+        InputError: There is no such image, or its profile cannot be converted.
+        FormatError: The file is damaged.
     """
     photo = to_linear(open_raster(path), Path(path), encoding)
     height, width = photo.pixels.shape

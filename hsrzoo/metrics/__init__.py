@@ -31,16 +31,24 @@ NODATA = ("nodata_pixels", "nodata_bands")
 def compute(
     names: Sequence[str], truth: np.ndarray | Tensor, pred: np.ndarray | Tensor, context: MetricContext
 ) -> dict[str, float]:
-    """All columns of the metrics ``names`` for one scene, in that order, then ``nan_pixels``.
+    """Compute all columns of some metrics for one scene.
 
-    ``truth`` and ``pred``: (C, H, W), numpy or torch, any number type and memory layout; both are
-    copied to contiguous float64 first. ``nan_pixels`` counts the pixels at which a band of ``pred``
-    is NaN or infinite. If there is one, every other column is NaN: no metric may clamp or leave out
-    what the network failed at. Infinite values of ``truth`` raise InputError.
+    Args:
+        names: Registered metrics, in the order of the result.
+        truth: (C, H, W), numpy or torch, any number type and memory layout; it is copied to contiguous
+            float64 first. NaN is a value without data: bands that have none are left out, then pixels that
+            lack any other band.
+        pred: As ``truth``; ignored where ``truth`` has no data.
+        context: The bands, and parameters of metrics.
 
-    NaN in ``truth`` is a value without data. Bands that have none are left out, and after that pixels
-    that lack any other band; ``pred`` may be anything there. Such scenes get two more columns:
-    ``nodata_bands``, and ``nodata_pixels``. InputError where no pixel is left.
+    Returns:
+        Column -> value, then ``nan_pixels``: the number of pixels at which a band of ``pred`` is NaN or
+        infinite. If it is above 0, every other column is NaN: no metric may clamp or leave out what the
+        network failed at. Scenes that lack data also have ``nodata_bands`` and ``nodata_pixels``.
+
+    Raises:
+        InputError: The shapes differ, ``truth`` has infinite values, or no pixel has data.
+        BandsError: ``context`` has another number of bands.
     """
     specs = [METRICS.get(name) for name in names]
     y, p = _contiguous(truth), _contiguous(pred)

@@ -31,22 +31,30 @@ def perturb(
     rgb_bits: int | None,
     context: PerturbationContext | None = None,
 ) -> tuple[Scene, dict[str, Any]]:
-    """The disturbed scene and what was measured on it.
+    """Apply a perturbation to a scene.
 
-    RGB is disturbed as it is declared, in [0, 1], then clipped to [0, 1] and rounded to
-    ``rgb_bits`` bits (None: not rounded); only after that may a model normalise it. The cube is the
-    scene's own unless the perturbation touches it. ``context``: how RGB was rendered from the cube;
-    None where it is a photograph.
+    RGB is perturbed in [0, 1], then clipped to [0, 1] and rounded; only then may a model normalise it.
+    The cube is the scene's own unless the perturbation changes it. Pixels without data in any band that are
+    black stay black: neither noise nor what JPEG spreads over a block gives them a colour. A perturbation
+    that changes the cube handles its own.
 
-    ``info`` holds the perturbation's own facts; ``rendered_by``: the camera that rendered RGB, whose
-    values are linear then (None: a photograph, whose values were disturbed as they are); and
-    ``mean_change``: the relative change of RGB's mean over pixels with data, measured on the result.
+    Args:
+        name: A registered perturbation.
+        severity: One of its severities.
+        scene: The clean scene.
+        seed: Of the random numbers, with the scene's name, ``name`` and ``severity``.
+        rgb_bits: Bits that RGB is rounded to; None: not rounded.
+        context: How RGB was rendered from the cube; None if it is a photograph.
 
-    Pixels without data in any band that are black stay black: neither noise nor what JPEG spreads over
-    a block gives them a colour. A perturbation that changes the cube handles its own.
+    Returns:
+        The perturbed scene, and measured facts: the perturbation's own; ``rendered_by``, the camera that
+        rendered RGB, whose values are linear then (None: a photograph); ``mean_change``, the relative
+        change of RGB's mean over pixels with data.
 
-    Unknown perturbations and severities raise UnknownNameError with the nearest names; a scene that
-    the perturbation cannot change, or not without a camera that it lacks, raises DoesNotApplyError.
+    Raises:
+        UnknownNameError: There is no such perturbation or severity.
+        InputError: The scene is not an image and a cube of one size.
+        DoesNotApplyError: The perturbation cannot change this scene, or needs a camera.
     """
     spec = PERTURBATIONS.get(name)
     require_known(f"severity of {spec.name}", severity, spec.severities)

@@ -18,7 +18,7 @@ import timm.utils  # noqa: F401
 import torch
 import toys
 
-from hsrzoo.training import checkpoint, loop
+from hsrzoo.training import loop, rundir
 from hsrzoo.training.pairs import PairTask
 
 KILL_AT = (2, 7, 12, 16)
@@ -42,14 +42,14 @@ def train(out: Path) -> None:
 
 def die_while_writing(out: Path) -> None:
     """Killed after the new checkpoint's bytes are written and before they take the old one's place."""
-    write, replace = checkpoint.write_atomically, os.replace
+    write, replace = rundir.write_atomically, os.replace
 
     def deadly(path: Path, data: bytes) -> None:
-        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        if path.name == "checkpoint.pt":
+            os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         write(path, data)
 
-    checkpoint.write_atomically = deadly
-    loop.save_checkpoint.__globals__["write_atomically"] = deadly
+    rundir.write_atomically = deadly
     try:
         train(out)
     finally:

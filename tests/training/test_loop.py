@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hsrzoo.errors import TrainingError
-from hsrzoo.training import budget
+from hsrzoo.training import loop
 from hsrzoo.training.engine import Engine, make_accelerator, seed_step
 from hsrzoo.training.loop import train
 from hsrzoo.training.pairs import PairTask
@@ -117,7 +117,7 @@ def test_an_infinite_gradient_of_a_finite_loss_stops_too(make_task, tmp_path) ->
 
 
 def test_minutes_fix_the_steps_and_change_nothing_else(make_task, tmp_path, monkeypatch, same_bits) -> None:
-    monkeypatch.setattr(budget, "TIMED_STEPS", 10)
+    monkeypatch.setattr(loop, "TIMED_STEPS", 10)
     task, recipe = make_task()
     timed = train(task, recipe, tmp_path / "timed", minutes=0.002, progress=False).state_dict()
     record = json.loads((tmp_path / "timed" / "record.json").read_text())
@@ -146,17 +146,17 @@ def test_timing_restores_state_that_the_task_changes_in_place(make_task, monkeyp
         def load_state(self, state: dict) -> None:
             self.count = state["count"]
 
-    monkeypatch.setattr(budget, "TIMED_STEPS", 3)
+    monkeypatch.setattr(loop, "TIMED_STEPS", 3)
     task, recipe = make_task(Counting)
     task.prepare()
-    budget.time_steps(Engine(task, recipe, make_accelerator(recipe)))
+    loop.time_steps(Engine(task, recipe, make_accelerator(recipe)))
     assert float(task.count) == 0
 
 
 def test_a_budget_below_one_step_is_refused() -> None:
     with pytest.raises(TrainingError, match="minutes"):
-        budget.steps_in(0.01, budget.Timing(step_seconds=0.7, valid_seconds=0.0), 500)
-    assert budget.steps_in(1.0, budget.Timing(0.5, 100.0), 500) == 85  # 60 / (0.5 + 100 / 500)
+        loop.steps_in(0.01, loop.Timing(step_seconds=0.7, valid_seconds=0.0), 500)
+    assert loop.steps_in(1.0, loop.Timing(0.5, 100.0), 500) == 85  # 60 / (0.5 + 100 / 500)
 
 
 def test_the_configuration_is_written_before_any_work(make_task, tmp_path) -> None:
@@ -237,7 +237,7 @@ def _with_scaler(accelerator, monkeypatch):
 
 
 def test_gradients_are_unscaled_once_also_after_timing(make_task, monkeypatch) -> None:
-    monkeypatch.setattr(budget, "TIMED_STEPS", 4)
+    monkeypatch.setattr(loop, "TIMED_STEPS", 4)
     norms = {}
     for precision in ("fp32", "fp16"):
         task, recipe = make_task(precision=precision, holdout=1)
@@ -248,7 +248,7 @@ def test_gradients_are_unscaled_once_also_after_timing(make_task, monkeypatch) -
         engine = Engine(task, recipe, accelerator)
         if precision == "fp16":
             before = accelerator.scaler.state_dict()
-            budget.time_steps(engine)
+            loop.time_steps(engine)
             assert accelerator.scaler.state_dict() == before and before["scale"] == 1024.0
         norms[precision] = [engine.step(i, 24)["grad_norm"] for i in range(5)]
     assert norms["fp16"] == pytest.approx(norms["fp32"], rel=1e-4)

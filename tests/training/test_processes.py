@@ -82,7 +82,7 @@ def test_a_run_of_two_processes_goes_on_in_one_with_a_warning(
     runs: ModuleType, group: Path, tmp_path: Path
 ) -> None:
     task, recipe = runs.pairs()
-    with pytest.warns(UserWarning, match="began with 2 processes and goes on with 1"):
+    with pytest.warns(UserWarning, match="started with 2 processes and is resumed with 1"):
         train(task, recipe, group / "part", progress=False, resume=True)
     assert json.loads((group / "part" / "record.json").read_text())["processes_after_resuming"] == 1
     require_close(log_of(group / "part"), log_of(group / "pairs"))

@@ -143,7 +143,7 @@ def test_a_killed_queue_goes_on_and_its_orphan_keeps_the_job(queue: Path, tmp_pa
     jobs = read_queue(queue, runs)
     while True:
         run_queue(jobs, runs, say=said.append)
-        if said[-1] != "first: another process is at it" or time.monotonic() > deadline:
+        if said[-1] != "first: another process is running it" or time.monotonic() > deadline:
             break
         time.sleep(0.1)
     assert [read_state(job, runs / "queue").done for job in jobs] == [1, 2]
