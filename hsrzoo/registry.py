@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from hsrzoo.errors import PluginError, unknown_name
 from hsrzoo.spec import DatasetSpec, MetricSpec, ModelSpec, PerturbationSpec
-from hsrzoo.utils.entry_points import duplicate_name, describe, entry_points_of, load_entry
+from hsrzoo.utils.entry_points import describe, duplicate_name, entry_points_of, load_entry
 
 T = TypeVar("T")
 
