@@ -61,13 +61,15 @@ class Camera:
     sensitivities: np.ndarray = field(repr=False)
 
     @staticmethod
+    @cache
     def named(name: str) -> Camera:
         """One of :func:`camera_names`.
 
         Raises:
             UnknownNameError: There is no such camera.
         """
-        return _named(name)
+        require_known("camera response", name, _NAMES)
+        return Camera(name, *_read_table(name))
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -224,12 +226,6 @@ def _stretches(centres: np.ndarray) -> np.ndarray:
     middles = (unique[1:] + unique[:-1]) / 2
     edges = np.concatenate([[2 * unique[0] - middles[0]], middles, [2 * unique[-1] - middles[-1]]])
     return (np.diff(edges) / counts)[where]
-
-
-@cache
-def _named(name: str) -> Camera:
-    require_known("camera response", name, _NAMES)
-    return Camera(name, *_read_table(name))
 
 
 @cache

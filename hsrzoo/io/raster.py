@@ -178,8 +178,8 @@ def _npy(path: Path) -> Raster:
     channels = _channel_axis(mapped.shape, path)
     _require_numbers(mapped.dtype, path)
     strides = mapped.strides if channels == 2 else (*mapped.strides[1:], mapped.strides[0])
-    shape = mapped.shape[:2] if channels == 2 else mapped.shape[1:]
-    pixels = FilePixels(path, mapped.dtype, _pair(shape), _three(strides), int(mapped.offset))
+    rows, columns = mapped.shape[:2] if channels == 2 else mapped.shape[1:]
+    pixels = FilePixels(path, mapped.dtype, (rows, columns), _three(strides), int(mapped.offset))
     size, across, between = mapped.dtype.itemsize, strides[1], strides[2]
     if min(strides) >= 0 and (across == size or (across, between) == (3 * size, size)):
         return Raster(pixels, (path,))
@@ -267,10 +267,6 @@ def _plain_tiff(path: Path) -> FilePixels | None:
 def _require_numbers(dtype: np.dtype, path: Path) -> None:
     if dtype.kind not in "uif":
         raise InputError(f"{path} does not hold pixels", expected="integers or floats", got=dtype)
-
-
-def _pair(values: Sequence[int]) -> tuple[int, int]:
-    return int(values[0]), int(values[1])
 
 
 def _three(values: Sequence[int]) -> tuple[int, int, int]:
