@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from waiting import LONG
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -22,8 +24,8 @@ OPTIONS = (
     "--disable-sync",
     "--no-first-run",
 )
-PATIENCE_MS = 120_000
-"""Of every step, on a machine that others keep busy; Playwright's own is a quarter of it."""
+PATIENCE_MS = 1000 * LONG
+"""Of every step, on a machine that others keep busy."""
 LOCAL = (None, "", "127.0.0.1", "localhost")
 
 

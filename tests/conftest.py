@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from browser import opened_page
-from hsrzoo.bands import BandSet
+import environment
+
+environment.clean()  # before anything else is imported: libraries read variables when they are
+
+from browser import opened_page  # noqa: E402
+from forks import Forks, started  # noqa: E402
+from hsrzoo.bands import BandSet  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -22,9 +26,22 @@ BESIDE = ROOT.with_name("shared")
 """Large files that several checkouts may share lie here."""
 
 
+REAL_DATA = {name: os.environ.get(name) for name in environment.READ_BY_TESTS}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_data_only_where_asked_for() -> None:
+    """HSRZOO_DATA is for the fixtures below; commands in tests look where each test tells them to.
+
+    Not removed before: the processes of ``pytest -n`` inherit it.
+    """
+    for name in REAL_DATA:
+        os.environ.pop(name, None)
+
+
 def _shared(variable: str, name: str) -> Path:
     """The folder in ``variable``, else ``name`` in the folder beside the repository; skips without."""
-    path = Path(os.environ.get(variable) or BESIDE / name)
+    path = Path(REAL_DATA[variable] or BESIDE / name)
     if not path.is_dir():
         pytest.skip(f"needs a folder: set {variable}")
     return path.resolve()
@@ -48,28 +65,25 @@ def tiny_bands() -> BandSet:
     return BandSet.regular(400, 700, 75)
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Processes that need not import torch: see :mod:`forks`."""
+    with started() as one:
+        yield one
+
+
 RunHsrzoo = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run_hsrzoo(tmp_path: Path) -> RunHsrzoo:
+def run_hsrzoo(forks: Forks, tmp_path: Path) -> RunHsrzoo:
     """``run_hsrzoo("list", "--json", env={...})``: the console script in a process of its own.
 
     Its working folder is ``tmp_path``; standard output and error are kept apart as text.
     """
-    script = Path(sys.executable).with_name("hsrzoo")
 
-    def run(
-        *arguments: str, env: dict[str, str] | None = None, timeout: float = 120
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(script), *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+    def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return forks.hsrzoo(*arguments, cwd=tmp_path, env={"NO_COLOR": "1", **(env or {})})
 
     return run
 

@@ -23,6 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from waiting import LONG
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -60,7 +62,7 @@ def built(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copyfile(ROOT / name, tree / name)
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(tree)],
-        capture_output=True, text=True, timeout=600,
+        capture_output=True, text=True, timeout=LONG,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return out
@@ -167,7 +169,7 @@ def test_a_fresh_environment_goes_from_a_photograph_to_a_page(fresh: Path, tmp_p
     env |= {"OMP_NUM_THREADS": "1", "PATH": f"{fresh}{os.pathsep}{env['PATH']}"}
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=LONG)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

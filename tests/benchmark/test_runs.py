@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from hsrzoo_benchmark.results import figures as report
 from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.session import Options, run_bench, run_compare
 from make_fixtures import make_arad_tree
+from waiting import wait_until
 
 METRICS = ("rmse", "psnr")
 
@@ -163,17 +163,15 @@ def test_sigkill_in_the_middle_then_repeat_equals_an_uninterrupted_run(
 ) -> None:
     name = save_model("net", offset=0.02)
     arguments = ["--model", name, "--dataset", "toy", "--bench", "accuracy", "--metrics", "rmse,psnr"]
-    slow = [*arguments, "--data-option", "pause=0.4", "--store", str(tmp_path / "killed")]
+    stuck = [*arguments, "--data-option", "stuck=scene-3", "--store", str(tmp_path / "killed")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "hsrzoo.cli.main", "bench", *slow],
+        [sys.executable, "-m", "hsrzoo.cli.main", "bench", *stuck],
         env={**os.environ, **toy_env, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while len(stored(tmp_path / "killed")) < 2:
-        assert process.poll() is None and time.monotonic() < deadline, "the run never wrote two rows"
-        time.sleep(0.02)
+    files = (tmp_path / "killed").rglob
+    wait_until(lambda: sum(path.read_bytes().count(b"\n") for path in files("*.jsonl")) >= 2, process)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert 2 <= len(stored(tmp_path / "killed")) < 5

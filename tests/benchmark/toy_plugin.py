@@ -1,6 +1,6 @@
 """A data set of tiny random scenes and networks of one 1x1 convolution, for tests of the harness.
 
-Scenes are slowed or spoiled by options of the data set, so that a run can be interrupted or fail, and
+Scenes are held back or spoiled by options of the data set, so that a run can be interrupted or fail, and
 its workers killed.
 """
 
@@ -33,14 +33,14 @@ class Toy(Dataset):
         root: Path,
         scenes: str = "5",
         broken: str = "",
-        pause: str = "0",
+        stuck: str = "",
         version: str = "1",
         deadly: str = "",
     ) -> None:
         # "scene-1=2": the first two processes that read this scene are killed
         self.root, self.deadly = root, dict(part.split("=") for part in deadly.split(",") if part)
         self.names = [f"scene-{i}" for i in range(int(scenes))]
-        self.broken, self.pause, self.version = broken, float(pause), version
+        self.broken, self.stuck, self.version = broken, stuck, version
         self.info = {"response": "three bands"}
 
     def splits(self) -> tuple[str, ...]:
@@ -50,7 +50,8 @@ class Toy(Dataset):
         return self.names
 
     def load(self, split: str, scene: str) -> Scene:
-        time.sleep(self.pause)
+        if scene == self.stuck:
+            time.sleep(3600)  # until the process is killed
         self.perhaps_die(scene)
         if scene == self.broken:
             raise FormatError(f"{scene} is truncated")

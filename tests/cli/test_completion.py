@@ -17,6 +17,7 @@ import pytest
 
 from hsrzoo.cli import completion
 from hsrzoo.cli.main import cli
+from waiting import LONG, best_of
 
 SCRIPT = Path(sys.executable).with_name("hsrzoo")
 SHELLS = ("bash", "zsh", "fish")
@@ -43,7 +44,7 @@ def asked(shell: str, line: str) -> dict[str, str]:
 def in_process(line: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """What the program itself replies to bash."""
     env = {**environment(folder), **asked("bash", line), **more}
-    return subprocess.run([SCRIPT], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run([SCRIPT], cwd=folder, env=env, capture_output=True, text=True, timeout=LONG)
 
 
 def values(shell: str, reply: str) -> list[str]:
@@ -186,15 +187,17 @@ print(*(m for m in ("torch", "timm", "matplotlib", "huggingface_hub", "h5py") if
 """
     done = subprocess.run(
         [sys.executable, "-c", code, *installed_commands()],
-        env=environment(folder), capture_output=True, text=True, timeout=60, check=True,
+        env=environment(folder), capture_output=True, text=True, timeout=LONG, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "end"
-    before = os.times()
-    assert "plain,mcga-s2\n" in in_process("hsrzoo bench --model mcga-s", folder).stdout
-    after = os.times()
-    took = after.children_user - before.children_user + after.children_system - before.children_system
-    print(f"one Tab: {took:.2f} s of processor time")
-    assert took < 1.5
+
+    def cpu_seconds() -> float:
+        before = os.times()
+        assert "plain,mcga-s2\n" in in_process("hsrzoo bench --model mcga-s", folder).stdout
+        after = os.times()
+        return after.children_user - before.children_user + after.children_system - before.children_system
+
+    assert best_of(cpu_seconds, below=1.5) < 1.5
 
 
 def installed_commands() -> list[str]:
@@ -237,7 +240,7 @@ def completed(argv: list[str], env: dict[str, str], folder: Path) -> Iterator[li
 
     def until(mark: str) -> None:
         nonlocal seen
-        end = time.monotonic() + 60
+        end = time.monotonic() + LONG
         while mark not in seen:
             assert select.select([ours], [], [], max(0, end - time.monotonic()))[0], seen
             seen += os.read(ours, 65536).decode(errors="replace")
@@ -296,7 +299,7 @@ def test_fish_offers_what_completes_lines(folder: Path) -> None:
     ask = "source script.fish; for line in $argv; complete -C $line; end"
     done = subprocess.run(
         [fish, "--no-config", "-c", ask, *(line for line, _ in LINES)],
-        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=60,
+        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=LONG,
     )  # fmt: skip
     found = [text.partition("\t")[0] for text in done.stdout.splitlines()]
     assert found == [" ".join(words).removesuffix("X").split()[-1] for _, words in LINES]

@@ -16,6 +16,7 @@ import pytest
 from hsrzoo.cli import main as cli_main
 from hsrzoo.cli.errors import one_paragraph, run
 from hsrzoo.errors import InputError, PluginError, TrainingError
+from waiting import LONG, best_of
 
 HEAVY = ("torch", "timm", "torchvision", "hsrzoo_mcga", "hsrzoo_baselines", "hsrzoo_benchmark")
 
@@ -39,7 +40,7 @@ print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
 def test_help_and_lists_import_neither_torch_nor_plugins(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MODULES.format(arguments=arguments)],
-        capture_output=True, text=True, timeout=60, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=LONG, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == (0 if arguments else 2)
@@ -51,22 +52,18 @@ def test_help_and_lists_import_neither_torch_nor_plugins(arguments: list[str]) -
 
 
 def cpu_seconds(*arguments: str) -> float:
-    """User + system time of the console script, the best of three."""
+    """User + system time of the console script."""
     script = Path(sys.executable).with_name("hsrzoo")
-    best = float("inf")
-    for _ in range(3):
-        before = os.times()
-        subprocess.run([script, *arguments], capture_output=True, check=True, timeout=60)
-        after = os.times()
-        best = min(best, after.children_user + after.children_system
-                   - before.children_user - before.children_system)  # fmt: skip
-    return best
+    before = os.times()
+    subprocess.run([script, *arguments], capture_output=True, check=True, timeout=LONG)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def test_help_and_list_are_quick() -> None:
     # Targets 0.2 and 0.4 s; twice that is allowed for slow machines, torch alone costs more.
-    assert cpu_seconds("--help") < 0.4
-    assert cpu_seconds("list") < 0.8
+    for command, limit in (("--help", 0.4), ("list", 0.8)):
+        assert best_of(lambda command=command: cpu_seconds(command), below=limit) < limit
 
 
 def test_help_names_every_command_with_a_line(run_hsrzoo) -> None:
@@ -121,14 +118,14 @@ def test_a_closed_pipe_is_quiet() -> None:
     script = Path(sys.executable).with_name("hsrzoo")
     done = subprocess.run(
         f"set -o pipefail; '{script}' list --json | true", shell=True, executable="/bin/bash",
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=LONG,
     )  # fmt: skip
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
 
 
 def test_ctrl_c_leaves_with_130(tmp_path: Path) -> None:
     plugin = tmp_path / "slow.py"
-    plugin.write_text("import time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    plugin.write_text("import time\nprint('ready', flush=True)\ntime.sleep(1800)\n")
     # The handler is set anew: a test run in the background has SIGINT ignored.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
     code += "from hsrzoo.cli.main import main; main()"
@@ -139,7 +136,7 @@ def test_ctrl_c_leaves_with_130(tmp_path: Path) -> None:
     with process:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=LONG)
     assert process.returncode == 130 and err.strip() == "Interrupted."
 
 

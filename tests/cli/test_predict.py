@@ -24,6 +24,7 @@ from hsrzoo.io.stream import part_of
 from hsrzoo.prediction.predict import PredictOptions, Step, predict_file
 from small_image import draw, whole
 from tiled_networks import BANDS, Chained, Local, Silent, model
+from waiting import LONG
 
 HERE = Path(__file__).parent
 NAMES = ["a.hdr", "a.tif", "a.zarr"]
@@ -113,7 +114,7 @@ def test_memory_stays_below_its_limit(tmp_path):
         [sys.executable, str(HERE / "memory_of_prediction.py"), *map(str, (tmp_path / "large.npy",
          tmp_path / "a.hdr", limit))],
         env={**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=LONG,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     tiles, passes, taken = map(int, done.stdout.split())
@@ -238,13 +239,10 @@ main()
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
 @pytest.mark.parametrize("name", ["a.hdr", "a.tif"])
-def test_no_room_is_a_users_error_that_names_the_partial_file(image, name):
+def test_no_room_is_a_users_error_that_names_the_partial_file(forks, image, name):
     """50 x 43 pixels in 31 float32 bands are 267 kB; the system allows 100."""
     arguments = [str(image), "--model", "linear.cave", "--device", "cpu", "-o", str(image.parent / name)]
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, "predict", *arguments, "--tile", "20"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    done = forks.python("-c", FULL_DISK, "predict", *arguments, "--tile", "20", cwd=image.parent)
     part = part_of(image.parent / name)
     assert done.returncode == 2 and "no room left" in done.stderr and str(part) in done.stderr, done
     assert part.exists() and not (image.parent / name).exists()

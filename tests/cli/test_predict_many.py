@@ -20,6 +20,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io import load_cube
 from hsrzoo.prediction.batch import find_images, into_folder
+from waiting import LONG
 
 PLUGIN = Path(__file__).with_name("deadly_plugin.py")
 
@@ -118,7 +119,7 @@ def test_a_killed_worker_changes_no_byte_and_leaves_nothing(
         env={**os.environ, "TMPDIR": temporary},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=LONG,
     )
     assert done.returncode == 1, done.stderr
     # Ray has said nothing, and neither its files nor its processes are left

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,18 +31,13 @@ KILLED = {"a.hdr": "uint16", "a.tif": "float32", "a.zarr": "uint16"}
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> dict[str, list[str]]:
+def killed(forks, tmp_path_factory) -> dict[str, list[str]]:
     """What the last of several killed runs said, by the place of its cube; all formats in one process."""
     root = tmp_path_factory.mktemp("killed")
     image = draw(root)
     cubes = [f"{name}:{dtype}" for name, dtype in KILLED.items() if name != "a.zarr" or find_spec("zarr")]
-    done = subprocess.run(
-        [sys.executable, str(HERE / "killed_prediction.py"), str(image), str(root), *cubes],
-        env={**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    script, env = HERE / "killed_prediction.py", {"PYTHONPATH": str(HERE.parent)}
+    done = forks.python(str(script), image, root, *cubes, cwd=root, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.split("|") for line in done.stdout.splitlines()]
     return {place: told for place, *told in lines}

@@ -20,6 +20,7 @@ from hsrzoo.models.camera_estimate import CELLS, colours_of, estimate_camera
 from hsrzoo.models.consistency import ERROR, NOISE, Consistency, bundled_spectra, spectral_covariance
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
+from waiting import best_of
 
 NIKON = Camera.named("nikon-d5100").matrix(VISIBLE_31)
 SIGMA = Camera.named("sigma-sdmerill").matrix(VISIBLE_31)
@@ -110,14 +111,15 @@ def test_a_photograph_is_corrected_in_a_fifth_of_a_second() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        seconds = []
-        for _ in range(5):
+
+        def seconds() -> float:
             begin = time.process_time()  # of this process: others may hold the machine
             correct(cube, rgb)
-            seconds.append(time.process_time() - begin)
+            return time.process_time() - begin
+
+        assert best_of(seconds, below=0.2) < 0.2
     finally:
         torch.set_num_threads(threads)
-    assert min(seconds) < 0.2
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -22,6 +22,7 @@ from hsrzoo.models import weights
 from hsrzoo.models.names import parse_name
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec
+from waiting import LONG
 
 
 class Net(nn.Module):
@@ -140,7 +141,9 @@ def test_importing_and_listing_load_neither_torch_nor_plugins() -> None:
         " ('torch', 'timm', 'hsrzoo_mcga', 'hsrzoo_baselines', 'hsrzoo_benchmark')])"
     )
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=LONG
+    )
     assert done.stdout.strip() == "[]", done.stderr
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from forks import Forks
 from hsrzoo import spec as specs
 from hsrzoo.errors import PluginError, UnknownNameError
 from hsrzoo.registry import Registry
@@ -136,14 +137,13 @@ def test_code_addresses_resolve_and_fail_with_the_address() -> None:
 # ---- plugin files, each in a process of its own because they stay loaded
 
 
-def run_python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "always", "-c", code],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+@pytest.fixture
+def run_python(forks: Forks, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+        always = f"import warnings; warnings.simplefilter('always')\n{code}"
+        return forks.python("-c", always, cwd=tmp_path, env=env)
+
+    return run
 
 
 def write(path: Path, text: str) -> Path:
@@ -151,7 +151,9 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_files_of_the_environment_are_loaded_once_and_broken_ones_warned_about(tmp_path: Path) -> None:
+def test_files_of_the_environment_are_loaded_once_and_broken_ones_warned_about(
+    run_python, tmp_path: Path
+) -> None:
     good = write(
         tmp_path / "good.py", "import sys; sys.stderr.write('ran ')" + SPEC_SOURCE.format(name="g")
     )
@@ -163,7 +165,7 @@ def test_files_of_the_environment_are_loaded_once_and_broken_ones_warned_about(t
     assert done.stderr.count("ModuleNotFoundError") == 1
 
 
-def test_a_plugin_that_asks_for_names_while_imported_does_not_recurse(tmp_path: Path) -> None:
+def test_a_plugin_that_asks_for_names_while_imported_does_not_recurse(run_python, tmp_path: Path) -> None:
     source = "from hsrzoo.registry import MODELS\nMODELS.names()\n" + SPEC_SOURCE.format(name="curious")
     path = write(tmp_path / "curious.py", source)
     done = run_python(
@@ -187,19 +189,23 @@ except PluginError as error:
 """
 
 
-def load_file(path: Path) -> str:
-    done = run_python(LOAD.replace("PATH", repr(str(path))))
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+@pytest.fixture
+def load_file(run_python) -> Callable[[Path], str]:
+    def load(path: Path) -> str:
+        done = run_python(LOAD.replace("PATH", repr(str(path))))
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return load
 
 
-def test_a_file_registers_all_its_specs(tmp_path: Path) -> None:
+def test_a_file_registers_all_its_specs(load_file, tmp_path: Path) -> None:
     source = SPEC_SOURCE.format(name="a") + "ALSO = SPEC\n"
     source += "from hsrzoo.spec import MetricSpec\nM = MetricSpec('b', 'x:y', '1', '', 'lower', ('b',))\n"
     assert load_file(write(tmp_path / "p.py", source)) == "loaded a b"
 
 
-def test_imported_specs_stay_their_owners(tmp_path: Path) -> None:
+def test_imported_specs_stay_their_owners(load_file, tmp_path: Path) -> None:
     source = "from dataclasses import replace\nfrom hsrzoo_baselines.mst_plus_plus import SPEC as THEIRS\n"
     source += "MINE = replace(THEIRS, name='mst-mine')\n"
     assert load_file(write(tmp_path / "p.py", source)) == "loaded mst-mine"
@@ -216,12 +222,12 @@ def test_imported_specs_stay_their_owners(tmp_path: Path) -> None:
         ("raise RuntimeError('no')", "RuntimeError: no"),
     ],
 )  # fmt: skip
-def test_a_refused_file_registers_nothing(tmp_path: Path, source: str, word: str) -> None:
+def test_a_refused_file_registers_nothing(load_file, tmp_path: Path, source: str, word: str) -> None:
     answer = load_file(write(tmp_path / "p.py", source))
     assert answer.startswith("refused unchanged") and word in answer
 
 
-def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
+def test_missing_and_foreign_files_are_refused(load_file, tmp_path: Path) -> None:
     assert "missing" in load_file(tmp_path / "none.py")
     assert "Python file" in load_file(write(tmp_path / "plugin.txt", "x"))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +86,6 @@ def test_half_precision_without_a_record_is_refused(folder, in_half):
         in_half(folder)
 
 
-def test_without_folders_it_says_how_it_is_used():
-    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=False)
+def test_without_folders_it_says_how_it_is_used(forks, tmp_path):
+    done = forks.python(str(SCRIPT), cwd=tmp_path)
     assert done.returncode == 1 and "Usage: python scripts/weights_in_half.py FOLDER" in done.stderr

@@ -1,7 +1,7 @@
 """Run the steps of one page in this folder: ``python run_page.py < steps.json``.
 
 A step is {"where", "words", "env", "console"} or {"where", "source"}. hsrzoo commands run in this one
-process, which spares each the import of torch, unless ``console`` or variables ask for the console script.
+process, those with ``console`` in one forked from it, and those with variables by the console script.
 Leaves with 1 at the first step that fails; its output is the last.
 """
 
@@ -31,6 +31,18 @@ def in_process(words: list[str]) -> int:
     return 0
 
 
+def forked(words: list[str], env: dict[str, str]) -> int:
+    """The exit code of the console script in a process of its own, which need not import torch again."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        os.environ.update(env)
+        code = in_process(words)
+        sys.stdout.flush()
+        os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def apart(words: list[str], env: dict[str, str]) -> int:
     """The exit code of a process of its own."""
     program = SCRIPTS / words[0]
@@ -47,7 +59,9 @@ def run(step: dict[str, Any], names: dict[str, Any]) -> int:
             traceback.print_exc()
             return 1
         return 0
-    if step["words"][0] == "hsrzoo" and not step["env"] and not step["console"]:
+    if step["words"][0] == "hsrzoo" and step["console"]:
+        return forked(step["words"], step["env"])
+    if step["words"][0] == "hsrzoo" and not step["env"]:
         return in_process(step["words"])
     return apart(step["words"], step["env"])
 

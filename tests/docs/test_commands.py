@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from doc_pages import ROOT, Block, blocks_in, blocks_of, pages
+from forks import Forks
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.cli.main import cli
 from hsrzoo.io import save_cube
@@ -185,22 +186,20 @@ def steps(blocks: list[Block], console: bool) -> list[dict[str, Any]]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages are written for a POSIX shell")
 @pytest.mark.parametrize("page", [page for page in pages() if blocks_of(page)])
-def test_every_command_of_the_page_runs(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_every_command_of_the_page_runs(
+    page: str, forks: Forks, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     scratch(tmp_path)
     found = blocks_of(page)
     for name in {name for block in found for name in block.prepare} - COMMANDS.keys():
         FILES[name](tmp_path, page)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HSRZOO", "HF_"))}
     network = request.getfixturevalue("hub") if page == "hub" else {"HF_HUB_OFFLINE": "1"}
     env = {
-        **clean, **network, "HF_HOME": str(tmp_path / "hf"), "HSRZOO_DATA": str(tmp_path / "data"),
-        "OMP_NUM_THREADS": "1", "NO_COLOR": "1",
+        **network, "HF_HOME": str(tmp_path / "hf"), "HSRZOO_DATA": str(tmp_path / "data"),
+        "NO_COLOR": "1",
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, str(RUNNER)],
-        input=json.dumps(steps(found, page in CONSOLE_PAGES)),
-        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    given = json.dumps(steps(found, page in CONSOLE_PAGES))
+    done = forks.python(str(RUNNER), cwd=tmp_path, env=env, text=given)
     assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
 
 
@@ -253,9 +252,7 @@ def test_a_replacement_that_replaces_nothing_fails() -> None:
         blocks_in("<!-- test: --steps 9 => --steps 1 -->\n```sh\nhsrzoo list\n```\n", "page")
 
 
-def test_a_page_with_a_command_that_fails_fails(tmp_path: Path) -> None:
+def test_a_page_with_a_command_that_fails_fails(forks: Forks, tmp_path: Path) -> None:
     given = steps(blocks_in("```sh\nhsrzoo list no-such-*\nhsrzoo info nothing\n```\n", "page"), False)
-    done = subprocess.run(
-        [sys.executable, str(RUNNER)], input=json.dumps(given), cwd=tmp_path, capture_output=True, text=True
-    )
+    done = forks.python(str(RUNNER), cwd=tmp_path, text=json.dumps(given))
     assert done.returncode == 1 and "page.md:1: hsrzoo info nothing" in done.stdout

@@ -20,6 +20,7 @@ import pytest
 from doc_pages import ROOT
 from hsrzoo.cli.main import cli
 from hsrzoo.utils.entry_points import entry_points_of
+from waiting import LONG
 
 pytest.importorskip("mkdocs", reason="needs the extra docs")
 pytest.importorskip("mkdocs_click", reason="needs the extra docs")
@@ -54,7 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("docs") / "site"
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=LONG,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr and "ERROR" not in done.stderr, done.stderr

@@ -27,12 +27,13 @@ import hsrzoo
 from browser import chromium
 from hsrzoo.camera import decode_srgb, encode_srgb
 from hsrzoo.prediction.quicklook import srgb_of
+from waiting import LONG
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.py"
-PATIENCE = 120_000
+PATIENCE = 1000 * LONG
 """Milliseconds for what takes a second, or ten, where nothing else runs."""
 
 
@@ -72,12 +73,12 @@ def address(tmp_path: Path, outside: socket.socket) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         demo.send_signal(signal.SIGINT)  # Ctrl-C
-        demo.wait(timeout=60)
+        demo.wait(timeout=LONG)
     assert list(tmp_path.glob("hsrzoo-demo-*")) == []  # uploads and cubes are gone
 
 
 def wait_for(url: str, demo: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + PATIENCE / 1000
+    end = time.monotonic() + LONG
     while time.monotonic() < end:
         assert demo.poll() is None, log.read_text()
         try:
@@ -156,7 +157,7 @@ def picture(page: Page, part: str) -> np.ndarray:
 
 
 def wait_until(page: Page, holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + LONG
     while not holds() and time.monotonic() < end:
         page.wait_for_timeout(100)
     assert holds()

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import LONG
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "plugins"
 BLOCK = re.compile(r"(?:`(?P<file>[\w.]+)`:\n\n)?```(?P<kind>python|toml|sh)\n(?P<text>.*?)```", re.DOTALL)
@@ -75,7 +77,7 @@ def test_page_followed_to_the_letter_ends_in_rows(tmp_path, fresh, page, rows):
         env=fresh,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=LONG,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     # the last command ran without --plugin: only the installed package can have answered

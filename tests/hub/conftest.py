@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from forks import Forks
 from push_worker import Worker, started
+from waiting import LONG
 
 SERVER = Path(__file__).with_name("hub_server.py")
 TOKENS = {
@@ -35,8 +37,8 @@ def client_env(url: str, home: Path) -> dict[str, str]:
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_ETAG_TIMEOUT": "60",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "60",
+        "HF_HUB_ETAG_TIMEOUT": "1800",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "1800",
         "OMP_NUM_THREADS": "1",
         "NO_COLOR": "1",
     }
@@ -60,7 +62,7 @@ class HubServer:
     def ask(self, action: str, value: Any = None) -> Any:
         """The server's own door for tests: see ``control`` in hub_server.py."""
         data = None if value is None else json.dumps(value).encode()
-        with urllib.request.urlopen(f"{self.url}/_control/{action}", data, timeout=60) as answer:
+        with urllib.request.urlopen(f"{self.url}/_control/{action}", data, timeout=LONG) as answer:
             return json.load(answer)
 
     def requests(self, method: str | None = None, containing: str = "") -> list[dict[str, Any]]:
@@ -168,16 +170,13 @@ Client = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Client:
+def client(forks: Forks, tmp_path: Path) -> Client:
     """``client(hub.env("bob"), "print(1)")``: Python code in a process of its own, in ``tmp_path``.
 
     huggingface_hub reads the environment when it is imported, so this process cannot be the client.
     """
 
-    def run(env: dict[str, str], code: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path, env={**os.environ, **env}, capture_output=True, text=True, timeout=timeout,
-        )  # fmt: skip
+    def run(env: dict[str, str], code: str) -> subprocess.CompletedProcess[str]:
+        return forks.python("-c", code, cwd=tmp_path, env=env)
 
     return run

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 import hsrzoo
 from hsrzoo.errors import HubError
 from hsrzoo.hub.client import origin_of, require_repo
+from waiting import wait_until
 
 FORWARD = """
 import numpy as np
@@ -143,12 +143,13 @@ def test_a_killed_download_leaves_nothing_that_is_used_and_goes_on_with_the_next
     code = "from hsrzoo import hub\nprint(hub.pull('lab/large'))"
     killed = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **hub.env()}, cwd=tmp_path)
     home = Path(hub.env()["HF_HOME"])
-    deadline = time.monotonic() + 60
-    while {p.name for p in home.rglob("snapshots/*/*")} != {"README.md", "config.json"} or not any(
-        r["sent"] for r in hub.requests("GET", "/_lfs/")
-    ):
-        assert time.monotonic() < deadline and killed.poll() is None
-        time.sleep(0.05)
+    wait_until(
+        lambda: (
+            {p.name for p in home.rglob("snapshots/*/*")} == {"README.md", "config.json"}
+            and any(r["sent"] for r in hub.requests("GET", "/_lfs/"))
+        ),
+        killed,
+    )
     killed.kill()
     killed.wait()
     offline = client(hub.env(HF_HUB_OFFLINE="1"), code)

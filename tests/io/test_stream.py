@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -285,11 +284,9 @@ except StoreError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of POSIX")
-def test_lack_of_room_is_known_before_the_work_begins(tmp_path):
+def test_lack_of_room_is_known_before_the_work_begins(forks, tmp_path):
     """The system refuses 28,000 bytes: at once, and what it gave is given back."""
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path / "a.hdr")], capture_output=True, text=True
-    )
+    done = forks.python("-c", LIMITED, tmp_path / "a.hdr", cwd=tmp_path)
     assert "There is no room left for a.img" in done.stdout and done.stdout.endswith("True\n"), done
     assert (tmp_path / "a.img.part").stat().st_size == 0
 

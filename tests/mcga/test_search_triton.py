@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from waiting import LONG
+
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="triton is not installed"
 )
@@ -67,7 +69,7 @@ def interpreted() -> dict[str, Any]:
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LONG,
     )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)

@@ -14,6 +14,7 @@ from hsrzoo.errors import BandsError, InputError, PluginError, UnknownNameError
 from hsrzoo.metrics import STANDARD, MetricInvariantError, check_psnr_invariant, compute
 from hsrzoo.registry import METRICS
 from hsrzoo.spec import MetricContext, MetricSpec
+from waiting import LONG
 
 BANDS = BandSet.regular(400, 700, 10)
 CONTEXT = MetricContext(BANDS)
@@ -159,5 +160,5 @@ def test_declaring_metrics_and_perturbations_imports_no_torch():
         "[PERTURBATIONS.get(n) for n in ('mixed-patch', 'gamma', 'gain', 'gain-both')]\n"
         "sys.exit(','.join({'torch', 'torchmetrics', 'scipy'} & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0, done.stderr

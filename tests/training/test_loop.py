@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import time
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -118,6 +121,9 @@ def test_an_infinite_gradient_of_a_finite_loss_stops_too(make_task, tmp_path) ->
 
 def test_minutes_fix_the_steps_and_change_nothing_else(make_task, tmp_path, monkeypatch, same_bits) -> None:
     monkeypatch.setattr(loop, "TIMED_STEPS", 10)
+    looks = itertools.count(0, 0.05)  # seconds between two looks at the clock: five milliseconds a step
+    clock = SimpleNamespace(perf_counter=lambda: next(looks), process_time=time.process_time)
+    monkeypatch.setattr(loop, "time", clock)
     task, recipe = make_task()
     timed = train(task, recipe, tmp_path / "timed", minutes=0.002, progress=False).state_dict()
     record = json.loads((tmp_path / "timed" / "record.json").read_text())

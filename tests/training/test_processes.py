@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from forks import Forks
 from hsrzoo.errors import TrainingError
 from hsrzoo.training import loop
 from hsrzoo.training.loop import train
@@ -36,15 +36,13 @@ def runs(toys: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def group(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of two processes with one thread each, in folders pairs, codes and part."""
     out = tmp_path_factory.mktemp("group")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(SCRIPT), str(out), str(port)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    done = forks.python(str(SCRIPT), out, port, cwd=out, env={"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 0, done.stderr
     return out
 

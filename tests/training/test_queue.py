@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from click.testing import CliRunner
 from hsrzoo.cli.train import command
 from hsrzoo.errors import HsrzooError
 from hsrzoo.training.queue import read_queue, read_state, run_queue
+from waiting import wait_until
 
 TWO_JOBS = """
 [values]
@@ -132,20 +132,19 @@ def test_a_killed_queue_goes_on_and_its_orphan_keeps_the_job(queue: Path, tmp_pa
     runs = tmp_path / "runs"
     words = [sys.executable, "-m", "hsrzoo", "train", "--queue", str(queue), "--out", str(runs)]
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
     log = runs / "queue/first.log"
-    while not log.is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(log.is_file, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     # whatever the orphan still does, nobody else starts the job beside it
     said: list[str] = []
     jobs = read_queue(queue, runs)
-    while True:
+
+    def finished() -> bool:
         run_queue(jobs, runs, say=said.append)
-        if said[-1] != "first: another process is running it" or time.monotonic() > deadline:
-            break
-        time.sleep(0.1)
+        return said[-1] != "first: another process is running it"
+
+    wait_until(finished)
     assert [read_state(job, runs / "queue").done for job in jobs] == [1, 2]
     assert list((runs / "store").rglob("*.jsonl"))
 

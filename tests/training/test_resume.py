@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,16 +15,11 @@ from hsrzoo.training.rundir import differences, load_checkpoint
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL and fork")
-def test_sigkill_at_five_moments_changes_no_bit(make_task, tmp_path, same_bits) -> None:
+def test_sigkill_at_five_moments_changes_no_bit(forks, make_task, tmp_path, same_bits) -> None:
     task, recipe = make_task()
     train(task, recipe, tmp_path / "whole", progress=False)
-    killed = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(tmp_path / "killed")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    script = Path(__file__).with_name("killed_run.py")
+    killed = forks.python(str(script), tmp_path / "killed", cwd=tmp_path, env={"CUDA_VISIBLE_DEVICES": ""})
     assert killed.returncode == 0, killed.stderr
     whole, resumed = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("whole", "killed"))
     assert whole["step"] == resumed["step"] == 24
