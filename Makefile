@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 JOBS ?= 2
 
-.PHONY: bench test lint clean
+.PHONY: bench test test-all lint clean
 
 bench: $(VENV)/ready
 	$(VENV)/bin/hsrzoo bench --model mcga-s2 --dataset indian-pines
@@ -11,6 +11,10 @@ bench: $(VENV)/ready
 # One thread a worker: the workers share the cores already.
 test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS)
+
+# Also the tests marked long; with real data where HSRZOO_DATA and HSRZOO_PARITY name their folders.
+test-all: $(VENV)/ready
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) -m ""
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

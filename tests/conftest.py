@@ -26,6 +26,10 @@ BESIDE = ROOT.with_name("shared")
 """Large files that several checkouts may share lie here."""
 
 
+def pytest_configure() -> None:
+    environment.clean_warnings()
+
+
 REAL_DATA = {name: os.environ.get(name) for name in environment.READ_BY_TESTS}
 
 

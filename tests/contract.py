@@ -21,11 +21,17 @@ class ModelContract:
 
     spec: ModelSpec
     subject: Subject
+    long: tuple[str, ...] = ()
+    """Checks of this model that only ``make test-all`` runs."""
 
     def __init_subclass__(cls) -> None:
         cls.subject = Subject(cls.spec)  # builds its network once, when the first check asks for it
 
-    @pytest.mark.parametrize("check", [name for name in CHECKS if name not in SLOW])
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        checks = [name for name in CHECKS if name not in SLOW]
+        marks = {name: [pytest.mark.long] for name in self.long}
+        metafunc.parametrize("check", [pytest.param(name, marks=marks.get(name, ())) for name in checks])
+
     def test_contract(self, check: str) -> None:
         seen = CHECKS[check](self.subject)
         assert seen, f"{check} tells nothing about what it saw"

@@ -34,11 +34,17 @@ def settings_to_remove(names: Iterable[str]) -> list[str]:
 
 def clean() -> None:
     """Remove the user's settings from this process, before a library reads them."""
-    if os.environ.get("PYTHONWARNINGS"):
-        sys.warnoptions.clear()
-        warnings.resetwarnings()
     for name in settings_to_remove(os.environ):
         del os.environ[name]
     os.environ.update(FIXED)
     if hasattr(time, "tzset"):
         time.tzset()
+
+
+def clean_warnings() -> None:
+    """Python's own filters of warnings for those that PYTHONWARNINGS has set in this process."""
+    if sys.warnoptions:
+        sys.warnoptions.clear()
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)

@@ -117,8 +117,8 @@ def test_version_is_printed(run_hsrzoo) -> None:
 def test_a_closed_pipe_is_quiet() -> None:
     script = Path(sys.executable).with_name("hsrzoo")
     done = subprocess.run(
-        f"set -o pipefail; '{script}' list --json | true", shell=True, executable="/bin/bash",
-        capture_output=True, text=True, timeout=LONG,
+        f"set -o pipefail; '{script}' list | true; '{script}' list --datasets --json | true",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, timeout=LONG,
     )  # fmt: skip
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
 

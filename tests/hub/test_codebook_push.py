@@ -74,7 +74,7 @@ def held(hub: HubServer, repo: str) -> dict[str, str]:
 
 def pulled(hub: HubServer, client: Callable[..., Any], repo: str) -> Path:
     """The repository as a machine has it that pulled it."""
-    found = client(hub.env(home="elsewhere"), f"from hsrzoo.hub import pull; print(pull('{repo}'))")
+    found = client(hub.env(home="elsewhere"), f"from hsrzoo.hub.client import pull; print(pull('{repo}'))")
     assert found.returncode == 0, found.stderr
     return Path(found.stdout.strip())
 

@@ -13,7 +13,7 @@ from hsrzoo.hub.errors import translated
 
 ASK = """
 import json, sys, time, traceback
-from hsrzoo import hub
+from hsrzoo.hub import client as hub
 from hsrzoo.errors import HsrzooError
 time.sleep = lambda seconds: None  # the client waits between its attempts
 told = []

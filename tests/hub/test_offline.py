@@ -51,7 +51,7 @@ def test_what_is_not_here_is_told_with_the_command_that_fetches_it(hub, run_hsrz
 
 def test_without_an_answer_what_was_pulled_last_is_used_with_a_warning(hub, client, fake) -> None:
     commit = hub.put("lab/a", fake(b"x"))
-    code = "from hsrzoo import hub\nprint(hub.pull('lab/a', force={force}).name)"
+    code = "from hsrzoo.hub import client as hub\nprint(hub.pull('lab/a', force={force}).name)"
     assert client(hub.env(), code.format(force=True)).stdout.strip() == commit
     down = hub.env(HF_ENDPOINT=NOWHERE)
     done = client(down, code.format(force=False))

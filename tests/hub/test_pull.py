@@ -84,7 +84,7 @@ def test_pull_prints_the_folder_and_fetches_only_what_is_of_use(hub, run_hsrzoo,
 def test_branches_and_tags_are_followed_and_commits_stay(hub, client, fake) -> None:
     first = hub.put("lab/a", fake(b"one"), tag="v1.0")
     code = """
-from hsrzoo import hub
+from hsrzoo.hub import client as hub
 for revision in (None, "v1.0", {commit!r}, "refs/pr/1"):
     folder = hub.pull("lab/a", revision)
     print(folder.name, (folder / "model.safetensors").read_text())
@@ -98,7 +98,7 @@ for revision in (None, "v1.0", {commit!r}, "refs/pr/1"):
 
 def test_a_commit_that_is_here_is_used_without_asking(hub, client, fake) -> None:
     commit = hub.put("lab/a", fake(b"one"))
-    code = f"from hsrzoo import hub\nprint(hub.pull('lab/a', '{commit}'))"
+    code = f"from hsrzoo.hub import client as hub\nprint(hub.pull('lab/a', '{commit}'))"
     first = client(hub.env(), code)
     asked = len(hub.requests())
     assert client(hub.env("wrong"), code).stdout == first.stdout
@@ -126,7 +126,7 @@ def test_a_dropped_connection_is_taken_up_where_it_broke_off(hub, client, fake) 
     data = os.urandom(16 << 20)
     hub.put("lab/large", fake(data))
     hub.fault("drop", "/_lfs/", after=12 << 20)
-    done = client(hub.env(), "from hsrzoo import hub\nprint(hub.pull('lab/large'))")
+    done = client(hub.env(), "from hsrzoo.hub import client as hub\nprint(hub.pull('lab/large'))")
     assert done.returncode == 0, done.stderr
     assert (Path(done.stdout.strip()) / "model.safetensors").read_bytes() == data
     first, second = hub.requests("GET", "/_lfs/")
@@ -140,7 +140,7 @@ def test_a_killed_download_leaves_nothing_that_is_used_and_goes_on_with_the_next
     data = os.urandom(1 << 20)
     hub.put("lab/large", fake(data))
     hub.fault("stall", "/_lfs/", after=1 << 19)
-    code = "from hsrzoo import hub\nprint(hub.pull('lab/large'))"
+    code = "from hsrzoo.hub import client as hub\nprint(hub.pull('lab/large'))"
     killed = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **hub.env()}, cwd=tmp_path)
     home = Path(hub.env()["HF_HOME"])
     wait_until(
@@ -163,7 +163,7 @@ def test_a_killed_download_leaves_nothing_that_is_used_and_goes_on_with_the_next
 def test_a_commit_holds_all_or_nothing_and_none_is_made_of_nothing(hub, client) -> None:
     code = """
 from pathlib import Path
-from hsrzoo import hub
+from hsrzoo.hub import client as hub
 from hsrzoo.errors import HubError
 print(hub.whoami(), hub.head("lab/a"))
 hub.create_repo("lab/a", private=True)

@@ -303,7 +303,8 @@ def test_a_commit_that_came_in_between_is_not_overwritten(
 ) -> None:
     push("lab/a")
     code = """
-from hsrzoo import hub, publishing
+from hsrzoo.hub import client as hub
+from hsrzoo.hub import push as publishing
 from hsrzoo.errors import HubError
 before = hub.state("lab/a")
 hub.commit("lab/a", {"README.md": b"Somebody else's.\\n"}, "theirs")
