@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,6 +14,9 @@ import pytest
 import environment
 
 environment.clean()  # before anything else is imported: libraries read variables when they are
+gc.set_threshold(
+    200_000, 50, 1000
+)  # looking for garbage among millions of objects took a third of the time
 
 from browser import opened_page  # noqa: E402
 from forks import Forks, started  # noqa: E402
@@ -31,6 +35,13 @@ def pytest_configure() -> None:
 
 
 REAL_DATA = {name: os.environ.get(name) for name in environment.READ_BY_TESTS}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported_objects_stay() -> None:
+    """No search for garbage among what was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -79,6 +80,8 @@ def started() -> Iterator[Forks]:
 
 def serve() -> None:
     import_libraries()
+    gc.freeze()  # no search for garbage among them in every child
+    gc.set_threshold(200_000, 50, 1000)
     answers = os.dup(1)
     for line in sys.stdin:
         request = json.loads(line)

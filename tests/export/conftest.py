@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,18 +28,6 @@ SMALL_MCGA = {
     "head": 8,
     "k": 8,
 }
-
-
-@pytest.fixture(autouse=True, scope="session")
-def rarely_collected() -> Iterator[None]:
-    """Exporters make millions of objects; looking for garbage among them took a third of the time."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 1000)
-    yield
-    gc.set_threshold(*before)
-    gc.unfreeze()
 
 
 class Toy(nn.Module):
