@@ -14,9 +14,8 @@ import pytest
 import environment
 
 environment.clean()  # before anything else is imported: libraries read variables when they are
-gc.set_threshold(
-    200_000, 50, 1000
-)  # looking for garbage among millions of objects took a third of the time
+# Looking for garbage among millions of objects took up to a third of the time.
+gc.set_threshold(200_000, 50, 1000)
 
 from browser import opened_page  # noqa: E402
 from forks import Forks, started  # noqa: E402
