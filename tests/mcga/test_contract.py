@@ -11,7 +11,7 @@ from hsrzoo_mcga.plugin import MCGA_S1, MCGA_S2, MCGA_S3, MCGA_S4
 from hsrzoo_mcga.stage2.build import build
 
 SLOW = ("export",)
-"""Tracing takes up to a minute a network; the smaller ones below have the same layers."""
+"""Tracing takes up to a minute a network; the narrow one below has the same layers."""
 
 
 class TestMcgaS1(ModelContract):
@@ -34,7 +34,7 @@ class TestMcgaS4(ModelContract):
     long = SLOW
 
 
-@pytest.mark.parametrize("scales", [1, 2])
+@pytest.mark.parametrize("scales", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_narrow_networks_are_exported(scales: int) -> None:
     narrow = {"widths": (8,) * scales, "blocks": (0,) * (scales - 1) + (1,), "stem": 4, "latent": 8}
     spec = replace(
