@@ -13,6 +13,7 @@ import click
 from hsrzoo.cli import records
 from hsrzoo.cli.names import MODEL
 from hsrzoo.cli.output import print_table, to_json
+from hsrzoo.results import read_store
 
 if TYPE_CHECKING:
     from hsrzoo.models.names import ModelName
@@ -43,8 +44,9 @@ def command(name: str, store: Path, as_json: bool) -> None:
     Multiply-accumulates and memory are those of one pass over an image of 256 x 256 pixels, which runs now.
     """
     facts = describe(name)
-    scores = records.scores(store, facts["name"])
-    speed = records.timings(store, facts["name"])
+    stored = read_store(store)
+    scores = records.scores(stored, facts["name"])
+    speed = records.timings(stored, facts["name"])
     if as_json:
         click.echo(to_json({**facts, "scores": scores, "speed": speed}))
         return
@@ -196,7 +198,3 @@ def _text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "-" if value is None or value == "" else str(value)
-
-
-def _pair(key: str, value: Any) -> str:
-    return f"{key} ({_text(value)})" if isinstance(value, Mapping) else f"{key}={_text(value)}"

@@ -1,7 +1,7 @@
 """Cards of repositories on the Hub: metadata and one marked block are ours, everything else is the owner's.
 
 A card is merged, never overwritten: of the metadata only the keys given here change, of the text only what
-stands between the two markers. The same values give the same bytes, so that nothing is pushed when nothing
+is between the two markers. The same values give the same bytes, so that nothing is pushed when nothing
 has changed.
 """
 
@@ -17,6 +17,7 @@ from hsrzoo.errors import FormatError
 from hsrzoo.hub import front_matter
 from hsrzoo.hub.client import LIBRARY
 from hsrzoo.results import HASH_LENGTH, Figure
+from hsrzoo.utils.markdown import markdown_table
 
 BEGIN = "<!-- hsrzoo: begin. Written by hsrzoo push; what stands outside of these two lines is kept. -->"
 END = "<!-- hsrzoo: end -->"
@@ -44,10 +45,12 @@ class CodebookLink:
 def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
     """``existing`` with ``managed`` metadata and ``block`` in place of ours; a new card where it is None.
 
-    Of ``tags`` and of a list under ``base_model`` the owner's stay beside ours, of ``model-index`` entries
-    of other names. A value of None removes the key, an entry without results that of its name. A card
-    without a block gets it above its text. Raises FormatError where the markers do not pair and where
-    the metadata are no YAML.
+    The owner's ``tags``, a list of theirs under ``base_model``, and ``model-index`` entries of other names
+    are kept. A value of None removes the key, an entry without results removes that of its name. A card
+    without a block gets it above its text.
+
+    Raises:
+        FormatError: The markers do not pair, or the metadata are not YAML.
     """
     text = existing or ""
     head, body = front_matter.split(text.replace("\r\n", "\n"))
@@ -88,7 +91,7 @@ def _with_block(body: str, block: str) -> str:
             "The card's marked block is damaged",
             expected=f"{BEGIN} once, and after it {END} once",
             got=f"{body.count(BEGIN)} and {body.count(END)} of them, or the other way round",
-            fix="Mend or remove these lines in the repository's README.md",
+            fix="Fix or remove these lines in the repository's README.md",
         )
     return before + marked + after
 
@@ -96,7 +99,7 @@ def _with_block(body: str, block: str) -> str:
 def model_metadata(
     name: str, config: Mapping[str, Any], figures: Sequence[Figure], link: CodebookLink | None
 ) -> dict[str, Any]:
-    """The keys of a model's card that are ours. ``name`` stands in ``model-index``."""
+    """The keys of a model's card that are ours. ``name`` is the one in ``model-index``."""
     found = {
         "library_name": LIBRARY,
         "pipeline_tag": TASK,
@@ -248,14 +251,12 @@ def _shown(value: float | None) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; cells are text, whatever they hold."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+    """A Markdown table; cells are escaped."""
+    return markdown_table(headings, ([_cell(value) for value in row] for row in rows))
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.0f}" if isinstance(value, float) else str(value)
-    return plain(text).replace("|", "\\|")
+    return plain(f"{value:.0f}" if isinstance(value, float) else value)
 
 
 def fence(*lines: str) -> str:

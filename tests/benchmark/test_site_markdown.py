@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 import site_rows
 from hsrzoo.errors import InputError, StoreError, UnknownNameError
-from hsrzoo_benchmark.results import boards
-from hsrzoo_benchmark.results import figures as report
+from hsrzoo_benchmark.results import groups
+from hsrzoo_benchmark.results.figures import COLUMNS, figures
 from hsrzoo_benchmark.site.command import command
 from hsrzoo_benchmark.tables import readme
 from site_rows import scored
@@ -27,11 +27,11 @@ def speed(model: str, metric: str, mean: float | str, size: int = 512, **changes
         "scenes": 10, "reference": None, "reported": None, "device": "AMD", "threads": 2,
         "memory_limit_gib": 4.0,
     }  # fmt: skip
-    return {**dict.fromkeys(report.COLUMNS), **base, **changes}
+    return {**dict.fromkeys(COLUMNS), **base, **changes}
 
 
-def rendered(root: Path, *groups: Any, times: Any = ()) -> str:
-    return readme.render(boards.of_bundled(boards.read(site_rows.store(root, groups, times))))
+def rendered(root: Path, *scores: Any, times: Any = ()) -> str:
+    return readme.render(groups.of_bundled(groups.read(site_rows.store(root, scores, times))))
 
 
 def lines_of(text: str, *beginnings: str) -> list[str]:
@@ -40,9 +40,9 @@ def lines_of(text: str, *beginnings: str) -> list[str]:
 
 def test_means_intervals_wins_and_ranks_are_those_of_the_report(tmp_path: Path) -> None:
     text = rendered(tmp_path, scored(B, [0.4, 0.5, 0.6, 0.7]), scored(A, [0.1, 0.2, 0.3, 0.5]))
-    (board,) = boards.boards(boards.read(tmp_path).scores)
+    found = figures(groups.groups(groups.read(tmp_path).scores))
     for model in (A, B):
-        figure = next(f for f in board.figures if f["model"] == model and f["metric"] == "rmse")
+        figure = next(f for f in found if f["model"] == model and f["metric"] == "rmse")
         cell = lines_of(text, f"| {model} | ")[0].split(" | ")[1]
         assert cell.startswith(f"{figure['mean']:#.4g} ({figure['low']:#.4g} to {figure['high']:#.4g}")
         assert cell.endswith(f"#{figure['rank']}")
@@ -107,14 +107,14 @@ def test_metamers_have_a_table_of_their_own(tmp_path: Path) -> None:
 def test_remarks_on_what_a_model_learned_from() -> None:
     base = {"bench": "accuracy", "dataset": "cave", "trained_on": "cave", "also_trained_on": None,
             "seen_in_training": False}  # fmt: skip
-    figures = [
+    rows = [
         {**base, "model": "a", "also_trained_on": "indian-pines"},
         {**base, "model": "b", "trained_on": "arad"},
         {**base, "model": "c", "trained_on": None, "seen_in_training": True},
     ]
-    assert readme.remarks(figures, ["a", "b", "c"]) == [
+    assert readme.remarks(rows, ["a", "b", "c"]) == [
         "a: codebooks also from indian-pines.",
-        "b: out of domain, trained on arad.",
+        "b: out of domain: trained on arad.",
         "c: scored on its own training scenes.",
     ]
 
@@ -155,7 +155,7 @@ def ratios(model: str, size: int, published: float, ours: float, paper: float | 
 
 
 def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
-    figures = [
+    rows = [
         speed("big", "p50_ms", 2000.0, 1024, scenes=1),
         *ratios("big", 1024, 0.2, 0.5, "OOM"),
         speed("big", "p50_ms", 200.0),
@@ -165,7 +165,8 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
         speed("small", "p50_ms", 20.0, scenes=9),
         {**speed("big", "ms_per_megapixel", 1.0), "condition": None},  # the paper's, of no size
     ]
-    *remarks, _, head, _, first, second, third = readme.speed_tables(figures, ["big", "small"])
+    text = readme.speed_tables(rows, ["big", "small"])
+    *remarks, _, head, _, first, second, third = text.splitlines()
     assert remarks[2].startswith("(paper): images/s over MST++'s as the paper reports them, from a Jetson")
     assert head.strip("| ").split(" | ") == [
         "batch 1",
@@ -200,12 +201,12 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
 def test_times_under_other_conditions_have_a_table_each(
     key: str, values: tuple[Any, Any], sentences: tuple[str, str]
 ) -> None:
-    figures = [
+    rows = [
         speed(model, "p50_ms", time + i, **{key: value})
         for i, (time, value) in enumerate(zip((100.0, 200.0), values, strict=True))
         for model in ("a", "b")
     ]
-    lines = readme.speed_tables(figures, ["a", "b"])
+    lines = readme.speed_tables(rows, ["a", "b"]).splitlines()
     places = [next(i for i, line in enumerate(lines) if line.startswith(s)) for s in sentences]
     heads = [i for i, line in enumerate(lines) if line.startswith("| batch 1")]
     assert places[0] < heads[0] < places[1] < heads[1]
@@ -275,5 +276,5 @@ def test_a_store_without_bundled_weights_asks_for_names(tmp_path: Path) -> None:
 def test_the_page_of_tables_shows_what_the_committed_rows_say() -> None:
     text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     shown = text.partition(readme.START)[2].partition(readme.END)[0].strip().splitlines()
-    made = readme.render(boards.of_bundled(boards.read(ROOT / "records"))).splitlines()
+    made = readme.render(groups.of_bundled(groups.read(ROOT / "records"))).splitlines()
     assert len(shown) > 50 and set(shown) <= set(made)

@@ -7,26 +7,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsrzoo.errors import HsrzooError, InputError, StoreError
+from hsrzoo.errors import HsrzooError, InputError
+from hsrzoo.results import ScoreRow
 from hsrzoo.utils.files import write_atomically
-from hsrzoo_benchmark.results.boards import HEADINGS, Stored, boards, timed
+from hsrzoo.utils.markdown import markdown_table
+from hsrzoo_benchmark.results.figures import figures, learned_from
+from hsrzoo_benchmark.results.groups import Current, clean_group, groups, speed_groups
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
+from hsrzoo_benchmark.tables.numbers import MAIN_METRICS, measured, metric_heading, threads_text
 
 START, END = "<!-- results -->", "<!-- end of results -->"
-DISTURBED = {
-    "mixed-patch 16": "mixed patches 16",
-    "mixed-patch 8": "mixed patches 8",
-    "gamma paper-minus10": "darker (e = 1/0.9)",
-    "gamma paper-plus10": "brighter (e = 1/1.1)",
+_DISTURBED = {
+    "mixed patches 16": "mixed-patch 16",
+    "mixed patches 8": "mixed-patch 8",
+    "darker (e = 1/0.9)": "gamma paper-minus10",
+    "brighter (e = 1/1.1)": "gamma paper-plus10",
 }
-MEMORY = {
-    ("rmse", "metamer 0.5"): "RMSE, metamers 0.5 ↓",
-    ("rmse", "metamer 1"): "RMSE, metamers 1 ↓",
-    ("unseen_clean", "metamer 1"): "unseen part explained ↑",
-    ("unseen", "metamer 1"): "on metamers 1",
-    ("colour_memory", "metamer 1"): "colour memory",
+_MEMORY = {
+    "RMSE, metamers 0.5 ↓": ("rmse", "metamer 0.5"),
+    "RMSE, metamers 1 ↓": ("rmse", "metamer 1"),
+    "unseen part explained ↑": ("unseen_clean", "metamer 1"),
+    "on metamers 1": ("unseen", "metamer 1"),
+    "colour memory": ("colour_memory", "metamer 1"),
 }
-"""(metric, condition) -> heading."""
 _ADAPTED = "brightness"
 """The benchmark that takes models with test-time adaptation too, whether that was asked for or not."""
 Figures = Sequence[Mapping[str, Any]]
@@ -44,171 +47,134 @@ def fill(path: Path, text: str) -> None:
     write_atomically(path, f"{head}{START}\n{text}\n{END}{tail}".encode())
 
 
-def render(stored: Stored) -> str:
-    """All tables of the data set and split with most rows, with the words that belong to them; of several
-    protocols the first. StoreError without scores of undisturbed images."""
-    ranked = [board for board in boards(_without_adapted(stored)) if board.main.contestants]
-    home = next((board for board in ranked if board.first["perturbation"] is None), None)
-    if home is None:
-        raise StoreError(
-            "There are no scores of undisturbed images",
-            expected="rows of `hsrzoo bench --bench accuracy`",
-            fix="Choose others with --dataset, --split and --model",
-        )
-    own = home.first
-    same = ("dataset", "split", "protocol_name", "fingerprint")
-    scores = [
-        figure
-        for board in ranked
-        if all(board.first[key] == own[key] for key in same)
-        for figure in board.figures
-    ]
-    speeds = [figure for group in timed(stored).values() for figure in group]
+def render(current: Current) -> str:
+    """All tables of the data set and split with most rows, with their notes; of several protocols the
+    first. Raises StoreError without scores of undisturbed images."""
+    found = groups(_without_adapted(current))
+    home = clean_group(found).first
+
+    def scored_like_home(row: ScoreRow) -> bool:
+        keys = ("dataset", "split", "protocol_name", "fingerprint")
+        return all(getattr(row, key) == getattr(home, key) for key in keys)
+
+    scores = figures(group for group in found if scored_like_home(group.first))
+    speeds = [figure for group in speed_groups(current).values() for figure in group]
     models = in_order([*scores, *speeds])
-    costs = training_table(models)
     first = next(f for f in scores if f["bench"] == "accuracy")
-    lines = [
+    heading = (
         f"{first['dataset']}/{first['split']}, {first['scenes']} scenes, protocol {first['protocol']} "
         f"(hash {first['hash']}): mean over scenes, 95 % bootstrap interval, "
-        "scenes won against the best mean, rank group.",
-        *remarks(scores, models),
-        "",
-        *clean_table(scores, models),
-        *disturbed_table(scores, models),
-        *memory_table(scores, models),
-        *(["", *speed_tables(speeds, models)] if speeds else []),
-        *(["", *costs] if costs else []),
+        "scenes won against the best mean, rank group."
+    )
+    tables = [
+        *(score_table(corner, columns, scores, models) for corner, columns in _columns().items()),
+        speed_tables(speeds, models),
+        training_table(models),
     ]
-    return "\n".join(lines)
+    return "\n\n".join(filter(None, ["\n".join([heading, *remarks(scores, models)]), *tables]))
 
 
-def _without_adapted(stored: Stored) -> list[dict[str, Any]]:
+def _columns() -> dict[str, dict[str, dict[str, str]]]:
+    """First heading of a table -> heading of a column -> what its figures have: images as they are,
+    disturbed ones, and the same picture with other spectra as its truth."""
+    return {
+        "model": {metric_heading(m): {"bench": "accuracy", "metric": m} for m in MAIN_METRICS},
+        "RMSE ↓": {head: {"metric": "rmse", "condition": c} for head, c in _DISTURBED.items()},
+        "same picture, other spectra": {h: {"metric": m, "condition": c} for h, (m, c) in _MEMORY.items()},
+    }
+
+
+def _without_adapted(current: Current) -> list[ScoreRow]:
     """Scores as a run without --tta has them."""
-    return [row for row in stored.scores if not row["tta"] or row["bench"] == _ADAPTED]
+    return [row for row in current.scores if not row.tta or row.bench == _ADAPTED]
 
 
-def in_order(figures: Figures) -> list[str]:
+def in_order(found: Figures) -> list[str]:
     """Models by their mean RMSE on undisturbed images, those that were only timed last."""
     means = {
         f["model"]: f["mean"]
-        for f in figures
+        for f in found
         if f["bench"] == "accuracy" and f["metric"] == "rmse" and math.isfinite(f["mean"])
     }
-    names = dict.fromkeys(f["model"] for f in figures)
+    names = dict.fromkeys(f["model"] for f in found)
     return sorted(names, key=lambda name: means.get(name, math.inf))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table, the first column left, the others right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
-    return ["| " + " | ".join(line) + " |" for line in (head, rule, *escaped)]
-
-
-def pick(figures: Figures, **wanted: Any) -> Mapping[str, Any] | None:
+def pick(found: Figures, **wanted: Any) -> Mapping[str, Any] | None:
     """The figure with these values, or None."""
-    return next((f for f in figures if all(f.get(k) == v for k, v in wanted.items())), None)
-
-
-def number(value: float | str) -> str:
-    """Four significant digits without an exponent; "OOM" as it is."""
-    if isinstance(value, str):
-        return value
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else f"{value:g}"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")
+    return next((f for f in found if all(f.get(k) == v for k, v in wanted.items())), None)
 
 
 def cell(figure: Mapping[str, Any] | None) -> str:
     """Mean, 95 % interval, scenes on which it beats the best mean, rank; n/a: nothing was measured."""
     if figure is None:
         return "n/a"
-    beside = []
+    notes = []
     if figure["low"] is not None:
-        beside.append(f"{number(figure['low'])} to {number(figure['high'])}")
+        notes.append(f"{measured(figure['low'])} to {measured(figure['high'])}")
     if figure["wins"] is not None:
-        beside.append(f"{figure['wins']}/{figure['scenes']}")
-    text = number(figure["mean"]) + (f" ({', '.join(beside)})" if beside else "")
+        notes.append(f"{figure['wins']}/{figure['scenes']}")
+    text = measured(figure["mean"]) + (f" ({', '.join(notes)})" if notes else "")
     return text + (f" #{figure['rank']}" if figure["rank"] else "")
 
 
-def clean_table(figures: Figures, models: Sequence[str]) -> list[str]:
-    """Accuracy on the undisturbed scenes."""
-    rows = [
-        [m, *(cell(pick(figures, bench="accuracy", model=m, metric=k, tta=False)) for k in HEADINGS)]
-        for m in models
-        if pick(figures, bench="accuracy", model=m)
-    ]
-    return table(["model", *HEADINGS.values()], rows)
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown_table(head, rows, numeric=True) if rows else ""
 
 
-def remarks(figures: Figures, models: Sequence[str]) -> list[str]:
-    """What a model learned from besides this data set's training scenes, one line each."""
-    found = []
-    for model in models:
-        figure = pick(figures, bench="accuracy", model=model)
-        if figure and figure["trained_on"] not in (None, figure["dataset"]):
-            found.append(f"{model}: out of domain, trained on {figure['trained_on']}.")
-        if figure and figure["also_trained_on"]:
-            found.append(f"{model}: codebooks also from {figure['also_trained_on']}.")
-        if figure and figure["seen_in_training"]:
-            found.append(f"{model}: scored on its own training scenes.")
-    return found
+def remarks(found: Figures, models: Sequence[str]) -> list[str]:
+    """What a model learned from other than this data set's training scenes, one line each."""
+    clean = [figure for m in models if (figure := pick(found, bench="accuracy", model=m))]
+    return [f"{figure['model']}: {text}." for figure in clean for text in learned_from(figure)]
 
 
-def disturbed_table(figures: Figures, models: Sequence[str]) -> list[str]:
-    """RMSE under disturbances, nothing without figures; models that can adapt have a second line."""
+def score_table(
+    corner: str, columns: Mapping[str, Mapping[str, Any]], found: Figures, models: Sequence[str]
+) -> str:
+    """Models down, with a second line for those that adapted; nothing without figures.
+
+    ``columns``: heading -> what the figures of the column have.
+    """
     rows = []
     for model in models:
         for tta in (False, True):
-            found = [pick(figures, condition=c, model=model, metric="rmse", tta=tta) for c in DISTURBED]
-            if any(found):
-                rows.append([model + (" + TTA" if tta else ""), *(cell(f) for f in found)])
-    return ["", *table(["RMSE ↓", *DISTURBED.values()], rows)] if rows else []
+            row = [pick(found, model=model, tta=tta, **wanted) for wanted in columns.values()]
+            if any(row):
+                rows.append([model + (" + TTA" if tta else ""), *map(cell, row)])
+    return _table([corner, *columns], rows)
 
 
-def memory_table(figures: Figures, models: Sequence[str]) -> list[str]:
-    """What happens where the same picture has another truth; nothing without figures."""
-    rows = []
-    for model in models:
-        found = [pick(figures, metric=m, condition=c, model=model, tta=False) for m, c in MEMORY]
-        if any(found):
-            rows.append([model, *(cell(f) for f in found)])
-    return ["", *table(["same picture, other spectra", *MEMORY.values()], rows)] if rows else []
-
-
-def speed_tables(figures: Figures, models: Sequence[str]) -> list[str]:
+def speed_tables(found: Figures, models: Sequence[str]) -> str:
     """A table for each device, number of threads and limit of memory, as times of different ones are
     not comparable; nothing without figures."""
-    groups: dict[Any, list[Mapping[str, Any]]] = {}
-    for figure in figures:
+    places: dict[Any, list[Mapping[str, Any]]] = {}
+    for figure in found:
         if figure["condition"]:
             place = figure["device"], figure["threads"], figure["memory_limit_gib"]
-            groups.setdefault(place, []).append(figure)
-    parts = [["", *speed_table(group, models)] for group in groups.values()]
-    return [line for part in parts for line in part][1:]
+            places.setdefault(place, []).append(figure)
+    return "\n\n".join(speed_table(group, models) for group in places.values())
 
 
-def speed_table(figures: Figures, models: Sequence[str]) -> list[str]:
+def speed_table(found: Figures, models: Sequence[str]) -> str:
     """Cost of one image, measured in one place, from the smallest size to the largest."""
-    references = references_of(figures)
+    references = references_of(found)
     rows = []
-    for size in sorted({f["condition"] for f in figures}, key=pixels):
+    for size in sorted({f["condition"] for f in found}, key=pixels):
         for model in models:
-            found = {
+            own = {
                 (f["metric"], f["reference"]): f
-                for f in figures
+                for f in found
                 if (f["condition"], f["model"]) == (size, model)
             }
-            if found:
-                rows.append([f"{model}, {size}", *speed_cells(found, references)])
+            if own:
+                rows.append([f"{model}, {size}", *speed_cells(own, references)])
     head = ["batch 1", *(heading for heading, _, _ in speed_columns(references))]
-    return [*speed_remarks(figures), "", *table(head, rows)]
+    return "\n".join([*speed_remarks(found), "", _table(head, rows)])
 
 
-def references_of(figures: Figures) -> list[str]:
+def references_of(found: Figures) -> list[str]:
     """What ratios refer to, the main one first."""
-    return list(dict.fromkeys(f["reference"] for f in figures if f["reference"]))
+    return list(dict.fromkeys(f["reference"] for f in found if f["reference"]))
 
 
 def speed_columns(references: Sequence[str]) -> list[tuple[str, str, str | None]]:
@@ -244,7 +210,7 @@ def speed_cells(found: Mapping[Any, Mapping[str, Any]], references: Sequence[str
 
 def speed_cell(figure: Mapping[str, Any]) -> str:
     """The value; in brackets too small a number of runs, or what the paper reports of a speed-up."""
-    text, runs = number(figure["mean"]), figure["scenes"]
+    text, runs = measured(figure["mean"]), figure["scenes"]
     if figure["metric"] == "p50_ms" and runs < MIN_RUNS:
         return f"{text} ({runs} run{'s' if runs > 1 else ''})"
     paper = figure["reported"]
@@ -253,23 +219,23 @@ def speed_cell(figure: Mapping[str, Any]) -> str:
     return text
 
 
-def speed_remarks(figures: Figures) -> list[str]:
-    """Where all these times are from, and what stands in brackets."""
-    first = figures[0]
-    limit, plural = first["memory_limit_gib"], "s" if first["threads"] > 1 else ""
-    found = [
-        f"Speed on {first['device']}, {first['threads']} thread{plural}: models in turn, medians, ratios "
+def speed_remarks(found: Figures) -> list[str]:
+    """Where all these times are from, and what the brackets hold."""
+    first = found[0]
+    limit = first["memory_limit_gib"]
+    lines = [
+        f"Speed on {first['device']}, {threads_text(first['threads'])}: models in turn, medians, ratios "
         "from the rounds that both ran; in brackets the number of runs where time ran out before ten. "
         "Memory is the whole process's, what importing torch takes included; above loaded is without it."
     ]
     if limit:
-        found.append(f"OOM: needs more than {limit:g} GiB.")
-    if any(f["metric"] == "speedup" and f["reported"] is not None for f in figures):
-        found.append(
+        lines.append(f"OOM: needs more than {limit:g} GiB.")
+    if any(f["metric"] == "speedup" and f["reported"] is not None for f in found):
+        lines.append(
             "(paper): images/s over MST++'s as the paper reports them, from a Jetson Orin NX 16 GB: "
             "another device."
         )
-    return found
+    return lines
 
 
 def short(name: str) -> str:
@@ -285,7 +251,7 @@ def pixels(size: str) -> int:
     return int(height) * int(width)
 
 
-def training_table(models: Sequence[str]) -> list[str]:
+def training_table(models: Sequence[str]) -> str:
     """What the bundled weights among ``models`` cost, from their records; + : stage 1's runs."""
     rows = []
     for model in models:
@@ -303,7 +269,7 @@ def training_table(models: Sequence[str]) -> list[str]:
         rows.append(
             [model, f"{training['steps']}", crops, f"{recipe['lr']:g}", recipe["precision"], *seconds]
         )
-    return table(["training", "steps", "crops", "lr", "precision", "wall s", "CPU s"], rows) if rows else []
+    return _table(["training", "steps", "crops", "lr", "precision", "wall s", "CPU s"], rows)
 
 
 def bundled_config(model: str) -> dict[str, Any] | None:
