@@ -164,14 +164,10 @@ def of_bundled(current: Current) -> Current:
 def at(current: Current, dataset: str | None, split: str | None) -> Current:
     """The scores of one data set and split; UnknownNameError for those that have no rows."""
     scores = current.scores
-    if dataset is not None:
-        known = {row.dataset for row in scores}
-        if dataset not in known:
-            raise unknown_name("data set with rows", dataset, known)
-        scores = tuple(row for row in scores if row.dataset == dataset)
-    if split is not None:
-        known = {row.split for row in scores}
-        if split not in known:
-            raise unknown_name(f"split with rows{f' of {dataset}' if dataset else ''}", split, known)
-        scores = tuple(row for row in scores if row.split == split)
+    splits = f"split with rows of {dataset}" if dataset else "split with rows"
+    for field, what, wanted in (("dataset", "data set with rows", dataset), ("split", splits, split)):
+        known = {getattr(row, field) for row in scores}
+        if wanted is not None and wanted not in known:
+            raise unknown_name(what, wanted, known)
+        scores = tuple(row for row in scores if wanted in (None, getattr(row, field)))
     return replace(current, scores=scores)

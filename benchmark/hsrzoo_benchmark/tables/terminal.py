@@ -62,45 +62,43 @@ def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> l
     for metric in metrics:
         spec = METRICS.get(metric)
         heads[spec.columns[0]] = f"{metric} {'↓' if spec.better == 'lower' else '↑'}"
-    tables: dict[tuple[str, ...], Table] = {}
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for figure in figures:
-        if figure["metric"] not in heads:
-            continue
-        key = (figure["bench"], figure["dataset"], figure["split"], figure["protocol"])
-        table = tables.setdefault(key, Table(_title(*key), {**_SCORE_HEADINGS, **heads}))
-        own = (figure["bench"], figure["hash"], figure["model"], figure["tta"])
-        if own not in rows:
-            rows[own] = _score_row(figure)
-            table.rows.append(rows[own])
-        rows[own][figure["metric"]] = _score_cell(figure)
-        if figure["reported"] is not None:
-            paper = (*own, "paper")
-            if paper not in rows:
-                rows[paper] = {"condition": figure["condition"], "model": _paper_label(figure)}
-                table.rows.insert(table.rows.index(rows[own]) + 1, rows[paper])
-            rows[paper][figure["metric"]] = decimals(figure["reported"])
-    return list(tables.values())
+    tables = ("bench", "dataset", "split", "protocol")
+    return _tabulate(figures, {**_SCORE_HEADINGS, **heads}, tables, ("bench", "hash", "model", "tta"))
 
 
 def memory_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
     """One table of the metamer benchmark for each protocol: errors on the scenes as they are and on
     metamers, the explained share of what the camera does not see, and how much of it is lost."""
-    tables: dict[tuple[str, ...], Table] = {}
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    apart = {"bench": "colour memory", "rank": None, "wins": None}
+    found = [{**f, **apart, "metric": f"{f['metric']} {f['condition']}"} for f in figures]
+    tables = ("bench", "dataset", "split", "protocol")
+    columns = {"model": "model", "n": "n", **_MEMORY_HEADINGS}
+    return _tabulate(found, columns, tables, (*tables, "model", "tta"))
+
+
+def _tabulate(
+    figures: Sequence[dict[str, Any]], columns: dict[str, str], tables: Sequence[str], rows: Sequence[str]
+) -> list[Table]:
+    """Figures of the metrics among ``columns``: a table for each set of values of the keys ``tables``, in it
+    a row for each set of values of ``rows``."""
+    found: dict[tuple[Any, ...], Table] = {}
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
     for figure in figures:
-        key = f"{figure['metric']} {figure['condition']}"
-        if key not in _MEMORY_HEADINGS:
+        if figure["metric"] not in columns:
             continue
-        place = (figure["dataset"], figure["split"], figure["protocol"])
-        own = (*place, figure["model"], figure["tta"])
-        if own not in rows:
-            headings = {"model": "model", "n": "n", **_MEMORY_HEADINGS}
-            table = tables.setdefault(place, Table(_title("colour memory", *place), headings))
-            rows[own] = _score_row(figure)
-            table.rows.append(rows[own])
-        rows[own][key] = _score_cell({**figure, "rank": None, "wins": None})
-    return list(tables.values())
+        place, own = (tuple(figure[key] for key in keys) for keys in (tables, rows))
+        table = found.setdefault(place, Table(_title(*place), columns))
+        if own not in lines:
+            lines[own] = _score_row(figure)
+            table.rows.append(lines[own])
+        lines[own][figure["metric"]] = _score_cell(figure)
+        if figure["reported"] is not None:
+            paper = (*own, "paper")
+            if paper not in lines:
+                lines[paper] = {"condition": figure["condition"], "model": _paper_label(figure)}
+                table.rows.insert(table.rows.index(lines[own]) + 1, lines[paper])
+            lines[paper][figure["metric"]] = decimals(figure["reported"])
+    return list(found.values())
 
 
 def split_to_width(table: Table, width: int) -> list[Table]:
