@@ -81,7 +81,7 @@ def test_full_protocols_are_there_under_their_hashes(tmp_path: Path) -> None:
 
 
 def test_commands_of_bundled_weights_are_told_where_the_rows_are_of_these(tmp_path: Path) -> None:
-    from hsrzoo_benchmark.tables.readme import bundled_config
+    from hsrzoo_benchmark.tables.markdown import bundled_config
 
     config = bundled_config("linear.cave")
     assert config is not None
@@ -203,7 +203,7 @@ def test_points_of_a_plot_are_means_over_costs(tmp_path: Path) -> None:
 
 
 def test_sizes_are_counted_for_bundled_weights_alone(tmp_path: Path) -> None:
-    from hsrzoo_benchmark.tables.readme import bundled_config
+    from hsrzoo_benchmark.tables.markdown import bundled_config
 
     config = bundled_config("linear.cave")
     assert config is not None

@@ -13,7 +13,7 @@ from hsrzoo.errors import InputError, StoreError, UnknownNameError
 from hsrzoo_benchmark.results import groups
 from hsrzoo_benchmark.results.figures import COLUMNS, figures
 from hsrzoo_benchmark.site.command import command
-from hsrzoo_benchmark.tables import readme
+from hsrzoo_benchmark.tables import markdown
 from site_rows import scored
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def speed(model: str, metric: str, mean: float | str, size: int = 512, **changes
 
 
 def rendered(root: Path, *scores: Any, times: Any = ()) -> str:
-    return readme.render(groups.of_bundled(groups.read(site_rows.store(root, scores, times))))
+    return markdown.render(groups.of_bundled(groups.read(site_rows.store(root, scores, times))))
 
 
 def lines_of(text: str, *beginnings: str) -> list[str]:
@@ -112,7 +112,7 @@ def test_remarks_on_what_a_model_learned_from() -> None:
         {**base, "model": "b", "trained_on": "arad"},
         {**base, "model": "c", "trained_on": None, "seen_in_training": True},
     ]
-    assert readme.remarks(rows, ["a", "b", "c"]) == [
+    assert markdown.remarks(rows, ["a", "b", "c"]) == [
         "a: codebooks also from indian-pines.",
         "b: out of domain: trained on arad.",
         "c: scored on its own training scenes.",
@@ -165,7 +165,7 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
         speed("small", "p50_ms", 20.0, scenes=9),
         {**speed("big", "ms_per_megapixel", 1.0), "condition": None},  # the paper's, of no size
     ]
-    text = readme.speed_tables(rows, ["big", "small"])
+    text = markdown.speed_tables(rows, ["big", "small"])
     *remarks, _, head, _, first, second, third = text.splitlines()
     assert remarks[2].startswith("(paper): images/s over MST++'s as the paper reports them, from a Jetson")
     assert head.strip("| ").split(" | ") == [
@@ -206,7 +206,7 @@ def test_times_under_other_conditions_have_a_table_each(
         for i, (time, value) in enumerate(zip((100.0, 200.0), values, strict=True))
         for model in ("a", "b")
     ]
-    lines = readme.speed_tables(rows, ["a", "b"]).splitlines()
+    lines = markdown.speed_tables(rows, ["a", "b"]).splitlines()
     places = [next(i for i, line in enumerate(lines) if line.startswith(s)) for s in sentences]
     heads = [i for i, line in enumerate(lines) if line.startswith("| batch 1")]
     assert places[0] < heads[0] < places[1] < heads[1]
@@ -225,12 +225,12 @@ def run(*arguments: str | Path) -> Result:
 def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> None:
     store = site_rows.store(tmp_path / "records", [scored(A, [0.2] * 4)])
     path = tmp_path / "README.md"
-    path.write_text(f"# Head\n{readme.START}\nold\n{readme.END}\ntail\n", encoding="utf-8")
+    path.write_text(f"# Head\n{markdown.START}\nold\n{markdown.END}\ntail\n", encoding="utf-8")
     printed = run("--store", store, "--markdown")
     assert printed.exit_code == 0 and f"| {A} | 0.2000" in printed.stdout
     for _ in range(2):  # a second time changes nothing
         assert run("--store", store, "--markdown", path).stdout == ""
-        filled = f"# Head\n{readme.START}\n{printed.stdout}{readme.END}\ntail\n"
+        filled = f"# Head\n{markdown.START}\n{printed.stdout}{markdown.END}\ntail\n"
         assert path.read_text(encoding="utf-8") == filled
 
 
@@ -239,7 +239,7 @@ def test_missing_markers_end_with_their_names_and_an_untouched_file(tmp_path: Pa
     path = tmp_path / "README.md"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"the markers <!-- results --> and <!-- end of results -->"):
-        readme.fill(path, "new")
+        markdown.fill(path, "new")
     assert path.read_text(encoding="utf-8") == text
 
 
@@ -275,6 +275,6 @@ def test_a_store_without_bundled_weights_asks_for_names(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (ROOT / "records").is_dir(), reason="needs a checkout")
 def test_the_page_of_tables_shows_what_the_committed_rows_say() -> None:
     text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
-    shown = text.partition(readme.START)[2].partition(readme.END)[0].strip().splitlines()
-    made = readme.render(groups.of_bundled(groups.read(ROOT / "records"))).splitlines()
+    shown = text.partition(markdown.START)[2].partition(markdown.END)[0].strip().splitlines()
+    made = markdown.render(groups.of_bundled(groups.read(ROOT / "records"))).splitlines()
     assert len(shown) > 50 and set(shown) <= set(made)

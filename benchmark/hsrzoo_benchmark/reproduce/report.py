@@ -128,11 +128,11 @@ def _first_line(judged: Sequence[Judged]) -> str:
     )
 
 
-Cells = dict[str, str]
+TableRow = dict[str, str]
 """One row of a table: heading -> text."""
 
 
-def markdown(rows: Iterable[Cells]) -> str:
+def markdown(rows: Iterable[TableRow]) -> str:
     """Rows as a table with all headings that one of them has; "" without rows."""
     rows = list(rows)
     heads = list(dict.fromkeys(key for row in rows for key in row))
@@ -140,7 +140,7 @@ def markdown(rows: Iterable[Cells]) -> str:
     return markdown_table(heads, lines) if lines else ""
 
 
-def _scores(groups: dict[str, SeedGroup], metrics: Sequence[str] = METRICS) -> list[Cells]:
+def _scores(groups: dict[str, SeedGroup], metrics: Sequence[str] = METRICS) -> list[TableRow]:
     """A row for each model in the order of the first metric, ranks in the cells."""
     ranks = {metric: {one.name: one.rank for one in ranking(groups, metric)} for metric in metrics}
     order = [one.name for one in ranking(groups, metrics[0])] or list(groups)
@@ -159,14 +159,14 @@ def _mean(group: SeedGroup, metric: str, rank: int | None = None) -> str:
     return with_interval(found.mean, found.interval) + ("" if rank is None else f" #{rank}")
 
 
-def _signature(group: SeedGroup, *others: SeedGroup) -> Cells:
+def _signature(group: SeedGroup, *others: SeedGroup) -> TableRow:
     """Number of scenes and seeds of a group, protocol, and commits of all."""
     scenes = summarise(group.runs(METRICS[0])).scenes
     counted = text.scenes({"scenes": scenes, "seeds": len(group.entries)})
     return {"n": counted, "hash": group.hash, "commit": commits_of([group, *others])}
 
 
-def _against(groups: dict[str, SeedGroup], a: str, b: str, metrics: Sequence[str]) -> list[Cells]:
+def _against(groups: dict[str, SeedGroup], a: str, b: str, metrics: Sequence[str]) -> list[TableRow]:
     """Paired differences a - b with the seeds' own means."""
     if a not in groups or b not in groups:
         return []

@@ -72,13 +72,13 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
 
 def _write_tables(found: Any, target: str) -> None:
     from hsrzoo.cli import output
-    from hsrzoo_benchmark.tables import readme
+    from hsrzoo_benchmark.tables import markdown
 
-    text = readme.render(found)
+    text = markdown.render(found)
     if target == STDOUT:
         click.echo(text)
         return
-    readme.fill(Path(target), text)
+    markdown.fill(Path(target), text)
     output.console.print(f"Results: {target}", markup=False, highlight=False)
 
 

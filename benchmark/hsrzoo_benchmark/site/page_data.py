@@ -20,8 +20,8 @@ from hsrzoo_benchmark.run import metamer
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
 from hsrzoo_benchmark.statistics.bootstrap import MIN_SCENES
 from hsrzoo_benchmark.tables import terminal
+from hsrzoo_benchmark.tables.markdown import bundled_config, references_of, speed_columns
 from hsrzoo_benchmark.tables.numbers import in_main_order, measured, metric_heading, threads_text
-from hsrzoo_benchmark.tables.readme import bundled_config, references_of, speed_columns
 
 _MEMORY = {
     "rmse_clean": "RMSE, own spectra ↓",

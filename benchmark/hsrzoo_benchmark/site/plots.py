@@ -14,9 +14,9 @@ from hsrzoo.registry import MODELS
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.results.figures import Group, figures
 from hsrzoo_benchmark.results.groups import Current, SpeedPlace
+from hsrzoo_benchmark.tables.markdown import bundled_config
 from hsrzoo_benchmark.tables.numbers import threads_text
 from hsrzoo_benchmark.tables.pictures import new_figure, save
-from hsrzoo_benchmark.tables.readme import bundled_config
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

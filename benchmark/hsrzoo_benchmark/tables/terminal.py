@@ -79,7 +79,7 @@ def memory_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
 def _tabulate(
     figures: Sequence[dict[str, Any]], columns: dict[str, str], tables: Sequence[str], rows: Sequence[str]
 ) -> list[Table]:
-    """Figures of the metrics among ``columns``: a table for each set of values of the keys ``tables``, in it
+    """Figures of the metrics in ``columns``: a table for each set of values of the keys ``tables``, in it
     a row for each set of values of ``rows``."""
     found: dict[tuple[Any, ...], Table] = {}
     lines: dict[tuple[Any, ...], dict[str, Any]] = {}
