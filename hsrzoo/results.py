@@ -33,7 +33,7 @@ SPEED = "speed"
 """``bench`` of a :class:`SpeedRow`."""
 _TEXT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _SHOWN_LINES = 5
-"""Skipped lines of one file that a warning numbers."""
+"""Further skipped lines of one file that a warning names."""
 
 
 def number(value: Any) -> Any:
@@ -357,10 +357,12 @@ def warn_of_skipped(skipped: Sequence[SkippedLine]) -> None:
     bad = [one for one in skipped if not one.torn]
     if not bad:
         return
-    text = f"{bad[0].file}, line {bad[0].line}: not a result row ({bad[0].reason}), skipped."
-    if bad[1:]:
-        numbers = [str(one.line) for one in bad[1:_SHOWN_LINES]] + ["..."] * (len(bad) > _SHOWN_LINES)
-        text += f" So are lines {', '.join(numbers)}: {len(bad)} lines in all."
+    shown = next((one for one in bad if one.newer), bad[0])
+    text = f"{shown.file}, line {shown.line}: not a result row ({shown.reason}), skipped"
+    others = [str(one.line) for one in bad if one is not shown]
+    if others:
+        more = ", ..." * (len(others) > _SHOWN_LINES)
+        text += f", like lines {', '.join(others[:_SHOWN_LINES])}{more} ({len(bad)} in all)"
     warnings.warn(text, stacklevel=3)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from hsrzoo.errors import StoreError
 from hsrzoo.results import (
     HASH_LENGTH,
+    SCHEMA,
     SPEED,
     ScoreRow,
     SpeedRow,
@@ -64,7 +65,8 @@ class ResultFile(Generic[R]):
                 if line.newer:
                     raise StoreError(
                         f"Line {line.line} of {self.path} has a newer schema",
-                        got=line.reason,
+                        expected=SCHEMA,
+                        got=line.reason.partition(",")[0],
                         fix="Upgrade hsrzoo, or use another --store",
                     )
                 if line.torn:

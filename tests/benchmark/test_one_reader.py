@@ -195,7 +195,7 @@ def test_skipped_lines_are_counted_and_named_once(tmp_path: Path) -> None:
     with pytest.warns(UserWarning) as caught:
         stored = read_store(tmp_path)
     assert [str(w.message).partition("jsonl, ")[2] for w in caught] == [
-        "line 1: not a result row (no JSON object), skipped. So are lines 2: 2 lines in all."
+        "line 1: not a result row (no JSON object), skipped, like lines 2 (2 in all)"
     ]
     assert len(stored.scores) == 1 and [line.torn for line in stored.skipped] == [False, False, True]
 
