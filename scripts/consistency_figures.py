@@ -19,7 +19,8 @@ import hsrzoo
 from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets import open_dataset
 from hsrzoo.models.camera_estimate import colours_of
-from hsrzoo.models.consistency import ESTIMATE, CameraStep, bundled_spectra
+from hsrzoo.models.spectra import bundled_spectra
+from hsrzoo.models.steps.camera import ESTIMATE, CameraStep
 
 
 def leave_out(full: np.ndarray, step: CameraStep) -> None:
@@ -42,6 +43,7 @@ def main() -> None:
     scenes = {name: data.load("train", name).cube for name in data.scenes("train")[:: options.every]}
     for name in options.model:
         model = hsrzoo.load(name, device="cpu")
+        plain = tuple(step for step in model.steps if not isinstance(step, CameraStep))
         trained = model.trained_camera or options.trained
         for camera in camera_names():
             known, guess = (CameraStep(how, data.bands, trained, name) for how in (camera, ESTIMATE))
@@ -52,7 +54,7 @@ def main() -> None:
                 leave_out(full, guess)
                 row = []
                 for step in (None, known, guess):
-                    model._camera = step
+                    model.steps = plain if step is None else (step, *plain)
                     row.append(float(np.sqrt(np.mean((model.predict(rgb) - cube) ** 2))))
                 errors.append(row)
             means = np.mean(errors, axis=0)

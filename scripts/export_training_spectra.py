@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from hsrzoo.datasets import open_dataset
-from hsrzoo.models.consistency import spectral_covariance
+from hsrzoo.models.spectra import spectral_covariance
 
 FILE = Path(__file__).resolve().parent.parent / "hsrzoo" / "data" / "spectra-cave.json"
 

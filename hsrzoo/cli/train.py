@@ -204,9 +204,9 @@ def _run(
     from accelerate import PartialState
 
     from hsrzoo.cli.output import console
-    from hsrzoo.models.reconstructor import torch_device
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
+    from hsrzoo.utils.devices import torch_device
     from hsrzoo.utils.provenance import collect, command_line
 
     if threads is not None:

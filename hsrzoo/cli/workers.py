@@ -35,7 +35,7 @@ def chosen_workers(
         return None
     if worker_count is not None and ray_address is not None:
         raise click.UsageError("--workers and --ray exclude each other")
-    from hsrzoo.models.reconstructor import torch_device  # imports torch
+    from hsrzoo.utils.devices import torch_device  # imports torch
 
     gpu = torch_device(device).type == "cuda"
     return Workers(worker_count, ray_address, threads, gpu)

@@ -33,8 +33,7 @@ from hsrzoo.contract.subject import (
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import HsrzooError
 from hsrzoo.models.names import parse_name
-from hsrzoo.models.rgb import normalise
-from hsrzoo.models.tiling.choice import declared_halo
+from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tiling.seams import compare, nan_reach
 from hsrzoo.models.weights import load_module, read_config, save_folder
 from hsrzoo.spec import ModelSpec
@@ -265,12 +264,15 @@ def check_export(subject: Subject) -> str:
     """Traced by torch.export with height and width left free, it gives the same cube at another size."""
     from hsrzoo.export.graph import trace  # imports more than the other checks need
 
-    program = trace(subject.reconstructor()).module()
+    model = subject.reconstructor()
+    if left_out := _steps_not_exported(model):
+        return left_out
+    program = trace(model).module()
     need = subject.spec.input
     rgb = subject.rgb(1, (max(40, 3 * need.multiple), max(56, 4 * need.multiple)))
     with torch.inference_mode():
         cube = program(rgb)
-    gap = relative_gap(subject.forward(normalise(rgb, need.normalise)), cube)
+    gap = relative_gap(torch.from_numpy(model.predict(rgb[0].numpy()))[None], cube)
     _require_exported(gap, "torch.export program")
     return f"traced by torch.export, it gives the same cube at another size (relative difference {gap:.1g})"
 
@@ -284,12 +286,20 @@ def check_onnx(subject: Subject) -> str:
     from hsrzoo.export.check import example
 
     model, rgb = subject.reconstructor(), example(37, 51)
+    if left_out := _steps_not_exported(model):
+        return left_out
     with tempfile.TemporaryDirectory() as folder:
         exported, _ = export_onnx(model, Path(folder, "network.onnx"))
         cubes = [torch.as_tensor(one.predict(rgb)) for one in (model, exported)]
     gap = relative_gap(*cubes)
     _require_exported(gap, "ONNX file")
     return f"as an ONNX file it gives the same cube (relative difference {gap:.1g})"
+
+
+def _steps_not_exported(model: Reconstructor) -> str:
+    """A sentence on the steps that no exported graph can hold; empty without such steps."""
+    names = [step.name for step in model.steps if not step.needs.exports]
+    return f"not exported: no graph can hold its {' and '.join(names)}" if names else ""
 
 
 def _require_exported(gap: float, what: str) -> None:
@@ -324,12 +334,12 @@ def check_adaptation(subject: Subject) -> str:
 
 def check_tiles(subject: Subject) -> str:
     """A network that declares ``halo`` gives the same cube in tiles as whole."""
-    halo, need = declared_halo(subject.module), subject.spec.input
+    model, need = subject.reconstructor(), subject.spec.input
+    halo = model.halo
     if halo is None:
         reach = nan_reach(subject.module, need)
         hint = "" if reach is None else f" (measured: a pixel reaches {reach} around it)"
         return f"not tileable: declares no halo{hint}"
-    model = subject.reconstructor()
     step = math.lcm(need.multiple, getattr(subject.module, "tile_step", 1))
     # longer than the halo, so that no window sees the whole image
     tile = -(-max(halo + 1, 16, need.min_size) // step) * step

@@ -1,6 +1,6 @@
 """A network as an ONNX graph: RGB (1, 3, H, W) float32 in [0, 1] to a cube (1, C, H, W) float32.
 
-H and W are free multiples of the model's own. The normalisation of the input is part of the graph;
+H and W are free multiples of the model's own. The steps around the network are part of the graph;
 padding to the multiple and cropping are the runtime's (:mod:`hsrzoo.models.onnx_runtime`).
 """
 
@@ -10,20 +10,19 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hsrzoo.errors import HsrzooError, InputError
-from hsrzoo.models.consistency import Consistency, Correction
 from hsrzoo.models.onnx_file import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.models.rgb import normalise
+from hsrzoo.models.steps.base import Layers
 from hsrzoo.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -48,24 +47,36 @@ class ExportError(HsrzooError):
     exit_code = 1
 
 
-class Whole(nn.Module):
-    """A network with its input's normalisation before it and, where it was trained so, the correction
-    towards the image behind it."""
+class Pipeline(nn.Module):
+    """A network with the steps around it."""
 
-    def __init__(self, module: nn.Module, how: str, consistency: Consistency | None) -> None:
+    def __init__(self, module: nn.Module, steps: Sequence[Layers]) -> None:
         super().__init__()
-        self.module, self.how = module, how
-        self.correction = None if consistency is None else Correction(consistency)
+        self.module, self.steps = module, nn.ModuleList(steps)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(1, 3, H, W) in [0, 1] -> (1, C, H, W)."""
-        cube = self.module(normalise(rgb, self.how)).float()
-        return cube if self.correction is None else self.correction(cube, rgb).clamp(min=0)
+        steps = [cast(Layers, step) for step in self.steps]
+        images = [rgb]
+        for step in steps:
+            images.append(step.before(images[-1]))
+        cube = self.module(images.pop()).float()
+        for step, image in zip(reversed(steps), reversed(images), strict=True):
+            cube = step.after(cube, image)
+        return cube
 
 
 def trace(model: Reconstructor) -> torch.export.ExportedProgram:
     """``torch.export`` of the network on the CPU, height and width free. Raises ExportError."""
-    whole = Whole(copy.deepcopy(model.module).cpu(), model.spec.input.normalise, model.correction).eval()
+    left_out = [step.name for step in model.steps if not step.needs.exports]
+    if left_out:
+        raise ExportError(
+            f"{model.name} cannot be exported with its {' and '.join(left_out)}",
+            expected="steps that an exported graph can hold",
+            fix="Load the model without it",
+        )
+    layers = [step.layers() for step in model.steps]
+    whole = Pipeline(copy.deepcopy(model.module).cpu(), layers).eval()
     multiple = model.spec.input.multiple
     least = -(-model.spec.input.min_size // multiple)
     height, width = (max(least, n) * multiple for n in EXAMPLE)

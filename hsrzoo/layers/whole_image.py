@@ -39,6 +39,23 @@ class Region:
     height: int
     width: int
 
+    def within(self, other: Region) -> Region:
+        """The part that lies in ``other``; without pixels (0 or fewer rows or columns) if none does."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom = min(self.top + self.height, other.top + other.height)
+        right = min(self.left + self.width, other.left + other.width)
+        return Region(top, left, bottom - top, right - left)
+
+    def grown(self, pixels: int) -> Region:
+        """With so many pixels more on each side."""
+        size = 2 * pixels
+        return Region(self.top - pixels, self.left - pixels, self.height + size, self.width + size)
+
+    def slices(self, origin: Region) -> tuple[slice, slice]:
+        """Rows and columns of the region in an array that holds ``origin``."""
+        top, left = self.top - origin.top, self.left - origin.left
+        return slice(top, top + self.height), slice(left, left + self.width)
+
 
 @dataclass
 class TileCall:
@@ -186,12 +203,7 @@ def tile_call(call: TileCall) -> Iterator[None]:
 
 def can_strip() -> bool:
     """Whether strips are possible: gradients need whole features, and a traced network is one graph."""
-    return not (
-        torch.is_grad_enabled()
-        or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch.onnx.is_in_onnx_export()
-    )
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
 
 
 def in_strips(

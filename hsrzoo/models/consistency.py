@@ -18,13 +18,6 @@ the camera R' of the training pairs is expected to see.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -32,101 +25,15 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import CLIPPED, Camera, camera_names
 from hsrzoo.datasets.base import Dataset
-from hsrzoo.errors import DatasetError, InputError, unknown_name
-from hsrzoo.layers.whole_image import Region
-from hsrzoo.models.camera_estimate import colours_of, estimate_camera
-from hsrzoo.models.tiling import PaddedImage
-from hsrzoo.models.tiling.passes import Sink
+from hsrzoo.errors import InputError
+from hsrzoo.models.spectra import spectra_for
 
-ESTIMATE = "estimate"
-"""Instead of a camera's name: the camera is estimated from each image."""
 NOISE = 1 / 255 / 12**0.5
 """Standard deviation of what rounding to 8 bits adds."""
 ERROR = 0.15
 """e: the errors of a network, as a share of the spread of spectra in equal light."""
 _AT_ONCE = 1 << 15
 """Pixels corrected at once: their spectra then stay in the cache."""
-_SAMPLE = 1 << 18
-"""Pixels, about, that an estimate looks at."""
-_FILE = Path(__file__).parents[1] / "data" / "spectra-cave.json"
-
-
-@dataclass(frozen=True, eq=False)
-class Spectra:
-    """What is known of the spectra of natural scenes, measured on training scenes alone."""
-
-    bands: BandSet
-    mean: np.ndarray
-    """(C,) float64."""
-    covariance: np.ndarray
-    """(C, C) float64."""
-    colours: Mapping[str, np.ndarray]
-    """Camera -> in how many scenes each colour occurs, as :mod:`.camera_estimate` counts them."""
-    origin: Mapping[str, Any]
-    """Data set, split, scenes, fingerprint and number of pixels."""
-
-    @property
-    def second_moment(self) -> np.ndarray:
-        """(C, C) float64: mean of y y^T."""
-        return self.covariance + np.outer(self.mean, self.mean)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain lists, for a file."""
-        return {
-            "origin": dict(self.origin),
-            "bands": self.bands.to_json(),
-            "mean": self.mean.tolist(),
-            "covariance": self.covariance.tolist(),
-            "colours": {name: table.tolist() for name, table in self.colours.items()},
-        }
-
-
-@cache
-def bundled_spectra() -> Spectra:
-    """Those of cave/train, 31 bands (``scripts/export_training_spectra.py``)."""
-    stored = json.loads(_FILE.read_text())
-    return Spectra(
-        BandSet.from_json(stored["bands"]),
-        np.array(stored["mean"]),
-        np.array(stored["covariance"]),
-        {name: np.array(table) for name, table in stored["colours"].items()},
-        stored["origin"],
-    )
-
-
-def spectral_covariance(dataset: Dataset, split: str, scenes: Sequence[str] | None = None) -> Spectra:
-    """Mean, covariance and colours of the spectra of ``scenes`` (None: all of the split).
-
-    Every pixel with data in all bands counts once. Colours are those that each built-in camera sees, in
-    8 bits. Raises DatasetError where there are fewer pixels than bands.
-    """
-    names = dataset.scenes(split) if scenes is None else list(scenes)
-    count, total = 0, np.zeros(len(dataset.bands))
-    products = np.zeros((len(dataset.bands),) * 2)
-    cameras = {name: Camera.named(name) for name in camera_names()}
-    seen: dict[str, Any] = dict.fromkeys(cameras, 0)
-    for name in names:
-        cube = dataset.load(split, name).cube
-        spectra = cube.reshape(len(cube), -1).astype(np.float64)
-        spectra = spectra[:, ~np.isnan(spectra).any(axis=0)]
-        count, total = count + spectra.shape[1], total + spectra.sum(axis=1)
-        products += spectra @ spectra.T
-        for camera in cameras.values():
-            colours = colours_of(camera.render(cube, dataset.bands))
-            seen[camera.name] = seen[camera.name] + colours.astype(int)
-    if count <= len(dataset.bands):
-        raise DatasetError(
-            f"{dataset.name}/{split} has too few spectra for a covariance",
-            expected=f"more than {len(dataset.bands)} pixels with data in all bands",
-            got=count,
-        )
-    mean = total / count
-    covariance = (products - count * np.outer(mean, mean)) / (count - 1)
-    origin = {
-        "dataset": dataset.name, "split": split, "scenes": names, "pixels": count,
-        "fingerprint": dataset.fingerprint(),
-    }  # fmt: skip
-    return Spectra(dataset.bands, mean, covariance, seen, origin)
 
 
 class Consistency:
@@ -237,7 +144,7 @@ class Correction(nn.Module):
 def correction_for(dataset: Dataset, model: str) -> Correction:
     """The correction by the camera that rendered the RGB of ``dataset``. InputError where none did,
     BandsError where there is no covariance for its bands."""
-    camera = dict(dataset.info).get("response")
+    camera = str(dict(dataset.info).get("response"))
     if camera not in camera_names():
         raise InputError(
             f"The images of {dataset.name} were not rendered by a built-in camera: {model} cannot be "
@@ -246,11 +153,8 @@ def correction_for(dataset: Dataset, model: str) -> Correction:
             got=camera,
             fix="Leave consistency out of the recipe",
         )
-    return Correction(CameraStep(camera, dataset.bands, camera, model).correction)
-
-
-def _strided(rgb: Tensor, step: int) -> Tensor:
-    return rgb[:, ::step, ::step]
+    covariance = spectra_for(dataset.bands, model).covariance
+    return Correction(Consistency(Camera.named(camera).matrix(dataset.bands), covariance, dataset.bands))
 
 
 def _light(seen: Tensor, rendered: Tensor, channels: int) -> Tensor:
@@ -274,86 +178,3 @@ def _modes(
     modes[:n, kept] = axes.T
     gains[:, :n] = covariance @ part.T @ axes
     return modes, variances, gains
-
-
-class CameraStep:
-    """What :attr:`hsrzoo.spec.Execution.consistency` does to a model: its images translated to the camera
-    that it was trained with, its cubes corrected towards the images.
-
-    ``camera``: a built-in camera's name, or "estimate". ``trained``: that of the training pairs; None where
-    the record of the weights does not tell it: nothing is translated then. Raises UnknownNameError,
-    BandsError where there is no covariance for ``bands``, InputError for an estimate without ``trained``.
-    """
-
-    def __init__(self, camera: str, bands: BandSet, trained: str | None, model: str) -> None:
-        if camera not in (ESTIMATE, *camera_names()):
-            raise unknown_name("camera response", camera, [ESTIMATE, *camera_names()])
-        self.spectra = bundled_spectra()
-        self.spectra.bands.require_same(
-            bands, "the covariance of spectra that camera consistency needs", f"the model {model}",
-            fix="Leave it out, or use hsrzoo.models.consistency.Consistency with a covariance of your own",
-        )  # fmt: skip
-        self.trained = trained if trained in camera_names() else None
-        if camera == ESTIMATE and self.trained is None:
-            raise InputError(
-                f"The camera of an image cannot be estimated for {model}",
-                expected="weights whose record names the built-in camera of their training pairs",
-                got=trained,
-                fix=f"Name the camera: {', '.join(camera_names())}",
-            )
-        self.camera, self.bands = camera, bands
-        self._corrections: dict[str, Consistency] = {}
-
-    @property
-    def correction(self) -> Consistency:
-        """That of the camera, which is no estimate here."""
-        return self._correction(self.camera)
-
-    def run(self, batch: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
-        """``network`` on (B, 3, H, W) in [0, 1], image by image: each may be of another camera."""
-        cubes = []
-        for rgb in batch.split(1):
-            camera = self._camera_of(partial(_strided, rgb[0]), rgb.shape[-2:])
-            cubes.append(self._correction(camera)(network(self._translated(rgb, camera)), rgb))
-        return cubes[0] if len(cubes) == 1 else torch.cat(cubes)
-
-    def in_tiles(self, image: PaddedImage, sink: Sink) -> tuple[PaddedImage, Sink]:
-        """What the network is to see instead of ``image``, and a sink that corrects what it gives."""
-
-        def sampled(step: int) -> Tensor:
-            height, width = image.size
-            rows = [image.window(Region(y, 0, 1, width))[0, :, :, ::step] for y in range(0, height, step)]
-            return torch.cat(rows, dim=1)
-
-        camera = self._camera_of(sampled, image.size)
-        correct = self._correction(camera)
-
-        def corrected(top: int, left: int, part: Tensor) -> None:
-            rgb = image.window(Region(top, left, *part.shape[1:]))[0]
-            sink(top, left, correct(part, rgb))
-
-        return replace(image, convert=lambda rgb: self._translated(rgb, camera)), corrected
-
-    def _camera_of(self, sample: Callable[[int], Tensor], size: Sequence[int]) -> str:
-        """The camera of an image of ``size`` H, W; ``sample(step)``: (3, h, w), every ``step``-th pixel."""
-        if self.camera != ESTIMATE:
-            return self.camera
-        step = max(1, round((size[0] * size[1] / _SAMPLE) ** 0.5))
-        assert self.trained is not None  # checked in __init__
-        return estimate_camera(sample(step).cpu().numpy(), self.spectra.colours, self.trained)
-
-    def _correction(self, camera: str) -> Consistency:
-        if camera not in self._corrections:
-            response = Camera.named(camera).matrix(self.bands)
-            self._corrections[camera] = Consistency(response, self.spectra.covariance, self.bands)
-        return self._corrections[camera]
-
-    def _translated(self, rgb: Tensor, camera: str) -> Tensor:
-        """(B, 3, H, W) in [0, 1] as the camera of the training pairs is expected to see it."""
-        if self.trained in (None, camera):
-            return rgb
-        own = Camera.named(str(self.trained)).matrix(self.bands)
-        response, moment = Camera.named(camera).matrix(self.bands), self.spectra.second_moment
-        seen = response @ moment @ response.T + NOISE**2 * np.eye(3)
-        matrix = own @ moment @ response.T @ np.linalg.inv(seen)
-        return torch.einsum("ij,bjhw->bihw", torch.from_numpy(matrix).to(rgb), rgb).clamp(0, 1)

@@ -1,4 +1,20 @@
-"""What ``hsrzoo.load`` returns: RGB in, hyperspectral cube out, any size, checked at the door."""
+"""What ``hsrzoo.load`` returns: RGB in, hyperspectral cube out, for images of any size.
+
+The life of one image, in the order of the steps:
+
+1. Decode: shape, dtype and range are validated; values become float32 in [0, 1] (:mod:`.rgb`).
+2. Image steps, :meth:`.steps.base.ImageStep.before`: camera consistency translates the colours to the
+   camera that the network was trained with; normalisation is the network's own.
+3. Pad to the network's multiple and smallest size.
+4. Network (:class:`.steps.network.Network`), or the network adapted to the image
+   (:class:`.steps.adaptation.Adaptation`) with the extra inputs that it asks for.
+5. Crop to the image's size.
+6. The same steps in reverse order, :meth:`.steps.base.ImageStep.after`: camera consistency corrects the
+   cube towards the image.
+
+Large images go through the same steps tile by tile (:mod:`.tiling`). :data:`.steps.STEPS` lists the steps in
+their order; what they declare decides about tiles, exports and the identity of rows.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +22,8 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
-from inspect import signature
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,65 +31,41 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import Camera, camera_names
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
-from hsrzoo.models.complexity import MemoryUse, memory_use
-from hsrzoo.models.consistency import ERROR, CameraStep, Consistency
-from hsrzoo.models.rgb import Array, check_rgb, check_shape, normalise, pad, to_unit
-from hsrzoo.models.tiling import (
-    Grid,
-    PaddedImage,
-    Work,
-    check_execution,
-    count_statistics,
-    into_memory,
-    plan,
-    run_tiles,
-)
+from hsrzoo.layers.whole_image import Region
+from hsrzoo.models.complexity import MemoryUse
+from hsrzoo.models.reconstruction import Reconstruction
+from hsrzoo.models.rgb import Array, check_rgb, check_shape, pad, to_unit
+from hsrzoo.models.steps import steps_of
+from hsrzoo.models.steps.adaptation import Adaptation
+from hsrzoo.models.steps.base import BoundSteps, LoadedModel, TensorView
+from hsrzoo.models.steps.network import Network
+from hsrzoo.models.tiling import Grid, PaddedImage, Work, check_execution, into_memory, plan, run_tiles
 from hsrzoo.models.tiling.allocator import give_back_freed_memory
-from hsrzoo.spec import Execution, ModelSpec, resolve
+from hsrzoo.models.tiling.passes import Sink
+from hsrzoo.spec import Execution, ModelSpec
+from hsrzoo.utils.devices import torch_device
 
-_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-COMPILE_SAMPLE = 128
-"""Side in pixels of the part of the first image that a compiled network is checked on."""
-COMPILE_TOLERANCE = 1e-3
-"""Relative norm of the difference that compiling may make: rounding, and the few nearest codes that it
-may change where two are equally near."""
-
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """A cube that knows its bands.
-
-    ``cube``: float32; numpy (H, W, C) for a numpy image, torch (B, C, H, W) for a torch batch.
-    """
-
-    cube: Array
-    bands: BandSet
-    model: str
-    weights_sha256: str | None = None
-
-    def save(self, path: str | Path, *, format: str | None = None) -> None:
-        """Write the cube with its wavelengths; the suffix decides (.hdr, .tif, .h5, .mat, .npz).
-
-        A torch batch of one image is written as (H, W, C); of several, it raises InputError.
-        """
-        from hsrzoo.io import save_cube  # pulls in the file formats only when one is written
-
-        cube = self.cube
-        if isinstance(cube, Tensor):
-            if len(cube) != 1:
-                raise InputError(
-                    "A file holds one cube", expected="a batch of one image", got=f"{len(cube)} images"
-                )
-            cube = cube[0].permute(1, 2, 0).cpu().numpy()
-        about = {"model": self.model, "weights_sha256": self.weights_sha256 or "random"}
-        save_cube(Path(path), np.ascontiguousarray(cube), self.bands, format=format, metadata=about)
+__all__ = ["Reconstruction", "Reconstructor"]
 
 
 class Reconstructor:
-    """A network with all that is needed to call it on images of any size."""
+    """A network with all that is needed to call it on images of any size.
+
+    Args:
+        module: The network.
+        spec: Its architecture, with the input that these weights expect.
+        bands: The bands of its cubes.
+        name: The model's name, as results show it.
+        config: The content of config.json, or of what it would be for random weights.
+        weights_sha256: Of the file of weights, hexadecimal; None for random weights.
+        device: A torch device; by default the GPU if there is one, else the CPU.
+        execution: Precision, tiles and what else may be chosen when a network is run.
+
+    Raises:
+        InputError: A device, tile or memory limit that cannot be used.
+    """
 
     def __init__(
         self,
@@ -89,59 +79,46 @@ class Reconstructor:
         device: str | None = None,
         execution: Execution | None = None,
     ) -> None:
-        self.device = torch_device(device)
-        self.module = module.to(self.device).eval()
-        self.spec = spec
-        self.bands = bands
-        self.name = name
-        self.config = config
+        self.spec, self.bands, self.name, self.config = spec, bands, name, config
         self.weights_sha256 = weights_sha256
         self.execution = execution or Execution()
         check_execution(self.execution, spec.input, name)
-        self._fast: Callable[[Tensor], Tensor] | None = None
-        self._camera: CameraStep | None = None
-        camera = self.execution.consistency or self.own_consistency
-        if camera is not None:
-            self._camera = CameraStep(camera, bands, self.trained_camera, name)
+        self.device = torch_device(device)
+        self.loaded = LoadedModel(name, spec, bands, config, self.execution)
+        self.network = Network(module, self.device, self.loaded)
+        self.module = self.network.module
+        self.steps = steps_of(self.loaded)
+        """Around the network, outermost first."""
 
     @property
     def identity(self) -> str | None:
-        """sha256 (hex) of all that decides an output: weights, architecture, arguments, input and
-        bands as they are used here. None for random weights."""
+        """sha256 (hex) of all that decides an output: the weights and what every step declares. None for
+        random weights."""
         if self.weights_sha256 is None:
             return None
-        decides = {
-            "weights_sha256": self.weights_sha256,
-            "architecture": self.spec.name,
-            "arguments": self.config["arguments"],
-            "input": asdict(self.spec.input),
-            "bands": self.bands.to_json(),
-            **({"consistency": self.own_consistency} if self.own_consistency else {}),
-            **({"consistency_error": ERROR} if self._camera is not None else {}),
-            **self.execution.changes(),
-        }
-        return hashlib.sha256(
-            json.dumps(decides, sort_keys=True, separators=(",", ":")).encode()
-        ).hexdigest()
+        decides: dict[str, Any] = {"weights_sha256": self.weights_sha256}
+        for step in (*self.steps, self.network):
+            decides |= step.identity()
+        text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def halo(self) -> int | None:
+        """Pixels around a pixel of the cube that it depends on, in each direction; None where the network
+        or a step does not declare them."""
+        halos = [step.needs.halo for step in (*self.steps, self.network)]
+        known = [halo for halo in halos if halo is not None]
+        return sum(known) if len(known) == len(halos) else None
 
     @property
     def trained_camera(self) -> str | None:
-        """The response that rendered the RGB of the training pairs; None where the record of the weights
-        does not name one, as for photographs."""
-        return ((self.config.get("training") or {}).get("dataset_info") or {}).get("response")
+        """The camera that rendered the RGB of the training pairs; None where it is not known."""
+        return self.loaded.trained_camera
 
     @property
     def own_consistency(self) -> str | None:
         """The camera that cubes are corrected for because the network was trained so; None otherwise."""
-        recipe = (self.config.get("training") or {}).get("recipe") or {}
-        return self.trained_camera if recipe.get("consistency") else None
-
-    @property
-    def correction(self) -> Consistency | None:
-        """What is done to the cubes of a network that was trained with it; None for all others."""
-        if self._camera is None or self._camera.camera != self.own_consistency:
-            return None
-        return self._camera.correction
+        return self.loaded.own_consistency
 
     def __repr__(self) -> str:
         return f"Reconstructor({self.name}, {self.bands}, {self.device})"
@@ -151,10 +128,17 @@ class Reconstructor:
     ) -> Reconstruction:
         """Reconstruct the cube of an image or a batch.
 
-        ``rgb``: numpy (H, W, 3) or torch (B, 3, H, W), channels in the order R, G, B. uint8 and
-        uint16 are divided by their full scale; floats must lie in [0, 1]. ``value_range`` (lo, hi)
-        declares any other range and dtype. ``tta``: adapt to each image first (models that can).
-        Raises InputError with the shape, dtype and range seen.
+        Args:
+            rgb: numpy (H, W, 3) or torch (B, 3, H, W), channels in the order R, G, B. uint8 and uint16 are
+                divided by their full scale; floats must lie in [0, 1].
+            value_range: (low, high): any other range, of any dtype.
+            tta: Adapt the network to each image first (models that can).
+
+        Returns:
+            The cube with its bands, of the kind of ``rgb``.
+
+        Raises:
+            InputError: Another shape, dtype or range, with what was seen; no adaptation; too little memory.
         """
         is_batch = isinstance(rgb, Tensor)
         if not is_batch and self._bounded and isinstance(rgb, np.ndarray):
@@ -169,9 +153,17 @@ class Reconstructor:
         return Reconstruction(result, self.bands, self.name, self.weights_sha256)
 
     def predict(self, rgb: np.ndarray, tta: bool = False) -> np.ndarray:
-        """Cube (C, H, W) float32 of ``rgb`` (3, H, W) float32 in [0, 1], both numpy.
+        """Reconstruct the cube of one image, channels first.
 
-        Raises InputError for other shapes and ranges and for values that are not finite.
+        Args:
+            rgb: (3, H, W) float32 in [0, 1].
+            tta: Adapt the network to the image first (models that can).
+
+        Returns:
+            The cube, (C, H, W) float32.
+
+        Raises:
+            InputError: Another shape or range, or values that are not finite.
         """
         batch = torch.as_tensor(np.ascontiguousarray(rgb), dtype=torch.float32)
         if batch.ndim != 3 or batch.shape[0] != 3 or 0 in batch.shape:
@@ -187,21 +179,19 @@ class Reconstructor:
         if self._bounded:
             images = (ArrayPixels(image.permute(1, 2, 0).numpy()) for image in batch)
             return torch.cat([self._in_tiles(PaddedImage(x, self.spec.input), tta) for x in images])
-        if self._camera is not None:
-            return self._camera.run(batch, partial(self._whole, tta=tta))
-        return self._whole(batch, tta)
+        one_by_one = tta or self.spec.couples_batch or any(step.changes_cube for step in self.steps)
+        pieces = batch.split(1) if one_by_one else (batch,)
+        cubes = [self._whole(piece, tta) for piece in pieces]
+        return cubes[0] if len(cubes) == 1 else torch.cat(cubes)
 
     def _whole(self, batch: Tensor, tta: bool) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, C, H, W): normalise, pad, run, crop."""
+        """(B, 3, H, W) in [0, 1] -> (B, C, H, W): one image, or several that share a run."""
         height, width = batch.shape[-2:]
-        batch = batch.to(self.device)
-        padded = pad(normalise(batch, self.spec.input.normalise), self.spec.input)
-        if tta:
-            cube = torch.cat([self.adapted(image[None]) for image in padded])
-        else:
-            pieces = padded.split(1) if self.spec.couples_batch else (padded,)
-            cubes = [self.run(piece) for piece in pieces]
-            cube = cubes[0] if len(cubes) == 1 else torch.cat(cubes)
+        bound = [BoundSteps(self.steps, TensorView(image)) for image in batch.split(1)]
+        images = [steps.image.window(Region(0, 0, height, width)) for steps in bound]
+        rgb = images[0] if len(images) == 1 else torch.cat(images)
+        padded = pad(rgb.to(self.device), self.spec.input)
+        cube = self._network(tta).run(padded)
         expected = (len(batch), len(self.bands), *padded.shape[-2:])
         if tuple(cube.shape) != expected:
             raise PluginError(
@@ -209,7 +199,11 @@ class Reconstructor:
                 expected=expected,
                 got=tuple(cube.shape),
             )
-        return cube[..., :height, :width].float()
+        cube = cube[..., :height, :width].float()
+        return bound[0].finish(cube, Region(0, 0, height, width)) if len(bound) == 1 else cube
+
+    def _network(self, tta: bool) -> Network | Adaptation:
+        return Adaptation(self.network) if tta else self.network
 
     def _in_tiles(self, image: PaddedImage, tta: bool) -> Tensor:
         """One image -> (1, C, H, W) on the CPU, a view of (H, W, C), within the memory allowed."""
@@ -224,128 +218,87 @@ class Reconstructor:
         self,
         image: PaddedImage,
         grid: Grid,
-        sink: Callable[[int, int, Tensor], None],
+        sink: Sink,
         work: Work | None = None,
         *,
         tta: bool = False,
     ) -> Iterator[Work]:
-        """Run over the tiles of ``grid``, handing parts (C, h, w) of the cube to ``sink(top, left, part)``;
-        yields how far the run has come after each tile, from which it can be taken up again.
+        """Run over the tiles of ``grid``, exactly unless ``execution.approximate``.
 
-        Exact unless ``execution.approximate``; see :mod:`hsrzoo.models.tiling`. Raises InputError for
-        adaptation in more than one tile.
+        Args:
+            image: The image without conversions.
+            grid: Its tiles (:func:`.tiling.plan`).
+            sink: Called as ``sink(top, left, part)`` with every part (C, h, w) of the cube.
+            work: Of an interrupted run, which goes on from there.
+            tta: Adapt the network to the image first; needs a grid of one tile.
+
+        Yields:
+            The work done so far, after every tile.
+
+        Raises:
+            InputError: A step needs the whole image, and the grid has more than one tile.
         """
-        if tta:
-            self.require_adaptable(grid)
+        self.check_grid(grid, tta=tta)
+        work = work or Work()
+        steps = BoundSteps(self.steps, image, work.seen)
+        new = len(steps.statistics.keys() - work.seen.keys())
+        work = replace(work, seen=steps.statistics, passes=work.passes + new)
         exact = not self.execution.approximate
-        network = self.adapted if tta else self.run
+        network: Callable[[Tensor], Tensor] = self._network(tta).run
         if not tta and exact and not grid.whole and self.execution.compile and self.statistics:
             warnings.warn(
                 f"{self.name} needs statistics of the whole image, which a compiled network cannot take "
                 "from tiles: the uncompiled one runs.",
                 stacklevel=2,
             )
-            network = partial(self.run, compiled=False)
-        if self._camera is not None:
-            image, sink = self._camera.in_tiles(image, sink)
+            network = partial(self.network.run, compiled=False)
         run = run_tiles(
             network,
-            image,
+            steps.image,
             grid,
             sink,
-            work or Work(),
+            work,
             bands=len(self.bands),
             device=self.device,
             exact=exact,
+            finish=steps.finish,
+            margin=sum(step.needs.halo or 0 for step in self.steps),
         )
         return run if self.execution.max_memory is None else _trimmed(run)
 
-    def require_adaptable(self, grid: Grid) -> None:
-        """InputError unless the network can adapt itself to an image cut as ``grid`` says."""
-        self._adaptation()
-        if not grid.whole:
-            raise InputError(
-                "Test-time adaptation needs the whole image",
-                expected="an image that fits into one tile",
-                got=f"{grid.size[0]} x {grid.size[1]} pixels in {len(grid.tiles)} tiles",
-                fix="Leave tta out, or allow a larger tile",
-            )
+    def check_grid(self, grid: Grid, *, tta: bool = False) -> None:
+        """InputError where a step needs the whole image and ``grid`` has more than one tile."""
+        for step in (*self.steps, self._network(tta)):
+            if step.needs.whole_image and not grid.whole:
+                raise InputError(
+                    f"{step.name.capitalize()} needs the whole image",
+                    expected="an image that fits into one tile",
+                    got=f"{grid.size[0]} x {grid.size[1]} pixels in {len(grid.tiles)} tiles",
+                    fix="Leave it out, or allow a larger tile",
+                )
 
-    @cached_property
+    def passes(self, grid: Grid) -> int:
+        """How many times a run over ``grid`` reads the image, as far as a small image tells."""
+        steps = sum(step.needs.statistic is not None for step in self.steps)
+        network = 0 if grid.whole or self.execution.approximate else self.statistics
+        return steps + network + 1
+
+    @property
     def statistics(self) -> int:
         """How many statistics of the whole image the network asks for, one after the other."""
-        need = self.spec.input
-        side = -(-max(32, need.min_size) // need.multiple) * need.multiple
-        return count_statistics(partial(self.run, compiled=False), side, self.device)
+        return self.network.statistics
 
-    @cached_property
+    @property
     def memory_use(self) -> MemoryUse:
         """Of the network's tensors at their peak, measured on small images."""
-        need = self.spec.input
-        network = partial(self.run, compiled=False)
-        return memory_use(network, need.multiple, need.min_size, str(self.device))
+        return self.network.memory_use
 
-    def adapted(self, padded: Tensor) -> Tensor:
-        """The network adapted to one padded image (1, 3, H, W), which leaves it as it was."""
-        adapt = self._adaptation()
-        known = {"response": self._response} if "response" in signature(adapt).parameters else {}
-        return adapt(self.module, padded, **known).detach()
-
-    @cached_property
-    def _response(self) -> Tensor | None:
-        """(3, C) of the camera that the network was trained with; None where it is not known, or where the
-        network does not see the image as the camera gave it."""
-        if self.trained_camera not in camera_names() or self.spec.input.normalise != "none":
-            return None
-        matrix = Camera.named(str(self.trained_camera)).matrix(self.bands)
-        return torch.from_numpy(matrix).float().to(self.device)
-
-    def _adaptation(self) -> Callable[..., Tensor]:
-        if self.spec.adapt is None:
-            raise InputError(f"{self.name} has no test-time adaptation", fix="Leave tta out")
-        return resolve(self.spec.adapt)
-
-    def run(self, padded: Tensor, compiled: bool = True) -> Tensor:
-        """The network on a normalised and padded batch, as :attr:`execution` says."""
-        how = self.execution.precision
-        with torch.no_grad(), torch.autocast(self.device.type, _HALF.get(how), enabled=how in _HALF):
-            network = self._compiled(padded) if self.execution.compile and compiled else self.module
-            return network(padded)
-
-    def _compiled(self, padded: Tensor) -> Callable[[Tensor], Tensor]:
-        """The compiled network; the uncompiled one, with a warning, where the two disagree."""
-        if self._fast is None:
-            fast = torch.compile(self.module, dynamic=True)
-            side = max(COMPILE_SAMPLE, self.spec.input.min_size)
-            side -= side % self.spec.input.multiple
-            sample = padded[:1, :, :side, :side]
-            expected, got = self.module(sample).float(), fast(sample).float()
-            difference = float((got - expected).norm() / expected.norm().clamp_min(1e-12))
-            self._fast = fast if difference <= COMPILE_TOLERANCE else self.module
-            if self._fast is self.module:
-                warnings.warn(
-                    f"The compiled {self.name} differs from the uncompiled one by {difference:.1e} of its "
-                    f"norm (allowed: {COMPILE_TOLERANCE:g}), so the uncompiled one runs.",
-                    stacklevel=3,
-                )
-        return self._fast
+    def run(self, padded: Tensor) -> Tensor:
+        """The network alone on a normalised and padded batch on its device."""
+        return self.network.run(padded)
 
 
 def _trimmed(run: Iterator[Work]) -> Iterator[Work]:
     for work in run:
         give_back_freed_memory()
         yield work
-
-
-def torch_device(name: str | None) -> torch.device:
-    """The device called ``name``; None: the GPU if there is one, else the CPU."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts when built without CUDA
-        raise InputError(
-            f"The device {name!r} cannot be used", got=str(error).splitlines()[0], fix="Try cpu"
-        ) from None
-    return device

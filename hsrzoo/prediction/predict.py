@@ -87,7 +87,7 @@ def _tiled(run: Run, identity: dict[str, Any] | None) -> PredictReport:
     grid, work, resumed = run.to_memory() if identity is None else run.to_stream(identity)
     difference = None
     if run.model.execution.approximate and not grid.whole:
-        difference = measure(run.model, run.image, grid, work.extremes)
+        difference = measure(run.model, run.image, grid, work.seen)
     return PredictReport(
         run.out, run.image.size, len(run.cube.bands), work.passes, len(grid.tiles), grid.step, grid.halo,
         run.cube.bytes, 0.0, resumed, difference,

@@ -18,7 +18,7 @@ from hsrzoo.io import save_cube
 from hsrzoo.io.open_stream import open_stream
 from hsrzoo.io.stream import CubeShape, CubeStream, part_of, state_of
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.models.tiling import Grid, PaddedImage, Work, available_memory, declared_halo, into_memory, plan
+from hsrzoo.models.tiling import Grid, PaddedImage, Work, available_memory, into_memory, plan
 from hsrzoo.models.tiling.choice import cut_for
 from hsrzoo.models.tiling.passes import Sink
 from hsrzoo.models.tiling.saved import Saved
@@ -55,7 +55,7 @@ class Run:
         saved = self._saved(part, identity)
         grid = self.grid() if saved is None else cut_for(self.model, self.image.size, saved.tile)
         if self.options.tta:
-            self.model.require_adaptable(grid)
+            self.model.check_grid(grid, tta=True)
         with open_stream(self.out, self.cube, step=grid.step, metadata=self.about) as target:
             if saved is not None and target.nearly_finished():
                 work = replace(saved.work, passes=saved.work.passes + 1, finished=True)
@@ -114,7 +114,7 @@ class Run:
     def grid(self, kept: int = 0) -> Grid:
         """The tiles that were asked for, or that fit into half of the memory that is free."""
         model, how = self.model, self.model.execution
-        tileable = how.approximate or declared_halo(model.module) is not None
+        tileable = how.approximate or model.halo is not None
         limit = self.options.share * available_memory(model.device) if tileable else None
         grid = plan(model, self.image.size, kept=kept, limit=limit)
         if not grid.whole and how.tile is None:
@@ -126,9 +126,7 @@ class Run:
 
     def run(self, grid: Grid, sink: Sink, work: Work, keep: Callable[[Work], None]) -> Work:
         """All passes that are left; ``keep`` hears of every tile."""
-        model, how = self.model, self.model.execution
-        passes = 1 if grid.whole or how.approximate else model.statistics + 1
-        passes += model.spec.input.normalise == "minmax-image"
+        model, passes = self.model, self.model.passes(grid)
         self.progress(Step(work.passes + 1, passes, work.done, len(grid.tiles)))
         for now in model.tiles(self.image, grid, sink, work, tta=self.options.tta):
             work = now

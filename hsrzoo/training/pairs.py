@@ -13,7 +13,8 @@ from hsrzoo.datasets.base import Dataset, data_masks
 from hsrzoo.errors import TrainingError
 from hsrzoo.metrics import compute
 from hsrzoo.models.consistency import Correction, correction_for
-from hsrzoo.models.reconstructor import Reconstructor, normalise
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.rgb import normalise
 from hsrzoo.registry import DATASETS
 from hsrzoo.spec import MetricContext, ModelSpec, Recipe
 from hsrzoo.training.augment import Augmenter

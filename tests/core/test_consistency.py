@@ -17,8 +17,9 @@ from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import BandsError, DatasetError, InputError, UnknownNameError
 from hsrzoo.models.camera_estimate import CELLS, colours_of, estimate_camera
-from hsrzoo.models.consistency import ERROR, NOISE, Consistency, bundled_spectra, spectral_covariance
+from hsrzoo.models.consistency import ERROR, NOISE, Consistency
 from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.spectra import bundled_spectra, spectral_covariance
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
 from waiting import best_of
 

@@ -12,6 +12,8 @@ from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region, in_strips
 from hsrzoo.models.complexity import MemoryUse, memory_use, peak_bytes
 from hsrzoo.models.rgb import normalise, pad
+from hsrzoo.models.steps.base import BoundSteps
+from hsrzoo.models.steps.normalise import Normalise
 from hsrzoo.models.tiling import PaddedImage, Shares, cut, plan
 from hsrzoo.models.tiling.choice import LARGEST_TILE, SPARE, cut_for, needed_bytes
 from hsrzoo.models.tiling.seams import nan_reach
@@ -183,7 +185,7 @@ def test_bad_pixels_are_found_in_tiles_too():
 
 def test_a_compiled_network_gives_way_where_tiles_need_statistics(monkeypatch):
     toy = model(Chained, tile=16, compile=True)
-    monkeypatch.setattr(toy, "_compiled", lambda padded: pytest.fail("the compiled network ran"))
+    monkeypatch.setattr(toy.network, "_compiled", lambda padded: pytest.fail("the compiled network ran"))
     rgb = image(40, 40)
     with pytest.warns(UserWarning, match="the uncompiled one runs"):
         cube = toy(rgb).cube
@@ -198,8 +200,8 @@ def test_windows_are_parts_of_the_padded_image(need, size):
     expected = pad(normalise(unit, need.normalise), need)
     padded = PaddedImage(ArrayPixels(rgb), need)
     assert padded.padded == tuple(expected.shape[-2:])
-    extremes = padded.extremes() if need.normalise != "none" else None
     height, width = padded.padded
+    seen_by_network = BoundSteps([Normalise(need)], padded).image
     for region in (
         Region(0, 0, height, width),
         Region(height // 2, width // 3, height - height // 2, width - width // 3),
@@ -207,7 +209,7 @@ def test_windows_are_parts_of_the_padded_image(need, size):
     ):
         rows = slice(region.top, region.top + region.height)
         part = expected[:, :, rows, region.left : region.left + region.width]
-        assert torch.equal(padded.window(region, extremes), part)
+        assert torch.equal(seen_by_network.window(region), part)
 
 
 @pytest.mark.parametrize(("length", "tile", "halo"), [(64, 24, 5), (64, 64, 9), (8, 8, 0), (132, 20, 40)])

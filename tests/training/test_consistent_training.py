@@ -16,7 +16,9 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import BandsError, InputError, TrainingError
-from hsrzoo.models.consistency import Consistency, Correction, bundled_spectra
+from hsrzoo.export.graph import ExportError, trace
+from hsrzoo.models.consistency import Consistency, Correction
+from hsrzoo.models.spectra import bundled_spectra
 from hsrzoo.models.weights import save_folder
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import Recipe, RgbInput
@@ -98,7 +100,10 @@ def test_weights_trained_with_consistency_run_with_it_and_are_another_model(fold
     own, plain = hsrzoo.load(folder(True)), hsrzoo.load(folder(False))
     asked = hsrzoo.load(folder(False), consistency=CAMERA)
     assert own.own_consistency == CAMERA and plain.own_consistency is None
-    assert own.correction is not None and asked.correction is None  # what is exported has the first alone
+    assert own.steps[0].needs.exports and not asked.steps[0].needs.exports
+    trace(own)
+    with pytest.raises(ExportError, match="camera consistency"):  # which a graph has for the first alone
+        trace(asked)
     assert np.array_equal(own.predict(rgb), asked.predict(rgb))
     assert not np.allclose(own.predict(rgb), plain.predict(rgb))
     assert own.identity != plain.identity

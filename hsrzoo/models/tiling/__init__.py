@@ -1,6 +1,6 @@
 """Images larger than memory: cut into tiles, run in passes, exact where the network declares its reach."""
 
-from hsrzoo.models.tiling.choice import available_memory, check_execution, declared_halo, plan
+from hsrzoo.models.tiling.choice import available_memory, check_execution, plan
 from hsrzoo.models.tiling.grid import Grid, Tile, cut
 from hsrzoo.models.tiling.passes import Shares, Work, count_statistics, into_memory, run_tiles
 from hsrzoo.models.tiling.windows import PaddedImage
@@ -15,7 +15,6 @@ __all__ = [
     "check_execution",
     "count_statistics",
     "cut",
-    "declared_halo",
     "into_memory",
     "plan",
     "run_tiles",

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from torch import Tensor
+from typing import Any
 
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.models.tiling.choice import cut_for
 from hsrzoo.models.tiling.grid import Grid
-from hsrzoo.models.tiling.passes import Work, into_memory, run_tiles
-from hsrzoo.models.tiling.windows import Extremes, PaddedImage
-
-if TYPE_CHECKING:
-    from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.tiling.seams import TiledModel, cube_of
+from hsrzoo.models.tiling.windows import PaddedImage
 
 SAMPLE = 512
 """Largest side of the sample, pixels."""
@@ -38,9 +34,10 @@ class Difference:
         )
 
 
-def measure(model: Reconstructor, image: PaddedImage, grid: Grid, extremes: Extremes | None) -> Difference:
+def measure(model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str, Any]) -> Difference:
     """Compare on the middle of the image, at most 512 pixels a side (a tile's side, where memory is
-    limited), cut into at least two tiles each way where the network allows."""
+    limited), cut into at least two tiles each way where the network allows. ``seen``: statistics of the
+    whole image that steps took, which also approximate tiles have."""
     need = model.spec.input
     tile = grid.tile or max(grid.padded)
     largest = SAMPLE if model.execution.max_memory is None else min(SAMPLE, tile)
@@ -50,19 +47,8 @@ def measure(model: Reconstructor, image: PaddedImage, grid: Grid, extremes: Extr
     sample = PaddedImage(ArrayPixels(pixels), need, image.value_range)
     least = -(-need.min_size // need.multiple) * need.multiple
     tile = max(min(tile, max(sample.size) // 2), least, need.multiple)
-    whole, tiles = cut_for(model, sample.size, None), cut_for(model, sample.size, tile)
-    one, other = (_cube(model, sample, cut, extremes) for cut in (whole, tiles))
-    gap = (one - other).double()
+    whole, tiles = (
+        cube_of(model, sample, cut_for(model, sample.size, side), seen)[0] for side in (None, tile)
+    )
+    gap = (whole - tiles).double()
     return Difference(float(gap.abs().max()), float(gap.square().mean().sqrt()), sample.size, tile)
-
-
-def _cube(model: Reconstructor, image: PaddedImage, grid: Grid, extremes: Extremes | None) -> Tensor:
-    """(C, H, W); ``extremes`` are those of the whole image, which also approximate tiles know."""
-    cube, keep = into_memory(image.size, len(model.bands))
-    run = run_tiles(
-        model.run, image, grid, keep, Work(extremes=extremes), bands=len(model.bands),
-        device=model.device, exact=False,
-    )  # fmt: skip
-    for _ in run:
-        pass
-    return cube.permute(2, 0, 1)

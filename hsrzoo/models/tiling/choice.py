@@ -1,21 +1,19 @@
-"""Which tiles an image is cut into: by a side that was asked for, or by the memory there is."""
+"""Which tiles an image is cut into: by a side that was asked for, or by the memory that is available."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from hsrzoo.errors import InputError
+from hsrzoo.models.complexity import MemoryUse
 from hsrzoo.models.rgb import padded_side
 from hsrzoo.models.tiling.grid import Grid, cut
-from hsrzoo.spec import Execution, RgbInput
-
-if TYPE_CHECKING:
-    from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.spec import Execution, ModelSpec, RgbInput
 
 SAFETY = 2.0
 """What a network really takes, against the bytes of its tensors: the allocator's waste, and what
@@ -33,7 +31,24 @@ SMALL = 512 * 512
 """Images up to this many pixels run whole unless tiles are asked for: no need to measure anything."""
 
 
-def plan(model: Reconstructor, size: tuple[int, int], *, kept: int = 0, limit: float | None = None) -> Grid:
+class Tileable(Protocol):
+    """What the choice of tiles must know of a model, such as a Reconstructor."""
+
+    name: str
+    module: nn.Module
+    spec: ModelSpec
+    execution: Execution
+
+    @property
+    def halo(self) -> int | None:
+        """Pixels around a pixel of the cube that it depends on; None: unknown."""
+
+    @property
+    def memory_use(self) -> MemoryUse:
+        """Of the network."""
+
+
+def plan(model: Tileable, size: tuple[int, int], *, kept: int = 0, limit: float | None = None) -> Grid:
     """The cut of an image of ``size`` (H, W), as ``model.execution`` asks.
 
     ``kept``: bytes of the result that stay in memory, a part of ``max_memory``. ``limit``: bytes to
@@ -53,7 +68,7 @@ def plan(model: Reconstructor, size: tuple[int, int], *, kept: int = 0, limit: f
     return cut_for(model, size, tile)
 
 
-def cut_for(model: Reconstructor, size: tuple[int, int], tile: int | None) -> Grid:
+def cut_for(model: Tileable, size: tuple[int, int], tile: int | None) -> Grid:
     """The cut of an image of ``size`` (H, W) into tiles of a given side; None: one tile."""
     need = model.spec.input
     padded = padded_side(size[0], need)[0], padded_side(size[1], need)[0]
@@ -64,9 +79,9 @@ def cut_for(model: Reconstructor, size: tuple[int, int], tile: int | None) -> Gr
     return cut(size, padded, replace(need, multiple=step), max(tile, step), halo_of(model, tile))
 
 
-def halo_of(model: Reconstructor, tile: int) -> int:
+def halo_of(model: Tileable, tile: int) -> int:
     """Pixels around each tile of this side that the network sees as well."""
-    declared = declared_halo(model.module)
+    declared = model.halo
     if model.execution.approximate:
         return min(APPROXIMATE_HALO if declared is None else declared, APPROXIMATE_HALO, tile // 2)
     if declared is None:
@@ -78,18 +93,6 @@ def halo_of(model: Reconstructor, tile: int) -> int:
             "(--approximate-tiles)",
         )
     return declared
-
-
-def declared_halo(module: nn.Module) -> int | None:
-    """What a network says of its reach, in input pixels; None if it says nothing."""
-    halo = getattr(module, "halo", None)
-    if halo is None:
-        return None
-    if isinstance(halo, bool) or not isinstance(halo, int) or halo < 0:
-        raise InputError(
-            f"{type(module).__name__} declares an impossible halo", expected="an int >= 0", got=repr(halo)
-        )
-    return halo
 
 
 def check_execution(execution: Execution, need: RgbInput, name: str) -> None:
@@ -121,17 +124,17 @@ def available_memory(device: torch.device) -> int:
     return free
 
 
-def needed_bytes(model: Reconstructor, window: tuple[int, int]) -> int:
+def needed_bytes(model: Tileable, window: tuple[int, int]) -> int:
     """Bytes that a window of (h, w) pixels takes, by :data:`SAFETY` more than its tensors hold."""
     image = 3 * 4 * 2 * window[0] * window[1]
     return int(SAFETY * model.memory_use.bytes(*window)) + image + SPARE
 
 
-def _fits(model: Reconstructor, window: tuple[int, int], padded: tuple[int, int], budget: float) -> bool:
+def _fits(model: Tileable, window: tuple[int, int], padded: tuple[int, int], budget: float) -> bool:
     return needed_bytes(model, (min(window[0], padded[0]), min(window[1], padded[1]))) <= budget
 
 
-def _largest_tile(model: Reconstructor, padded: tuple[int, int], budget: float, asked: float) -> int:
+def _largest_tile(model: Tileable, padded: tuple[int, int], budget: float, asked: float) -> int:
     """The largest tile side, a multiple of the network's, whose window fits into ``budget`` bytes."""
     need = model.spec.input
     least = -(-need.min_size // need.multiple) * need.multiple

@@ -1,25 +1,28 @@
 """A network over an image in tiles: one pass for each statistic of the whole image, one for the cube.
 
 See :mod:`hsrzoo.layers.whole_image`. What a run has found so far is a :class:`Work`, a value that
-can be stored and taken up again: a run that goes on from it makes the same cube to the bit.
+can be stored: a run that goes on from it makes the same cube to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hsrzoo.errors import PluginError
-from hsrzoo.layers.whole_image import JOIN, StatisticReached, TileCall, Totals, tile_call
+from hsrzoo.layers.whole_image import JOIN, Region, StatisticReached, TileCall, Totals, tile_call
 from hsrzoo.models.tiling.grid import Grid, Tile
-from hsrzoo.models.tiling.windows import Extremes, PaddedImage
+from hsrzoo.models.tiling.windows import PaddedImage
 
 Network = Callable[[Tensor], Tensor]
 Sink = Callable[[int, int, Tensor], None]
 """``sink(top, left, part)``: takes a part (C, h, w) of the cube at its place in the image."""
+Finish = Callable[[Tensor, Region], Tensor]
+"""``finish(cube, region)``: the final cube from the network's (1, C, h, w) of a region of the image."""
 
 _MANY = 10_000
 """More statistics than any network has: one that never ends is broken."""
@@ -64,9 +67,10 @@ class Shares:
 class Work:
     """How far a run has come."""
 
-    extremes: Extremes | None = None
-    """Of the image, for networks that want it stretched between them."""
+    seen: Mapping[str, Any] = field(default_factory=dict)
+    """Statistics of the image that steps before the network took, by name; JSON values."""
     known: tuple[Totals, ...] = ()
+    """Statistics that the network took."""
     shares: Shares | None = None
     """Of the statistic that this pass is about; None before its first tile, and in the pass that
     gives the cube."""
@@ -79,19 +83,18 @@ class Work:
 
 def run_tiles(
     network: Network, image: PaddedImage, grid: Grid, sink: Sink, work: Work, *, bands: int,
-    device: torch.device, exact: bool = True,
+    device: torch.device, exact: bool = True, finish: Finish | None = None, margin: int = 0,
 ) -> Iterator[Work]:  # fmt: skip
     """Run ``network`` over all tiles in as many passes as it needs, from ``work`` on; yields the work
     done after every tile.
 
     ``exact``: statistics are those of the whole image; else each tile has its own. An image in one
-    tile is an ordinary call. Raises PluginError for a network that does not do what it declares.
+    tile is an ordinary call. ``finish`` looks at ``margin`` pixels around each pixel. Raises PluginError
+    for a network that does not do what it declares.
     """
-    if image.need.normalise == "minmax-image" and work.extremes is None:
-        work = replace(work, extremes=image.extremes(), passes=work.passes + 1)
     while not work.finished:
         for tile in grid.tiles[work.done :]:
-            window = image.window(tile.window, work.extremes).to(device)
+            window = image.window(tile.window).to(device)
             if grid.whole or not exact:
                 found: Tensor | Shares = network(window)
             else:
@@ -104,7 +107,8 @@ def run_tiles(
             else:
                 if work.shares is not None:
                     raise _uneven("the cube", "a statistic")
-                _deliver(found, tile, grid, bands, sink)
+                _require_shape(found, (1, bands, tile.window.height, tile.window.width))
+                _deliver(found, tile, grid, sink, finish, margin)
             del found
             work = replace(work, done=work.done + 1)
             if work.done == len(grid.tiles):
@@ -140,21 +144,14 @@ def visit(network: Network, window: Tensor, tile: Tile, known: tuple[Totals, ...
 def count_statistics(network: Network, side: int, device: torch.device) -> int:
     """How many statistics of the whole image the network asks for, seen on a small grey one."""
     window = torch.full((1, 3, side, side), 0.5, device=device)
-    (tile,) = _single(side)
+    whole = Region(0, 0, side, side)
     known: tuple[Totals, ...] = ()
     while len(known) < _MANY:
-        found = visit(network, window, tile, known)
+        found = visit(network, window, Tile(whole, whole), known)
         if not isinstance(found, Shares):
             return len(known)
         known = (*known, found.totals(device))
     raise PluginError("The network never stops asking for statistics of the image", got=f"{_MANY} of them")
-
-
-def _single(side: int) -> tuple[Tile]:
-    from hsrzoo.layers.whole_image import Region
-
-    whole = Region(0, 0, side, side)
-    return (Tile(whole, whole),)
 
 
 def _end_of_pass(work: Work, device: torch.device) -> Work:
@@ -164,16 +161,24 @@ def _end_of_pass(work: Work, device: torch.device) -> Work:
     return replace(work, known=known, shares=None, done=0, passes=work.passes + 1)
 
 
-def _deliver(cube: Tensor, tile: Tile, grid: Grid, bands: int, sink: Sink) -> None:
-    """Hand a tile's own pixels over, without the halo and the image's padding."""
-    expected = (1, bands, tile.window.height, tile.window.width)
+def _require_shape(cube: Tensor, expected: tuple[int, ...]) -> None:
     if tuple(cube.shape) != expected:
         raise PluginError("The network returns the wrong shape", expected=expected, got=tuple(cube.shape))
-    inner, own = tile.own_in_window, tile.own
-    height, width = min(own.height, grid.size[0] - own.top), min(own.width, grid.size[1] - own.left)
-    if height > 0 and width > 0:
-        part = cube[0, :, inner.top : inner.top + height, inner.left : inner.left + width]
-        sink(own.top, own.left, part)
+
+
+def _deliver(cube: Tensor, tile: Tile, grid: Grid, sink: Sink, finish: Finish | None, margin: int) -> None:
+    """Hand a tile's own pixels over, finished, without the halo and the image's padding."""
+    window, image = tile.window, Region(0, 0, *grid.size)
+    own = tile.own.within(image)
+    if own.height <= 0 or own.width <= 0:
+        return
+    region = own.grown(margin).within(window).within(image)
+    rows, columns = region.slices(window)
+    part = cube[..., rows, columns]
+    if finish is not None:
+        part = finish(part, region)
+    rows, columns = own.slices(region)
+    sink(own.top, own.left, part[0, :, rows, columns])
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -185,5 +190,5 @@ def _uneven(this: str, others: str) -> PluginError:
         "The network asks for other statistics in one tile than in its neighbours",
         expected=f"{others}, as in the tiles before",
         got=this,
-        fix="Let it ask for the same whole_image statistics in the same order whatever the pixels are",
+        fix="Let it ask for the same whole_image statistics in the same order for all pixels",
     )

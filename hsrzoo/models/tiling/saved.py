@@ -1,4 +1,4 @@
-"""A run's work on the disk: every number to the bit, replaced as a whole."""
+"""A run's work in a file: every number to the bit, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from hsrzoo.models.tiling.passes import Shares, Work
 from hsrzoo.utils.files import write_atomically
 
 SCHEMA = 1
+_OWN = ("known", "shares", "done", "passes")
+"""Fields of :class:`.passes.Work`; the others are what steps have seen, by name."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Saved:
             "identity": self.identity,
             "tile": self.tile,
             "work": {
-                "extremes": work.extremes,
+                **work.seen,
                 "known": [[_encoded(x) for x in totals] for totals in work.known],
                 "shares": None if work.shares is None else _encoded_shares(work.shares),
                 "done": work.done,
@@ -59,7 +61,7 @@ class Saved:
                 value["identity"],
                 value["tile"],
                 Work(
-                    None if work["extremes"] is None else (work["extremes"][0], work["extremes"][1]),
+                    {name: seen for name, seen in work.items() if name not in _OWN and seen is not None},
                     tuple(tuple(_decoded(x).to(device) for x in totals) for totals in work["known"]),
                     None if shares is None else _decoded_shares(shares),
                     int(work["done"]),
@@ -72,7 +74,7 @@ class Saved:
             raise StoreError(
                 f"The state of an interrupted run cannot be read: {path}",
                 got=f"{type(error).__name__}: {error}",
-                fix="Delete it, and the .part beside it, to begin anew",
+                fix="Delete it, and the .part beside it, to start again",
             ) from None
 
     def require_same(self, now: Mapping[str, Any], part: Path) -> None:
@@ -81,10 +83,10 @@ class Saved:
         if found:
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             raise StoreError(
-                f"{part} was begun by another run",
+                f"{part} was written by another run",
                 expected="the same model, image and options",
                 got="; ".join(found[:5]) + more,
-                fix=f"Repeat that run's command to go on, or delete {part} to begin anew",
+                fix=f"Repeat that run's command to go on, or delete {part} to start again",
             )
 
 

@@ -1,32 +1,40 @@
-"""Tiles held against the whole image: are there seams, and how far does a pixel reach?"""
+"""Tiles compared with the whole image: are there seams, and how far does a pixel reach?"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hsrzoo.bands import BandSet
 from hsrzoo.io.raster import ArrayPixels
-from hsrzoo.models.tiling.choice import cut_for
+from hsrzoo.models.tiling.choice import Tileable, cut_for
 from hsrzoo.models.tiling.grid import Grid
-from hsrzoo.models.tiling.passes import into_memory
+from hsrzoo.models.tiling.passes import Sink, Work, into_memory
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import RgbInput
-
-if TYPE_CHECKING:
-    from hsrzoo.models.reconstructor import Reconstructor
 
 VISIBLE = 1e-4
 """Difference above which a pixel counts as another one."""
 
 
+class TiledModel(Tileable, Protocol):
+    """A model that runs in tiles, such as a Reconstructor."""
+
+    bands: BandSet
+
+    def tiles(self, image: PaddedImage, grid: Grid, sink: Sink, work: Work | None = None) -> Iterator[Work]:
+        """Hand the parts of the cube to ``sink``; yields the work done after every tile."""
+
+
 @dataclass(frozen=True)
 class Seams:
-    """The cube of an image in tiles against that of the same image as a whole."""
+    """How the cube of an image in tiles differs from that of the same image run whole."""
 
     grid: Grid
     passes: int
@@ -41,38 +49,43 @@ class Seams:
     """Whole, in tiles."""
 
 
-def compare(model: Reconstructor, rgb: np.ndarray, tile: int) -> Seams:
+def compare(model: TiledModel, rgb: np.ndarray, tile: int) -> Seams:
     """Run ``rgb`` (H, W, 3) whole and in tiles of ``tile`` pixels a side."""
     image = PaddedImage(ArrayPixels(rgb), model.spec.input)
     grid = cut_for(model, image.size, tile)
-    whole, _, first = _timed(model, image, cut_for(model, image.size, None))
-    tiled, passes, second = _timed(model, image, grid)
+    begin = time.perf_counter()
+    whole, _ = cube_of(model, image, cut_for(model, image.size, None))
+    middle = time.perf_counter()
+    tiled, work = cube_of(model, image, grid)
+    end = time.perf_counter()
     norm = float(whole.double().norm())
     gap = whole.sub_(tiled).abs_()  # in place: at megapixels each cube is a matter of 100 MB and more
     distance = float(gap.double().norm())
     return Seams(
         grid,
-        passes,
+        work.passes,
         float(gap.max()),
         distance / gap.numel() ** 0.5,
         float((gap.amax(0) > VISIBLE).double().mean()),
         distance / max(norm, 1e-12) if distance else 0.0,
-        (first, second),
+        (middle - begin, end - middle),
     )
 
 
-def _timed(model: Reconstructor, image: PaddedImage, grid: Grid) -> tuple[Tensor, int, float]:
-    """(C, H, W), passes, seconds."""
+def cube_of(
+    model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str, Any] | None = None
+) -> tuple[Tensor, Work]:
+    """(C, H, W) on the CPU, and the finished work; ``seen``: see :class:`.passes.Work`."""
     cube, keep = into_memory(image.size, len(model.bands))
-    begun, passes = time.perf_counter(), 0
-    for work in model.tiles(image, grid, keep):
-        passes = work.passes
-    return cube.permute(2, 0, 1), passes, time.perf_counter() - begun
+    work = Work(seen or {})
+    for done in model.tiles(image, grid, keep, work):
+        work = done
+    return cube.permute(2, 0, 1), work
 
 
 def smooth_image(height: int, width: int, top: int = 0, left: int = 0) -> np.ndarray:
-    """A part of an endless picture of waves of many sizes, (height, width, 3) uint8: the same pixel has
-    the same colour in whatever part it is asked for."""
+    """A part of an endless picture of waves of many sizes, (height, width, 3) uint8: a pixel has the same
+    colour in all parts that hold it."""
     y = np.arange(top, top + height, dtype=np.float64)[:, None, None]
     x = np.arange(left, left + width, dtype=np.float64)[None, :, None]
     channel = np.arange(3, dtype=np.float64)

@@ -1,9 +1,9 @@
-"""The padded and normalised image, window by window, without ever being whole in memory."""
+"""The converted and padded image, window by window, without ever being whole in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from hsrzoo.io.raster import Pixels
 from hsrzoo.layers.whole_image import Region
-from hsrzoo.models.rgb import check_rgb, padded_side, stretch
+from hsrzoo.models.rgb import check_rgb, padded_side
 from hsrzoo.spec import RgbInput
 
 _AT_ONCE = 1 << 18
 """Pixels that are converted at once (in float64, so 24 bytes each, several times)."""
 
-Extremes = tuple[float, float]
+Conversion = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class PaddedImage:
     pixels: Pixels
     need: RgbInput
     value_range: tuple[float, float] | None = None
-    convert: Callable[[Tensor], Tensor] | None = None
-    """Applied to every part (1, 3, h, w) in [0, 1], pixel by pixel, before anything else."""
+    conversions: tuple[tuple[Conversion, int], ...] = ()
+    """Applied in turn to every part (1, 3, h, w), each with the pixels around a pixel that it looks at."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -41,19 +41,12 @@ class PaddedImage:
         height, width = self.size
         return padded_side(height, self.need)[0], padded_side(width, self.need)[0]
 
-    def extremes(self) -> Extremes:
-        """The least and the greatest value of the whole image, all channels, in [0, 1]."""
-        height, width = self.size
-        low, high = float("inf"), float("-inf")
-        rows = max(1, _AT_ONCE // width)
-        for top in range(0, height, rows):
-            part = self._unit(top, 0, min(rows, height - top), width)
-            low, high = min(low, float(part.min())), max(high, float(part.max()))
-        return low, high
+    def converted(self, convert: Conversion, halo: int = 0) -> PaddedImage:
+        """The same image with another conversion after those it has."""
+        return replace(self, conversions=(*self.conversions, (convert, halo)))
 
-    def window(self, region: Region, extremes: Extremes | None = None) -> Tensor:
-        """(1, 3, h, w) float32 of a region of the padded image; ``extremes`` where the network wants
-        the image stretched between them."""
+    def window(self, region: Region) -> Tensor:
+        """(1, 3, h, w) float32 of a region of the padded image."""
         rows = _sources(region.top, region.height, self.size[0], self.need)
         columns = _sources(region.left, region.width, self.size[1], self.need)
         out = torch.empty(1, 3, region.height, region.width)
@@ -63,17 +56,22 @@ class PaddedImage:
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             top = int(some.min())
-            part = self._unit(top, first, int(some.max()) - top + 1, count)
+            part = self._part(top, first, int(some.max()) - top + 1, count)
             part = part[:, :, torch.from_numpy(some - top)][..., inside]
             out[:, :, start : start + len(some)] = part
-        if extremes is None:
-            return out
-        low, high = (torch.tensor(v, dtype=torch.float32) for v in extremes)
-        return stretch(out, low, high)
+        return out
 
-    def _unit(self, top: int, left: int, height: int, width: int) -> Tensor:
-        rgb = check_rgb(np.asarray(self.pixels.read(top, left, height, width)), self.value_range)
-        return rgb if self.convert is None else self.convert(rgb)
+    def _part(self, top: int, left: int, height: int, width: int) -> Tensor:
+        """A part of the image without padding, decoded and converted. It is read with the pixels around it
+        that the conversions look at, so that only the image's own border is a border for them."""
+        reach = sum(halo for _, halo in self.conversions)
+        first, start = max(0, top - reach), max(0, left - reach)
+        last, end = min(self.size[0], top + height + reach), min(self.size[1], left + width + reach)
+        pixels = self.pixels.read(first, start, last - first, end - start)
+        rgb = check_rgb(np.asarray(pixels), self.value_range)
+        for convert, _ in self.conversions:
+            rgb = convert(rgb)
+        return rgb[:, :, top - first : top - first + height, left - start : left - start + width]
 
 
 def _sources(first: int, count: int, size: int, need: RgbInput) -> np.ndarray:
