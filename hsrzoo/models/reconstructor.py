@@ -12,8 +12,8 @@ The life of one image, in the order of the steps:
 6. The same steps in reverse order, :meth:`.steps.base.ImageStep.after`: camera consistency corrects the
    cube towards the image.
 
-Large images go through the same steps tile by tile (:mod:`.tiling`). :data:`.steps.STEPS` lists the steps in
-their order; what they declare decides about tiles, exports and the identity of rows.
+Large images go through the same steps tile by tile (:mod:`.tiling`). :data:`.steps.STEPS` lists the steps
+in their order; what they declare decides about tiles, exports and the identity of rows.
 """
 
 from __future__ import annotations

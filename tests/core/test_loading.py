@@ -18,8 +18,9 @@ from torch import nn
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, InputError, UnknownNameError, WeightsError
-from hsrzoo.models import weights
+from hsrzoo.models import locate
 from hsrzoo.models.names import parse_name
+from hsrzoo.models.weights import save_folder
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec
 from waiting import LONG
@@ -51,13 +52,11 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bands: BandSet) ->
     for seed, tag in enumerate(("one", "two")):
         torch.manual_seed(seed)
         folder = package / "weights" / f"{SPEC.name}.{tag}"
-        weights.save_folder(
-            folder, Net(tiny_bands), SPEC, tiny_bands, arguments={}, training={"seed": seed}
-        )
+        save_folder(folder, Net(tiny_bands), SPEC, tiny_bands, arguments={}, training={"seed": seed})
         entry = EntryPoint(f"{SPEC.name}.{tag}", "carrier_package", "hsrzoo.weights")
         entries[entry.name] = [entry]
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(weights, "entry_points_of", lambda group: entries)
+    monkeypatch.setattr(locate, "entry_points_of", lambda group: entries)
     return package
 
 
@@ -158,7 +157,7 @@ def test_public_names_resolve_and_others_do_not() -> None:
 def test_the_weights_and_not_the_architecture_decide_the_normalisation(tmp_path: Path) -> None:
     """As for converted checkpoints that were trained on RGB normalised per image."""
     folder = tmp_path / "weights"
-    shutil.copytree(weights.folder_of(parse_name("linear.cave")), folder)
+    shutil.copytree(locate.folder_of(parse_name("linear.cave")), folder)
     config = json.loads((folder / "config.json").read_text())
     config["input"]["normalise"] = "minmax-image"
     (folder / "config.json").write_text(json.dumps(config))

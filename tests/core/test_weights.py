@@ -123,7 +123,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def full_disk(_: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("hsrzoo.models.tensors.os.fsync", full_disk)
+    monkeypatch.setattr("hsrzoo.utils.files.os.fsync", full_disk)
     with pytest.raises(StoreError, match=r"t\.safetensors cannot be written.*Got no space left"):
         save_tensors(path, {"x": torch.ones(2)})
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
