@@ -24,7 +24,7 @@ LAYERS = [
     {"prediction", "training", "export"},
     {"contract", "viewer"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "onnx_runtime"},
 ]
 """Parts of the core from the bottom up: a part imports from its own layer and those below."""
 LAZY = {"timm", "torchvision", "torchmetrics", "accelerate", "colour", "spectral", "tensorly"}

@@ -67,8 +67,8 @@ def command(
     """Write a trained network as a file for other machines, and check it.
 
     The file takes RGB (1, 3, H, W) float32 in [0, 1], H and W multiples of the network's own, and gives
-    (1, C, H, W) float32. An ONNX file is run by `python -m hsrzoo.onnx_runtime`, without torch, and by
-    `hsrzoo predict --model onnx:FILE`, on whole images. Exit code 1 if it does something else than the
+    (1, C, H, W) float32. An ONNX file is run by `python -m hsrzoo.models.onnx_runtime`, without torch, and
+    by `hsrzoo predict --model onnx:FILE`, on whole images. Exit code 1 if it gives other cubes than the
     network; it is then kept as NAME.failed.onnx.
     """
     import torch

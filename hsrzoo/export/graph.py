@@ -47,7 +47,7 @@ class ExportError(HsrzooError):
     exit_code = 1
 
 
-class Pipeline(nn.Module):
+class Whole(nn.Module):
     """A network with the steps around it."""
 
     def __init__(self, module: nn.Module, steps: Sequence[Layers]) -> None:
@@ -76,7 +76,7 @@ def trace(model: Reconstructor) -> torch.export.ExportedProgram:
             fix="Load the model without it",
         )
     layers = [step.layers() for step in model.steps]
-    whole = Pipeline(copy.deepcopy(model.module).cpu(), layers).eval()
+    whole = Whole(copy.deepcopy(model.module).cpu(), layers).eval()
     multiple = model.spec.input.multiple
     least = -(-model.spec.input.min_size // multiple)
     height, width = (max(least, n) * multiple for n in EXAMPLE)

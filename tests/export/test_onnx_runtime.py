@@ -77,6 +77,16 @@ def test_photographs_become_cubes_where_torch_is_not_installed(
         assert np.abs(cube - expected).max() < 1e-5 and bands == toy.bands
 
 
+def test_the_former_name_of_the_module_still_runs_without_torch(toy_file: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    asked = ["hsrzoo.onnx_runtime", "photo.png", "--model", str(toy_file), "-o", "cube.npy"]
+    code = f"import runpy\nsys.argv = {asked}\nrunpy.run_module('hsrzoo.onnx_runtime', run_name='__main__')"
+    done = python(code, tmp_path, ALL_BUT_THREE)
+    assert done.returncode == 0, done.stderr
+    assert "use python -m hsrzoo.models.onnx_runtime" in done.stderr and done.stdout == ""
+    assert np.load(tmp_path / "cube.npy").shape == (8, 8, 5)
+
+
 def test_a_format_whose_library_is_missing_is_told(toy_file: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
     asked = ["photo.png", "--model", str(toy_file), "-o", "cube.hdr"]
@@ -180,7 +190,7 @@ def test_load_gives_the_file_under_its_own_name_and_identity(toy: Reconstructor,
     with pytest.raises(InputError, match="no test-time adaptation"):
         model.predict(rgb, tta=True)
     assert not hasattr(model, "module")
-    with pytest.raises(InputError, match=r"no torch network.*python -m hsrzoo\.onnx_runtime"):
+    with pytest.raises(InputError, match=r"no torch network.*python -m hsrzoo\.models\.onnx_runtime"):
         _ = model.module
 
 
