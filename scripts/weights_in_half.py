@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from hsrzoo.models.weights import load_tensors, read_config, save_tensors, sha256_of_file, write_atomically
-from hsrzoo.utils.files import CARD, CONFIG, TENSORS
+from hsrzoo.models.tensors import load_tensors, save_tensors
+from hsrzoo.models.weights import read_config
+from hsrzoo.utils.files import CARD, CONFIG, TENSORS, sha256_of_file, write_atomically
 
 HEAD = "|---|---|\n"
 """Below the header of the card's table."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hsrzoo.models.names import parse_name
-from hsrzoo.models.weights import read_config, sha256_of_file
+from hsrzoo.models.weights import read_config
+from hsrzoo.utils.files import sha256_of_file
 
 if sys.version_info >= (3, 11):
     import tomllib

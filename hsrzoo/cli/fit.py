@@ -41,10 +41,11 @@ def command(
     """
     from hsrzoo.cli.output import console
     from hsrzoo.datasets import open_dataset
-    from hsrzoo.models.weights import make_folder, save_folder
+    from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
     from hsrzoo.spec import resolve
     from hsrzoo.training.recipe import assignments, build_as_asked, json_or_text
+    from hsrzoo.utils.files import make_folder
     from hsrzoo.utils.provenance import collect
 
     spec = MODELS.get(name)

@@ -13,7 +13,7 @@ from hsrzoo.errors import FormatError, InputError
 from hsrzoo.hub import card as cards
 from hsrzoo.hub import client
 from hsrzoo.hub.rows import PUBLISHED
-from hsrzoo.utils.files import CARD, sha256_of_file
+from hsrzoo.utils.files import CARD, git_blob_sha1, sha256_of_file
 
 if TYPE_CHECKING:
     pass
@@ -134,5 +134,4 @@ def _change(content: Content, digest: str | None) -> str:
     if isinstance(content, Path) and len(digest) == 64:  # too large to be read at once
         return "unchanged" if sha256_of_file(content) == digest else "changed"
     data = content if isinstance(content, bytes) else content.read_bytes()
-    blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-    return "unchanged" if digest in (blob, hashlib.sha256(data).hexdigest()) else "changed"
+    return "unchanged" if digest in (git_blob_sha1(data), hashlib.sha256(data).hexdigest()) else "changed"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hsrzoo.errors import HubError
-from hsrzoo.utils.files import CONFIG, PICKLE_SUFFIXES, TENSORS, sha256_of_file
+from hsrzoo.utils.files import CONFIG, PICKLE_SUFFIXES, TENSORS, git_blob_sha1, sha256_of_file
 
 _SHA1, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 
@@ -42,8 +41,7 @@ def check_digests(folder: Path, where: str) -> None:
         if _SHA256.fullmatch(expected):
             found = sha256_of_file(path)
         elif _SHA1.fullmatch(expected):
-            data = path.read_bytes()
-            found = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+            found = git_blob_sha1(path.read_bytes())
         else:
             continue
         if found != expected:

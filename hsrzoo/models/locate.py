@@ -1,22 +1,15 @@
-"""Where the weights of a name lie: bundled, in a folder, or on the Hub."""
+"""Where the weights of a name are: bundled, in a folder, or on the Hub."""
 
 from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hsrzoo.errors import WeightsError
 from hsrzoo.models.names import ModelName, parse_name
-from hsrzoo.models.tensors import (
-    looks_like_pickle,
-    pickle_refused,
-)
+from hsrzoo.models.tensors import looks_like_pickle, pickle_refused
 from hsrzoo.utils.entry_points import entry_points_of
-
-if TYPE_CHECKING:
-    pass
 from hsrzoo.utils.files import CONFIG, TENSORS
 
 GROUP = "hsrzoo.weights"
@@ -36,13 +29,13 @@ def folder_of(name: ModelName) -> Path:
     """The folder that holds a name's weights; no plugin is imported to find it.
 
     ``local-dir:PATH`` is that path; ``hf-hub:ORG/REPO`` is fetched into the Hub's cache, or found there;
-    ``ARCH.TAG`` lies in the package that declares it under the entry-point group ``hsrzoo.weights``.
+    ``ARCH.TAG`` is in the package that declares it under the entry-point group ``hsrzoo.weights``.
     Raises WeightsError when there is none, HubError when it cannot be fetched.
     """
     if name.kind == "local-dir" and name.path is not None:
-        return _checked_folder(name.path)
+        return require_folder(name.path)
     if name.kind == "hf-hub" and name.repo is not None:
-        from hsrzoo.hub.client import pull
+        from hsrzoo.hub.client import pull  # imports huggingface_hub
 
         return pull(name.repo, name.revision)
     found = entry_points_of(GROUP).get(str(name))
@@ -93,7 +86,8 @@ def _package_folders(package: str) -> list[Path]:
     return [Path(location, *rest) for location in locations or ()]
 
 
-def _checked_folder(path: Path) -> Path:
+def require_folder(path: Path) -> Path:
+    """``path`` itself; WeightsError unless it is a folder."""
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be entered

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, HsrzooError, InputError, PluginError
+from hsrzoo.errors import FormatError, InputError, PluginError
+from hsrzoo.models.metadata import Kind, require_fields
 from hsrzoo.spec import ModelSpec, RgbInput
 
 SCHEMA = 1
@@ -18,7 +18,7 @@ METADATA_KEY = "hsrzoo"
 """The file's metadata hold one JSON object under this key."""
 INPUT, OUTPUT = "rgb", "cube"
 """Names of the graph's only input, (1, 3, H, W) float32 in [0, 1], and output, (1, C, H, W) float32."""
-_REQUIRED: dict[str, type] = {
+_FIELDS: dict[str, Kind] = {
     "schema": int,
     "name": str,
     "architecture": str,
@@ -99,25 +99,7 @@ def metadata_of(session: Any, path: Path) -> dict[str, Any]:
         found = json.loads(text)
     except ValueError as error:
         raise FormatError(f"The metadata of {path} cannot be read as JSON", got=str(error)) from None
-    if isinstance(found, dict) and isinstance(found.get("schema"), int) and found["schema"] > SCHEMA:
-        raise FormatError(
-            f"{path} was written by a newer hsrzoo",
-            expected=f"schema {SCHEMA} or lower",
-            got=f"schema {found['schema']}, library {found.get('library_version')}",
-            fix="Upgrade: pip install --upgrade hsrzoo",
-        )
-    wrong = (
-        [key for key, kind in _REQUIRED.items() if not isinstance(found.get(key), kind)]
-        if isinstance(found, dict)
-        else list(_REQUIRED)
-    )
-    if wrong:
-        raise FormatError(f"The metadata of {path} are incomplete", got=f"no valid {', '.join(wrong)}")
-    try:
-        BandSet.from_json(found["bands"])
-    except (HsrzooError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"The metadata of {path} hold no valid bands", got=str(error)) from None
-    return found
+    return require_fields(found, _FIELDS, SCHEMA, f"The metadata of {path}", FormatError)
 
 
 def spec_of(metadata: Mapping[str, Any], path: Path) -> ModelSpec:

@@ -55,8 +55,6 @@ _PICKLES_IN_STREAM = 5
 """Of the format before torch 1.6: mark, version, machine, the object, keys of its storages."""
 _SHOWN = 4
 """Names in a message."""
-_SAFE_SINCE = "2.10"
-"""Older ones set items of things that are no dicts, and believe what a file says of its sizes."""
 _MOST_TUPLES = 100
 """In one another: hashing a dict's key goes through all of them, by recursion that Python does not stop.
 What ``torch.save`` writes holds three."""
@@ -66,12 +64,10 @@ def read_pickle(path: Path) -> Any:
     """What ``torch.save`` wrote to ``path``: dicts, lists, numbers, text and tensors on the CPU.
 
     Reads the zip format (torch 1.6 and later) and the stream before it. Raises WeightsError for any
-    other file, for damaged ones and for one that names anything off the list, which it tells; and, read
-    by a torch before 2.10, for all of them.
+    other file, for damaged ones and for one that names anything off the list, which the error shows.
     """
     import torch
 
-    _require_safe_torch()
     data = _bytes_of(path)
     for program in _programs(data, path):
         _require_harmless(program, path)
@@ -81,20 +77,6 @@ def read_pickle(path: Path) -> Any:
         raise _more_than_tensors(path, "one that torch refuses to make tensors of") from None
     except Exception as error:  # of any class: the file decides what goes wrong
         raise _damaged(path, _first_line(error)) from None
-
-
-def _require_safe_torch() -> None:
-    import torch
-    from torch.torch_version import TorchVersion
-
-    if TorchVersion(torch.__version__) < TorchVersion(_SAFE_SINCE):
-        raise WeightsError(
-            "Pickles are not read with this torch, in which CVE-2026-24747 is open: a hostile file can "
-            "damage the process in spite of weights_only=True",
-            expected=f"torch {_SAFE_SINCE} or later",
-            got=f"torch {torch.__version__}",
-            fix="Upgrade torch, or save the tensors as .safetensors where a newer one is installed",
-        )
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -172,8 +154,8 @@ def _require_harmless(program: io.BytesIO, path: Path) -> None:
 class _Tuples:
     """How many tuples there are in one tuple, at any depth, counted again wherever the same one stands.
 
-    A stack like the unpickler's, but of these counts: 0 for whatever is no tuple, None for a mark. Lists
-    and dicts count 0 whatever they hold, because they cannot be in a key.
+    A stack like the unpickler's, but of these counts: 0 for all that is no tuple, None for a mark. Lists
+    and dicts count 0, because they cannot be in a key.
     """
 
     def __init__(self) -> None:

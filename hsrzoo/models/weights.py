@@ -1,7 +1,7 @@
 """Folders of weights: config.json, model.safetensors and a card. Safetensors only, loaded strictly.
 
-A folder written twice from the same values has the same bytes. Pickles are refused wherever they
-are met, because reading one can run any code. torch is imported inside the functions that need it,
+A folder written twice from the same values has the same bytes. Pickles are always refused, because reading
+one can run any code. torch is imported inside the functions that need it,
 so that finding weights costs no import.
 """
 
@@ -14,24 +14,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import HsrzooError, WeightsError
-from hsrzoo.models.tensors import (
-    load_tensors,
-    pickle_refused,
-    require_safetensors,
-    save_tensors,
-)
+from hsrzoo.errors import WeightsError
+from hsrzoo.models.locate import require_folder
+from hsrzoo.models.metadata import Kind, require_fields
+from hsrzoo.models.tensors import load_tensors, pickle_refused, require_safetensors, save_tensors
 from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
-from hsrzoo.utils.files import PICKLE_SUFFIXES, make_folder, sha256_of_file, write_atomically
+from hsrzoo.utils.files import (
+    CARD,
+    CONFIG,
+    PICKLE_SUFFIXES,
+    TENSORS,
+    make_folder,
+    sha256_of_file,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-from hsrzoo.models.locate import _checked_folder
-from hsrzoo.utils.files import CARD, CONFIG, TENSORS
 
 SCHEMA = 1
 """Version of config.json; a higher number in a file asks the user to upgrade."""
-_REQUIRED: dict[str, type | tuple[type, ...]] = {
+_FIELDS: dict[str, Kind] = {
     "schema": int,
     "library_version": str,
     "architecture": str,
@@ -105,6 +108,17 @@ _CARD_FACTS = ("dataset", "split", "steps", "minutes", "wall_seconds", "cpu_seco
 """Fields of the training record that the card shows; config.json has all of them."""
 
 
+_CARD = """# {title}
+
+Weights for hsrzoo. RGB is expected linear, in [0, 1], as the camera of the training data
+gives it; scenes and cameras unlike those are out of this model's domain.
+
+| | |
+|---|---|
+{table}
+"""
+
+
 def _default_card(config: Mapping[str, Any]) -> str:
     bands, training = BandSet.from_json(config["bands"]), config["training"]
     facts = {
@@ -119,19 +133,7 @@ def _default_card(config: Mapping[str, Any]) -> str:
         stage1 = config["codebook"].get("stage1", [])
         facts["their wall seconds"] = sum((run.get("wall_seconds", 0.0) for run in stage1), 0.0)
     lines = [f"| {key.replace('_', ' ')} | {_in_card(value)} |" for key, value in facts.items() if value]
-    return "\n".join(
-        [
-            f"# {config['architecture']}: RGB to {bands}",
-            "",
-            "Weights for hsrzoo. RGB is expected linear, in [0, 1], as the camera of the training data",
-            "gives it; scenes and cameras unlike those are out of this model's domain.",
-            "",
-            "| | |",
-            "|---|---|",
-            *lines,
-            "",
-        ]
-    )
+    return _CARD.format(title=f"{config['architecture']}: RGB to {bands}", table="\n".join(lines))
 
 
 def _in_card(value: Any) -> str:
@@ -140,7 +142,7 @@ def _in_card(value: Any) -> str:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The validated config.json of a folder. Raises WeightsError naming what is wrong."""
-    folder = _checked_folder(folder)
+    folder = require_folder(folder)
     path = folder / CONFIG
     if not path.is_file():
         _refuse_pickles_in(folder)
@@ -149,44 +151,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise WeightsError(f"{path} cannot be read as JSON", got=str(error)) from None
-    if not isinstance(config, dict):
-        raise WeightsError(
-            f"{path} is not a configuration", expected="a JSON object", got=type(config).__name__
-        )
-    _validate(config, path)
-    return config
+    return require_fields(config, _FIELDS, SCHEMA, str(path), WeightsError)
 
 
 def _refuse_pickles_in(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in PICKLE_SUFFIXES:
             raise pickle_refused(path)
-
-
-def _validate(config: dict[str, Any], path: Path) -> None:
-    schema = config.get("schema")
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise WeightsError(
-            f"{path} was written by a newer hsrzoo",
-            expected=f"schema {SCHEMA} or lower",
-            got=f"schema {schema}, library {config.get('library_version')}",
-            fix="Upgrade: pip install --upgrade hsrzoo",
-        )
-    missing = [key for key in _REQUIRED if key not in config]
-    if missing:
-        raise WeightsError(
-            f"{path} is incomplete", expected=", ".join(_REQUIRED), got=f"no {', '.join(missing)}"
-        )
-    wrong = [key for key, kind in _REQUIRED.items() if not isinstance(config[key], kind)]
-    if wrong:
-        raise WeightsError(
-            f"{path} has fields of the wrong type",
-            got=", ".join(f"{k}: {type(config[k]).__name__}" for k in wrong),
-        )
-    try:
-        BandSet.from_json(config["bands"])
-    except (HsrzooError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} holds no valid bands", got=str(error)) from None
 
 
 def input_of(config: Mapping[str, Any], folder: Path) -> RgbInput:
@@ -199,24 +170,21 @@ def input_of(config: Mapping[str, Any], folder: Path) -> RgbInput:
             expected="order RGB, range [0, 1]",
             got=f"order {signal['order']}, range {signal['range']}",
         )
+    where = f"of the input in {folder / CONFIG}"
     try:
         wanted = RgbInput(**found)
     except TypeError:
         raise WeightsError(f"{folder / CONFIG} describes an unknown input", got=str(found)) from None
     if wanted.normalise not in NORMALISATIONS:
+        expected, got = " or ".join(NORMALISATIONS), repr(wanted.normalise)
         raise WeightsError(
-            f"{folder / CONFIG} asks for an unknown normalisation",
-            expected=" or ".join(NORMALISATIONS),
-            got=repr(wanted.normalise),
+            f"{folder / CONFIG} asks for an unknown normalisation", expected=expected, got=got
         )
     for key in ("multiple", "min_size"):
         value = getattr(wanted, key)
         if type(value) is not int or value < 1:
-            raise WeightsError(
-                f"The input's {key} in {folder / CONFIG} is impossible",
-                expected="a whole number, 1 or more",
-                got=repr(value),
-            )
+            expected = "a whole number, 1 or more"
+            raise WeightsError(f"The {key} {where} is impossible", expected=expected, got=repr(value))
     return wanted
 
 
@@ -273,18 +241,3 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
             got=f"{len(state)}: {'; '.join(problems[:4])}{more}",
         )
     module.load_state_dict(dict(state), strict=True)
-
-
-__all__ = [
-    "SCHEMA",
-    "load_module",
-    "load_strictly",
-    "load_tensors",
-    "make_config",
-    "make_folder",
-    "read_config",
-    "save_folder",
-    "save_tensors",
-    "sha256_of_file",
-    "write_atomically",
-]

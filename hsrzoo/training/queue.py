@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import TrainingError, require_known
-from hsrzoo.models.weights import make_folder, write_atomically
+from hsrzoo.utils.files import make_folder, write_atomically
 
 if sys.version_info >= (3, 11):
     import tomllib

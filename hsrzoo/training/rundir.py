@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from hsrzoo.errors import TrainingError
-from hsrzoo.models.weights import make_folder, write_atomically
 from hsrzoo.spec import Recipe
+from hsrzoo.utils.files import make_folder, write_atomically
 
 SCHEMA = 1
 """Of checkpoints."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from hsrzoo.errors import StoreError
 
+CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
+"""Files in a folder of weights."""
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt")
 
 
@@ -27,6 +29,11 @@ def sha256_of_file(path: Path) -> str:
 def slug(text: str) -> str:
     """``text`` as a file name: everything but letters, digits, dot, hyphen and underscore is a hyphen."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
+
+
+def git_blob_sha1(data: bytes) -> str:
+    """Hex sha1 by which git, and so the Hub, names a small file of these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def make_folder(path: Path) -> None:
@@ -83,6 +90,3 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"

@@ -19,7 +19,8 @@ from torch import Tensor
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.models.locate import folder_given
-from hsrzoo.models.weights import load_tensors, save_tensors, sha256_of_file, write_atomically
+from hsrzoo.models.tensors import load_tensors, save_tensors
+from hsrzoo.utils.files import sha256_of_file, write_atomically
 
 SCHEMA = 1
 

@@ -14,7 +14,7 @@ import torch
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import StoreError
 from hsrzoo.metrics.colour import xyz_matrix
-from hsrzoo.models.weights import write_atomically
+from hsrzoo.utils.files import write_atomically
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source
 from hsrzoo_mcga.codebook.lookup import usage
 from hsrzoo_mcga.stage1.decoding import code_spectra, crop_to_codes, files_of, influence, to_maps, trained

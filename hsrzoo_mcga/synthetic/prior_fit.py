@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hsrzoo.errors import InputError, WeightsError
-from hsrzoo.models.weights import load_tensors, make_folder, save_tensors, sha256_of_file, write_atomically
+from hsrzoo.models.tensors import load_tensors, save_tensors
+from hsrzoo.utils.files import make_folder, sha256_of_file, write_atomically
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.decoding import Maps, codes_only_rmse, crop_to_codes, files_of, to_maps

@@ -15,7 +15,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
-from hsrzoo.models.weights import make_folder, write_atomically
+from hsrzoo.utils.files import make_folder, write_atomically
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.decoding import coarser_map, to_cubes
 

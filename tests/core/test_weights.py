@@ -17,16 +17,10 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError, StoreError, WeightsError
 from hsrzoo.models.locate import folder_of
 from hsrzoo.models.names import parse_name
-from hsrzoo.models.weights import (
-    input_of,
-    load_module,
-    load_tensors,
-    read_config,
-    save_folder,
-    save_tensors,
-    sha256_of_file,
-)
+from hsrzoo.models.tensors import load_tensors, save_tensors
+from hsrzoo.models.weights import input_of, load_module, read_config, save_folder
 from hsrzoo.spec import ModelSpec
+from hsrzoo.utils.files import sha256_of_file
 
 
 class Net(nn.Module):

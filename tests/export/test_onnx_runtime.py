@@ -122,7 +122,7 @@ def spoiled(toy_file: Path, folder: Path, **changes: object) -> Path:
         ({"schema": 99}, "newer hsrzoo"),
         ({"everything": "{"}, "cannot be read as JSON"),
         ({"everything": "[]"}, "incomplete"),
-        ({"config": None}, "no valid config"),
+        ({"config": None}, "incomplete.*config: NoneType"),
         ({"bands": {"centres_nm": ["x"]}}, "no valid bands"),
         ({"bands": {"centres_nm": [500.0]}}, "of another form"),
         ({"input": {"multiple": 10**9, "min_size": 1}}, "impossible input"),

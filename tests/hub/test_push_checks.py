@@ -18,8 +18,8 @@ from hsrzoo.models import push
 from hsrzoo.models.locate import folder_of
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.push import checked_weights
-from hsrzoo.models.weights import load_tensors, save_tensors, sha256_of_file
-from hsrzoo.utils.files import CONFIG, TENSORS
+from hsrzoo.models.tensors import load_tensors, save_tensors
+from hsrzoo.utils.files import CONFIG, TENSORS, sha256_of_file
 
 NAME = "linear.indian-pines"
 Change = Callable[[dict[str, Any]], None]
