@@ -55,6 +55,10 @@ class RgbInput:
     min_size: int = 1
     """Smallest H and W after padding; smaller images are padded up to it by edge replication."""
 
+    def padded(self, size: int) -> int:
+        """The least number of rows or columns, ``size`` or more, that the network takes."""
+        return -(-max(size, self.min_size) // self.multiple) * self.multiple
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -118,7 +118,7 @@ def _cost(spec: ModelSpec, config: Mapping[str, Any] | None, variant: str | None
     arguments = {**(config["arguments"] if config else {}), **(spec.variants[variant] if variant else {})}
     module = build_module(spec, bands, arguments, fresh=False).eval()
     count = size(module)
-    side = -(-max(SIDE, spec.input.min_size) // spec.input.multiple) * spec.input.multiple
+    side = spec.input.padded(SIDE)
     macs, peak = cost(module, side, side)
     tensors = [*module.parameters(), *module.buffers()]
     return {

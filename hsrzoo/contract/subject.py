@@ -61,8 +61,7 @@ class Subject:
 
     def rgb(self, batch: int, size: tuple[int, int] = (32, 48)) -> Tensor:
         """A random batch in [0, 1], of ``size`` or what the spec needs above that."""
-        need = self.spec.input
-        height, width = (-(-max(side, need.min_size) // need.multiple) * need.multiple for side in size)
+        height, width = (self.spec.input.padded(side) for side in size)
         return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(7))
 
     def forward(self, rgb: Tensor, module: nn.Module | None = None) -> Tensor:

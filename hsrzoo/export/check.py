@@ -64,7 +64,7 @@ def compare(
 
 def examples(wanted: RgbInput, multiples: int = 1) -> list[np.ndarray]:
     """Made-up images of the least size of ``multiples`` that needs no padding, and of :data:`SIZES`."""
-    side = max(multiples, -(-wanted.min_size // wanted.multiple)) * wanted.multiple
+    side = wanted.padded(multiples * wanted.multiple)
     return [example(*size) for size in ((side, side), *SIZES)]
 
 

@@ -77,9 +77,9 @@ def trace(model: Reconstructor) -> torch.export.ExportedProgram:
         )
     layers = [step.layers() for step in model.steps]
     whole = Whole(copy.deepcopy(model.module).cpu(), layers).eval()
-    multiple = model.spec.input.multiple
-    least = -(-model.spec.input.min_size // multiple)
-    height, width = (max(least, n) * multiple for n in EXAMPLE)
+    need, multiple = model.spec.input, model.spec.input.multiple
+    least = need.padded(1) // multiple
+    height, width = (need.padded(n * multiple) for n in EXAMPLE)
     free: dict[int, Any] = {axis: torch.export.Dim(name, min=least) for axis, name in ((2, "h"), (3, "w"))}
     if multiple > 1:
         free = {axis: multiple * dim for axis, dim in free.items()}

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from hsrzoo.export.graph import facts_of, sign
 from hsrzoo.export.roles import deciding, statistics
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
 
 _HALVED = {
     "Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Div", "Gelu", "Gemm", "Identity",
@@ -52,8 +49,6 @@ class _Conversion:
     casts: dict[str, str] = field(default_factory=dict)
 
     def run(self, halved: set[str]) -> None:
-        from onnx import TensorProto
-
         graph = self.proto.graph
         values = [*graph.input, *graph.output, *graph.value_info]
         self.floats = {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
@@ -73,8 +68,6 @@ class _Conversion:
             return name
         made = f"{name}_half"
         if made not in self.casts:
-            from onnx import TensorProto
-
             self.casts[made] = name
             if name in self.weights:
                 self.proto.graph.initializer.append(_rounded(self.weights[name], made))
@@ -87,21 +80,15 @@ class _Conversion:
             return name
         made = f"{name}_float"
         if made not in self.casts:
-            from onnx import TensorProto
-
             self.casts[made] = name
             self._cast(name, made, TensorProto.FLOAT)
         return made
 
     def _cast(self, source: str, target: str, kind: int) -> None:
-        from onnx import helper
-
         self.nodes.append(helper.make_node("Cast", [source], [target], f"cast_{target}", to=kind))
 
     def _give_halves(self, node: NodeProto) -> None:
         """What a halved node gives is a half; the graph's output goes through a cast under its own name."""
-        from onnx import TensorProto
-
         outputs = {port.name for port in self.proto.graph.output}
         for i, name in enumerate(node.output):
             if name in outputs:
@@ -112,8 +99,6 @@ class _Conversion:
 
     def _finish(self, values: list) -> None:
         """Put the nodes in place, correct the types, drop weights that are fp16 now and no longer used."""
-        from onnx import TensorProto
-
         graph = self.proto.graph
         del graph.node[:]
         graph.node.extend(self.nodes)
@@ -127,11 +112,6 @@ class _Conversion:
 
 
 def _rounded(weight: TensorProto, name: str) -> TensorProto:
-    from onnx import numpy_helper
-
     largest = float(np.finfo(np.float16).max)
     values = numpy_helper.to_array(weight).clip(-largest, largest)
     return numpy_helper.from_array(values.astype(np.float16), name)
-
-
-__all__ = ["to_fp16"]

@@ -114,5 +114,5 @@ def _range(dtype: str, declared: tuple[float, float] | None, got: str) -> tuple[
 def padded_side(size: int, need: RgbInput) -> tuple[int, bool]:
     """What ``size`` rows (or columns) become, and whether by reflection or by repeating the last one,
     as where the image is too small to reflect."""
-    target = -(-max(size, need.min_size) // need.multiple) * need.multiple
+    target = need.padded(size)
     return target, target - size < size and size >= need.min_size

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hsrzoo.spec import RgbInput, build_module
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -39,8 +41,6 @@ def size_of(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any] | None
     """:func:`size` of a spec's network, built without values where it can be, which takes neither memory
     nor time. ``arguments`` override the spec's own, as those of trained weights do."""
     import torch
-
-    from hsrzoo.spec import build_module
 
     try:
         with torch.device("meta"):
@@ -143,7 +143,7 @@ class MemoryUse:
 
 
 def memory_use(
-    module: Callable[[Tensor], Tensor], multiple: int = 1, least: int = 1, device: str = "cpu"
+    module: Callable[[Tensor], Tensor], need: RgbInput | None = None, device: str = "cpu"
 ) -> MemoryUse:
     """What forward passes take, from three small sizes: 128 x 256, 256 x 256 and 128 x 512.
 
@@ -151,9 +151,10 @@ def memory_use(
     columns on strips have :data:`.LEAST_ROWS` rows, so they grow with the width. The sizes
     are larger where the network needs more.
     """
-    low, high = (-(-max(side, least) // multiple) * multiple for side in (128, 256))
+    need = need or RgbInput()
+    low, high = need.padded(128), need.padded(256)
     if low == high:
-        high += max(128 // multiple, 1) * multiple
+        high += max(128 // need.multiple, 1) * need.multiple
     sizes = ((low, high), (high, high), (low, 2 * high))
     small, tall, wide = (peak_bytes(module, height, width, device) for height, width in sizes)
     per_pixel = (tall - small) / ((high - low) * high)

@@ -5,18 +5,28 @@ torch is imported inside the functions that need it, so that naming files costs 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.errors import WeightsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 from hsrzoo.utils.files import PICKLE_SUFFIXES, write_atomically
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 _METADATA_KEY = "hsrzoo"
+
+
+def digest_of(module: nn.Module) -> str:
+    """sha256 (hex) of a network's state: names, shapes and values. It names random weights."""
+    digest = hashlib.sha256()
+    for key, value in module.state_dict().items():
+        digest.update(f"{key} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def save_tensors(

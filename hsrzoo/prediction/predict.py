@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import warnings
 from collections.abc import Iterator
@@ -10,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from hsrzoo.errors import InputError
 from hsrzoo.io import require_writable, save_cube, stream
@@ -21,6 +18,7 @@ from hsrzoo.io.raster import Raster, open_raster
 from hsrzoo.io.stream import CubeShape
 from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling import PaddedImage
 from hsrzoo.models.tiling.approximate import measure
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
@@ -156,21 +154,12 @@ def _identity(
     # image's values were taken for stands in what the file says.
     no_byte = ("save_seconds", "share", "quicklook", "encoding")
     decides = {key: value for key, value in asdict(options).items() if key not in no_byte}
-    weights = model.identity or f"random {_digest(model)}"
+    weights = model.identity or f"random {digest_of(model.module)}"
     return {
         "model": {"name": model.name, "identity": weights, "bands": model.bands.to_json()},
         "image": {**raster.identity(), **target.about},
         "options": {**decides, **asdict(model.execution), "device": model.device.type},
     }
-
-
-def _digest(model: Reconstructor) -> str:
-    """Hex sha256 of weights that come from no file."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 __all__ = ["PredictOptions", "PredictReport", "Progress", "Say", "Step", "predict_file"]

@@ -8,7 +8,6 @@ architecture apart: ``table-4.k-64=local-dir:runs/table-4.k-64/weights``.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +18,10 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import HsrzooError, InputError, PluginError, unknown_name
 from hsrzoo.models.loading import list_models, spec_of
 from hsrzoo.models.names import parse_name
+from hsrzoo.models.tensors import digest_of
 from hsrzoo.registry import MODELS
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from hsrzoo.models.reconstructor import Reconstructor
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -127,17 +125,8 @@ def _random(name: str, bands: BandSet, how: Mapping[str, Any]) -> Reconstructor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = hsrzoo.load(name, weights=None, bands=bands, **how)
-    model.weights_sha256 = _digest(model.module)
+    model.weights_sha256 = digest_of(model.module)
     return model
-
-
-def _digest(module: nn.Module) -> str:
-    """sha256 (hex) of a module's state: names, shapes and values."""
-    found = hashlib.sha256()
-    for key, value in module.state_dict().items():
-        found.update(f"{key} {tuple(value.shape)}".encode())
-        found.update(value.detach().cpu().contiguous().numpy().data)
-    return found.hexdigest()
 
 
 def untrained(model: Reconstructor) -> bool:

@@ -74,16 +74,13 @@ class Network(Step):
     @cached_property
     def statistics(self) -> int:
         """How many statistics of the whole image the network asks for, one after the other."""
-        need = self.model.spec.input
-        side = -(-max(32, need.min_size) // need.multiple) * need.multiple
+        side = self.model.spec.input.padded(32)
         return count_statistics(partial(self.run, compiled=False), side, self.device)
 
     @cached_property
     def memory_use(self) -> MemoryUse:
         """Of the network's tensors at their peak, measured on small images."""
-        need = self.model.spec.input
-        network = partial(self.run, compiled=False)
-        return memory_use(network, need.multiple, need.min_size, str(self.device))
+        return memory_use(partial(self.run, compiled=False), self.model.spec.input, str(self.device))
 
 
 def declared_halo(module: nn.Module) -> int | None:

@@ -45,8 +45,7 @@ def measure(model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str
     top, left = (image.size[0] - height) // 2, (image.size[1] - width) // 2
     pixels = image.pixels.read(top, left, height, width)
     sample = PaddedImage(ArrayPixels(pixels), need, image.value_range)
-    least = -(-need.min_size // need.multiple) * need.multiple
-    tile = max(min(tile, max(sample.size) // 2), least, need.multiple)
+    tile = max(min(tile, max(sample.size) // 2), need.padded(1))
     whole, tiles = (
         cube_of(model, sample, cut_for(model, sample.size, side), seen)[0] for side in (None, tile)
     )

@@ -62,7 +62,7 @@ def plan(model: Tileable, size: tuple[int, int], *, kept: int = 0, limit: float 
         budget = limit
     if tile is not None and tile >= max(padded):
         tile = None
-    if budget is not None and not _fits(model, padded, padded, budget - kept):
+    if budget is not None and not _fits(model, max(padded), padded, budget - kept):
         largest = _largest_tile(model, padded, budget - kept, budget)
         tile = min(LARGEST_TILE if tile is None else tile, largest)
     return cut_for(model, size, tile)
@@ -98,7 +98,7 @@ def halo_of(model: Tileable, tile: int) -> int:
 def check_execution(execution: Execution, need: RgbInput, name: str) -> None:
     """InputError for a tile or a memory limit that no image could be run with."""
     tile, memory = execution.tile, execution.max_memory
-    least = max(need.multiple, -(-need.min_size // need.multiple) * need.multiple)
+    least = need.padded(1)
     if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < least):
         raise InputError(
             f"The tile is too small for {name}",
@@ -130,36 +130,36 @@ def needed_bytes(model: Tileable, window: tuple[int, int]) -> int:
     return int(SAFETY * model.memory_use.bytes(*window)) + image + SPARE
 
 
-def _fits(model: Tileable, window: tuple[int, int], padded: tuple[int, int], budget: float) -> bool:
-    return needed_bytes(model, (min(window[0], padded[0]), min(window[1], padded[1]))) <= budget
+def _fits(model: Tileable, side: int, padded: tuple[int, int], budget: float) -> bool:
+    """Whether a square window of an image of ``padded`` H, W fits into ``budget`` bytes."""
+    return needed_bytes(model, (min(side, padded[0]), min(side, padded[1]))) <= budget
 
 
 def _largest_tile(model: Tileable, padded: tuple[int, int], budget: float, asked: float) -> int:
     """The largest tile side, a multiple of the network's, whose window fits into ``budget`` bytes."""
     need = model.spec.input
-    least = -(-need.min_size // need.multiple) * need.multiple
-    multiple = need.multiple
+    multiple, least = need.multiple, need.padded(1)
 
-    def fits(units: int) -> bool:
-        tile = units * multiple
-        halo = -(-halo_of(model, tile) // multiple) * multiple
-        side = max(tile + 2 * halo, least)
-        return _fits(model, (side, side), padded, budget)
+    def window(units: int) -> int:
+        halo = -(-halo_of(model, units * multiple) // multiple) * multiple
+        return max(units * multiple + 2 * halo, least)
 
-    low, high = max(1, least // multiple), -(-max(padded) // multiple)
-    if not fits(low):
-        halo = halo_of(model, low * multiple)
-        smallest = needed_bytes(model, (low * multiple + 2 * halo,) * 2) + asked - budget
+    low, high = least // multiple, -(-max(padded) // multiple)
+    if not _fits(model, window(low), padded, budget):
+        smallest = needed_bytes(model, (window(low),) * 2) + asked - budget
         raise InputError(
             f"{model.name} does not fit into the memory that is allowed",
-            expected=f"at least {_mib(smallest)} for its smallest tile ({low * multiple} pixels and {halo} "
-            "around it)",
+            expected=f"at least {_mib(smallest)} for its smallest tile ({least} pixels and "
+            f"{halo_of(model, least)} around it)",
             got=_mib(asked),
             fix="Allow more memory; a cube that is written to a file (hsrzoo predict) need not fit",
         )
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        if _fits(model, window(middle), padded, budget):
+            low = middle
+        else:
+            high = middle - 1
     return low * multiple
 
 

@@ -53,7 +53,7 @@ def cut(
     up to the multiple, so that every window begins where a network without tiles has a pixel, too.
     """
     reach = -(-halo // need.multiple) * need.multiple
-    least = -(-need.min_size // need.multiple) * need.multiple
+    least = need.padded(1)
     axes = [_spans(length, tile, reach, least, need.multiple) for length in padded]
     (rows, down), (columns, across) = axes
     tiles = tuple(

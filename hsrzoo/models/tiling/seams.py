@@ -103,7 +103,7 @@ def nan_reach(module: nn.Module, need: RgbInput, side: int = 96) -> int | None:
     None if it reaches the border of a ``side`` x ``side`` image, as with a statistic of all pixels, or
     if the network does not pass NaN on.
     """
-    side = -(-max(side, need.min_size) // need.multiple) * need.multiple
+    side = need.padded(side)
     reach = 0
     # with strides a pixel's reach depends on its place in its block
     for at in range(side // 2, side // 2 + min(need.multiple, side // 4)):
