@@ -24,15 +24,18 @@ from hsrzoo.contract.subject import (
     ContractError,
     Subject,
     attributes,
-    first_difference,
-    relative_gap,
     require,
+    require_close,
+    require_equal,
+    require_finite,
+    require_unchanged,
     seeded,
     state,
 )
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import HsrzooError
 from hsrzoo.models.names import parse_name
+from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tiling.seams import compare, nan_reach
 from hsrzoo.models.weights import load_module, read_config, save_folder
@@ -76,34 +79,32 @@ def check_shape(subject: Subject) -> str:
     rgb = subject.rgb(2)
     cube = subject.forward(rgb)
     expected = (2, len(VISIBLE_31), *rgb.shape[-2:])
-    require(tuple(cube.shape) == expected, "The cube has the wrong shape", expected, tuple(cube.shape))
+    require_equal("The cube has the wrong shape", expected, tuple(cube.shape))
     return f"{_size(rgb)} becomes {_size(cube)}"
 
 
 def check_dtype(subject: Subject) -> str:
     """float32 becomes float32."""
-    dtype = subject.forward(subject.rgb(1)).dtype
-    require(dtype == torch.float32, "The cube has the wrong dtype", torch.float32, dtype)
+    require_equal("The cube has the wrong dtype", torch.float32, subject.forward(subject.rgb(1)).dtype)
     return "float32 becomes float32"
 
 
 def check_range(subject: Subject) -> str:
     """Images of one value and random ones give finite cubes of sane magnitude."""
     noise = subject.rgb(1)
-    largest = 0.0
-    for what, rgb in {
+    images = {
         "a black image": torch.zeros_like(noise),
         "a mid-grey image": torch.full_like(noise, 0.5),
         "a white image": torch.ones_like(noise),
         "random pixels": noise,
-    }.items():
+    }
+    largest = 0.0
+    for what, rgb in images.items():
         cube = subject.forward(rgb)
-        wrong = int((~torch.isfinite(cube)).sum())
-        require(wrong == 0, f"The cube of {what} is not finite", "no NaN, no infinity", f"{wrong} of them")
+        require_finite(cube, f"The cube of {what}")
         here = cube.abs().max().item()
-        require(
-            here <= SANE, f"The cube of {what} is out of range", f"values up to {SANE:g}", f"{here:.3g}"
-        )
+        expected = f"values up to {SANE:g}"
+        require(here <= SANE, f"The cube of {what} is out of range", expected, f"{here:.3g}")
         largest = max(largest, here)
     return f"black, grey, white and random images give finite cubes, largest value {largest:.3g}"
 
@@ -120,9 +121,7 @@ def check_bands(subject: Subject) -> str:
             raise ContractError(
                 f"The network cannot be built and run for {bands}", got=f"{type(error).__name__}: {error}"
             ) from error
-        require(
-            channels == len(bands), f"The cube for {bands} has the wrong depth", len(bands), int(channels)
-        )
+        require_equal(f"The cube for {bands} has the wrong depth", len(bands), int(channels))
     return f"also runs with {' and '.join(str(len(b)) for b in OTHER_BANDS)} bands"
 
 
@@ -140,41 +139,30 @@ def check_sizes(subject: Subject) -> str:
                 fix="Declare what the network needs in RgbInput(multiple=..., min_size=...)",
             ) from error
         what = f"The cube of a {height} x {width} image"
-        expected = (height, width, len(VISIBLE_31))
-        require(cube.shape == expected, f"{what} has the wrong shape", expected, cube.shape)
-        require(bool(np.isfinite(cube).all()), f"{what} is not finite", "finite values", "NaN or infinity")
+        require_equal(f"{what} has the wrong shape", (height, width, len(VISIBLE_31)), cube.shape)
+        require_finite(torch.from_numpy(cube), what)
     return f"{' and '.join(f'{h} x {w}' for h, w in ODD_SIZES)} images work"
 
 
 def check_batch(subject: Subject) -> str:
     """An image's cube does not depend on the others in its batch."""
-    rgb = subject.rgb(3)
-    if subject.spec.couples_batch:
-        together = torch.as_tensor(subject.reconstructor()(rgb).cube)
-    else:
-        together = subject.forward(rgb)
-    for i in range(len(rgb)):
-        gap = relative_gap(subject.forward(rgb[i : i + 1]), together[i : i + 1])
-        require(
-            gap <= TOLERANCE,
-            "An image's cube depends on the others in its batch",
-            f"a relative difference of at most {TOLERANCE:g}",
-            f"{gap:.2g}",
-            "If that is meant, declare couples_batch=True",
-        )
-    how = "run one by one, as declared" if subject.spec.couples_batch else "independent"
-    return f"images of a batch are {how}"
+    rgb, coupled = subject.rgb(3), subject.spec.couples_batch
+    together = torch.as_tensor(subject.reconstructor()(rgb).cube) if coupled else subject.forward(rgb)
+    for one, cube in zip(rgb.split(1), together.split(1), strict=True):
+        what = "An image's cube depends on the others in its batch"
+        fix = "If that is meant, declare couples_batch=True"
+        require_close(subject.forward(one), cube, what, TOLERANCE, fix)
+    return f"images of a batch are {'run one by one, as declared' if coupled else 'independent'}"
 
 
 def check_determinism(subject: Subject) -> str:
-    """An image gives the same bits whatever was seen before; a pass changes and keeps nothing."""
+    """An image gives the same bits regardless of earlier images; a pass changes and keeps nothing."""
     module, rgb, other = subject.module, subject.rgb(1), subject.rgb(1, (48, 80))
     given, before = rgb.clone(), state(module)
     first = subject.forward(rgb)
     same = torch.equal(rgb, given)
     require(same, "The forward pass changes its input", "the image as it was", "another")
-    changed = first_difference(before, module)
-    require(changed is None, "The forward pass changes the weights", "the weights as they were", changed)
+    require_unchanged(before, module, "The forward pass changes the weights")
     second = subject.forward(rgb)
     # Twice there and back: what is kept for a size is there after the first time.
     kept, last = [], second
@@ -184,21 +172,10 @@ def check_determinism(subject: Subject) -> str:
         kept.append(attributes(module))
     grown = next((name for name, value in kept[1].items() if kept[0].get(name) != value), None)
     nothing = "A network must keep nothing from one image to the next"
-    require(
-        grown is None,
-        "The network keeps state between calls",
-        "the same attributes after the same images",
-        f"{grown}, which changed",
-        nothing,
-    )
-    for cube, what in (
-        (second, "Two passes over one image differ"),
-        (last, "The cube of an image depends on the images before it"),
-    ):
-        gap = relative_gap(first, cube)
-        require(
-            gap == 0, what, "the same bits in eval mode", f"a relative difference of {gap:.2g}", nothing
-        )
+    expected = "the same attributes after the same images"
+    require(grown is None, "The network keeps state between calls", expected, f"{grown}, changed", nothing)
+    require_close(first, second, "Two passes over one image differ", 0, nothing)
+    require_close(first, last, "The cube of an image depends on the images before it", 0, nothing)
     return "an image gives the same bits each time, and nothing is changed or kept"
 
 
@@ -213,14 +190,9 @@ def check_save_and_load(subject: Subject) -> str:
         same_bytes = len({(folder / TENSORS).read_bytes() for folder in folders}) == 1
     require(same_bytes, "Saved twice, the weights differ", "the same bytes", "other bytes")
     rgb = subject.rgb(1)
-    gap = relative_gap(subject.forward(rgb), subject.forward(rgb, loaded))
-    require(
-        gap == 0,
-        "Saved and loaded, the network gives another cube",
-        "the same bits",
-        f"a relative difference of {gap:.2g}",
-        "Whatever decides the output must be a parameter, a buffer or a constructor argument",
-    )
+    what = "Saved and loaded, the network gives another cube"
+    fix = "All that decides the output must be a parameter, a buffer or a constructor argument"
+    require_close(subject.forward(rgb), subject.forward(rgb, loaded), what, 0, fix)
     return "saved and loaded, it gives the same cube to the bit"
 
 
@@ -255,8 +227,7 @@ def _reached_by_gradient(subject: Subject, seed: int) -> set[str]:
         (cube * torch.randn_like(cube)).sum().backward()
     found = {name: p.grad for name, p in trainable.items() if p.grad is not None}
     for name, gradient in found.items():
-        finite = bool(gradient.isfinite().all())
-        require(finite, f"The gradient of {name} is not finite", "finite values", "NaN or infinity")
+        require_finite(gradient, f"The gradient of {name}")
     return {name for name, gradient in found.items() if gradient.any()}
 
 
@@ -264,16 +235,15 @@ def check_export(subject: Subject) -> str:
     """Traced by torch.export with height and width left free, it gives the same cube at another size."""
     from hsrzoo.export.graph import trace  # imports more than the other checks need
 
-    model = subject.reconstructor()
+    model, need = subject.reconstructor(), subject.spec.input
     if left_out := _steps_not_exported(model):
         return left_out
     program = trace(model).module()
-    need = subject.spec.input
     rgb = subject.rgb(1, (max(40, 3 * need.multiple), max(56, 4 * need.multiple)))
     with torch.inference_mode():
         cube = program(rgb)
-    gap = relative_gap(torch.from_numpy(model.predict(rgb[0].numpy()))[None], cube)
-    _require_exported(gap, "torch.export program")
+    what = "The torch.export program gives another cube than the network"
+    gap = require_close(_predict(model, rgb[0].numpy()), cube, what, EXPORTED)
     return f"traced by torch.export, it gives the same cube at another size (relative difference {gap:.1g})"
 
 
@@ -290,21 +260,21 @@ def check_onnx(subject: Subject) -> str:
         return left_out
     with tempfile.TemporaryDirectory() as folder:
         exported, _ = export_onnx(model, Path(folder, "network.onnx"))
-        cubes = [torch.as_tensor(one.predict(rgb)) for one in (model, exported)]
-    gap = relative_gap(*cubes)
-    _require_exported(gap, "ONNX file")
+        cube = _predict(exported, rgb)
+    what = "The ONNX file gives another cube than the network"
+    gap = require_close(_predict(model, rgb), cube, what, EXPORTED)
     return f"as an ONNX file it gives the same cube (relative difference {gap:.1g})"
+
+
+def _predict(model: Reconstructor | OnnxModel, rgb: np.ndarray) -> Tensor:
+    """(1, C, H, W) of (3, H, W)."""
+    return torch.from_numpy(model.predict(rgb))[None]
 
 
 def _steps_not_exported(model: Reconstructor) -> str:
     """A sentence on the steps that no exported graph can hold; empty without such steps."""
     names = [step.name for step in model.steps if not step.needs.exports]
     return f"not exported: no graph can hold its {' and '.join(names)}" if names else ""
-
-
-def _require_exported(gap: float, what: str) -> None:
-    expected = f"a relative difference of at most {EXPORTED:g}"
-    require(gap <= EXPORTED, f"The {what} gives another cube than the network", expected, f"{gap:.2g}")
 
 
 def check_fit(subject: Subject) -> str:
@@ -326,9 +296,8 @@ def check_adaptation(subject: Subject) -> str:
     before = state(subject.module)
     rgb = subject.rgb(1)[0].numpy()
     cube = subject.reconstructor().predict(rgb, tta=True)
-    require(bool(np.isfinite(cube).all()), "The adapted cube is not finite", "finite values", "NaN")
-    changed = first_difference(before, subject.module)
-    require(changed is None, "Adaptation changes the weights for good", "the weights as before", changed)
+    require_finite(torch.from_numpy(cube), "The adapted cube")
+    require_unchanged(before, subject.module, "Adaptation changes the weights for good")
     return "adapts to an image and leaves the weights as they were"
 
 

@@ -53,7 +53,7 @@ class Subject:
         return self.build(VISIBLE_31)
 
     def reconstructor(self) -> Reconstructor:
-        """The shared module behind the door that users come through."""
+        """The shared module as ``hsrzoo.load`` hands it to users."""
         config = make_config(self.spec, VISIBLE_31, arguments={}, training={"weights": "random"})
         return Reconstructor(
             self.module, self.spec, VISIBLE_31, name=self.spec.name, config=config, device="cpu"
@@ -96,14 +96,35 @@ def require(holds: bool, summary: str, expected: object, got: object, fix: str |
         raise ContractError(summary, expected=expected, got=got, fix=fix)
 
 
+def require_equal(summary: str, expected: object, got: object) -> None:
+    """Raise ContractError unless both are equal."""
+    require(expected == got, summary, expected, got)
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Raise ContractError for NaN and infinities."""
+    wrong = int((~values.isfinite()).sum())
+    require(wrong == 0, f"{what} is not finite", "no NaN, no infinity", f"{wrong} of them")
+
+
+def require_close(a: Tensor, b: Tensor, summary: str, allowed: float, fix: str | None = None) -> float:
+    """The relative difference of two cubes; ContractError where it is larger than allowed."""
+    gap = relative_gap(a, b)
+    expected = f"a relative difference of at most {allowed:g}" if allowed else "the same bits"
+    require(gap <= allowed, summary, expected, f"a relative difference of {gap:.2g}", fix)
+    return gap
+
+
+def require_unchanged(before: dict[str, Tensor], module: nn.Module, summary: str) -> None:
+    """Raise ContractError naming the first weight or buffer that is no longer what it was."""
+    changed = (k for k, v in module.state_dict().items() if not torch.equal(before[k], v))
+    first = next(changed, None)
+    require(first is None, summary, "the weights as they were", first)
+
+
 def state(module: nn.Module) -> dict[str, Tensor]:
     """A copy of all weights and buffers."""
     return {key: value.clone() for key, value in module.state_dict().items()}
-
-
-def first_difference(before: dict[str, Tensor], module: nn.Module) -> str | None:
-    """Name of the first weight or buffer that is no longer what it was."""
-    return next((k for k, v in module.state_dict().items() if not torch.equal(before[k], v)), None)
 
 
 def attributes(module: nn.Module) -> dict[str, Any]:

@@ -19,7 +19,6 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,31 +29,8 @@ from hsrzoo.errors import FormatError, HsrzooError, InputError
 from hsrzoo.io import rgb as rgb_rules
 from hsrzoo.io.rgb import check_numpy
 from hsrzoo.models.onnx_file import INPUT, OUTPUT, metadata_of, open_session, read, require_ports, spec_of
+from hsrzoo.models.reconstruction import Reconstruction
 from hsrzoo.spec import Execution, RgbInput
-
-
-@dataclass(frozen=True)
-class Cube:
-    """A cube (H, W, C) float32 that knows its bands, as ``Reconstruction`` does."""
-
-    cube: np.ndarray
-    bands: BandSet
-    model: str
-    weights_sha256: str | None = None
-
-    def save(self, path: str | Path, *, format: str | None = None) -> None:
-        """Write the cube with its wavelengths; the suffix decides. ``.npy`` holds the numbers alone."""
-        path = Path(path)
-        if format is None and path.suffix.lower() == ".npy":
-            from hsrzoo.io.common import output_file
-
-            with output_file(path) as temporary, temporary.open("wb") as stream:
-                np.save(stream, self.cube)
-            return
-        from hsrzoo.io import save_cube
-
-        about = {"model": self.model, "weights_sha256": self.weights_sha256 or "random"}
-        save_cube(path, self.cube, self.bands, format=format, metadata=about)
 
 
 class NoNetworkError(InputError, AttributeError):
@@ -101,7 +77,7 @@ class OnnxModel:
 
     def __call__(
         self, rgb: np.ndarray, value_range: tuple[float, float] | None = None, tta: bool = False
-    ) -> Cube:
+    ) -> Reconstruction:
         """Reconstruct the cube of a numpy image (H, W, 3), channels in the order R, G, B.
 
         uint8 and uint16 are divided by their full scale; floats must lie in [0, 1]. ``value_range``
@@ -109,7 +85,7 @@ class OnnxModel:
         """
         unit = to_unit(rgb, value_range)
         cube = self.predict(unit.transpose(2, 0, 1), tta)
-        return Cube(
+        return Reconstruction(
             np.ascontiguousarray(cube.transpose(1, 2, 0)), self.bands, self.name, self.weights_sha256
         )
 
@@ -197,7 +173,7 @@ def pad(batch: np.ndarray, wanted: RgbInput) -> np.ndarray:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code (2: the user can mend it)."""
+    """The command; returns the exit code (2: an error that the user can fix)."""
     parser = argparse.ArgumentParser(
         "python -m hsrzoo.models.onnx_runtime", description="Photograph to cube."
     )

@@ -1,16 +1,18 @@
-"""The result of a reconstruction."""
+"""The result of a reconstruction. Without torch, so that exported networks give it, too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
-from hsrzoo.models.rgb import Array
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Reconstruction:
         weights_sha256: Of the model's weights, hexadecimal; None for random weights.
     """
 
-    cube: Array
+    cube: np.ndarray | Tensor
     bands: BandSet
     model: str
     weights_sha256: str | None = None
@@ -33,20 +35,32 @@ class Reconstruction:
         """Write the cube with its wavelengths as (H, W, C).
 
         Args:
-            path: The file. Its suffix decides the format: .hdr, .tif, .h5, .mat, .npz.
+            path: The file. Its suffix decides the format: .hdr, .tif, .h5, .mat, .npz, .zarr; .npy holds the
+                numbers alone.
             format: The format's name, where the suffix is another.
 
         Raises:
             InputError: A torch batch of several images, or an unknown format.
         """
+        path, cube = Path(path), self._array()
+        if format is None and path.suffix.lower() == ".npy":
+            from hsrzoo.io.common import output_file
+
+            with output_file(path) as temporary, temporary.open("wb") as stream:
+                np.save(stream, cube)
+            return
         from hsrzoo.io import save_cube  # pulls in the file formats only when one is written
 
+        about = {"model": self.model, "weights_sha256": self.weights_sha256 or "random"}
+        save_cube(path, cube, self.bands, format=format, metadata=about)
+
+    def _array(self) -> np.ndarray:
+        """(H, W, C) in memory's order."""
         cube = self.cube
-        if isinstance(cube, Tensor):
+        if not isinstance(cube, np.ndarray):
             if len(cube) != 1:
                 raise InputError(
                     "A file holds one cube", expected="a batch of one image", got=f"{len(cube)} images"
                 )
             cube = cube[0].permute(1, 2, 0).cpu().numpy()
-        about = {"model": self.model, "weights_sha256": self.weights_sha256 or "random"}
-        save_cube(Path(path), np.ascontiguousarray(cube), self.bands, format=format, metadata=about)
+        return np.ascontiguousarray(cube)
