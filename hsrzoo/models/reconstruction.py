@@ -35,8 +35,8 @@ class Reconstruction:
         """Write the cube with its wavelengths as (H, W, C).
 
         Args:
-            path: The file. Its suffix decides the format: .hdr, .tif, .h5, .mat, .npz, .zarr; .npy holds the
-                numbers alone.
+            path: The file. Its suffix decides the format: .hdr, .tif, .h5, .mat, .npz, .zarr; .npy holds
+                the numbers alone.
             format: The format's name, where the suffix is another.
 
         Raises:

@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hsrzoo.errors import InputError
 from hsrzoo.io import require_writable, save_cube, stream
 from hsrzoo.io.open_stream import check_out, open_stream, require_apart, require_folder
@@ -97,7 +99,7 @@ def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOp
     height, width = shape = photo.pixels.shape
     rgb = photo.pixels.read(0, 0, height, width)
     try:
-        cube = model(rgb, photo.value_range, options.tta).cube
+        cube = np.asarray(model(rgb, photo.value_range, options.tta).cube)
     except MemoryError as error:
         raise InputError(
             f"{model.name} runs an image whole, and this one does not fit into memory",
