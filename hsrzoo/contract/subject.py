@@ -128,7 +128,7 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def attributes(module: nn.Module) -> dict[str, Any]:
-    """What a network holds besides weights, buffers and layers, by name: numbers, texts and arrays,
+    """What a network holds apart from weights, buffers and layers, by name: numbers, texts and arrays,
     alone or in containers, in a form that can be compared."""
     own = vars(nn.Module())
     return {

@@ -1,8 +1,9 @@
-"""Whether an exported file does what the network does: on made-up images, and on scenes by the metrics.
+"""Whether an exported file gives the cubes of its network: on synthetic images, and on scenes by the
+metrics.
 
 Nearest codes and top-K sets are discontinuous: where two codes are equally near, rounding decides, and
 one flipped code moves its pixel, and through the attention a little of the whole image. So it is the
-root mean square of the difference that must stay small; the largest is told beside it.
+root mean square of the difference that must stay small; the largest is reported as well.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ SCORE_TOLERANCE = 1e-5
 LARGE = 1e-4
 """A pixel differs when one of its bands differs by more than this."""
 SIZES = ((64, 96), (104, 40), (37, 51), (256, 320))
-"""Height and width of made-up images: wide, high, odd, and large (a graph that holds on to the size it
-was traced with fails on one of them)."""
+"""Height and width of synthetic images: wide, high, odd, and large (a graph that keeps the size it was traced
+with fails on one of them)."""
 METRICS = ("rmse", "psnr", "sam")
 
 
@@ -63,7 +64,7 @@ def compare(
 
 
 def examples(wanted: RgbInput, multiples: int = 1) -> list[np.ndarray]:
-    """Made-up images of the least size of ``multiples`` that needs no padding, and of :data:`SIZES`."""
+    """Synthetic images of the least size of ``multiples`` that needs no padding, and of :data:`SIZES`."""
     side = wanted.padded(multiples * wanted.multiple)
     return [example(*size) for size in ((side, side), *SIZES)]
 
@@ -89,7 +90,7 @@ def require_equal(found: Sequence[Difference], precision: str) -> None:
     wrong = [d for d in found if not d.rms <= allowed]
     if wrong:
         raise ExportError(
-            "The exported file does not do what the network does",
+            "The exported file gives other cubes than the network",
             expected=f"a root mean square difference of at most {allowed:g} for {precision}",
             got=", ".join(f"{d.rms:.2g} at {d.height} x {d.width}" for d in wrong),
         )
@@ -100,7 +101,7 @@ def scores(
 ) -> list[dict[str, float]]:
     """Means of :data:`METRICS` over the scenes of a split, one dict for each of ``models``.
 
-    ``epsilon`` is the data set's floor of MRAE; ``limit``: the first so many scenes only.
+    ``epsilon`` is the data set's floor of MRAE; ``limit``: only that many scenes, the first ones.
     """
     from hsrzoo.metrics import compute
 
@@ -117,7 +118,7 @@ def require_same_score(before: float, after: float, precision: str) -> None:
     """Raise ExportError if an fp32 file changes a data set's RMSE by :data:`SCORE_TOLERANCE` or more."""
     if precision == "fp32" and not abs(after - before) < SCORE_TOLERANCE:
         raise ExportError(
-            "The exported file scores otherwise than the network",
+            "The exported file has another score than the network",
             expected=f"an RMSE that differs by less than {SCORE_TOLERANCE:g}",
             got=f"{before:.6f} in torch, {after:.6f} exported",
         )

@@ -42,7 +42,7 @@ _MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
 
 
 class ExportError(HsrzooError):
-    """A network that cannot be exported, or an exported file that does not do what the network does."""
+    """A network that cannot be exported, or an exported file that gives other cubes than the network."""
 
     exit_code = 1
 

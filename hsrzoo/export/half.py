@@ -1,7 +1,7 @@
 """A graph in fp16: its weights, and features that have a height and a width; all the rest in fp32.
 
-onnxruntime's own converter passes what lies between two nodes that are kept in fp32 through fp16, which
-rounds the very distances that are to be kept exact; here only what is named is ever a half.
+onnxruntime's own converter passes values between two nodes that are kept in fp32 through fp16, which rounds
+the distances that must stay exact; here only the named nodes are converted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A file gets its name once it is known to be right: what has the name has passed its check."""
+"""A file gets its final name after it has passed its check."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def failed_name(path: Path) -> Path:
 def pending(path: Path) -> Iterator[Path]:
     """Another name to write, open and check a file under; it becomes ``path`` where the block ends well.
 
-    What stood at ``path`` stays until then. On an ExportError the file is kept under
+    An older file at ``path`` stays until then. On an ExportError the file is kept under
     :func:`failed_name`, and the error says so; on any other exception it is deleted. Raises InputError
     if ``path`` is a folder, StoreError if the file cannot be renamed.
     """

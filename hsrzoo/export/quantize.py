@@ -60,7 +60,7 @@ def to_int8(proto: ModelProto, crops: Sequence[np.ndarray], record: dict[str, An
 
 
 def left_alone(proto: ModelProto) -> list[str]:
-    """Names of the nodes that stay in fp32: they decide, write the cube, or multiply without a weight."""
+    """Names of the nodes that stay in fp32: they decide, write the cube, or multiply two features."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     bare = [
         node.name
@@ -75,8 +75,8 @@ def calibration_crops(
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Crops of ``scenes`` scenes of a split, (3, H, W) each, and the record of what they are.
 
-    Scenes lie evenly over the split's list; places are drawn with seed 0. Raises InputError where the
-    data set has not that many, or too small ones.
+    Scenes are spread evenly over the split's list; places are drawn with seed 0. Raises InputError where
+    the data set has not that many, or too small ones.
     """
     names = dataset.scenes(split)
     if not 1 <= scenes <= len(names):

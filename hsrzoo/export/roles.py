@@ -1,4 +1,4 @@
-"""What the nodes of a graph are for: which decide, which are statistics, which write the cube.
+"""The roles of the nodes of a graph: which decide, which are statistics, which write the cube.
 
 Found by where results go and what size they have, not by name, so that any network's code search is
 found, however it is written.
@@ -15,7 +15,7 @@ _INDICES = {
     "ArgMin", "ArgMax", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", "Not", "And", "Or",
     "IsNaN", "IsInf", "NonZero", "Shape", "Size",
 }  # fmt: skip
-"""Operators whose results are indices, truth values or sizes whatever they are given."""
+"""Operators whose results are always indices, truth values or sizes."""
 _AS_IT_IS = {"Add", "Reshape", "Transpose", "Slice", "Identity", "Squeeze", "Unsqueeze"}
 """Operators that hand a part of the cube on, or add up parts of it."""
 

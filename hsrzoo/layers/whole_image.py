@@ -1,4 +1,4 @@
-"""How networks meet images larger than memory: statistics of the whole image, and strips of rows.
+"""Networks on images larger than memory: statistics of the whole image, and strips of rows.
 
 A network that needs a number from *all* pixels (a mean, a Gram matrix, a count) asks for it through
 :func:`whole_image`. On an ordinary call that is the plain computation. When an image runs in tiles,
@@ -40,14 +40,14 @@ class Region:
     width: int
 
     def within(self, other: Region) -> Region:
-        """The part that lies in ``other``; without pixels (0 or fewer rows or columns) if none does."""
+        """The part inside ``other``; without pixels (0 or fewer rows or columns) if none does."""
         top, left = max(self.top, other.top), max(self.left, other.left)
         bottom = min(self.top + self.height, other.top + other.height)
         right = min(self.left + self.width, other.left + other.width)
         return Region(top, left, bottom - top, right - left)
 
     def grown(self, pixels: int) -> Region:
-        """With so many pixels more on each side."""
+        """The region with ``pixels`` more on each side."""
         size = 2 * pixels
         return Region(self.top - pixels, self.left - pixels, self.height + size, self.width + size)
 
@@ -178,8 +178,8 @@ def current_call() -> TileCall | None:
 
 @contextmanager
 def strips_of(pixels: int, rows: int) -> Iterator[None]:
-    """Strips of at least so many pixels and ``rows`` (a multiple of 8) in the block, on every device, for
-    the whole process. No image has as many as 2^62: none is then cut."""
+    """Strips of at least ``pixels`` pixels and ``rows`` rows (a multiple of 8) in the block, on every
+    device, for the whole process. No image has as many as 2^62: none is then cut."""
     global LEAST_ROWS
     before = dict(PIXELS_AT_ONCE), LEAST_ROWS
     PIXELS_AT_ONCE.update(dict.fromkeys(PIXELS_AT_ONCE, pixels))

@@ -1,9 +1,9 @@
-"""Which built-in camera took an image: the colours that occur in it are compared with those that training
-scenes show to each camera, after Finlayson, Hordley and Hubel, Color by Correlation, IEEE Trans. PAMI
-23(11), 2001.
+"""Estimate of the built-in camera that took an image: the colours in it are compared with those that
+training scenes have for each camera, after Finlayson, Hordley and Hubel, Color by Correlation, IEEE Trans.
+PAMI 23(11), 2001.
 
-What a network makes of the image cannot answer this: it was trained to give a cube whose rendering by its
-own camera is the image, so that least squares between the two find that camera again, whatever the image.
+The cube of a network cannot answer this: the network was trained to give a cube whose rendering by its own
+camera is the image, so that least squares between the two find that camera for any image.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SMOOTHING, _FLOOR = 0.7, 1e-5
 """Standard deviation in cells of the blur of the maps, and a likelihood that no cell falls below."""
 MARGIN = 1.2
 """By how much (nats, mean over the colours of the image) another camera must fit better than the network's
-own before it is believed. Chosen on training scenes, each left out of the maps in turn: the smallest of
-0.3, 0.5, 0.7, 0.9, 1.2 and 1.6 at which no scene of the own camera lost by it, and on the mean none of ten
-real cameras that are not built in."""
+own before it is taken. Chosen on training scenes, each left out of the maps in turn: the smallest of 0.3,
+0.5, 0.7, 0.9, 1.2 and 1.6 at which no scene of the network's own camera got worse, nor on average any of
+ten real cameras that are not built in."""
 LEAST_COLOURS = 3
-"""An image of fewer says nothing."""
+"""An image of fewer colours is not used for an estimate."""
 
 
 def colours_of(rgb: np.ndarray) -> np.ndarray:

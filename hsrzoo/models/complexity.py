@@ -127,7 +127,7 @@ def cost(module: nn.Module, height: int, width: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Bytes of a network's tensors at their peak: a fixed part, so many for every column, and so many for
+    """Bytes of a network's tensors at their peak: a fixed part, a part for every column, and a part for
     every pixel."""
 
     fixed: float

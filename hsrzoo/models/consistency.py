@@ -1,4 +1,4 @@
-"""Camera consistency: what any model reconstructs, made to agree with the image it was made from.
+"""Camera consistency: the cube of any model, corrected to agree with the image that it was made from.
 
 A camera with the response R (3 x C) sees R y of a spectrum y. Where the network's y does not explain the
 pixel, the most likely spectrum, given the covariance E (C x C) of the network's errors, is
@@ -8,8 +8,8 @@ pixel, the most likely spectrum, given the covariance E (C x C) of the network's
 with the standard deviation s of the pixel's noise (a Wiener filter of the residual). Errors are like the
 spectra themselves, of covariance S, and grow with the light: E = e^2 (m^2 / v) S with the mean m of the
 pixel's three values or of R y, whichever is larger, and the variance v of that mean by S. So the darker a
-pixel, the more of the residual is put down to rounding, and the less the spectrum moves. e = 0.15 was
-chosen on training scenes held out, among values from 0.04 to 0.4, and so was the dependence on the light.
+pixel, the more of the residual is attributed to rounding, and the less the spectrum moves. e = 0.15 was
+chosen on held-out training scenes, among values from 0.04 to 0.4, and so was the dependence on the light.
 
 Where the image comes from another camera than the network's training pairs, the image is first translated
 by the same means: rgb' = R' M R^T (R M R^T + s^2 I)^-1 rgb, with the second moment M of spectra, is what
@@ -37,15 +37,21 @@ _AT_ONCE = 1 << 15
 
 
 class Consistency:
-    """Cubes corrected towards their images, for one camera.
+    """Correction of cubes towards their images, for one camera.
 
-    ``response``: (3, C), as :meth:`hsrzoo.camera.Camera.matrix` gives it; ``covariance``: S, (C, C), of
-    training spectra on the same ``bands``; ``noise``: s, standard deviation of a pixel's values;
-    ``error``: e.
+    A clipped channel is only a lower bound of the light: it corrects nothing, the other channels of its
+    pixel do. Negative values of the result are set to 0, which moves no cube away from a spectrum that
+    exists.
 
-    A clipped channel tells only that the light was at least so strong: it corrects nothing, the other
-    channels of its pixel do. Negative values of the result are cut to 0, which brings no cube further
-    from a spectrum that exists.
+    Args:
+        response: R, (3, C), as :meth:`hsrzoo.camera.Camera.matrix` returns it.
+        covariance: S, (C, C), of training spectra on the same bands.
+        bands: The C bands of the cubes.
+        noise: s, standard deviation of a pixel's values in [0, 1].
+        error: e, the errors of a network as a share of the spread of spectra in equal light.
+
+    Raises:
+        InputError: Arrays that do not fit the bands, or a noise or an error of 0 or less.
     """
 
     def __init__(
@@ -75,7 +81,15 @@ class Consistency:
         axes of R S R^T as rows, the variances along them, and S R^T along each."""
 
     def __call__(self, cube: Tensor, rgb: Tensor) -> Tensor:
-        """The corrected cube, (..., C, H, W) float32, new; ``rgb``: (..., 3, H, W) in [0, 1]."""
+        """Correct a cube towards its image.
+
+        Args:
+            cube: (..., C, H, W), any floating-point dtype.
+            rgb: (..., 3, H, W) in [0, 1].
+
+        Returns:
+            The corrected cube, (..., C, H, W) float32, in new memory.
+        """
         out = torch.empty_like(cube, dtype=torch.float32, memory_format=torch.contiguous_format)
         rows = max(1, _AT_ONCE // cube.shape[-1])
         for i in np.ndindex(*cube.shape[:-3]):

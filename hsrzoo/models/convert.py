@@ -1,4 +1,4 @@
-"""Checkpoints of the authors, ``{"state_dict": ...}`` in a pickle, to folders of weights.
+"""Conversion of the authors' checkpoints, ``{"state_dict": ...}`` in a pickle, to folders of weights.
 
 Every tensor must find its place in the network by name and shape (by order and shape where
 ``Official.by_position`` says so). torch is imported inside the functions that need it.
@@ -28,7 +28,7 @@ _PREFIX = "module."
 _SHOWN = 6
 """Names in a message."""
 _TRIED = 16
-"""Band counts that are tried for an advice."""
+"""Band counts that are tried for the advice in an error."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _in_our_names(state: Mapping[str, Tensor], official: Official, module: nn.Module) -> dict[str, Tensor]:
-    """``state`` under the names of ``module``'s own state_dict, as far as they can be told."""
+    """``state`` under the names of ``module``'s own state_dict, as far as they are known."""
     if official.rename is not None:
         state = resolve(official.rename)(dict(state))
     own = module.state_dict()

@@ -1,4 +1,4 @@
-"""The form of an exported file: its metadata and ports, validated, and how it is opened. Without torch."""
+"""The format of an exported file: opening it and validating its metadata and ports. Without torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FIELDS: dict[str, Kind] = {
     "config": dict,
 }
 _LARGEST_MULTIPLE = 4096
-"""Beyond this a file that asks for padding is taken for damaged: a multiple is a small power of two."""
+"""A file with a larger multiple counts as damaged: a multiple is a small power of two."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -103,7 +103,7 @@ def metadata_of(session: Any, path: Path) -> dict[str, Any]:
 
 
 def spec_of(metadata: Mapping[str, Any], path: Path) -> ModelSpec:
-    """The model as far as a file tells: its input and where it comes from; it cannot be built."""
+    """The model as far as a file describes it: its input and its source; it cannot be built."""
     given = metadata["input"]
     sizes = {key: given.get(key) for key in ("multiple", "min_size")}
     if not all(type(v) is int and 1 <= v <= _LARGEST_MULTIPLE for v in sizes.values()):

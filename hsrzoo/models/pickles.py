@@ -1,10 +1,9 @@
-"""Files of ``torch.save`` that nobody here wrote, read without running anything that they ask for.
+"""Untrusted files of ``torch.save``, read without running any code in them.
 
-A pickle is a program, and reading one does what it says. Here the program is first looked through
-without running it: every instruction and every name it would import must be on the two lists below,
-which hold what ``torch.save`` writes for a dict of tensors and numbers. Only then does
-``torch.load(weights_only=True)``, which has a list of its own, read the very bytes that were looked
-through. torch is imported inside the functions that need it.
+A pickle is a program, and reading one runs it. Here the program is first scanned without running it: every
+instruction and every name it would import must be on the two lists below, which hold what ``torch.save``
+writes for a dict of tensors and numbers. Only then does ``torch.load(weights_only=True)``, which has a list
+of its own, read the same bytes. torch is imported inside the functions that need it.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ _PICKLES_IN_STREAM = 5
 _SHOWN = 4
 """Names in a message."""
 _MOST_TUPLES = 100
-"""In one another: hashing a dict's key goes through all of them, by recursion that Python does not stop.
+"""Nested in one another: hashing a dict's key recurses through all of them, without a limit of Python's.
 What ``torch.save`` writes holds three."""
 
 
@@ -80,7 +79,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def _bytes_of(path: Path) -> bytes:
-    """The whole file: what is looked through must be what is loaded, whoever writes to it meanwhile."""
+    """The whole file: what is scanned must be what is loaded, even if the file changes in between."""
     if not path.is_file():
         raise WeightsError("The checkpoint is missing", expected="a file", got=str(path))
     try:
@@ -125,7 +124,7 @@ def _pickle_in_zip(data: bytes, path: Path) -> bytes:
 
 
 def _require_harmless(program: io.BytesIO, path: Path) -> None:
-    """Look through one pickle up to its end; nothing is run. WeightsError for what is off the lists."""
+    """Scan one pickle up to its end; nothing is run. WeightsError for what is not on the lists."""
     wanted: list[str] = []
     instructions: list[str] = []
     texts = ["?", "?"]
@@ -148,11 +147,11 @@ def _require_harmless(program: io.BytesIO, path: Path) -> None:
     if foreign or instructions:
         raise _refused(path, foreign, instructions)
     if tuples.most > _MOST_TUPLES:
-        raise _more_than_tensors(path, f"one with more than {_MOST_TUPLES} tuples in one another")
+        raise _more_than_tensors(path, f"one with more than {_MOST_TUPLES} nested tuples")
 
 
 class _Tuples:
-    """How many tuples there are in one tuple, at any depth, counted again wherever the same one stands.
+    """How many tuples there are in one tuple, at any depth, each occurrence counted.
 
     A stack like the unpickler's, but of these counts: 0 for all that is no tuple, None for a mark. Lists
     and dicts count 0, because they cannot be in a key.
@@ -179,7 +178,7 @@ class _Tuples:
             stack.extend(min(made, _MOST_TUPLES + 1) for _ in instruction.stack_after)
 
     def _take(self, before: list[pickletools.StackObject]) -> list[int]:
-        """Take off what an instruction needs: so many things, or all above a mark and so many below."""
+        """Pop what an instruction needs: a number of items, or all above a mark and some below it."""
         taken: list[int] = []
         names = [thing.name for thing in before]
         if "mark" in names:

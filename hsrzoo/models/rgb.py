@@ -1,4 +1,4 @@
-"""RGB images at the door of a network: shape and range checked, normalised, padded."""
+"""RGB images as networks take them: shape and range validated, normalised, padded."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ NESTED = {
 @pytest.mark.parametrize("what", NESTED)
 def test_keys_that_would_take_the_process_down_are_refused(tmp_path, what):
     program = b"\x80\x02})" + NESTED[what] + b"K\x01s."
-    with pytest.raises(WeightsError, match="more than 100 tuples in one another"):
+    with pytest.raises(WeightsError, match="more than 100 nested tuples"):
         read_pickle(zip_with(tmp_path / "net.pth", program))
 
 

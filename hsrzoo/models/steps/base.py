@@ -109,7 +109,7 @@ class TensorView:
 
 
 class Layers(nn.Module):
-    """A step as part of an exported graph; as it stands, it changes nothing."""
+    """A step as part of an exported graph. This base class changes nothing."""
 
     def before(self, rgb: Tensor) -> Tensor:
         """(1, 3, H, W) -> (1, 3, H, W)."""

@@ -1,4 +1,4 @@
-"""Freed memory that stays with the process, and how to be rid of it."""
+"""Freed memory that the C library keeps, returned to the system."""
 
 from __future__ import annotations
 

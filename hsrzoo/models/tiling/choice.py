@@ -16,17 +16,17 @@ from hsrzoo.models.tiling.grid import Grid, cut
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
 
 SAFETY = 2.0
-"""What a network really takes, against the bytes of its tensors: the allocator's waste, and what
+"""What a network really takes, as a multiple of the bytes of its tensors: the allocator's waste, and what
 libraries need within an operator. Measured on the zoo's networks: up to 1.7 in large tiles."""
 SPARE = 256 << 20
-"""Bytes besides: rows being read, converted and written, and libraries' buffers of fixed size (a
-convolution's, of 250 MiB in the worst case seen)."""
+"""Further bytes: rows being read, converted and written, and libraries' buffers of fixed size (a
+convolution's buffer took up to 250 MiB)."""
 APPROXIMATE_HALO = 32
 """Of approximate tiles of a network that declares none."""
 LARGEST_TILE = 1024
-"""Side of a tile that nobody asked for, at most, even where memory allows more: larger ones were slower.
-Their tensors are so large that the allocator asks the system for fresh pages each time, and every first
-touch of a page is a fault."""
+"""Largest side of a tile that is chosen by memory, even where memory allows more: larger ones were slower.
+Their tensors are so large that the allocator asks the system for new pages each time, and every first
+access to a page is a fault."""
 SMALL = 512 * 512
 """Images up to this many pixels run whole unless tiles are asked for: no need to measure anything."""
 

@@ -17,7 +17,7 @@ class Tile:
 
     @property
     def own_in_window(self) -> Region:
-        """Where its own pixels lie within the window."""
+        """Its own pixels in coordinates of the window."""
         own, window = self.own, self.window
         return Region(own.top - window.top, own.left - window.left, own.height, own.width)
 

@@ -74,7 +74,7 @@ class Saved:
             raise StoreError(
                 f"The state of an interrupted run cannot be read: {path}",
                 got=f"{type(error).__name__}: {error}",
-                fix="Delete it, and the .part beside it, to start again",
+                fix="Delete it and the .part file next to it to start again",
             ) from None
 
     def require_same(self, now: Mapping[str, Any], part: Path) -> None:

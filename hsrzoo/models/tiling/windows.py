@@ -75,7 +75,7 @@ class PaddedImage:
 
 
 def _sources(first: int, count: int, size: int, need: RgbInput) -> np.ndarray:
-    """Which row (or column) of the image stands at each of ``count`` rows of the padded one."""
+    """Which row (or column) of the image each of ``count`` rows of the padded one shows."""
     wanted = np.arange(first, first + count)
     _, reflects = padded_side(size, need)
     beyond = 2 * (size - 1) - wanted if reflects else np.full_like(wanted, size - 1)
