@@ -29,8 +29,8 @@ SCORE_TOLERANCE = 1e-5
 LARGE = 1e-4
 """A pixel differs when one of its bands differs by more than this."""
 SIZES = ((64, 96), (104, 40), (37, 51), (256, 320))
-"""Height and width of synthetic images: wide, high, odd, and large (a graph that keeps the size it was traced
-with fails on one of them)."""
+"""Height and width of synthetic images: wide, high, odd, and large (a graph that keeps the size it was
+traced with fails on one of them)."""
 METRICS = ("rmse", "psnr", "sam")
 
 
