@@ -28,7 +28,17 @@ Augmentation = Literal["flip", "rotate", "exposure", "relight", "mixture", "mixe
 
 
 def resolve(code: Code) -> Callable[..., Any]:
-    """The callable itself, importing ``"package.module:function"`` if that is what it is."""
+    """The callable behind a field that holds code.
+
+    Args:
+        code: A callable, or its address ``"package.module:function"``, which is imported.
+
+    Returns:
+        The callable.
+
+    Raises:
+        PluginError: The address cannot be imported.
+    """
     if not isinstance(code, str):
         return code
     module, _, attribute = code.partition(":")
@@ -62,8 +72,7 @@ class RgbInput:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a training run besides the data and the network. See docs of
-    ``hsrzoo train``."""
+    """Everything that decides a training run except the data and the network (``hsrzoo train``)."""
 
     steps: int = 2000
     batch: int = 4
@@ -123,7 +132,7 @@ class Official:
     """Keys under which the file may hold the tensors; without any of them it is the tensors itself."""
     rename: Code | None = None
     """``rename(state: dict[str, Tensor]) -> dict[str, Tensor]``: official names to ours, in order; raises
-    FormatError where tensors that are one contradict each other."""
+    FormatError where copies of one tensor differ."""
     by_position: bool = False
     """True if names may differ and only order and shapes count (GMSR's own script loads so)."""
     note: str = ""
@@ -131,7 +140,7 @@ class Official:
 
 @dataclass(frozen=True)
 class Start:
-    """What a network takes over before training, made by ``ModelSpec.start``.
+    """What a network starts training from, made by ``ModelSpec.start``.
 
     ``arguments`` are merged into the constructor arguments, ``state`` (name -> tensor) is copied
     into the module (every key must exist, with that shape), ``record`` goes into config.json.
@@ -170,7 +179,7 @@ class ModelSpec:
     by gradient descent."""
     start: Code | None = None
     """``start(path: Path, bands: BandSet, arguments: Mapping) -> Start``: what ``hsrzoo train --start
-    PATH`` takes over (MCGA: codebooks and stage 1's reconstruction)."""
+    PATH`` starts from (MCGA: codebooks and stage 1's reconstruction)."""
     adapt: Code | None = None
     """``adapt(module, rgb: (1, 3, H, W), **settings) -> cube (1, C, H, W)``: test-time adaptation
     to one image; must leave the module's weights as they were. One that takes ``response`` gets the (3, C)
@@ -188,7 +197,7 @@ class ModelSpec:
     """Constructor arguments that only choose the weights that training starts from (``pretrained``). They
     are not handed over where saved weights follow, so that loading never fetches anything."""
     notes: str = ""
-    """What a user should know besides: differences from the original, traps. Sentences."""
+    """What else a user should know, in sentences: differences from the original, traps."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Other constructor arguments for the same weights, loaded as ``ARCH:VARIANT``: another structure
     of the same network, or a cheaper setting whose price the benchmark shows."""
@@ -228,7 +237,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set: how to open it, and what to tell somebody who does not have it."""
+    """A data set: how to open it, and where to get it."""
 
     name: str
     open: Code
@@ -238,7 +247,7 @@ class DatasetSpec:
     where: str
     """Where to get it and under which terms, one or two sentences."""
     layout: str
-    """The folder it must have under the data root and what lies in it."""
+    """The folder it must have under the data root, and its content."""
     protocols: tuple[str, ...] = ("full-frame",)
     """Names of the protocols that make sense, the headline first."""
     mrae_epsilon: float = 1 / 255
@@ -270,7 +279,7 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class MetricContext:
-    """What a metric may need besides the two cubes."""
+    """What a metric may need in addition to the two cubes."""
 
     bands: BandSet
     mrae_epsilon: float = 1 / 255
@@ -314,44 +323,21 @@ class PerturbationContext:
     rgb_bits: int | None = 8
 
 
-def seeded(seed: int, scene: str, perturbation: str, severity: str) -> np.random.Generator:
-    """The generator of one (seed, scene, perturbation, severity): never depends on order."""
-    import hashlib
-
-    import numpy as np
-
-    key = "\x1f".join([str(seed), scene, perturbation, severity]).encode()
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
-
-
 def build_module(
     spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], *, fresh: bool = True
 ) -> nn.Module:
-    """The network itself with fresh weights; ``arguments`` override the spec's own.
+    """Build the network of a spec.
 
-    ``fresh=False``: saved weights will replace those it is built with (see ``ModelSpec.first_weights``).
+    Args:
+        spec: What to build.
+        bands: The C bands of its cubes.
+        arguments: Constructor arguments that override the spec's own.
+        fresh: False where saved weights will replace the first ones (see ``ModelSpec.first_weights``).
+
+    Returns:
+        The network: float32 (B, 3, H, W) to (B, C, H, W).
     """
     merged = {**spec.arguments, **arguments}
     if not fresh:
         merged = {name: value for name, value in merged.items() if name not in spec.first_weights}
     return resolve(spec.build)(bands, **merged)
-
-
-__all__ = [
-    "BandSet",
-    "Code",
-    "DatasetSpec",
-    "Execution",
-    "MetricContext",
-    "MetricSpec",
-    "ModelSpec",
-    "Official",
-    "PerturbationContext",
-    "PerturbationSpec",
-    "Recipe",
-    "RgbInput",
-    "Start",
-    "build_module",
-    "resolve",
-    "seeded",
-]

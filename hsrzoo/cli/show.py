@@ -93,13 +93,13 @@ def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
     """The architecture, and config.json of the weights that the name stands for: of all that are bundled
     where it has no tag."""
     from hsrzoo.models.loading import spec_of
-    from hsrzoo.models.locate import folder_of, located, tags_of
+    from hsrzoo.models.locate import find_weights, folder_of, tags_of
     from hsrzoo.models.names import ModelName
     from hsrzoo.models.weights import read_config
     from hsrzoo.registry import MODELS
 
     if name.kind != "zoo":
-        name, folder = located(name)
+        name, folder = find_weights(name)
         config = read_config(folder)
         return MODELS.get(config["architecture"]), {str(name): config}
     spec = spec_of(name)

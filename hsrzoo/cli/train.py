@@ -231,14 +231,14 @@ def _start(
     spec: ModelSpec, path: Path | None, bands: BandSet, arguments: Mapping[str, Any]
 ) -> Start | None:
     from hsrzoo.hub.client import origin_of
-    from hsrzoo.models.locate import folder_given
+    from hsrzoo.models.locate import resolve_folder
     from hsrzoo.spec import resolve
 
     if path is None:
         return None
     if spec.start is None:
         raise TrainingError(f"{spec.name} takes nothing over", fix="Leave --start out")
-    folder = folder_given(path)
+    folder = resolve_folder(path)
     taken: Start = resolve(spec.start)(folder, bands, arguments)
     origin = origin_of(folder)
     return replace(taken, record={**taken.record, "repository": origin}) if origin else taken

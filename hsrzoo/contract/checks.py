@@ -24,12 +24,12 @@ from hsrzoo.contract.subject import (
     ContractError,
     Subject,
     attributes,
+    fixed_seed,
     require,
     require_close,
     require_equal,
     require_finite,
     require_unchanged,
-    seeded,
     state,
 )
 from hsrzoo.datasets.synthetic import Synthetic
@@ -185,7 +185,7 @@ def check_save_and_load(subject: Subject) -> str:
         folders = [Path(root, "first"), Path(root, "second")]
         for folder in folders:
             save_folder(folder, subject.module, subject.spec, VISIBLE_31, arguments={}, training={})
-        with seeded(1):  # what the file does not hold must not agree by chance
+        with fixed_seed(1):  # what the file does not hold must not agree by chance
             loaded, _ = load_module(folders[0], subject.spec, read_config(folders[0]))
         same_bytes = len({(folder / TENSORS).read_bytes() for folder in folders}) == 1
     require(same_bytes, "Saved twice, the weights differ", "the same bytes", "other bytes")
@@ -219,7 +219,7 @@ def _reached_by_gradient(subject: Subject, seed: int) -> set[str]:
     """Trainable parameters with a gradient that is not all zero, for random weights and a random loss."""
     module = subject.build(VISIBLE_31, seed).train()
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    with seeded(seed):
+    with fixed_seed(seed):
         # A layer that starts at zero hides all before it from the gradient: move off that start.
         for p in trainable.values():
             p.data.add_(torch.randn_like(p), alpha=0.02)

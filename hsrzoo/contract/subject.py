@@ -35,7 +35,7 @@ class Subject:
 
     def build(self, bands: BandSet, seed: int = 0) -> nn.Module:
         """The module in eval mode, with the same random (or fitted) weights at every call with a seed."""
-        with seeded(seed):
+        with fixed_seed(seed):
             module = build_module(self.spec, bands, {})
             if not isinstance(module, nn.Module):
                 raise ContractError(
@@ -83,7 +83,7 @@ class Subject:
 
 
 @contextmanager
-def seeded(seed: int = 0) -> Iterator[None]:
+def fixed_seed(seed: int = 0) -> Iterator[None]:
     """Torch's random state at ``seed`` inside, as it was before outside."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

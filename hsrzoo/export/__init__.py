@@ -54,7 +54,7 @@ def export_onnx(
             "int8 needs scenes on which the ranges of the features are measured",
             fix="Name a data set: --calibrate cave",
         )
-    opset = graph.supported(opset)
+    opset = graph.check_opset(opset)
     make_folder(path.parent)
     proto = graph.to_onnx(model, opset)
     images = None
@@ -74,7 +74,7 @@ def export_onnx(
     return OnnxModel(path, device="cpu"), images
 
 
-def exported(model: Reconstructor, folder: Path, precision: str = "fp32") -> Path:
+def cached_export(model: Reconstructor, folder: Path, precision: str = "fp32") -> Path:
     """The ONNX file of ``model`` in ``folder``, checked; made where it is not there yet.
 
     It gets its name after the check (:mod:`hsrzoo.export.pending`): a file that failed, or of a process
@@ -110,6 +110,6 @@ __all__ = [
     "PRECISIONS",
     "Calibration",
     "ExportError",
+    "cached_export",
     "export_onnx",
-    "exported",
 ]

@@ -91,7 +91,7 @@ def trace(model: Reconstructor) -> torch.export.ExportedProgram:
         return torch.export.export(whole, (example,), dynamic_shapes={"rgb": free}, strict=False, **options)
 
 
-def supported(opset: int | None) -> int:
+def check_opset(opset: int | None) -> int:
     """The opset asked for, :data:`DEFAULT_OPSET` by default; InputError outside :data:`OPSETS`.
 
     PluginError without the extra ``onnx``: nothing should be traced before that is known.
@@ -113,7 +113,7 @@ def to_onnx(model: Reconstructor, opset: int | None = None) -> ModelProto:
     Raises InputError for an opset outside :data:`OPSETS`, ExportError where the network cannot be
     converted, PluginError without the extra ``onnx``.
     """
-    opset = supported(opset)
+    opset = check_opset(opset)
     program = trace(model)
     with torch.no_grad(), _understandable(model.name, "torch.onnx.export"):
         converted = torch.onnx.export(

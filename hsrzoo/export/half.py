@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from hsrzoo.export.graph import facts_of, sign
-from hsrzoo.export.roles import deciding, statistics
+from hsrzoo.export.roles import deciding_nodes, statistic_nodes
 
 _HALVED = {
     "Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "Div", "Gelu", "Gemm", "Identity",
@@ -31,7 +31,7 @@ def to_fp16(proto: ModelProto) -> ModelProto:
     (distances to codes) stay fp32, with everything between them.
     """
     half = copy.deepcopy(proto)
-    full = {*deciding(proto), *statistics(proto)}
+    full = {*deciding_nodes(proto), *statistic_nodes(proto)}
     halved = [n.name for n in proto.graph.node if n.op_type in _HALVED and n.name not in full]
     _Conversion(half).run(set(halved))
     sign(half, {**facts_of(proto), "precision": "fp16"})

@@ -13,7 +13,7 @@ import numpy as np
 
 from hsrzoo.errors import InputError
 from hsrzoo.export.graph import facts_of, sign
-from hsrzoo.export.roles import deciding, writing
+from hsrzoo.export.roles import deciding_nodes, output_nodes
 from hsrzoo.models.onnx_file import INPUT, missing_onnx
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def to_int8(proto: ModelProto, crops: Sequence[np.ndarray], record: dict[str, An
             _reader(crops),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTIZED),
-            nodes_to_exclude=left_alone(proto),
+            nodes_to_exclude=nodes_in_fp32(proto),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -59,7 +59,7 @@ def to_int8(proto: ModelProto, crops: Sequence[np.ndarray], record: dict[str, An
     return quantized
 
 
-def left_alone(proto: ModelProto) -> list[str]:
+def nodes_in_fp32(proto: ModelProto) -> list[str]:
     """Names of the nodes that stay in fp32: they decide, write the cube, or multiply two features."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     bare = [
@@ -67,7 +67,7 @@ def left_alone(proto: ModelProto) -> list[str]:
         for node in proto.graph.node
         if node.op_type in ("MatMul", "Gemm") and not weights.issuperset(node.input[1:2])
     ]
-    return [*deciding(proto), *writing(proto), *bare]
+    return [*deciding_nodes(proto), *output_nodes(proto), *bare]
 
 
 def calibration_crops(

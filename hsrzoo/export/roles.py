@@ -20,7 +20,7 @@ _AS_IT_IS = {"Add", "Reshape", "Transpose", "Slice", "Identity", "Squeeze", "Uns
 """Operators that hand a part of the cube on, or add up parts of it."""
 
 
-def deciding(proto: ModelProto) -> list[str]:
+def deciding_nodes(proto: ModelProto) -> list[str]:
     """Names of the nodes whose results reach the output only through indices and truth values.
 
     A distance that ends in a comparison is worth nothing rounded: another code would be the nearest.
@@ -50,7 +50,7 @@ def _passes_on(user: NodeProto, name: str, counted: set[str]) -> bool:
     return True
 
 
-def statistics(proto: ModelProto) -> list[str]:
+def statistic_nodes(proto: ModelProto) -> list[str]:
     """Names of the nodes all of whose results have a fixed size: no height or width is left in them."""
     fixed = {
         value.name
@@ -60,7 +60,7 @@ def statistics(proto: ModelProto) -> list[str]:
     return [node.name for node in proto.graph.node if fixed.issuperset(filter(None, node.output))]
 
 
-def writing(proto: ModelProto) -> list[str]:
+def output_nodes(proto: ModelProto) -> list[str]:
     """Names of the nodes whose results are the cube, or are added up to it."""
     waiting = [port.name for port in proto.graph.output]
     makers = {name: node for node in proto.graph.node for name in node.output}

@@ -31,19 +31,33 @@ def load(
     approximate: bool = False,
     consistency: str | None = None,
 ) -> Reconstructor:
-    """The model called ``name``, ready to run.
+    """Load a model by its name.
 
-    ``name``: ``arch`` (its default weights) or ``arch.tag``, either with ``:variant`` (the same weights
-    run otherwise), ``local-dir:PATH`` or ``hf-hub:ORG/REPO[@REVISION]``, these too with ``:variant``, or
-    ``onnx:FILE`` (written by ``hsrzoo export``; needs no torch). The model's name keeps the commit of
-    a repository on the Hub.
-    ``weights="auto"`` loads trained weights strictly and fails without them; ``weights=None`` builds
-    random ones. ``bands``: what the cube must have; with trained weights it is only compared, with
-    random ones it is built for them (400-700 nm at 10 nm if not given). ``device``: a torch device, by
-    default the GPU if there is one. ``precision``, ``compile``,
-    ``tile``, ``max_memory``, ``approximate`` and ``consistency`` (the name of the camera that took the
-    images, or "estimate"): see :class:`hsrzoo.spec.Execution`. Raises
-    UnknownNameError, WeightsError, HubError, BandsError, InputError.
+    Args:
+        name: ``arch`` (its default weights) or ``arch.tag``, ``local-dir:PATH`` or
+            ``hf-hub:ORG/REPO[@REVISION]``, all of these also with ``:variant`` (the same weights, run in
+            another way), or ``onnx:FILE`` (written by ``hsrzoo export``; needs no torch). The loaded
+            model's name keeps the commit of a repository on the Hub.
+        weights: "auto" loads trained weights strictly and fails without them; None builds random ones.
+        bands: The bands that cubes must have. Trained weights are only compared with them; random ones are
+            built for them (by default 400-700 nm at 10 nm).
+        device: A torch device; by default the GPU if there is one, else the CPU.
+        precision: See :class:`hsrzoo.spec.Execution`, also for the arguments that follow.
+        compile: Compile the network.
+        tile: Side of square tiles in pixels.
+        max_memory: Bytes that a prediction may take.
+        approximate: Let tiles have statistics of their own.
+        consistency: Name of the camera that took the images, or "estimate".
+
+    Returns:
+        The model; call it with an image.
+
+    Raises:
+        UnknownNameError: No such model, variant or camera.
+        WeightsError: There are no trained weights, or they are damaged.
+        HubError: They cannot be fetched.
+        BandsError: The weights have other bands.
+        InputError: A device, tile or memory limit that cannot be used.
     """
     parsed = parse_name(name)
     if weights not in ("auto", None):
@@ -59,7 +73,7 @@ def load(
             if spec.default_tag is None:
                 raise locate.no_weights(parsed)
             parsed = replace(parsed, tag=spec.default_tag)
-    found, folder = locate.located(replace(parsed, variant=None))
+    found, folder = locate.find_weights(replace(parsed, variant=None))
     parsed = replace(found, variant=parsed.variant)
     config = weight_files.read_config(folder)
     if parsed.kind != "zoo":
@@ -140,11 +154,16 @@ def _exported(
 
 
 def list_models(pattern: str | None = None, tag: str | None = None, pretrained: bool = False) -> list[str]:
-    """Names of the zoo's models, sorted; without ``tag`` no plugin is imported.
+    """List the zoo's models.
 
-    ``pattern``: a shell pattern (``mcga-*``). ``tag``: only architectures that carry it
-    ("baseline", "floor") or weights that are called so ("cave"). ``pretrained``: names ARCH.TAG of
-    bundled weights instead of architectures.
+    Args:
+        pattern: A shell pattern that names must match (``mcga-*``).
+        tag: Only architectures with this tag ("baseline", "floor") or weights of this name ("cave").
+            Without it no plugin is imported.
+        pretrained: List bundled weights as ARCH.TAG instead of architectures.
+
+    Returns:
+        Their names, sorted.
     """
     names = locate.bundled() if pretrained else MODELS.names()
     if pattern is not None:

@@ -55,14 +55,14 @@ def folder_of(name: ModelName) -> Path:
     )
 
 
-def located(name: ModelName) -> tuple[ModelName, Path]:
+def find_weights(name: ModelName) -> tuple[ModelName, Path]:
     """A name and its folder; a branch or tag of the Hub becomes the commit that it stands for now, so that
     the name says which weights these are and leads to them again."""
     folder = folder_of(name)
     return (replace(name, revision=folder.name) if name.kind == "hf-hub" else name), folder
 
 
-def folder_given(path: Path) -> Path:
+def resolve_folder(path: Path) -> Path:
     """A folder that a user named: a path, or ``hf-hub:ORG/REPO[@REVISION]``, which is fetched."""
     return folder_of(parse_name(str(path))) if str(path).startswith("hf-hub:") else path
 

@@ -264,7 +264,7 @@ class Reconstructor:
             finish=steps.finish,
             margin=sum(step.needs.halo or 0 for step in self.steps),
         )
-        return run if self.execution.max_memory is None else _trimmed(run)
+        return run if self.execution.max_memory is None else _trim_memory(run)
 
     def check_grid(self, grid: Grid, *, tta: bool = False) -> None:
         """InputError where a step needs the whole image and ``grid`` has more than one tile."""
@@ -298,7 +298,7 @@ class Reconstructor:
         return self.network.run(padded)
 
 
-def _trimmed(run: Iterator[Work]) -> Iterator[Work]:
+def _trim_memory(run: Iterator[Work]) -> Iterator[Work]:
     for work in run:
         give_back_freed_memory()
         yield work

@@ -6,6 +6,7 @@ A perturbation is a :class:`~hsrzoo.spec.PerturbationSpec` under the entry-point
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from hsrzoo.datasets.base import Scene, any_data, pixels_with_data
 from hsrzoo.errors import InputError, require_known
 from hsrzoo.registry import PERTURBATIONS
-from hsrzoo.spec import PerturbationContext, resolve, seeded
+from hsrzoo.spec import PerturbationContext, resolve
 
 Perturbed = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 """RGB (3, H, W), cube (C, H, W), and measured facts for the row."""
@@ -59,7 +60,7 @@ def perturb(
     spec = PERTURBATIONS.get(name)
     require_known(f"severity of {spec.name}", severity, spec.severities)
     _check(scene)
-    generator = seeded(seed, scene.name, name, "" if spec.one_draw else severity)
+    generator = generator_for(seed, scene.name, name, "" if spec.one_draw else severity)
     known = (_required(context, name),) if spec.needs_camera else ()
     rgb, cube, info = resolve(spec.apply)(
         scene.rgb, scene.cube, spec.severities[severity], generator, *known
@@ -74,6 +75,12 @@ def perturb(
     change = after / before - 1 if before else 0.0
     camera = context.response if context else None
     return Scene(scene.name, rgb, cube), {**info, "rendered_by": camera, "mean_change": change}
+
+
+def generator_for(seed: int, scene: str, perturbation: str, severity: str) -> np.random.Generator:
+    """The generator of one (seed, scene, perturbation, severity): never depends on order."""
+    key = "\x1f".join([str(seed), scene, perturbation, severity]).encode()
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:16], "big"))
 
 
 def _mean(rgb: np.ndarray, cube: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError
-from hsrzoo.models.locate import folder_given
+from hsrzoo.models.locate import resolve_folder
 from hsrzoo.models.tensors import load_tensors, save_tensors
 from hsrzoo.utils.files import sha256_of_file, write_atomically
 
@@ -67,7 +67,7 @@ class CodebookFolder:
     def read(cls, path: Path) -> CodebookFolder:
         """``path``: a folder, or ``hf-hub:ORG/NAME[@REVISION]``, which is fetched. Raises WeightsError when
         the folder is absent, incomplete or changed, HubError when it cannot be fetched."""
-        path = folder_given(path)
+        path = resolve_folder(path)
         config_file = path / "config.json"
         if not config_file.is_file():
             raise WeightsError(

@@ -94,7 +94,7 @@ def test_shares_are_joined_in_double_precision_and_keep_their_kind():
     large, small = torch.tensor([2.0**25]), torch.tensor([1.0])
     joined = Shares.of((large, torch.tensor(2**40), large), ("sum", "sum", "max"))
     for _ in range(3):
-        joined = joined.joined(Shares.of((small, torch.tensor(1), small), ("sum", "sum", "max")))
+        joined = joined.join(Shares.of((small, torch.tensor(1), small), ("sum", "sum", "max")))
     total, count, most = joined.totals(torch.device("cpu"))
     assert total.dtype == torch.float32 and total.item() == 2**25 + 4  # 3 rounds to the next float32
     assert count.dtype == torch.int64 and count.item() == 2**40 + 3

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import hsrzoo
 from hsrzoo.errors import InputError, PluginError
-from hsrzoo.export import ExportError, check, export_onnx, exported, graph
+from hsrzoo.export import ExportError, cached_export, check, export_onnx, graph
 from hsrzoo.export.pending import pending
 from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
@@ -143,20 +143,20 @@ def test_a_missing_extra_is_named(
 def test_a_file_is_made_once_and_is_the_same_twice(
     toy: Reconstructor, toy_file: Path, tmp_path: Path
 ) -> None:
-    path = exported(toy, tmp_path / "files")
+    path = cached_export(toy, tmp_path / "files")
     assert path.name == f"toy@{toy.identity[:12]}.onnx"  # type: ignore[index]
     assert path.read_bytes() == toy_file.read_bytes()
     first = path.stat()
-    assert exported(toy, tmp_path / "files") == path and path.stat().st_mtime_ns == first.st_mtime_ns
+    assert cached_export(toy, tmp_path / "files") == path and path.stat().st_mtime_ns == first.st_mtime_ns
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.usefixtures("traced_once")
 def test_a_damaged_file_is_made_again(toy: Reconstructor, tmp_path: Path) -> None:
-    path = exported(toy, tmp_path)
+    path = cached_export(toy, tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[:1000])
-    assert exported(toy, tmp_path) == path and path.read_bytes() == whole
+    assert cached_export(toy, tmp_path) == path and path.read_bytes() == whole
 
 
 def renamed_toy(toy: Reconstructor) -> Reconstructor:
@@ -175,10 +175,10 @@ def renamed_toy(toy: Reconstructor) -> Reconstructor:
 @pytest.mark.usefixtures("traced_once")
 def test_a_file_of_another_model_is_not_taken(toy: Reconstructor, tmp_path: Path) -> None:
     other = renamed_toy(toy)
-    first, second = exported(toy, tmp_path), exported(other, tmp_path)
+    first, second = cached_export(toy, tmp_path), cached_export(other, tmp_path)
     assert first != second
     second.write_bytes(first.read_bytes())  # under the other's name
-    exported(other, tmp_path)
+    cached_export(other, tmp_path)
     assert OnnxModel(second).metadata["model_sha256"] == other.identity
 
 
@@ -190,10 +190,10 @@ def test_a_file_that_fails_its_check_is_not_taken_by_the_next_run(
         strict.setitem(check.TOLERANCE, "fp32", -1.0)
         for _ in range(2):
             with pytest.raises(ExportError, match=r"kept as .*\.failed\.onnx") as caught:
-                exported(toy, tmp_path)
+                cached_export(toy, tmp_path)
             (kept,) = tmp_path.iterdir()
             assert kept.name.endswith(".failed.onnx") and str(kept) in str(caught.value)
-    path = exported(toy, tmp_path)
+    path = cached_export(toy, tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([path, kept])
 
 
@@ -209,7 +209,7 @@ def test_a_file_has_its_name_only_after_the_check(
 
     monkeypatch.setattr(check, "compare", stopped)
     with pytest.raises(KeyboardInterrupt):
-        exported(toy, tmp_path)
+        cached_export(toy, tmp_path)
     ((during,),) = seen  # what a process that is killed here leaves
     assert during.startswith(".toy@") and during.endswith(".unchecked.onnx")
     assert not list(tmp_path.iterdir())
@@ -231,7 +231,7 @@ def test_what_has_the_name_stays_until_the_new_file_is_checked(tmp_path: Path) -
 
 def test_random_weights_have_no_file() -> None:
     with pytest.raises(InputError, match="random weights"):
-        exported(hsrzoo.load("linear", weights=None, device="cpu"), Path())
+        cached_export(hsrzoo.load("linear", weights=None, device="cpu"), Path())
 
 
 def test_another_networks_file_fails_the_check(toy: Reconstructor, toy_file: Path) -> None:

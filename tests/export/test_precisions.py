@@ -14,8 +14,8 @@ from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import InputError
 from hsrzoo.export import Calibration, check, export_onnx, graph
 from hsrzoo.export.half import to_fp16
-from hsrzoo.export.quantize import calibration_crops, left_alone
-from hsrzoo.export.roles import deciding, statistics, writing
+from hsrzoo.export.quantize import calibration_crops, nodes_in_fp32
+from hsrzoo.export.roles import deciding_nodes, output_nodes, statistic_nodes
 from hsrzoo.models.reconstructor import Reconstructor
 
 SEARCH = """
@@ -56,9 +56,9 @@ def run(proto: onnx.ModelProto, rgb: np.ndarray) -> np.ndarray:
 
 
 def test_nodes_are_told_apart_by_where_their_results_go(search: onnx.ModelProto) -> None:
-    assert deciding(search) == DECIDING
-    assert statistics(search) == ["mean"]
-    assert set(writing(search)) == {"finish", "move", "look_up", "scale", "mean"}
+    assert deciding_nodes(search) == DECIDING
+    assert statistic_nodes(search) == ["mean"]
+    assert set(output_nodes(search)) == {"finish", "move", "look_up", "scale", "mean"}
 
 
 def test_fp16_leaves_distances_exact_and_rounds_the_rest(search: onnx.ModelProto) -> None:
@@ -79,7 +79,8 @@ def test_a_deciding_node_of_an_fp16_file_never_sees_a_half(toy: Reconstructor, t
     halves |= {
         v.name for v in proto.graph.value_info if v.type.tensor_type.elem_type == TensorProto.FLOAT16
     }
-    kept = [node for node in proto.graph.node if node.name in deciding(proto) and node.op_type != "Cast"]
+    decide = deciding_nodes(proto)
+    kept = [node for node in proto.graph.node if node.name in decide and node.op_type != "Cast"]
     assert len(halves) > 8 and len(kept) >= 4
     assert not [node.name for node in kept if halves & {*node.input, *node.output}]
     assert made.precision == "fp16"
@@ -100,7 +101,7 @@ def test_int8_is_calibrated_on_scenes_and_stays_close(toy: Reconstructor, tmp_pa
 
 
 def test_int8_leaves_alone_what_decides_writes_or_has_no_weight(search: onnx.ModelProto) -> None:
-    assert set(left_alone(search)) == {*DECIDING, "finish", "move", "look_up", "scale", "mean"}
+    assert set(nodes_in_fp32(search)) == {*DECIDING, "finish", "move", "look_up", "scale", "mean"}
 
 
 def test_int8_asks_for_scenes(toy: Reconstructor, tmp_path: Path) -> None:

@@ -324,10 +324,10 @@ def export(setup: ModelSetup, folder: Path | None) -> ModelSetup:
     """``setup`` with the ONNX file that it needs, made in ``folder``."""
     if folder is None:
         raise InputError("There is no folder to export to", fix=f"Export {setup.name} and name the file")
-    from hsrzoo.export import exported
+    from hsrzoo.export import cached_export
 
     source = replace(setup, runtime="torch", precision="fp32").load("cpu")
-    path = exported(source, folder, setup.precision)
+    path = cached_export(source, folder, setup.precision)
     how = {"runtime": "onnx", "precision": setup.precision, "compile": False, "tile": None}
     title = plain_name(source.name) + remark({**how, "untrained": untrained(source)})
     return replace(setup, name=f"onnx:{path}", title=title, random_bands=None)

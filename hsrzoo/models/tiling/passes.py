@@ -44,7 +44,7 @@ class Shares:
         wide = tuple(_wide(part.detach().cpu()) for part in parts)
         return cls(wide, tuple(torch.float32 if p.dtype in half else p.dtype for p in parts), reduce)
 
-    def joined(self, other: Shares) -> Shares:
+    def join(self, other: Shares) -> Shares:
         """With another tile's; PluginError where they are not the same statistic."""
         mine, others = self._signature(), other._signature()
         if mine != others:
@@ -103,7 +103,7 @@ def run_tiles(
             if isinstance(found, Shares):
                 if work.done and work.shares is None:
                     raise _uneven("a statistic", "the cube")
-                work = replace(work, shares=found if work.shares is None else work.shares.joined(found))
+                work = replace(work, shares=found if work.shares is None else work.shares.join(found))
             else:
                 if work.shares is not None:
                     raise _uneven("the cube", "a statistic")

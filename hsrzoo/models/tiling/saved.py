@@ -39,8 +39,8 @@ class Saved:
             "tile": self.tile,
             "work": {
                 **work.seen,
-                "known": [[_encoded(x) for x in totals] for totals in work.known],
-                "shares": None if work.shares is None else _encoded_shares(work.shares),
+                "known": [[_encode(x) for x in totals] for totals in work.known],
+                "shares": None if work.shares is None else _encode_shares(work.shares),
                 "done": work.done,
                 "passes": work.passes,
             },
@@ -62,8 +62,8 @@ class Saved:
                 value["tile"],
                 Work(
                     {name: seen for name, seen in work.items() if name not in _OWN and seen is not None},
-                    tuple(tuple(_decoded(x).to(device) for x in totals) for totals in work["known"]),
-                    None if shares is None else _decoded_shares(shares),
+                    tuple(tuple(_decode(x).to(device) for x in totals) for totals in work["known"]),
+                    None if shares is None else _decode_shares(shares),
                     int(work["done"]),
                     int(work["passes"]),
                 ),
@@ -90,7 +90,7 @@ class Saved:
             )
 
 
-def _encoded(x: Tensor) -> dict[str, Any]:
+def _encode(x: Tensor) -> dict[str, Any]:
     x = x.detach().cpu().contiguous()
     data = x.reshape(-1).view(torch.uint8).numpy().tobytes() if x.numel() else b""
     return {
@@ -100,7 +100,7 @@ def _encoded(x: Tensor) -> dict[str, Any]:
     }
 
 
-def _decoded(value: Mapping[str, Any]) -> Tensor:
+def _decode(value: Mapping[str, Any]) -> Tensor:
     data = np.frombuffer(base64.b64decode(value["data"], validate=True), np.uint8).copy()
     return torch.from_numpy(data).view(_dtype(value["dtype"])).reshape(value["shape"])
 
@@ -112,17 +112,17 @@ def _dtype(name: str) -> torch.dtype:
     return found
 
 
-def _encoded_shares(shares: Shares) -> dict[str, Any]:
+def _encode_shares(shares: Shares) -> dict[str, Any]:
     return {
-        "parts": [_encoded(x) for x in shares.parts],
+        "parts": [_encode(x) for x in shares.parts],
         "dtypes": [str(dtype).removeprefix("torch.") for dtype in shares.dtypes],
         "reduce": list(shares.reduce),
     }
 
 
-def _decoded_shares(value: Mapping[str, Any]) -> Shares:
+def _decode_shares(value: Mapping[str, Any]) -> Shares:
     return Shares(
-        tuple(_decoded(x) for x in value["parts"]),
+        tuple(_decode(x) for x in value["parts"]),
         tuple(_dtype(name) for name in value["dtypes"]),
         tuple(value["reduce"]),
     )
