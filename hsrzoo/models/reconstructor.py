@@ -23,7 +23,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -179,6 +179,7 @@ class Reconstructor:
         if self._bounded:
             images = (ArrayPixels(image.permute(1, 2, 0).numpy()) for image in batch)
             return torch.cat([self._in_tiles(PaddedImage(x, self.spec.input), tta) for x in images])
+        # steps that change cubes, and an adaptation, act on one image
         one_by_one = tta or self.spec.couples_batch or any(step.changes_cube for step in self.steps)
         pieces = batch.split(1) if one_by_one else (batch,)
         cubes = [self._whole(piece, tta) for piece in pieces]
@@ -202,8 +203,12 @@ class Reconstructor:
         cube = cube[..., :height, :width].float()
         return bound[0].finish(cube, Region(0, 0, height, width)) if len(bound) == 1 else cube
 
+    @cached_property
+    def _adaptation(self) -> Adaptation:
+        return Adaptation(self.network)
+
     def _network(self, tta: bool) -> Network | Adaptation:
-        return Adaptation(self.network) if tta else self.network
+        return self._adaptation if tta else self.network
 
     def _in_tiles(self, image: PaddedImage, tta: bool) -> Tensor:
         """One image -> (1, C, H, W) on the CPU, a view of (H, W, C), within the memory allowed."""
