@@ -46,7 +46,7 @@ def to_int8(proto: ModelProto, crops: Sequence[np.ndarray], record: dict[str, An
         quantize_static(
             source,
             target,
-            _reader(crops),
+            _Reader(crops),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTIZED),
             nodes_to_exclude=nodes_in_fp32(proto),
@@ -102,18 +102,15 @@ def calibration_crops(
     return crops, record
 
 
-def _reader(crops: Sequence[np.ndarray]) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
+class _Reader:
+    """What onnxruntime calls a CalibrationDataReader."""
 
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.left: Iterator[np.ndarray] = iter(crops)
+    def __init__(self, crops: Sequence[np.ndarray]) -> None:
+        self.left = iter(crops)
 
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            crop = next(self.left, None)
-            return None if crop is None else {INPUT: crop[None]}
-
-    return Reader()
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        crop = next(self.left, None)
+        return None if crop is None else {INPUT: crop[None]}
 
 
 @contextmanager

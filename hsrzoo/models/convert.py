@@ -6,7 +6,7 @@ Every tensor must find its place in the network by name and shape (by order and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,17 +74,14 @@ def official_of(spec: ModelSpec) -> Official:
     """How the authors' checkpoints are read; WeightsError, naming who has any, where it is not known."""
     if spec.official is not None:
         return spec.official
-    known = [name for name, _ in _with_official()]
     raise WeightsError(
         f"No checkpoints of {spec.name}'s authors are known that could be converted",
-        expected=f"one of {', '.join(known)}",
+        expected=f"one of {', '.join(_names_with_official())}",
     )
 
 
-def _with_official() -> Iterator[tuple[str, Official]]:
-    for name, spec in MODELS.working():
-        if spec.official is not None:
-            yield name, spec.official
+def _names_with_official() -> list[str]:
+    return [name for name, spec in MODELS.working() if spec.official is not None]
 
 
 def read_checkpoint(path: Path, official: Official) -> dict[str, Tensor]:
@@ -162,7 +159,7 @@ def _advice(state: Mapping[str, Tensor], spec: ModelSpec, bands: BandSet, counts
                 f"These are weights of {spec.name} for {count} bands, and {len(bands)} were asked for: "
                 f"name the {count} band centres with --bands"
             )
-    for name, _ in _with_official():
+    for name in _names_with_official():
         if name != spec.name and _fits(state, MODELS.get(name), len(bands)):
             return f"These are weights of {name}: --arch {name}"
     return "Check --arch and --bands, and whether the file is the authors' own"

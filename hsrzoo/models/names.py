@@ -32,14 +32,12 @@ class ModelName:
     revision: str | None = None
 
     def __str__(self) -> str:
-        if self.kind == "local-dir":
-            return f"local-dir:{self.path}" + (f":{self.variant}" if self.variant else "")
-        if self.kind == "hf-hub":
-            name = f"hf-hub:{self.repo}" + (f"@{self.revision}" if self.revision else "")
-            return name + (f":{self.variant}" if self.variant else "")
-        if self.kind == "onnx":
-            return f"onnx:{self.path}"
-        name = f"{self.arch}.{self.tag}" if self.tag else str(self.arch)
+        if self.kind == "zoo":
+            name = f"{self.arch}.{self.tag}" if self.tag else str(self.arch)
+        elif self.kind == "hf-hub":
+            name = f"hf-hub:{self.repo}@{self.revision}" if self.revision else f"hf-hub:{self.repo}"
+        else:
+            name = f"{self.kind}:{self.path}"
         return f"{name}:{self.variant}" if self.variant else name
 
 
