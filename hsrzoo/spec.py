@@ -341,3 +341,22 @@ def build_module(
     if not fresh:
         merged = {name: value for name, value in merged.items() if name not in spec.first_weights}
     return resolve(spec.build)(bands, **merged)
+
+
+__all__ = [
+    "BandSet",
+    "Code",
+    "DatasetSpec",
+    "Execution",
+    "MetricContext",
+    "MetricSpec",
+    "ModelSpec",
+    "Official",
+    "PerturbationContext",
+    "PerturbationSpec",
+    "Recipe",
+    "RgbInput",
+    "Start",
+    "build_module",
+    "resolve",
+]

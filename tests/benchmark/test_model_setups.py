@@ -144,11 +144,13 @@ class File:
 def test_an_exported_model_goes_by_its_source_s_name(save_model, monkeypatch, tmp_path: Path) -> None:
     name, load, asked = save_model("net"), hsrzoo.load, []
 
-    def exported(model: Any, folder: Path, precision: str) -> Path:
+    def cached_export(model: Any, folder: Path, precision: str) -> Path:
         asked.append((model.name, folder, precision))
         return folder / "file.onnx"
 
-    monkeypatch.setitem(__import__("sys").modules, "hsrzoo.export", SimpleNamespace(exported=exported))
+    monkeypatch.setitem(
+        __import__("sys").modules, "hsrzoo.export", SimpleNamespace(cached_export=cached_export)
+    )
     monkeypatch.setattr(
         hsrzoo, "load", lambda n, **how: File(n) if n.startswith("onnx:") else load(n, **how)
     )
