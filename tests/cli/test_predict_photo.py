@@ -297,7 +297,7 @@ def test_a_folder_of_mixed_sizes_with_a_broken_file(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_an_error_before_anything_runs(photo, monkeypatch):
     (photo.parent / "file").write_text("in the way")
-    monkeypatch.setattr("hsrzoo.prediction.predict_file", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr("hsrzoo.prediction.predict.predict_file", lambda *_: pytest.fail("it ran"))
     for out, form in (("file", "envi"), ("file/below", "envi"), ("file/below", "npz")):
         told = refused(photo, "-o", photo.parent / out, "--format", form)
         assert "cannot be written" in told and str(photo.parent / "file") in told
