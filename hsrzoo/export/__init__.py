@@ -14,7 +14,7 @@ from hsrzoo.export import check, graph
 from hsrzoo.export.graph import DEFAULT_OPSET, OPSETS, ExportError
 from hsrzoo.export.pending import pending
 from hsrzoo.models.onnx_runtime import OnnxModel
-from hsrzoo.utils.files import make_folder
+from hsrzoo.utils.files import make_folder, slug
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,8 +85,7 @@ def cached_export(model: Reconstructor, folder: Path, precision: str = "fp32") -
     if model.identity is None:
         raise InputError(f"{model.name} has random weights", fix="Export trained weights")
     suffix = "" if precision == "fp32" else f".{precision}"
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in model.name)
-    path = Path(folder) / f"{stem}@{model.identity[:12]}{suffix}.onnx"
+    path = Path(folder) / f"{slug(model.name)}@{model.identity[:12]}{suffix}.onnx"
     if not _reusable(path, model, precision):
         with pending(path) as file:
             made, _ = export_onnx(model, file, precision=precision)
