@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsrzoo.cli.data import parse_options
 from hsrzoo.cli.names import CAMERA, DATASET, METRIC_LIST, MODEL, benches
-from hsrzoo.cli.workers import chosen_workers, worker_options
+from hsrzoo.cli.options import chosen_workers, parse_options, workers
 from hsrzoo.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ _SHARED = [
 def _shared(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_SHARED):
         function = option(function)
-    return worker_options(function)
+    return workers(function)
 
 
 @click.command("bench")

@@ -35,6 +35,11 @@ def __getattr__(name: str) -> Any:
     return _cache["console"]
 
 
+def say(text: str, style: str | None = None) -> None:
+    """Print a message for people on stderr; square brackets are plain text."""
+    __getattr__("console").print(text, style=style, markup=False)
+
+
 def print_table(
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[str] | Mapping[str, str],

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from hsrzoo.cli.data import parse_options
 from hsrzoo.cli.names import DATASET, MODEL
+from hsrzoo.cli.options import parse_options
 from hsrzoo_mcga.command.inspect import inspect_codebook, judge_samples, sample_codebook
 from hsrzoo_mcga.command.push import push_codebook
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from hsrzoo.cli.data import parse_options
 from hsrzoo.cli.names import DATASET
+from hsrzoo.cli.options import parse_options
 
 
 @click.command("inspect")

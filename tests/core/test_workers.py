@@ -66,7 +66,7 @@ def test_a_port_of_something_else_is_told_in_time(monkeypatch) -> None:
 @needs_ray
 @pytest.mark.parametrize("address", ["here", ":6379", "host:", "host:port", "ray://host:10001"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(WorkersError, match="no address of a Ray cluster"):
+    with pytest.raises(WorkersError, match="Not an address of a Ray cluster"):
         list(run_tasks(work, [], Workers(address=address)))
 
 

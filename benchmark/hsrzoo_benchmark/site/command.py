@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hsrzoo.cli import names
-from hsrzoo.cli.data import parse_options
+from hsrzoo.cli.options import parse_options
 
 STDOUT = "-"
 
