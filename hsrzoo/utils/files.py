@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hsrzoo.errors import StoreError
-
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt")
 
 
@@ -23,8 +22,13 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def git_blob_sha1(data: bytes) -> str:
+    """Hex sha1 by which git names a file of these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
 def make_folder(path: Path) -> None:
-    """Make a folder and prove that it can be written to, before anything is computed for it.
+    """Create a folder and check that it is writable, before anything is computed for it.
 
     Raises StoreError.
     """
@@ -46,7 +50,7 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: whole or not at all, also across a power cut.
+    """Replace ``path`` by ``data`` completely or not at all, even if the power fails.
 
     Raises StoreError where it cannot be written.
     """

@@ -14,7 +14,7 @@ import torch
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import WeightsError
-from hsrzoo.hub.front_matter import parsed, split
+from hsrzoo.hub.front_matter import parse, split
 from hsrzoo.models.weights import read_config, save_folder
 from hsrzoo.spec import build_module
 from hsrzoo.utils.provenance import command_line
@@ -102,7 +102,7 @@ def test_codebooks_are_pushed_once_with_card_and_figures(
     (row,) = (json.loads(line) for line in (there / "results/stage1.jsonl").read_text().splitlines())
     assert row == {"schema": "hsrzoo.stage1/1", "source": "cave", **books.sources[0].record}
     head, body = split((there / "README.md").read_text())
-    metadata = parsed(head)
+    metadata = parse(head)
     assert metadata["library_name"] == "hsrzoo" and metadata["license"] == "mit"
     assert "codebook" in metadata["tags"] and "base_model" not in metadata
     assert "| cave | training scenes | 0.0298 | 0.75 |" in body
@@ -143,7 +143,7 @@ def test_a_model_started_from_the_hub_is_pushed_with_a_link_to_its_codebooks(
     assert config.pop("codebook_repository") == link
     assert config == read_config(weights)
     head, body = split((there / "README.md").read_text())
-    metadata = parsed(head)
+    metadata = parse(head)
     assert metadata["base_model"] == "lab/books"
     assert f"| codebook repository | lab/books at {link['revision']} |" in body
     pushed, local = hsrzoo.load(f"local-dir:{there}"), hsrzoo.load(f"local-dir:{weights}")
