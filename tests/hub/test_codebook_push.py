@@ -215,7 +215,7 @@ def test_other_codebooks_take_the_place_of_earlier_ones_but_not_of_a_model(
     run("push", "linear.indian-pines", "lab/model")
     for pushed, repo in ((["codebook", "push", "books"], "model"), (["push", "linear.cave"], "books")):
         found = run(*pushed, f"lab/{repo}")
-        assert found.code == 2 and f"lab/{repo} holds something else" in found.err
+        assert found.code == 2 and f"lab/{repo} has other contents" in found.err
     assert (len(hub.commits("lab/model")), len(hub.commits("lab/books"))) == (2, 3)
 
 

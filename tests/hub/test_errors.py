@@ -74,7 +74,7 @@ def test_what_needs_a_token_or_permission_says_so(hub, told, fake) -> None:
     bob = told(
         hub.env("bob"), "hub.create_repo('lab/new', True)", "hub.commit('lab/open', {'a': b''}, 'x')"
     )
-    assert all("This token may not do that to lab/" in m and "write access" in m for m in bob)
+    assert all("This token has no permission for this on lab/" in m and "write access" in m for m in bob)
 
 
 def test_a_missing_revision_names_those_that_there_are(hub, told, fake) -> None:
@@ -105,13 +105,13 @@ def test_what_is_no_repository_of_this_zoo_is_refused(hub, told, fake) -> None:
     found = dict(zip(names, told(hub.env(), *(f"hub.pull('lab/{n}')" for n in names)), strict=True))
     assert "only as a Python pickle" in found["pickle"] and "`hsrzoo convert`" in found["pickle"]
     assert not [r for r in hub.requests("GET") if r["path"].endswith("pytorch_model.bin")]
-    assert "holds no weights" in found["empty"] and "Got README.md." in found["empty"]
-    assert "is no repository of hsrzoo. Expected config.json beside the weights" in found["bare"]
+    assert "has no weights" in found["empty"] and "Got README.md." in found["empty"]
+    assert "is not a repository of hsrzoo. Expected config.json beside the weights" in found["bare"]
     assert "a config.json with a schema" in found["other"] and "one with model_type" in found["other"]
     assert "one with list" in found["list"]
     assert "config.json of lab/broken cannot be read as JSON" in found["broken"]
     x, y = (json.loads(fake(data)["config.json"])["weights_sha256"] for data in (b"x", b"y"))
-    assert f"Expected sha256 {x}. Got {y}." in found["mixed"] and "it was pushed so" in found["mixed"]
+    assert f"Expected sha256 {x}. Got {y}." in found["mixed"] and "it was pushed damaged" in found["mixed"]
 
 
 def test_a_file_that_changed_on_its_way_is_refused_until_it_is_fetched_again(hub, told, fake) -> None:
@@ -129,7 +129,7 @@ def test_a_file_that_changed_on_its_way_is_refused_until_it_is_fetched_again(hub
     hub.put("lab/b", fake(good))
     hub.fault("corrupt", "config.json")
     assert told(hub.env(), "hub.pull('lab/b')")[0].startswith(
-        "config.json of lab/b is damaged. Expected sha1"
+        "config.json of lab/b is damaged. Expected git blob sha1"
     )
 
 
@@ -156,7 +156,7 @@ def test_a_log_in_page_is_not_taken_for_the_hub(hub, told, fake) -> None:
     hub.fault("status", "/api/models/lab/a", **page)
     hub.fault("status", "/resolve/", method="HEAD", times=9, **page)
     for message in told(hub.env(), "hub.pull('lab/a')", "hub.pull('lab/a')"):
-        assert message.startswith("What answers is not the Hub") and "HF_ENDPOINT" in message
+        assert message.startswith("The server that answers is not the Hub") and "HF_ENDPOINT" in message
 
 
 def test_a_cache_that_cannot_be_written_is_told(hub, told, fake, tmp_path) -> None:
