@@ -59,7 +59,7 @@ def translated(error: Exception, repo: str | None, revision: str | None = None) 
         return refused_token()
     if is_a(error, "OfflineModeIsEnabled"):
         return HubError(
-            f"HF_HUB_OFFLINE=1 forbids to contact the Hub about {where}",
+            f"HF_HUB_OFFLINE=1 forbids contacting the Hub about {where}",
             fix="Unset HF_HUB_OFFLINE to use the Hub",
         )
     if is_a(error, "LocalTokenNotFoundError"):
@@ -108,7 +108,7 @@ def refused_token() -> HubError:
 
 def not_cached(where: str) -> HubError:
     return HubError(
-        f"{where} is not (or not completely) on this machine, and HF_HUB_OFFLINE=1 forbids to download it",
+        f"{where} is not (or not completely) on this machine, and HF_HUB_OFFLINE=1 forbids downloading it",
         fix=f"Download it once with a connection: HF_HUB_OFFLINE=0 hsrzoo pull {where}",
     )
 
