@@ -4,7 +4,7 @@ No labels: at every query site P = softmax(-d) over the codes; the summed entrop
 gradient steps on the GA parameters alone (W, b and the log scale), the cube is predicted, and the
 trained values are put back.
 
-On training scenes of CAVE (``scripts/choose_adaptation.py``, mcga-s2.cave) no setting adapts to brightness:
+On training scenes of CAVE (a sweep of mcga-s2.cave) no setting adapts to brightness:
 the entropy falls or rises steadily with the exponent of a gamma curve on the image, which way the
 temperature decides, and has no minimum where the curve is undone. Settings that gain on darker images
 (plain distances, lr 0.1: RMSE -1.8 %) brighten every image alike and lose on clean (+1.0 %, MRAE +8 %) and

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hsrzoo.cli.names import CAMERA, DATASET, METRIC_LIST, MODEL, benches
-from hsrzoo.cli.options import chosen_workers, parse_options, workers
+from hsrzoo.cli.options import choose_workers, parse_options, workers
 from hsrzoo.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -210,6 +210,6 @@ def _options(
         benches=benches,
         metrics=metrics,
         data_options=data_options,
-        workers=chosen_workers(*where, values["threads"], values["device"]),
+        workers=choose_workers(*where, values["threads"], values["device"]),
         **{**values, "seeds": tuple(dict.fromkeys(values["seeds"]))},
     )

@@ -115,7 +115,7 @@ def workers(function: F) -> F:
     return count(address(function))
 
 
-def chosen_workers(
+def choose_workers(
     worker_count: int | None, ray_address: str | None, threads: int | None, device: str | None
 ) -> Workers | None:
     """The workers that were asked for; None: this process does the work itself.

@@ -93,7 +93,7 @@ def command(
     if linear and srgb:
         raise click.UsageError("--linear and --srgb exclude each other")
     jobs, alone = _jobs(image, out, form)
-    workers = options.chosen_workers(worker_count, ray_address, threads, device)
+    workers = options.choose_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
         raise click.UsageError("--workers and --ray are for several images, whose --out is a folder")
 
@@ -142,7 +142,7 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job
     """
     from hsrzoo.errors import InputError
     from hsrzoo.io import CUBE_SUFFIXES
-    from hsrzoo.prediction.batch import Job, find_images, into_folder
+    from hsrzoo.prediction.batch import Job, find_images, jobs_for_folder
 
     is_file = out.suffix.lower() in CUBE_SUFFIXES
     found = find_images(names)
@@ -158,7 +158,7 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job
         )
     if any(Path(name).is_dir() and out.resolve() == Path(name).resolve() for name in names):
         raise InputError(f"The cubes in {out} would be read as images next time", fix="Use another folder")
-    return into_folder(found, out, form or "envi"), alone
+    return jobs_for_folder(found, out, form or "envi"), alone
 
 
 def _require_format(out: Path, form: str | None) -> None:

@@ -175,12 +175,12 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     for key, value in facts.items():
-        grid.add_row(Text(key, style="bold"), Text(_shown(key, value)))
+        grid.add_row(Text(key, style="bold"), Text(_format_fact(key, value)))
     width = None if sys.stdout.isatty() else 10_000
     Console(file=sys.stdout, highlight=False, width=width).print(grid)
 
 
-def _shown(key: str, value: Any) -> str:
+def _format_fact(key: str, value: Any) -> str:
     if key in _BYTES:
         return f"{value / 2**20:.1f} MiB" + (", tensors of one pass, float32" if key == MEMORY else "")
     if key == "recipes":

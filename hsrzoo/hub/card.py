@@ -51,23 +51,23 @@ def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
     text = existing or ""
     head, body = front_matter.split(text.replace("\r\n", "\n"))
     metadata = front_matter.parse(head)
-    values = {key: _merged(key, metadata.get(key), value) for key, value in managed.items()}
+    values = {key: _merge_value(key, metadata.get(key), value) for key, value in managed.items()}
     card = front_matter.join(front_matter.change(head, values), _with_block(body, block))
     return card.replace("\n", "\r\n") if "\r\n" in text else card
 
 
-def _merged(key: str, theirs: Any, ours: Any) -> Any:
+def _merge_value(key: str, theirs: Any, ours: Any) -> Any:
     """The value of a managed key; None removes it."""
     if key == "tags" or (key == "base_model" and ours and isinstance(theirs, list)):
-        return list(dict.fromkeys([*_listed(theirs), *_listed(ours)]))
+        return list(dict.fromkeys([*_as_list(theirs), *_as_list(ours)]))
     if key == "model-index":
         names = {entry["name"] for entry in ours}
-        kept = [entry for entry in _listed(theirs) if _name(entry) not in names]
+        kept = [entry for entry in _as_list(theirs) if _name(entry) not in names]
         return [*kept, *(entry for entry in ours if entry["results"])] or None
     return ours
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
@@ -123,7 +123,7 @@ def model_index(name: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
             "task": {"type": TASK, "name": "Spectral reconstruction from RGB"},
             "dataset": {"type": figure.dataset, "name": figure.source, "split": figure.split},
             "metrics": [
-                {"type": metric, "name": _metric_name(metric, figure), "value": _rounded(value)}
+                {"type": metric, "name": _metric_name(metric, figure), "value": _round(value)}
                 for metric, value in figure.means.items()
             ],
         }
@@ -139,7 +139,7 @@ def _metric_name(metric: str, figure: Figure) -> str:
     return f"{title(metric)}, {protocol}, hash {figure.protocol_hash[:HASH_LENGTH]}, {number}"
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.6g}")
 
 

@@ -101,7 +101,7 @@ def pull(
         HubError, WeightsError, StoreError: the repository is missing, foreign or damaged, or the disk full.
     """
     repo, wanted = require_repo(repo), list(patterns or PATTERNS)
-    with _translated(repo, revision):
+    with _translate(repo, revision):
         folder = _fetch(repo, revision, wanted, force)
     verify.check_digests(folder, at(repo, revision))
     if patterns is None:
@@ -163,7 +163,7 @@ def list_repos(org: str) -> list[dict[str, Any]]:
         raise HubError(
             f"{org!r} is not the name of a user or organisation", expected="letters, digits and - _ ."
         )
-    with _translated(f"the repositories of {org}"):
+    with _translate(f"the repositories of {org}"):
         found = list(_api().list_models(author=org, filter=LIBRARY, full=True))
     rows = [
         {
@@ -182,7 +182,7 @@ def head(repo: str, revision: str | None = None) -> str | None:
     """The current commit of a revision; None: this token sees no such repository or revision."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    with _translated(repo, revision):
+    with _translate(repo, revision):
         try:
             return _api().model_info(require_repo(repo), revision=revision).sha
         except (RepositoryNotFoundError, RevisionNotFoundError):
@@ -194,7 +194,7 @@ def state(repo: str, branch: str | None = None) -> State | None:
     of the main branch, from which :func:`commit` creates it."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    with _translated(repo, branch):
+    with _translate(repo, branch):
         try:
             info = _api().model_info(require_repo(repo), revision=branch, files_metadata=True)
         except RevisionNotFoundError:
@@ -209,7 +209,7 @@ def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None
     """The bytes of one file; None if the repository has no such file."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    with _translated(repo, revision):
+    with _translate(repo, revision):
         try:
             return Path(_api().hf_hub_download(require_repo(repo), path, revision=revision)).read_bytes()
         except LocalEntryNotFoundError:  # the Hub did not answer: the file may exist
@@ -220,7 +220,7 @@ def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None
 
 def create_repo(repo: str, private: bool) -> None:
     """Create a repository for a model; HubError if it exists."""
-    with _translated(repo):
+    with _translate(repo):
         _api().create_repo(require_repo(repo), private=private)
 
 
@@ -251,7 +251,7 @@ def commit(
         )  # fmt: skip
         return Commit(str(made.commit_url), made.oid, made.pr_url)
 
-    with _translated(repo, revision):
+    with _translate(repo, revision):
         try:
             return send()
         except RevisionNotFoundError:
@@ -263,7 +263,7 @@ def commit(
 
 def whoami() -> str:
     """The user of the token; HubError without a valid token."""
-    with _translated(None):
+    with _translate(None):
         return str(_api().whoami()["name"])
 
 
@@ -274,7 +274,7 @@ def _api() -> HfApi:
 
 
 @contextmanager
-def _translated(repo: str | None, revision: str | None = None) -> Iterator[None]:
+def _translate(repo: str | None, revision: str | None = None) -> Iterator[None]:
     """Translate the client's exceptions, without their chain, which contains URLs and headers."""
     try:
         with _quiet():
@@ -283,7 +283,7 @@ def _translated(repo: str | None, revision: str | None = None) -> Iterator[None]
         if repo and errors.is_a(error, "RevisionNotFoundError"):
             ours: Exception | None = _no_revision(repo, str(revision))
         else:
-            ours = errors.translated(error, repo, revision)
+            ours = errors.translate(error, repo, revision)
         if ours is None:
             raise
         raise ours from None

@@ -38,7 +38,7 @@ def is_unreachable(error: BaseException | None) -> bool:
     return is_a(error, "RequestError", "ConnectionError") if status is None else status >= 500
 
 
-def translated(error: Exception, repo: str | None, revision: str | None = None) -> HsrzooError | None:
+def translate(error: Exception, repo: str | None, revision: str | None = None) -> HsrzooError | None:
     """The error for the user; None for an exception that is a bug of this program.
 
     ``repo`` and ``revision``: what was requested; no repository: the account of the user.
@@ -47,7 +47,7 @@ def translated(error: Exception, repo: str | None, revision: str | None = None) 
     if is_a(error, "LocalEntryNotFoundError"):  # its cause made the client fall back to its cache
         cause = error.__cause__
         if isinstance(cause, Exception) and not is_a(cause, "OfflineModeIsEnabled"):
-            return translated(cause, repo, revision) or unreachable(cause, where)
+            return translate(cause, repo, revision) or unreachable(cause, where)
         return not_cached(where)
     if is_a(error, "RuntimeError") and is_unreachable(error.__cause__):  # of an upload
         return HubError(

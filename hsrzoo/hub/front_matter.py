@@ -52,19 +52,19 @@ def change(head: str, values: Mapping[str, Any]) -> str:
     todo |= {key: None for key, value in values.items() if value is None and key in before}
     gone = {key for key, value in todo.items() if value is None}
     wanted = {key: value for key, value in {**before, **todo}.items() if key not in gone}
-    text = _spliced(head, todo)
+    text = _splice(head, todo)
     try:
-        return text if parse(text) == wanted else _dumped(wanted)
+        return text if parse(text) == wanted else _dump(wanted)
     except FormatError:
-        return _dumped(wanted)
+        return _dump(wanted)
 
 
-def _spliced(head: str, todo: Mapping[str, Any]) -> str:
+def _splice(head: str, todo: Mapping[str, Any]) -> str:
     lines, spans = head.split("\n") if head else [], _spans(head)
-    new = [_dumped({key: value}) for key, value in todo.items() if key not in spans and value is not None]
+    new = [_dump({key: value}) for key, value in todo.items() if key not in spans and value is not None]
     for key in sorted(todo.keys() & spans.keys(), key=lambda key: spans[key], reverse=True):
         first, last = spans[key]
-        lines[first:last] = [] if todo[key] is None else [_dumped({key: todo[key]})]
+        lines[first:last] = [] if todo[key] is None else [_dump({key: todo[key]})]
     return "\n".join([*lines, *new])
 
 
@@ -83,7 +83,7 @@ def _spans(head: str) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _dumped(values: Mapping[Any, Any]) -> str:
+def _dump(values: Mapping[Any, Any]) -> str:
     import yaml
 
     text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=float("inf"))

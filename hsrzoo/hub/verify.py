@@ -21,13 +21,13 @@ def require_safetensors(files: Sequence[str], where: str) -> None:
             raise HubError(
                 f"{where} has its weights only as a Python pickle, and reading one can run any code",
                 expected="a .safetensors file",
-                got=_listed(pickles),
+                got=_list_names(pickles),
                 fix="Ask its authors for safetensors, or download the checkpoint and convert it with "
                 "`hsrzoo convert`, which runs no code",
             )
-        raise HubError(f"{where} has no weights", expected="a .safetensors file", got=_listed(files))
+        raise HubError(f"{where} has no weights", expected="a .safetensors file", got=_list_names(files))
     if CONFIG not in files:
-        raise _foreign(where, f"{CONFIG} beside the weights", _listed(files))
+        raise _foreign(where, f"{CONFIG} beside the weights", _list_names(files))
 
 
 def check_digests(folder: Path, where: str) -> None:
@@ -58,7 +58,7 @@ def check_config(folder: Path, where: str) -> None:
     except (OSError, ValueError) as error:
         raise HubError(f"The {CONFIG} of {where} cannot be read as JSON", got=str(error)) from None
     if not isinstance(config, Mapping) or "schema" not in config:
-        got = _listed(sorted(config)) if isinstance(config, Mapping) else type(config).__name__
+        got = _list_names(sorted(config)) if isinstance(config, Mapping) else type(config).__name__
         raise _foreign(where, f"a {CONFIG} with a schema", f"one with {got}")
     of_codebooks = config.get("sha256")
     declared = (
@@ -89,6 +89,6 @@ def _changed(summary: str, kind: str, expected: object, found: str, where: str) 
     )
 
 
-def _listed(files: Sequence[str]) -> str:
+def _list_names(files: Sequence[str]) -> str:
     more = f" and {len(files) - 5} more" if len(files) > 5 else ""
     return ", ".join(files[:5]) + more if files else "no files"

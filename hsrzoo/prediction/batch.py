@@ -65,7 +65,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def into_folder(found: Sequence[Path], folder: Path, form: str) -> list[Job]:
+def jobs_for_folder(found: Sequence[Path], folder: Path, form: str) -> list[Job]:
     """Jobs that write ``folder/NAME.SUFFIX`` for every image; InputError if two images have one file."""
     if form not in SUFFIX_OF:
         raise FormatError(f"There is no format {form!r}", expected=", ".join(SUFFIX_OF))

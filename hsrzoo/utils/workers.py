@@ -89,7 +89,7 @@ def run_tasks(
     :class:`TaskFailure`. A task can run more than once and must be safe to repeat. Raises WorkersError
     without Ray, or if the cluster does not answer.
     """
-    with connected(workers) as ray:
+    with connection(workers) as ray:
         remote = ray.remote(_call).options(
             max_retries=RETRIES, name=getattr(function, "__name__", "task"), **workers.resources()
         )
@@ -104,8 +104,8 @@ def run_tasks(
 
 
 @contextmanager
-def connected(workers: Workers) -> Iterator[Any]:
-    """The module ``ray``, connected; a Ray started here is stopped and its files are removed.
+def connection(workers: Workers) -> Iterator[Any]:
+    """The module ``ray``, connection; a Ray started here is stopped and its files are removed.
 
     An existing connection is used and left open.
     """

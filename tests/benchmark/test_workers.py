@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 
 from hsrzoo.errors import InputError, WorkersError
-from hsrzoo.utils.workers import TaskFailure, Workers, connected
+from hsrzoo.utils.workers import TaskFailure, Workers, connection
 from hsrzoo_benchmark import command
 from hsrzoo_benchmark.plan.models import RunModes
 from hsrzoo_benchmark.run import workers as distributed
@@ -29,7 +29,7 @@ VARYING = ("seconds", "timestamp", "provenance")
 @pytest.fixture(scope="module")
 def ray() -> Iterator[None]:
     """One local Ray for the tests below."""
-    with connected(ONE_THREAD):
+    with connection(ONE_THREAD):
         yield
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io import load_cube
-from hsrzoo.prediction.batch import find_images, into_folder
+from hsrzoo.prediction.batch import find_images, jobs_for_folder
 from waiting import LONG
 
 PLUGIN = Path(__file__).with_name("deadly_plugin.py")
@@ -170,14 +170,14 @@ def test_images_are_found_by_name_folder_and_pattern(tmp_path: Path, monkeypatch
 
 
 def test_two_images_never_become_one_file(tmp_path: Path) -> None:
-    jobs = into_folder([Path("x/a.png"), Path("b.jpg")], tmp_path, "zarr")
+    jobs = jobs_for_folder([Path("x/a.png"), Path("b.jpg")], tmp_path, "zarr")
     assert [job.out for job in jobs] == [tmp_path / "a.zarr", tmp_path / "b.zarr"]
     with pytest.raises(InputError, match="would both become"):
-        into_folder([Path("x/a.png"), Path("y/a.png")], tmp_path, "envi")
+        jobs_for_folder([Path("x/a.png"), Path("y/a.png")], tmp_path, "envi")
     with pytest.raises(InputError, match="would overwrite it"):
-        into_folder([tmp_path / "a.tif"], tmp_path, "tiff")
+        jobs_for_folder([tmp_path / "a.tif"], tmp_path, "tiff")
     with pytest.raises(FormatError, match="envi, tiff, zarr"):
-        into_folder([Path("a.png")], tmp_path, "png")
+        jobs_for_folder([Path("a.png")], tmp_path, "png")
 
 
 def test_impossible_calls_are_refused_before_any_work(

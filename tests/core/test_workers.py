@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hsrzoo.errors import InputError, WorkersError
-from hsrzoo.utils.workers import RETRIES, TaskFailure, Workers, connected, run_tasks
+from hsrzoo.utils.workers import RETRIES, TaskFailure, Workers, connection, run_tasks
 from ray_tasks import work
 from waiting import LONG
 
@@ -82,7 +82,7 @@ def ray() -> Iterator[None]:
     """One local Ray for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where ray_tasks.py is
-        with connected(TWO):
+        with connection(TWO):
             yield
 
 

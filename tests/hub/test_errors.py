@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hsrzoo.errors import HubError, StoreError
-from hsrzoo.hub.errors import translated
+from hsrzoo.hub.errors import translate
 
 ASK = """
 import json, sys, time, traceback
@@ -168,7 +168,7 @@ def test_a_cache_that_cannot_be_written_is_told(hub, told, fake, tmp_path) -> No
 
 
 def test_a_full_disk_is_told() -> None:
-    error = translated(OSError(errno.ENOSPC, "No space left on device"), "lab/a", "v1")
+    error = translate(OSError(errno.ENOSPC, "No space left on device"), "lab/a", "v1")
     assert isinstance(error, StoreError)
     assert str(error) == (
         "The disk is full, and lab/a@v1 does not fit. Got No space left on device. "
@@ -178,20 +178,20 @@ def test_a_full_disk_is_told() -> None:
 
 def test_errors_of_the_hubs_other_storage_are_not_taken_for_those_of_the_disk() -> None:
     """hf_xet, which the client sends large files with, has OSErrors of its own."""
-    token = translated(type("XetAuthenticationError", (PermissionError,), {})("hf_secret"), "lab/a")
+    token = translate(type("XetAuthenticationError", (PermissionError,), {})("hf_secret"), "lab/a")
     assert "does not accept this token" in str(token) and "hf_secret" not in str(token)
-    lost = translated(type("XetObjectNotFoundError", (FileNotFoundError,), {})("no"), "lab/a")
+    lost = translate(type("XetObjectNotFoundError", (FileNotFoundError,), {})("no"), "lab/a")
     assert str(lost).startswith("lab/a lacks a file")
-    assert str(translated(ConnectionError("sending"), "lab/a")).startswith("The Hub does not answer")
+    assert str(translate(ConnectionError("sending"), "lab/a")).startswith("The Hub does not answer")
 
 
 def test_what_the_server_says_is_told_without_tokens() -> None:
     error = OSError("refused")
     error.response = type("Response", (), {"status_code": 403})()
     error.server_message = "token hf_AliceWritesToLab0123456789abcdefghi\nhas no right"
-    told = translated(error, "lab/a")
+    told = translate(error, "lab/a")
     assert isinstance(told, HubError) and "Got token hf_... has no right." in str(told)
-    assert translated(TypeError("a mistake of this program"), "lab/a") is None
+    assert translate(TypeError("a mistake of this program"), "lab/a") is None
 
 
 def test_the_command_tells_it_in_one_paragraph_with_and_without_debug(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
 import warnings
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.errors import InputError
 from hsrzoo.models.reconstructor import Reconstructor
@@ -188,28 +186,3 @@ def test_large_images_are_averaged_before_the_descent() -> None:
     assert small.shape == (1, 3, 16, 8)
     torch.testing.assert_close(small, image.view(1, 3, 16, 4, 8, 4).mean((3, 5)))
     assert reduced(image, 64, 4) is image
-
-
-def test_the_sweep_scores_settings_and_leaves_the_network_alone(
-    rgb: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = ROOT / "scripts" / "choose_adaptation.py"
-    spec = importlib.util.spec_from_file_location("choose_adaptation", path)
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, script)  # dataclasses look their module up
-    spec.loader.exec_module(script)
-    net = build(VISIBLE_31, **TINY).eval()
-    before, cube = state(net), np.full((31, 16, 24), 0.5)
-    known = [script.Pair("a", condition, rgb, cube) for condition in script.CONDITIONS]
-    plain = [unadapted(net, rgb) for _ in known]
-    response = torch.from_numpy(Camera.named("nikon-d5100").matrix(VISIBLE_31)).float()
-    still = script.measure(net, script.Setting(1, 0.0), plain, known, response)
-    assert still["rmse_clean"] == pytest.approx(0, abs=1e-6) and still["kept"] == 0
-    asked = {(s.objective, s.parameters, s.squared) for s in script.settings()}
-    assert asked >= {("entropy", "all", True), ("entropy", "all", False), ("both", "input", True)}
-    for which in ("all", "gamma", "log", "slope", "input"):
-        setting = script.Setting(1, 0.05, parameters=which)
-        row = script.measure(net, setting, plain[:1], known[:1], response)
-        assert row["rmse_clean"] != 0 and which in script.line(row)
-    assert_as_before(net, before)
