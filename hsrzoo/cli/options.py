@@ -102,6 +102,22 @@ arguments = pairs("--arg", "arguments", "Constructor argument, repeatable.", par
 threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
 
 
+def json_or_csv(function: F) -> F:
+    """``--json`` and ``--csv``, which exclude each other, as ``as_json`` and ``as_csv``."""
+
+    def callback(context: click.Context, _: click.Parameter, given: bool) -> bool:
+        if given and (context.params.get("as_json") or context.params.get("as_csv")):
+            raise click.UsageError("--json and --csv exclude each other")
+        return given
+
+    for name in ("csv", "json"):
+        text = f"All figures as {name.upper()} on stdout."
+        function = click.option(f"--{name}", f"as_{name}", is_flag=True, help=text, callback=callback)(
+            function
+        )
+    return function
+
+
 def workers(function: F) -> F:
     """``--workers`` and ``--ray``, as ``worker_count`` and ``ray_address``."""
     count = click.option(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,6 +15,7 @@ from hsrzoo.cli.names import CAMERA, MODEL
 from hsrzoo.io import SUFFIX_OF
 
 if TYPE_CHECKING:
+    from hsrzoo.io.photo import Encoding
     from hsrzoo.models.reconstructor import Reconstructor
     from hsrzoo.prediction.batch import Job
     from hsrzoo.prediction.predict import PredictOptions, PredictReport, Progress, Step
@@ -69,9 +70,9 @@ def command(
     context: click.Context, image: tuple[str, ...], model: str, out: Path,
     form: str | None, linear: bool, srgb: bool, tta: bool, bands: tuple[float, ...] | None, quicklook: bool,
     overwrite: bool, worker_count: int | None, ray_address: str | None, tile: int | None,
-    max_memory: float | None, approximate_tiles: bool, dtype: str,
-    value_range: tuple[float, float] | None, device: str | None, threads: int | None, precision: str,
-    consistency: str | None, compiled: bool,
+    max_memory: float | None, approximate_tiles: bool, dtype: Literal["float32", "uint16"],
+    value_range: tuple[float, float] | None, device: str | None, threads: int | None,
+    precision: Literal["fp32", "bf16", "fp16"], consistency: str | None, compiled: bool,
 ) -> None:  # fmt: skip
     """Reconstruct the hyperspectral cube of one image or of many.
 
@@ -100,23 +101,11 @@ def command(
     if threads is not None:
         torch.set_num_threads(threads)
     network = load(
-        model,
-        device=device,
-        precision=precision,  # type: ignore[arg-type]  # click has checked it
-        compile=compiled,
-        tile=tile,
-        max_memory=max_memory,
-        approximate=approximate_tiles,
-        consistency=consistency,
-    )
-    wanted = PredictOptions(
-        dtype=dtype,  # type: ignore[arg-type]  # click has checked it
-        value_range=value_range,
-        tta=tta,
-        encoding="linear" if linear else "srgb" if srgb else "auto",
-        bands=bands,
-        quicklook=quicklook,
-    )
+        model, device=device, precision=precision, compile=compiled, tile=tile, max_memory=max_memory,
+        approximate=approximate_tiles, consistency=consistency,
+    )  # fmt: skip
+    encoding: Encoding = "linear" if linear else "srgb" if srgb else "auto"
+    wanted = PredictOptions(dtype, value_range, tta, encoding, bands, quicklook)
     if bands is not None:
         network.bands.nearest(bands)  # an error here is an error for every image
     with _bar() as bar, nullcontext() if jobs[0].out == out else _new_folder(jobs[0].out.parent):
@@ -141,14 +130,15 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job
     unknown one is an error later).
     """
     from hsrzoo.errors import InputError
-    from hsrzoo.io import CUBE_SUFFIXES
+    from hsrzoo.io import CUBE_SUFFIXES, format_of
     from hsrzoo.prediction.batch import Job, find_images, jobs_for_folder
 
     is_file = out.suffix.lower() in CUBE_SUFFIXES
     found = find_images(names)
     alone = len(names) == 1 and [str(path) for path in found] == [str(Path(names[0]))]
     if alone and (is_file or (form is None and out.suffix and not out.is_dir())):
-        _require_format(out, form)
+        if form is not None and format_of(out) != form:
+            raise click.UsageError(f"--format {form} does not fit --out {out}: omit one of them")
         return [Job(found[0], out)], True
     if is_file:
         raise InputError(
@@ -159,14 +149,6 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job
     if any(Path(name).is_dir() and out.resolve() == Path(name).resolve() for name in names):
         raise InputError(f"The cubes in {out} would be read as images next time", fix="Use another folder")
     return jobs_for_folder(found, out, form or "envi"), alone
-
-
-def _require_format(out: Path, form: str | None) -> None:
-    """UsageError if --format and the suffix of the file disagree."""
-    from hsrzoo.io import format_of
-
-    if form is not None and format_of(out) != form:
-        raise click.UsageError(f"--format {form} does not fit --out {out}: omit one of them")
 
 
 @contextmanager
