@@ -55,8 +55,8 @@ def command(
     """Export a trained network to a file for other machines, and check the file.
 
     The file takes RGB (1, 3, H, W) float32 in [0, 1], H and W multiples of the network's own, and returns
-    (1, C, H, W) float32. An ONNX file is run by `python -m hsrzoo.models.onnx_runtime`, without torch, and by
-    `hsrzoo predict --model onnx:FILE`, on whole images. Exit code 1 if its results differ from the
+    (1, C, H, W) float32. `python -m hsrzoo.models.onnx_runtime` runs an ONNX file without torch,
+    `hsrzoo predict --model onnx:FILE` with it, both on whole images. Exit code 1 if its results differ from the
     network's; the file is then kept as NAME.failed.onnx.
     """
     import torch
