@@ -56,8 +56,8 @@ def command(
 
     The file takes RGB (1, 3, H, W) float32 in [0, 1], H and W multiples of the network's own, and returns
     (1, C, H, W) float32. `python -m hsrzoo.models.onnx_runtime` runs an ONNX file without torch,
-    `hsrzoo predict --model onnx:FILE` with it, both on whole images. Exit code 1 if its results differ from the
-    network's; the file is then kept as NAME.failed.onnx.
+    `hsrzoo predict --model onnx:FILE` with it, both on whole images. Exit code 1 if its results differ
+    from the network's; the file is then kept as NAME.failed.onnx.
     """
     import torch
 
