@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hsrzoo.errors import StoreError
+
+CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt")
 
 
@@ -81,6 +83,3 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
