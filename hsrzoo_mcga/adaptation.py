@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.errors import InputError
-from hsrzoo_mcga.codebook.lookup import query_entropy
+from hsrzoo_mcga.codebook.lookup import MixtureOfCodebooks, Site, query_entropy
 from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
 from hsrzoo_mcga.stage2.network import GANet
 
@@ -35,7 +35,7 @@ def ga_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 def total_entropy(net: GANet, rgb: Tensor, temperature: float, max_pixels: int) -> Tensor:
     """Sum over query sites of the mean entropy over pixels, nats, a scalar with gradient."""
-    sites: list[tuple[Tensor, Tensor]] = []
+    sites: list[Site] = []
     net(rgb, sites=sites)
     return torch.stack([query_entropy(f, c, temperature, max_pixels) for f, c in sites]).sum()
 
@@ -68,7 +68,7 @@ def adapt(
     with torch.no_grad():
         plain = net(rgb)
     parameters = ga_parameters(net)
-    if not parameters or net.moc is None:
+    if not parameters or not isinstance(net.moc, MixtureOfCodebooks):
         return plain
     if not rgb.any():
         warnings.warn("The image is black: there is nothing to adapt to, and the network is used as it is.",

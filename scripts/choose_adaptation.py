@@ -31,7 +31,7 @@ from hsrzoo.camera import Camera
 from hsrzoo.datasets import open_dataset
 from hsrzoo.layers.pixel_rows import to_rows
 from hsrzoo_mcga.adaptation import ga_parameters, moved, rendering_error
-from hsrzoo_mcga.codebook.search import squared_distances
+from hsrzoo_mcga.codebook.lookup import squared_distances
 from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
 from hsrzoo_mcga.stage2.network import GANet
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.layers.pixel_rows import on_pixels
-from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE, Query, query
+from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE, Codebook, Query
 
 
 def kept_bands(c: int) -> int:
@@ -108,7 +108,7 @@ class SpectralAutoencoder(nn.Module):
         f = self.lifted(cube, kept)
         queries: list[Query] = []
         for i, down in enumerate(self.down):
-            q = query(down(f), self.codes[i])
+            q = Codebook(self.codes[i]).query(down(f))
             queries.append(q)
             if i < len(self.back):
                 f = self.back[i](upsample(q.straight_through(), cube))
