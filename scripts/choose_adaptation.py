@@ -30,7 +30,7 @@ import hsrzoo
 from hsrzoo.camera import Camera
 from hsrzoo.datasets import open_dataset
 from hsrzoo.layers.pixel_rows import to_rows
-from hsrzoo_mcga.adaptation import ga_parameters, moved, rendering_error
+from hsrzoo_mcga.adaptation import descent, ga_parameters, rendering_error
 from hsrzoo_mcga.codebook.lookup import squared_distances
 from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
 from hsrzoo_mcga.stage2.network import GANet
@@ -154,8 +154,8 @@ def measure(net: GANet, setting: Setting, plain: list[Tensor], known: list[Pair]
     kept, begin = 0, time.process_time()
     for pair, before in zip(known, plain, strict=True):
         one = Adapted(net, setting, pair.rgb)
-        descent = moved(net, one.parameters, one.objective, setting.steps, setting.lr)
-        with descent as (start, end), torch.no_grad():
+        adapted = descent(net, one.parameters, one.objective, setting.steps, setting.lr)
+        with adapted as (start, end), torch.no_grad():
             after = net(one.image())
         worse = rendering_error(after, pair.rgb, response) > rendering_error(before, pair.rgb, response)
         keeps = end < start and not worse

@@ -13,7 +13,7 @@ from hsrzoo.cli.names import DATASET
 @click.command("inspect")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--source", help="Only this source [all; with --dataset those of its bands].")
-@click.option("--dataset", type=DATASET, help="Measure anew on this data set [the figures of the record].")
+@click.option("--dataset", type=DATASET, help="Measure figures on this data set [those of the record].")
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw every code's spectrum (.png).")
@@ -33,21 +33,21 @@ def inspect_codebook(
 ) -> None:
     """Show the sources in FOLDER: bands, codes, errors and use of the codes, and their spectra.
 
-    FOLDER is the codebook of one run or a mixture. A code becomes a spectrum as stage 1 decodes an even
-    area of it, with the codes at other scales that go with it.
+    FOLDER is the codebook of one run or a mixture. The spectrum of a code is what stage 1 decodes from a
+    constant map of it, with the matching codes at the other scales.
     """
     from hsrzoo.cli.output import console, print_table, to_json
     from hsrzoo.datasets import open_dataset
     from hsrzoo_mcga.codebook.folder import CodebookFolder
-    from hsrzoo_mcga.stage1.decoding import find_source
-    from hsrzoo_mcga.stage1.inspection import draw, facts, inspect_folder, write_spectra
+    from hsrzoo_mcga.stage1.plot import draw
+    from hsrzoo_mcga.stage1.report import report_source, write_spectra
 
     read = CodebookFolder.read(folder)
     data = open_dataset(dataset, data_root, **parse_options(options)) if dataset else None
-    chosen = [find_source(read, source)] if source else list(read.sources)
+    chosen = [read.source(source)] if source else list(read.sources)
     if data is not None and not source:
         chosen = [s for s in chosen if s.bands.same_as(data.bands)] or chosen
-    reports = inspect_folder(read, chosen, data, split)
+    reports = [report_source(read, one, data, split) for one in chosen]
     if spectra:
         write_spectra(spectra, reports)
         console.print(f"Spectra: {spectra}", markup=False)
@@ -57,7 +57,7 @@ def inspect_codebook(
     if as_json:
         click.echo(to_json([r.to_json() for r in reports]))
         return
-    told = {r.source.name: facts(r) for r in reports}
-    names = list(dict.fromkeys(key for words in told.values() for key in words))
-    rows = [{"what": key, **{name: words.get(key) for name, words in told.items()}} for key in names]
-    print_table(rows, ["what", *told], title=str(folder))
+    facts = {r.source.name: r.facts() for r in reports}
+    headings = list(dict.fromkeys(key for one in facts.values() for key in one))
+    rows = [{"what": key, **{name: one.get(key) for name, one in facts.items()}} for key in headings]
+    print_table(rows, ["what", *facts], title=str(folder))

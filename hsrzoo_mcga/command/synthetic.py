@@ -12,15 +12,13 @@ from hsrzoo.cli.names import DATASET
 
 @click.command("sample")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--source", help="Whose cubes [the only source].")
+@click.option("--source", help="Source of the codes [the only one].")
 @click.option("--count", default=64, show_default=True, type=click.IntRange(1), help="Number of cubes.")
 @click.option("--size", default=64, show_default=True, type=click.IntRange(1), help="Their side, pixels.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--prior-steps", type=click.IntRange(1), help="Steps to fit the prior, at most [600].")
-@click.option(
-    "--dataset", type=DATASET, help="Scenes the prior is fitted to [those that taught the source]."
-)
+@click.option("--dataset", type=DATASET, help="Scenes to fit the prior to [the source's training scenes].")
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option("--split", help="Its split [the source's].")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
@@ -43,30 +41,30 @@ def sample_codebook(
 ) -> None:
     """Draw synthetic cubes from a codebook in FOLDER, with the RGB of the default camera.
 
-    A small prior learns which codes lie beside which in the source's training scenes; it is kept in
-    FOLDER/priors and used again. OUT is read by the data set folder (--data-option path=OUT), as its split
-    train; OUT/record.json tells where the pairs come from.
+    A small prior over maps of codes is fitted to the source's training scenes, stored in FOLDER/priors and
+    used again. OUT is read by the data set folder (--data-option path=OUT), as its split train;
+    OUT/record.json holds the provenance of the pairs.
     """
     import torch
 
     from hsrzoo.cli.output import console, print_table, progress, to_json
     from hsrzoo_mcga.codebook.folder import CodebookFolder
-    from hsrzoo_mcga.stage1.decoding import find_source, trained
-    from hsrzoo_mcga.synthetic.prior_fit import STEPS, prior_of
+    from hsrzoo_mcga.stage1.decoding import load_autoencoder
+    from hsrzoo_mcga.synthetic.prior_fit import STEPS, load_or_fit
     from hsrzoo_mcga.synthetic.sampling import check_request, sample
 
     if threads is not None:
         torch.set_num_threads(threads)
     if options and not dataset:
-        raise click.UsageError("--data-option belongs to --dataset")
+        raise click.UsageError("--data-option needs --dataset")
     read = CodebookFolder.read(folder)
-    chosen = find_source(read, source)
-    module = trained(read, chosen)
+    chosen = read.source(source)
+    module = load_autoencoder(read, chosen)
     check_request(module, chosen.bands, size, out)
     steps = prior_steps or STEPS
     with progress() as bar:
         fitting = bar.add_task("prior", total=steps)
-        fitted = prior_of(
+        fitted = load_or_fit(
             read,
             chosen,
             module,
@@ -79,15 +77,9 @@ def sample_codebook(
         )
         drawing = bar.add_task("cubes", total=count)
         record = sample(
-            module,
-            chosen,
-            fitted,
-            out,
-            count=count,
-            size=size,
-            seed=seed,
+            module, chosen, fitted, out, count=count, size=size, seed=seed,
             advance=lambda done: bar.advance(drawing, done),
-        )
+        )  # fmt: skip
     if as_json:
         click.echo(to_json(record))
         return
@@ -121,11 +113,11 @@ def judge_samples(
     """Compare the spectra of the cubes in FOLDER with real ones, and halves of these with each other.
 
     "synthetic" is the mean distance of the synthetic spectra to one half of the real scenes, "real" that of
-    the other half to it: no sample of such scenes can be expected to be nearer.
+    the other half: the least that can be expected of any sample of such scenes.
     """
     from hsrzoo.cli.output import print_table, to_json
     from hsrzoo.datasets import open_dataset
-    from hsrzoo_mcga.synthetic.judging import judge
+    from hsrzoo_mcga.synthetic.judge import judge
 
     real = open_dataset(against, data_root, **parse_options(options))
     synthetic = open_dataset("folder", data_root, path=str(folder.expanduser().resolve()))
