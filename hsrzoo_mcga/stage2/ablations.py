@@ -61,7 +61,7 @@ class Ablation:
 
 
 def make_network(bands: int, settings: Settings, ablation: Ablation) -> GANet:
-    """The network with the parts that ``ablation`` asks for."""
+    """The network with the parts of ``ablation``."""
     if settings.count_stride > 1 and ablation.attention != "quantized":
         raise ValueError(
             f"count_stride needs attention 'quantized', and attention is {ablation.attention!r}"
@@ -70,44 +70,45 @@ def make_network(bands: int, settings: Settings, ablation: Ablation) -> GANet:
 
 
 def select_parts(a: Ablation) -> Parts:
-    """The constructors that ``a`` asks for."""
-    curve: Any = GrayscaleAware
-    if not a.ga:
-        curve = NoCurve
-    elif a.ga_normalise == "minmax" or a.gamma_exponent == "softmax":
-        curve = partial(
-            LiteralCurve, minmax=a.ga_normalise == "minmax", softmax=a.gamma_exponent == "softmax"
-        )
+    """The constructors of the parts of ``a``."""
     codebooks: dict[str, Any] = {
         "mixture": PermutedCodebooks if a.permuted else MixtureOfCodebooks,
         "random": PermutedCodebooks if a.permuted else MixtureOfCodebooks,
         "bypass": draw_no_codebooks,
         "none": NoCodebooks,
     }
-    attention: dict[str, Any] = {
-        "quantized": QuantizedAttention,
-        "bypass": BypassAttention,
-        "literal": partial(LiteralAttention, pixels=a.topk == "pixels", rank=a.pairing == "rank"),
-        "full": FullAttention,
-        "none": None,
-    }
-    kind: str = a.attention
-    if kind == "quantized":
-        literal = a.topk == "pixels" or a.pairing == "rank"
-        kind = {"none": "full", "bypass": "bypass"}.get(a.codebook, "literal" if literal else "quantized")
+    curve, attention = _select_curve(a), _select_attention(a)
     return Parts(
         codebooks=codebooks[a.codebook],
         fusion=None if a.codebook == "none" else CodeFusion,
-        attention=attention[kind] and partial(attention[kind], curve=curve),
+        attention=None if attention is None else partial(attention, curve=curve),
         feed=partial(GrayscaleFeedForward, curve=curve if a.ga else None),
     )
+
+
+def _select_curve(a: Ablation) -> Any:
+    if not a.ga:
+        return NoCurve
+    minmax, softmax = a.ga_normalise == "minmax", a.gamma_exponent == "softmax"
+    return partial(LiteralCurve, minmax=minmax, softmax=softmax) if minmax or softmax else GrayscaleAware
+
+
+def _select_attention(a: Ablation) -> Any:
+    if a.attention == "none":
+        return None
+    if a.attention == "full" or a.codebook == "none":
+        return FullAttention
+    if a.codebook == "bypass":
+        return BypassAttention
+    pixels, rank = a.topk == "pixels", a.pairing == "rank"
+    return partial(LiteralAttention, pixels=pixels, rank=rank) if pixels or rank else QuantizedAttention
 
 
 # ------------------------------------------------------------------ codes
 
 
 class PermutedCodebook(Codebook):
-    """Finds codes as trained and returns another one in the place of each."""
+    """Finds codes as trained and replaces each by another one."""
 
     def find(self, rows: Tensor) -> Tensor:
         nearest = super().find(rows)
@@ -148,7 +149,7 @@ class FeatureQuery:
 
 
 class NoCodebook:
-    """In the place of a codebook: every feature is its own code."""
+    """Replaces a codebook: every feature is its own code."""
 
     sites = None
 
@@ -296,7 +297,7 @@ class LiteralCurve(GrayscaleAware):
 
 
 class NoCurve(nn.Module):
-    """In the place of the attention's curve: none."""
+    """Replaces the curve of the attention by none."""
 
     def __init__(self, channels: int, kind: str) -> None:
         super().__init__()

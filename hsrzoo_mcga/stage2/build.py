@@ -55,13 +55,20 @@ def build(bands: BandSet, scales: int | None = None, **arguments: Any) -> GANet:
 
 
 def start(path: Path, bands: BandSet, arguments: Mapping[str, Any]) -> Start:
-    """What stage 2 takes from a folder made by ``hsrzoo codebook train`` or ``codebook mix``.
+    """What stage 2 takes from a folder of ``hsrzoo codebook train`` or ``hsrzoo codebook mix``.
 
-    The frozen tables of every scale, and the weights of algorithm 2 of the first source on the same
-    bands; without such a source, its band-independent layers come from the first source and the head
-    to C bands is fresh (the record says so). ``arguments`` of the network decide what it can take: one
-    without codes takes algorithm 2 alone, one with random codes gets tables drawn like the learned ones,
-    and a frozen reconstruction must find its own head.
+    These are the frozen codebooks of every scale, and the weights of algorithm 2 of the first source on the
+    same bands. Without such a source, its band-independent layers come from the first source and the head
+    to C bands is initialised at random (the record says so). A network without codes takes algorithm 2
+    alone; for one with random codes, codebooks are drawn like the learned ones.
+
+    Args:
+        path: The folder, or ``hf-hub:ORG/NAME[@REVISION]``.
+        bands: Bands of the network.
+        arguments: Arguments of the network; ``codebook`` and ``reconstruction`` count.
+
+    Raises:
+        WeightsError: If the folder is damaged, or a frozen reconstruction finds no source on its bands.
     """
     folder = CodebookFolder.read(path)
     codes = folder.codes()
@@ -105,7 +112,7 @@ _TAKEN = {
 
 
 def _draw_tables(codes: list[Tensor]) -> list[Tensor]:
-    """Random tables (N, D_i) in place of the learned ones, by the seed that the run has set; they take
-    nothing from its generator, so that all other weights start as they do with learned codes."""
+    """Random codebooks (N, D_i) instead of the learned ones, by the seed of the run but from a generator of
+    their own, so that all other weights start as they do with learned codes."""
     generator = torch.Generator().manual_seed(torch.initial_seed())
     return [draw_like(table, generator) for table in codes]

@@ -26,7 +26,7 @@ from hsrzoo_mcga.stage2.grayscale import GrayscaleFeedForward
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes of the network, and what is ours in it. ValueError names a value that makes no network."""
+    """Sizes of the network, and our additions to the paper's. ValueError names an impossible value."""
 
     widths: tuple[int, ...] = (48, 96)
     """W_1 .. W_S."""
@@ -129,11 +129,11 @@ class CodeFusion(nn.Module):
     def forward(self, h: Tensor, codebook: Codebook) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); without gradients ``h`` may be overwritten."""
 
-        def fused(part: Tensor) -> Tensor:
+        def fuse(part: Tensor) -> Tensor:
             codes = codebook.query(on_pixels(self.to_code, part)).straight_through()  # B D H W
             return part + on_pixels(self.fuse, torch.cat([part, codes], 1))
 
-        return query_in_strips(fused, h, codebook, reuse=True)
+        return query_in_strips(fuse, h, codebook, reuse=True)
 
 
 class PointwiseHead(nn.Module):
@@ -207,7 +207,7 @@ class GANet(nn.Module):
         """RGB in [0, 1] -> cube; ``sites``, a list, collects features and codes of every look-up."""
         rgb = rgb.contiguous(memory_format=torch.channels_last)
         encoded = self.encode(rgb)  # E_1 .. E_S
-        narrowed: list[Tensor] = []  # inputs of algorithm 2, coarsest first
+        joined: list[Tensor] = []  # inputs of algorithm 2, coarsest first
         h = encoded.pop()  # H_S: B W_S H/2^S W/2^S
         for i in reversed(range(self.scales)):
             codebook = self.moc.codebook(i + 1, sites)
@@ -216,8 +216,8 @@ class GANet(nn.Module):
                     lambda e, coarse, up=self.up[i]: e + up(upsample(coarse, e)), encoded.pop(), h, halo=2
                 )
             h = self.decode(h, i, codebook)  # B W_i H/2^i W/2^i
-            narrowed.append(self.look_up(h, i, codebook))  # B D_i H/2^i W/2^i
-        return self.reconstruct(rgb, h, narrowed[::-1])
+            joined.append(self.look_up(h, i, codebook))  # B D_i H/2^i W/2^i
+        return self.reconstruct(rgb, h, joined[::-1])
 
     def encode(self, rgb: Tensor) -> list[Tensor]:
         """E_1 .. E_S, (B, W_i, H/2^i, W/2^i) each."""
@@ -241,23 +241,23 @@ class GANet(nn.Module):
         return in_strips(self.leave[i], h, reuse=True) if self.leave else h
 
     def look_up(self, h: Tensor, i: int, codebook: Codebook) -> Tensor:
-        """H_GA and its codes at scale i + 1, as algorithm 2 takes them: narrowed to code width."""
+        """H_GA and its codes at scale i + 1, joined to one map of code width for algorithm 2."""
 
-        def narrowed(part: Tensor) -> Tensor:
+        def join(part: Tensor) -> Tensor:
             q = codebook.query(on_pixels(self.to_code[i], part))
-            return self.reconstruction.narrowed(i, q.features, q.straight_through())
+            return self.reconstruction.join(i, q.features, q.straight_through())
 
-        return query_in_strips(narrowed, h, codebook)
+        return query_in_strips(join, h, codebook)
 
-    def reconstruct(self, rgb: Tensor, h: Tensor, narrowed: list[Tensor]) -> Tensor:
+    def reconstruct(self, rgb: Tensor, h: Tensor, joined: list[Tensor]) -> Tensor:
         """Algorithm 2's last layers, the shortcut and the head: no feature is kept for a whole image."""
-        maps = [rgb, *narrowed]
+        maps = [rgb, *joined]
         if self.head is not None:
             from_rgb = self.head.from_rgb(self.stem)
             maps.append(h)
 
         def layers(rgb: Tensor, *coarse: Tensor, own: slice) -> Tensor:
-            refined = self.reconstruction.refined(coarse[: self.scales], rgb)  # B sum(D_i) H W
+            refined = self.reconstruction.refine_all(coarse[: self.scales], rgb)  # B sum(D_i) H W
             cube = self.reconstruction.head(refined)[:, :, own]  # B C H W
             if self.shortcut is not None:
                 cube = cube + on_pixels(self.shortcut, rgb[:, :, own])
