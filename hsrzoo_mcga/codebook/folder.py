@@ -20,7 +20,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError, unknown_name
 from hsrzoo.models.locate import folder_given
 from hsrzoo.models.tensors import load_tensors, save_tensors
-from hsrzoo.training.checkpoint import write_json
+from hsrzoo.training.rundir import write_json
 from hsrzoo.utils.files import CONFIG, sha256_of_file
 
 SCHEMA = 1

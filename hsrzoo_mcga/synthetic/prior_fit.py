@@ -17,7 +17,7 @@ from torch import Tensor
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import InputError
 from hsrzoo.models.tensors import load_tensors, save_tensors
-from hsrzoo.training.checkpoint import write_json
+from hsrzoo.training.rundir import write_json
 from hsrzoo.utils.files import make_folder, sha256_of_file
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, verify
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder

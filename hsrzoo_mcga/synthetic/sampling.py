@@ -14,7 +14,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
-from hsrzoo.training.checkpoint import write_json
+from hsrzoo.training.rundir import write_json
 from hsrzoo.utils.files import make_folder
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.decoding import coarser_map, decode
