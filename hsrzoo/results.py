@@ -1,7 +1,8 @@
-"""Rows of result stores that belong to certain weights: sorted into files to publish, and their means.
+"""The reader of stored results: every row that ``hsrzoo bench`` wrote is read, checked and chosen here.
 
-The store is written by the benchmark; here its files are read as plain JSON, and a row is kept or left
-out, never changed.
+A row is a line of JSON in a ``.jsonl`` file of a result store: the score of one scene (:class:`ScoreRow`)
+or the time and memory of one image size (:class:`SpeedRow`). Stores are append-only, so that a scene may
+have several rows; :func:`newest_scores` and :func:`newest_state` choose those that count.
 """
 
 from __future__ import annotations
@@ -9,36 +10,435 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path, PurePath
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+
+from hsrzoo.bands import BandSet
 from hsrzoo.errors import StoreError
+from hsrzoo.utils.files import slug
 
 SCHEMA = "hsrzoo.result/1"
-"""Of every result row; another one is no row to this version."""
-FOLDER = "results"
-"""Where rows lie in a repository."""
+"""Of every row that this version writes and reads."""
 HASH_LENGTH = 12
-"""Hex digits of a protocol's hash that file names and tables show; rows carry all 64."""
-PUBLISHED = re.compile(
-    rf"{FOLDER}/([\w.-]+_[0-9a-f]{{{HASH_LENGTH}}}|speed_[\w.-]+-threads)\.jsonl", re.ASCII
-)
-"""Names that :attr:`Collected.files` gives; other files of that folder are somebody else's."""
-DIRTY = "rows made by code with changes that were not committed"
-OTHERWISE = "rows of these weights run otherwise (a variant, a precision, tiles, a camera's correction)"
-NO_ROW = "lines that are no whole result row"
+"""Hex digits of a hash that file names and tables show; rows have all 64."""
+SPEED = "speed"
+"""``bench`` of a :class:`SpeedRow`."""
+_TEXT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_SHOWN_LINES = 5
+"""Further skipped lines of one file that a warning names."""
+
+
+def number(value: Any) -> Any:
+    """A stored value as Python has it: ``"NaN"`` and infinities, text in JSON, become floats."""
+    return _TEXT.get(value, value) if isinstance(value, str) else value
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON types. Non-finite floats become text, as strict JSON has none."""
+    if isinstance(value, BandSet):
+        return value.to_json()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, PurePath):
+        return str(value)
+    return value
+
+
+# ------------------------------------------------------------------ rows
+
+
+class RowError(ValueError):
+    """A line that is no row, and why."""
+
+    def __init__(self, reason: str, newer: bool = False) -> None:
+        super().__init__(reason)
+        self.newer = newer
+        """Whether a newer version of hsrzoo wrote it."""
+
+
+RowType = TypeVar("RowType", bound="Row")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What rows of both kinds have. Fields of a row are stored in the order of its class."""
+
+    file: str = field(default="", compare=False)
+    """Path within the store that the row was read from, and number of its line."""
+    line: int = field(default=0, compare=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Stored fields that this version does not know."""
+    absent: frozenset[str] = frozenset()
+    """Optional fields that are not stored, as earlier versions did not write them."""
+    bench: str
+    model: str
+    """Name in tables, with what differs from the usual way of running it: ``mcga-s2.cave [bf16]``."""
+    architecture: str
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    weights_sha256: str | None
+    """None for weights without a digest."""
+    model_sha256: str | None
+    """Of everything that decides a cube: weights, configuration, precision and so on."""
+    untrained: bool = False
+
+    @classmethod
+    def from_json(cls: type[RowType], value: Mapping[str, Any], file: str = "", line: int = 0) -> RowType:
+        """The row that a JSON object holds. Raises RowError where a field is missing or of another type."""
+        stored = {f.name: f for f in fields(cls) if f.name not in _NOT_STORED}
+        known = {name: f for name, f in stored.items() if name in value}
+        values = {name: _value(name, str(f.type), value[name]) for name, f in known.items()}
+        absent = stored.keys() - values.keys()
+        for name in sorted(absent):
+            if stored[name].default is MISSING and stored[name].default_factory is MISSING:
+                raise RowError(f"no field {name}")
+        extra = {key: item for key, item in value.items() if key not in stored and key != "schema"}
+        return cls(**values, file=file, line=line, extra=extra, absent=frozenset(absent))
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as it is stored: plain JSON values, the schema first."""
+        names = (f.name for f in fields(self) if f.name not in _NOT_STORED and f.name not in self.absent)
+        return plain({"schema": SCHEMA, **{name: getattr(self, name) for name in names}, **self.extra})
+
+
+_NOT_STORED = ("file", "line", "extra", "absent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow(Row):
+    """How one model scored on one scene under one protocol."""
+
+    training: Mapping[str, Any] | None = None
+    """What training the weights took: steps, seconds."""
+    trained_on: str | None = None
+    also_trained_on: tuple[str, ...] = ()
+    """Other data sets that the model's codebooks come from."""
+    seen_in_training: bool = False
+    dataset: str
+    split: str
+    fingerprint: str
+    """Of the files of the data set."""
+    scene: str
+    protocol_name: str
+    protocol_hash: str
+    """Of the whole protocol."""
+    protocol_group: str
+    """Hash without seed and test-time adaptation: rows that share it can be compared."""
+    protocol: Mapping[str, Any]
+    perturbation: str | None = None
+    severity: str | None = None
+    seed: int | None = None
+    """Of the perturbation."""
+    tta: bool = False
+    """With test-time adaptation."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured while the scene was perturbed."""
+    seconds: float = 0.0
+    provenance: Mapping[str, Any]
+    """Code and machine."""
+    timestamp: str
+    scored_bands: int = 0
+    metrics: Mapping[str, float]
+    """Column -> value; NaN and infinities are floats here and text in the file."""
+
+    @cached_property
+    def time(self) -> datetime:
+        """When the row was written."""
+        return _time(self.timestamp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedRow(Row):
+    """Time and memory of one model on images of one size."""
+
+    bands: int = 0
+    run: str = ""
+    """Id of the run: models of one run were timed in turn, so that their ratios count."""
+    method: int = 0
+    """Version of the way of measuring."""
+    size: tuple[int, int]
+    """Height and width, pixels."""
+    memory_limit_gib: float | None = None
+    cap_seconds: float = 0.0
+    search: str | None = None
+    """Engine of code search that was asked for."""
+    status: str
+    """``ok`` or ``OOM``."""
+    peak_mib: float | None = None
+    loaded_mib: float | None = None
+    cold_seconds: float | None = None
+    macs: int | None = None
+    device_p50: float | None = None
+    """Of the network alone on a GPU, seconds."""
+    bandwidth: float | None = None
+    """Of the GPU's memory, bytes a second."""
+    runs: int = 0
+    p50: float | None = None
+    """Median and 90th percentile of the runs, seconds."""
+    p90: float | None = None
+    seconds: tuple[float, ...] = ()
+    """Of the first runs."""
+    provenance: Mapping[str, Any]
+    timestamp: str
+
+    @cached_property
+    def time(self) -> datetime:
+        """When the row was written."""
+        return _time(self.timestamp)
+
+    @property
+    def size_text(self) -> str:
+        """``HEIGHTxWIDTH``."""
+        return "x".join(map(str, self.size))
+
+    @property
+    def machine(self) -> tuple[str | None, int | None]:
+        """Name of the device, and number of threads."""
+        return self.provenance.get("device_name"), self.provenance.get("threads")
+
+
+AnyRow = ScoreRow | SpeedRow
+R = TypeVar("R", ScoreRow, SpeedRow)
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,), "bool": (bool,), "int": (int,), "float": (int, float),
+    "Mapping[str, Any]": (dict,), "Mapping[str, float]": (dict,),
+    "tuple[str, ...]": (list, tuple), "tuple[float, ...]": (list, tuple), "tuple[int, int]": (list, tuple),
+}  # fmt: skip
+"""Annotation of a field -> what JSON has there."""
+
+
+def _value(name: str, annotation: str, stored: Any) -> Any:
+    """A field as Python has it. Raises RowError where JSON has another type there."""
+    kind = annotation.removesuffix(" | None")
+    if stored is None and kind != annotation:
+        return None
+    value: Any = number(stored) if kind == "float" else stored
+    allowed: Any = _JSON_TYPES[kind]
+    if not isinstance(value, allowed):
+        raise RowError(f"{name}: expected {annotation}, got {str(stored)[:40]!r}")
+    if kind.startswith("tuple"):
+        return tuple(value)
+    if name in ("metrics", "info"):
+        value = {key: number(item) for key, item in value.items()}
+    if kind == "Mapping[str, float]" and not all(isinstance(item, int | float) for item in value.values()):
+        raise RowError(f"{name}: expected numbers, got {str(stored)[:40]!r}")
+    if name == "timestamp":
+        _time(value)
+    return value
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise RowError(f"timestamp: expected a date and time of ISO 8601, got {text[:40]!r}") from None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+# ------------------------------------------------------------------ files
 
 
 @dataclass(frozen=True)
-class Identity:
-    """What a row must name to belong to a model: sha256 of its weights, and of all that decides a cube."""
+class SkippedLine:
+    """A line of a file that is not used."""
 
-    weights_sha256: str
-    model_sha256: str
+    file: Path
+    line: int
+    reason: str
+    newer: bool = False
+    """Whether a newer version of hsrzoo wrote it."""
+    torn: bool = False
+    """Whether it is a last line that a killed run did not finish, which is no error."""
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """All rows of a store, older ones too, in the order of files and lines."""
+
+    scores: tuple[ScoreRow, ...]
+    speed: tuple[SpeedRow, ...]
+    skipped: tuple[SkippedLine, ...] = ()
+
+
+def parse_row(line: bytes, file: str = "", number: int = 0) -> AnyRow:
+    """The row of one line. Raises RowError."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        raise RowError("no JSON") from None
+    if not isinstance(value, dict):
+        raise RowError("no JSON object")
+    schema = str(value.get("schema"))
+    if schema != SCHEMA:
+        stem, version = SCHEMA.rsplit("/", 1)
+        match = re.fullmatch(rf"{re.escape(stem)}/(\d+)", schema)
+        newer = match is not None and int(match[1]) > int(version)
+        raise RowError(f"schema {schema}, not {SCHEMA}" + ("; upgrade hsrzoo" if newer else ""), newer)
+    kind = SpeedRow if value.get("bench") == SPEED else ScoreRow
+    return kind.from_json(value, file, number)
+
+
+def parse_lines(
+    data: bytes, path: Path, root: Path | None = None
+) -> Iterator[tuple[bytes, AnyRow | SkippedLine]]:
+    """Each line of a file's ``data`` with its row, or with the reason why it has none.
+
+    ``root``: the store, within which rows name their file.
+    """
+    file = (path.relative_to(root) if root else path).as_posix()
+    *lines, rest = data.split(b"\n")
+    for i, line in enumerate(lines, 1):
+        try:
+            yield line, parse_row(line, file, i)
+        except RowError as error:
+            yield line, SkippedLine(path, i, str(error), error.newer)
+    if rest:
+        yield rest, SkippedLine(path, len(lines) + 1, "an unfinished line", torn=True)
+
+
+def read_file(path: Path, root: Path | None = None) -> tuple[list[AnyRow], list[SkippedLine]]:
+    """The rows of one file, and the lines that are skipped. Warns once of a file with such lines."""
+    rows: list[AnyRow] = []
+    skipped: list[SkippedLine] = []
+    for _, found in parse_lines(path.read_bytes(), path, root):
+        if isinstance(found, SkippedLine):
+            skipped.append(found)
+        else:
+            rows.append(found)
+    warn_of_skipped(skipped)
+    return rows, skipped
+
+
+def read_store(root: Path, *, required: bool = False) -> StoredRows:
+    """All rows below the folder ``root``.
+
+    Args:
+        root: A result store, as ``hsrzoo bench --store`` writes it.
+        required: Whether a folder without files of rows is an error.
+
+    Raises:
+        StoreError: There are no files of rows and they are ``required``, or a file cannot be read.
+    """
+    files = sorted(root.rglob("*.jsonl"))
+    if required and not files:
+        raise StoreError(
+            f"The result store {root} holds no rows",
+            expected="what `hsrzoo bench --store DIR` or a queue writes",
+            fix="Name the folder with --store DIR, or make rows with one of these",
+        )
+    rows: list[AnyRow] = []
+    skipped: list[SkippedLine] = []
+    for file in files:
+        try:
+            found = read_file(file, root)
+        except OSError as error:
+            raise StoreError(f"{file} cannot be read", got=error.strerror or str(error)) from None
+        rows += found[0]
+        skipped += found[1]
+    scores = tuple(row for row in rows if isinstance(row, ScoreRow))
+    return StoredRows(scores, tuple(row for row in rows if isinstance(row, SpeedRow)), tuple(skipped))
+
+
+def warn_of_skipped(skipped: Sequence[SkippedLine]) -> None:
+    """Warn once of the lines of a file that are no rows; an unfinished last line is no error."""
+    bad = [one for one in skipped if not one.torn]
+    if not bad:
+        return
+    shown = next((one for one in bad if one.newer), bad[0])
+    text = f"{shown.file}, line {shown.line}: not a result row ({shown.reason}), skipped"
+    others = [str(one.line) for one in bad if one is not shown]
+    if others:
+        more = ", ..." * (len(others) > _SHOWN_LINES)
+        text += f", like lines {', '.join(others[:_SHOWN_LINES])}{more} ({len(bad)} in all)"
+    warnings.warn(text, stacklevel=3)
+
+
+def score_file(protocol: str, perturbation: str | None, severity: str | None, tta: bool, hash_: str) -> str:
+    """Name of the file that rows of one protocol are stored in."""
+    parts = [protocol, perturbation, severity, "tta" if tta else None]
+    return f"{'_'.join(slug(part) for part in parts if part)}_{hash_[:HASH_LENGTH]}.jsonl"
+
+
+def speed_file(device: str, threads: int | None) -> str:
+    """Name of the file that times on one device with a number of threads are stored in."""
+    return f"{slug(device)}_{threads}-threads.jsonl"
+
+
+# ------------------------------------------------------------------ which rows count
+
+
+def newest(rows: Iterable[R], key: Callable[[R], Hashable]) -> list[R]:
+    """The newest row of each key, by time; of rows of one time the one that was read last."""
+    return list({key(row): row for row in by_time(rows)}.values())
+
+
+def by_time(rows: Iterable[R]) -> list[R]:
+    """The oldest first; rows of one time stay in the order in which they were read."""
+    return sorted(rows, key=lambda row: row.time)
+
+
+def newest_scores(rows: Iterable[ScoreRow]) -> list[ScoreRow]:
+    """Of each model and scene under comparable protocols the newest row.
+
+    Rows of other files of the data set, or of another seed, are other scores. Another setting of
+    test-time adaptation is not: the newest counts.
+    """
+    return newest(
+        rows,
+        lambda row: (
+            *(row.dataset, row.split, row.fingerprint, row.protocol_name, row.protocol_group),
+            *(row.model, row.model_sha256, row.tta, row.scene, row.seed),
+        ),
+    )
+
+
+def newest_state(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """The rows of one model that count, by scene: scored on the newest state of the data set, under the
+    newest protocol and adaptation settings; empty without ``rows``."""
+
+    def state(row: ScoreRow) -> tuple[Any, ...]:
+        return row.fingerprint, row.protocol_group, row.protocol.get("tta_settings")
+
+    latest = by_time(rows)
+    current = (row for row in latest if state(row) == state(latest[-1]))
+    found = newest(current, lambda row: (row.scene, row.seed))
+    return sorted(found, key=lambda row: str((row.scene, row.seed)))
+
+
+def newest_weights(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """The rows of each model's newest weights: a model that was trained again counts with them alone."""
+    weights = {row.model: row.model_sha256 for row in by_time(rows)}
+    return [row for row in rows if row.model_sha256 == weights[row.model]]
+
+
+def by_protocol(
+    rows: Iterable[ScoreRow], also: Callable[[ScoreRow], Hashable] = lambda row: None
+) -> list[list[ScoreRow]]:
+    """The rows that count, one list for each model identity, data set, split and protocol.
+
+    ``also``: what else the rows of a list share.
+    """
+    groups: dict[Hashable, list[ScoreRow]] = {}
+    for row in rows:
+        key = row.model_sha256, row.dataset, row.split, row.protocol_name, row.protocol_hash, also(row)
+        groups.setdefault(key, []).append(row)
+    return [newest_state(group) for group in groups.values()]
+
+
+# ------------------------------------------------------------------ means
 
 
 @dataclass(frozen=True)
@@ -51,163 +451,46 @@ class Figure:
     protocol: str
     protocol_hash: str
     condition: str | None
-    """Perturbation and severity; None for the input as it is."""
+    """Perturbation and severity; None for images as they are."""
     tta: bool
     scenes: int
     seen: int
     """How many of the scenes the weights were trained on."""
     means: dict[str, float]
-    """Metric -> mean, in the order of the protocol; without those that have no finite value somewhere."""
+    """Metric -> mean, in the order of the protocol; without those that are not finite on some scene."""
 
     @property
     def source(self) -> str:
-        """Data and protocol in words: ``cave/valid, full-frame``."""
+        """Data and protocol as text: ``cave/valid, full-frame``."""
         parts = [f"{self.dataset}/{self.split}", self.protocol, self.condition, self.tta and "adapted"]
         return ", ".join(str(part) for part in parts if part)
 
 
-@dataclass
-class Collected:
-    """The rows that belong to a model, and why others were left out."""
-
-    rows: dict[bytes, dict[str, Any]] = field(default_factory=dict)
-    """Line without its end -> the row: a line that lies in two stores counts once."""
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        """Path in a repository -> its lines, as they were stored, in an order that no store decides."""
-        found: dict[str, list[bytes]] = {}
-        for line, _ in sorted(self.rows.items(), key=lambda item: (_order(item[1]), item[0])):
-            found.setdefault(f"{FOLDER}/{_stem(self.rows[line])}.jsonl", []).append(line)
-        return {path: b"\n".join(lines) + b"\n" for path, lines in sorted(found.items())}
-
-    @property
-    def figures(self) -> list[Figure]:
-        """One for each data set, split and protocol, input as it is first. Of a data set that changed the
-        newest state counts, and of a scene that was scored twice the newest row."""
-        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for row in sorted((r for r in self.rows.values() if r["bench"] != "speed"), key=_order):
-            groups.setdefault((row["dataset"], row["split"], row["protocol_hash"]), []).append(row)
-        found = [_figure(rows) for rows in groups.values()]
-        return sorted(found, key=lambda f: (f.condition is not None, f.tta, f.source, f.protocol_hash))
+def summarise(rows: Iterable[ScoreRow]) -> list[Figure]:
+    """The figures of one model, images as they are first."""
+    found = [_figure(group) for group in by_protocol(rows)]
+    return sorted(found, key=lambda f: (f.condition is not None, f.tta, f.source, f.protocol_hash))
 
 
-def collect(
-    places: Iterable[Path], identity: Identity, published: Mapping[str, bytes] | None = None
-) -> Collected:
-    """The rows of ``places`` that belong to ``identity``, together with those ``published`` already.
-
-    A place is a store (a folder) or one file of it. Raises StoreError where a place does not exist, and
-    where a file that was named itself has a row of another model.
-    """
-    found = Collected()
-    for place in places:
-        for path in _files(place):
-            _take(found, path.read_bytes(), identity, named=path if path == place else None)
-    for data in (published or {}).values():
-        _take(found, data, identity)
-    return found
-
-
-def _files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    if place.is_dir():
-        return sorted(place.rglob("*.jsonl"))
-    raise StoreError(
-        f"There is no result store {place}",
-        expected="a folder written by `hsrzoo bench --store DIR`, or one .jsonl file of it",
-        fix="Name another one with --store, or leave it out",
-    )
-
-
-def _take(found: Collected, data: bytes, identity: Identity, named: Path | None = None) -> None:
-    for line in data.splitlines():
-        row = _row(line)
-        if row is None:
-            found.left_out[NO_ROW] += 1
-        elif row["weights_sha256"] != identity.weights_sha256:
-            if named is not None:
-                raise _foreign(named, row, identity)
-        elif row["model_sha256"] != identity.model_sha256:
-            found.left_out[OTHERWISE] += 1
-        elif row["provenance"].get("dirty"):
-            found.left_out[DIRTY] += 1
-        else:
-            found.rows[line] = row
-
-
-_NEEDED = ("bench", "weights_sha256", "model_sha256", "provenance")
-_SCORED = ("dataset", "split", "scene", "fingerprint", "protocol_name", "protocol_hash", "metrics")
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    """None for a line that a kill tore, of another schema, or without what is asked of it here."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(row, dict) or row.get("schema") != SCHEMA or any(key not in row for key in _NEEDED):
-        return None
-    complete = row["bench"] == "speed" or all(key in row for key in _SCORED)
-    return row if complete and isinstance(row["provenance"], dict) else None
-
-
-def _foreign(path: Path, row: Mapping[str, Any], identity: Identity) -> StoreError:
-    got = row["weights_sha256"]
-    return StoreError(
-        f"{path} has rows of other weights",
-        expected=f"weights_sha256 {identity.weights_sha256[:16]}...",
-        got=f"{row.get('model')}, {f'{got[:16]}...' if got else 'random weights'}",
-        fix="Name the file of these weights, or the whole store: of that the rows that belong are taken",
-    )
-
-
-def _stem(row: Mapping[str, Any]) -> str:
-    """The name that the store gives a protocol's file; of timings, the device's."""
-    if row["bench"] == "speed":
-        device = row["provenance"].get("device_name") or row["provenance"].get("device")
-        return f"speed_{_slug(str(device))}_{row['provenance'].get('threads')}-threads"
-    parts = [row["protocol_name"], row.get("perturbation"), row.get("severity"), row.get("tta") and "tta"]
-    stem = "_".join(_slug(str(part)) for part in parts if part)
-    return f"{stem}_{row['protocol_hash'][:HASH_LENGTH]}"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
-
-
-def _order(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row.get(key, "")) for key in ("dataset", "split", "scene", "size", "timestamp"))
-
-
-def _figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Of rows that share data set, split and protocol."""
-    newest = max(rows, key=lambda row: str(row.get("timestamp", "")))
-    fingerprint = newest["fingerprint"]
-    scenes = {row["scene"]: row for row in rows if row["fingerprint"] == fingerprint}
-    metrics = [row["metrics"] for row in scenes.values()]
-    names = [metric[0] for metric in newest.get("protocol", {}).get("metrics", ())] or list(metrics[0])
-    condition = " ".join(str(part) for part in (newest.get("perturbation"), newest.get("severity")) if part)
+def _figure(rows: Sequence[ScoreRow]) -> Figure:
+    first = rows[0]
+    names = [metric[0] for metric in first.protocol.get("metrics", ())] or list(first.metrics)
+    means = {name: mean(rows, name) for name in names}
     return Figure(
-        dataset=newest["dataset"],
-        split=newest["split"],
-        fingerprint=fingerprint,
-        protocol=newest["protocol_name"],
-        protocol_hash=newest["protocol_hash"],
-        condition=condition or None,
-        tta=bool(newest.get("tta")),
-        scenes=len(scenes),
-        seen=sum(bool(row.get("seen_in_training")) for row in scenes.values()),
-        means={
-            name: fmean(m[name] for m in metrics)
-            for name in names
-            if all(_is_finite(m.get(name)) for m in metrics)
-        },
+        dataset=first.dataset,
+        split=first.split,
+        fingerprint=first.fingerprint,
+        protocol=first.protocol_name,
+        protocol_hash=first.protocol_hash,
+        condition=" ".join(filter(None, (first.perturbation, first.severity))) or None,
+        tta=first.tta,
+        scenes=len(rows),
+        seen=sum(row.seen_in_training for row in rows),
+        means={name: value for name, value in means.items() if value is not None},
     )
 
 
-def _is_finite(value: Any) -> bool:
-    """Rows hold NaN and infinities as text."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def mean(rows: Sequence[ScoreRow], metric: str) -> float | None:
+    """The mean of a metric over ``rows``; None where a row lacks it or its value is not finite."""
+    values = [row.metrics.get(metric, math.nan) for row in rows]
+    return fmean(values) if all(map(math.isfinite, values)) else None

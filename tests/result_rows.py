@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from hsrzoo.results import ScoreRow
+
 SCENES = ("a", "b", "c", "d")
 
 
@@ -39,8 +41,11 @@ def rows(
             "de2000": 1.0,
         }
         found.append({
-            "schema": "hsrzoo.result/1", "model": model, "scene": scene, "dataset": dataset, "split": split,
-            "protocol_name": protocol, "protocol_group": shared, "perturbation": perturbation,
+            "schema": "hsrzoo.result/1", "bench": "accuracy" if condition is None else condition[0],
+            "model": model, "architecture": model.partition(".")[0], "scene": scene,
+            "dataset": dataset, "split": split,
+            "protocol_name": protocol, "protocol_hash": f"{shared}{tta:d}", "protocol_group": shared,
+            "perturbation": perturbation,
             "severity": severity, "seed": None if condition is None else 0, "tta": tta,
             "fingerprint": "f", "weights_sha256": f"w{model}{weights}",
             "model_sha256": f"m{model}{weights}", "timestamp": f"2026-01-{day:02}T00:00:00",
@@ -52,6 +57,11 @@ def rows(
             **changes,
         })  # fmt: skip
     return found
+
+
+def typed(*groups: Sequence[Mapping[str, Any]]) -> list[ScoreRow]:
+    """The rows as the reader gives them."""
+    return [ScoreRow.from_json(row) for group in groups for row in group]
 
 
 def write(root: Path, *groups: Sequence[Mapping[str, Any]]) -> Path:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import PurePath
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import InputError, unknown_name
 from hsrzoo.registry import METRICS, PERTURBATIONS
+from hsrzoo.results import plain
 from hsrzoo.spec import DatasetSpec
 
 DEFAULT_METRICS = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas", "de2000")
@@ -98,7 +98,7 @@ class Protocol:
     @cached_property
     def group(self) -> str:
         """Hash of what two figures must share to be compared: all but the seed, over which one
-        averages, and test-time adaptation, which belongs to the contestant."""
+        averages, and test-time adaptation, which belongs to the model."""
         return replace(self, seed=None, tta=False, tta_settings={}).hash
 
 
@@ -175,20 +175,3 @@ def digest(value: Any) -> str:
     """sha256 of the canonical JSON of ``value``: sorted keys, no spaces, exact floats."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def plain(value: Any) -> Any:
-    """``value`` as JSON types. Non-finite floats become strings, as strict JSON has none."""
-    if isinstance(value, BandSet):
-        return value.to_json()
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return "NaN" if np.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, PurePath):
-        return str(value)
-    return value

@@ -13,12 +13,13 @@ from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import HsrzooError, InputError, unknown_name
 from hsrzoo.registry import DATASETS, METRICS
+from hsrzoo.results import SpeedRow
 from hsrzoo.utils.workers import Workers
 from hsrzoo_benchmark.plan.cells import Cell, Request, Source, count_missing, plan, reason_not_scored
 from hsrzoo_benchmark.plan.conditions import conditions_of
 from hsrzoo_benchmark.plan.models import LoadedModels, LoadFailure, ModelSetup, RunModes, load_models
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS, named_protocol
-from hsrzoo_benchmark.results import figures as report
+from hsrzoo_benchmark.results.figures import COLUMNS, Group, compare, figures, gather, speed_figures
 from hsrzoo_benchmark.run import scores, smoke
 from hsrzoo_benchmark.run import workers as distributed
 from hsrzoo_benchmark.run.messages import bar, finish, stdout_width
@@ -113,33 +114,33 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
     _announce(session, speed_options)
     outcome = compute(session)
     _note_left_out(session, outcome)
-    rows: list[dict[str, Any]] = []
-    groups = report.gather(session.cells, session.source) if session.source else []
-    figures = report.figures(groups)
+    rows: list[SpeedRow] = []
+    groups = gather(session.cells, session.source) if session.source else []
+    found = figures(groups)
     remarks: list[str] = []
     printed = [
         part
-        for table in [*terminal.score_tables(figures, session.metrics), *terminal.memory_tables(figures)]
+        for table in [*terminal.score_tables(found, session.metrics), *terminal.memory_tables(found)]
         for part in terminal.split_to_width(table, stdout_width())
     ]
     if speed_options is not None:
         rows, speed_outcome = _compute_speed(session, speed_options)
-        timed = report.speed_figures(rows, references)
+        timed = speed_figures(rows, references)
         printed += terminal.split_to_width(terminal.speed_table(timed, references), stdout_width())
-        figures += timed
+        found += timed
         outcome.computed += speed_outcome.computed
         outcome.failures += speed_outcome.failures
         remarks = terminal.commits_note(rows, scores.provenance_of(str(session.models[0].device)))
-    _print(session, figures, groups, printed, rows, remarks)
+    _print(session, found, groups, printed, rows, remarks)
     return finish(outcome, None if options.random_weights else options.store)
 
 
 def _print(
     session: Session,
-    figures: list[dict[str, Any]],
-    groups: Sequence[report.Comparable],
+    scored: list[dict[str, Any]],
+    groups: Sequence[Group],
     printed: Sequence[terminal.Table],
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[SpeedRow],
     remarks: list[str],
 ) -> None:
     """The tables of a run and its notes; its figures as JSON or CSV where that was asked for; for random
@@ -152,16 +153,16 @@ def _print(
         columns = dict.fromkeys(key for row in found for key in row)
         output.print_table(found, list(columns), title=title, **formats)
     elif options.as_json or options.as_csv:
-        output.print_table(figures, report.COLUMNS, as_json=options.as_json, as_csv=options.as_csv)
+        output.print_table(scored, COLUMNS, as_json=options.as_json, as_csv=options.as_csv)
     else:
         for table in printed:
             output.print_table(table.rows, table.columns, title=table.title)
         counters = [c for name in session.metrics for c in METRICS.get(name).columns if c.endswith("_zero")]
-        scored = [row for group in groups for one in group.contestants for row in one.rows]
-        if any(figure["untrained"] for figure in figures):
+        score_rows = [row for group in groups for entry in group.entries for row in entry.rows]
+        if any(figure["untrained"] for figure in scored):
             remarks.append(_UNTRAINED)
-        remarks += terminal.nodata_note(scored)
-        for note in [*remarks, *terminal.notes(figures, counters)]:
+        remarks += terminal.nodata_note(score_rows)
+        for note in [*remarks, *terminal.notes(scored, counters)]:
             output.console.print(note, style="dim", markup=False)
 
 
@@ -176,16 +177,16 @@ def run_compare(options: Options) -> int:
     outcome = compute(session)
     rows: list[dict[str, Any]] = []
     a, b = (model.name for model in session.models)
-    groups = report.gather(session.cells, session.source) if session.source else []
+    groups = gather(session.cells, session.source) if session.source else []
     for group in groups:
-        if len(group.contestants) < 2:
+        if len(group.entries) < 2:
             raise InputError(
                 f"{a} and {b} share no figures on {group.condition}",
                 expected="scores of both under one protocol hash",
                 got="a failed model, or bands that one of them had to be resampled from",
                 fix="See the failures, or compare models of the same bands",
             )
-        rows += report.compare(group)
+        rows += compare(group)
     if options.as_json or options.as_csv:
         output.print_table(
             rows, list(rows[0]) if rows else [], as_json=options.as_json, as_csv=options.as_csv
@@ -312,7 +313,7 @@ def compute(session: Session) -> Outcome:
         )
 
 
-def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[dict[str, Any]], Outcome]:
+def _compute_speed(session: Session, options: SpeedOptions) -> tuple[list[SpeedRow], Outcome]:
     import torch
 
     settings = timing.Settings(

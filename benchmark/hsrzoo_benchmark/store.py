@@ -1,8 +1,8 @@
-"""The result store: append-only JSONL files that survive a kill at any moment.
+"""The result store: append-only files of rows that survive a kill at any moment.
 
-One file per (model, its weights and configuration, data set and split, protocol hash); one row a
-scene, written by a single ``write`` and fsynced. A last line that a kill tore is cut off when the
-file is next opened.
+One file per (model, its weights and configuration, data set and split, protocol hash); one row a scene,
+written by a single ``write`` and fsynced. Rows are read by :mod:`hsrzoo.results`; a last line that a kill
+left unfinished is cut off when the file is opened for appending.
 """
 
 from __future__ import annotations
@@ -10,76 +10,72 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hsrzoo.errors import StoreError
-from hsrzoo.results import HASH_LENGTH, SCHEMA
-from hsrzoo_benchmark.protocol import Protocol, plain
+from hsrzoo.results import (
+    HASH_LENGTH,
+    SCHEMA,
+    SPEED,
+    ScoreRow,
+    SpeedRow,
+    parse_row,
+    read_file,
+    score_file,
+    speed_file,
+)
+from hsrzoo.utils.files import slug
+from hsrzoo_benchmark.protocol import Protocol
 
-_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+R = TypeVar("R", ScoreRow, SpeedRow)
 
 
-def number(value: Any) -> Any:
-    """A stored value as Python has it: ``"NaN"`` and its like become floats, the rest stays."""
-    return _FLOATS.get(value, value) if isinstance(value, str) else value
+class ResultFile(Generic[R]):
+    """A file of rows of one kind. ``rows`` are read once; :meth:`append` adds to the file and to them."""
 
-
-class ResultFile:
-    """The rows of one file. ``rows`` are read once; :meth:`append` adds to the file and to them."""
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[R]) -> None:
         self.path = path
-        self.rows = self._read()
+        self._kind: type[R] = kind
+        self.rows: list[R] = self._read()
 
-    def append(self, row: dict[str, Any]) -> None:
-        """Write one row durably; StoreError where the disk refuses."""
-        line = json.dumps(plain({"schema": SCHEMA, **row}), ensure_ascii=False) + "\n"
+    def append(self, row: R) -> None:
+        """Write one row durably. Raises StoreError where the disk refuses."""
+        line = json.dumps(row.to_json(), ensure_ascii=False).encode()
         with _translated(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                data = line.encode()
-                if os.write(handle, data) != len(data):
+                if os.write(handle, line + b"\n") != len(line) + 1:
                     raise OSError("the row was written in part: is the disk full?")
                 os.fsync(handle)
             finally:
                 os.close(handle)
-        self.rows.append(json.loads(line))
+        self.rows += self._of_kind([parse_row(line)])
 
-    def _read(self) -> list[dict[str, Any]]:
-        """All rows; a torn last line is cut off the file first."""
+    def _read(self) -> list[R]:
+        """All rows; an unfinished last line is cut off the file."""
         with _translated(self.path):
             if not self.path.exists():
                 return []
-            data = self.path.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            if whole < len(data):
-                os.truncate(self.path, whole)
-        return [self._parse(line, i) for i, line in enumerate(data[:whole].splitlines(), 1)]
+            rows, skipped = read_file(self.path)
+            for line in skipped:
+                if line.newer:
+                    raise StoreError(
+                        f"Line {line.line} of {self.path} has a newer schema",
+                        expected=SCHEMA,
+                        got=line.reason.partition(",")[0],
+                        fix="Upgrade hsrzoo, or use another --store",
+                    )
+                if line.torn:
+                    data = self.path.read_bytes()
+                    os.truncate(self.path, data.rfind(b"\n") + 1)
+        return self._of_kind(rows)
 
-    def _parse(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            row = json.loads(line)
-            schema = row["schema"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"Line {number} of {self.path} is not a result row",
-                expected=f"a JSON object of schema {SCHEMA}",
-                got=line[:60].decode(errors="replace"),
-                fix="Delete that line: the scene is computed again",
-            ) from error
-        if schema != SCHEMA:
-            raise StoreError(
-                f"Line {number} of {self.path} has another schema",
-                expected=SCHEMA,
-                got=schema,
-                fix="Use the hsrzoo version that wrote it, or another --store",
-            )
-        return row
+    def _of_kind(self, rows: list[Any]) -> list[R]:
+        return [row for row in rows if isinstance(row, self._kind)]
 
 
 class Store:
@@ -87,7 +83,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._files: dict[Path, ResultFile] = {}
+        self._files: dict[Path, ResultFile[Any]] = {}
         probe = root / f".writable-{uuid.uuid4().hex}"
         with _translated(root):
             root.mkdir(parents=True, exist_ok=True)
@@ -96,28 +92,24 @@ class Store:
 
     def scores(
         self, model: str, sha256: str | None, dataset: str, split: str, protocol: Protocol
-    ) -> ResultFile:
+    ) -> ResultFile[ScoreRow]:
         """The file of one model, of this identity (None: random weights), on one data set's split
         under one protocol."""
         folder = self.root / f"{slug(dataset)}-{slug(split)}" / _model_folder(model, sha256)
-        parts = [protocol.name, protocol.perturbation, protocol.severity, "tta" if protocol.tta else None]
-        stem = "_".join(slug(part) for part in parts if part)
-        return self._open(folder / f"{stem}_{protocol.hash[:HASH_LENGTH]}.jsonl")
+        name = score_file(
+            protocol.name, protocol.perturbation, protocol.severity, protocol.tta, protocol.hash
+        )
+        return self._open(folder / name, ScoreRow)
 
-    def speed(self, model: str, sha256: str | None, device: str, threads: int) -> ResultFile:
+    def speed(self, model: str, sha256: str | None, device: str, threads: int) -> ResultFile[SpeedRow]:
         """The file of one model's timings on one device with one number of threads."""
-        folder = self.root / "speed" / _model_folder(model, sha256)
-        return self._open(folder / f"{slug(device)}_{threads}-threads.jsonl")
+        folder = self.root / SPEED / _model_folder(model, sha256)
+        return self._open(folder / speed_file(device, threads), SpeedRow)
 
-    def _open(self, path: Path) -> ResultFile:
+    def _open(self, path: Path, kind: type[R]) -> ResultFile[R]:
         if path not in self._files:
-            self._files[path] = ResultFile(path)
+            self._files[path] = ResultFile(path, kind)
         return self._files[path]
-
-
-def slug(text: str) -> str:
-    """``text`` as a file name: everything but letters, digits, dot, hyphen and underscore is a hyphen."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
 
 
 def _model_folder(model: str, sha256: str | None) -> str:
@@ -126,6 +118,7 @@ def _model_folder(model: str, sha256: str | None) -> str:
 
 @contextlib.contextmanager
 def _translated(path: Path) -> Iterator[None]:
+    """OSError as StoreError."""
     try:
         yield
     except OSError as error:

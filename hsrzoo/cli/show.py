@@ -13,6 +13,7 @@ import click
 from hsrzoo.cli import options, records
 from hsrzoo.cli.names import MODEL
 from hsrzoo.cli.output import print_table, to_json
+from hsrzoo.results import read_store
 
 if TYPE_CHECKING:
     from hsrzoo.models.names import ModelName
@@ -43,8 +44,9 @@ def command(name: str, store: Path, as_json: bool) -> None:
     Multiply-accumulates and memory are measured now, in one pass over an image of 256 x 256 pixels.
     """
     facts = describe(name)
-    scores = records.scores(store, facts["name"])
-    speed = records.timings(store, facts["name"])
+    stored = read_store(store)
+    scores = records.scores(stored, facts["name"])
+    speed = records.timings(stored, facts["name"])
     if as_json:
         click.echo(to_json({**facts, "scores": scores, "speed": speed}))
         return

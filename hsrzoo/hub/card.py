@@ -16,6 +16,7 @@ from hsrzoo.errors import FormatError
 from hsrzoo.hub import front_matter
 from hsrzoo.hub.client import LIBRARY
 from hsrzoo.results import HASH_LENGTH, Figure
+from hsrzoo.utils.markdown import markdown_table
 
 BEGIN = "<!-- hsrzoo: begin. Written by hsrzoo push; what stands outside of these two lines is kept. -->"
 END = "<!-- hsrzoo: end -->"
@@ -43,10 +44,12 @@ class CodebookLink:
 def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
     """``existing`` (None: a new card) with ``managed`` metadata and ``block`` between the markers.
 
-    ``tags`` and a list under ``base_model`` keep the owner's entries; ``model-index`` keeps entries of
-    other names. A value of None removes the key, an entry without results the entry of its name. A card
-    without a block gets it above its text. Raises FormatError if the markers do not pair or the
-    metadata are not YAML.
+    The owner's ``tags``, a list of theirs under ``base_model``, and ``model-index`` entries of other names
+    are kept. A value of None removes the key, an entry without results removes that of its name. A card
+    without a block gets it above its text.
+
+    Raises:
+        FormatError: The markers do not pair, or the metadata are not YAML.
     """
     text = existing or ""
     head, body = front_matter.split(text.replace("\r\n", "\n"))
@@ -248,13 +251,11 @@ def _shown(value: float | None) -> str:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; cells are escaped."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+    return markdown_table(headings, ([_cell(value) for value in row] for row in rows))
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.0f}" if isinstance(value, float) else str(value)
-    return plain(text).replace("|", "\\|")
+    return plain(f"{value:.0f}" if isinstance(value, float) else value)
 
 
 def fence(*lines: str) -> str:

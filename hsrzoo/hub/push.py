@@ -12,7 +12,7 @@ from typing import Any
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.hub import card as cards
 from hsrzoo.hub import client
-from hsrzoo.results import PUBLISHED
+from hsrzoo.hub.rows import PUBLISHED
 from hsrzoo.utils.files import CARD, git_blob_sha1, sha256_of_file
 
 Content = Path | bytes

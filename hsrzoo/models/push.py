@@ -20,11 +20,11 @@ import numpy as np
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.hub import card, client
 from hsrzoo.hub.card import CodebookLink
+from hsrzoo.hub.rows import PUBLISHED, Collected, Identity, collect
 from hsrzoo.models.loading import load, spec_of
 from hsrzoo.models.locate import folder_of, no_weights
 from hsrzoo.models.names import ModelName, parse_name
 from hsrzoo.models.weights import read_config
-from hsrzoo.results import PUBLISHED, Collected, Identity, collect
 from hsrzoo.utils.files import CONFIG, TENSORS, sha256_of_file
 
 if TYPE_CHECKING:

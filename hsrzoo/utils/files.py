@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ def sha256_of_file(path: Path) -> str:
 def git_blob_sha1(data: bytes) -> str:
     """Hex sha1 by which git names a file of these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def slug(text: str) -> str:
+    """``text`` as a file name: everything but letters, digits, dot, hyphen and underscore is a hyphen."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"
 
 
 def make_folder(path: Path) -> None:

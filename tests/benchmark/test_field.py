@@ -185,16 +185,16 @@ def test_the_smoke_test_fails_with_one_network(tmp_path: Path, broken_net: str, 
 
 def test_the_crop_is_the_centre_of_the_first_scene_that_is_large_enough(tmp_path: Path) -> None:
     toy = open_dataset("toy", tmp_path)
-    source = smoke.cropped(toy, DATASETS.get("toy"), ["valid", "train"])
+    source = smoke.open_crop(toy, DATASETS.get("toy"), ["valid", "train"])
     whole = toy.load("valid", "scene-0")
     scene = source.dataset.load(source.split, *source.scenes)
     assert (source.split, scene.name) == ("valid", "centre of scene-0")
     np.testing.assert_array_equal(scene.rgb, whole.rgb[:, 3:67, 1:65])
     np.testing.assert_array_equal(scene.cube, whole.cube[:, 3:67, 1:65])
     farms = open_dataset("indian-pines")  # strips of 24 columns, but for the training scene
-    found = smoke.cropped(farms, DATASETS.get("indian-pines"), ["test", *farms.splits()])
+    found = smoke.open_crop(farms, DATASETS.get("indian-pines"), ["test", *farms.splits()])
     assert found.split == "train" and found.dataset.load("train", *found.scenes).cube.shape == (31, 64, 64)
-    small = smoke.cropped(farms, DATASETS.get("indian-pines"), ["test"])
+    small = smoke.open_crop(farms, DATASETS.get("indian-pines"), ["test"])
     assert small.dataset.load("test", *small.scenes).cube.shape == (31, 64, 24)
 
 

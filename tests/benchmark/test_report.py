@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from hsrzoo.registry import MODELS, PERTURBATIONS
-from hsrzoo_benchmark.plan import conditions as brightness
+from hsrzoo.results import SpeedRow
+from hsrzoo_benchmark.plan.conditions import conditions_of
 from hsrzoo_benchmark.protocol import named_protocol
 from hsrzoo_benchmark.results.figures import PAPER_TIME, speed_figures
 from hsrzoo_benchmark.results.reported import reported_by_paper
-from hsrzoo_benchmark.tables.terminal import Table, _significant, notes, speed_table, split_to_width
+from hsrzoo_benchmark.tables.numbers import trimmed
+from hsrzoo_benchmark.tables.terminal import Table, notes, speed_table, split_to_width
 
 ARAD = {"dataset": "arad", "split": "valid", "protocol": "ntire2022"}
 
@@ -43,15 +45,16 @@ def test_reported_oom_stays_a_word() -> None:
     assert found["value"] == "OOM" and "Jetson" in found["note"]
 
 
-def speed_row(architecture: str, size: int, runs: int = 10, **changes: Any) -> dict[str, Any]:
+def speed_row(architecture: str, size: int, runs: int = 10, **changes: Any) -> SpeedRow:
     row = {
+        "bench": "speed", "timestamp": "2026-01-01",
         "status": "ok", "size": [size, size], "run": "r", "p50": 12.3456, "p90": 13.0, "runs": runs,
         "seconds": [12.3456], "peak_mib": 300.0, "loaded_mib": 100.0, "macs": 0,
         "model": f"{architecture}.cave",
         "architecture": architecture, "weights_sha256": "0", "model_sha256": "1", "cap_seconds": 30.0,
         "memory_limit_gib": 4.0, "provenance": {"device_name": "AMD", "threads": 2},
     }  # fmt: skip
-    return {**row, **changes}
+    return SpeedRow.from_json({**row, **changes})
 
 
 def test_speed_table_has_no_exponents_and_the_paper_s_time_once_a_model() -> None:
@@ -149,11 +152,11 @@ def test_a_gpu_s_bound_has_columns_only_where_it_was_measured() -> None:
     [(12345.6, "12346"), (1234.56, "1235"), (99.999, "100"), (0.081, "0.081"), (2.304e-5, "0.00002304")],
 )
 def test_numbers_of_the_speed_table(value: float, text: str) -> None:
-    assert _significant(value) == text
+    assert trimmed(value) == text
 
 
 def test_every_reported_row_belongs_to_something_that_the_harness_runs() -> None:
-    conditions = {(c.perturbation, c.severity) for c in brightness.conditions()}
+    conditions = {(c.perturbation, c.severity) for c in conditions_of("brightness")}
     conditions |= {("mixed-patch", severity) for severity in PERTURBATIONS.get("mixed-patch").default}
     for row in paper():
         assert row["arch"] in MODELS.names()

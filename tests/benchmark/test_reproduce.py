@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from hsrzoo.errors import InputError, StoreError
+from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce import command as reproduce
 from hsrzoo_benchmark.reproduce import queues
+from hsrzoo_benchmark.reproduce.evidence import Evidence, Place
 from hsrzoo_benchmark.reproduce.tables import SCORED, rows_of, speed_rows, table_spec
 from hsrzoo_benchmark.results.reported import _paper
-from hsrzoo_benchmark.results.rows import Evidence, Place
 from hsrzoo_benchmark.run.scores import training_cost
-from result_rows import rows, write
+from result_rows import rows, typed, write
+from site_rows import timed
 
 HOME = Place("cave", "valid", "full-frame")
 
 
 def values(evidence: Evidence, name: str, condition: Condition = CLEAN) -> list[float]:
-    cell = evidence.cell(name, HOME, condition)
-    return list(cell.values("rmse").values()) if cell else []
+    entry = evidence.entry(name, HOME, condition)
+    return list(entry.scenes("rmse").values()) if entry else []
 
 
 def run(*arguments: str) -> Result:
@@ -35,33 +36,33 @@ def test_the_newest_weights_and_the_newest_row_of_a_scene_count() -> None:
     old = rows("x", [9, 9, 9, 9], weights="1", day=1)
     new = rows("x", [1, 2, 3, 4], weights="2", day=2)
     again = rows("x", [5], weights="2", day=3)
-    assert values(Evidence([*new, *again, *old]), "x") == [5, 2, 3, 4]
+    assert values(Evidence(typed(new, again, old)), "x") == [5, 2, 3, 4]
     # older weights do not come back where the newest were not scored
     patched = rows("x", [7, 7, 7, 7], condition=("mixed-patch", "16"), weights="1")
-    assert values(Evidence([*patched, *new]), "x", Condition("mixed-patch", "16")) == []
+    assert values(Evidence(typed(patched, new)), "x", Condition("mixed-patch", "16")) == []
 
 
 def test_seeds_of_a_run_are_found_by_name_and_only_comparable_ones_taken() -> None:
     names = ["mcga-s2.cave", "mcga-s2.seed-2", "mcga-s2.seed-1", "table-5.full", "table-5.full.seed-1"]
     names.append("mcga-s2.augmented")  # by another recipe: no seed, and the seeds are not its own
-    evidence = Evidence([row for name in names for row in rows(name, [1, 1, 1, 1])])
+    evidence = Evidence(typed(*(rows(name, [1, 1, 1, 1]) for name in names)))
     assert evidence.seeds_of("mcga-s2.cave") == ["mcga-s2.cave", "mcga-s2.seed-1", "mcga-s2.seed-2"]
     assert evidence.seeds_of("table-5.full") == ["table-5.full", "table-5.full.seed-1"]
     assert evidence.seeds_of("mcga-s2.augmented") == ["mcga-s2.augmented"]
     other = rows("table-5.full.seed-2", [1, 1, 1, 1], group="another protocol")
-    group = Evidence([*rows("table-5.full", [1, 1, 1, 1]), *other]).group("table-5.full", HOME)
-    assert group is not None and len(group.cells) == 1
+    group = Evidence(typed(rows("table-5.full", [1, 1, 1, 1]), other)).group("table-5.full", HOME)
+    assert group is not None and len(group.entries) == 1
 
 
 def test_cost_is_the_mean_over_seeds_codebooks_included() -> None:
     dear = {"steps": 300, "wall_seconds": 40.0, "cpu_seconds": 30.0}
-    evidence = Evidence([*rows("x", [1] * 4), *rows("x.seed-1", [1] * 4, training=dear)])
+    evidence = Evidence(typed(rows("x", [1] * 4), rows("x.seed-1", [1] * 4, training=dear)))
     group = evidence.group("x", HOME)
     assert group is not None
     costs = [group.cost(kind) for kind in ("steps", "cpu_seconds", "wall_seconds")]
     assert costs == [200, (10 + 1 + 30) / 2, (20 + 2 + 40) / 2]
     # rows of before do not say, and no package carries these weights
-    unknown = Evidence(rows("x", [1] * 4, training=None)).group("x", HOME)
+    unknown = Evidence(typed(rows("x", [1] * 4, training=None))).group("x", HOME)
     assert unknown is not None and unknown.cost("steps") is None
 
 
@@ -82,7 +83,7 @@ def test_what_a_row_says_about_training() -> None:
 def test_ours_stand_beside_the_paper_s_with_interval_and_difference() -> None:
     mst = rows("mst-plus-plus.cave", [0.4, 0.4, 0.4, 0.4])
     ours = [*rows("mcga-s2.cave", [0.1, 0.2, 0.1, 0.2]), *rows("mcga-s2.seed-1", [0.3, 0.2, 0.3, 0.2])]
-    found = rows_of(table_spec("table-1", "cave"), Evidence([*mst, *ours]), "cave")
+    found = rows_of(table_spec("table-1", "cave"), Evidence(typed(mst, ours)), "cave")
     clean = {row["model"]: row for row in found if row["condition"] == "clean"}
     row = clean["mcga-s2"]
     assert (row["rmse"], row["rmse_paper"], row["mrae_paper"]) == (pytest.approx(0.2), 0.0182, 0.131)
@@ -96,7 +97,7 @@ def test_ours_stand_beside_the_paper_s_with_interval_and_difference() -> None:
 
 
 def test_one_run_stands_for_itself_in_all_ablations() -> None:
-    evidence = Evidence(rows("table-5.full", [0.1, 0.2, 0.3, 0.4]))
+    evidence = Evidence(typed(rows("table-5.full", [0.1, 0.2, 0.3, 0.4])))
     where = {"table-3": "2 scales", "table-4": "K = 16 x 16", "figure-3": "50 % gamma"}
     for name, label in where.items():
         there = [row for row in rows_of(table_spec(name, "cave"), evidence, "cave") if not row["missing"]]
@@ -105,7 +106,7 @@ def test_one_run_stands_for_itself_in_all_ablations() -> None:
 
 def test_enmap_stands_in_for_hyspecnet_and_not_for_arad() -> None:
     there = rows("enmap.mcga-s2", [0.1] * 4, dataset="enmap", split="test")
-    found = rows_of(table_spec("table-2", "enmap"), Evidence(there), "enmap")
+    found = rows_of(table_spec("table-2", "enmap"), Evidence(typed(there)), "enmap")
     row = next(r for r in found if not r["missing"])
     assert (row["model"], row["rmse"], row["rmse_paper"]) == ("mcga-s2", pytest.approx(0.1), 0.0183)
     with pytest.raises(InputError, match="table-1 is not about enmap"):
@@ -126,13 +127,10 @@ def test_every_figure_of_the_paper_s_tables_has_its_place() -> None:
 
 
 def test_the_paper_s_images_a_second_stand_beside_the_newest_times() -> None:
-    def time(arch: str, seconds: float, model: str | None = None, day: int = 1) -> dict[str, Any]:
-        machine = {"device_name": "CPU", "threads": 1, "commit": "0" * 40}
-        return {
-            "architecture": arch, "model": model or f"{arch}.cave", "size": [256, 256], "run": f"r{day}",
-            "status": "ok", "p50": seconds, "seconds": [seconds] * 3, "runs": 3, "provenance": machine,
-            "timestamp": f"2026-01-0{day}",
-        }  # fmt: skip
+    def time(arch: str, seconds: float, model: str | None = None, day: int = 1) -> SpeedRow:
+        return SpeedRow.from_json(timed(
+            model or f"{arch}.cave", [seconds] * 3, 256, run=f"r{day}", timestamp=f"2026-01-0{day}"
+        ))  # fmt: skip
 
     times = [time("mcga-s2", 9.0), time("mcga-s2", 0.5, day=2)]
     reference = time("mst-plus-plus", 2.0, "mst-plus-plus.cave:reference", day=2)

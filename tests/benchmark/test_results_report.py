@@ -10,11 +10,12 @@ import pytest
 
 from hsrzoo_benchmark.reproduce import claims
 from hsrzoo_benchmark.reproduce.claims import judge
+from hsrzoo_benchmark.reproduce.evidence import Evidence
+from hsrzoo_benchmark.reproduce.ranking import advice
 from hsrzoo_benchmark.reproduce.report import render, write
-from hsrzoo_benchmark.reproduce.standings import advice
-from hsrzoo_benchmark.results.rows import Evidence
-from hsrzoo_benchmark.tables.format import interval, significant
-from result_rows import rows
+from hsrzoo_benchmark.statistics.bootstrap import Interval
+from hsrzoo_benchmark.tables.numbers import significant, with_interval
+from result_rows import rows, typed
 
 ROOT = Path(__file__).parents[2]
 MIXED, DARK = ("mixed-patch", "16"), ("gamma", "paper-minus10")
@@ -22,7 +23,7 @@ MIXED, DARK = ("mixed-patch", "16"), ("gamma", "paper-minus10")
 
 def verdict(text: str, *groups: list[dict[str, Any]]) -> str:
     claim = next(one for one in claims.claims() if one.text == text)
-    return judge(claim, Evidence([row for group in groups for row in group])).verdict
+    return judge(claim, Evidence(typed(*groups))).verdict
 
 
 def test_a_verdict_follows_the_interval() -> None:
@@ -98,7 +99,7 @@ def test_adaptation_may_move_clean_figures_by_one_percent(adapted: float, expect
 
 
 def report(*groups: list[dict[str, Any]]) -> str:
-    return render(Evidence([row for group in groups for row in group]))
+    return render(Evidence(typed(*groups)))
 
 
 def test_the_first_line_is_about_random_codes_unless_learned_ones_beat_them() -> None:
@@ -137,23 +138,23 @@ def test_every_row_of_the_report_is_signed() -> None:
 def test_who_leads_is_derived_from_the_rows() -> None:
     ours, mst = "mcga-s2.cave", "mst-plus-plus.cave"
     groups = [rows(ours, [0.1, 0.2, 0.1, 0.2]), rows(mst, [0.3, 0.4, 0.3, 0.4])]
-    first = advice(Evidence([*groups[0], *groups[1]]))[0]
+    first = advice(Evidence(typed(*groups)))[0]
     assert f"**{ours}** (RMSE 0.1500); ahead of all others by interval (n = 4" in first
-    swapped = advice(Evidence([*rows(mst, [0.1, 0.2, 0.1, 0.2]), *rows(ours, [0.3, 0.4, 0.3, 0.4])]))[0]
+    swapped = advice(Evidence(typed(rows(mst, [0.1, 0.2, 0.1, 0.2]), rows(ours, [0.3, 0.4, 0.3, 0.4]))))[0]
     assert f"**{mst}** (RMSE 0.1500); ahead" in swapped
-    level = advice(Evidence([*groups[0], *rows(mst, [0.2, 0.1, 0.2, 0.15])]))[0]
+    level = advice(Evidence(typed(groups[0], rows(mst, [0.2, 0.1, 0.2, 0.15]))))[0]
     assert f"level with it: {mst}" in level
-    alone = Evidence([*rows(ours, [0.2], dataset="berlin"), *rows(mst, [0.1], dataset="berlin")])
+    alone = Evidence(typed(rows(ours, [0.2], dataset="berlin"), rows(mst, [0.1], dataset="berlin")))
     (other,) = advice(alone)
     assert other.startswith(f"Other data (berlin/valid): **{mst}**") and "no interval" in other
 
 
 def test_values_that_are_nan_come_last_and_never_lead() -> None:
     bad, good = rows("mcga-s2.cave", [float("nan")] * 4), rows("mst-plus-plus.cave", [0.1] * 4)
-    assert advice(Evidence([*bad, *good]))[0].startswith(
+    assert advice(Evidence(typed(bad, good)))[0].startswith(
         "Spectra of scenes like those of training: **mst-plus-plus.cave**"
     )
-    nobody = advice(Evidence([*bad, *rows("mst-plus-plus.cave", [float("nan")] * 4)]))
+    nobody = advice(Evidence(typed(bad, rows("mst-plus-plus.cave", [float("nan")] * 4))))
     assert [line.partition(":")[0] for line in nobody] == ["Colours"]  # these alone are numbers
 
 
@@ -255,7 +256,7 @@ def test_the_committed_page_is_what_the_committed_rows_say() -> None:
 
 def test_a_report_of_few_rows_says_what_is_missing(tmp_path: Path) -> None:
     out = tmp_path / "docs" / "results.md"
-    assert write(Evidence(rows("poly.cave", [0.1, 0.2, 0.3, 0.4])), out) == 0
+    assert write(Evidence(typed(rows("poly.cave", [0.1, 0.2, 0.3, 0.4]))), out) == 0
     text = out.read_text()
     assert "## Equal iterations\n\nNo rows." in text
     assert "mcga-s2.seed-1" in text.rpartition("## What is missing")[2]
@@ -264,5 +265,5 @@ def test_a_report_of_few_rows_says_what_is_missing(tmp_path: Path) -> None:
 def test_figures_are_written_without_exponents() -> None:
     assert significant(0.0000123456) == "0.00001235" and significant(1234.5) == "1234"
     assert (significant(1e-17), significant(None), significant("OOM")) == ("0", "-", "OOM")
-    assert interval(0.5, -0.25, 1.0, sign=True) == "+0.5000 (-0.2500 to +1.000)"
-    assert interval(0.5, None, None) == "0.5000"
+    assert with_interval(0.5, Interval(-0.25, 1.0), sign=True) == "+0.5000 (-0.2500 to +1.000)"
+    assert with_interval(0.5, None) == "0.5000"

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 import hsrzoo
+import site_rows
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError, StoreError
-from hsrzoo_benchmark.results import figures as report
+from hsrzoo_benchmark.results.figures import Entry, Group, figures
 from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.session import Options, run_bench, run_compare
 from make_fixtures import make_arad_tree
+from result_rows import typed
 from waiting import wait_until
 
 METRICS = ("rmse", "psnr")
@@ -275,22 +277,13 @@ def test_a_failed_scene_of_one_model_leaves_all_means_over_the_same_scenes(
 
 
 def test_no_common_scene_keeps_each_model_s_own_mean_without_ranks() -> None:
-    def contestant(model: str, scene: str, value: float) -> report.Contestant:
-        row: dict[str, Any] = dict.fromkeys(("bench", "dataset", "split", "protocol_name", "seed"))
-        row |= {"model": model, "scene": scene, "metrics": {"rmse": value}, "info": {}}
-        row |= {"architecture": model, "weights_sha256": "0", "model_sha256": "0", "protocol_group": "0"}
-        row |= {"scored_bands": 1}
-        row |= {"trained_on": None, "also_trained_on": [], "seen_in_training": False}
-        row |= {"perturbation": None, "severity": None, "tta": False}
-        protocol = {
-            "severity_value": None,
-            "metrics": [["rmse", "1", ""]],
-            "bands": {"centres_nm": [500.0]},
-        }
-        return report.Contestant(({**row, "protocol": protocol},))
+    def entry(model: str, scene: str, value: float) -> Entry:
+        row = {**site_rows.scored(model, [value])[0], "scene": scene}
+        row["protocol"] |= {"metrics": [["rmse", "1", ""]]}
+        return Entry(tuple(typed([row])))
 
-    group = report.Comparable((contestant("a", "one", 0.25), contestant("b", "two", 0.5)))
-    found = report.figures([group])
+    group = Group((entry("a", "one", 0.25), entry("b", "two", 0.5)))
+    found = figures([group])
     assert [(f["mean"], f["scenes"], f["rank"], f["wins"]) for f in found] == [
         (0.25, 1, None, None),
         (0.5, 1, None, None),

@@ -14,10 +14,11 @@ from click.testing import CliRunner, Result
 
 import site_rows
 from hsrzoo.errors import HsrzooError, InputError, PluginError, StoreError, UnknownNameError
-from hsrzoo_benchmark.results import boards
-from hsrzoo_benchmark.results import figures as report
+from hsrzoo_benchmark.results import groups
+from hsrzoo_benchmark.results.figures import COLUMNS, Entry, Group, figures
 from hsrzoo_benchmark.site import page_data, plots
 from hsrzoo_benchmark.site.command import command
+from result_rows import typed
 from site_rows import scored, timed
 
 A, B = "mcga-s2.cave", "own.b"
@@ -36,8 +37,8 @@ def made(store: Path, out: Path, *arguments: str) -> dict[str, Any]:
 
 
 def described(store: Path) -> dict[str, Any]:
-    found = boards.read(store)
-    return page_data.describe(found, boards.boards(found.scores))
+    found = groups.read(store)
+    return page_data.describe(found, groups.groups(found.scores))
 
 
 def entry_of(data: dict[str, Any], model: str, condition: str = "clean") -> dict[str, Any]:
@@ -48,13 +49,9 @@ def entry_of(data: dict[str, Any], model: str, condition: str = "clean") -> dict
 def test_every_cell_is_a_figure_of_the_report(tmp_path: Path) -> None:
     rows = (scored(A, [0.1, 0.2, 0.3, 0.5]), scored(B, [0.2, 0.1, 0.4, 0.6]))
     data = described(site_rows.store(tmp_path, rows))
-    groups = [
-        report.Comparable(
-            tuple(report.Contestant(tuple({**r, "stored_in": ""} for r in own)) for own in rows)
-        )
-    ]
+    group = Group(tuple(Entry(tuple(typed(own))) for own in rows))
     seen = 0
-    for figure in report.figures(groups):
+    for figure in figures([group]):
         entry = entry_of(data, figure["model"])
         if figure["metric"] in entry["cells"]:
             cell = entry["cells"][figure["metric"]]
@@ -84,7 +81,7 @@ def test_full_protocols_are_there_under_their_hashes(tmp_path: Path) -> None:
 
 
 def test_commands_of_bundled_weights_are_told_where_the_rows_are_of_these(tmp_path: Path) -> None:
-    from hsrzoo_benchmark.tables.readme import bundled_config
+    from hsrzoo_benchmark.tables.markdown import bundled_config
 
     config = bundled_config("linear.cave")
     assert config is not None
@@ -177,7 +174,7 @@ def test_rows_and_figures_lie_beside_the_page(tmp_path: Path) -> None:
     assert kept[0] == json.loads(json.dumps(rows[0]))
     with (tmp_path / "site" / "figures.csv").open(newline="") as file:
         figures = list(csv.DictReader(file))
-    assert tuple(figures[0]) == report.COLUMNS
+    assert tuple(figures[0]) == COLUMNS
     (one,) = [f for f in figures if (f["model"], f["metric"]) == (A, "rmse")]
     assert float(one["mean"]) == pytest.approx(0.25)
 
@@ -198,20 +195,20 @@ def test_speed_has_boards_with_ratios_out_of_memory_and_few_runs(tmp_path: Path)
 
 def test_points_of_a_plot_are_means_over_costs(tmp_path: Path) -> None:
     rows = (scored(A, [0.1, 0.2, 0.3, 0.4]), scored(B, [0.5] * 4), scored("untimed", [0.1] * 4))
-    store = boards.read(site_rows.store(tmp_path, rows, [timed(A, [0.5] * 10), timed(B, [0.25] * 10)]))
-    found = plots.speeds(boards.timed(store))
+    store = groups.read(site_rows.store(tmp_path, rows, [timed(A, [0.5] * 10), timed(B, [0.25] * 10)]))
+    found = plots.speeds(groups.speed_groups(store))
     assert found is not None and "512 x 512" in found[0]
-    points = plots.points(boards.boards(store.scores)[0], found[1])
+    points = plots.points(groups.groups(store.scores)[0], found[1])
     assert {p.label: (p.x, pytest.approx(p.mean)) for p in points} == {A: (2.0, 0.25), B: (4.0, 0.5)}
 
 
 def test_sizes_are_counted_for_bundled_weights_alone(tmp_path: Path) -> None:
-    from hsrzoo_benchmark.tables.readme import bundled_config
+    from hsrzoo_benchmark.tables.markdown import bundled_config
 
     config = bundled_config("linear.cave")
     assert config is not None
     own = scored("linear.cave", [0.1] * 4, weights_sha256=config["weights_sha256"])
-    sizes = plots.sizes(boards.read(site_rows.store(tmp_path, [own, scored("poly.cave", [0.1] * 4)])))
+    sizes = plots.sizes(groups.read(site_rows.store(tmp_path, [own, scored("poly.cave", [0.1] * 4)])))
     assert list(sizes) == ["linear.cave"]
     assert sizes["linear.cave"].parameters + sizes["linear.cave"].buffers >= 3 * 31
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner, Result
 
 import site_rows
 from hsrzoo.errors import InputError, StoreError, UnknownNameError
-from hsrzoo_benchmark.results import boards
-from hsrzoo_benchmark.results import figures as report
+from hsrzoo_benchmark.results import groups
+from hsrzoo_benchmark.results.figures import COLUMNS, figures
 from hsrzoo_benchmark.site.command import command
-from hsrzoo_benchmark.tables import readme
+from hsrzoo_benchmark.tables import markdown
 from site_rows import scored
 
 ROOT = Path(__file__).parents[2]
@@ -27,11 +27,11 @@ def speed(model: str, metric: str, mean: float | str, size: int = 512, **changes
         "scenes": 10, "reference": None, "reported": None, "device": "AMD", "threads": 2,
         "memory_limit_gib": 4.0,
     }  # fmt: skip
-    return {**dict.fromkeys(report.COLUMNS), **base, **changes}
+    return {**dict.fromkeys(COLUMNS), **base, **changes}
 
 
-def rendered(root: Path, *groups: Any, times: Any = ()) -> str:
-    return readme.render(boards.of_bundled(boards.read(site_rows.store(root, groups, times))))
+def rendered(root: Path, *scores: Any, times: Any = ()) -> str:
+    return markdown.render(groups.of_bundled(groups.read(site_rows.store(root, scores, times))))
 
 
 def lines_of(text: str, *beginnings: str) -> list[str]:
@@ -40,9 +40,9 @@ def lines_of(text: str, *beginnings: str) -> list[str]:
 
 def test_means_intervals_wins_and_ranks_are_those_of_the_report(tmp_path: Path) -> None:
     text = rendered(tmp_path, scored(B, [0.4, 0.5, 0.6, 0.7]), scored(A, [0.1, 0.2, 0.3, 0.5]))
-    (board,) = boards.boards(boards.read(tmp_path).scores)
+    found = figures(groups.groups(groups.read(tmp_path).scores))
     for model in (A, B):
-        figure = next(f for f in board.figures if f["model"] == model and f["metric"] == "rmse")
+        figure = next(f for f in found if f["model"] == model and f["metric"] == "rmse")
         cell = lines_of(text, f"| {model} | ")[0].split(" | ")[1]
         assert cell.startswith(f"{figure['mean']:#.4g} ({figure['low']:#.4g} to {figure['high']:#.4g}")
         assert cell.endswith(f"#{figure['rank']}")
@@ -107,14 +107,14 @@ def test_metamers_have_a_table_of_their_own(tmp_path: Path) -> None:
 def test_remarks_on_what_a_model_learned_from() -> None:
     base = {"bench": "accuracy", "dataset": "cave", "trained_on": "cave", "also_trained_on": None,
             "seen_in_training": False}  # fmt: skip
-    figures = [
+    rows = [
         {**base, "model": "a", "also_trained_on": "indian-pines"},
         {**base, "model": "b", "trained_on": "arad"},
         {**base, "model": "c", "trained_on": None, "seen_in_training": True},
     ]
-    assert readme.remarks(figures, ["a", "b", "c"]) == [
+    assert markdown.remarks(rows, ["a", "b", "c"]) == [
         "a: codebooks also from indian-pines.",
-        "b: out of domain, trained on arad.",
+        "b: out of domain: trained on arad.",
         "c: scored on its own training scenes.",
     ]
 
@@ -155,7 +155,7 @@ def ratios(model: str, size: int, published: float, ours: float, paper: float | 
 
 
 def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
-    figures = [
+    rows = [
         speed("big", "p50_ms", 2000.0, 1024, scenes=1),
         *ratios("big", 1024, 0.2, 0.5, "OOM"),
         speed("big", "p50_ms", 200.0),
@@ -165,7 +165,8 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
         speed("small", "p50_ms", 20.0, scenes=9),
         {**speed("big", "ms_per_megapixel", 1.0), "condition": None},  # the paper's, of no size
     ]
-    *remarks, _, head, _, first, second, third = readme.speed_tables(figures, ["big", "small"])
+    text = markdown.speed_tables(rows, ["big", "small"])
+    *remarks, _, head, _, first, second, third = text.splitlines()
     assert remarks[2].startswith("(paper): images/s over MST++'s as the paper reports them, from a Jetson")
     assert head.strip("| ").split(" | ") == [
         "batch 1",
@@ -200,12 +201,12 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
 def test_times_under_other_conditions_have_a_table_each(
     key: str, values: tuple[Any, Any], sentences: tuple[str, str]
 ) -> None:
-    figures = [
+    rows = [
         speed(model, "p50_ms", time + i, **{key: value})
         for i, (time, value) in enumerate(zip((100.0, 200.0), values, strict=True))
         for model in ("a", "b")
     ]
-    lines = readme.speed_tables(figures, ["a", "b"])
+    lines = markdown.speed_tables(rows, ["a", "b"]).splitlines()
     places = [next(i for i, line in enumerate(lines) if line.startswith(s)) for s in sentences]
     heads = [i for i, line in enumerate(lines) if line.startswith("| batch 1")]
     assert places[0] < heads[0] < places[1] < heads[1]
@@ -224,12 +225,12 @@ def run(*arguments: str | Path) -> Result:
 def test_only_what_stands_between_the_markers_is_replaced(tmp_path: Path) -> None:
     store = site_rows.store(tmp_path / "records", [scored(A, [0.2] * 4)])
     path = tmp_path / "README.md"
-    path.write_text(f"# Head\n{readme.START}\nold\n{readme.END}\ntail\n", encoding="utf-8")
+    path.write_text(f"# Head\n{markdown.START}\nold\n{markdown.END}\ntail\n", encoding="utf-8")
     printed = run("--store", store, "--markdown")
     assert printed.exit_code == 0 and f"| {A} | 0.2000" in printed.stdout
     for _ in range(2):  # a second time changes nothing
         assert run("--store", store, "--markdown", path).stdout == ""
-        filled = f"# Head\n{readme.START}\n{printed.stdout}{readme.END}\ntail\n"
+        filled = f"# Head\n{markdown.START}\n{printed.stdout}{markdown.END}\ntail\n"
         assert path.read_text(encoding="utf-8") == filled
 
 
@@ -238,7 +239,7 @@ def test_missing_markers_end_with_their_names_and_an_untouched_file(tmp_path: Pa
     path = tmp_path / "README.md"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"the markers <!-- results --> and <!-- end of results -->"):
-        readme.fill(path, "new")
+        markdown.fill(path, "new")
     assert path.read_text(encoding="utf-8") == text
 
 
@@ -274,6 +275,6 @@ def test_a_store_without_bundled_weights_asks_for_names(tmp_path: Path) -> None:
 @pytest.mark.skipif(not (ROOT / "records").is_dir(), reason="needs a checkout")
 def test_the_page_of_tables_shows_what_the_committed_rows_say() -> None:
     text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
-    shown = text.partition(readme.START)[2].partition(readme.END)[0].strip().splitlines()
-    made = readme.render(boards.of_bundled(boards.read(ROOT / "records"))).splitlines()
+    shown = text.partition(markdown.START)[2].partition(markdown.END)[0].strip().splitlines()
+    made = markdown.render(groups.of_bundled(groups.read(ROOT / "records"))).splitlines()
     assert len(shown) > 50 and set(shown) <= set(made)

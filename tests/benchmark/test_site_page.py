@@ -11,7 +11,7 @@ import pytest
 
 import site_rows
 from browser import opened_page
-from hsrzoo_benchmark.results import boards
+from hsrzoo_benchmark.results import groups
 from hsrzoo_benchmark.site import writing
 from site_rows import scored, timed
 
@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     store = site_rows.store(root / "s", rows(), [timed(A, [0.5] * 10), timed(B, [0.25] * 10)])
     writing.prepare(root / "site", overwrite=False)
-    return writing.write(boards.read(store), root / "site")
+    return writing.write(groups.read(store), root / "site")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import HsrzooError, InputError, UnknownNameError
 from hsrzoo_benchmark.command import bench
-from hsrzoo_benchmark.results import boards
+from hsrzoo_benchmark.results import groups
 from hsrzoo_benchmark.site import scene_figures, scenes
 from hsrzoo_benchmark.site.command import command
 
@@ -79,9 +79,9 @@ def test_a_second_run_predicts_nothing_and_goes_on_where_one_was_killed(
         predict(data, split, names, one, *rest)
 
     monkeypatch.setattr(scenes, "_predict_with", noted)
-    (board,) = boards.boards(boards.read(store).scores)
-    order = [one.label for one in scenes._ordered(board)]
-    scene = board.first["scene"]
+    (group,) = groups.groups(groups.read(store).scores)
+    order = [one.label for one in scenes._ordered(group)]
+    scene = group.first.scene
     stop = order[1]
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         report(store, out, "--scene", scene)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hsrzoo.errors import InputError
+from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.models import ModelSetup, RunModes
 from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.run.scores import provenance_of
@@ -93,12 +94,14 @@ def test_a_model_known_to_be_slow_warms_up_on_a_small_image(monkeypatch) -> None
     assert shapes == [(64, 64), (64, 64), (96, 80)]
 
 
-def row(**changes: Any) -> dict[str, Any]:
+def row(**changes: Any) -> SpeedRow:
     base = {
+        "bench": "speed", "model": "net", "architecture": "net", "weights_sha256": None,
+        "model_sha256": None, "provenance": {}, "timestamp": "2026-01-01",
         "status": "ok", "size": [500, 1000], "run": "r", "p50": 0.25, "p90": 0.5, "runs": 4,
-        "seconds": [0.2, 0.2, 0.3, 0.9], "peak_mib": 300.0, "loaded_mib": 100.0, "macs": 3e9,
+        "seconds": [0.2, 0.2, 0.3, 0.9], "peak_mib": 300.0, "loaded_mib": 100.0, "macs": 3 * 10**9,
     }  # fmt: skip
-    return {**base, **changes}
+    return SpeedRow.from_json({**base, **changes})
 
 
 def test_figures_of_a_row() -> None:
@@ -302,7 +305,7 @@ def test_times_of_another_commit_are_used_and_the_commit_is_told(
     told = " ".join(capsys.readouterr().err.split())
     assert "0 rows computed" in told
     assert f"the code of commit {'a' * 12} with changes; it is now commit {'b' * 12}." in told
-    assert terminal.commits_note([{"provenance": {"commit": None}}], new) == [
+    assert terminal.commits_note([row(provenance={"commit": None})], new) == [
         f"Times were measured with the code of no known commit; it is now commit {'b' * 12}."
     ]
 

@@ -5,22 +5,39 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import result_rows
 from hsrzoo.errors import StoreError
+from hsrzoo.results import ScoreRow
+from hsrzoo.utils.files import slug
 from hsrzoo_benchmark.protocol import Protocol
-from hsrzoo_benchmark.store import ResultFile, Store, number, slug
+from hsrzoo_benchmark.store import ResultFile, Store
+
+
+def row(scene: str, **metrics: float) -> ScoreRow:
+    (one,) = result_rows.rows("m", [0.1])
+    return ScoreRow.from_json({**one, "scene": scene, "metrics": metrics})
+
+
+def opened(path: Path) -> ResultFile[ScoreRow]:
+    return ResultFile(path, ScoreRow)
+
+
+def scenes(path: Path) -> list[str]:
+    return [row.scene for row in opened(path).rows]
 
 
 def test_rows_come_back_as_written(tmp_path: Path) -> None:
     path = tmp_path / "a" / "rows.jsonl"
-    ResultFile(path).append({"scene": "one", "metrics": {"mrae": float("nan"), "psnr": float("inf")}})
-    ResultFile(path).append({"scene": "two", "metrics": {}})
-    rows = ResultFile(path).rows
-    assert [row["scene"] for row in rows] == ["one", "two"]
-    assert math.isnan(number(rows[0]["metrics"]["mrae"]))
-    assert number(rows[0]["metrics"]["psnr"]) == math.inf
+    opened(path).append(row("one", mrae=float("nan"), psnr=float("inf")))
+    opened(path).append(row("two"))
+    rows = opened(path).rows
+    assert [row.scene for row in rows] == ["one", "two"]
+    assert math.isnan(rows[0].metrics["mrae"])
+    assert rows[0].metrics["psnr"] == math.inf
     for line in path.read_text().splitlines():
         json.loads(line, parse_constant=lambda token: pytest.fail(f"{token} is not strict JSON"))
 
@@ -28,29 +45,50 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("torn", ['{"schema": "hsrzoo.res', "{", '{"schema": "hsrzoo.result/1"}'])
 def test_torn_last_line_is_cut_off_and_the_file_goes_on(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "rows.jsonl"
-    ResultFile(path).append({"scene": "one"})
+    opened(path).append(row("one"))
     whole = path.read_bytes()
     path.write_bytes(whole + torn.encode())
-    again = ResultFile(path)
-    assert [row["scene"] for row in again.rows] == ["one"]
+    again = opened(path)
+    assert [row.scene for row in again.rows] == ["one"]
     assert path.read_bytes() == whole
-    again.append({"scene": "two"})
-    assert [row["scene"] for row in ResultFile(path).rows] == ["one", "two"]
+    again.append(row("two"))
+    assert scenes(path) == ["one", "two"]
 
 
-def test_damaged_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [b"garbage", b"[]", b'{"schema": "hsrzoo.result/1", "scene": "one"}'])
+def test_damaged_line_in_the_middle_is_named_and_skipped(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "rows.jsonl"
-    ResultFile(path).append({"scene": "one"})
-    path.write_bytes(b"garbage\n" + path.read_bytes())
-    with pytest.raises(StoreError, match=r"Line 1 of .*rows\.jsonl"):
-        ResultFile(path)
+    opened(path).append(row("one"))
+    damaged = damage + b"\n" + path.read_bytes()
+    path.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=r"rows\.jsonl, line 1: not a result row"):
+        assert scenes(path) == ["one"]
+    assert path.read_bytes() == damaged
 
 
-def test_rows_of_another_schema_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("metrics", {"rmse": "much"}), ("metrics", [1]), ("scene", None), ("timestamp", "yesterday"),
+        ("tta", "no"), ("also_trained_on", "cave"), ("provenance", None),
+    ],
+)  # fmt: skip
+def test_a_field_of_another_type_makes_no_row(tmp_path: Path, field: str, value: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    good, bad = row("one").to_json(), {**row("two").to_json(), field: value}
+    path.write_text("".join(json.dumps(one) + "\n" for one in (good, bad)))
+    with pytest.warns(UserWarning, match=rf"line 2: not a result row \({field}: expected"):
+        assert scenes(path) == ["one"]
+
+
+def test_rows_of_a_newer_schema_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"schema": "hsrzoo.result/99"}\n')
-    with pytest.raises(StoreError, match="another schema"):
-        ResultFile(path)
+    with (
+        pytest.warns(UserWarning, match=r"schema hsrzoo\.result/99, .*upgrade"),
+        pytest.raises(StoreError, match=r"newer schema.*Upgrade hsrzoo"),
+    ):
+        opened(path)
 
 
 def test_files_differ_by_model_weights_data_and_protocol(tmp_path: Path) -> None:

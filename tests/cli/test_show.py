@@ -17,6 +17,7 @@ from hsrzoo.cli.show import info
 from hsrzoo.models.complexity import cost, macs, peak_bytes
 from hsrzoo.models.weights import save_folder
 from hsrzoo.registry import MODELS
+from hsrzoo.results import SCHEMA, read_store
 from hsrzoo.spec import RgbInput, build_module
 
 PLUGIN = """
@@ -125,15 +126,19 @@ def test_info_is_the_same_command() -> None:
 
 
 SCORE = {
-    "schema": records.SCHEMA, "bench": "accuracy", "model": "linear.cave", "architecture": "linear",
+    "schema": SCHEMA, "bench": "accuracy", "model": "linear.cave", "architecture": "linear",
     "weights_sha256": "w", "trained_on": "cave", "dataset": "cave", "split": "valid", "fingerprint": "new",
-    "protocol_name": "full-frame", "protocol_hash": "0123456789abcdef", "perturbation": None, "tta": False,
+    "protocol_name": "full-frame", "protocol_hash": "0123456789abcdef",
+    "protocol_group": "0123456789abcdef", "protocol": {}, "perturbation": None, "tta": False,
+    "model_sha256": "m", "provenance": {},
+    "timestamp": "2026-01-02T00:00:00+00:00",
     "scene": "a", "metrics": {"rmse": 0.25, "psnr": 20.0},
 }  # fmt: skip
 SPEED = {
-    "schema": records.SCHEMA, "bench": "speed", "model": "linear [untrained]", "architecture": "linear",
+    "schema": SCHEMA, "bench": "speed", "model": "linear [untrained]", "architecture": "linear",
     "model_sha256": "m", "untrained": True, "size": [256, 128], "p50": 0.002, "peak_mib": 300.5,
-    "status": "ok", "provenance": {"device_name": "a CPU", "threads": 2},
+    "status": "ok", "provenance": {"device_name": "a CPU", "threads": 2}, "weights_sha256": None,
+    "timestamp": "2026-01-02T00:00:00+00:00",
 }  # fmt: skip
 
 
@@ -149,7 +154,7 @@ def store(root: Path, *files: list[dict[str, Any]]) -> Path:
 def test_scores_are_means_over_the_scenes_of_the_newest_data(tmp_path: Path) -> None:
     old = {**SCORE, "fingerprint": "old", "metrics": {"rmse": 9.0, "psnr": 9.0}}
     second = {**SCORE, "scene": "b", "metrics": {"rmse": 0.75, "psnr": "NaN"}}
-    found = records.scores(store(tmp_path, [old, SCORE, second]), "linear")
+    found = records.scores(read_store(store(tmp_path, [old, SCORE, second])), "linear")
     assert found == [
         {
             "model": "linear.cave", "weights_sha256": "w", "trained on": "cave", "data": "cave/valid",
@@ -164,13 +169,13 @@ def test_scores_are_means_over_the_scenes_of_the_newest_data(tmp_path: Path) -> 
      {"schema": "another/2"}, {"bench": "speed"}],
 )  # fmt: skip
 def test_other_networks_disturbed_input_and_random_weights_are_no_scores(tmp_path: Path, change) -> None:
-    assert records.scores(store(tmp_path, [{**SCORE, **change}]), "linear") == []
+    assert records.scores(read_store(store(tmp_path, [{**SCORE, **change}])), "linear") == []
 
 
 def test_of_speed_the_newest_row_of_each_size_and_device_counts(tmp_path: Path) -> None:
     oom = {**SPEED, "size": [512, 512], "status": "OOM", "p50": None, "peak_mib": None}
     folder = store(tmp_path, [{**SPEED, "p50": 9.0}, SPEED, oom], [SCORE])
-    first, second = records.timings(folder, "linear")
+    first, second = records.timings(read_store(folder), "linear")
     assert first == {
         "model": "linear [untrained]", "size": "256x128", "device": "a CPU", "threads": 2, "p50 ms": 2.0,
         "peak MiB": 300.5, "status": "ok",
@@ -179,11 +184,11 @@ def test_of_speed_the_newest_row_of_each_size_and_device_counts(tmp_path: Path) 
 
 
 def test_torn_lines_and_an_absent_store_are_no_rows(tmp_path: Path) -> None:
-    assert records.scores(tmp_path / "nowhere", "linear") == []
+    assert records.scores(read_store(tmp_path / "nowhere"), "linear") == []
     folder = store(tmp_path, [SCORE])
     (path,) = folder.rglob("*.jsonl")
     path.write_text(path.read_text() + '[1]\n{"schema": "hsrzoo.res')
-    assert len(records.scores(folder, "linear")) == 1
+    assert len(records.scores(read_store(folder), "linear")) == 1
 
 
 def test_rows_stand_on_the_card(run_hsrzoo, tmp_path: Path) -> None:

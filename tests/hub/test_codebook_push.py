@@ -19,7 +19,7 @@ from hsrzoo.models.weights import read_config, save_folder
 from hsrzoo.spec import build_module
 from hsrzoo.utils.provenance import command_line
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
-from hsrzoo_mcga.codebook.push import checked_folder
+from hsrzoo_mcga.codebook.push import read_complete
 from hsrzoo_mcga.plugin import MCGA_S2
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.task import split_state
@@ -224,7 +224,7 @@ def test_folders_that_are_damaged_or_unfinished_are_not_pushed(
 ) -> None:
     make_books(tmp_path / "early", complete=False, steps_done=1)
     with pytest.raises(WeightsError, match=r"cave was not trained to its end\. Got 1 steps"):
-        checked_folder(tmp_path / "early")
+        read_complete(tmp_path / "early")
     books = make_books(tmp_path / "books")
     with open(books.path / "codebooks/1.safetensors", "ab") as file:
         file.write(b"more")
@@ -240,4 +240,4 @@ def test_tables_must_hold_all_codes_of_the_configuration(tmp_path: Path) -> None
     config["sources"][0]["n_codes"] = 17
     (books.path / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match=r"Expected 17 codes at every scale\. Got 16"):
-        checked_folder(tmp_path / "books")
+        read_complete(tmp_path / "books")

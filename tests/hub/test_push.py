@@ -303,13 +303,12 @@ def test_a_commit_that_came_in_between_is_not_overwritten(
 ) -> None:
     push("lab/a")
     code = """
-from hsrzoo.hub import client as hub
-from hsrzoo.hub import push as publishing
+from hsrzoo.hub import client, push
 from hsrzoo.errors import HubError
-before = hub.state("lab/a")
-hub.commit("lab/a", {"README.md": b"Somebody else's.\\n"}, "theirs")
+before = client.state("lab/a")
+client.commit("lab/a", {"README.md": b"Somebody else's.\\n"}, "theirs")
 try:
-    publishing.publish(publishing.Target("lab/a"), {"config.json": b"{}"}, {}, "ours", before)
+    push.publish(push.Target("lab/a"), {"config.json": b"{}"}, {}, "ours", before)
 except HubError as error:
     print(error)
 """

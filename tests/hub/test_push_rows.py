@@ -10,7 +10,7 @@ import pytest
 
 import result_rows
 from hsrzoo.errors import StoreError
-from hsrzoo.results import DIRTY, NO_ROW, OTHERWISE, PUBLISHED, Identity, collect
+from hsrzoo.hub.rows import DIRTY, NO_ROW, OTHERWISE, PUBLISHED, Identity, collect
 
 OURS = Identity("w" * 64, "m" * 64)
 BELONGS = {"weights_sha256": OURS.weights_sha256, "model_sha256": OURS.model_sha256, "bench": "accuracy"}
@@ -112,7 +112,11 @@ def test_timings_have_a_file_for_each_device(tmp_path: Path) -> None:
         "schema": "hsrzoo.result/1",
         **BELONGS,
         "bench": "speed",
+        "model": "poly.cave",
+        "architecture": "poly",
         "size": [8, 8],
+        "status": "ok",
+        "timestamp": "2026-01-01",
         "provenance": machine,
     }
     found = collect([result_rows.write(tmp_path, [timing])], OURS)

@@ -15,7 +15,7 @@ from hsrzoo.camera import Camera
 from hsrzoo.errors import InputError
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.registry import MODELS
-from hsrzoo_mcga.adaptation import adapt, ga_parameters, moved, reduced, rendering_error, total_entropy
+from hsrzoo_mcga.adaptation import adapt, descent, downsample, ga_parameters, rendering_error, total_entropy
 from hsrzoo_mcga.stage2.build import build
 from hsrzoo_mcga.stage2.network import GANet
 
@@ -71,8 +71,8 @@ def test_only_what_is_named_moves_and_it_comes_back_after_an_error(rgb: torch.Te
     before, moving = state(net), ga_parameters(net)
     named = {n for n, p in net.named_parameters() if any(p is q for q in moving)}
     values = {n: v for n, v, _, _ in before}
-    descent = moved(net, moving, lambda: net(rgb).sum(), 1, 0.1)
-    with pytest.raises(ZeroDivisionError), descent as (start, end):
+    one = descent(net, moving, lambda: net(rgb).sum(), 1, 0.1)
+    with pytest.raises(ZeroDivisionError), one as (start, end):
         changed = {n for n, p in net.named_parameters() if not torch.equal(values[n], p)}
         assert end < start and changed and changed <= named
         raise ZeroDivisionError
@@ -85,7 +85,7 @@ def test_a_descent_that_raises_the_entropy_is_thrown_away(
     net = tiny()
     uphill = functools.partial(torch.optim.Adam, maximize=True)
     monkeypatch.setattr(torch.optim, "Adam", uphill)
-    with pytest.warns(UserWarning, match="would not explain an image better"):
+    with pytest.warns(UserWarning, match="does not explain the image better"):
         assert torch.equal(adapt(net, rgb, steps=1, lr=1e-3), unadapted(net, rgb))
 
 
@@ -105,7 +105,7 @@ def test_an_adapted_cube_that_renders_worse_is_thrown_away(
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2), better)
-        assert ["an image better" in str(w.message) for w in told] == [True] * (better is plain)
+        assert ["the image better" in str(w.message) for w in told] == [True] * (better is plain)
         assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2, guard="entropy"), lower)
 
 
@@ -119,7 +119,7 @@ def test_rendering_error_is_that_of_a_loop(rgb: torch.Tensor) -> None:
 
 def test_a_black_image_is_not_adapted_to_and_says_so() -> None:
     net, black = tiny(), torch.zeros(1, 3, 16, 16)
-    with pytest.warns(UserWarning, match="black: there is nothing to adapt to"):
+    with pytest.warns(UserWarning, match="black: the network is not adapted"):
         got = adapt(net, black, steps=2, lr=0.1)
     assert torch.equal(got, unadapted(net, black))
     with warnings.catch_warnings():
@@ -182,7 +182,7 @@ def test_an_unknown_guard_is_refused(rgb: torch.Tensor) -> None:
 
 def test_large_images_are_averaged_before_the_descent() -> None:
     image = torch.arange(3 * 64 * 32, dtype=torch.float32).view(1, 3, 64, 32)
-    small = reduced(image, 16, 4)
+    small = downsample(image, 16, 4)
     assert small.shape == (1, 3, 16, 8)
     torch.testing.assert_close(small, image.view(1, 3, 16, 4, 8, 4).mean((3, 5)))
-    assert reduced(image, 64, 4) is image
+    assert downsample(image, 64, 4) is image

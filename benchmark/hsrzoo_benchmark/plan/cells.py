@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import BandsError, HsrzooError, WeightsError
+from hsrzoo.results import ScoreRow
 from hsrzoo.spec import DatasetSpec, resolve
 from hsrzoo_benchmark.plan.models import plain_name, untrained
 from hsrzoo_benchmark.protocol import Condition, Protocol, resolve_protocol
@@ -43,11 +44,11 @@ class Score:
 class Cell(Score):
     """One model under one protocol, and the file its rows go to."""
 
-    file: ResultFile
+    file: ResultFile[ScoreRow]
 
     def finished(self, source: Source) -> set[str]:
         """Scenes of ``source`` that have a row already."""
-        return {row["scene"] for row in self.file.rows if row["fingerprint"] == source.fingerprint}
+        return {row.scene for row in self.file.rows if row.fingerprint == source.fingerprint}
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> H
     return None
 
 
-def _file(store: Store, model: Reconstructor, source: Source, protocol: Protocol) -> ResultFile:
+def _file(store: Store, model: Reconstructor, source: Source, protocol: Protocol) -> ResultFile[ScoreRow]:
     return store.scores(model.name, model.identity, source.dataset.name, source.split, protocol)
 
 

@@ -11,23 +11,14 @@ from dataclasses import dataclass
 from math import isfinite
 
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce.tables import (
-    FULL,
-    MINUS,
-    NETWORKS,
-    OURS,
-    PLACES,
-    PLUS,
-    away_from_home,
-    headline,
-    paper_figure,
-)
+from hsrzoo_benchmark.reproduce import tables
+from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, commits_of, same_runs
 from hsrzoo_benchmark.results.figures import better
-from hsrzoo_benchmark.results.rows import Evidence, Place, commits_of, same_runs
 from hsrzoo_benchmark.statistics.bootstrap import MIN_SCENES, Difference
 from hsrzoo_benchmark.statistics.seeds import combination
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "not decided", "not tested"
+_OURS, _MST = (tables.headline(arch, "cave") for arch in tables.COMPARED)
 _SINGLE_JOBS = {f"table-3.scales-{n}": (f"mcga-s{n}", "") for n in (1, 3, 4)}
 
 
@@ -55,7 +46,7 @@ class Claim:
 
     text: str
     sums: tuple[Sum, ...]
-    place: Place = PLACES["cave"][0]
+    place: Place = tables.PLACES["cave"][0]
     key: str = ""
     """By which rules of the report find it."""
 
@@ -142,7 +133,7 @@ def _find(wanted: Sum, place: Place, evidence: Evidence) -> Finding:
         missing,
         ", ".join(dict.fromkeys(group.hash for group in there)),
         commits_of(there),
-        "/".join(str(len(group.cells)) for group in there),
+        "/".join(str(len(group.entries)) for group in there),
         paper if len(paper) == len(reported) else (),
     )
 
@@ -163,17 +154,17 @@ def _mismatch(terms: Sequence[Term], protocols: Sequence[str]) -> str:
 
 def paper_of(term: Term, place: Place, metric: str) -> float | None:
     """The paper's figure for a term; None where it prints none."""
-    arch = next((a for a in NETWORKS if term.job == headline(a, place.dataset)), None)
+    arch = next((a for a in tables.NETWORKS if term.job == tables.headline(a, place.dataset)), None)
     table, dot, variant = term.job.rpartition(".")
     if arch is not None:
         key = arch, ""
     elif term.job in _SINGLE_JOBS:
         key = _SINGLE_JOBS[term.job]
     elif dot and table in ("table-4", "table-5"):
-        key = OURS, variant
+        key = tables.OURS, variant
     else:
         return None
-    return paper_figure(place, term.condition, term.tta, *key, metric)
+    return tables.paper_figure(place, term.condition, term.tta, *key, metric)
 
 
 def better_than(a: str, b: str, *metrics: str, condition: Condition = CLEAN) -> tuple[Sum, ...]:
@@ -183,17 +174,15 @@ def better_than(a: str, b: str, *metrics: str, condition: Condition = CLEAN) -> 
 
 def _adapts(metric: str, condition: Condition, factor: float = 1.0) -> Sum:
     """With TTA the figure is below ``factor`` times the one without."""
-    name = headline(OURS, "cave")
-    return Sum(metric, (Term(1, name, condition, True), Term(-factor, name, condition)))
+    return Sum(metric, (Term(1, _OURS, condition, True), Term(-factor, _OURS, condition)))
 
 
 def _loses_half(size: str) -> tuple[Sum, Sum]:
     """What patches cost MCGA in RMSE, less half of what they cost MST++; and that they cost MST++ anything,
     without which half of it is no yardstick."""
-    ours, theirs, mixed = headline(OURS, "cave"), headline("mst-plus-plus", "cave"), "mixed-patch"
-    disturbed = Condition(mixed, size)
-    terms = (Term(1, ours, disturbed), Term(-1, ours), Term(-0.5, theirs, disturbed), Term(0.5, theirs))
-    return Sum("rmse", terms), Sum("rmse", (Term(1, theirs), Term(-1, theirs, disturbed)))
+    mixed = Condition("mixed-patch", size)
+    terms = (Term(1, _OURS, mixed), Term(-1, _OURS), Term(-0.5, _MST, mixed), Term(0.5, _MST))
+    return Sum("rmse", terms), Sum("rmse", (Term(1, _MST), Term(-1, _MST, mixed)))
 
 
 def claims() -> list[Claim]:
@@ -202,7 +191,7 @@ def claims() -> list[Claim]:
 
 
 def _controls() -> list[Claim]:
-    """What the paper does not test and without which nobody knows what a codebook does."""
+    """What the paper does not test, and without which nobody knows what a codebook does."""
     controls = {
         "random": "Learned codes beat random frozen ones",
         "bypass": "A look-up beats the same layers without codes",
@@ -210,77 +199,94 @@ def _controls() -> list[Claim]:
         "permuted": "The network reads its codes: permuted at test time they cost accuracy",
     }
     return [
-        Claim(text, better_than(FULL, f"control.{name}", "rmse", "mrae"), key=name)
+        Claim(text, better_than(tables.FULL, f"control.{name}", "rmse", "mrae"), key=name)
         for name, text in controls.items()
     ]
 
 
 def _networks() -> list[Claim]:
     """MCGA against the others, clean and disturbed."""
-    name, ours, mst = OURS.upper(), headline(OURS, "cave"), headline("mst-plus-plus", "cave")
-    second = tuple(headline(arch, "enmap") for arch in (OURS, "mst-plus-plus"))
-    all_three = ("rmse", "psnr", "sam")
-    found = [Claim(f"{name} beats MST++", better_than(ours, mst, *all_three))]
-    for arch in NETWORKS:
-        if arch not in (OURS, "mst-plus-plus", "hrnet"):  # HRNet is too costly to train here
-            found.append(Claim(f"{name} beats {arch}", better_than(ours, headline(arch, "cave"), "rmse")))
-    block = PLACES["enmap"][0]
-    found.append(Claim(f"{name} beats MST++ on EnMAP, 202 bands", better_than(*second, *all_three), block))
-    for size in ("16", "8"):
-        text = f"Mixed patches of {size} cost {name} less than half of what they cost MST++"
-        found.append(Claim(text, _loses_half(size)))
-    for text, condition in (("brighter", PLUS), ("darker", MINUS)):
-        sums = better_than(ours, mst, "rmse", condition=condition)
-        found.append(Claim(f"{name} is better than MST++ on {text} images", sums))
-    return found
+    name, metrics = tables.OURS.upper(), ("rmse", "psnr", "sam")
+    on_enmap = better_than(*(tables.headline(a, "enmap") for a in tables.COMPARED), *metrics)
+    others = [
+        arch for arch in tables.NETWORKS if arch not in (*tables.COMPARED, "hrnet")
+    ]  # too costly here
+    return [
+        Claim(f"{name} beats MST++", better_than(_OURS, _MST, *metrics)),
+        *(
+            Claim(f"{name} beats {arch}", better_than(_OURS, tables.headline(arch, "cave"), "rmse"))
+            for arch in others
+        ),
+        Claim(f"{name} beats MST++ on EnMAP, 202 bands", on_enmap, tables.PLACES["enmap"][0]),
+        *(
+            Claim(
+                f"Mixed patches of {size} cost {name} less than half of what they cost MST++",
+                _loses_half(size),
+            )
+            for size in ("16", "8")
+        ),
+        *(
+            Claim(
+                f"{name} is better than MST++ on {text} images",
+                better_than(_OURS, _MST, "rmse", condition=condition),
+            )
+            for text, condition in (("brighter", tables.PLUS), ("darker", tables.MINUS))
+        ),
+    ]
 
 
 def _adaptation() -> list[Claim]:
     """Test-time adaptation against none."""
-    ours, metrics = headline(OURS, "cave"), ("mrae", "rmse")
-    not_above = _adapts("rmse", CLEAN, 1.01)
-    not_below = Sum("rmse", (Term(-1, ours, CLEAN, True), Term(0.99, ours)))
+    darker, brighter = (
+        tuple(_adapts(metric, condition) for metric in ("mrae", "rmse"))
+        for condition in (tables.MINUS, tables.PLUS)
+    )
+    not_below = Sum("rmse", (Term(-1, _OURS, CLEAN, True), Term(0.99, _OURS)))
     return [
-        Claim("TTA helps on darker images (paper-minus10)", tuple(_adapts(m, MINUS) for m in metrics)),
-        Claim("TTA helps on brighter images (paper-plus10)", tuple(_adapts(m, PLUS) for m in metrics)),
-        Claim("TTA changes the RMSE of clean images by less than 1 %", (not_above, not_below)),
+        Claim("TTA helps on darker images (paper-minus10)", darker),
+        Claim("TTA helps on brighter images (paper-plus10)", brighter),
+        Claim(
+            "TTA changes the RMSE of clean images by less than 1 %",
+            (_adapts("rmse", CLEAN, 1.01), not_below),
+        ),
     ]
 
 
 def _components() -> list[Claim]:
     """Tables 3 to 5 and figure 3, in MRAE as the paper has them."""
-    pairs = {
-        "The mixture of codebooks helps a plain network": ("table-5.moc", "table-5.plain"),
-        "Grayscale-aware curves help": ("table-5.moc-ga", "table-5.moc"),
-        "Quantized attention helps": (FULL, "table-5.moc-ga"),
-        "The mixture beats a single codebook": (FULL, "table-5.single"),
-        **{f"Two scales are better than {n}": (FULL, f"table-3.scales-{n}") for n in (1, 3, 4)},
-        "Attention that keeps more is better: K = 128 x 128 against 8 x 8": (
+    full = tables.FULL
+    pairs = [
+        ("The mixture of codebooks helps a plain network", "table-5.moc", "table-5.plain"),
+        ("Grayscale-aware curves help", "table-5.moc-ga", "table-5.moc"),
+        ("Quantized attention helps", full, "table-5.moc-ga"),
+        ("The mixture beats a single codebook", full, "table-5.single"),
+        *((f"Two scales are better than {n}", full, f"table-3.scales-{n}") for n in (1, 3, 4)),
+        (
+            "Attention that keeps more is better: K = 128 x 128 against 8 x 8",
             "table-4.k-16384",
             "table-4.k-64",
         ),
-        **{
-            f"More gamma than log hurts: {share} % against 50 %": (FULL, f"figure-3.gamma-{share}")
+        *(
+            (f"More gamma than log hurts: {share} % against 50 %", full, f"figure-3.gamma-{share}")
             for share in (75, 100)
-        },
-    }
-    found = [Claim(text, better_than(a, b, "mrae")) for text, (a, b) in pairs.items()]
-    cheap = Sum("mrae", (Term(1, FULL), Term(-1.05, "table-5.full-attention")))
+        ),
+    ]
+    found = [Claim(text, better_than(a, b, "mrae")) for text, a, b in pairs]
+    cheap = Sum("mrae", (Term(1, full), Term(-1.05, "table-5.full-attention")))
     return [*found, Claim("Quantized attention costs less than 5 % of full attention's MRAE", (cheap,))]
 
 
 def elsewhere(evidence: Evidence) -> list[Claim]:
     """That MCGA generalises better than MST++: CAVE's weights on other data and other cameras, once for
     each place and camera where both were scored."""
-    pair = headline(OURS, "cave"), headline("mst-plus-plus", "cave")
     found = []
     for place, condition in evidence.places:
-        if not away_from_home(place, condition):
+        if not tables.away_from_home(place, condition):
             continue
-        groups = [evidence.group(name, place, condition) for name in pair]
+        groups = [evidence.group(name, place, condition) for name in (_OURS, _MST)]
         if any(group is None or group.learned_from(place.dataset) for group in groups):
             continue  # who has codes from there does not generalise to it
         where = f"{place.dataset}/{place.split}" + (f", {condition}" if condition != CLEAN else "")
-        text = f"{OURS.upper()} generalises better than MST++: {where}"
-        found.append(Claim(text, better_than(*pair, "rmse", condition=condition), place))
+        text = f"{tables.OURS.upper()} generalises better than MST++: {where}"
+        found.append(Claim(text, better_than(_OURS, _MST, "rmse", condition=condition), place))
     return found

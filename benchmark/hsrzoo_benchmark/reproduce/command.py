@@ -15,7 +15,7 @@ from hsrzoo.cli.names import MODEL
 from hsrzoo.errors import HsrzooError
 
 if TYPE_CHECKING:
-    from hsrzoo_benchmark.results.rows import Evidence
+    from hsrzoo_benchmark.reproduce.evidence import Evidence
 
 TABLES = tuple(f"table-{n}" for n in range(1, 10))
 FIGURES = ("figure-3", "figure-4b", "figure-5")
@@ -46,7 +46,7 @@ REPORT = "report"
 def command(
     context: click.Context, what: str, store: Path, dataset: str | None, run: bool, **options: Any
 ) -> None:
-    """Print a table or figure of the MCGA paper: ours from stored rows beside the paper's.
+    """Print a table or figure of the MCGA paper: ours from stored rows, and the paper's.
 
     WHAT: table-1 to table-9, figure-3, figure-4b, figure-5, or report, which writes docs/results.md. Jobs
     without rows are named with the queue that makes them; a table without any row exits with 1. Intervals
@@ -65,7 +65,7 @@ def command(
 
 
 def _read(store: Path) -> Evidence:
-    from hsrzoo_benchmark.results.rows import Evidence
+    from hsrzoo_benchmark.reproduce.evidence import Evidence
 
     return Evidence.read(store)
 
@@ -84,8 +84,7 @@ def _rows(what: str, evidence: Evidence, dataset: str | None) -> tuple[str, list
 def _table(what: str, store: Path, dataset: str | None, options: dict[str, Any]) -> int:
     """Print one table or figure 3; 1 where it has no row at all."""
     from hsrzoo.cli import output
-    from hsrzoo_benchmark.reproduce import cells as cells_of
-    from hsrzoo_benchmark.reproduce import figures
+    from hsrzoo_benchmark.reproduce import figures, text
     from hsrzoo_benchmark.reproduce.queues import missing_lines
     from hsrzoo_benchmark.run.messages import stdout_width
     from hsrzoo_benchmark.tables.terminal import Table, split_to_width
@@ -96,11 +95,11 @@ def _table(what: str, store: Path, dataset: str | None, options: dict[str, Any])
         keys = list(dict.fromkeys(key for row in rows for key in row))
         output.print_table(rows, keys, as_json=options["as_json"], as_csv=options["as_csv"])
     else:
-        cells = cells_of.table(rows)
+        cells = text.table(rows)
         columns = {key: key for row in cells for key in row}
         for part in split_to_width(Table(title, columns, list(cells)), stdout_width()):
             output.print_table(part.rows, part.columns, title=title)
-        for note in cells_of.notes(what, rows, dataset):
+        for note in text.notes(what, rows, dataset):
             output.console.print(note, style="dim", markup=False)
     for line in missing_lines(row["missing"] for row in rows if row["missing"]):
         output.console.print(line, markup=False)
@@ -112,9 +111,9 @@ def _table(what: str, store: Path, dataset: str | None, options: dict[str, Any])
 
 def _run_missing(what: str, store: Path, dataset: str | None) -> None:
     """Start the queues of the jobs that lack rows, each in a process of its own."""
+    from hsrzoo_benchmark.reproduce.evidence import Evidence
     from hsrzoo_benchmark.reproduce.queues import queues_of
     from hsrzoo_benchmark.reproduce.report import lacking
-    from hsrzoo_benchmark.results.rows import Evidence
 
     try:
         evidence = _read(store)

@@ -1,4 +1,4 @@
-"""Figures 3, 4b and 5 of the MCGA paper: numbers on stdout and a picture beside them."""
+"""Figures 3, 4b and 5 of the MCGA paper: numbers on stdout and a picture."""
 
 from __future__ import annotations
 
@@ -8,38 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsrzoo.errors import InputError, PluginError
-from hsrzoo.io.common import output_file
+from hsrzoo.errors import InputError
 from hsrzoo_benchmark.reproduce.tables import OURS, PLACES, headline
+from hsrzoo_benchmark.tables.pictures import new_figure, save
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from hsrzoo.datasets.base import Scene
     from hsrzoo.models.reconstructor import Reconstructor
-
-_DPI = 150
-_METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
-"""Left out, so that the same values give the same file."""
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty picture, inches; PluginError where matplotlib is absent."""
-    try:
-        from matplotlib.figure import Figure  # drawn without a screen
-    except ImportError as error:
-        raise PluginError(
-            "matplotlib is not installed", got=str(error), fix='pip install "hsrzoo[report]"'
-        ) from None
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-
-
-def save(figure: Figure, out: Path) -> Path:
-    """Write a picture; half of one is never there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with output_file(out) as temporary:
-        figure.savefig(temporary, metadata=_METADATA.get(out.suffix))
-    return out
 
 
 def shares(rows: Sequence[Mapping[str, Any]], out: Path) -> Path:

@@ -7,28 +7,39 @@ from itertools import product
 from pathlib import Path
 
 from hsrzoo.cli import output
+from hsrzoo.utils.markdown import markdown_table
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce import cells as cells_of
-from hsrzoo_benchmark.reproduce import claims, summary, tables
+from hsrzoo_benchmark.reproduce import claims, summary, tables, text
 from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Finding, Judged
+from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, commits_of, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
-from hsrzoo_benchmark.reproduce.standings import advice, away, contestants, headline_names, standings
-from hsrzoo_benchmark.reproduce.tables import FULL, NETWORKS, OURS, PLACES, headline
-from hsrzoo_benchmark.results.figures import better
-from hsrzoo_benchmark.results.rows import METRICS, Evidence, Group, Place, commits_of, same_runs
-from hsrzoo_benchmark.statistics.seeds import combination, paired
-from hsrzoo_benchmark.tables import format
+from hsrzoo_benchmark.reproduce.ranking import advice, away, comparable, headline_names, ranking
+from hsrzoo_benchmark.reproduce.tables import COMPARED, FULL, NETWORKS, OURS, PLACES, headline
+from hsrzoo_benchmark.results.figures import Entry, better
+from hsrzoo_benchmark.statistics.seeds import combination, paired, summarise
+from hsrzoo_benchmark.tables.numbers import (
+    ABSENT,
+    metric_heading,
+    metric_name,
+    significant,
+    with_interval,
+    with_wins,
+)
 
 _HOME, _BLOCK = PLACES["cave"][0], PLACES["enmap"][0]
+_PLAIN = [headline(arch, "cave") for arch in COMPARED]
+_ABLATIONS = ("table-3", "table-4", "table-5", "figure-3")
 _MIXED = [Condition("mixed-patch", size) for size in ("32", "16", "8")]
 _AUGMENTED, _AGREEING = (
-    [f"{arch}.{recipe}" for arch in (OURS, "mst-plus-plus")] for recipe in ("augmented", "consistent")
+    [f"{arch}.{recipe}" for arch in COMPARED] for recipe in ("augmented", "consistent")
 )
 _NORMED, _ATTENTIVE = f"{OURS}.normed", f"{OURS}.attentive"
 _CONSISTENT = " [consistent "
 _CONTROLS = [f"control.{name}" for name in ("random", "bypass", "pooled", "permuted")]
 _SYNTHETIC = "synthetic.pairs"
+_ITERATIONS = [f"iterations.{arch}" for arch in NETWORKS]
+_EQUAL = [f"iterations.{arch}" for arch in COMPARED]
 _INTRODUCTION = """\
 Scores of the networks on the validation scenes of CAVE, mean over scenes and seeds, best RMSE first. `#` is
 the rank group: models with the same rank are not significantly different from its leader. MCGA is a
@@ -51,12 +62,12 @@ def write(evidence: Evidence, out: Path) -> int:
 def lacking(evidence: Evidence) -> list[str]:
     """Runs that the report asks for and that have no rows at all."""
     names = [headline(arch, "cave") for arch in NETWORKS if arch != "hrnet"]
-    names += [f"{arch}.seed-{n}" for arch in (OURS, "mst-plus-plus") for n in (1, 2)]
+    names += [f"{arch}.seed-{n}" for arch in COMPARED for n in (1, 2)]
     names += [_NORMED, _ATTENTIVE, *_AUGMENTED, *_AGREEING]
-    names += [f"iterations.{arch}" for arch in NETWORKS if arch != "hrnet"]
-    specs = [tables.table_spec(name, "cave") for name in ("table-3", "table-4", "table-5", "figure-3")]
+    names += [name for name in _ITERATIONS if name != "iterations.hrnet"]
+    specs = [tables.table_spec(name, "cave") for name in _ABLATIONS]
     names += [line.jobs[-1] for spec in specs for line in spec.lines]
-    names += [*_CONTROLS, _SYNTHETIC, headline(OURS, "enmap"), headline("mst-plus-plus", "enmap")]
+    names += [*_CONTROLS, _SYNTHETIC, *(headline(arch, "enmap") for arch in COMPARED)]
     return [name for name in dict.fromkeys(names) if name not in evidence.names]
 
 
@@ -65,11 +76,11 @@ def render(evidence: Evidence) -> str:
     judged = [claims.judge(c, evidence) for c in (*claims.claims(), *claims.elsewhere(evidence))]
     sections: list[tuple[str, Callable[[Evidence], list[str]]]] = [
         ("Which model for which job", lambda e: [f"- {line}" for line in advice(e)]),
-        ("Networks at full budget", _headline),
+        ("Networks at full budget", lambda e: _compared(e, headline_names("cave"), _PLAIN)),
         ("MCGA with normalised features", _normed),
         ("Augmentation", _augmentation),
         ("Trained through camera consistency", _agreeing),
-        ("Equal iterations", _iterations),
+        ("Equal iterations", lambda e: _compared(e, _ITERATIONS, _EQUAL)),
         ("Mixed patches", _mixed),
         ("Brightness, with and without test-time adaptation", _brightness),
         ("Codebook controls", _controls),
@@ -81,16 +92,12 @@ def render(evidence: Evidence) -> str:
         ("Training", _training),
         ("Speed", _speed),
     ]
-    networks = summary.scores(evidence)
-    parts = [
-        _first_line(judged),
-        "# Results",
-        _INTRODUCTION,
-        markdown(networks) if networks else "No rows.",
-    ]
+    networks = markdown(summary.scores(evidence)) or "No rows."
+    parts = [_first_line(judged), "# Results", _INTRODUCTION, networks]
     parts += [summary.verdicts(judged), "## How to read the tables", _READING]
     for title, section in sections:
-        parts += [f"## {title}", *_blocks(section(evidence) or ["No rows."])]
+        found = [part for part in section(evidence) if part]
+        parts += [f"## {title}", *_blocks(found or ["No rows."])]
     parts += ["## The paper's claims", _claims_table(judged)]
     missing = lacking(evidence)
     if missing:
@@ -106,232 +113,210 @@ def _blocks(lines: Sequence[str]) -> list[str]:
 
 
 def _first_line(judged: Sequence[Judged]) -> str:
-    """Whether learned codes beat random ones, where they do not: then nothing stands above it."""
+    """Whether learned codes beat random ones; "" where they do."""
     codes = next(one for one in judged if one.claim.key == "random")
     if codes.kind == HOLDS:
         return ""
     if codes.kind == UNTESTED:
         return f"**Whether learned codes beat random ones is not known** ({codes.verdict})."
-    told = "; ".join(f"{format.metric_heading(f.sum.metric)[:-2]} {_difference(f)}" for f in codes.findings)
+    differences = "; ".join(f"{metric_name(f.sum.metric)} {_difference(f)}" for f in codes.findings)
     one = codes.findings[0]
     found = "do not beat" if codes.kind == FAILS else "were not shown to beat"
     return (
-        f"**Learned codes {found} random ones** ({codes.verdict}): learned less random, {told} "
+        f"**Learned codes {found} random ones** ({codes.verdict}): learned less random, {differences} "
         f"(n = {one.gap.scenes if one.gap else 0}, protocol {one.hash}, commit {one.commits})."
     )
 
 
-def markdown(rows: Iterable[dict[str, str]]) -> str:
-    """Rows of one set of headings as a table."""
+TableRow = dict[str, str]
+"""One row of a table: heading -> text."""
+
+
+def markdown(rows: Iterable[TableRow]) -> str:
+    """Rows as a table with all headings that one of them has; "" without rows."""
     rows = list(rows)
     heads = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [heads, ["---"] * len(heads)]
-    lines += [[row.get(head, format.ABSENT).replace("|", "\\|") for head in heads] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [[row.get(head, ABSENT) for head in heads] for row in rows]
+    return markdown_table(heads, lines) if lines else ""
 
 
-def _scores(groups: dict[str, Group], metrics: Sequence[str] = METRICS) -> list[dict[str, str]]:
+def _scores(groups: dict[str, SeedGroup], metrics: Sequence[str] = METRICS) -> list[TableRow]:
     """A row for each model in the order of the first metric, ranks in the cells."""
-    ranks = {metric: {one.name: one.rank for one in standings(groups, metric)} for metric in metrics}
-    order = [one.name for one in standings(groups, metrics[0])] or list(groups)
-    found = []
-    for name in order:
-        row = tables.figures(groups[name], metrics)
-        cells = {"model": name}
-        for metric in metrics:
-            rank = ranks[metric].get(name)
-            mark = "" if rank is None else f" #{rank}"
-            ends = row[f"{metric}_low"], row[f"{metric}_high"]
-            cells[format.metric_heading(metric)] = format.interval(row[metric], *ends) + mark
-        found.append({**cells, "n": cells_of.counted(row), **cells_of.signature(row)})
-    return found
+    ranks = {metric: {one.name: one.rank for one in ranking(groups, metric)} for metric in metrics}
+    order = [one.name for one in ranking(groups, metrics[0])] or list(groups)
+    return [
+        {
+            "model": name,
+            **{metric_heading(m): _mean(groups[name], m, ranks[m].get(name)) for m in metrics},
+            **_signature(groups[name]),
+        }
+        for name in order
+    ]
 
 
-def _against(groups: dict[str, Group], a: str, b: str, metrics: Sequence[str]) -> list[dict[str, str]]:
+def _mean(group: SeedGroup, metric: str, rank: int | None = None) -> str:
+    found = summarise(group.runs(metric))
+    return with_interval(found.mean, found.interval) + ("" if rank is None else f" #{rank}")
+
+
+def _signature(group: SeedGroup, *others: SeedGroup) -> TableRow:
+    """Number of scenes and seeds of a group, protocol, and commits of all."""
+    scenes = summarise(group.runs(METRICS[0])).scenes
+    counted = text.scenes({"scenes": scenes, "seeds": len(group.entries)})
+    return {"n": counted, "hash": group.hash, "commit": commits_of([group, *others])}
+
+
+def _against(groups: dict[str, SeedGroup], a: str, b: str, metrics: Sequence[str]) -> list[TableRow]:
     """Paired differences a - b with the seeds' own means."""
     if a not in groups or b not in groups:
         return []
+    left, right = groups[a], groups[b]
     found = []
     for metric in metrics:
-        left, right = groups[a], groups[b]
         gap = paired(left.runs(metric), right.runs(metric), better(metric))
-        low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
+        change, wins = with_wins(gap)
         cells = {
-            f"{a} less {b}": format.metric_heading(metric),
-            "difference": format.interval(gap.mean, low, high, sign=True),
-            f"scenes for {a}": f"{gap.wins}/{gap.scenes}",
-            f"seeds of {a}": ", ".join(map(format.significant, gap.a_per_seed)),
-            f"seeds of {b}": ", ".join(map(format.significant, gap.b_per_seed)),
+            f"{a} less {b}": metric_heading(metric),
+            "difference": change,
+            f"scenes for {a}": wins,
+            f"seeds of {a}": ", ".join(map(significant, gap.a_per_seed)),
+            f"seeds of {b}": ", ".join(map(significant, gap.b_per_seed)),
         }
         found.append({**cells, "hash": left.hash, "commit": commits_of((left, right))})
     return found
 
 
-def _compared(groups: dict[str, Group], a: str, b: str, metrics: Sequence[str] = METRICS) -> list[str]:
-    """A table of scores and one of differences, as far as there are rows."""
-    found = [markdown(_scores(groups, metrics))] if groups else []
-    gaps = _against(groups, a, b, metrics)
-    return [*found, markdown(gaps)] if gaps else found
-
-
-def _headline(evidence: Evidence) -> list[str]:
-    groups = contestants(evidence, headline_names("cave"), _HOME)
-    return _compared(groups, headline(OURS, "cave"), headline("mst-plus-plus", "cave"))
+def _compared(
+    evidence: Evidence, names: Sequence[str], pair: Sequence[str], place: Place = _HOME
+) -> list[str]:
+    """A table of the scores of ``names`` and one of the differences of a ``pair`` of them, as far as there
+    are rows."""
+    groups = comparable(evidence, names, place)
+    return [markdown(_scores(groups)), markdown(_against(groups, pair[0], pair[1], METRICS))]
 
 
 def _normed(evidence: Evidence) -> list[str]:
     if not any(name in evidence.names for name in (_ATTENTIVE, _NORMED)):
         return []
-    told = (
+    note = (
         "Features are normalised as they leave a scale: `.attentive` with the attention, `.normed` "
         "without, what won on training scenes held out ([what was tried](search.md))."
     )
-    plain = headline(OURS, "cave"), headline("mst-plus-plus", "cave")
-    found = _other_recipe(evidence, (_ATTENTIVE, plain[0]), told, beside=(_NORMED,))
-    return [*found, *_gaps(contestants(evidence, [_NORMED, *plain], _HOME), _NORMED, plain)]
+    found = _other_recipe(evidence, (_ATTENTIVE, _PLAIN[0]), note, others=(_NORMED,))
+    return [*found, *_gaps(comparable(evidence, [_NORMED, *_PLAIN], _HOME), _NORMED, _PLAIN)]
 
 
 def _augmentation(evidence: Evidence) -> list[str]:
-    told = f"`.augmented`: trained with physical augmentation; {OURS} as {_NORMED}."
-    return _other_recipe(evidence, _AUGMENTED, told, beside=(_NORMED,))
+    note = f"`.augmented`: trained with physical augmentation; {OURS} as {_NORMED}."
+    return _other_recipe(evidence, _AUGMENTED, note, others=(_NORMED,))
 
 
 def _agreeing(evidence: Evidence) -> list[str]:
-    told = (
+    note = (
         "`.consistent`: camera consistency inside the training loss, and so always behind the network. It "
         "is no part of the paper's MCGA, and any network can have it."
     )
-    return _other_recipe(evidence, _AGREEING, told)
+    return _other_recipe(evidence, _AGREEING, note)
 
 
 def _other_recipe(
-    evidence: Evidence, runs: Sequence[str], told: str, beside: Sequence[str] = ()
+    evidence: Evidence, runs: Sequence[str], note: str, others: Sequence[str] = ()
 ) -> list[str]:
-    """Runs by another recipe than the networks above, and others ``beside`` them: each beside its network
-    without. Differences are those of the first run."""
+    """Runs by another recipe than the networks above, with ``others`` and the networks without it.
+    Differences are those of the first run."""
     if not any(name in evidence.names for name in runs):
         return []
-    names = [*runs, *beside, headline(OURS, "cave"), headline("mst-plus-plus", "cave")]
-    found = [told]
+    names = [*runs, *others, *_PLAIN]
+    found = [note]
     for condition in (CLEAN, *_MIXED, tables.MINUS, tables.PLUS):
-        scores = _scores(contestants(evidence, names, _HOME, condition))
-        if scores:
-            found.append(markdown({"images": str(condition), **row} for row in scores))
-    groups = contestants(evidence, names, _HOME)
-    return [*found, *_gaps(groups, runs[0], (runs[1], *beside, names[-1]))]
+        scores = _scores(comparable(evidence, names, _HOME, condition))
+        found.append(markdown({"images": str(condition), **row} for row in scores))
+    groups = comparable(evidence, names, _HOME)
+    return [*found, *_gaps(groups, runs[0], (runs[1], *others, _PLAIN[1]))]
 
 
 def _gaps(
-    groups: dict[str, Group], name: str, others: Iterable[str], metrics: Sequence[str] = METRICS
+    groups: dict[str, SeedGroup], name: str, others: Iterable[str], metrics: Sequence[str] = METRICS
 ) -> list[str]:
     """A table of differences for each of ``others`` that has rows."""
-    tables_ = (_against(groups, name, other, metrics) for other in others)
-    return [markdown(gaps) for gaps in tables_ if gaps]
-
-
-def _iterations(evidence: Evidence) -> list[str]:
-    groups = contestants(evidence, [f"iterations.{arch}" for arch in NETWORKS], _HOME)
-    return _compared(groups, f"iterations.{OURS}", "iterations.mst-plus-plus")
+    return [markdown(_against(groups, name, other, metrics)) for other in others]
 
 
 def _enmap(evidence: Evidence) -> list[str]:
-    groups = contestants(evidence, headline_names("enmap"), _BLOCK)
-    told = ["EnMAP stands in for HySpecNet-11k, whose patches come from the same instrument."]
-    tables_ = _compared(groups, headline(OURS, "enmap"), headline("mst-plus-plus", "enmap"))
-    return [*told, *tables_] if tables_ else []
+    note = "EnMAP stands in for HySpecNet-11k, whose patches come from the same instrument."
+    pair = [headline(arch, "enmap") for arch in COMPARED]
+    scores, gaps = _compared(evidence, headline_names("enmap"), pair, _BLOCK)
+    return [note, scores, gaps] if scores else []
 
 
 def _mixed(evidence: Evidence) -> list[str]:
     """RMSE with patches, and what it is above the clean one, paired over scenes."""
     found = []
     for condition in _MIXED:
-        for name, group in contestants(evidence, headline_names("cave"), _HOME, condition).items():
+        for name, group in comparable(evidence, headline_names("cave"), _HOME, condition).items():
             clean = evidence.group(name, _HOME)
             pair = same_runs([group, clean]) if clean else None
             if pair is not None:
-                found.append({"patches": str(condition.severity), **_loss(name, *pair)})
-    return [markdown(found)] if found else []
+                change, wins = _difference_of(pair, "rmse")
+                row = {"patches": str(condition.severity), "model": name, "RMSE ↓": _mean(pair[0], "rmse")}
+                row |= {"above clean": change, "scenes that gain": wins}
+                found.append({**row, **_signature(pair[0])})
+    return [markdown(found)]
 
 
-def _loss(name: str, disturbed: Group, clean: Group) -> dict[str, str]:
-    row = tables.figures(disturbed, ("rmse",))
-    return {
-        "model": name,
-        "RMSE ↓": format.interval(row["rmse"], row["rmse_low"], row["rmse_high"]),
-        **_change((disturbed, clean), "above clean", "scenes that gain"),
-        "n": cells_of.counted(row),
-        **cells_of.signature(row),
-    }
-
-
-def _change(pair: Sequence[Group], head: str, wins: str) -> dict[str, str]:
-    """The paired difference in RMSE, first less second."""
-    change, won = _paired(pair, "rmse")
-    return {head: change, wins: won}
-
-
-def _paired(pair: Sequence[Group], metric: str) -> tuple[str, str]:
+def _difference_of(pair: Sequence[SeedGroup], metric: str) -> tuple[str, str]:
     """First less second with its interval, and the scenes on which the first is better."""
     terms = [(factor, group.runs(metric)) for factor, group in zip((1, -1), pair, strict=True)]
-    gap = combination(terms, better(metric))
-    low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
-    return format.interval(gap.mean, low, high, sign=True), f"{gap.wins}/{gap.scenes}"
+    return with_wins(combination(terms, better(metric)))
 
 
 def _brightness(evidence: Evidence) -> list[str]:
     found = []
-    for condition in (tables.MINUS, tables.PLUS, CLEAN):
-        groups = contestants(evidence, headline_names("cave"), _HOME, condition, tta=True)
-        if any(row.endswith("TTA") for row in groups) or condition != CLEAN:
-            scores = _scores(groups, ("rmse", "mrae"))
-            found += [{"images": _BRIGHTNESS[condition], **row} for row in scores]
-    return [markdown(found)] if found else []
-
-
-_BRIGHTNESS = {tables.MINUS: "darker", tables.PLUS: "brighter", CLEAN: "clean"}
+    for condition, images in ((tables.MINUS, "darker"), (tables.PLUS, "brighter"), (CLEAN, "clean")):
+        groups = comparable(evidence, headline_names("cave"), _HOME, condition, tta=True)
+        if any(name.endswith("TTA") for name in groups) or condition != CLEAN:
+            found += [{"images": images, **row} for row in _scores(groups, ("rmse", "mrae"))]
+    return [markdown(found)]
 
 
 def _controls(evidence: Evidence) -> list[str]:
-    groups = contestants(evidence, [FULL, *_CONTROLS], _HOME)
+    groups = comparable(evidence, [FULL, *_CONTROLS], _HOME)
     if len(groups) < 2:
         return []
-    found = [markdown(_scores(groups))]
-    found += _gaps(groups, FULL, _CONTROLS, ("rmse", "mrae"))
     patched = []
     for condition in _MIXED:
-        disturbed = contestants(evidence, [FULL, "table-5.plain", *_CONTROLS], _HOME, condition)
+        disturbed = comparable(evidence, [FULL, "table-5.plain", *_CONTROLS], _HOME, condition)
         patched += [{"patches": str(condition.severity), **row} for row in _scores(disturbed, ("rmse",))]
-    return [*found, markdown(patched)] if patched else found
+    gaps = _gaps(groups, FULL, _CONTROLS, ("rmse", "mrae"))
+    return [markdown(_scores(groups)), *gaps, markdown(patched)]
 
 
 def _synthetic(evidence: Evidence) -> list[str]:
-    groups = contestants(evidence, [_SYNTHETIC, FULL], _HOME)
-    return _compared(groups, _SYNTHETIC, FULL) if _SYNTHETIC in groups else []
+    there = _SYNTHETIC in evidence.names
+    return _compared(evidence, [_SYNTHETIC, FULL], (_SYNTHETIC, FULL)) if there else []
 
 
 def _ablations(evidence: Evidence) -> list[str]:
     found = []
-    for name in ("table-3", "table-4", "table-5", "figure-3"):
+    for name in _ABLATIONS:
         spec = tables.table_spec(name, "cave")
         rows = tables.rows_of(spec, evidence, "cave")
-        there = cells_of.table([row for row in rows if not row["missing"]])
         missing = [row["missing"] for row in rows if row["missing"]]
         found.append(f"**{spec.title}** (difference: RMSE less that of {FULL})")
-        found += [markdown(there)] if there else []
+        found.append(markdown(text.table([row for row in rows if not row["missing"]])))
         found += [f"No rows of {', '.join(missing)}."] if missing else []
     return found if any(part.startswith("|") for part in found) else []
 
 
 def _generalisation(evidence: Evidence) -> list[str]:
-    """The order of the networks wherever CAVE's were scored, whatever it is."""
+    """The order of the networks wherever CAVE's were scored and not trained."""
     found = []
     for place, condition in away(evidence):
-        groups = contestants(evidence, headline_names("cave"), place, condition)
-        where = _where(place, condition)
+        groups = comparable(evidence, headline_names("cave"), place, condition)
         for row in _scores(groups, ("rmse", "mrae", "sam")):
             known = "yes" if groups[row["model"]].learned_from(place.dataset) else "no"
-            found.append({"where": where, "learned from that data": known, **row})
-    return [markdown(found)] if found else []
+            found.append({"where": _where(place, condition), "learned from that data": known, **row})
+    return [markdown(found)]
 
 
 def _consistency(evidence: Evidence) -> list[str]:
@@ -339,18 +324,21 @@ def _consistency(evidence: Evidence) -> list[str]:
     names = [name for name in evidence.names if _CONSISTENT in name]
     found = []
     for name, (place, condition) in product(names, evidence.places):
-        ours, plain = (evidence.cell(n, place, condition) for n in (name, plain_name(name)))
-        if ours is None or plain is None or (ours.group, ours.weights) != (plain.group, plain.weights):
+        ours, plain = (evidence.entry(n, place, condition) for n in (name, plain_name(name)))
+        if ours is None or plain is None or _weights(ours) != _weights(plain):
             continue
-        groups = [Group(cell.run, (cell,)) for cell in (ours, plain)]
+        groups = [SeedGroup(entry.first.model, (entry,)) for entry in (ours, plain)]
         changes = {
-            f"{format.metric_heading(m)}, less without": ", ".join(_paired(groups, m)) for m in METRICS
+            f"{metric_heading(m)}, less without": ", ".join(_difference_of(groups, m)) for m in METRICS
         }
         row = {"where": _where(place, condition), "model": name, **changes}
-        n = cells_of.counted(tables.figures(groups[0], METRICS[:1]))
-        found.append({**row, "n": n, "hash": groups[0].hash, "commit": commits_of(groups)})
-    told = "Less the same weights without it; behind each difference the scenes that gain."
-    return [told, markdown(found)] if found else []
+        found.append({**row, **_signature(*groups)})
+    note = "Less the same weights without it; behind each difference the scenes that gain."
+    return [note, markdown(found)] if found else []
+
+
+def _weights(entry: Entry) -> tuple[str, str | None]:
+    return entry.first.protocol_group, entry.first.weights_sha256
 
 
 def _where(place: Place, condition: Condition) -> str:
@@ -367,50 +355,42 @@ def _training(evidence: Evidence) -> list[str]:
     seeds = {seed for name in evidence.names for seed in evidence.seeds_of(name)[1:]}
     for name in evidence.names:
         again = name in seeds or plain_name(name) != name  # the same weights in another way
-        group = None if again else evidence.group(name, _place_of(name))
+        group = None if again else evidence.group(name, _BLOCK if name.startswith("enmap.") else _HOME)
         if group is not None and group.cost("steps") is not None:
-            row = tables.figures(group, ("rmse",))
-            cells = {"run": name, "n": cells_of.counted(row), **cells_of.cost(row)}
-            found.append({**cells, **cells_of.signature(row)})
-    return [markdown(found)] if found else []
-
-
-def _place_of(name: str) -> Place:
-    return _BLOCK if name.startswith("enmap.") else _HOME
+            signature = _signature(group)
+            costs = {kind: group.cost(kind) for kind in ("steps", "cpu_seconds", "wall_seconds")}
+            found.append({"run": name, "n": signature["n"], **text.cost(costs), **signature})
+    return [markdown(found)]
 
 
 def _speed(evidence: Evidence) -> list[str]:
     rows = [row for row in tables.speed_rows(evidence) if not row["missing"]]
-    return [markdown(cells_of.table(rows)), *cells_of.notes("table-6", rows, None)] if rows else []
+    return [markdown(text.table(rows)), *text.notes("table-6", rows, None)] if rows else []
 
 
 def _claims_table(judged: Sequence[Judged]) -> str:
     found = []
     for one in judged:
         for i, finding in enumerate(one.findings):
-            there = finding.gap is not None
+            gap = finding.gap
             found.append(
                 {
                     "claim": one.claim.text if i == 0 else "",
                     "verdict": f"**{one.verdict}**" if i == 0 else "",
-                    "metric": format.metric_heading(finding.sum.metric),
+                    "metric": metric_heading(finding.sum.metric),
                     "what is to be on the better side of 0": _formula(finding),
                     "mean (interval), scenes for it": _difference(finding),
-                    "n": f"{finding.gap.scenes}, seeds {finding.seeds}" if finding.gap else format.ABSENT,
-                    "hash": finding.hash if there else format.ABSENT,
-                    "commit": finding.commits if there else format.ABSENT,
-                    "reported by the paper": " / ".join(f"{v:g}" for v in finding.paper) or format.ABSENT,
+                    "n": f"{gap.scenes}, seeds {finding.seeds}" if gap else ABSENT,
+                    "hash": finding.hash if gap else ABSENT,
+                    "commit": finding.commits if gap else ABSENT,
+                    "reported by the paper": " / ".join(f"{v:g}" for v in finding.paper) or ABSENT,
                 }
             )
     return markdown(found)
 
 
 def _difference(finding: Finding) -> str:
-    gap = finding.gap
-    if gap is None:
-        return finding.missing
-    low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
-    return f"{format.interval(gap.mean, low, high, sign=True)}, {gap.wins}/{gap.scenes}"
+    return finding.missing if finding.gap is None else ", ".join(with_wins(finding.gap))
 
 
 def _formula(finding: Finding) -> str:

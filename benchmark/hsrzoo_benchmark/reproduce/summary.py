@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hsrzoo_benchmark.reproduce import cells as cells_of
-from hsrzoo_benchmark.reproduce import tables
+from hsrzoo_benchmark.reproduce import tables, text
 from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Judged
-from hsrzoo_benchmark.reproduce.standings import contestants, headline_names, standings
-from hsrzoo_benchmark.results.rows import Evidence
-from hsrzoo_benchmark.tables import format
+from hsrzoo_benchmark.reproduce.evidence import Evidence
+from hsrzoo_benchmark.reproduce.ranking import TIMED, comparable, headline_names, ranking
+from hsrzoo_benchmark.tables.numbers import metric_heading, significant
 
 _METRICS = ("rmse", "sam", "de2000")
-_TIMED = "512x512"
 
 
 def scores(evidence: Evidence) -> list[dict[str, str]]:
     """A row for each network on the validation scenes of CAVE, the smallest RMSE first; "-": not timed."""
-    groups = contestants(evidence, headline_names("cave"), tables.PLACES["cave"][0])
-    ranks = {metric: {one.name: one.rank for one in standings(groups, metric)} for metric in _METRICS}
+    groups = comparable(evidence, headline_names("cave"), tables.PLACES["cave"][0])
+    ranks = {metric: {one.name: one.rank for one in ranking(groups, metric)} for metric in _METRICS}
     speeds = {
         tables.headline(row["model"], "cave"): row.get("images_s")
         for row in tables.speed_rows(evidence)
-        if row["size"] == _TIMED
+        if row["size"] == TIMED
     }
     found = []
     for name in ranks[_METRICS[0]]:
@@ -31,9 +29,9 @@ def scores(evidence: Evidence) -> list[dict[str, str]]:
         for metric in _METRICS:
             rank = ranks[metric].get(name)
             mark = "" if rank is None else f" #{rank}"
-            cells[format.metric_heading(metric)] = format.significant(means[metric]) + mark
-        cells[f"images/s of {_TIMED}"] = format.significant(speeds.get(name))
-        found.append({**cells, "n": cells_of.counted(means), **cells_of.signature(means)})
+            cells[metric_heading(metric)] = significant(means[metric]) + mark
+        cells[f"images/s of {TIMED}"] = significant(speeds.get(name))
+        found.append({**cells, "n": text.scenes(means), **text.signature(means)})
     return found
 
 

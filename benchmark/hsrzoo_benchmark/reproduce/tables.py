@@ -1,4 +1,4 @@
-"""The tables of the MCGA paper as data: which runs stand in which row, and the paper's figures beside them.
+"""The tables of the MCGA paper as data: which runs each row shows, and the paper's figures.
 
 The paper's data sets are ARAD-1K (tables 1, 3, 4, 5, 8) and HySpecNet-11k (2, 3, 4, 5, 7, 9). Where they
 are not at hand, CAVE stands in for the first and EnMAP's held-out block for the second: then ours and the
@@ -11,18 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from hsrzoo.errors import InputError
+from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.protocol import CLEAN, Condition
+from hsrzoo_benchmark.reproduce.evidence import COMMIT_LENGTH, Evidence, Place, SeedGroup
 from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.results.reported import reported_by_paper
-from hsrzoo_benchmark.results.rows import Evidence, Group, Place
+from hsrzoo_benchmark.speed.ratios import time_ratio
+from hsrzoo_benchmark.statistics.bootstrap import bounds
 from hsrzoo_benchmark.statistics.seeds import paired, summarise
 
 NETWORKS = ("hscnn-plus", "hrnet", "agdnet", "gmsr", "r3st", "mst-plus-plus", "mcga-s2")
 """In the paper's order."""
 OURS = "mcga-s2"
+COMPARED = (OURS, "mst-plus-plus")
+"""The pair whose differences the report shows."""
 FULL = "table-5.full"
 """The run that ablations share: two scales, K = 256, half gamma and half log, all components."""
 ARAD, HYSPECNET = "arad", "hyspecnet-11k"
@@ -196,30 +199,36 @@ def table_row(
     return {**row, **figures(found, spec.metrics), **_gap(spec, found, evidence, place, condition)}
 
 
-def figures(group: Group, metrics: Sequence[str]) -> dict[str, Any]:
+def figures(group: SeedGroup, metrics: Sequence[str]) -> dict[str, Any]:
     """Means with intervals over scenes, seeds averaged first; what training cost; signature."""
     found: dict[str, Any] = {}
     for metric in metrics:
-        told = summarise(group.runs(metric))
-        low, high = (told.interval.low, told.interval.high) if told.interval else (None, None)
-        found |= {metric: told.mean, f"{metric}_low": low, f"{metric}_high": high}
-        found |= {f"{metric}_per_seed": list(told.per_seed), "scenes": told.scenes}
+        one = summarise(group.runs(metric))
+        low, high = bounds(one.interval)
+        found |= {metric: one.mean, f"{metric}_low": low, f"{metric}_high": high}
+        found |= {f"{metric}_per_seed": list(one.per_seed), "scenes": one.scenes}
     found |= {kind: group.cost(kind) for kind in ("steps", "cpu_seconds", "wall_seconds")}
-    return {**found, "seeds": len(group.cells), "hash": group.hash, "commits": group.commits}
+    return {**found, "seeds": len(group.entries), "hash": group.hash, "commits": group.commits}
 
 
 def _gap(
-    spec: TableSpec, group: Group, evidence: Evidence, place: Place, condition: Condition
+    spec: TableSpec, group: SeedGroup, evidence: Evidence, place: Place, condition: Condition
 ) -> dict[str, Any]:
     """The paired difference from the table's reference; nothing for the reference itself or where
     protocols differ."""
     other = evidence.first(spec.reference, place, condition)
-    if other is None or other.cells == group.cells or other.protocol != group.protocol:
+    if other is None or other.entries == group.entries or other.protocol != group.protocol:
         return {}
     gap = paired(group.runs(spec.compared), other.runs(spec.compared), better(spec.compared))
-    low, high = (gap.interval.low, gap.interval.high) if gap.interval else (None, None)
-    told = {"gap": gap.mean, "gap_low": low, "gap_high": high, "wins": gap.wins}
-    return {**told, "gap_metric": spec.compared, "reference": other.name}
+    low, high = bounds(gap.interval)
+    return {
+        "gap": gap.mean,
+        "gap_low": low,
+        "gap_high": high,
+        "wins": gap.wins,
+        "gap_metric": spec.compared,
+        "reference": other.name,
+    }
 
 
 def paper_figure(
@@ -250,27 +259,25 @@ def speed_rows(evidence: Evidence) -> list[dict[str, Any]]:
     times on the newest device; ``missing`` is a model without any."""
     newest = evidence.speed[-1] if evidence.speed else None
     times = {
-        (row["architecture"], "x".join(map(str, row["size"]))): row
+        (row.architecture, row.size_text): row
         for row in evidence.speed
-        if newest and _machine(row) == _machine(newest) and _plain(row)
+        if newest and row.machine == newest.machine and _is_usual(row)
     }
     reference = {
-        (row["run"], "x".join(map(str, row["size"]))): row
+        (row.run, row.size_text): row
         for row in evidence.speed
-        if row["architecture"] == "mst-plus-plus" and row["model"].endswith(":reference")
+        if row.architecture == "mst-plus-plus" and row.model.endswith(":reference")
     }
     found = []
     for size in SIZES:
         for arch in NETWORKS:
             own = times.get((arch, size))
-            base = reference.get((own["run"], size)) if own else None
+            base = reference.get((own.run, size)) if own else None
             found.append(_speed_row(arch, size, own, base))
     return found
 
 
-def _speed_row(
-    arch: str, size: str, own: dict[str, Any] | None, base: dict[str, Any] | None
-) -> dict[str, Any]:
+def _speed_row(arch: str, size: str, own: SpeedRow | None, base: SpeedRow | None) -> dict[str, Any]:
     reported, mst = (
         reported_by_paper(bench="speed", severity=size, arch=a, metric="images_s").get("value")
         for a in (arch, "mst-plus-plus")
@@ -279,21 +286,14 @@ def _speed_row(
     found = {"size": size, "model": arch, "images_s_paper": reported, "faster_paper": ratio}
     if own is None:
         return {**found, "missing": f"{arch}.cave"}
-    ran = own["status"] == "ok"
-    found |= {"missing": None, "images_s": 1 / own["p50"] if ran else own["status"], "runs": own["runs"]}
-    if ran and base and base["status"] == "ok":
-        shared = min(len(own["seconds"]), len(base["seconds"]))
-        medians = [float(np.median(row["seconds"][:shared])) for row in (own, base)]
-        found["faster"] = medians[1] / medians[0]
-    machine = own["provenance"]
-    found |= {"device": machine["device_name"], "threads": machine["threads"]}
-    return {**found, "commits": (machine["commit"] or "unknown")[:9]}
+    found |= {"missing": None, "images_s": 1 / own.p50 if own.p50 else own.status, "runs": own.runs}
+    if own.p50 and base and base.p50:
+        found["faster"] = time_ratio(base, own)
+    device, threads = own.machine
+    commit = (own.provenance["commit"] or "unknown")[:COMMIT_LENGTH]
+    return {**found, "device": device, "threads": threads, "commits": commit}
 
 
-def _machine(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["provenance"]["device_name"], row["provenance"]["threads"]
-
-
-def _plain(row: dict[str, Any]) -> bool:
+def _is_usual(row: SpeedRow) -> bool:
     """A network as this zoo runs it: no variant, precision or runtime of another kind."""
-    return ":" not in row["model"] and "[" not in row["model"]
+    return ":" not in row.model and "[" not in row.model

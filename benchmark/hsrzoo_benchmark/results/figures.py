@@ -1,8 +1,8 @@
-"""From stored rows to figures: means, intervals, ranks, and what the paper reports beside them."""
+"""From stored rows to figures: means, intervals, ranks, and what the paper reports for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hsrzoo.metrics import check_psnr_invariant
 from hsrzoo.registry import METRICS
-from hsrzoo.results import HASH_LENGTH
+from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest_scores
 from hsrzoo_benchmark.plan.cells import Cell, Source
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import Condition
@@ -20,7 +20,6 @@ from hsrzoo_benchmark.speed.cell import OOM
 from hsrzoo_benchmark.speed.ratios import ratios, summarise, variant_of
 from hsrzoo_benchmark.statistics import bootstrap
 from hsrzoo_benchmark.statistics.bootstrap import Better, Difference
-from hsrzoo_benchmark.store import number
 
 COLUMNS = (
     "bench", "dataset", "split", "protocol", "hash", "condition", "severity_value",
@@ -36,68 +35,75 @@ PUBLISHED = "reference"
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A model, with or without TTA, under one condition: its rows, all seeds."""
+class Entry:
+    """A model that is compared, with or without test-time adaptation: its rows under one condition."""
 
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[ScoreRow, ...]
+    """At least one; one for each scene and seed of the perturbation."""
 
     @property
-    def first(self) -> dict[str, Any]:
+    def first(self) -> ScoreRow:
         """Any row: what all of them share can be read from it."""
         return self.rows[0]
 
     @property
     def label(self) -> str:
         """The model's name, as tables show it."""
-        return self.first["model"] + (" + TTA" if self.first["tta"] else "")
+        return self.first.model + (" + TTA" if self.first.tta else "")
 
     def scenes(self, column: str) -> dict[str, float]:
-        """Scene -> value, averaged over seeds; NaN stays NaN."""
+        """Scene -> value, averaged over the perturbation's seeds; NaN stays NaN."""
         found: dict[str, list[float]] = {}
         for row in self.rows:
-            found.setdefault(row["scene"], []).append(number(row["metrics"][column]))
+            found.setdefault(row.scene, []).append(row.metrics[column])
         return {scene: float(np.mean(values)) for scene, values in sorted(found.items())}
 
 
 @dataclass(frozen=True)
-class Comparable:
-    """Contestants whose figures share a protocol but for seed and TTA."""
+class Group:
+    """Entries that can be compared: of one data set, split and condition, under one protocol."""
 
-    contestants: tuple[Contestant, ...]
+    entries: tuple[Entry, ...]
+    apart: tuple[Group, ...] = ()
+    """Entries that were scored on other scenes of the split: they have no rank."""
 
     @property
-    def first(self) -> dict[str, Any]:
+    def first(self) -> ScoreRow:
         """Any row."""
-        return self.contestants[0].first
+        return self.entries[0].first
+
+    @property
+    def all_entries(self) -> list[Entry]:
+        """Those that were scored on other scenes too."""
+        return [entry for group in (self, *self.apart) for entry in group.entries]
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Data set and split."""
+        return self.first.dataset, self.first.split
 
     @property
     def condition(self) -> Condition:
         """What was done to the input."""
-        return Condition(self.first["perturbation"], self.first["severity"])
+        return Condition(self.first.perturbation, self.first.severity)
 
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics that were computed."""
-        return [name for name, _, _ in self.first["protocol"]["metrics"]]
+        return [name for name, _, _ in self.first.protocol["metrics"]]
 
 
-def gather(cells: Iterable[Cell], source: Source) -> list[Comparable]:
+def gather(cells: Iterable[Cell], source: Source) -> list[Group]:
     """The stored rows of the planned cells, on the run's scenes and files, in table order."""
-    groups: dict[tuple[str, str], dict[tuple[str, bool], list[dict[str, Any]]]] = {}
+    groups: dict[tuple[str, str], dict[tuple[str, bool], list[ScoreRow]]] = {}
     wanted = set(source.scenes)
     for cell in cells:
-        rows = {
-            row["scene"]: row
-            for row in cell.file.rows
-            if row["scene"] in wanted and row["fingerprint"] == source.fingerprint
-        }
-        if not rows:
-            continue
-        group = groups.setdefault((cell.bench, cell.protocol.group), {})
-        group.setdefault((cell.model.name, cell.protocol.tta), []).extend(rows.values())
-    return [
-        Comparable(tuple(Contestant(tuple(rows)) for rows in group.values())) for group in groups.values()
-    ]
+        current = [r for r in cell.file.rows if r.scene in wanted and r.fingerprint == source.fingerprint]
+        rows = newest_scores(current)
+        if rows:
+            group = groups.setdefault((cell.bench, cell.protocol.group), {})
+            group.setdefault((cell.model.name, cell.protocol.tta), []).extend(rows)
+    return [Group(tuple(Entry(tuple(rows)) for rows in group.values())) for group in groups.values()]
 
 
 def better(metric: str) -> Better:
@@ -105,8 +111,8 @@ def better(metric: str) -> Better:
     return METRICS.get(metric).better
 
 
-def figures(groups: Iterable[Comparable]) -> list[dict[str, Any]]:
-    """One dict of :data:`COLUMNS` for every column of every metric of every contestant."""
+def figures(groups: Iterable[Group]) -> list[dict[str, Any]]:
+    """One dict of :data:`COLUMNS` for every column of every metric of every entry."""
     found = []
     for group in groups:
         for metric in group.metrics:
@@ -116,25 +122,23 @@ def figures(groups: Iterable[Comparable]) -> list[dict[str, Any]]:
         if group.condition.perturbation == metamer.NAME:
             for column in metamer.COLUMNS:
                 found += _figures_of(group, column, column, headline=False)
+        found += [{**figure, "rank": None, "wins": None} for figure in figures(group.apart)]
     return found
 
 
-def _check(metric: str, group: Comparable) -> None:
-    """The invariant between stored PSNR and RMSE, over each contestant's scenes."""
+def _check(metric: str, group: Group) -> None:
+    """The invariant between stored PSNR and RMSE, over each entry's scenes."""
     if metric != "psnr":
         return
-    for contestant in group.contestants:
-        psnrs, roots = (
-            [number(row["metrics"][column]) for row in contestant.rows]
-            for column in ("psnr", "rmse_clamped")
-        )
-        check_psnr_invariant(psnrs, roots, group.first["protocol"]["value_range"][1])
+    for entry in group.entries:
+        psnrs, roots = ([row.metrics[c] for row in entry.rows] for c in ("psnr", "rmse_clamped"))
+        check_psnr_invariant(psnrs, roots, group.first.protocol["value_range"][1])
 
 
-def _figures_of(group: Comparable, metric: str, column: str, headline: bool) -> list[dict[str, Any]]:
-    """Over the scenes that all contestants have, so that a scene on which one of them failed does
+def _figures_of(group: Group, metric: str, column: str, headline: bool) -> list[dict[str, Any]]:
+    """Over the scenes that all entries have, so that a scene on which one of them failed does
     not make means incomparable; where there is none, over each one's own, without ranks."""
-    values = [c.scenes(column) for c in group.contestants]
+    values = [entry.scenes(column) for entry in group.entries]
     common = sorted(set.intersection(*(set(v) for v in values)))
     if common:
         values = [{scene: v[scene] for scene in common} for v in values]
@@ -142,8 +146,8 @@ def _figures_of(group: Comparable, metric: str, column: str, headline: bool) -> 
     ranked = bootstrap.ranks(matrix, better(metric)) if headline else [None] * len(values)
     wins = _wins(matrix, better(metric)) if headline else [None] * len(values)
     return [
-        _figure(group, contestant, column, np.array(list(v.values())), rank, won)
-        for contestant, v, rank, won in zip(group.contestants, values, ranked, wins, strict=True)
+        _figure(group, entry, column, np.array(list(v.values())), rank, won)
+        for entry, v, rank, won in zip(group.entries, values, ranked, wins, strict=True)
     ]
 
 
@@ -160,141 +164,159 @@ def _wins(matrix: np.ndarray, direction: Better) -> list[int | None]:
 
 
 def _figure(
-    group: Comparable,
-    contestant: Contestant,
+    group: Group,
+    entry: Entry,
     column: str,
     values: np.ndarray,
     rank: int | None,
     wins: int | None,
 ) -> dict[str, Any]:
-    row = contestant.first
-    interval = bootstrap.mean_interval(values)
+    row = entry.first
+    low, high = bootstrap.bounds(bootstrap.mean_interval(values))
     reported = _reported(row, group.condition, column)
     return {
-        "bench": row["bench"],
-        "dataset": row["dataset"],
-        "split": row["split"],
-        "protocol": row["protocol_name"],
-        "hash": row["protocol_group"][:HASH_LENGTH],
+        "bench": row.bench,
+        "dataset": row.dataset,
+        "split": row.split,
+        "protocol": row.protocol_name,
+        "hash": row.protocol_group[:HASH_LENGTH],
         "condition": str(group.condition),
-        "severity_value": row["protocol"]["severity_value"],
-        "rgb_mean_change": _mean_change(contestant),
-        "model": row["model"],
-        "weights_sha256": row["weights_sha256"],
-        "model_sha256": row["model_sha256"],
-        "untrained": row.get("untrained", False),
-        "tta": row["tta"],
-        "trained_on": row["trained_on"],
-        "also_trained_on": ", ".join(row["also_trained_on"]) or None,
-        "seen_in_training": any(r["seen_in_training"] for r in contestant.rows),
+        "severity_value": row.protocol["severity_value"],
+        "rgb_mean_change": _mean_change(entry),
+        "model": row.model,
+        "weights_sha256": row.weights_sha256,
+        "model_sha256": row.model_sha256,
+        "untrained": row.untrained,
+        "tta": row.tta,
+        "trained_on": row.trained_on,
+        "also_trained_on": ", ".join(row.also_trained_on) or None,
+        "seen_in_training": any(r.seen_in_training for r in entry.rows),
         "metric": column,
         "mean": float(np.mean(values)),
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
+        "low": low,
+        "high": high,
         "rank": rank,
         "wins": wins,
         "scenes": len(values),
         "nan_scenes": int(np.isnan(values).sum()),
-        "seeds": len({r["seed"] for r in contestant.rows}),
-        "scored_bands": row["scored_bands"],
-        "data_bands": len(row["protocol"]["bands"]["centres_nm"]),
+        "seeds": len({r.seed for r in entry.rows}),
+        "scored_bands": row.scored_bands,
+        "data_bands": len(row.protocol["bands"]["centres_nm"]),
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }
 
 
-def _mean_change(contestant: Contestant) -> float | None:
+def _mean_change(entry: Entry) -> float | None:
     """Relative change of RGB's mean that the perturbation made, averaged over rows."""
-    changes = [row["info"]["mean_change"] for row in contestant.rows if "mean_change" in row["info"]]
+    changes = [row.info["mean_change"] for row in entry.rows if "mean_change" in row.info]
     return float(np.mean(changes)) if changes else None
 
 
-def _reported(row: dict[str, Any], condition: Condition, column: str) -> dict[str, Any]:
+def _reported(row: ScoreRow, condition: Condition, column: str) -> dict[str, Any]:
     return reported_by_paper(
-        bench=row["bench"],
-        dataset=row["dataset"],
-        split=row["split"],
-        protocol=row["protocol_name"],
+        bench=row.bench,
+        dataset=row.dataset,
+        split=row.split,
+        protocol=row.protocol_name,
         perturbation=condition.perturbation or "",
         severity=condition.severity or "",
-        tta=str(int(row["tta"])),
-        arch="" if row.get("untrained") else _paper_arch(row),
+        tta=str(int(row.tta)),
+        arch="" if row.untrained else _paper_arch(row),
         metric=column,
     )
 
 
-def speed_figures(rows: Sequence[dict[str, Any]], references: Sequence[str]) -> list[dict[str, Any]]:
+def learned_from(figure: Mapping[str, Any]) -> list[str]:
+    """What a model learned from that a reader would not expect of this data set's figures."""
+    found = []
+    if figure["trained_on"] not in (None, figure["dataset"]):
+        found.append(f"out of domain: trained on {figure['trained_on']}")
+    if figure["also_trained_on"]:
+        found.append(f"codebooks also from {figure['also_trained_on']}")
+    if figure["seen_in_training"]:
+        found.append("scored on its own training scenes")
+    return found
+
+
+def condition_text(figure: Mapping[str, Any]) -> str:
+    """The condition, with the parameter of a severity whose name does not have it."""
+    name, value = figure["condition"], figure["severity_value"]
+    return f"{name} ({value:.4g})" if isinstance(value, float) and f"{value:g}" not in name else name
+
+
+def speed_figures(rows: Sequence[SpeedRow], references: Sequence[str]) -> list[dict[str, Any]]:
     """Stored speed rows as figures of :data:`COLUMNS`; ``scenes`` is the number of timed runs, and
     ratios name the reference that they refer to."""
-    by_cell = {(r["model"], r["run"], *r["size"]): r for r in rows}
+    by_cell = {(row.model, row.run, row.size): row for row in rows}
     found = []
     for row in rows:
         for metric, value in summarise(row).items():
             if (metric, value) != ("status", "ok"):
                 found.append(_speed_figure(row, metric, value))
         for name in references:
-            reference = by_cell.get((name, row["run"], *row["size"]))
+            reference = by_cell.get((name, row.run, row.size))
             for metric, value in ratios(row, reference).items():
                 found.append(_speed_figure(row, metric, value, reference))
     return found + _times_of_the_paper(rows)
 
 
-def _times_of_the_paper(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _times_of_the_paper(rows: Sequence[SpeedRow]) -> list[dict[str, Any]]:
     """One figure a model without a measured value: the paper gives one time for all sizes."""
     found = []
-    for model, row in {row["model"]: row for row in rows}.items():
+    for model, row in {row.model: row for row in rows}.items():
         reported = reported_by_paper(bench="speed", arch=_paper_arch(row), metric=PAPER_TIME)
         if reported:
             figure = {"bench": "speed", "model": model, "metric": PAPER_TIME}
-            told = {"reported": reported["value"], "reported_note": reported["note"]}
-            found.append({**dict.fromkeys(COLUMNS), **figure, **told})
+            paper = {"reported": reported["value"], "reported_note": reported["note"]}
+            found.append({**dict.fromkeys(COLUMNS), **figure, **paper})
     return found
 
 
-def _paper_arch(row: dict[str, Any]) -> str:
-    """The architecture whose figures in the paper stand beside this row's; "" for a cheaper variant, for
+def _paper_arch(row: ScoreRow | SpeedRow) -> str:
+    """The architecture whose figures in the paper belong to this row; "" for a cheaper variant, for
     another way of running it and for a title that does not begin with it, of an ablation, say. Random
     weights take as long as trained ones."""
-    label = row["model"].removesuffix(" [untrained]")
+    label = row.model.removesuffix(" [untrained]")
     usual = plain_name(label) == label and variant_of(label) in (None, PUBLISHED)
-    usual = usual and (":" in label or label.partition(".")[0] == row["architecture"])
-    return row["architecture"] if usual else ""
+    usual = usual and (":" in label or label.partition(".")[0] == row.architecture)
+    return row.architecture if usual else ""
 
 
 def _speed_figure(
-    row: dict[str, Any], metric: str, value: float | str, reference: dict[str, Any] | None = None
+    row: SpeedRow, metric: str, value: float | str, reference: SpeedRow | None = None
 ) -> dict[str, Any]:
-    size = "x".join(str(side) for side in row["size"])
     reported = (
-        _reported_speedup(row, reference, size)
+        _reported_speedup(row, reference)
         if metric == "speedup" and reference
-        else reported_by_paper(bench="speed", severity=size, arch=_paper_arch(row), metric=metric)
+        else reported_by_paper(bench="speed", severity=row.size_text, arch=_paper_arch(row), metric=metric)
     )
+    device, threads = row.machine
     return {
         **dict.fromkeys(COLUMNS),
         "bench": "speed",
-        "condition": size,
-        "model": row["model"],
-        "weights_sha256": row["weights_sha256"],
-        "model_sha256": row["model_sha256"],
-        "untrained": row.get("untrained", False),
+        "condition": row.size_text,
+        "model": row.model,
+        "weights_sha256": row.weights_sha256,
+        "model_sha256": row.model_sha256,
+        "untrained": row.untrained,
         "metric": metric,
         "mean": value,
-        "scenes": row["runs"],
-        "cap_seconds": row["cap_seconds"],
-        "reference": reference["model"] if reference else None,
-        "device": row["provenance"]["device_name"],
-        "threads": row["provenance"]["threads"],
-        "memory_limit_gib": row["memory_limit_gib"],
+        "scenes": row.runs,
+        "cap_seconds": row.cap_seconds,
+        "reference": reference.model if reference else None,
+        "device": device,
+        "threads": threads,
+        "memory_limit_gib": row.memory_limit_gib,
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }
 
 
-def _reported_speedup(row: dict[str, Any], reference: dict[str, Any], size: str) -> dict[str, Any]:
+def _reported_speedup(row: SpeedRow, reference: SpeedRow) -> dict[str, Any]:
     """The paper's images a second over those it gives for the reference's architecture."""
     own, other = (
-        reported_by_paper(bench="speed", severity=size, arch=_paper_arch(r), metric="images_s")
+        reported_by_paper(bench="speed", severity=row.size_text, arch=_paper_arch(r), metric="images_s")
         for r in (row, reference)
     )
     if not own or not other or other["value"] == OOM:
@@ -303,9 +325,9 @@ def _reported_speedup(row: dict[str, Any], reference: dict[str, Any], size: str)
     return {"value": value, "note": own["note"]}
 
 
-def compare(group: Comparable) -> list[dict[str, Any]]:
-    """``group`` has two contestants, A and B: for each metric the paired difference and a verdict."""
-    a, b = group.contestants
+def compare(group: Group) -> list[dict[str, Any]]:
+    """``group`` has two entries, A and B: for each metric the paired difference and a verdict."""
+    a, b = group.entries
     found: list[dict[str, Any]] = []
     for metric in group.metrics:
         column = METRICS.get(metric).columns[0]
@@ -313,18 +335,19 @@ def compare(group: Comparable) -> list[dict[str, Any]]:
         common = sorted(set(ours) & set(theirs))
         left, right = (np.array([side[scene] for scene in common]) for side in (ours, theirs))
         gap = bootstrap.difference(left, right, better(metric))
+        low, high = bootstrap.bounds(gap.interval)
         found.append(
             {
-                "bench": group.first["bench"],
-                "protocol": group.first["protocol_name"],
-                "hash": group.first["protocol_group"][:HASH_LENGTH],
+                "bench": group.first.bench,
+                "protocol": group.first.protocol_name,
+                "hash": group.first.protocol_group[:HASH_LENGTH],
                 "condition": str(group.condition),
                 "metric": metric,
                 "a": float(left.mean()),
                 "b": float(right.mean()),
                 "difference": gap.mean,
-                "low": gap.interval.low if gap.interval else None,
-                "high": gap.interval.high if gap.interval else None,
+                "low": low,
+                "high": high,
                 "wins": gap.wins,
                 "scenes": gap.scenes,
                 "verdict": verdict(gap, better(metric), a.label, b.label),

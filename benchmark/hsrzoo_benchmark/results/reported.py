@@ -9,7 +9,7 @@ from typing import Any
 
 
 def reported_by_paper(**key: str) -> dict[str, Any]:
-    """``{"value": float or "OOM", "note": where it stands}`` of the paper's figure; empty: none. Without
+    """``{"value": float or "OOM", "note": its table}`` of the paper's figure; empty: none. Without
     ``variant`` it is that of the whole model, without ``dataset`` that of none, as of speed on ARAD-1K."""
     key = {"variant": "", "dataset": "", **key}
     found = next((r for r in _paper() if all(r[k] == v for k, v in key.items())), None)

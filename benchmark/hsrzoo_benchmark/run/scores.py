@@ -22,6 +22,7 @@ from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError
 from hsrzoo.perturb import DoesNotApplyError
+from hsrzoo.results import ScoreRow
 from hsrzoo.spec import MetricContext, PerturbationContext
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
 from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
@@ -48,7 +49,7 @@ class Scored:
     """A row, and the index of its score among those requested."""
 
     place: int
-    row: dict[str, Any]
+    row: ScoreRow
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def keep(
         cell = cells[result.place]
         cell.file.append(result.row)
         outcome.computed += 1
-        advance(f"{result.row['scene']}: {_title(cell)}")
+        advance(f"{result.row.scene}: {_title(cell)}")
         return
     (outcome.skipped if isinstance(result, Skipped) else outcome.failures).append(result)
     for _ in range(result.lost):
@@ -145,8 +146,7 @@ def score_scene(
                 except Exception as error:
                     yield failed(f"{_title(wanted)}, protocol {wanted.protocol.name}", error, 1)
                     continue
-                row = _row(wanted, source, name, info, seconds)
-                row |= {"scored_bands": scored_bands, "metrics": metrics}
+                row = _row(wanted, source, name, info, seconds, metrics, scored_bands)
                 yield Scored(places[id(wanted)], row)
 
 
@@ -272,36 +272,40 @@ def _row(
     scene: str,
     info: dict[str, Any],
     seconds: float,
-) -> dict[str, Any]:
-    """All of a row but the score: what was done, with what, on what."""
+    metrics: Mapping[str, float],
+    scored_bands: int,
+) -> ScoreRow:
+    """A row: what was done, with what, on what, and its score."""
     protocol, model = score.protocol, score.model
     how = execution(model)
-    return {
-        "bench": score.bench,
-        "model": model.name,
-        "architecture": model.spec.name,
-        "execution": how,
-        "weights_sha256": model.weights_sha256,
-        "model_sha256": model.identity,
-        "untrained": untrained(model),
-        "training": training_cost(model.config),
-        "trained_on": trained_on(model),
-        "also_trained_on": also_trained_on(model),
-        "seen_in_training": seen_in_training(model, source.dataset.name, scene),
-        "dataset": source.dataset.name,
-        "split": source.split,
-        "fingerprint": source.fingerprint,
-        "scene": scene,
-        "protocol_name": protocol.name,
-        "protocol_hash": protocol.hash,
-        "protocol_group": protocol.group,
-        "protocol": protocol.to_json(),
-        "perturbation": protocol.perturbation,
-        "severity": protocol.severity,
-        "seed": protocol.seed,
-        "tta": protocol.tta,
-        "info": info,
-        "seconds": round(seconds, 6),
-        "provenance": {**provenance_of(str(model.device)), "dtype": DTYPES[how["precision"]]},
-        "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+    return ScoreRow(
+        bench=score.bench,
+        model=model.name,
+        architecture=model.spec.name,
+        execution=how,
+        weights_sha256=model.weights_sha256,
+        model_sha256=model.identity,
+        untrained=untrained(model),
+        training=training_cost(model.config),
+        trained_on=trained_on(model),
+        also_trained_on=tuple(also_trained_on(model)),
+        seen_in_training=seen_in_training(model, source.dataset.name, scene),
+        dataset=source.dataset.name,
+        split=source.split,
+        fingerprint=source.fingerprint,
+        scene=scene,
+        protocol_name=protocol.name,
+        protocol_hash=protocol.hash,
+        protocol_group=protocol.group,
+        protocol=protocol.to_json(),
+        perturbation=protocol.perturbation,
+        severity=protocol.severity,
+        seed=protocol.seed,
+        tta=protocol.tta,
+        info=info,
+        seconds=round(seconds, 6),
+        provenance={**provenance_of(str(model.device)), "dtype": DTYPES[how["precision"]]},
+        timestamp=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        scored_bands=scored_bands,
+        metrics=metrics,
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
 from hsrzoo.datasets.common import require_scene, require_split
+from hsrzoo.results import SpeedRow
 from hsrzoo.spec import DatasetSpec
 from hsrzoo_benchmark.plan.cells import Cell, Source
 
@@ -72,11 +73,11 @@ def source_of(crop: Crop, spec: DatasetSpec) -> Source:
     return Source(crop, spec, crop.split, (crop.scene.name,), crop.fingerprint())
 
 
-def summary(cells: Sequence[Cell], speed_rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def summary(cells: Sequence[Cell], speed_rows: Sequence[SpeedRow]) -> list[dict[str, Any]]:
     """A row for each model: under each benchmark how many rows it gave, of how many that were planned."""
     planned = Counter((cell.model.name, cell.bench) for cell in cells)
     made = Counter((cell.model.name, cell.bench) for cell in cells for _ in cell.file.rows)
-    timed = {row["model"]: row["status"] for row in speed_rows}
+    timed = {row.model: row.status for row in speed_rows}
     names = list(dict.fromkeys([*(cell.model.name for cell in cells), *timed]))
     return [
         {

@@ -54,14 +54,14 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
     if markdown is not None and with_scenes:
         raise click.UsageError("--scenes belongs to a site: give -o FOLDER")
     # Imported here, because these import numpy and, with the models, torch.
-    from hsrzoo_benchmark.results import boards as rows
+    from hsrzoo_benchmark.results import groups
 
-    found = rows.read(store)
+    found = groups.read(store)
     if options["models"]:
-        found = found.of(rows.named(found, options["models"]))
+        found = found.of(groups.named(found, options["models"]))
     elif markdown is not None:
-        found = rows.of_bundled(found)
-    found = rows.at(found, options["dataset"], options["split"])
+        found = groups.of_bundled(found)
+    found = groups.at(found, options["dataset"], options["split"])
     if markdown is not None:
         _write_tables(found, markdown)
     elif out is not None:
@@ -70,13 +70,13 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
 
 def _write_tables(found: Any, target: str) -> None:
     from hsrzoo.cli import output
-    from hsrzoo_benchmark.tables import readme
+    from hsrzoo_benchmark.tables import markdown
 
-    text = readme.render(found)
+    text = markdown.render(found)
     if target == STDOUT:
         click.echo(text)
         return
-    readme.fill(Path(target), text)
+    markdown.fill(Path(target), text)
     output.console.print(f"Results: {target}", markup=False, highlight=False)
 
 
@@ -85,8 +85,8 @@ def _write_site(
 ) -> None:
     """``data_options``: None where no scenes are to be drawn."""
     from hsrzoo.cli import output
-    from hsrzoo_benchmark.reproduce.figures import new_figure
     from hsrzoo_benchmark.site import scenes, writing
+    from hsrzoo_benchmark.tables.pictures import new_figure
 
     new_figure(1, 1)  # without matplotlib: an error before anything is written
     writing.prepare(out, options["overwrite"])

@@ -73,7 +73,7 @@ function sorted() {
   return [...board.entries].sort((a, b) => {
     const [left, right] = [value(a), value(b)];
     const gone = [left, right].map((one) => one === null || one === undefined);
-    if (gone[0] || gone[1]) return gone[0] - gone[1]; // what was not measured stands last
+    if (gone[0] || gone[1]) return gone[0] - gone[1]; // what was not measured comes last
     if (key === "model") return sign * (left < right ? -1 : left > right ? 1 : 0);
     return sign * (left - right);
   });
@@ -117,14 +117,14 @@ function rowsOf(id) {
   const row = make("tr", { class: [lead ? "lead" : "", isChosen ? "chosen" : ""].join(" ").trim() || null,
     "data-entry": id }, make("th", { scope: "row" }, link, ...marks), make("td", {}, String(entry.n)), ...cells);
   if (!Object.keys(entry.paper).length) return [row];
-  const told = board.columns.map(({ key }) => {
+  const paperCells = board.columns.map(({ key }) => {
     const one = entry.paper[key];
     return make("td", one ? { title: one.note } : {}, one ? one.text : "");
   });
   const notes = unique(Object.values(entry.paper).map((one) => one.note));
   const label = make("th", { scope: "row" }, `${entry.model}: reported by the paper`);
   label.append(...notes.map((note) => make("small", {}, note)));
-  return [row, make("tr", { class: "paper" }, label, make("td"), ...told)];
+  return [row, make("tr", { class: "paper" }, label, make("td"), ...paperCells)];
 }
 
 function drawBoard() {

@@ -1,7 +1,8 @@
-"""Boards as the page needs them: plain JSON values, numbers beside their text.
+"""What the page shows, as plain JSON values, numbers with their text.
 
-A *board* is a table: its columns and the ids of its *entries*. An entry is a model on a board: cells, what
-they were made with, and the rows they come from. All text is shown as text; nothing here is HTML.
+A *board* is a table of the page, of a group's scores or of times: its columns and the ids of its entries.
+An entry is a model on a board: cells, what they were made with, and the rows they come from. All text is
+shown as text; nothing here is HTML.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hsrzoo.registry import METRICS
-from hsrzoo.results import HASH_LENGTH
-from hsrzoo_benchmark.results.boards import STORED_IN, Board, Stored, speed_place, timed
-from hsrzoo_benchmark.results.figures import Contestant, better
+from hsrzoo.results import HASH_LENGTH, AnyRow, ScoreRow, SpeedRow
+from hsrzoo.utils.files import slug
+from hsrzoo_benchmark.results.figures import Entry, Group, better, condition_text, figures, learned_from
+from hsrzoo_benchmark.results.groups import Current, speed_groups, speed_place
 from hsrzoo_benchmark.run import metamer
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
 from hsrzoo_benchmark.statistics.bootstrap import MIN_SCENES
-from hsrzoo_benchmark.store import number as stored_number
-from hsrzoo_benchmark.store import slug
 from hsrzoo_benchmark.tables import terminal
-from hsrzoo_benchmark.tables.format import metric_heading
-from hsrzoo_benchmark.tables.readme import bundled_config, number, references_of, speed_columns
+from hsrzoo_benchmark.tables.markdown import bundled_config, references_of, speed_columns
+from hsrzoo_benchmark.tables.numbers import in_main_order, measured, metric_heading, threads_text
 
 _MEMORY = {
     "rmse_clean": "RMSE, own spectra ↓",
@@ -51,64 +51,63 @@ class Ids:
         return name
 
 
-def describe(stored: Stored, scored: Sequence[Board]) -> Data:
-    """Everything that the page shows, but pictures; ``scored``: the boards of ``stored``."""
+def describe(current: Current, scored: Sequence[Group]) -> Data:
+    """Everything that the page shows, but pictures; ``scored``: the groups of ``current``."""
     ids = Ids()
     protocols: Data = {}
     entries: Data = {}
-    found = [_score_board(board, ids, entries, protocols) for board in scored]
-    found += _speed_boards(stored, ids, entries)
-    rows = [*stored.scores, *stored.speed]
-    times = sorted(row["timestamp"] for row in rows)
+    found = [_score_board(group, ids, entries, protocols) for group in scored]
+    found += _speed_boards(current, ids, entries)
+    rows: list[AnyRow] = [*current.scores, *current.speed]
+    times = sorted(row.timestamp for row in rows)
     made = {
         "rows": len(rows),
-        "models": len(stored.models),
-        "older": stored.older,
+        "models": len(current.models),
+        "older": current.older,
         "from": times[0],
         "to": times[-1],
     }
     return {"made": made, "boards": found, "entries": entries, "protocols": protocols}
 
 
-def _score_board(board: Board, ids: Ids, entries: Data, protocols: Data) -> Data:
-    figures = board.figures
-    first, condition = board.first, str(board.main.condition)
-    hash_ = first["protocol_group"][:HASH_LENGTH]
-    dataset, split = board.place
-    name = ids.of(dataset, split, first["protocol_name"], condition, hash_)
-    columns = _columns(board)
+def _score_board(group: Group, ids: Ids, entries: Data, protocols: Data) -> Data:
+    found = figures([group])
+    first, condition = group.first, str(group.condition)
+    hash_ = first.protocol_group[:HASH_LENGTH]
+    dataset, split = group.place
+    name = ids.of(dataset, split, first.protocol_name, condition, hash_)
+    columns = _columns(group)
     by_entry: dict[tuple[str, bool], list[Data]] = {}
-    for figure in figures:
+    for figure in found:
         by_entry.setdefault((figure["model"], figure["tta"]), []).append(figure)
     listed = []
-    for contestant in board.contestants:
-        own = by_entry[contestant.first["model"], contestant.first["tta"]]
-        key = ids.of(name, contestant.label)
-        entries[key] = _entry(contestant, own, [c["key"] for c in columns], name)
-        protocols |= {row["protocol_hash"]: row["protocol"] for row in contestant.rows}
+    for entry in group.all_entries:
+        key = ids.of(name, entry.label)
+        own = by_entry[entry.first.model, entry.first.tta]
+        entries[key] = _entry(entry, own, [c["key"] for c in columns], name)
+        protocols |= {row.protocol_hash: row.protocol for row in entry.rows}
         listed.append(key)
-    scenes = len({row["scene"] for row in board.main.contestants[0].rows})
     return {
         "id": name,
         "kind": "scores",
         "place": f"{dataset}/{split}",
-        "protocol": f"{first['protocol_name']}, files {first['fingerprint'][:8]}",
-        "condition": _condition(figures[0]),
+        "protocol": f"{first.protocol_name}, files {first.fingerprint[:8]}",
+        "condition": condition_text(found[0]),
         "hash": hash_,
-        "scenes": scenes,
+        "scenes": len({row.scene for row in group.entries[0].rows}),
         "columns": columns,
         "sort": columns[0]["key"],
         "entries": listed,
-        "notes": _notes(board, figures),
+        "notes": _notes(group, found),
     }
 
 
-def _columns(board: Board) -> list[Data]:
+def _columns(group: Group) -> list[Data]:
     found: list[Data] = [
         {"key": METRICS.get(m).columns[0], "heading": metric_heading(m), "better": better(m)}
-        for m in board.metrics
+        for m in in_main_order(group.metrics)
     ]
-    if board.main.condition.perturbation == metamer.NAME:
+    if group.condition.perturbation == metamer.NAME:
         found += [
             {"key": key, "heading": head, "better": "higher" if "↑" in head else "lower"}
             for key, head in _MEMORY.items()
@@ -116,48 +115,42 @@ def _columns(board: Board) -> list[Data]:
     return found
 
 
-def _condition(figure: Mapping[str, Any]) -> str:
-    """With the parameter of a severity whose name does not tell it."""
-    name, value = figure["condition"], figure["severity_value"]
-    return f"{name} ({value:.4g})" if isinstance(value, float) and f"{value:g}" not in name else name
-
-
-def _notes(board: Board, figures: Sequence[Data]) -> list[str]:
-    """What a reader must know besides the cells, as the tables of a terminal tell it."""
-    counters = [c for m in board.main.metrics for c in METRICS.get(m).columns if c.endswith("_zero")]
-    rows = [row for one in board.contestants for row in one.rows]
-    found = [*terminal.nodata_note(rows), *terminal.notes(figures, counters)]
-    change = next((f["rgb_mean_change"] for f in figures if f["rgb_mean_change"] is not None), None)
-    if change is not None and board.first["bench"] == "brightness":
-        found.insert(0, f"Mean of RGB changed by {100 * change:+.1f} %.")
-    if board.others:
-        found.append(
+def _notes(group: Group, found: Sequence[Data]) -> list[str]:
+    """What a reader must know besides the cells, as below the tables of a terminal."""
+    counters = [c for m in group.metrics for c in METRICS.get(m).columns if c.endswith("_zero")]
+    rows = [row for entry in group.all_entries for row in entry.rows]
+    notes = [*terminal.nodata_note(rows), *terminal.notes(found, counters)]
+    change = next((f["rgb_mean_change"] for f in found if f["rgb_mean_change"] is not None), None)
+    if change is not None and group.first.bench == "brightness":
+        notes.insert(0, f"Mean of RGB changed by {100 * change:+.1f} %.")
+    if group.apart:
+        notes.append(
             "Scored on other scenes than most: shown with their own n, and without a rank, as their means "
             "are not comparable."
         )
-    return found
+    return notes
 
 
-def _entry(contestant: Contestant, figures: Sequence[Data], columns: Sequence[str], board: str) -> Data:
-    first, figure = contestant.first, figures[0]
-    marks = terminal.learned_from(figure)
+def _entry(entry: Entry, found: Sequence[Data], columns: Sequence[str], board: str) -> Data:
+    figure = found[0]
+    marks = learned_from(figure)
     marks += ["random weights"] if figure["untrained"] else []
     marks += [f"{figure['seeds']} seeds of the perturbation"] if figure["seeds"] > 1 else []
     return {
         "board": board,
-        "model": contestant.label,
+        "model": entry.label,
         "marks": marks,
         "n": figure["scenes"],
-        "cells": {f["metric"]: _cell(f) for f in figures if f["metric"] in columns},
+        "cells": {f["metric"]: _cell(f) for f in found if f["metric"] in columns},
         "paper": {
-            f["metric"]: {"text": number(f["reported"]), "note": f["reported_note"]}
-            for f in figures
+            f["metric"]: {"text": measured(f["reported"]), "note": f["reported_note"]}
+            for f in found
             if f["metric"] in columns and f["reported"] is not None
         },
-        "facts": _facts(contestant.rows),
-        "scenes": _scenes(contestant.rows),
-        "protocols": list(dict.fromkeys(row["protocol_hash"] for row in contestant.rows)),
-        "identity": first["model_sha256"],
+        "facts": _facts(entry.rows),
+        "scenes": _scenes(entry.rows),
+        "protocols": list(dict.fromkeys(row.protocol_hash for row in entry.rows)),
+        "identity": entry.first.model_sha256,
     }
 
 
@@ -168,28 +161,26 @@ def _cell(figure: Mapping[str, Any]) -> Data:
     low, high = figure["low"], figure["high"]
     return {
         "value": figure["mean"],
-        "text": number(figure["mean"]),
+        "text": measured(figure["mean"]),
         "low": low,
         "high": high,
-        "interval": None if low is None else f"{number(low)} to {number(high)}",
+        "interval": None if low is None else f"{measured(low)} to {measured(high)}",
         "rank": figure["rank"],
         "wins": None if figure["wins"] is None or n < MIN_SCENES else f"{figure['wins']}/{n}",
     }
 
 
-def _facts(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def _facts(rows: Sequence[ScoreRow] | Sequence[SpeedRow]) -> list[list[str]]:
     """[name, text] pairs: what the rows were made with."""
     first = rows[0]
-    machines = [row["provenance"] for row in rows]
-    times = sorted(row["timestamp"] for row in rows)
-    trained_on = [str(first["trained_on"]), *first["also_trained_on"]] if "trained_on" in first else []
+    machines = [row.provenance for row in rows]
+    times = sorted(row.timestamp for row in rows)
     pairs = {
-        "architecture": first["architecture"],
-        "run as": ", ".join(f"{k} {v}" for k, v in first.get("execution", {}).items() if v),
-        "weights sha256": first["weights_sha256"],
-        "identity (weights and configuration)": first["model_sha256"],
-        "trained on": ", ".join(trained_on),
-        "training": _told(first.get("training") or {}),
+        "architecture": first.architecture,
+        "run as": ", ".join(f"{k} {v}" for k, v in first.execution.items() if v),
+        "weights sha256": first.weights_sha256,
+        "identity (weights and configuration)": first.model_sha256,
+        **(_training_facts(first) if isinstance(first, ScoreRow) else {}),
         "training command": _training_command(first),
         "commit": _several(
             (m["commit"] or "not known") + (", with changes" if m["dirty"] else "") for m in machines
@@ -202,14 +193,23 @@ def _facts(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
             f"{m.get('device_name')}, threads {m.get('threads')}, {m.get('dtype')}" for m in machines
         ),
         "time": times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",
-        "data files": _several(row.get("fingerprint", "") for row in rows),
-        "test-time adaptation": _told(first.get("protocol", {}).get("tta_settings", {})),
-        "rows": _several(row[STORED_IN] for row in rows),
+        "data files": _several(row.fingerprint for row in rows if isinstance(row, ScoreRow)),
+        "test-time adaptation": _items(first.protocol.get("tta_settings", {}))
+        if isinstance(first, ScoreRow)
+        else "",
+        "rows": _several(row.file for row in rows),
     }
     return [[name, text] for name, text in pairs.items() if text]
 
 
-def _told(values: Mapping[str, Any]) -> str:
+def _training_facts(row: ScoreRow) -> dict[str, str]:
+    return {
+        "trained on": ", ".join([str(row.trained_on), *row.also_trained_on]),
+        "training": _items(row.training or {}),
+    }
+
+
+def _items(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
 
 
@@ -217,37 +217,36 @@ def _several(values: Iterable[Any]) -> str:
     return "; ".join(dict.fromkeys(str(value) for value in values))
 
 
-def _training_command(row: Mapping[str, Any]) -> str:
+def _training_command(row: AnyRow) -> str:
     """Of bundled weights that are still those of the row."""
-    config = bundled_config(row["model"].partition(":")[0])
-    if config is None or config["weights_sha256"] != row["weights_sha256"]:
+    config = bundled_config(row.model.partition(":")[0])
+    if config is None or config["weights_sha256"] != row.weights_sha256:
         return ""
     return config["training"].get("command", "")
 
 
-def _scenes(rows: Sequence[Mapping[str, Any]]) -> Data:
+def _scenes(rows: Sequence[ScoreRow]) -> Data:
     """Every row's values, NaN as text."""
-    columns = list(dict.fromkeys(key for row in rows for key in row["metrics"]))
+    columns = list(dict.fromkeys(key for row in rows for key in row.metrics))
     listed = [
-        [row["scene"], row["seed"], *(_plain(row["metrics"].get(key)) for key in columns), row["seconds"]]
-        for row in sorted(rows, key=lambda row: (row["scene"], row["seed"] or 0))
+        [row.scene, row.seed, *(_plain(row.metrics.get(key)) for key in columns), row.seconds]
+        for row in sorted(rows, key=lambda row: (row.scene, row.seed or 0))
     ]
     return {"columns": ["scene", "seed", *columns, "seconds"], "rows": listed}
 
 
-def _plain(value: Any) -> Any:
-    value = stored_number(value)
-    return number(value) if isinstance(value, float) and not math.isfinite(value) else value
+def _plain(value: float | None) -> float | str | None:
+    return measured(value) if value is not None and not math.isfinite(value) else value
 
 
-def _speed_boards(stored: Stored, ids: Ids, entries: Data) -> list[Data]:
+def _speed_boards(current: Current, ids: Ids, entries: Data) -> list[Data]:
     """One board for each device, number of threads, limit of memory and size."""
-    rows = {(*speed_place(row), row["model"]): row for row in stored.speed}
-    found = []
-    for place, figures in timed(stored).items():
+    rows = {(*speed_place(row), row.model): row for row in current.speed}
+    boards = []
+    for place, found in speed_groups(current).items():
         device, threads, limit, size = place
-        measured = [f for f in figures if f["condition"]]
-        where = f"{device}, {threads} thread{'s' if threads > 1 else ''}"
+        measured = [f for f in found if f["condition"]]
+        where = f"{device}, {threads_text(threads)}"
         where += f", at most {limit:g} GiB" if limit else ""
         name = ids.of("speed", where, "x".join(map(str, size)))
         columns = [
@@ -264,7 +263,7 @@ def _speed_boards(stored: Stored, ids: Ids, entries: Data) -> list[Data]:
             own = [f for f in measured if f["model"] == model]
             entries[key] = _speed_entry(own, rows[cell], name)
             listed.append(key)
-        found.append(
+        boards.append(
             {
                 "id": name,
                 "kind": "speed",
@@ -280,40 +279,40 @@ def _speed_boards(stored: Stored, ids: Ids, entries: Data) -> list[Data]:
                 ],
             }
         )
-    return found
+    return boards
 
 
 def _speed_key(metric: str, reference: str | None) -> str:
     return f"{metric} {reference}" if reference else metric
 
 
-def _speed_entry(figures: Sequence[Data], row: Mapping[str, Any], board: str) -> Data:
+def _speed_entry(found: Sequence[Data], row: SpeedRow, board: str) -> Data:
     cells: Data = {}
     paper: Data = {}
-    for f in figures:
+    for f in found:
         key = _speed_key(f["metric"], f["reference"])
         if f["metric"] == "status":
-            told = {"value": None, "text": f["mean"]}
-            cells |= dict.fromkeys(("p50_ms", "images_s", "peak_mib"), told)
+            status = {"value": None, "text": f["mean"]}
+            cells |= dict.fromkeys(("p50_ms", "images_s", "peak_mib"), status)
             continue
         few = f["metric"] == "p50_ms" and f["scenes"] < MIN_RUNS
         cells[key] = {
             "value": f["mean"],
-            "text": number(f["mean"]),
+            "text": measured(f["mean"]),
             "interval": f"{f['scenes']} runs" if few else None,
         }
         if f["reported"] is not None:
-            paper[key] = {"text": number(f["reported"]), "note": f["reported_note"]}
-    seconds = [[i + 1, value] for i, value in enumerate(row["seconds"])]
+            paper[key] = {"text": measured(f["reported"]), "note": f["reported_note"]}
+    seconds = [[i + 1, value] for i, value in enumerate(row.seconds)]
     return {
         "board": board,
-        "model": row["model"],
-        "marks": ["random weights"] if row.get("untrained") else [],
-        "n": row["runs"],
+        "model": row.model,
+        "marks": ["random weights"] if row.untrained else [],
+        "n": row.runs,
         "cells": cells,
         "paper": paper,
-        "facts": [*_facts([row]), ["status", row["status"]], ["run", row["run"]]],
+        "facts": [*_facts([row]), ["status", row.status], ["run", row.run]],
         "scenes": {"columns": ["run", "seconds"], "rows": seconds},
         "protocols": [],
-        "identity": row["model_sha256"],
+        "identity": row.model_sha256,
     }

@@ -1,4 +1,4 @@
-"""Accuracy against speed and against size, as SVG pictures: one point a model, its name beside it."""
+"""Accuracy against speed and against size, as SVG pictures: one point with its name for each model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError
 from hsrzoo.registry import MODELS
 from hsrzoo_benchmark.plan.models import plain_name
-from hsrzoo_benchmark.reproduce.figures import new_figure, save
-from hsrzoo_benchmark.results import figures as report
-from hsrzoo_benchmark.results.boards import Board, Stored
-from hsrzoo_benchmark.results.figures import Comparable
-from hsrzoo_benchmark.tables.readme import bundled_config
+from hsrzoo_benchmark.results.figures import Group, figures
+from hsrzoo_benchmark.results.groups import Current, SpeedPlace
+from hsrzoo_benchmark.tables.markdown import bundled_config
+from hsrzoo_benchmark.tables.numbers import threads_text
+from hsrzoo_benchmark.tables.pictures import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LEAST = 2
 """Points without which there is nothing to compare, and no picture."""
-_BLUE, _GREY = "#0072B2", "#595959"  # of Okabe and Ito's palette, told apart by all; and a neutral
+_BLUE, _GREY = "#0072B2", "#595959"  # of Okabe and Ito's palette, and a neutral
 _STYLE: Any = {"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "hsrzoo", "text.parse_math": False}
 """Letters stay letters, the same values give the same file, and a $ in a name is a $."""
 _PLACES = [(6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 7, "center", "bottom"),
@@ -51,23 +51,23 @@ class Point:
     """In the first rank group of the models shown."""
 
 
-def points(board: Board, costs: Mapping[str, float]) -> list[Point]:
-    """RMSE of the main contestants whose cost is known, run as usual, and their ranks among each other."""
+def points(group: Group, costs: Mapping[str, float]) -> list[Point]:
+    """RMSE of the entries whose cost is known, run as usual, and their ranks among each other."""
     shown = [
-        one
-        for one in board.main.contestants
-        if plain_name(one.label) == one.label and not one.first["tta"] and costs.get(one.label, 0) > 0
+        entry
+        for entry in group.entries
+        if plain_name(entry.label) == entry.label and not entry.first.tta and costs.get(entry.label, 0) > 0
     ]
-    figures = report.figures([Comparable(tuple(shown))]) if shown else []
+    found = figures([Group(tuple(shown))]) if shown else []
     return [
         Point(f["model"], costs[f["model"]], f["mean"], f["low"], f["high"], f["rank"] == 1)
-        for f in figures
+        for f in found
         if f["metric"] == "rmse" and math.isfinite(f["mean"]) and f["mean"] > 0
     ]
 
 
 def speeds(
-    timed: Mapping[tuple[Any, ...], Sequence[Mapping[str, Any]]],
+    timed: Mapping[SpeedPlace, Sequence[Mapping[str, Any]]],
 ) -> tuple[str, dict[str, float]] | None:
     """Images a second where most models were timed, at the largest such size, and what was measured there;
     None without any."""
@@ -79,22 +79,22 @@ def speeds(
         return None
     values, place = max(found, key=lambda one: (len(one[0]), one[1][3][0] * one[1][3][1]))
     device, threads, _, (height, width) = place
-    told = f"images/s, {height} x {width} pixels ({device}, {threads} thread{'s' if threads > 1 else ''})"
-    return (told, values) if values else None
+    label = f"images/s, {height} x {width} pixels ({device}, {threads_text(threads)})"
+    return (label, values) if values else None
 
 
-def sizes(stored: Stored) -> dict[str, Size]:
+def sizes(current: Current) -> dict[str, Size]:
     """How many numbers a model holds, of bundled weights that are still those of its rows: others may be
     built differently."""
     found = {}
     by_weights: dict[str, Size] = {}
-    for row in stored.scores:
-        name, weights = row["model"], row["weights_sha256"]
-        config = bundled_config(name.partition(" [")[0])
-        if name in found or config is None or config["weights_sha256"] != weights:
+    for row in current.scores:
+        name, weights = row.model, row.weights_sha256
+        config = bundled_config(plain_name(name))
+        if name in found or config is None or weights is None or config["weights_sha256"] != weights:
             continue
         if weights not in by_weights:
-            counted = _size(row["architecture"], config)
+            counted = _size(row.architecture, config)
             if counted is None:
                 continue
             by_weights[weights] = counted
@@ -138,7 +138,7 @@ def _ticks(axes: Axes, found: Sequence[Point]) -> None:
     """Plain numbers at 1, 2 and 5 of each decade: powers of ten alone leave a short axis bare."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    def told(value: float, _: object) -> str:
+    def text(value: float, _: object) -> str:
         for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if value >= size:
                 return f"{value / size:g} {letter}"
@@ -147,7 +147,7 @@ def _ticks(axes: Axes, found: Sequence[Point]) -> None:
     for axis, values in ((axes.xaxis, [p.x for p in found]), (axes.yaxis, [p.mean for p in found])):
         wide = max(values) / min(values) > 30
         axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 3.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(told))
+        axis.set_major_formatter(FuncFormatter(text))
         axis.set_minor_formatter(NullFormatter())
 
 

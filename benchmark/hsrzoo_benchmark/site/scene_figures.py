@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hsrzoo.datasets.base import Scene
-from hsrzoo_benchmark.reproduce.figures import new_figure, save
+from hsrzoo_benchmark.tables.pictures import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Of Okabe and Ito's palette: told apart by all; the truth is black."""
+"""Of Okabe and Ito's palette, for readers of any colour vision; the truth is black."""
 _LINES = ("-", "--", ":")
 _STYLE: Any = {"font.size": 9, "text.parse_math": False}
 _ACROSS = 4
@@ -48,7 +48,7 @@ def draw(
             _errors(scene, shown, chosen, folder / f"{name}-errors.png"),
             _spectra(truth, shown, chosen, centres_nm, folder / f"{name}-spectra.png"),
         ]
-    told = {
+    texts = {
         "Bands": f"Truth and {models} at {', '.join(nm)}; a band has one grey scale, from 0 to the truth's "
         "99.5th percentile",
         "Errors": f"Root of the mean over bands of the squared error of {models} on one scale, up to the "
@@ -57,7 +57,7 @@ def draw(
     }
     return [
         {"file": f"{folder.name}/{path.name}", "title": title, "alt": alt}
-        for path, (title, alt) in zip(paths, told.items(), strict=True)
+        for path, (title, alt) in zip(paths, texts.items(), strict=True)
     ]
 
 

@@ -13,21 +13,18 @@ import numpy as np
 from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Dataset, Scene, data_masks
-from hsrzoo.errors import HsrzooError, InputError, StoreError, unknown_name
+from hsrzoo.errors import HsrzooError, InputError, unknown_name
 from hsrzoo.io.common import output_file
 from hsrzoo.registry import METRICS
 from hsrzoo.results import HASH_LENGTH
-from hsrzoo.utils.files import make_folder
+from hsrzoo.utils.files import make_folder, slug
 from hsrzoo_benchmark.plan.models import RunModes, load_models, plain_name
-from hsrzoo_benchmark.results.boards import Board, Stored, boards
-from hsrzoo_benchmark.results.figures import Contestant
+from hsrzoo_benchmark.results.figures import Entry, Group
+from hsrzoo_benchmark.results.groups import Current, clean_group, groups
 from hsrzoo_benchmark.run.messages import bar
 from hsrzoo_benchmark.site import scene_figures
 from hsrzoo_benchmark.site.scene_figures import Chosen, Views
-from hsrzoo_benchmark.store import number as stored_number
-from hsrzoo_benchmark.store import slug
-from hsrzoo_benchmark.tables.format import metric_heading
-from hsrzoo_benchmark.tables.readme import number
+from hsrzoo_benchmark.tables.numbers import in_main_order, measured, metric_heading
 
 FIRST = 3
 """Scenes that are drawn where none is named."""
@@ -47,25 +44,23 @@ class Asked:
     data_options: Mapping[str, str]
 
 
-def sections(stored: Stored, asked: Asked, folder: Path) -> list[dict[str, Any]]:
-    """Draw the scenes of the first board of undisturbed images; what the page tells of each."""
-    board = next((b for b in boards(stored.scores) if b.first["perturbation"] is None), None)
-    if board is None:
-        raise StoreError("There are no scores of undisturbed images", fix="Choose others with --dataset")
-    dataset, split = board.place
+def sections(current: Current, asked: Asked, folder: Path) -> list[dict[str, Any]]:
+    """Draw the scenes of the first group of undisturbed images; what the page shows of each."""
+    group = clean_group(groups(current.scores))
+    dataset, split = group.place
     data = open_dataset(dataset, asked.data_root, **asked.data_options)
     names = _names(data, split, asked.scenes)
-    if data.fingerprint() != board.first["fingerprint"]:
+    if data.fingerprint() != group.first.fingerprint:
         raise InputError(
             f"The files of {dataset} are others than those that were scored",
-            expected=f"fingerprint {board.first['fingerprint']}",
+            expected=f"fingerprint {group.first.fingerprint}",
             got=data.fingerprint(),
             fix="Name the data with --data-root and --data-option",
         )
     make_folder(folder / ".cache")
-    contestants = _ordered(board)
-    missing = _predict(data, split, names, contestants, folder / ".cache")
-    return [_section(board, data.load(split, name), data, contestants, folder, missing) for name in names]
+    entries = _ordered(group)
+    missing = _predict(data, split, names, entries, folder / ".cache")
+    return [_section(group, data.load(split, name), data, entries, folder, missing) for name in names]
 
 
 def _names(data: Dataset, split: str, wanted: Sequence[str]) -> list[str]:
@@ -76,17 +71,15 @@ def _names(data: Dataset, split: str, wanted: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted)) or known[:FIRST]
 
 
-def _ordered(board: Board) -> list[Contestant]:
+def _ordered(group: Group) -> list[Entry]:
     """Models run as usual, without adaptation, by their mean RMSE."""
-    plain = [
-        one for one in board.contestants if not one.first["tta"] and one.label == plain_name(one.label)
-    ]
+    usual = [e for e in group.all_entries if not e.first.tta and e.label == plain_name(e.label)]
 
-    def mean(one: Contestant) -> float:
-        value = float(np.mean(list(one.scenes("rmse").values())))
+    def mean(entry: Entry) -> float:
+        value = float(np.mean(list(entry.scenes("rmse").values())))
         return math.inf if math.isnan(value) else value
 
-    return sorted(plain, key=mean)
+    return sorted(usual, key=mean)
 
 
 def choose(scene: Scene, centres_nm: Sequence[float]) -> Chosen:
@@ -124,60 +117,54 @@ def _unlike(rgb: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def _predict(
-    data: Dataset, split: str, names: Sequence[str], contestants: Sequence[Contestant], cache: Path
+    data: Dataset, split: str, names: Sequence[str], entries: Sequence[Entry], cache: Path
 ) -> list[str]:
     """Make the cached files that are missing; what could not be made, one line each."""
-    told = []
-    jobs = {
-        one.label: [name for name in names if not cached(cache, one, name).exists()] for one in contestants
-    }
+    failed = []
+    jobs = {e.label: [name for name in names if not cached(cache, e, name).exists()] for e in entries}
     with bar("scenes", sum(map(len, jobs.values()))) as advance:
-        for one in contestants:
+        for entry in entries:
             try:
-                _predict_with(data, split, jobs[one.label], one, cache, advance)
+                _predict_with(data, split, jobs[entry.label], entry, cache, advance)
             except HsrzooError as error:
-                told.append(f"{one.label} is not shown: {error}")
-    for line in told:
+                failed.append(f"{entry.label} is not shown: {error}")
+    for line in failed:
         output.console.print(line, markup=False, highlight=False)
-    return told
+    return failed
 
 
 def _predict_with(
-    data: Dataset, split: str, names: Sequence[str], one: Contestant, cache: Path, advance: Any
+    data: Dataset, split: str, names: Sequence[str], entry: Entry, cache: Path, advance: Any
 ) -> None:
     if not names:
         return
-    model = load_models([one.label], RunModes(), None, None, data.bands).models[0]
-    if model.identity != one.first["model_sha256"]:
+    model = load_models([entry.label], RunModes(), None, None, data.bands).models[0]
+    if model.identity != entry.first.model_sha256:
         raise InputError(
             "The weights on this machine are others than those that were scored",
-            expected=one.first["model_sha256"][:HASH_LENGTH],
+            expected=str(entry.first.model_sha256)[:HASH_LENGTH],
             got=str(model.identity)[:HASH_LENGTH],
         )
     data.bands.require_same(model.bands, f"the data set {data.name}", f"the model {model.name}")
     for name in names:
         scene = data.load(split, name)
         shown = views(scene, model.predict(scene.rgb), choose(scene, data.bands.centres_nm))
-        with output_file(cached(cache, one, name)) as temporary:
+        with output_file(cached(cache, entry, name)) as temporary:
             np.savez_compressed(
                 temporary,
                 images=shown.images.astype(np.float16),
                 error=shown.error.astype(np.float16),
                 spectra=shown.spectra.astype(np.float32),
             )
-        advance(f"{name}: {one.label}")
+        advance(f"{name}: {entry.label}")
 
 
-def cached(cache: Path, one: Contestant, scene: str) -> Path:
+def cached(cache: Path, entry: Entry, scene: str) -> Path:
     """The file of one model's :class:`Views` of one scene: by the model's identity, the scene and its
     files, and the protocol."""
-    first = one.first
-    parts = (
-        first["model_sha256"][:HASH_LENGTH],
-        first["fingerprint"],
-        scene,
-        first["protocol_hash"][:HASH_LENGTH],
-    )
+    first = entry.first
+    model, protocol = (str(hash_)[:HASH_LENGTH] for hash_ in (first.model_sha256, first.protocol_hash))
+    parts = model, first.fingerprint, scene, protocol
     return cache / f"{_LAYOUT}_{'_'.join(slug(part) for part in parts)}.npz"
 
 
@@ -195,48 +182,48 @@ def views(scene: Scene, cube: np.ndarray, chosen: Chosen) -> Views:
 
 
 def _section(
-    board: Board,
+    group: Group,
     scene: Scene,
     data: Dataset,
-    contestants: Sequence[Contestant],
+    entries: Sequence[Entry],
     folder: Path,
     missing: Sequence[str],
 ) -> dict[str, Any]:
     chosen = choose(scene, data.bands.centres_nm)
     shown: dict[str, Views] = {}
-    for one in contestants:
-        path = cached(folder / ".cache", one, scene.name)
+    for entry in entries:
+        path = cached(folder / ".cache", entry, scene.name)
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
-                shown[one.label] = Views(*(file[key].astype(np.float32) for key in Views.__annotations__))
-    metrics = board.metrics
+                shown[entry.label] = Views(*(file[key].astype(np.float32) for key in Views.__annotations__))
+    metrics = in_main_order(group.metrics)
     pictures = scene_figures.draw(
         scene, views(scene, scene.cube, chosen), shown, chosen, data.bands.centres_nm, folder / "pictures",
-        "-".join(slug(part) for part in (*board.place, scene.name)),
+        "-".join(slug(part) for part in (*group.place, scene.name)),
     ) if shown else []  # fmt: skip
-    crop = board.first["protocol"]["crop"]
+    crop = group.first.protocol["crop"]
     notes = [f"Scored without a border of {crop} pixels; pictures show the whole frame."] if crop else []
     return {
         "name": scene.name,
-        "place": f"{'/'.join(board.place)}, protocol {board.first['protocol_name']}",
+        "place": f"{'/'.join(group.place)}, protocol {group.first.protocol_name}",
         "headings": [metric_heading(metric) for metric in metrics],
-        "rows": [row for one in contestants for row in _metrics(one, scene.name, metrics)],
+        "rows": [row for entry in entries for row in _metrics(entry, scene.name, metrics)],
         "pictures": pictures,
         "notes": [*notes, *missing],
     }
 
 
-def _metrics(one: Contestant, scene: str, metrics: Sequence[str]) -> list[dict[str, Any]]:
+def _metrics(entry: Entry, scene: str, metrics: Sequence[str]) -> list[dict[str, Any]]:
     """The stored values of one model on one scene: a line, or none without a row."""
-    row = next((row for row in one.rows if row["scene"] == scene), None)
+    row = next((row for row in entry.rows if row.scene == scene), None)
     if row is None:
         return []
-    values = [stored_number(row["metrics"][METRICS.get(metric).columns[0]]) for metric in metrics]
+    values = [row.metrics[METRICS.get(metric).columns[0]] for metric in metrics]
     return [
         {
-            "model": one.label,
-            "cells": [number(value) for value in values],
-            "identity": row["model_sha256"],
-            "protocol": row["protocol_hash"],
+            "model": entry.label,
+            "cells": [measured(value) for value in values],
+            "identity": row.model_sha256,
+            "protocol": row.protocol_hash,
         }
     ]

@@ -14,8 +14,8 @@ from typing import Any
 from hsrzoo.cli.output import to_json
 from hsrzoo.errors import InputError
 from hsrzoo.utils.files import make_folder, write_atomically
-from hsrzoo_benchmark.results.boards import Board, Stored, boards, timed
-from hsrzoo_benchmark.results.figures import COLUMNS
+from hsrzoo_benchmark.results.figures import COLUMNS, Group, figures
+from hsrzoo_benchmark.results.groups import Current, groups, speed_groups
 from hsrzoo_benchmark.site import plots
 from hsrzoo_benchmark.site.page_data import Ids, describe
 
@@ -23,8 +23,10 @@ PAGE, DATA, ROWS, FIGURES, PICTURES, CACHE = (
     "index.html", "data.json", "rows.jsonl", "figures.csv", "pictures", ".cache",
 )  # fmt: skip
 """What a site's folder holds."""
+STORED_IN = "stored_in"
+"""Key of a row in :data:`ROWS`: its file within the store."""
 MADE_BY = "hsrzoo report"
-"""``made_by`` in data.json, by which a site is told from any other folder."""
+"""``made_by`` in data.json, by which a site is recognised."""
 
 
 def prepare(folder: Path, overwrite: bool) -> None:
@@ -36,14 +38,14 @@ def prepare(folder: Path, overwrite: bool) -> None:
                 f"{folder} holds other files",
                 expected="a new or empty folder, or a site of an earlier report",
                 got=", ".join(foreign[:5]) + (", ..." if len(foreign) > 5 else ""),
-                fix="Choose another folder with -o, or write beside them with --overwrite",
+                fix="Choose another folder with -o, or add the site to them with --overwrite",
             )
     make_folder(folder)
     make_folder(folder / PICTURES)
 
 
 def _is_site(folder: Path) -> bool:
-    """Whether all that lies there is ours; a run that was killed leaves pictures and no data yet."""
+    """Whether all files are ours; a run that was killed leaves pictures and no data yet."""
     own = {PAGE, DATA, ROWS, FIGURES, PICTURES, CACHE}
     if any(path.name not in own for path in folder.iterdir()):
         return False
@@ -55,18 +57,19 @@ def _is_site(folder: Path) -> bool:
         return False
 
 
-def write(stored: Stored, folder: Path, scenes: Sequence[Mapping[str, Any]] = ()) -> Path:
+def write(current: Current, folder: Path, scenes: Sequence[Mapping[str, Any]] = ()) -> Path:
     """Write the site into a prepared folder, the page last; its path. ``scenes``: what
-    :func:`hsrzoo_benchmark.site.scenes.sections` tells."""
-    scored = boards(stored.scores)
-    drawn = _plots(stored, scored, folder)
+    :func:`hsrzoo_benchmark.site.scenes.sections` gives."""
+    scored = groups(current.scores)
+    drawn = _plots(current, scored, folder)
     pictures = [one["file"] for one in [*drawn, *(p for scene in scenes for p in scene["pictures"])]]
-    data = {"made_by": MADE_BY, "pictures": pictures, **describe(stored, scored)}
-    figures = [figure for board in scored for figure in board.figures]
-    figures += [figure for group in timed(stored).values() for figure in group]
+    data = {"made_by": MADE_BY, "pictures": pictures, **describe(current, scored)}
+    all_figures = figures(scored)
+    all_figures += [figure for group in speed_groups(current).values() for figure in group]
     _forget(folder, pictures)
-    write_atomically(folder / FIGURES, _csv(figures).encode())
-    lines = (json.dumps(row, ensure_ascii=False) for row in (*stored.scores, *stored.speed))
+    write_atomically(folder / FIGURES, _csv(all_figures).encode())
+    rows = ({**row.to_json(), STORED_IN: row.file} for row in (*current.scores, *current.speed))
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     write_atomically(folder / ROWS, "".join(f"{line}\n" for line in lines).encode())
     strict = json.loads(to_json(data))
     write_atomically(folder / DATA, json.dumps(strict, ensure_ascii=False, allow_nan=False).encode())
@@ -120,31 +123,31 @@ def _page(data: Mapping[str, Any], drawn: Sequence[Mapping[str, str]], scenes: S
     )
 
 
-def _csv(figures: Sequence[Mapping[str, Any]]) -> str:
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([figure.get(key) for key in COLUMNS] for figure in figures)
+    writer.writerows([figure.get(key) for key in COLUMNS] for figure in rows)
     return text.getvalue()
 
 
-def _plots(stored: Stored, scored: Sequence[Board], folder: Path) -> list[dict[str, str]]:
-    """Pictures of the boards of undisturbed images, as far as costs are known."""
-    speed = plots.speeds(timed(stored))
-    counted = {name: float(size.parameters + size.buffers) for name, size in plots.sizes(stored).items()}
+def _plots(current: Current, scored: Sequence[Group], folder: Path) -> list[dict[str, str]]:
+    """Pictures of the groups of undisturbed images, as far as costs are known."""
+    speed = plots.speeds(speed_groups(current))
+    counted = {name: float(size.parameters + size.buffers) for name, size in plots.sizes(current).items()}
     costs = [("speed", *speed)] if speed else []
     costs.append(("size", "numbers that the network holds", counted))
     ids, found = Ids(), []
-    for board in scored:
-        if board.first["perturbation"] is not None:
+    for group in scored:
+        if group.first.perturbation is not None:
             continue
-        place = "/".join(board.place)
-        protocol = board.first["protocol_name"]
+        place = "/".join(group.place)
+        protocol = group.first.protocol_name
         for what, label, values in costs:
-            points = plots.points(board, values)
+            points = plots.points(group, values)
             if len(points) < plots.LEAST:
                 continue
-            name = f"{ids.of(*board.place, protocol, what)}.svg"
+            name = f"{ids.of(*group.place, protocol, what)}.svg"
             plots.draw(points, label, folder / PICTURES / name)
             title = f"{place}, {protocol}: RMSE against {what}"
             alt = "; ".join(f"{p.label}: {p.x:.4g}, RMSE {p.mean:.4g}" for p in points)

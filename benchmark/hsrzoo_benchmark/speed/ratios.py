@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hsrzoo.errors import InputError, UnknownNameError
 from hsrzoo.models.names import parse_name
+from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.speed.bandwidth import bound_megapixels_s
 
@@ -19,47 +20,52 @@ DEFAULT_REFERENCES = ("mst-plus-plus:reference", "mst-plus-plus")
 """MST++ in its published structure, and ours."""
 
 
-def summarise(row: dict[str, Any]) -> dict[str, float | str]:
+def summarise(row: SpeedRow) -> dict[str, float | str]:
     """A row as figures: milliseconds, images and megapixels a second, memory, MACs; on a GPU the
     network alone and the bound that the memory sets. OOM rows give their status only."""
-    if row["status"] != "ok":
-        return {"status": row["status"]}
-    height, width = row["size"]
+    if row.status != "ok" or row.p50 is None or row.p90 is None:
+        return {"status": row.status}
+    height, width = row.size
     megapixels = height * width / 1e6
     found: dict[str, float | str] = {
         "status": "ok",
-        "p50_ms": 1e3 * row["p50"],
-        "p90_ms": 1e3 * row["p90"],
-        "images_s": 1 / row["p50"],
-        "megapixels_s": megapixels / row["p50"],
+        "p50_ms": 1e3 * row.p50,
+        "p90_ms": 1e3 * row.p90,
+        "images_s": 1 / row.p50,
+        "megapixels_s": megapixels / row.p50,
     }
-    if row["peak_mib"] is not None:
-        found |= {"peak_mib": row["peak_mib"], "growth_mib": growth(row)}
-    if row["macs"] is not None:
-        found["gmacs"] = row["macs"] / 1e9
-    if "bandwidth" in row:
-        found["device_megapixels_s"] = megapixels / row["device_p50"]
-        found["bound_megapixels_s"] = bound_megapixels_s(row["bandwidth"], row["bands"])
+    if row.peak_mib is not None:
+        found |= {"peak_mib": row.peak_mib, "growth_mib": growth(row)}
+    if row.macs is not None:
+        found["gmacs"] = row.macs / 1e9
+    if row.bandwidth is not None and row.device_p50 is not None:
+        found["device_megapixels_s"] = megapixels / row.device_p50
+        found["bound_megapixels_s"] = bound_megapixels_s(row.bandwidth, row.bands)
     return found
 
 
-def growth(row: dict[str, Any]) -> float:
+def growth(row: SpeedRow) -> float:
     """MiB that one prediction took above what is there once the model is loaded and warm."""
-    return max(0.0, row["peak_mib"] - row["loaded_mib"])
+    return max(0.0, (row.peak_mib or 0.0) - (row.loaded_mib or 0.0))
 
 
-def ratios(row: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, float]:
+def time_ratio(row: SpeedRow, reference: SpeedRow) -> float:
+    """Median time over the reference's, from the rounds that both ran."""
+    shared = min(len(row.seconds), len(reference.seconds))
+    own, other = (float(np.median(r.seconds[:shared])) for r in (row, reference))
+    return own / other
+
+
+def ratios(row: SpeedRow, reference: SpeedRow | None) -> dict[str, float]:
     """The row's cost in terms of the reference's: time over the rounds that both ran, peak memory,
     growth of memory; and how many times faster it is. Empty unless both ran, in one run."""
-    if reference is None or reference["run"] != row["run"]:
+    if reference is None or reference.run != row.run:
         return {}
-    if row["status"] != "ok" or reference["status"] != "ok":
+    if row.status != "ok" or reference.status != "ok":
         return {}
-    shared = min(len(row["seconds"]), len(reference["seconds"]))
-    own, other = (float(np.median(r["seconds"][:shared])) for r in (row, reference))
-    found = {"time_ratio": own / other, "speedup": other / own}
-    if row["peak_mib"] is not None and reference["peak_mib"] is not None:
-        found["memory_ratio"] = row["peak_mib"] / reference["peak_mib"]
+    found = {"time_ratio": time_ratio(row, reference), "speedup": time_ratio(reference, row)}
+    if row.peak_mib is not None and reference.peak_mib is not None:
+        found["memory_ratio"] = row.peak_mib / reference.peak_mib
         if growth(reference) > 0:
             found["growth_ratio"] = growth(row) / growth(reference)
     return found

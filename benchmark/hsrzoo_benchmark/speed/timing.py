@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hsrzoo.errors import InputError
+from hsrzoo.results import SPEED, SpeedRow, by_time
 from hsrzoo_benchmark.plan.models import DTYPES, ModelSetup, execution, untrained
 from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.run.scores import Failure, Outcome
@@ -70,26 +71,27 @@ def measure(
     settings: Settings,
     store: Store,
     advance: Callable[[str], None],
-) -> tuple[list[dict[str, Any]], Outcome]:
+) -> tuple[list[SpeedRow], Outcome]:
     """Rows of every size and model, measured where the store has none of one common run.
 
     ``models`` are the loaded ``setups``. Ratios need one run, so a size is measured again for all of
     them unless one stored run holds them all, made under the same :func:`conditions` and by the same
     :data:`VERSIONS`. Returns the rows in order of size and model.
     """
-    outcome, rows = Outcome(), []
+    outcome = Outcome()
+    rows: list[SpeedRow] = []
     versions = _versions(scores.provenance_of(str(models[0].device)))
     files = [_file(model, settings, store) for model in models]
     for size in settings.sizes:
         stored = _common_run(files, conditions(size, settings), versions)
         if not stored:
             run = _measure_size(setups, models, files, size, settings, outcome, advance)
-            stored = [row for file in files for row in file.rows[-1:] if row["run"] == run]
+            stored = [row for file in files for row in file.rows[-1:] if row.run == run]
         rows += stored
     return rows, outcome
 
 
-def _file(model: Reconstructor, settings: Settings, store: Store) -> ResultFile:
+def _file(model: Reconstructor, settings: Settings, store: Store) -> ResultFile[SpeedRow]:
     device = f"{model.device}_{scores.provenance_of(str(model.device))['device_name']}"
     return store.speed(model.name, model.identity, device, settings.threads)
 
@@ -106,7 +108,7 @@ def conditions(size: tuple[int, int], settings: Settings) -> dict[str, Any]:
     """What a row says about how it was measured, besides device and threads, which its file has."""
     return {
         "method": METHOD,
-        "size": list(size),
+        "size": size,
         "memory_limit_gib": settings.memory_limit_gib,
         "cap_seconds": settings.seconds,
         "search": os.environ.get(SEARCH) or None,
@@ -118,19 +120,19 @@ def _versions(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _common_run(
-    files: Sequence[ResultFile], wanted: Mapping[str, Any], versions: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    files: Sequence[ResultFile[SpeedRow]], wanted: Mapping[str, Any], versions: Mapping[str, Any]
+) -> list[SpeedRow]:
     """One row a file, of the newest run of these conditions and versions that holds all of them; empty
     if there is none. What ran out of memory without a declared limit did so in what was free at the time:
     that is not used again."""
 
-    def fits(row: dict[str, Any]) -> bool:
-        same = all(row.get(key) == value for key, value in wanted.items())
-        if row["status"] == OOM and row["memory_limit_gib"] is None:
+    def fits(row: SpeedRow) -> bool:
+        same = all(getattr(row, key) == value for key, value in wanted.items())
+        if row.status == OOM and row.memory_limit_gib is None:
             return False
-        return same and _versions(row["provenance"]) == versions
+        return same and _versions(row.provenance) == versions
 
-    by_run = [{row["run"]: row for row in file.rows if fits(row)} for file in files]
+    by_run = [{row.run: row for row in by_time(file.rows) if fits(row)} for file in files]
     common = [run for run in by_run[0] if all(run in rows for rows in by_run)]
     return [rows[common[-1]] for rows in by_run] if common else []
 
@@ -138,7 +140,7 @@ def _common_run(
 def _measure_size(
     setups: Sequence[ModelSetup],
     models: Sequence[Reconstructor],
-    files: Sequence[ResultFile],
+    files: Sequence[ResultFile[SpeedRow]],
     size: tuple[int, int],
     settings: Settings,
     outcome: Outcome,
@@ -160,11 +162,11 @@ def _measure_size(
     return run
 
 
-def _row(model: Reconstructor, found: Mapping[str, Any]) -> dict[str, Any]:
+def _row(model: Reconstructor, found: Mapping[str, Any]) -> SpeedRow:
     """A row of what was ``found``, with what it was found on."""
     how = execution(model)
-    return {
-        "bench": "speed",
+    row = {
+        "bench": SPEED,
         "model": model.name,
         "architecture": model.spec.name,
         "execution": how,
@@ -176,6 +178,7 @@ def _row(model: Reconstructor, found: Mapping[str, Any]) -> dict[str, Any]:
         "provenance": {**scores.provenance_of(str(model.device)), "dtype": DTYPES[how["precision"]]},
         "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+    return SpeedRow.from_json(row)
 
 
 def _measure_on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) -> dict[str, float]:

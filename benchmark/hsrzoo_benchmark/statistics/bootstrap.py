@@ -33,6 +33,11 @@ class Interval:
         return self.low <= value <= self.high
 
 
+def bounds(interval: Interval | None) -> tuple[float | None, float | None]:
+    """Both ends; None where there is no interval."""
+    return (interval.low, interval.high) if interval else (None, None)
+
+
 @dataclass(frozen=True)
 class Difference:
     """``a - b`` over the scenes both have: mean, interval (None under 4 scenes), wins of ``a``."""

@@ -1,17 +1,18 @@
-"""Figures as tables for people: models down, metrics across, intervals and ranks in the cells."""
+"""Figures as tables of a terminal: models down, metrics across, intervals and ranks in the cells."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hsrzoo.metrics import NODATA
 from hsrzoo.registry import METRICS
-from hsrzoo_benchmark.results.figures import PAPER_TIME
+from hsrzoo.results import ScoreRow, SpeedRow
+from hsrzoo_benchmark.results.figures import PAPER_TIME, condition_text, learned_from
 from hsrzoo_benchmark.run.metamer import HALF_WAY, STRONGEST
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
+from hsrzoo_benchmark.tables.numbers import decimals, threads_text, trimmed
 
 _SCORE_HEADINGS = {"condition": "condition, hash", "model": "model", "n": "n"}
 _LABELS_WIDTH, _METRIC_WIDTH = 50, 17
@@ -55,51 +56,49 @@ def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> l
     """One table for each benchmark and protocol.
 
     A cell holds the mean and the rank, the 95 % interval, and on how many scenes the model beats
-    the best one. Below the models stands what the paper reports for them.
+    the best one. A line below a model shows what the paper reports for it.
     """
     heads = {}
     for metric in metrics:
         spec = METRICS.get(metric)
         heads[spec.columns[0]] = f"{metric} {'↓' if spec.better == 'lower' else '↑'}"
-    tables: dict[tuple[str, ...], Table] = {}
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for figure in figures:
-        if figure["metric"] not in heads:
-            continue
-        key = (figure["bench"], figure["dataset"], figure["split"], figure["protocol"])
-        table = tables.setdefault(key, Table(_title(*key), {**_SCORE_HEADINGS, **heads}))
-        own = (figure["bench"], figure["hash"], figure["model"], figure["tta"])
-        if own not in rows:
-            rows[own] = _score_row(figure)
-            table.rows.append(rows[own])
-        rows[own][figure["metric"]] = _score_cell(figure)
-        if figure["reported"] is not None:
-            paper = (*own, "paper")
-            if paper not in rows:
-                rows[paper] = {"condition": figure["condition"], "model": _paper_label(figure)}
-                table.rows.insert(table.rows.index(rows[own]) + 1, rows[paper])
-            rows[paper][figure["metric"]] = _plain(figure["reported"])
-    return list(tables.values())
+    tables = ("bench", "dataset", "split", "protocol")
+    return _tabulate(figures, {**_SCORE_HEADINGS, **heads}, tables, ("bench", "hash", "model", "tta"))
 
 
 def memory_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
     """One table of the metamer benchmark for each protocol: errors on the scenes as they are and on
     metamers, the explained share of what the camera does not see, and how much of it is lost."""
-    tables: dict[tuple[str, ...], Table] = {}
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    apart = {"bench": "colour memory", "rank": None, "wins": None}
+    found = [{**f, **apart, "metric": f"{f['metric']} {f['condition']}"} for f in figures]
+    tables = ("bench", "dataset", "split", "protocol")
+    columns = {"model": "model", "n": "n", **_MEMORY_HEADINGS}
+    return _tabulate(found, columns, tables, (*tables, "model", "tta"))
+
+
+def _tabulate(
+    figures: Sequence[dict[str, Any]], columns: dict[str, str], tables: Sequence[str], rows: Sequence[str]
+) -> list[Table]:
+    """Figures of the metrics in ``columns``: a table for each set of values of the keys ``tables``, in it
+    a row for each set of values of ``rows``."""
+    found: dict[tuple[Any, ...], Table] = {}
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
     for figure in figures:
-        key = f"{figure['metric']} {figure['condition']}"
-        if key not in _MEMORY_HEADINGS:
+        if figure["metric"] not in columns:
             continue
-        place = (figure["dataset"], figure["split"], figure["protocol"])
-        own = (*place, figure["model"], figure["tta"])
-        if own not in rows:
-            headings = {"model": "model", "n": "n", **_MEMORY_HEADINGS}
-            table = tables.setdefault(place, Table(_title("colour memory", *place), headings))
-            rows[own] = _score_row(figure)
-            table.rows.append(rows[own])
-        rows[own][key] = _score_cell({**figure, "rank": None, "wins": None})
-    return list(tables.values())
+        place, own = (tuple(figure[key] for key in keys) for keys in (tables, rows))
+        table = found.setdefault(place, Table(_title(*place), columns))
+        if own not in lines:
+            lines[own] = _score_row(figure)
+            table.rows.append(lines[own])
+        lines[own][figure["metric"]] = _score_cell(figure)
+        if figure["reported"] is not None:
+            paper = (*own, "paper")
+            if paper not in lines:
+                lines[paper] = {"condition": figure["condition"], "model": _paper_label(figure)}
+                table.rows.insert(table.rows.index(lines[own]) + 1, lines[paper])
+            lines[paper][figure["metric"]] = decimals(figure["reported"])
+    return list(found.values())
 
 
 def split_to_width(table: Table, width: int) -> list[Table]:
@@ -128,25 +127,9 @@ def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def learned_from(figure: dict[str, Any]) -> list[str]:
-    """What a model learned from that a reader would not expect of this data set's figures."""
-    found = []
-    if figure["trained_on"] not in (None, figure["dataset"]):
-        found.append(f"out of domain: trained on {figure['trained_on']}")
-    if figure["also_trained_on"]:
-        found.append(f"codebooks also from {figure['also_trained_on']}")
-    if figure["seen_in_training"]:
-        found.append("scored on its own training scenes")
-    return found
-
-
 def _condition_cell(figure: dict[str, Any]) -> str:
     """The condition with its parameter, the hash, and how much brighter the picture became."""
-    value = figure["severity_value"]
-    name = figure["condition"]
-    if isinstance(value, float) and f"{value:g}" not in name:
-        name += f" ({value:.4g})"
-    lines = [name, figure["hash"]]
+    lines = [condition_text(figure), figure["hash"]]
     if figure["bench"] == "brightness" and figure["rgb_mean_change"] is not None:
         lines.append(f"RGB mean {100 * figure['rgb_mean_change']:+.1f} %")
     return "\n".join(lines)
@@ -160,21 +143,13 @@ def _score_cell(figure: dict[str, Any]) -> str:
     if figure["nan_scenes"]:
         return f"NaN\non {figure['nan_scenes']} of {figure['scenes']} scenes"
     rank = "" if figure["rank"] is None else f"  #{figure['rank']}"
-    lines = [_plain(figure["mean"]) + rank]
+    lines = [decimals(figure["mean"]) + rank]
     if figure["low"] is not None:
-        digits = _digits(figure["mean"])
-        lines.append(f"{figure['low']:.{digits}f}..{figure['high']:.{digits}f}")
+        ends = (decimals(figure[end], like=figure["mean"]) for end in ("low", "high"))
+        lines.append("..".join(ends))
     if figure["wins"] is not None:
         lines.append(f"{figure['wins']} of {figure['scenes']}")
     return "\n".join(lines)
-
-
-def _digits(value: float) -> int:
-    return 2 if abs(value) >= 1 else 4
-
-
-def _plain(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.{_digits(value)}f}"
 
 
 def speed_table(figures: Sequence[dict[str, Any]], references: Sequence[str]) -> Table:
@@ -184,7 +159,7 @@ def speed_table(figures: Sequence[dict[str, Any]], references: Sequence[str]) ->
     for figure in figures:
         if figure["metric"] == PAPER_TIME:
             first = next(row for row in table.rows if row["model"] == figure["model"])
-            first[PAPER_TIME] = _significant(figure["reported"])
+            first[PAPER_TIME] = trimmed(figure["reported"])
             continue
         key = (figure["condition"], figure["model"])
         if key not in rows:
@@ -193,9 +168,10 @@ def speed_table(figures: Sequence[dict[str, Any]], references: Sequence[str]) ->
         if figure["metric"] == "status":
             rows[key] |= {"p50_ms": figure["mean"], "peak_mib": figure["mean"]}
             continue
-        rows[key][_column(figure)] = _significant(figure["mean"])
+        rows[key][_column(figure)] = trimmed(figure["mean"])
         if figure["reported"] is not None:
-            rows[key][f"{_column(figure)} paper"] = _reported_cell(figure["reported"])
+            paper = figure["reported"]
+            rows[key][f"{_column(figure)} paper"] = paper if isinstance(paper, str) else f"{paper:.3g}"
     return table
 
 
@@ -206,7 +182,7 @@ def _speed_title(figures: Sequence[dict[str, Any]]) -> str:
         return "speed: batch 1"
     device, threads, limit = (measured[0][key] for key in ("device", "threads", "memory_limit_gib"))
     limited = f", at most {limit:g} GiB" if limit else ""
-    return f"speed: batch 1, {device}, {threads} thread{'s' if threads > 1 else ''}{limited}"
+    return f"speed: batch 1, {device}, {threads_text(threads)}{limited}"
 
 
 def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str]) -> dict[str, str]:
@@ -222,11 +198,8 @@ def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str])
     present = {figure["metric"] for figure in figures}
     columns |= {key: head for key, head in _GPU_HEADINGS.items() if key in present}
     reported = {_column(figure) for figure in figures if figure["reported"] is not None}
-    told = {
-        "images_s": "images/s",
-        f"speedup {main}": "times faster than MST++",
-    }
-    for key, head in told.items():
+    of_the_paper = {"images_s": "images/s", f"speedup {main}": "times faster than MST++"}
+    for key, head in of_the_paper.items():
         if key in reported:
             columns[f"{key} paper"] = f"{head},\nreported by the paper (Jetson Orin NX 16 GB)"
     if PAPER_TIME in reported:
@@ -245,18 +218,6 @@ def _runs_cell(figure: dict[str, Any]) -> str:
     return f"{figure['scenes']}{' (capped)' if few else ''}"
 
 
-def _reported_cell(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
-
-
-def _significant(value: float) -> str:
-    """Four significant digits, all of those before the point, no exponent."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    text = f"{value:.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
 def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) -> Table:
     """Metrics down; values of A and B, their difference, its interval, wins and verdict across."""
     columns = {
@@ -269,8 +230,8 @@ def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) ->
         table.rows.append(
             {
                 **row,
-                "a": _plain(row["a"]),
-                "b": _plain(row["b"]),
+                "a": decimals(row["a"]),
+                "b": decimals(row["b"]),
                 "difference": f"{row['difference']:+.4f}",
                 "interval": interval,
                 "wins": f"{row['wins']} of {row['scenes']}",
@@ -279,35 +240,36 @@ def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) ->
     return table
 
 
-def commits_note(rows: Sequence[dict[str, Any]], present: dict[str, Any]) -> list[str]:
+def commits_note(rows: Sequence[SpeedRow], present: Mapping[str, Any]) -> list[str]:
     """Which code stored speed ``rows`` were measured with, where not all with the present one;
     ``present``: its provenance."""
-    commits = list(dict.fromkeys(_commit(row["provenance"]) for row in rows))
+    commits = list(dict.fromkeys(_commit(row.provenance) for row in rows))
     if set(commits) <= {_commit(present)}:
         return []
     return [f"Times were measured with the code of {', '.join(commits)}; it is now {_commit(present)}."]
 
 
-def _commit(provenance: dict[str, Any]) -> str:
+def _commit(provenance: Mapping[str, Any]) -> str:
     commit = provenance["commit"]
     if commit is None:
         return "no known commit"
     return f"commit {commit[:COMMIT_LENGTH]}" + (" with changes" if provenance["dirty"] else "")
 
 
-def nodata_note(rows: Sequence[dict[str, Any]]) -> list[str]:
+def nodata_note(rows: Iterable[ScoreRow]) -> list[str]:
     """How much of the scenes of stored score ``rows`` has no data and is in no figure."""
     found: dict[tuple[str, str, str], tuple[int, int]] = {}
     for row in rows:
-        counts = tuple(row["metrics"].get(column, 0) for column in NODATA)
-        if any(counts):
-            scene = (row["dataset"], row["split"], row["scene"])
-            found[scene] = tuple(map(max, counts, found.get(scene, (0, 0))))  # type: ignore[assignment]
+        pixels, bands = (int(row.metrics.get(column, 0)) for column in NODATA)
+        if pixels or bands:
+            scene = row.dataset, row.split, row.scene
+            before = found.get(scene, (0, 0))
+            found[scene] = max(pixels, before[0]), max(bands, before[1])
     if not found:
         return []
-    pixels, bands = (list(column) for column in zip(*found.values(), strict=True))
-    what = f"{sum(pixels)} pixels and up to {max(bands)} bands of {len(found)} scenes"
-    ssim = " SSIM is the mean over windows that have data throughout." if any(pixels) else ""
+    lost, most = sum(pixels for pixels, _ in found.values()), max(bands for _, bands in found.values())
+    what = f"{lost} pixels and up to {most} bands of {len(found)} scenes"
+    ssim = " SSIM is the mean over windows that have data throughout." if lost else ""
     return [f"Without data and in no figure: {what}.{ssim}"]
 
 

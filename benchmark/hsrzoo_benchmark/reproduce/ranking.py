@@ -1,4 +1,4 @@
-"""Who leads where, by rules on figures: no sentence here knows a model's name beforehand."""
+"""Which model is best for which job, by rules on figures: no sentence here names a model beforehand."""
 
 from __future__ import annotations
 
@@ -9,41 +9,34 @@ from dataclasses import dataclass
 import numpy as np
 
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce.tables import (
-    MINUS,
-    NETWORKS,
-    PLACES,
-    PLUS,
-    away_from_home,
-    headline,
-    speed_rows,
-)
+from hsrzoo_benchmark.reproduce import tables
+from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, SeedGroup, commits_of
 from hsrzoo_benchmark.results.figures import better
-from hsrzoo_benchmark.results.rows import Evidence, Group, Place, commits_of
 from hsrzoo_benchmark.statistics import bootstrap
 from hsrzoo_benchmark.statistics.seeds import averaged, common_scenes
-from hsrzoo_benchmark.tables.format import metric_heading, significant
+from hsrzoo_benchmark.tables.numbers import metric_name, significant
 
 FLOORS = ("linear", "poly", "mean-spectrum")
 _TTA = " + TTA"
-_TIMED = "512x512"
+TIMED = "512x512"
+"""Size of the images that speeds in sentences are of."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One contestant among comparable ones."""
+class Ranked:
+    """A model among those that it can be compared with."""
 
     name: str
-    group: Group
+    group: SeedGroup
     mean: float
     rank: int | None
     """None under 4 scenes."""
     scenes: int
 
 
-def contestants(
+def comparable(
     evidence: Evidence, names: Sequence[str], place: Place, condition: Condition = CLEAN, tta: bool = False
-) -> dict[str, Group]:
+) -> dict[str, SeedGroup]:
     """Groups of ``names`` that share a protocol with most others, with TTA too where asked for."""
     found = {}
     for name in names:
@@ -56,7 +49,7 @@ def contestants(
     return {name: group for name, group in found.items() if group.protocol == usual}
 
 
-def standings(groups: dict[str, Group], metric: str) -> list[Standing]:
+def ranking(groups: dict[str, SeedGroup], metric: str) -> list[Ranked]:
     """The best first and NaN last, on the scenes that all have; models level with a leader share its
     rank."""
     if not groups:
@@ -69,7 +62,7 @@ def standings(groups: dict[str, Group], metric: str) -> list[Standing]:
     direction = better(metric)
     ranks = bootstrap.ranks(values, direction)
     found = [
-        Standing(name, groups[name], float(row.mean()), rank, len(scenes))
+        Ranked(name, groups[name], float(row.mean()), rank, len(scenes))
         for name, row, rank in zip(groups, values, ranks, strict=True)
     ]
     sign = 1 if direction == "lower" else -1
@@ -78,18 +71,18 @@ def standings(groups: dict[str, Group], metric: str) -> list[Standing]:
 
 def headline_names(dataset: str) -> list[str]:
     """The networks of the paper and, where they are fitted, floors."""
-    return [headline(arch, dataset) for arch in (*NETWORKS, *FLOORS)]
+    return [tables.headline(arch, dataset) for arch in (*tables.NETWORKS, *FLOORS)]
 
 
 def advice(evidence: Evidence) -> list[str]:
     """Which model for which job, one sentence each; jobs without rows are left out."""
-    (home,), (block,) = PLACES["cave"], PLACES["enmap"]
+    (home,), (block,) = tables.PLACES["cave"], tables.PLACES["enmap"]
     jobs = [
         ("Spectra of scenes like those of training", home, CLEAN, "rmse"),
         ("The shape of spectra, whatever their brightness", home, CLEAN, "sam"),
         ("Colours", home, CLEAN, "de2000"),
-        ("Pictures darker than those of training", home, MINUS, "rmse"),
-        ("Pictures brighter than those of training", home, PLUS, "rmse"),
+        ("Pictures darker than those of training", home, tables.MINUS, "rmse"),
+        ("Pictures brighter than those of training", home, tables.PLUS, "rmse"),
         ("Pictures without the structure of scenes", home, Condition("mixed-patch", "8"), "rmse"),
         ("202 bands from space (EnMAP)", block, CLEAN, "rmse"),
         *((_job(place, condition), place, condition, "rmse") for place, condition in away(evidence)),
@@ -97,11 +90,11 @@ def advice(evidence: Evidence) -> list[str]:
     found = []
     for job, place, condition, metric in jobs:
         own = "enmap" if place == block else "cave"
-        names, tta = headline_names(own), condition in (PLUS, MINUS)
-        groups = contestants(evidence, names, place, condition, tta)
+        names, tta = headline_names(own), condition in (tables.PLUS, tables.MINUS)
+        groups = comparable(evidence, names, place, condition, tta)
         if place.dataset != own:  # who learned from other data would not show what is asked
             groups = {name: g for name, g in groups.items() if not g.learned_from(place.dataset)}
-        ordered = standings(groups, metric)
+        ordered = ranking(groups, metric)
         if len(ordered) > 1 and not math.isnan(ordered[0].mean):
             found.append(_sentence(job, ordered, metric))
     return [*found, *_fastest(evidence)]
@@ -112,8 +105,8 @@ def away(evidence: Evidence) -> list[tuple[Place, Condition]]:
     return [
         (place, condition)
         for place, condition in evidence.places
-        if away_from_home(place, condition)
-        and len(contestants(evidence, headline_names("cave"), place, condition)) > 1
+        if tables.away_from_home(place, condition)
+        and len(comparable(evidence, headline_names("cave"), place, condition)) > 1
     ]
 
 
@@ -123,29 +116,29 @@ def _job(place: Place, condition: Condition) -> str:
     return f"Other data ({place.dataset}/{place.split})"
 
 
-def _sentence(job: str, ordered: Sequence[Standing], metric: str) -> str:
+def _sentence(job: str, ordered: Sequence[Ranked], metric: str) -> str:
     best, *others = ordered
-    figure = f"{metric_heading(metric)[:-2]} {significant(best.mean)}"
+    figure = f"{metric_name(metric)} {significant(best.mean)}"
     signature = (
         f"n = {best.scenes}, protocol {best.group.hash}, commit {commits_of(o.group for o in ordered)}, "
         f"{len(ordered)} models compared"
     )
     if best.rank is None:
-        told = f"{others[0].name} follows with {significant(others[0].mean)}; no interval for so few scenes"
+        rest = f"{others[0].name} follows with {significant(others[0].mean)}; no interval for so few scenes"
     else:
         level = [one.name for one in others if one.rank == best.rank]
-        told = f"level with it: {', '.join(level)}" if level else "ahead of all others by interval"
-    return f"{job}: **{best.name}** ({figure}); {told} ({signature})."
+        rest = f"level with it: {', '.join(level)}" if level else "ahead of all others by interval"
+    return f"{job}: **{best.name}** ({figure}); {rest} ({signature})."
 
 
 def _fastest(evidence: Evidence) -> list[str]:
     """Of the models level with the best on clean scenes the one that runs fastest."""
-    ordered = standings(contestants(evidence, headline_names("cave"), PLACES["cave"][0]), "rmse")
+    ordered = ranking(comparable(evidence, headline_names("cave"), tables.PLACES["cave"][0]), "rmse")
     level = [one.name for one in ordered if one.rank == 1]
     times = {
-        headline(row["model"], "cave"): row
-        for row in speed_rows(evidence)
-        if row["size"] == _TIMED and isinstance(row.get("images_s"), float)
+        tables.headline(row["model"], "cave"): row
+        for row in tables.speed_rows(evidence)
+        if row["size"] == TIMED and isinstance(row.get("images_s"), float)
     }
     timed = sorted((name for name in level if name in times), key=lambda n: -times[n]["images_s"])
     if not timed:
@@ -155,6 +148,6 @@ def _fastest(evidence: Evidence) -> list[str]:
     rest = f"; without times: {', '.join(untimed)}" if untimed else ""
     return [
         f"Speed: of those level with the best RMSE **{timed[0]}** is the fastest of {len(timed)} timed, "
-        f"{significant(row['images_s'])} images/s of {_TIMED} on {row['device']}, {row['threads']} threads "
+        f"{significant(row['images_s'])} images/s of {TIMED} on {row['device']}, {row['threads']} threads "
         f"(n = {row['runs']} runs, commit {row['commits']}){rest}."
     ]

@@ -5,38 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hsrzoo_benchmark.tables.format import ABSENT, interval, metric_heading, significant
-
-
-def printed(value: float | str | None) -> str:
-    """A figure of the paper as it stands there."""
-    return f"{value:g}" if isinstance(value, float) else str(value or ABSENT)
+from hsrzoo_benchmark.reproduce.tables import STANDS_FOR, default_dataset
+from hsrzoo_benchmark.statistics.bootstrap import Interval
+from hsrzoo_benchmark.tables.numbers import ABSENT, metric_heading, significant, with_interval
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Rows of a table of the paper as heading -> text; columns without a word are left out."""
-    found = [cells(row) for row in rows]
-    told = {head for row in found for head, text in row.items() if text != ABSENT}
-    return [{head: text for head, text in row.items() if head in told} for row in found]
+    """Rows of a table of the paper as heading -> text; columns without any text are left out."""
+    found = [_speed_cells(row) if "size" in row else _cells(row) for row in rows]
+    filled = {head for row in found for head, text in row.items() if text != ABSENT}
+    return [{head: text for head, text in row.items() if head in filled} for row in found]
 
 
-def cells(row: Mapping[str, Any]) -> dict[str, str]:
-    """One row as heading -> text."""
-    if "size" in row:
-        return _speed_cells(row)
+def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     found = {
         "condition": f"{row['split']}, {row['condition']}",
         "model": row["model"],
-        "n": "no rows" if row["missing"] else counted(row),
+        "n": "no rows" if row["missing"] else scenes(row),
     }
     for key in row:
         metric = key.removesuffix("_paper")
         if metric != key:
-            low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
-            found[metric_heading(metric)] = interval(row.get(metric), low, high)
-            found[f"{metric.upper()}, reported by the paper"] = printed(row[key])
-    found["difference (wins)"] = gap(row)
-    return {**found, **cost(row), **signature(row)}
+            found[metric_heading(metric)] = figure(row, metric)
+            found[f"{metric.upper()}, reported by the paper"] = _printed(row[key])
+    gap = f"{figure(row, 'gap', sign=True)}, {row['wins']}/{row['scenes']}" if "gap" in row else ABSENT
+    return {**found, "difference (wins)": gap, **cost(row), **signature(row)}
 
 
 def _speed_cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -44,7 +37,7 @@ def _speed_cells(row: Mapping[str, Any]) -> dict[str, str]:
         "size": row["size"],
         "model": row["model"],
         "images/s": significant(row.get("images_s")),
-        "images/s, reported by the paper": printed(row["images_s_paper"]),
+        "images/s, reported by the paper": _printed(row["images_s_paper"]),
         "times faster than MST++ as published": significant(row.get("faster")),
         "over MST++, reported by the paper": significant(row["faster_paper"], 3),
         "runs": str(row.get("runs", "no times")),
@@ -52,18 +45,22 @@ def _speed_cells(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def counted(row: Mapping[str, Any]) -> str:
-    """Scenes and, where there are several, seeds."""
+def _printed(value: float | str | None) -> str:
+    """A figure of the paper as it prints it."""
+    return f"{value:g}" if isinstance(value, float) else str(value or ABSENT)
+
+
+def figure(row: Mapping[str, Any], key: str, sign: bool = False) -> str:
+    """A mean of a row with its interval."""
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    interval = None if low is None or high is None else Interval(low, high)
+    return with_interval(row.get(key), interval, sign)
+
+
+def scenes(row: Mapping[str, Any]) -> str:
+    """Number of scenes and, where there are several, of seeds."""
     seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
     return f"{row['scenes']}{seeds}"
-
-
-def gap(row: Mapping[str, Any]) -> str:
-    """The paired difference from the table's reference, and on how many scenes it is one for the better."""
-    if row.get("gap") is None:
-        return ABSENT
-    told = interval(row["gap"], row["gap_low"], row["gap_high"], sign=True)
-    return f"{told}, {row['wins']}/{row['scenes']}"
 
 
 def cost(row: Mapping[str, Any]) -> dict[str, str]:
@@ -82,8 +79,6 @@ def notes(what: str, rows: Sequence[Mapping[str, Any]], dataset: str | None) -> 
     if what == "table-6":
         devices = sorted({f"{r['device']}, {r['threads']} threads" for r in rows if "device" in r})
         return [f"Ours: {'; '.join(devices) or 'no times'}. Reported by the paper: Jetson Orin NX 16 GB."]
-    from hsrzoo_benchmark.reproduce.tables import STANDS_FOR, default_dataset
-
     dataset = dataset or default_dataset(what)
     found = [
         "Mean over scenes, 95 % bootstrap interval; seeds are averaged first. CPU and wall seconds are of "

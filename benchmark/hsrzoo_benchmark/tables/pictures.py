@@ -1,0 +1,35 @@
+"""Pictures drawn with matplotlib, which is an extra: the same values give the same file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hsrzoo.errors import PluginError
+from hsrzoo.io.common import output_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DPI = 150
+_METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
+"""Left out, as they change from day to day."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty picture, inches; PluginError where matplotlib is absent."""
+    try:
+        from matplotlib.figure import Figure  # drawn without a screen
+    except ImportError as error:
+        raise PluginError(
+            "matplotlib is not installed", got=str(error), fix='pip install "hsrzoo[report]"'
+        ) from None
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+def save(figure: Figure, out: Path) -> Path:
+    """Write a picture, whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with output_file(out) as temporary:
+        figure.savefig(temporary, metadata=_METADATA.get(out.suffix))
+    return out
