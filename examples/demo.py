@@ -24,7 +24,7 @@ from hsrzoo.io.photo import to_linear
 from hsrzoo.io.raster import open_raster
 from hsrzoo.io.rgb import to_unit
 from hsrzoo.models.reconstructor import Reconstruction
-from hsrzoo.prediction.caveats import word_on_trust
+from hsrzoo.prediction.caveats import caveats
 from hsrzoo.prediction.quicklook import srgb_of
 
 LONGEST = 512  # pixels of a reduced photograph's longer side
@@ -62,7 +62,7 @@ def reconstruct(path: str | None, name: str, encoding: str, request: gr.Request)
     except hsrzoo.HsrzooError as error:
         raise gr.Error(str(error), duration=None, print_exception=False) from None
     colours, middle = srgb_of(result.cube, result.bands), len(result.bands) // 2 + 1
-    slider, words = gr.Slider(maximum=len(result.bands), value=middle), f"{note}\n\n{word_on_trust(model)}"
+    slider, words = gr.Slider(maximum=len(result.bands), value=middle), f"{note}\n\n{caveats(model)}"
     return [result, None, colours, slider, band(result, middle), "", words, file]
 
 

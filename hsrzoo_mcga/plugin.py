@@ -35,7 +35,7 @@ def _spec(scales: int) -> ModelSpec:
         # the attention's table of code frequencies from every 2nd or 4th row and column
         variants={
             **{f"counts-{n}": {"count_stride": n} for n in (2, 4)},
-            # a control: what the search finds no longer belongs to what is fetched
+            # a control: each code that is found is replaced by another one
             "permuted": {"permuted": True},
         },
     )

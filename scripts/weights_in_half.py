@@ -2,7 +2,7 @@
 
     python scripts/weights_in_half.py baselines/hsrzoo_baselines/weights/hscnn-plus.cave
 
-Rows in a store of results are kept by the weights' hash, so they have to be computed anew.
+Rows in a store of results are kept by the weights' hash, so they must be computed again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """AGD-Net (Zhu et al., IEEE TCI 2021, arXiv:2108.05547), published as GD-Net: amended gradient descent.
 
-A first stage guesses the cube. A learned camera, one 3 x 3 convolution, renders it back to RGB; each
-further stage maps what is left of the RGB to a correction of the cube, and so on, K stages in all. A stage
+A first stage estimates the cube. A learned camera, one 3 x 3 convolution, renders it back to RGB; each
+further stage maps the residual of the RGB to a correction of the cube; K stages in all. A stage
 is densely connected and removes the mean over the bands before its convolutions, so that corrections
 do not depend on how bright the residual is.
 
@@ -27,13 +27,13 @@ from hsrzoo.layers.whole_image import in_strips
 from hsrzoo.spec import ModelSpec, Official, Recipe
 
 LAYERS = 4
-"""Dense layers of a stage, besides the last one."""
+"""Dense layers of a stage, without the last one."""
 ROWS = 96
 """Of a strip: a stage's features are 20 times as wide as the cube, its reach is 6 rows."""
 
 
 class Unit(nn.Module):
-    """A convolution, with the mean over the channels removed before it (``norm``) and ReLU behind."""
+    """A convolution; ``norm`` removes the mean over the channels before it, ``relu`` adds a ReLU."""
 
     def __init__(self, conv: nn.Conv2d, norm: bool = False, relu: bool = True) -> None:
         super().__init__()
@@ -99,18 +99,18 @@ class AGDNet(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
-        guess, *corrections = self.stages
+        first, *corrections = self.stages
         # nine times as many channels as bands at once: without gradients, on strips of rows
-        cube = in_strips(guess, rgb, halo=LAYERS + 2, rows=ROWS)
+        cube = in_strips(first, rgb, halo=LAYERS + 2, rows=ROWS)
         for stage in corrections:
             cube = cube + in_strips(stage, rgb - self.degradation(cube), halo=LAYERS + 2, rows=ROWS)
         return cube
 
 
 def build(bands: BandSet, stages: int = 4) -> AGDNet:
-    """AGDNet for these bands; ``stages`` in all, the first guess included."""
+    """AGDNet for these bands; ``stages`` in all, including the first estimate."""
     if stages < 1:
-        raise InputError("AGD-Net has at least its first guess", expected="stages of 1 or more", got=stages)
+        raise InputError("AGD-Net needs at least one stage", expected="stages of 1 or more", got=stages)
     return AGDNet(len(bands), stages)
 
 

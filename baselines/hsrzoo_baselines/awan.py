@@ -1,5 +1,5 @@
 """AWAN: adaptive weighted attention network (Li et al., CVPRW 2020), the winner of NTIRE 2020's track of
-clean images, as the MST-plus-plus toolbox has it: 96 channels in place of 200.
+clean images, as in the MST-plus-plus toolbox: 96 channels instead of 200.
 
 Eight residual blocks, each with a gate per channel made from a weighted mean over all pixels, and at the
 end attention between all pixels of each quarter of the cube. Written from a description of the toolbox's
@@ -12,7 +12,7 @@ features are an eighth of the bands (here at least one, where the original has n
 
 What we changed: the attention's matrix has as many rows and columns as a quarter has pixels; the original
 holds it whole, 1 GiB at 256 x 256 and 16 GiB at 512 x 512, for one quarter after the other. Here torch's
-fused attention goes through it block by block, with and without gradients: the same numbers, in memory
+fused attention computes it in blocks, with and without gradients: the same numbers, in memory
 proportional to the image. Its time still grows with the square of the pixels. Where torch has no fused
 operator (float64 on a GPU, an exported graph) it falls back to the whole matrix.
 """
@@ -36,11 +36,11 @@ SQUEEZE = 16
 FEATURES = 8
 """The last attention narrows the bands by this."""
 ALIGNED = 8
-"""Fused attention wants a multiple of this many features; zeros beside the real ones change nothing."""
+"""Fused attention needs a multiple of this many features; the real ones are padded with zeros."""
 
 
 class ReflectConv(nn.Module):
-    """Convolution without bias; around the image stands its reflection."""
+    """Convolution without bias, padded by reflection."""
 
     def __init__(self, inputs: int, outputs: int, size: int = 3) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class ChannelGate(nn.Module):
 
 
 class DualBlock(nn.Module):
-    """DRAB: two paths run through all blocks, one taken up in the middle, one at the end."""
+    """DRAB: two residual paths run through all blocks, one added in the middle, one at the end."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -118,14 +118,14 @@ def _halves(middle: int) -> tuple[slice, slice]:
 
 
 def _two_quarters(theta: Tensor, values: Tensor) -> Tensor:
-    """Half of the image, its left and right quarter each for itself: (B, D, h, W) twice, to the same."""
+    """Half of the image, its left and right quarter separately: (B, D, h, W) twice, to the same."""
     middle = theta.shape[3] // 2
     parts = [attention(theta[..., at], values[..., at]) for at in _halves(middle)]
     return torch.cat(parts, dim=3)
 
 
 def attention(theta: Tensor, values: Tensor) -> Tensor:
-    """Mean of ``values`` over all pixels, weighted for each pixel by how its ``theta`` agrees with theirs.
+    """Mean of ``values`` over all pixels, weighted for each pixel by the similarity of its ``theta``.
 
     Both (B, D, h, w), as is the result. The weights of pixel i are the softmax over j of the covariance
     sum_d (theta_id - mean_d theta_id) theta_jd / D.
@@ -212,6 +212,6 @@ SPEC = ModelSpec(
     notes=(
         "The last attention connects all pixels of a quarter of the image: its time grows with the square "
         "of the pixels, its memory does not. It runs whole, not in tiles. The toolbox evaluates it on "
-        "cropped images for want of memory; here it sees the image that it is given."
+        "cropped images to save memory; here it takes the whole image."
     ),
 )

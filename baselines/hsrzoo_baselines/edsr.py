@@ -1,4 +1,4 @@
-"""EDSR as the MST-plus-plus toolbox has it: 32 residual blocks after Lim et al. (CVPRW 2017).
+"""EDSR as in the MST-plus-plus toolbox: 32 residual blocks after Lim et al. (CVPRW 2017).
 
 The network of single-image super-resolution without its enlarging tail, its mean shift and its scaled
 residuals: a plain stack of 3 x 3 convolutions. Written from a description of the MIT-licensed code, with
@@ -10,28 +10,29 @@ bands. What we changed: the number of bands, fixed at 31 in the original, decide
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.spec import ModelSpec, Official
-from hsrzoo_baselines.layers import require_counts
+from hsrzoo_baselines.layers import conv, require_counts
 from hsrzoo_baselines.recipes import toolbox
 
 WIDTH = 64
 """Channels of all features."""
 
-
-def conv(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3 x 3 convolution with zeros around the image."""
-    return nn.Conv2d(inputs, outputs, 3, padding=1)
+conv_biased = partial(conv, bias=True)
 
 
 class ResBlock(nn.Module):
-    """Two convolutions beside a skip; no normalisation, residual not scaled."""
+    """Two convolutions and a skip; no normalisation, residual not scaled."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(conv(width, width), nn.ReLU(inplace=True), conv(width, width))
+        self.body = nn.Sequential(
+            conv_biased(width, width), nn.ReLU(inplace=True), conv_biased(width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H, W)."""
@@ -43,9 +44,9 @@ class EDSR(nn.Module):
 
     def __init__(self, bands: int, blocks: int = 32) -> None:
         super().__init__()
-        self.head = nn.Sequential(conv(3, WIDTH))
-        self.body = nn.Sequential(*(ResBlock(WIDTH) for _ in range(blocks)), conv(WIDTH, WIDTH))
-        self.tail = nn.Sequential(conv(WIDTH, bands))
+        self.head = nn.Sequential(conv_biased(3, WIDTH))
+        self.body = nn.Sequential(*(ResBlock(WIDTH) for _ in range(blocks)), conv_biased(WIDTH, WIDTH))
+        self.tail = nn.Sequential(conv_biased(WIDTH, bands))
 
     @property
     def halo(self) -> int:

@@ -1,4 +1,4 @@
-"""Three floors under every benchmark: what the colour of a pixel alone can tell.
+"""Three floors under every benchmark: what follows from the colour of a pixel alone.
 
 All are one regression from features of a pixel's RGB to its spectrum, fitted by least squares over
 all pixels of a split; they differ in the features:
@@ -39,7 +39,7 @@ exploit this grow into the thousands, where float32 loses the digits that matter
 
 def root_products(degree: int) -> tuple[tuple[int, ...], ...]:
     """Exponents (r, g, b) of all products up to ``degree`` that no lower degree has, as integers
-    whose sum n is the root to take: (1, 1, 0) stands for (R G)^(1/2).
+    whose sum n is the root to take: (1, 1, 0) is (R G)^(1/2).
 
     3 products at degree 1, 6 at 2, 13 at 3 and 22 at 4, as in the paper.
     """
@@ -98,9 +98,9 @@ def build(bands: BandSet, degree: int) -> PixelRegression:
 def fit(module: PixelRegression, dataset: Dataset, split: str) -> None:
     """Set ``module.matrix`` to the least-squares solution over all pixels of ``split``.
 
-    Normal equations accumulated in float64, piece by piece. Features that the pixels do not tell
-    apart (a grey scene) get the solution of least norm. Every band is fitted on all pixels that have data
-    (no NaN) in it, whatever other bands lack there; DatasetError where a band has no such pixel.
+    Normal equations accumulated in float64, piece by piece. Features that are linearly
+    dependent on these pixels (a grey scene) get the solution of least norm. Every band is fitted on all
+    pixels that have data (no NaN) in it; DatasetError if a band has none.
     """
     bands, count = module.matrix.shape
     grams, moment = np.zeros((bands, count, count)), np.zeros((count, bands))
@@ -127,7 +127,7 @@ _Chosen = slice | np.ndarray
 
 def _patterns(cube: np.ndarray) -> Iterator[tuple[_Chosen, _Chosen]]:
     """Groups of bands of ``cube`` (C, N) that have data in the same pixels, and those pixels; as slices
-    where nothing lacks."""
+    where no data are missing."""
     missing = np.isnan(cube)
     if not missing.any():
         yield slice(None), slice(None)
@@ -152,7 +152,7 @@ def _no_data(dataset: Dataset, split: str, without: np.ndarray) -> DatasetError:
         return DatasetError(
             f"No pixel of {place} has any data",
             expected="some values that are not NaN",
-            fix="hsrzoo data verify tells which scenes have none",
+            fix="Find the scenes without data: hsrzoo data verify",
         )
     return DatasetError(
         f"Some bands of {place} have no data in any pixel",

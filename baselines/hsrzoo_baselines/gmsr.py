@@ -1,4 +1,4 @@
-"""GMSR-Net (Wang et al., 2024): three widening levels of a selective scan beside two gradient attentions.
+"""GMSR-Net (Wang et al., 2024): three levels of a selective scan parallel to two gradient attentions.
 
 Written from a description of the public code (no licence stated), with its state_dict names and order.
 
@@ -41,7 +41,7 @@ DIRECTIONS = 4
 PIXELS_AT_ONCE = 1 << 12
 """Of a piece of the scan without gradients."""
 DROP_PATH = 0.1
-"""How often training leaves a state-space block out, per image."""
+"""Probability that training drops a state-space block, per image."""
 BATCHES = ("own", "coupled")
 
 
@@ -139,8 +139,8 @@ class DirectionalScan(nn.Module):
         return along.unflatten(2, (height, width)) + across.unflatten(2, (width, height)).mT
 
     def _in_pieces(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """The scans along rows and along columns, each with its reverse: four sequences of which a piece is
-        in work at a time, so that memory holds little more than (B, D, L) of each."""
+        """The scans along rows and along columns, each with its reverse: four sequences of which one piece
+        is computed at a time, so that memory holds little more than (B, D, L) of each."""
         batch, inner, length = rows.shape
         dtype = torch.promote_types(rows.dtype, torch.float32)
         along, across = (torch.zeros_like(x, dtype=dtype) for x in (rows, columns))
@@ -243,7 +243,7 @@ def build(bands: BandSet, batch: Literal["own", "coupled"] = "own") -> GMSR:
 SPEC = ModelSpec(
     name="gmsr",
     build=build,
-    summary="GMSR-Net: selective scans in four directions beside gradient attentions, 45 k parameters",
+    summary="GMSR-Net: selective scans in four directions and gradient attentions, 45 k parameters",
     source=(
         "Wang et al., GMSR: Gradient-Guided Mamba for Spectral Reconstruction from RGB Images, "
         "arXiv:2405.07777; https://github.com/wxy11-27/GMSR at 01231f7"

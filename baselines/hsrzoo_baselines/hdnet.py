@@ -1,4 +1,4 @@
-"""HDNet (Hu et al., CVPR 2022), made for spectral compressive imaging, as the MST-plus-plus toolbox has it
+"""HDNet (Hu et al., CVPR 2022), made for spectral compressive imaging, as in the MST-plus-plus toolbox
 for RGB: 63 residual blocks with one stage of spatial and spectral attention in the middle.
 
 Written from a description of the MIT-licensed code, with its state_dict names. The official checkpoints
@@ -8,10 +8,10 @@ one in the frequency domain is in its file, but calls a function that torch no l
 2,659,243 parameters and 112 values of batch normalisation at 31 bands, 174 G multiply-accumulates at
 256 x 256; 2,733,286 parameters at 202 bands, where only the last convolution changes.
 
-What we changed, all equal up to rounding: the mean of a linear layer's output is taken of its input; the
-four softmaxes of the efficient fusion are computed as one; the eight biases that batch normalisation takes
-out again are not trained. Softmaxes run over all pixels of the image: their largest logit and their sum
-are statistics, so tiles are exact.
+What we changed, all equal up to rounding: the mean of a linear layer's output is computed from that of its
+input; the four softmaxes of the efficient fusion are computed as one; the eight biases that batch
+normalisation cancels are not trained. Softmaxes run over all pixels of the image: their largest logit and
+their sum are statistics, so tiles are exact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import pixel_mean, whole_image
 from hsrzoo.spec import ModelSpec, Official
-from hsrzoo_baselines.edsr import ResBlock, conv
+from hsrzoo_baselines.edsr import ResBlock, conv_biased
 from hsrzoo_baselines.layers import require_counts
 from hsrzoo_baselines.recipes import toolbox
 
@@ -95,8 +95,8 @@ class Subspace(nn.Module):
         self.bn_dws = nn.BatchNorm2d(width, momentum=0.9)
         self.conv_point = nn.Conv2d(width, 1, 1)
         self.bn_point = nn.BatchNorm2d(1, momentum=0.9)
-        # Batch normalisation takes these out again: their gradient is nothing but rounding, which Adam
-        # would turn into steps as long as any others.
+        # Batch normalisation cancels these: their gradient is rounding alone, which Adam would turn into
+        # full steps.
         for layer in (self.conv_dws, self.conv_point):
             if layer.bias is not None:
                 layer.bias.requires_grad_(False)
@@ -109,7 +109,7 @@ class Subspace(nn.Module):
 
 
 class EfficientFusion(nn.Module):
-    """EFF: each group of channels is raised where its own attention map is high."""
+    """EFF: each group of channels is amplified where its attention map is high."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -132,15 +132,15 @@ class HDNet(nn.Module):
 
     def __init__(self, bands: int, blocks: int = 32) -> None:
         super().__init__()
-        self.head = nn.Sequential(conv(3, WIDTH))
+        self.head = nn.Sequential(conv_biased(3, WIDTH))
         self.body = nn.Sequential(
             *(ResBlock(WIDTH) for _ in range(blocks)),
             DualAttention(WIDTH),
             EfficientFusion(WIDTH),
             *(ResBlock(WIDTH) for _ in range(blocks - 1)),
-            conv(WIDTH, WIDTH),
+            conv_biased(WIDTH, WIDTH),
         )
-        self.tail = nn.Sequential(conv(WIDTH, bands))
+        self.tail = nn.Sequential(conv_biased(WIDTH, bands))
 
     @property
     def halo(self) -> int:

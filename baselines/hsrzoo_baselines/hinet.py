@@ -1,7 +1,7 @@
-"""HINet as the MST-plus-plus toolbox has it: two U-Nets with half instance norm, after Chen et al. (2021).
+"""HINet as in the MST-plus-plus toolbox: two U-Nets with half instance norm, after Chen et al. (2021).
 
 In every convolution block on the way down, the first half of the channels is normalised by mean and
-variance over the image, the other half left as it is. The second U-Net sees the features of the first
+variance over the image, the other half is not. The second U-Net takes the features of the first
 at every level, and its output through a gate ("supervised attention").
 
 Written from a description of the MIT-licensed code, with its state_dict names. The official checkpoints
@@ -19,6 +19,7 @@ features reach ``last`` through the U-Nets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import Totals, current_call, whole_image
 from hsrzoo.spec import ModelSpec, Official, RgbInput
-from hsrzoo_baselines.layers import padded, require_counts
+from hsrzoo_baselines.layers import conv, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 
 WIDTH = 31
@@ -38,9 +39,7 @@ MULTIPLE = 16
 SLOPE = 0.2
 """Of the leaky ReLUs."""
 
-
-def _conv(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1)
+_conv = partial(conv, bias=True)
 
 
 def _relu(x: Tensor) -> Tensor:
@@ -70,8 +69,8 @@ def instance_norm(x: Tensor, norm: nn.InstanceNorm2d) -> Tensor:
 class Block(nn.Module):
     """Two 3 x 3 convolutions with a 1 x 1 skip, (B, inputs, H, W) -> (B, outputs, H, W).
 
-    ``down``: it has a halving convolution besides, for whoever wants the next level. ``fuse``: adds the
-    features of the first U-Net. ``norm``: half of the channels is normalised.
+    ``down``: also has a strided convolution to the next level. ``fuse``: adds the features of the first
+    U-Net. ``norm``: normalises half of the channels.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class Block(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles the resolution and joins the features kept from the way down."""
+    """Doubles the resolution and fuses the features of the encoder."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -115,7 +114,7 @@ class Up(nn.Module):
 
 
 class Gate(nn.Module):
-    """Features weighted by what a first estimate of the image says of them."""
+    """Features gated by a first estimate of the image."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -137,7 +136,7 @@ class HINet(nn.Module):
         widths = [WIDTH << level for level in range(depth)]
         inputs = [WIDTH, *widths[:-1]]
         last = depth - 1
-        self.conv_in = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
+        self.conv_in = conv(3, WIDTH)
         self.down_path_1, self.down_path_2 = (
             nn.ModuleList(
                 Block(inputs[i], k, down=i < last, fuse=second and i < last, norm=True)

@@ -1,5 +1,5 @@
 """HRNet: hierarchical regression from four resolutions (Zhao et al., CVPRW 2020), the network that won
-NTIRE 2020's track of real-world images, as the MST-plus-plus toolbox has it.
+NTIRE 2020's track of real-world images, as in the MST-plus-plus toolbox.
 
 The image enters at full, half, quarter and eighth resolution, by moving pixels into channels; dense
 residual blocks work on each level, and its features go to the next finer one by moving channels into
@@ -8,9 +8,9 @@ official checkpoints were trained on RGB stretched per image to [0, 1].
 
 31,704,863 parameters at 31 bands, 164 G multiply-accumulates at 256 x 256; 31,803,530 parameters at 202
 bands, where only ``main4`` changes. Kept from the original: the last layer has a LeakyReLU too; and its
-"global blocks" compute a gate for every channel from the image's mean and then do not use it, so their
-``fc`` weights decide nothing. Those are here because they are in the checkpoints, frozen because no
-gradient reaches them, and the gate is not computed.
+"global blocks" compute a gate for every channel from the image's mean and do not use it, so their ``fc``
+weights have no effect. They are here because they are in the checkpoints, frozen because no gradient
+reaches them, and the gate is not computed.
 
 The authors' own repository (zhaoyuzhi, no licence stated) pads by reflection where the toolbox pads with
 zeros: its checkpoints have these names, and would give other values near the border here.
@@ -68,7 +68,7 @@ class DenseBlock(nn.Module):
 
 
 class GlobalBlock(nn.Module):
-    """Two convolutions beside a skip. ``fc`` would be the gate that the original throws away."""
+    """Two convolutions and a skip. ``fc`` are the weights of a gate that the original does not use."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -145,14 +145,14 @@ class HRNet(nn.Module):
 
 
 def _finer(fine: Tensor, coarse: Tensor) -> Tensor:
-    """Features (B, K, H, W) of a level, joined with those (B, 4 M, H / 2, W / 2) from the level below."""
+    """Features (B, K, H, W) of a level, concatenated with (B, 4 M, H / 2, W / 2) of the level below."""
     return torch.cat([fine, F.pixel_shuffle(coarse, 2)], dim=1)
 
 
 def build(bands: BandSet, width: int = 64) -> HRNet:
     """HRNet for these bands; ``width`` channels at full resolution, a multiple of 4."""
     if width < 4 or width % 4:
-        raise InputError("HRNet cannot be so wide", expected="width, a multiple of 4", got=repr(width))
+        raise InputError("HRNet cannot have this width", expected="width, a multiple of 4", got=repr(width))
     return HRNet(len(bands), width)
 
 
@@ -172,8 +172,8 @@ SPEC = ModelSpec(
     recipes={"authors": toolbox(1e-4)},
     official=Official("minmax-image", note="of the toolbox; the authors' own network pads by reflection"),
     notes=(
-        "The weights named fc are in the official checkpoints and decide nothing: the original computes "
-        "a gate from them and then goes on with the features as they were. They are frozen here. The "
+        "The weights named fc are in the official checkpoints and have no effect: the original computes "
+        "a gate from them and does not apply it. They are frozen here. The "
         "last layer has a LeakyReLU, as in the original, so negative values are shrunk to a fifth."
     ),
 )

@@ -1,19 +1,19 @@
-"""HSCNN+ as the MST-plus-plus toolbox has it: 30 densely connected blocks after Shi et al. (2018).
+"""HSCNN+ as in the MST-plus-plus toolbox: 30 densely connected blocks after Shi et al. (2018).
 
 This is that toolbox's PyTorch network, the one behind the HSCNN+ figures of most later papers, and
 not the authors' own HSCNN-D, which is a TensorFlow network of three parallel dense trunks with
 biases. Written from a description of the MIT-licensed code, with its state_dict names
-(``conv_fution`` is spelt so there).
+(including the spelling ``conv_fution``).
 
 The official checkpoints were trained on RGB stretched per image to [0, 1].
 
 4,645,504 parameters at 31 bands, each used once a pixel: 304 G multiply-accumulates at 256 x 256. The
-published structure, kept as ``hscnn-plus:reference``, hands each block a fresh copy of all features so
+published structure, kept as ``hscnn-plus:reference``, gives each block a new copy of all features so
 far. Without gradients, the default here gives the same cube, up to rounding, by:
 
-- a wavefront. A block looks one row up and down, so the image goes through all blocks strip by strip of
-  rows, each block one row behind the one before it. Nothing is computed for the sake of a border, and
-  of the 1,088 channels only the rows in work exist.
+- a wavefront. A block reaches one row up and down, so the image goes through all blocks in strips of
+  rows, each block one row behind the one before it. No row is computed twice, and of the 1,088 channels
+  only the rows of the current strip are in memory.
 - products over the channels as :func:`hsrzoo.layers.pointwise.pointwise` does them, and the two 3 x 3
   convolutions of a block, and the two 1 x 1 after them, as one each.
 """
@@ -32,7 +32,7 @@ from hsrzoo.errors import InputError
 from hsrzoo.layers.pointwise import pointwise
 from hsrzoo.layers.whole_image import can_strip
 from hsrzoo.spec import ModelSpec, Official
-from hsrzoo_baselines.layers import require_counts
+from hsrzoo_baselines.layers import conv, require_counts
 from hsrzoo_baselines.recipes import toolbox
 
 STEM = 128
@@ -40,13 +40,9 @@ STEM = 128
 GROWTH = 32
 """Channels that each block adds."""
 PIXELS_AT_ONCE = {"cpu": 1 << 13, "other": 1 << 18}
-"""Pixels of a strip. Of every pixel in work, 4 KiB of features are kept."""
+"""Pixels of a strip. Each has 4 KiB of features in memory."""
 LEAST_ROWS = 32
-"""Of a strip, with the row above and the row below that each block looks at."""
-
-
-def _conv(inputs: int, outputs: int, size: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
+"""Rows of a strip at least, with the row above and the row below that each block reaches."""
 
 
 def _flat(layer: nn.Module) -> Tensor:
@@ -74,12 +70,12 @@ class FusionBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = _conv(width, 128, 1)
-        self.conv_up1 = _conv(128, 32, 3)
-        self.conv_up2 = _conv(32, 16, 1)
-        self.conv_down1 = _conv(128, 32, 3)
-        self.conv_down2 = _conv(32, 16, 1)
-        self.conv_fution = _conv(96, GROWTH, 1)
+        self.conv1 = conv(width, 128, 1)
+        self.conv_up1 = conv(128, 32, 3)
+        self.conv_up2 = conv(32, 16, 1)
+        self.conv_down1 = conv(128, 32, 3)
+        self.conv_down2 = conv(32, 16, 1)
+        self.conv_fution = conv(96, GROWTH, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> (B, 32, H, W)."""
@@ -91,10 +87,10 @@ class FusionBlock(nn.Module):
         return self.conv_fution(torch.cat([up1, up2, down1, down2], dim=1)).relu()
 
     def merged(self) -> Callable[[Tensor], Tensor]:
-        """The same function of (B, H, W, width), with the weights of like layers side by side."""
+        """The same function of (B, H, W, width), with the weights of parallel layers concatenated."""
         narrow, both = _flat(self.conv1), _two(self.conv_up1, self.conv_down1)
         beside = _beside(self.conv_up2, self.conv_down2)
-        # its inputs stand in the order up1, up2, down1, down2; here up1, down1, up2, down2
+        # its inputs have the order up1, up2, down1, down2; here up1, down1, up2, down2
         up1, up2, down1, down2 = _flat(self.conv_fution).split([32, 16, 32, 16], dim=1)
         fusion = torch.cat([up1, down1], dim=1), torch.cat([up2, down2], dim=1)
 
@@ -111,10 +107,10 @@ class DenseFusion(nn.Module):
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
-        self.conv_up1 = _conv(3, 32, 3)
-        self.conv_up2 = _conv(32, 32, 1)
-        self.conv_down1 = _conv(3, 32, 3)
-        self.conv_down2 = _conv(32, 32, 1)
+        self.conv_up1 = conv(3, 32, 3)
+        self.conv_up2 = conv(32, 32, 1)
+        self.conv_down1 = conv(3, 32, 3)
+        self.conv_down2 = conv(32, 32, 1)
         self.dfus_blocks = nn.ModuleList(FusionBlock(STEM + GROWTH * i) for i in range(blocks))
 
     def forward(self, rgb: Tensor) -> Tensor:
@@ -140,13 +136,13 @@ class DenseFusion(nn.Module):
 class HSCNNPlus(nn.Module):
     """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; any H and W.
 
-    ``published``: always hand each block a copy of all features, as the published code does.
+    ``published``: always give each block a copy of all features, as the published code does.
     """
 
     def __init__(self, bands: int, blocks: int = 30, published: bool = False) -> None:
         super().__init__()
         self.ddfn = DenseFusion(blocks)
-        self.conv_out = _conv(STEM + GROWTH * blocks, bands, 1)
+        self.conv_out = conv(STEM + GROWTH * blocks, bands, 1)
         self.published = published
 
     @property

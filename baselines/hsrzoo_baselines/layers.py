@@ -1,4 +1,4 @@
-"""What several networks of this package share: checks of their arguments, padding, the one PReLU."""
+"""What several networks share: convolutions, padding, checks of arguments and of checkpoints."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hsrzoo.errors import FormatError, InputError
+
+NORM_FLOOR = 1e-12
+"""Least norm that a vector is divided by, that of F.normalize."""
+
+
+def conv(inputs: int, outputs: int, size: int = 3, *, bias: bool = False) -> nn.Conv2d:
+    """A convolution that keeps H and W: the image is padded with zeros."""
+    return nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=bias)
 
 
 def require_counts(
     name: str, value: Any, *, least: int = 0, most: int | None = None, length: int | None = None
 ) -> None:
-    """Raise InputError unless ``value`` is a whole number of ``least`` to ``most``, or with ``length`` a
+    """Raise InputError unless ``value`` is a whole number from ``least`` to ``most``, or with ``length`` a
     list of so many of them. ``name``: the argument, for the message."""
     listed = isinstance(value, Sequence) and not isinstance(value, str)
     numbers = list(value) if length is not None and listed else [value]
@@ -32,9 +40,9 @@ def require_counts(
 
 
 def padded(rgb: Tensor, multiple: int) -> Tensor:
-    """(B, K, H, W) with its reflection at the bottom and right, up to the next ``multiple`` of H and W.
+    """(B, K, H, W) padded by reflection at the bottom and right to the next ``multiple`` of H and W.
 
-    Reflection is possible where less is added than there is: H and W of at least ``multiple`` are safe.
+    Reflection must add fewer pixels than there are: H and W of at least ``multiple`` are safe.
     """
     height, width = rgb.shape[-2:]
     pad = (0, -width % multiple, 0, -height % multiple)
@@ -42,10 +50,10 @@ def padded(rgb: Tensor, multiple: int) -> Tensor:
 
 
 def one_value(state: Mapping[str, Tensor], suffix: str, network: str) -> dict[str, Tensor]:
-    """``state`` itself, once all tensors of one number whose names end in ``suffix`` are found equal.
+    """``state`` itself, if its tensors of one number whose names end in ``suffix`` are equal.
 
     They are one PReLU of ``network``, which the official state_dict has under several names. Raises
-    FormatError where they differ.
+    FormatError if they differ.
     """
     values = [x for key, x in state.items() if key.endswith(suffix) and x.shape == (1,)]
     if any(not torch.equal(value, values[0]) for value in values):
@@ -53,6 +61,6 @@ def one_value(state: Mapping[str, Tensor], suffix: str, network: str) -> dict[st
             f"The names of {network}'s one PReLU hold different weights",
             expected=f"one value under all its {len(values)} names, which end in {suffix}",
             got="several",
-            fix=f"This is no checkpoint of {network} as published",
+            fix=f"This is not a checkpoint of {network} as published",
         )
     return dict(state)

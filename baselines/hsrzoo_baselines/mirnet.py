@@ -1,22 +1,22 @@
-"""MIRNet (Zamir et al., ECCV 2020) as the MST-plus-plus toolbox has it: three resolutions side by side.
+"""MIRNet (Zamir et al., ECCV 2020) as in the MST-plus-plus toolbox: three resolutions side by side.
 
 Each of three residual groups keeps features at full, half and quarter resolution, with 31, 62 and 124
-channels. A dual attention unit on each weighs pixels and channels; brought back to full resolution, the
-three are mixed channel by channel by what their means say. Halving is blurred first, so that it does not
-alias (Zhang, ICML 2019), and both it and doubling have two ways, one of them without activations.
+channels. A dual attention unit on each weights pixels and channels; upsampled to full resolution, the
+three are mixed with a weight per channel from their means. Halving is blurred first, so that it does not
+alias (Zhang, ICML 2019), and both it and doubling have two branches, one of them without activations.
 
 Written from the paper and the names and shapes of the MIT-licensed code's state_dict, which are those
-here. What the paper leaves open was settled by comparison with outputs of the original, which any other
-reading of the following misses by 7 % and more: the spatial gate sees the pixels' largest channel before
-their mean, and stands before the channel gate where the two are joined; a coarser unit starts from the
+here. What the paper leaves open was settled by comparison with outputs of the original, from which any
+other reading of the following differs by 7 % and more: the spatial gate takes the pixels' largest channel
+before their mean, and precedes the channel gate in the concatenation; a coarser unit starts from the
 output of the finer one, not from the block's input; nothing is exchanged between resolutions before the
 last mix; blurs reflect at the border; the image is padded to a multiple of 8. One PReLU of one parameter
-serves all nine attention units and stands under nine names in the state_dict.
+is shared by all nine attention units and has nine names in the state_dict.
 
 The official checkpoints were trained on RGB stretched per image to [0, 1].
 
 3,749,356 parameters at 31 bands, and 10,044 constants of the blurs; 26.7 G multiply-accumulates at
-256 x 256. 1,497,900 of the parameters decide nothing: layers between the resolutions for blocks of
+256 x 256. 1,497,900 of the parameters have no effect: layers between the resolutions for blocks of
 several columns of units, where the toolbox has one (``up``, ``down.31_4``, ``selective_kernel.1`` and
 ``.2``). They are here because they are in the checkpoints, frozen because no gradient reaches them.
 
@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import pixel_mean
 from hsrzoo.spec import ModelSpec, Official, RgbInput
-from hsrzoo_baselines.layers import one_value, padded, require_counts
+from hsrzoo_baselines.layers import conv, one_value, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 
 WIDTHS = (31, 62, 124)
@@ -51,16 +51,12 @@ MULTIPLE = 8
 """H and W are padded to this, as the official code does; two halvings need only 4."""
 
 
-def _conv(inputs: int, outputs: int, size: int = 3) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False)
-
-
 class SpatialGate(nn.Module):
-    """A share in [0, 1] for every pixel, from the largest and the mean channel there and around it."""
+    """A gate in [0, 1] for every pixel, from the largest and the mean channel in its neighbourhood."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.spatial = nn.Sequential(OrderedDict(conv=_conv(2, 1, 5)))
+        self.spatial = nn.Sequential(OrderedDict(conv=conv(2, 1, 5)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, 1, H, W)."""
@@ -69,12 +65,12 @@ class SpatialGate(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    """A share in [0, 1] for every channel, from all channels' means over the image."""
+    """A gate in [0, 1] for every channel, from all channels' means over the image."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         inner = channels // REDUCTION
-        self.conv_du = nn.Sequential(_conv(channels, inner, 1), nn.ReLU(), _conv(inner, channels, 1))
+        self.conv_du = nn.Sequential(conv(channels, inner, 1), nn.ReLU(), conv(inner, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, 1, 1)."""
@@ -82,14 +78,14 @@ class ChannelGate(nn.Module):
 
 
 class DualAttention(nn.Module):
-    """DAU: two convolutions, their result once weighed by pixel and once by channel, and a skip."""
+    """DAU: two convolutions, their output weighted once by pixel and once by channel, and a skip."""
 
     def __init__(self, channels: int, act: nn.PReLU) -> None:
         super().__init__()
-        self.body = nn.Sequential(_conv(channels, channels), act, _conv(channels, channels))
+        self.body = nn.Sequential(conv(channels, channels), act, conv(channels, channels))
         self.SA = SpatialGate()
         self.CA = ChannelGate(channels)
-        self.conv1x1 = _conv(2 * channels, channels, 1)
+        self.conv1x1 = conv(2 * channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H, W)."""
@@ -100,13 +96,13 @@ class DualAttention(nn.Module):
 
 
 class SelectiveKernel(nn.Module):
-    """SKFF: mixes the three resolutions, channel by channel, in shares that add up to 1."""
+    """SKFF: mixes the three resolutions with weights per channel that sum to 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         inner = max(channels // REDUCTION, 4)
-        self.conv_du = nn.Sequential(_conv(channels, inner, 1), nn.PReLU())
-        self.fcs = nn.ModuleList(_conv(inner, channels, 1) for _ in WIDTHS)
+        self.conv_du = nn.Sequential(conv(channels, inner, 1), nn.PReLU())
+        self.fcs = nn.ModuleList(conv(inner, channels, 1) for _ in WIDTHS)
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
         """Three of (B, K, H, W) -> (B, K, H, W)."""
@@ -138,14 +134,14 @@ class Halve(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.top = nn.Sequential(
-            _conv(channels, channels, 1),
+            conv(channels, channels, 1),
             nn.PReLU(),
-            _conv(channels, channels),
+            conv(channels, channels),
             nn.PReLU(),
             Blur(channels),
-            _conv(channels, 2 * channels, 1),
+            conv(channels, 2 * channels, 1),
         )
-        self.bot = nn.Sequential(Blur(channels), _conv(channels, 2 * channels, 1))
+        self.bot = nn.Sequential(Blur(channels), conv(channels, 2 * channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.top(x) + self.bot(x)
@@ -158,16 +154,16 @@ class Double(nn.Module):
         super().__init__()
         double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.top = nn.Sequential(
-            _conv(channels, channels, 1),
+            conv(channels, channels, 1),
             nn.PReLU(),
             nn.ConvTranspose2d(channels, channels, 3, stride=2, padding=1, output_padding=1, bias=False),
             nn.PReLU(),
-            _conv(channels, channels // 2, 1),
+            conv(channels, channels // 2, 1),
         )
-        self.bot = nn.Sequential(double, _conv(channels, channels // 2, 1))
+        self.bot = nn.Sequential(double, conv(channels, channels // 2, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        # a mix of channels and one of pixels: the same in either order, cheaper in this one
+        # a 1 x 1 convolution and upsampling commute; this order is cheaper
         double, mix = self.bot.children()
         return self.top(x) + double(mix(x))
 
@@ -194,7 +190,7 @@ def _up(level: int, by: int) -> Resample:
 
 
 class MultiScaleBlock(nn.Module):
-    """MSRB: attention at three resolutions, one after the other, joined at the finest; a skip around it."""
+    """MSRB: attention at three resolutions in sequence, fused at the finest, and a skip."""
 
     def __init__(self, act: nn.PReLU) -> None:
         super().__init__()
@@ -211,7 +207,7 @@ class MultiScaleBlock(nn.Module):
         self.up = nn.ModuleDict(
             {f"{WIDTHS[i]}_{2**by}": _up(i, by) for i in range(coarsest, 0, -1) for by in range(i, 0, -1)}
         )
-        self.conv_out = _conv(WIDTHS[0], WIDTHS[0])
+        self.conv_out = conv(WIDTHS[0], WIDTHS[0])
         self.selective_kernel = nn.ModuleList(SelectiveKernel(k) for k in WIDTHS)
         for unused in (self.up, self.down[f"{WIDTHS[0]}_4"], *self.selective_kernel[1:]):
             unused.requires_grad_(False)
@@ -233,7 +229,7 @@ class ResidualGroup(nn.Module):
     def __init__(self, blocks: int, act: nn.PReLU) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *(MultiScaleBlock(act) for _ in range(blocks)), _conv(WIDTHS[0], WIDTHS[0])
+            *(MultiScaleBlock(act) for _ in range(blocks)), conv(WIDTHS[0], WIDTHS[0])
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -248,9 +244,9 @@ class MIRNet(nn.Module):
     def __init__(self, bands: int, groups: int = 3, blocks: int = 1) -> None:
         super().__init__()
         act = nn.PReLU()
-        self.conv_in = _conv(3, WIDTHS[0])
+        self.conv_in = conv(3, WIDTHS[0])
         self.body = nn.Sequential(*(ResidualGroup(blocks, act) for _ in range(groups)))
-        self.conv_out = _conv(WIDTHS[0], bands)
+        self.conv_out = conv(WIDTHS[0], bands)
 
     @property
     def halo(self) -> int:
@@ -304,7 +300,7 @@ SPEC = ModelSpec(
     recipes={"authors": toolbox(4e-4)},
     official=Official("minmax-image", rename=rename),
     notes=(
-        "Two fifths of the weights are in the official checkpoints and decide nothing: layers for several "
+        "Two fifths of the weights are in the official checkpoints and have no effect: layers for several "
         "columns of units in a block, of which the published setting has one. They are frozen."
     ),
 )

@@ -1,15 +1,15 @@
-"""MPRNet (Zamir et al., CVPR 2021) as the MST-plus-plus toolbox has it: quarters, halves, the whole.
+"""MPRNet (Zamir et al., CVPR 2021) as in the MST-plus-plus toolbox: quarters, halves, whole image.
 
-Three stages: a U-Net on each quarter of the image, one on each half, which also sees the features of
-the first, and a third stage at full resolution, which sees those of the second. Attention weighs each
+Three stages: a U-Net on each quarter of the image, one on each half, which also takes the features of
+the first, and a third stage at full resolution, which takes those of the second. Attention weights each
 channel by its mean over the quarter, the half or the image.
 
 Written from a description of the MIT-licensed code, with its state_dict names. The official checkpoints
 were trained on RGB stretched per image to [0, 1].
 
 3,619,003 parameters at 31 bands; 100.5 G multiply-accumulates at 256 x 256. One PReLU of one parameter
-serves all 43 channel attention blocks and stands under 43 names in the state_dict, as in the official
-one; it counts once.
+is shared by all 43 channel attention blocks and has 43 names in the state_dict, as in the official one; it
+counts once.
 
 The official network can only give 31 bands. Here the 31-wide body stays for any band count and only
 ``tail`` changes: 3,714,421 parameters at 202. Its outer skip needs 31 bands, so it exists at 31 alone; at
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.spec import ModelSpec, Official, RgbInput
-from hsrzoo_baselines.layers import one_value, padded, require_counts
+from hsrzoo_baselines.layers import conv, one_value, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 
 WIDTH = 31
@@ -37,21 +37,13 @@ MULTIPLE = 8
 """H and W are padded to this: their halves are halved twice."""
 
 
-def _conv(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-
-
-def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 1, bias=False)
-
-
 class ChannelWeights(nn.Module):
-    """Weighs each channel by what all channels' means say."""
+    """Weights each channel by a gate from all channels' means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv_du = nn.Sequential(
-            _pointwise(channels, channels), nn.ReLU(), _pointwise(channels, channels), nn.Sigmoid()
+            conv(channels, channels, 1), nn.ReLU(), conv(channels, channels, 1), nn.Sigmoid()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +57,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, act: nn.PReLU) -> None:
         super().__init__()
         self.CA = ChannelWeights(channels)
-        self.body = nn.Sequential(_conv(channels, channels), act, _conv(channels, channels))
+        self.body = nn.Sequential(conv(channels, channels), act, conv(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H, W)."""
@@ -82,7 +74,7 @@ class Down(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         halve = nn.Upsample(scale_factor=0.5, mode="bilinear", align_corners=False)
-        self.down = nn.Sequential(halve, _pointwise(inputs, outputs))
+        self.down = nn.Sequential(halve, conv(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(x)
@@ -94,10 +86,10 @@ class Up(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        self.up = nn.Sequential(double, _pointwise(inputs, outputs))
+        self.up = nn.Sequential(double, conv(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        # a mix of channels and one of pixels: the same in either order, cheaper in this one
+        # a 1 x 1 convolution and upsampling commute; this order is cheaper
         double, mix = self.up.children()
         return double(mix(x))
 
@@ -114,8 +106,8 @@ class Encoder(nn.Module):
         self.down12 = Down(k1, k2)
         self.down23 = Down(k2, k3)
         if fuse:
-            self.csff_enc1, self.csff_enc2, self.csff_enc3 = (_pointwise(k, k) for k in (k1, k2, k3))
-            self.csff_dec1, self.csff_dec2, self.csff_dec3 = (_pointwise(k, k) for k in (k1, k2, k3))
+            self.csff_enc1, self.csff_enc2, self.csff_enc3 = (conv(k, k, 1) for k in (k1, k2, k3))
+            self.csff_dec1, self.csff_dec2, self.csff_dec3 = (conv(k, k, 1) for k in (k1, k2, k3))
 
     def forward(
         self, x: Tensor, encoded: Sequence[Tensor] = (), decoded: Sequence[Tensor] = ()
@@ -156,13 +148,13 @@ class Decoder(nn.Module):
 
 
 class Gate(nn.Module):
-    """SAM: features weighted by what a first estimate of the image says of them."""
+    """SAM: features gated by a first estimate of the image."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = _pointwise(WIDTH, WIDTH)
-        self.conv2 = _pointwise(WIDTH, WIDTH)
-        self.conv3 = _pointwise(WIDTH, WIDTH)
+        self.conv1 = conv(WIDTH, WIDTH, 1)
+        self.conv2 = conv(WIDTH, WIDTH, 1)
+        self.conv3 = conv(WIDTH, WIDTH, 1)
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
         """Both (B, 31, H, W) -> (B, 31, H, W)."""
@@ -174,7 +166,7 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int, act: nn.PReLU, count: int) -> None:
         super().__init__()
-        self.body = _blocks(channels, act, count).append(_conv(channels, channels))
+        self.body = _blocks(channels, act, count).append(conv(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H, W)."""
@@ -192,8 +184,8 @@ class FullResolution(nn.Module):
         self.up_dec1 = Up(k2, k1)
         self.up_enc2 = nn.Sequential(Up(k3, k2), Up(k2, k1))
         self.up_dec2 = nn.Sequential(Up(k3, k2), Up(k2, k1))
-        self.conv_enc1, self.conv_enc2, self.conv_enc3 = (_pointwise(k1, k2) for _ in range(3))
-        self.conv_dec1, self.conv_dec2, self.conv_dec3 = (_pointwise(k1, k2) for _ in range(3))
+        self.conv_enc1, self.conv_enc2, self.conv_enc3 = (conv(k1, k2, 1) for _ in range(3))
+        self.conv_dec1, self.conv_dec2, self.conv_dec3 = (conv(k1, k2, 1) for _ in range(3))
 
     def forward(self, x: Tensor, encoded: Sequence[Tensor], decoded: Sequence[Tensor]) -> Tensor:
         """(B, 62, H, W) -> (B, 62, H, W), with the second stage's features of three levels."""
@@ -218,9 +210,9 @@ class MPRNet(nn.Module):
     def __init__(self, bands: int, cabs: int = 4) -> None:
         super().__init__()
         act = nn.PReLU()
-        self.conv_in = _conv(3, WIDTH)
+        self.conv_in = conv(3, WIDTH)
         self.shallow_feat1, self.shallow_feat2, self.shallow_feat3 = (
-            nn.Sequential(_conv(WIDTH, WIDTH), AttentionBlock(WIDTH, act)) for _ in range(3)
+            nn.Sequential(conv(WIDTH, WIDTH), AttentionBlock(WIDTH, act)) for _ in range(3)
         )
         self.stage1_encoder = Encoder(act, fuse=False)
         self.stage1_decoder = Decoder(act)
@@ -229,9 +221,9 @@ class MPRNet(nn.Module):
         self.stage3_orsnet = FullResolution(act, cabs)
         self.sam12 = Gate()
         self.sam23 = Gate()
-        self.concat12 = _conv(2 * WIDTH, WIDTH)
-        self.concat23 = _conv(2 * WIDTH, 2 * WIDTH)
-        self.tail = _conv(2 * WIDTH, bands)
+        self.concat12 = conv(2 * WIDTH, WIDTH)
+        self.concat23 = conv(2 * WIDTH, 2 * WIDTH)
+        self.tail = conv(2 * WIDTH, bands)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
@@ -265,7 +257,7 @@ def _split(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def _joined(parts: Sequence[Sequence[Tensor]], dim: int) -> list[Tensor]:
-    """Features of three levels, side by side in ``dim``."""
+    """Features of three levels, concatenated along ``dim``."""
     return [torch.cat(levels, dim=dim) for levels in zip(*parts, strict=True)]
 
 
@@ -296,7 +288,7 @@ SPEC = ModelSpec(
     recipes={"authors": toolbox(2e-4)},
     official=Official("minmax-image", rename=rename),
     notes=(
-        "Its first stages see quarters and halves of the image as images of their own, so the cube depends "
+        "Its first stages process quarters and halves of the image as separate images, so the cube depends "
         "on where the image is cut: it cannot be run in exact tiles."
     ),
 )

@@ -1,8 +1,8 @@
 """MST-L (Cai et al., CVPR 2022) in the MST-plus-plus toolbox: mask-guided attention between channels.
 
-MST was made for snapshot compressive imaging, where a coded mask modulates the light. The toolbox feeds
-it RGB: a second branch, here as there called the mask, is a convolution of the image, followed through
-the levels by convolutions alone, and from it each attention block makes weights for its values.
+MST was designed for snapshot compressive imaging, where a coded mask modulates the light. The toolbox's
+input is RGB: a second branch, still called the mask, is a convolution of the image and has convolutions
+alone at every level; from it each attention block computes weights for its values.
 
 Written from a description of the MIT-licensed code, with its state_dict names. The official checkpoints
 were trained on RGB stretched per image to [0, 1].
@@ -10,16 +10,16 @@ were trained on RGB stretched per image to [0, 1].
 2,450,978 parameters at 31 bands; 29.8 G multiply-accumulates at 256 x 256, the rows that strips
 see twice included.
 
-The published code weighs all images of a batch by the mask of its first one. Here each image has its
+The published code weights all images of a batch by the mask of the first one. Here each image has its
 own; ``batch="coupled"`` is the published behaviour, in which the official checkpoints were trained.
 
 The official network can only give 31 bands. Here the 31-wide body stays for any band count and only
 ``mapping`` changes: 2,498,687 parameters at 202. Its outer skip needs 31 bands, so it exists at 31
 alone; at other counts the RGB features reach ``mapping`` through the U.
 
-What differs from the published structure, all equal up to rounding, is what differs in
-``mst_plus_plus.py``, whose layers are used: without gradients, attention follows from Gram matrices, and
-what comes after them runs on strips of rows, the weights from the mask included.
+The layers are those of ``mst_plus_plus.py`` and differ from the published structure as there, equal up to
+rounding: without gradients, attention follows from Gram matrices, and all that follows it runs on strips of
+rows, including the weights from the mask.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.layers.pointwise import pointwise
 from hsrzoo.spec import ModelSpec, Official, RgbInput
-from hsrzoo_baselines.layers import padded, require_counts
+from hsrzoo_baselines.layers import conv, padded, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import (
     MULTIPLE,
     WIDTH,
@@ -46,7 +46,7 @@ from hsrzoo_baselines.mst_plus_plus_layers import (
     by_strips,
     convolve,
     feed,
-    fused_levels,
+    fuse_levels,
 )
 from hsrzoo_baselines.recipes import toolbox
 
@@ -74,7 +74,7 @@ class MaskWeights(nn.Module):
 
 
 class MaskedAttention(SpectralAttention):
-    """S-MSA whose values are weighted by the mask; not so those of the position term."""
+    """S-MSA whose values are weighted by the mask, except those of the position term."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__(dim, heads)
@@ -136,7 +136,7 @@ class MSTL(nn.Module):
     reflection to a multiple of 8 is possible.
 
     ``blocks``: at full resolution, half of it and a quarter. ``coupled``: the mask of the first image
-    weighs all images of a batch.
+    weights all images of a batch.
     """
 
     def __init__(self, bands: int, blocks: tuple[int, int, int] = (4, 7, 5), coupled: bool = False) -> None:
@@ -144,8 +144,8 @@ class MSTL(nn.Module):
         self.counts = tuple(blocks)
         self.coupled = coupled
         first, second, lowest = blocks
-        self.embedding_1 = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
-        self.embedding_2 = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
+        self.embedding_1 = conv(3, WIDTH)
+        self.embedding_2 = conv(3, WIDTH)
         self.encoder_layers = nn.ModuleList(
             nn.ModuleList([MaskedBlocks(k, count), _down(k), _down(k)])
             for k, count in ((WIDTH, first), (2 * WIDTH, second))
@@ -155,13 +155,13 @@ class MSTL(nn.Module):
             nn.ModuleList(
                 [
                     nn.ConvTranspose2d(2 * k, k, 2, stride=2),
-                    nn.Conv2d(2 * k, k, 1, bias=False),
+                    conv(2 * k, k, 1),
                     MaskedBlocks(k, count),
                 ]
             )
             for k, count in ((2 * WIDTH, second), (WIDTH, first))
         )
-        self.mapping = nn.Conv2d(WIDTH, bands, 3, padding=1, bias=False)
+        self.mapping = conv(WIDTH, bands)
 
     @property
     def halo(self) -> int:
@@ -199,7 +199,7 @@ class MSTL(nn.Module):
         for layer in self.decoder_layers:
             up, fuse, blocks = layer.children()
             skip, mask = kept.pop()
-            x = by_strips(partial(fused_levels, up, fuse), skip, x, halo=0, widest=2 * skip.shape[-1])
+            x = by_strips(partial(fuse_levels, up, fuse), skip, x, halo=0, widest=2 * skip.shape[-1])
             del skip  # a map of full size: free it before the blocks
             x = blocks(x, mask)
         return x
@@ -217,7 +217,7 @@ def build(
     """MST-L for these bands; ``blocks`` at full resolution, half of it and a quarter.
 
     ``batch``: "own", or "coupled" for the published code's behaviour, in which the mask of the first
-    image of a batch weighs them all.
+    image weights all images of a batch.
     """
     require_counts("blocks", blocks, length=3)
     if batch not in ("own", "coupled"):
@@ -242,7 +242,7 @@ SPEC = ModelSpec(
     recipes={"authors": toolbox(4e-4)},
     official=Official("minmax-image"),
     notes=(
-        "The published code weighs all images of a batch by the mask of its first one; here each image has "
-        'its own, and batch="coupled" gives the published behaviour.'
+        "The published code weights all images of a batch by the mask of the first one; here each image "
+        'has its own, and batch="coupled" gives the published behaviour.'
     ),
 )

@@ -16,14 +16,14 @@ What differs from the published structure (kept as ``mst-plus-plus:reference``, 
 ``mst_plus_plus_published.py``), all equal up to rounding:
 
 - Tensors between layers are (B, H, W, K) in memory, which Linear and LayerNorm need and convolutions
-  take as a channels-last view, so that nothing is copied between the two.
+  take as a channels-last view, so nothing is copied between the two.
 - Without gradients, Q and K are never computed. Every cosine follows from the Gram matrix X^T X of the
-  attention's input: K^T Q = Wk (X^T X) Wq^T, and the norms are the diagonals of the like products.
+  attention's input: K^T Q = Wk (X^T X) Wq^T, and the norms are the diagonals of similar products.
 - Without gradients, the mixing of the channels is linear in the input, so proj, the attention matrix
   and Wv become one K x K matrix per image.
 - Without gradients, what follows a Gram matrix, up to the end of its pair of attention and
-  feed-forward, runs on strips of rows, whose four times wider features stay in the cache. What strips
-  see of each other is recomputed, so no pixel's sum changes.
+  feed-forward, runs on strips of rows, whose four times wider features stay in the cache. Rows in the
+  halo of two strips are computed twice, so no pixel's sum changes.
 - Products over channels are done as :func:`hsrzoo.layers.pointwise.pointwise` does them.
 """
 
@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.spec import ModelSpec, Official, RgbInput
-from hsrzoo_baselines.layers import padded, require_counts
+from hsrzoo_baselines.layers import conv, padded, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, Stage, by_strips, convolve
 from hsrzoo_baselines.recipes import toolbox
 
@@ -46,9 +46,9 @@ class MSTPlusPlus(nn.Module):
 
     def __init__(self, bands: int, stages: int = 3, inputs: int = 3) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=False)
+        self.conv_in = conv(inputs, WIDTH)
         self.body = nn.Sequential(*(Stage() for _ in range(stages)))
-        self.conv_out = nn.Conv2d(WIDTH, bands, 3, padding=1, bias=False)
+        self.conv_out = conv(WIDTH, bands)
 
     @property
     def halo(self) -> int:
@@ -78,8 +78,8 @@ class MSTPlusPlus(nn.Module):
         return cube.permute(0, 3, 1, 2)[:, :, :height, :width]
 
     def _head(self, features: Tensor, rgb: Tensor, first: Tensor | None = None) -> Tensor:
-        """(B, H, W, 31), (B, H, W, 3) -> (B, H, W, C). ``first``: conv_in's answer for rgb; without
-        gradients it is worked out again rather than kept through all stages."""
+        """(B, H, W, 31), (B, H, W, 3) -> (B, H, W, C). ``first``: conv_in(rgb); without gradients it is
+        computed again rather than stored through all stages."""
         cube = convolve(self.conv_out, features)
         if self.conv_out.out_channels != WIDTH:
             return cube

@@ -1,4 +1,8 @@
-"""Layers of MST++ that other networks share."""
+"""Layers of MST++ (``mst_plus_plus.py``, which describes them), also used by MST-L and R3ST.
+
+Features are (B, H, W, K) between layers. With gradients they follow the published code; without, attention
+is applied as one K x K matrix per image, and all that follows it runs on strips of rows.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,16 @@ from torch import Tensor, nn
 
 from hsrzoo.layers.pointwise import gram, pointwise
 from hsrzoo.layers.whole_image import can_strip, in_strips, whole_image
+from hsrzoo_baselines.layers import NORM_FLOOR, conv
 
 WIDTH = 31
-"""Width of the body and of each attention head, whatever the number of bands."""
-
-
+"""Width of the body and of each attention head, for any number of bands."""
 MULTIPLE = 8
 """H and W are padded to this, as the official code does; two halvings need only 4."""
-
-
 VALUES_AT_ONCE = 1 << 20
-"""Numbers of the widest feature in a strip on a CPU: 4 MiB, which its last cache holds several of."""
-
-
+"""Numbers of the widest feature in a strip on a CPU: 4 MiB, of which its last cache holds several."""
 LEAST_ROWS = 16
-"""Of such a strip, lest most of the work be on its halo."""
-
-
-NORM_FLOOR = 1e-12
-"""Least norm that a channel is divided by (F.normalize)."""
+"""Rows of such a strip at least: with fewer, most of the work would be on its halo."""
 
 
 def convolve(layer: nn.Module, x: Tensor) -> Tensor:
@@ -41,14 +36,14 @@ def convolve(layer: nn.Module, x: Tensor) -> Tensor:
 def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a 1 x 1 convolution or Linear layer without bias to (B, H, W, K) as a matrix product.
 
-    Not by way of ``convolve``: on one thread torch answers with a channels-first tensor, and the layers
-    around it, backward above all, then walk memory with a stride (16 times slower for GELU).
+    Not by ``convolve``: on one thread torch returns a channels-first tensor, and the layers around it,
+    backward above all, then access memory with a stride (16 times slower for GELU).
     """
     return pointwise(x, layer.get_parameter("weight").flatten(1))
 
 
 def _gelu(x: Tensor) -> Tensor:
-    """GELU, in place where nobody needs ``x`` again: a fresh map costs more than the function."""
+    """GELU, in place where ``x`` is not needed again: a new map costs more than the function."""
     return torch.ops.aten.gelu_(x) if can_strip() else F.gelu(x)
 
 
@@ -56,7 +51,7 @@ def by_strips(
     layers: Callable[..., Tensor], *maps: Tensor, halo: int, widest: int, crops: bool = False
 ) -> Tensor:
     """``layers(*maps)`` by :func:`hsrzoo.layers.whole_image.in_strips`; maps and result are (B, H, W, K).
-    ``widest``: channels of the widest feature on the way, at the resolution of the first map."""
+    ``widest``: channels of the widest feature in ``layers``, at the resolution of the first map."""
     if not can_strip():  # asked before any size is compared, which would fix it in a traced network
         return layers(*maps, own=slice(None)) if crops else layers(*maps)
     b, _, width, _ = maps[0].shape
@@ -74,8 +69,8 @@ def by_strips(
 def _gram_matrix(x: Tensor) -> tuple[Tensor]:
     """X^T X (B, K, K) over the pixels of features (B, K, h, w).
 
-    In float64 where strips are added up and the device has it, so that the sum over millions of pixels
-    is as exact as that over one strip.
+    In float64 where strips are summed and the device has it, so that the sum over millions of pixels is as
+    exact as that over one strip.
     """
     b, k, height, width = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(b, height * width, k)
@@ -86,7 +81,7 @@ def _gram_matrix(x: Tensor) -> tuple[Tensor]:
 
 
 class SpectralAttention(nn.Module):
-    """S-MSA: attention between the channels of each head, plus a position term made from V."""
+    """S-MSA: attention between the channels of each head, plus a position term computed from V."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -122,15 +117,15 @@ class SpectralAttention(nn.Module):
         return self.proj(mixed.transpose(1, 2).reshape(b, h, w, k))
 
     def mixing(self, x: Tensor) -> Tensor:
-        """All that attention does between channels, for the image of features ``x`` (B, H, W, K): the
-        matrices (B, K, K) that take a pixel of x to proj(A v), but for proj's bias."""
+        """The attention of the image ``x`` (B, H, W, K) as matrices (B, K, K) that map a pixel of x to
+        proj(A v), without proj's bias."""
         with torch.autocast(x.device.type, enabled=False):
             mixed = self.mixing_of_values(x)
             mixed = mixed @ self.to_v.weight.to(mixed.dtype)
             return mixed.to(torch.promote_types(x.dtype, torch.float32))
 
     def mixing_of_values(self, x: Tensor) -> Tensor:
-        """The same for a pixel's values v: matrices (B, K, K), as exact as the Gram matrix is."""
+        """The same from a pixel's values v: matrices (B, K, K), as exact as the Gram matrix."""
         with torch.autocast(x.device.type, enabled=False):  # products of up to all pixels: not in 16 bits
             features = x if x.dtype == torch.float64 else x.float()
             (products,) = whole_image(_gram_matrix, features.permute(0, 3, 1, 2))
@@ -161,23 +156,23 @@ class SpectralAttention(nn.Module):
 
 
 def _norms(weight: Tensor, products: Tensor) -> Tensor:
-    """Norms (B, heads, d) over all pixels of the channels that ``weight`` (heads, d, K) makes of
-    features with Gram matrix ``products`` (B, 1, K, K)."""
+    """Norms (B, heads, d) over all pixels of the channels that ``weight`` (heads, d, K) projects features
+    with the Gram matrix ``products`` (B, 1, K, K) to."""
     squares = ((weight @ products) * weight).sum(-1)
     return squares.clamp_min(0).sqrt().clamp_min(NORM_FLOOR)
 
 
 class FeedForward(nn.Module):
-    """Widen four times, mix neighbours within each channel, narrow again."""
+    """1 x 1 convolution to four times the width, depthwise 3 x 3, 1 x 1 back."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(dim, 4 * dim, 1, bias=False),
+            conv(dim, 4 * dim, 1),
             nn.GELU(),
             nn.Conv2d(4 * dim, 4 * dim, 3, padding=1, groups=4 * dim, bias=False),
             nn.GELU(),
-            nn.Conv2d(4 * dim, dim, 1, bias=False),
+            conv(4 * dim, dim, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -248,7 +243,7 @@ class Stage(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
+        self.embedding = conv(WIDTH, WIDTH)
         self.encoder_layers = nn.ModuleList(
             nn.ModuleList([AttentionBlocks(k), nn.Conv2d(k, 2 * k, 4, stride=2, padding=1, bias=False)])
             for k in (WIDTH, 2 * WIDTH)
@@ -258,13 +253,13 @@ class Stage(nn.Module):
             nn.ModuleList(
                 [
                     nn.ConvTranspose2d(k, k // 2, 2, stride=2),
-                    nn.Conv2d(k, k // 2, 1, bias=False),
+                    conv(k, k // 2, 1),
                     AttentionBlocks(k // 2),
                 ]
             )
             for k in (4 * WIDTH, 2 * WIDTH)
         )
-        self.mapping = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
+        self.mapping = conv(WIDTH, WIDTH)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
@@ -284,13 +279,13 @@ class Stage(nn.Module):
         for layer in self.decoder_layers:
             up, fuse, blocks = layer.children()
             skip = skips.pop()
-            fused = partial(fused_levels, up, fuse)
+            fused = partial(fuse_levels, up, fuse)
             features = by_strips(fused, skip, features, halo=0, widest=2 * skip.shape[-1])
             del skip  # a map of full size: free it before the blocks
             features = blocks(features)
         return convolve(self.mapping, features) + x
 
 
-def fused_levels(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
-    """Features of a coarser level brought up and joined with those kept from the way down."""
+def fuse_levels(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
+    """Features of a coarser level, upsampled and fused with those of the encoder."""
     return _pointwise(fuse, torch.cat([convolve(up, coarse), skip], dim=-1))

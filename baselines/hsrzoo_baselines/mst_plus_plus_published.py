@@ -4,10 +4,10 @@ The weights, the state_dict and, up to rounding, the cube are those of ``mst-plu
 is what a forward pass does: features are channels-first images between the blocks and channels-last
 within them, Q, K and V exist at full size and are turned to (heads, d, N), normalised there, and every
 layer of the feed-forward sees the whole image. It is here to be measured: times and memory that papers
-give for MST++ are those of this structure, which is neither improved nor made worse.
+report for MST++ are those of this structure.
 
-Its statistics of the whole image are not sums that tiles could add up, so it has no ``halo``, and exact
-tiling refuses it.
+Its statistics of the whole image are not sums over tiles, so it has no ``halo`` and cannot run in exact
+tiles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hsrzoo_baselines.layers import padded
+from hsrzoo_baselines.layers import conv, padded
 from hsrzoo_baselines.mst_plus_plus_layers import (
     MULTIPLE,
     WIDTH,
@@ -87,9 +87,9 @@ class PublishedMSTPlusPlus(nn.Module):
 
     def __init__(self, bands: int, stages: int = 3) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
+        self.conv_in = conv(3, WIDTH)
         self.body = nn.Sequential(*(Stage() for _ in range(stages)))
-        self.conv_out = nn.Conv2d(WIDTH, bands, 3, padding=1, bias=False)
+        self.conv_out = conv(WIDTH, bands)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""

@@ -1,21 +1,21 @@
 """R3ST (BSPC 2024): Retinex, soft segmentation and a spectral transformer in sequence.
 
 Three one-stage MST++ networks. The first (RREM) turns RGB into a reflectance image, the second (U3SM)
-into two soft masks of it, the third maps reflectance and masked reflectances to the cube. It was made
-for retinal images, whose oxygen saturation it is to show; here it is trained like all others.
+into two soft masks of it, the third maps reflectance and masked reflectances to the cube. It was designed
+for the oxygen saturation of retinal images; here it is trained like all others.
 
 Written from a description of the MIT-licensed code, with its state_dict names. 1,643,619 parameters at
 31 bands; 22.9 G multiply-accumulates at 256 x 256.
 
 Other band counts, as in ``mst_plus_plus.py``: the 31-wide bodies stay and the last convolution of each of
-the three networks has C outputs, of which the first two use 3 and 6, and never have fewer. That is the
-reading that gives the 1.79 M parameters reported for 202 bands (1,786,746).
+the three networks has C outputs, of which the first two use 3 and 6, and never have fewer. This
+reading gives the 1.79 M parameters reported for 202 bands (1,786,746).
 
 Each of the three networks pads its own input to a multiple of 8, as in the original. Loaded by hsrzoo, the
-image is padded once before them, which gives other values near the right and bottom border of images of
-other sizes; in return the network can be exported and runs in tiles.
+image is padded once before them, which changes values near the right and bottom border of images of
+other sizes; so the network can be exported and run in tiles.
 
-``forward`` gives the cube alone; the official one gives the reflectance beside it, which is
+``forward`` returns the cube alone; the official one also returns the reflectance, which is
 :meth:`R3ST.reflectance` here. The official code has no training script; the authors' own losses (Retinex
 consistency, oxygen saturation in vessels) need retinal data, so there is no recipe of theirs.
 """
@@ -81,7 +81,7 @@ SPEC = ModelSpec(
     official=Official("none", note="the authors publish no training script and no weights for 31 bands"),
     notes=(
         "The image is padded to a multiple of 8 once, where the original pads the input of each of its "
-        "three networks: other values near the right and bottom border of other sizes. No recipe of the "
+        "three networks: values near the right and bottom border of other sizes differ. No recipe of the "
         "authors': their losses need retinal data, and they publish no training script."
     ),
     default_tag="cave",

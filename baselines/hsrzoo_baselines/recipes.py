@@ -1,4 +1,4 @@
-"""How the authors trained the networks of the MST-plus-plus toolbox, as recipes."""
+"""Recipes of the authors of the MST-plus-plus toolbox."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from hsrzoo.spec import Recipe
 
 
 def toolbox(lr: float) -> Recipe:
-    """The toolbox's training of ``lr``, which differs between its networks (see its train.py).
+    """The toolbox's training; ``lr`` differs between its networks (see its train.py).
 
     300,000 iterations of Adam on batches of twenty 128 x 128 crops, cosine to 1e-6, MRAE, RGB stretched
     per image. The toolbox divides by the truth itself; here the denominator is at least 1/255, because
     sets other than ARAD-1K have true zeros. It draws its crops at every eighth pixel, here at any.
 
-    The original really ends after 395,576 iterations, at the end of the fourth pass over its crops, and
+    The original ends after 395,576 iterations, at the end of the fourth pass over its crops, and
     from 300,000 on its rate rises again; this recipe ends at 300,000. The original keeps the checkpoint
     with the best validation MRAE, this recipe the last.
     """

@@ -1,4 +1,4 @@
-"""Restormer (Zamir et al., CVPR 2022) as the MST-plus-plus toolbox has it: a U-Net of channel attention.
+"""Restormer (Zamir et al., CVPR 2022) as in the MST-plus-plus toolbox: a U-Net of channel attention.
 
 Attention runs between channels, not pixels: each channel of a head is a unit vector over the image, and
 the matrix of their cosines mixes the channels. Queries, keys and values see their 3 x 3 neighbours.
@@ -10,12 +10,12 @@ official checkpoints were trained on RGB stretched per image to [0, 1].
 15,108,705 parameters at 31 bands; 94.3 G multiply-accumulates at 256 x 256, the rows that strips see
 twice included. Only ``output`` depends on the number of bands: 15,256,449 parameters at 202.
 
-Without gradients the cube is the same, up to rounding, and made in less memory:
+Without gradients the cube is the same, up to rounding, and takes less memory:
 
 - Attention matrix and last projection become one K x K matrix per image, applied to the values.
 - What follows that matrix, to the end of the block, runs on strips of rows, so that values and the
-  widened features of the feed-forward never exist at full size; queries and keys do, for the time of
-  their products.
+  wide features of the feed-forward never exist at full size; queries and keys do while their products
+  are computed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import Totals, can_strip, in_strips, whole_image
 from hsrzoo.spec import ModelSpec, Official, RgbInput
-from hsrzoo_baselines.layers import padded, require_counts
+from hsrzoo_baselines.layers import NORM_FLOOR, conv, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox
 
 WIDTH = 48
@@ -39,16 +39,10 @@ HEADS = (1, 2, 4, 8)
 WIDENING = 2.66
 """Of the feed-forward."""
 MULTIPLE = 8
-NORM_FLOOR = 1e-12
-"""Least norm that a channel is divided by (F.normalize)."""
-
-
-def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 1, bias=False)
 
 
 def _neighbours(channels: int) -> nn.Conv2d:
-    """3 x 3, each channel for itself."""
+    """3 x 3, depthwise."""
     return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
 
 
@@ -71,9 +65,9 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.qkv = _pointwise(channels, 3 * channels)
+        self.qkv = conv(channels, 3 * channels, 1)
         self.qkv_dwconv = _neighbours(3 * channels)
-        self.project_out = _pointwise(channels, channels)
+        self.project_out = conv(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H, W), as published."""
@@ -92,12 +86,12 @@ class Attention(nn.Module):
         return self._part(x, slice(2 * x.shape[1], None))
 
     def _part(self, x: Tensor, channels: slice) -> Tensor:
-        """These of the 3 K channels of queries, keys and values."""
+        """A part of the 3 K channels of queries, keys and values."""
         x = F.conv2d(x, self.qkv.weight[channels])
         return F.conv2d(x, self.qkv_dwconv.weight[channels], padding=1, groups=x.shape[1])
 
     def mixing(self, queries_and_keys: Tensor) -> Tensor:
-        """The matrices (B, K, K) that take a pixel's values to what attention returns, for the image of
+        """The matrices (B, K, K) that map a pixel's values to the output of the attention, for the image of
         these queries and keys (B, 2 K, H, W)."""
         with torch.autocast(queries_and_keys.device.type, enabled=False):  # sums of up to all pixels
             exact = queries_and_keys.dtype == torch.float64
@@ -131,14 +125,14 @@ def _norms(squares: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """GDFN: of two widened halves, one decides how much of the other passes."""
+    """GDFN: of two wide halves, one gates the other."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = int(channels * WIDENING)
-        self.project_in = _pointwise(channels, 2 * hidden)
+        self.project_in = conv(channels, 2 * hidden, 1)
         self.dwconv = _neighbours(2 * hidden)
-        self.project_out = _pointwise(hidden, channels)
+        self.project_out = conv(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H, W)."""
@@ -163,7 +157,7 @@ class Block(nn.Module):
             return self.ffn(self.norm2(x)) + x
         maps = in_strips(lambda rows: self.attn.queries_and_keys(self.norm1(rows)), x, halo=1)
         matrices = self.attn.mixing(maps)
-        del maps  # the widest features there are
+        del maps  # the widest features
         return in_strips(partial(self._mixed, matrices), x, halo=2)
 
     def _mixed(self, matrices: Tensor, x: Tensor) -> Tensor:
@@ -182,7 +176,7 @@ class Down(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        convolution = nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False)
+        convolution = conv(channels, channels // 2)
         self.body = nn.Sequential(convolution, nn.PixelUnshuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -194,7 +188,7 @@ class Up(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        convolution = nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False)
+        convolution = conv(channels, 2 * channels)
         self.body = nn.Sequential(convolution, nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -206,7 +200,7 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, WIDTH, 3, padding=1, bias=False)
+        self.proj = conv(3, WIDTH)
 
     def forward(self, rgb: Tensor) -> Tensor:
         return self.proj(rgb)
@@ -235,17 +229,17 @@ class Restormer(nn.Module):
         self.down3_4 = Down(k3)
         self.latent = _blocks(blocks[3], k4, HEADS[3])
         self.up4_3 = Up(k4)
-        self.reduce_chan_level3 = _pointwise(k4, k3)
+        self.reduce_chan_level3 = conv(k4, k3, 1)
         self.decoder_level3 = _blocks(blocks[2], k3, HEADS[2])
         self.up3_2 = Up(k3)
-        self.reduce_chan_level2 = _pointwise(k3, k2)
+        self.reduce_chan_level2 = conv(k3, k2, 1)
         self.decoder_level2 = _blocks(blocks[1], k2, HEADS[1])
         self.up2_1 = Up(k2)
         # at full resolution nothing is reduced: 96 channels to the end
         self.decoder_level1 = _blocks(blocks[0], k2, HEADS[0])
         self.refinement = _blocks(refinement, k2, HEADS[0])
-        self.skip_conv = _pointwise(k1, k2)
-        self.output = nn.Conv2d(k2, bands, 3, padding=1, bias=False)
+        self.skip_conv = conv(k1, k2, 1)
+        self.output = conv(k2, bands)
 
     @property
     def halo(self) -> int:

@@ -46,8 +46,8 @@ def selective_scan(
     ``delta`` (B, K, L) before bias and softplus, ``a`` (K, N) negative, ``b`` and ``c`` (B, G, N, L), ``d``
     and ``delta_bias`` (K,). Computed in float32, also under autocast (in float64 for float64).
 
-    ``state`` (B, K, N), without gradients only: where to start from; holds the last state afterwards, so
-    that a long sequence can be handed over in pieces.
+    ``state`` (B, K, N), without gradients only: the first state; holds the last one afterwards, so that
+    a long sequence can be scanned in pieces.
     """
     with torch.autocast(u.device.type, enabled=False):
         dtype = torch.promote_types(u.dtype, torch.float32)
@@ -112,7 +112,7 @@ def _traced(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor
 
 
 class _Chunks:
-    """The sequence in chunks of T steps, and room for their states (T, B, G, N, k).
+    """The sequence in chunks of T steps, and buffers for their states (T, B, G, N, k).
 
     ``u`` and ``delta`` (L, B, G, k), ``a`` (G, k, N), ``b`` and ``c`` (L, B, G, N).
     """
@@ -149,7 +149,7 @@ def _run(decay: Iterable[Tensor], inflow: Iterable[Tensor], state: Tensor) -> Te
     return state
 
 
-@torch.compiler.disable  # a compiler would write out every step
+@torch.compiler.disable  # a compiler would unroll every step
 def _forward(
     u: Tensor,
     delta: Tensor,

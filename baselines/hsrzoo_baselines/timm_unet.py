@@ -2,8 +2,8 @@
 
 A baseline of this zoo, after Ronneberger et al. (2015), without an original to follow. The encoder sees
 the RGB normalised as its pretrained weights expect, and gives features at 1/2 or 1/4 to 1/32 of the
-resolution; the decoder goes from the coarsest to the finest, bilinearly up, beside the encoder's features
-of that resolution, through a 3 x 3 convolution, and at last beside the RGB itself at full resolution.
+resolution; the decoder goes from the coarsest to the finest: bilinear upsampling, concatenation with the
+encoder's features of that resolution (at full resolution the RGB), and a 3 x 3 convolution.
 
 =====================  =====================  ====================  ==============
 name                   encoder                parameters, 31 bands  MACs 256 x 256
@@ -34,15 +34,15 @@ from hsrzoo.spec import ModelSpec, RgbInput
 MULTIPLE = 32
 """The coarsest features are of this fraction of the image."""
 MIN_SIZE = 64
-"""The coarsest features are then 2 x 2: exporters take a single row or column for one to be repeated."""
+"""The coarsest features are then 2 x 2: exporters broadcast a single row or column."""
 WIDTHS = (32, 32, 48, 64)
 """Channels of the decoder from full resolution down; the last one also for all coarser features."""
 PROBE = (64, 96)
-"""Image that an encoder must take: neither square nor of the size it was trained on."""
+"""Image that an encoder must accept: not square and not of its training size."""
 
 
 class Up(nn.Module):
-    """Coarse features, brought up bilinearly, beside finer ones, through a 3 x 3 convolution."""
+    """Coarse features, upsampled bilinearly, concatenated with finer ones, then a 3 x 3 convolution."""
 
     def __init__(self, coarse: int, fine: int, width: int) -> None:
         super().__init__()
@@ -94,8 +94,9 @@ def build(bands: BandSet, encoder: str = "resnet18", pretrained: bool = False) -
     """U-Net for these bands on timm's backbone ``encoder``.
 
     ``pretrained``: start from the weights that timm has for it, fetched from the Hugging Face Hub or its
-    cache. Raises UnknownNameError for a backbone that timm lacks, InputError for one that gives no feature
-    maps of images of any size, WeightsError where there are no pretrained weights or they cannot be had.
+    cache. Raises UnknownNameError for a backbone that timm does not have, InputError for one without
+    feature maps of images of any size, WeightsError if there are no pretrained weights or they cannot be
+    fetched.
     """
     network = _encoder(encoder, pretrained)
     trained_on = network.pretrained_cfg
@@ -106,7 +107,7 @@ def build(bands: BandSet, encoder: str = "resnet18", pretrained: bool = False) -
 
 def _encoder(name: str, pretrained: bool) -> Any:
     """timm's network ``name``, (B, 3, H, W) -> list of (B, K, h, w), the finest first."""
-    import timm  # takes a second: not before a network is built
+    import timm  # imported when a network is built: it takes a second
 
     if not timm.is_model(name):
         raise unknown_name("backbone of timm", name, timm.list_models())
@@ -114,7 +115,7 @@ def _encoder(name: str, pretrained: bool) -> Any:
         network: Any = timm.create_model(name, features_only=True)
         with torch.no_grad():
             maps = network.eval()(torch.zeros(1, 3, *PROBE))
-    except Exception as error:  # timm raises anything, also by assert
+    except Exception as error:  # timm raises many types, AssertionError too
         raise _unsuitable(name, _text(error)) from None
     if [x.shape[1] for x in maps] != network.feature_info.channels():
         raise _unsuitable(name, f"maps of shape {', '.join(str(tuple(x.shape)) for x in maps)}")
@@ -125,7 +126,7 @@ def _encoder(name: str, pretrained: bool) -> Any:
             raise WeightsError(
                 f"timm cannot provide pretrained weights of {name}",
                 got=_text(error),
-                fix="Check the connection and timm.list_pretrained(), or leave pretrained out",
+                fix="Check the connection and timm.list_pretrained(), or omit pretrained",
             ) from None
     return network.train()
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsrzoo.cli.data import parse_options
+from hsrzoo.cli import options as shared
 from hsrzoo.cli.names import CAMERA, DATASET, METRIC_LIST, MODEL, benches
-from hsrzoo.cli.workers import chosen_workers, worker_options
 from hsrzoo.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -59,22 +58,21 @@ _SHARED = [
     click.option("--resample", is_flag=True,
                  help="Where bands differ, resample the model's output to the data's bands and leave "
                  "out those it does not reach; part of the protocol."),
-    click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets."),
-    click.option("--data-option", "data_options", multiple=True, metavar="KEY=VALUE",
-                 help="Option of the data set, e.g. bands=all."),
-    click.option("--store", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+    shared.data_root,
+    shared.data_options,
+    click.option("--store", type=shared.PATH, default=Path("results"), show_default=True,
                  help="Folder of the results; what is there is not computed again."),
     click.option("--device", help="torch device [the GPU if there is one]."),
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default]."),
-    click.option("--json", "as_json", is_flag=True, help="All figures as JSON on stdout."),
-    click.option("--csv", "as_csv", is_flag=True, help="All figures as CSV on stdout."),
+    shared.threads,
+    shared.json_or_csv,
+    shared.workers,
 ]  # fmt: skip
 
 
 def _shared(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_SHARED):
         function = option(function)
-    return worker_options(function)
+    return function
 
 
 @click.command("bench")
@@ -199,9 +197,6 @@ def _options(
     """The shared options as one value."""
     from hsrzoo_benchmark.session import Options
 
-    if values["as_json"] and values["as_csv"]:
-        raise click.UsageError("--json and --csv exclude each other")
-    data_options = parse_options(values.pop("data_options"))
     names = values.pop("metrics")
     metrics = tuple(filter(None, names.split(","))) if names else None
     where = values.pop("worker_count"), values.pop("ray_address")
@@ -210,7 +205,6 @@ def _options(
         dataset=dataset,
         benches=benches,
         metrics=metrics,
-        data_options=data_options,
-        workers=chosen_workers(*where, values["threads"], values["device"]),
+        workers=shared.choose_workers(*where, values["threads"], values["device"]),
         **{**values, "seeds": tuple(dict.fromkeys(values["seeds"]))},
     )

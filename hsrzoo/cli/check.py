@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hsrzoo.cli import output
+from hsrzoo.cli import options, output
 from hsrzoo.cli.names import MODEL
 
 if TYPE_CHECKING:
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 FAILED = 1
 SIDE = 1024
-"""Of the image that is run in tiles, in pixels."""
+"""Side of the test image of --tiles, in pixels."""
 
 
 @click.command("check")
 @click.argument("name", type=MODEL)
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@options.as_json
 @click.option(
     "--tiles", type=click.IntRange(min=1), metavar="N",
-    help="Instead: run a large image whole and in tiles of N pixels, and compare.",
+    help="Instead: compare a large image run whole and in tiles of N pixels.",
 )  # fmt: skip
-@click.option("--size", type=click.IntRange(min=1), help=f"Its side, with --tiles [{SIDE}].")
+@click.option("--size", type=click.IntRange(min=1), help=f"Its side in pixels, with --tiles [{SIDE}].")
 @click.pass_context
 def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, size: int | None) -> None:
-    """Check that a model does what every model of the zoo must do.
+    """Run the contract test on a model.
 
-    NAME is an architecture; its weights are random, or fitted to synthetic scenes. A model of your
-    own: `hsrzoo --plugin FILE check NAME`. The first check that fails is named at the end, as the others
-    may follow from it. With --tiles the weights are the trained ones where there
-    are any, and NAME may name them. Exit code 1 if a check fails.
+    NAME is an architecture; its weights are random, or fitted to synthetic scenes. For a model of your
+    own use `hsrzoo --plugin FILE check NAME`. The first failure is repeated at the end, because later
+    ones may follow from it. --tiles uses trained weights if there are any, and NAME may name them. Exit
+    code 1 if a check fails.
     """
     if tiles is not None:
         ctx.exit(_check_seams(name, tiles, size or SIDE, as_json))
@@ -55,8 +55,7 @@ def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, siz
         for result in failed:
             traceback.print_exception(result.error)
     if failed:
-        first = f"First failure: {failed[0].check}: {one_paragraph(failed[0].text)}"
-        output.console.print(first, style="red", markup=False)
+        output.say(f"First failure: {failed[0].check}: {one_paragraph(failed[0].text)}", style="red")
         ctx.exit(FAILED)
 
 
@@ -92,7 +91,7 @@ def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
     check_execution(Execution(tile=tile), model.spec.input, name)
     if cut_for(model, (size, size), tile).whole:
         raise InputError(
-            "One tile holds the whole image: there is nothing to compare",
+            "One tile holds the whole image, so there is nothing to compare",
             expected=f"tiles of fewer than {size} pixels",
             got=tile,
             fix="Lower --tiles, or raise --size",

@@ -1,7 +1,9 @@
-"""``hsrzoo completion``: what a shell reads to complete commands, options and names.
+"""``hsrzoo completion``: completion of commands, options and names in shells.
 
-The script that a shell runs at every Tab calls hsrzoo with an environment variable, by click's protocol;
-:func:`answer` replies from metadata, without torch and without a plugin's code.
+The scripts ``hsrzoo/data/completion.*`` call hsrzoo at every Tab with an environment variable, by click's
+protocol; :func:`answer` replies from metadata, without torch and without the code of plugins. They replace
+click's own scripts, which add a space after a part of a name, pass all words of the line instead of those
+up to the cursor (bash), and split names at commas (fish).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stderr
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import click
@@ -24,73 +27,6 @@ _INSTALL = {
     "zsh": "hsrzoo completion zsh > ~/.hsrzoo.zsh && echo '. ~/.hsrzoo.zsh' >> ~/.zshrc # below compinit",
     "fish": "hsrzoo completion fish > ~/.config/fish/completions/hsrzoo.fish",
 }
-# Unlike click's, it hands over the words up to the cursor only, and adds no space after a part of a name.
-_BASH = """\
-%(complete_func)s() {
-    local IFS=$'\\n' type value
-    COMPREPLY=()
-    while IFS=, read -r type value; do
-        case $type in
-            dir) compopt -o dirnames ;;
-            file) compopt -o default ;;
-            plain)
-                [[ $value == *[/:=] ]] && compopt -o nospace
-                printf -v value %%q "$value"
-                COMPREPLY+=("$value") ;;
-        esac
-    done < <(env COMP_WORDS="${COMP_WORDS[*]:0:COMP_CWORD+1}" COMP_CWORD=$COMP_CWORD \\
-        %(complete_var)s=bash_complete "$1" 2> /dev/null)
-}
-complete -o nosort -F %(complete_func)s %(prog_name)s
-"""
-
-# click's adds a space after a part of a name too.
-_ZSH = """\
-#compdef %(prog_name)s
-%(complete_func)s() {
-    local type key help
-    local -a names parts helped
-    for type key help in "${(@f)$(env COMP_WORDS="${(pj:\\n:)words[1,CURRENT]}" COMP_CWORD=$((CURRENT-1)) \\
-        %(complete_var)s=zsh_complete %(prog_name)s 2> /dev/null)}"; do
-        case $type in
-            dir) _path_files -/ ;;
-            file) _path_files -f ;;
-            plain)
-                if [[ $help != _ ]]; then helped+=("$key:$help")
-                elif [[ $key == *[/:=] ]]; then parts+=("$key")
-                else names+=("$key")
-                fi ;;
-        esac
-    done
-    (( $#helped )) && _describe -V unsorted helped -U
-    (( $#names )) && compadd -U -V unsorted -a names
-    (( $#parts )) && compadd -U -S '' -V unsorted -a parts
-    return 0
-}
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-    %(complete_func)s "$@"
-else
-    compdef %(complete_func)s %(prog_name)s
-fi
-"""
-# click's takes what follows a second comma for something else than the name.
-_FISH = """\
-function %(complete_func)s
-    for completion in (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp | string collect) \\
-        COMP_CWORD=(commandline -t) %(prog_name)s 2> /dev/null)
-        set -l parts (string split -m 1 "," $completion)
-        switch $parts[1]
-            case dir
-                __fish_complete_directories $parts[2]
-            case file
-                __fish_complete_path $parts[2]
-            case plain
-                echo $parts[2]
-        end
-    end
-end
-complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
-"""
 
 
 @click.command("completion")
@@ -99,16 +35,16 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 def command(context: click.Context, shell: str) -> None:
     """Print the script that makes a shell complete commands, options and names.
 
-    Models, data sets, metrics and benchmarks are completed from what is installed, and local-dir: from
-    the folders that are there.
+    It completes the names of installed models, data sets, metrics and benchmarks, and folders after
+    local-dir:.
     """
     click.echo(_shell(shell, context.find_root().command).source(), nl=False)
     click.echo(f"To install it: {_INSTALL[shell]}", err=True)
 
 
 def answer(group: click.Group, environment: Mapping[str, str]) -> int:
-    """Reply to a shell on stdout; returns the exit code. Whatever goes wrong is not told: it would stand
-    in the middle of the line that is being typed."""
+    """Reply to a shell on stdout; returns the exit code. Errors are not printed, because they would appear
+    in the line that is being typed."""
     shell, _, instruction = environment[VARIABLE].partition("_")
     if shell not in _INSTALL or instruction != "complete":
         return 1
@@ -128,7 +64,11 @@ def _shell(name: str, group: click.Command) -> ShellComplete:
 
 
 class OrFiles(shell_completion.ShellComplete):
-    """Where no name of ours fits, the shell completes names of files, as it does for other programs."""
+    """If no name matches, the shell completes file names, as for other programs."""
+
+    def source(self) -> str:
+        super().source()  # warns of a bash that is too old; our script replaces click's
+        return (files("hsrzoo") / "data" / f"completion.{self.name}").read_text("utf-8")
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
         found = super().get_completions(args, incomplete)
@@ -138,10 +78,9 @@ class OrFiles(shell_completion.ShellComplete):
 
 
 class Bash(OrFiles, shell_completion.BashComplete):
-    """bash breaks words at colons and equals signs: they are joined again, and of a reply only what
-    follows the last break is handed back."""
+    """bash splits words at colons and equals signs: they are joined again, and the reply holds only what
+    follows the last of them."""
 
-    source_template = _BASH
     _kept = ""
 
     def get_completion_args(self) -> tuple[list[str], str]:
@@ -160,7 +99,7 @@ class Bash(OrFiles, shell_completion.BashComplete):
             return joined, ""
         incomplete, last = joined.pop(), words[current]
         typed = incomplete if set(last) <= set(":=") else incomplete.removesuffix(last)
-        # --model=NAME: click hands on what follows the first equals sign
+        # --model=NAME: click passes what follows the first equals sign
         self._kept = typed.partition("=")[2] if typed.startswith("-") else typed
         return joined, incomplete
 
@@ -169,12 +108,8 @@ class Bash(OrFiles, shell_completion.BashComplete):
 
 
 class Zsh(OrFiles, shell_completion.ZshComplete):
-    """As click does it, but for the space after a part of a name."""
-
-    source_template = _ZSH
+    """zsh, with file names."""
 
 
 class Fish(OrFiles, shell_completion.FishComplete):
-    """As click does it, but for names with commas in them."""
-
-    source_template = _FISH
+    """fish, with file names."""

@@ -1,4 +1,4 @@
-"""``hsrzoo data``: which data sets there are, whether one is complete, and one on other bands."""
+"""``hsrzoo data``: list data sets, verify one, or resample one to other bands."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import Any
 
 import click
 
+from hsrzoo.cli import options
 from hsrzoo.cli.names import DATASET
-from hsrzoo.cli.output import print_table, to_json
-
-_ROOT_HELP = "Folder that holds the data sets (default: HSRZOO_DATA, else the user's data folder)."
+from hsrzoo.cli.output import print_table, progress, say, to_json
 
 
 @click.group("data")
 def command() -> None:
-    """List data sets, verify one, or write one on other bands."""
+    """List data sets, verify one, or resample one to other bands."""
 
 
 @command.command("list")
-@click.option("--data-root", type=click.Path(path_type=Path), help=_ROOT_HELP)
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@options.data_root
+@options.as_json
 def list_command(data_root: Path | None, as_json: bool) -> None:
     """List the data sets: name, title, whether present under the data root."""
     from hsrzoo.datasets import data_root as root_of
@@ -39,7 +38,7 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
             state = "broken"
         except HsrzooError:
             state = "incomplete"  # hsrzoo data verify NAME says what is wrong
-        except Exception:  # code of a plugin: it spoils its own row only
+        except Exception:  # code of a plugin: it affects only its own row
             state = "broken"
         rows.append({"name": name, "state": state, "title": spec.title, "layout": spec.layout})
     title = f"Data root: {root_of(data_root)}"
@@ -48,34 +47,30 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 
 @command.command("verify")
 @click.argument("name", type=DATASET)
-@click.option("--data-root", type=click.Path(path_type=Path), help=_ROOT_HELP)
-@click.option(
-    "--data-option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the data set."
-)
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@options.data_root
+@options.data_options
+@options.as_json
 @click.pass_context
 def verify_command(
-    context: click.Context, name: str, data_root: Path | None, options: tuple[str, ...], as_json: bool
+    context: click.Context, name: str, data_root: Path | None, data_options: dict[str, str], as_json: bool
 ) -> None:
     """Read every scene of NAME: counts, shapes, wavelengths, ranges, fingerprint.
 
-    Leaves with 1 if something is wrong with the files, with 2 if the data set is not there.
+    Exit code 1 if there is a problem with the files, 2 if the data set is missing.
     """
-    from hsrzoo.cli.output import console
     from hsrzoo.datasets import open_dataset
 
-    dataset = open_dataset(name, data_root, **parse_options(options))
+    dataset = open_dataset(name, data_root, **data_options)
     report = dataset.verify()
     row = _as_row(report)
     if as_json:
         click.echo(to_json(row))
     else:
-        facts = [{"what": key, "value": _text(value)} for key, value in row.items() if key not in _LISTS]
-        print_table(facts, ["what", "value"], title=f"Data set {name}")
+        _print_facts({key: row[key] for key in row if key not in _LISTS}, f"Data set {name}")
         for note in report.notes:
-            console.print(f"note: {note}", markup=False, soft_wrap=True)
+            say(f"note: {note}")
         for problem in report.problems:
-            console.print(f"problem: {problem}", markup=False, soft_wrap=True)
+            say(f"problem: {problem}")
     if report.problems:
         context.exit(1)
 
@@ -83,47 +78,30 @@ def verify_command(
 @command.command("resample")
 @click.argument("name", type=DATASET)
 @click.option(
-    "--to",
-    "target",
-    required=True,
-    metavar="SPEC",
+    "--to", "target", required=True, metavar="SPEC",
     help="The new bands: START:STOP:STEP or numbers in nm, a .csv file, or the name of a data set.",
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@click.option("--split", "splits", multiple=True, help="Split to write (default: all; may be repeated).")
-@click.option("--data-root", type=click.Path(path_type=Path), help=_ROOT_HELP)
-@click.option(
-    "--data-option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the data set."
-)
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+)  # fmt: skip
+@click.option("--out", required=True, type=options.PATH, help="Folder to write.")
+@click.option("--split", "splits", multiple=True, help="Split to write, repeatable [all].")
+@options.data_root
+@options.data_options
+@options.as_json
 def resample_command(
-    name: str,
-    target: str,
-    out: Path,
-    splits: tuple[str, ...],
-    data_root: Path | None,
-    options: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Write NAME on other bands, as a set for --dataset folder.
+    name: str, target: str, out: Path, splits: tuple[str, ...], data_root: Path | None,
+    data_options: dict[str, str], as_json: bool,
+) -> None:  # fmt: skip
+    """Resample NAME to other bands and write it for --dataset folder.
 
-    RGB stays as it is. Bands that NAME does not cover are left out and named. A run that was
-    interrupted is completed by running it again.
+    RGB is unchanged. Bands that NAME does not cover are left out and reported. To complete an interrupted
+    run, run the same command again.
     """
-    from hsrzoo.cli.output import console, progress
     from hsrzoo.datasets import open_dataset
     from hsrzoo.datasets.resample import plan, write
     from hsrzoo.registry import DATASETS
 
-    given = parse_options(options)
-    source = open_dataset(name, data_root, **given)
-    planned = plan(
-        source,
-        _target_bands(target, data_root),
-        splits=splits,
-        options=given,
-        terms=DATASETS.get(name).where,
-    )
+    source = open_dataset(name, data_root, **data_options)
+    bands, terms = options.parse_bands(target, data_root), DATASETS.get(name).where
+    planned = plan(source, bands, splits=splits, options=data_options, terms=terms)
     out = out.expanduser().resolve()
     with progress() as bar:
         total = sum(len(scenes) for scenes in planned.record["scenes"].values())
@@ -140,37 +118,16 @@ def resample_command(
     if as_json:
         click.echo(to_json(row | {"left out (nm)": list(planned.left_out_nm)}))
         return
-    facts = [{"what": key, "value": _text(value)} for key, value in row.items()]
-    print_table(facts, ["what", "value"], title=f"Data set {name} on other bands")
-    console.print(f"Verify: hsrzoo data verify folder --data-option path={out}", markup=False)
-
-
-def _target_bands(text: str, data_root: Path | None) -> Any:
-    """The bands of a data set if ``text`` is its name, else those that it spells out."""
-    from hsrzoo.datasets import open_dataset
-    from hsrzoo.datasets.wavelengths import parse_bands
-    from hsrzoo.errors import unknown_name
-    from hsrzoo.registry import DATASETS
-
-    if text in DATASETS.names():
-        return open_dataset(text, data_root).bands
-    if text[:1].isalpha() and text != "visible" and not text.lower().endswith(".csv"):
-        raise unknown_name("data set or list of bands", text, DATASETS.names())
-    return parse_bands(text)
+    _print_facts(row, f"Data set {name} on other bands")
+    say(f"Verify: hsrzoo data verify folder --data-option path={out}")
 
 
 _LISTS = ("problems", "notes", "centres_nm")
 
 
-def parse_options(pairs: tuple[str, ...]) -> dict[str, str]:
-    """``("key=value", ...)`` as a dictionary; the data set itself reads the values."""
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE", param_hint="--data-option")
-        found[key.strip().replace("-", "_")] = value.strip()
-    return found
+def _print_facts(row: dict[str, Any], title: str) -> None:
+    facts = [{"what": key, "value": _text(value)} for key, value in row.items()]
+    print_table(facts, ["what", "value"], title=title)
 
 
 def _as_row(report: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Exceptions become one paragraph on stderr and an exit code.
 
-0: done. 1: the work failed. 2: the user can mend it (a name, a file, an option). 130: Ctrl-C.
+0: success. 1: failure. 2: the user can fix it (a name, a file, an option). 130: Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FAILED, INTERRUPTED = 1, 130
 
 
 def run(work: Callable[[], Any], debug: Callable[[], bool]) -> int:
-    """Call ``work`` and return the exit code; ``debug()`` tells whether to show tracebacks."""
+    """Call ``work`` and return the exit code; ``debug()``: whether to show tracebacks."""
     try:
         result = work()
         return result if isinstance(result, int) else 0  # click returns ctx.exit's code
@@ -30,7 +30,7 @@ def run(work: Callable[[], Any], debug: Callable[[], bool]) -> int:
         error.show()
         return error.exit_code
     except BrokenPipeError:
-        # The reader of a pipe has left (`| head`): nothing to report, and nothing left to flush.
+        # The reader of a pipe has exited (`| head`): nothing to report, nothing to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except HsrzooError as error:
@@ -47,7 +47,7 @@ def run(work: Callable[[], Any], debug: Callable[[], bool]) -> int:
 
 
 def one_paragraph(text: str) -> str:
-    """The text without line breaks or control characters, so that a message cannot pose as several."""
+    """The text without line breaks or control characters, so that it stays one message."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli import options
 from hsrzoo.cli.names import MODEL
+from hsrzoo.cli.output import print_table, say, to_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,53 +31,42 @@ _COLUMNS = {
     "--format", "form", type=click.Choice(["onnx", "torch-export"]), default="onnx", show_default=True,
     help="ONNX, or a torch.export program (.pt2).",
 )  # fmt: skip
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file [NAME.onnx or NAME.pt2].")
-@click.option("--opset", type=int, help="ONNX's operator set [20].")
+@click.option("-o", "--out", type=options.PATH, help="The file [NAME.onnx or NAME.pt2].")
+@click.option("--opset", type=int, help="ONNX operator set [20].")
 @click.option(
     "--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
     help="Of weights and features; distances to codes and statistics stay in fp32.",
 )  # fmt: skip
-@click.option("--calibrate", metavar="DATASET", help="Data set on which int8's ranges are measured.")
+@click.option("--calibrate", metavar="DATASET", help="Data set for measuring the ranges of int8.")
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--scenes", type=int, default=8, show_default=True, help="How many of its scenes.")
 @click.option(
-    "--check/--no-check",
-    default=True,
-    show_default=True,
-    help="Compare with torch on five images.",
+    "--check/--no-check", default=True, show_default=True, help="Compare with torch on five images."
 )
 @click.option("--score", metavar="DATASET", help="Also score both on this data set (test or valid split).")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@options.data_root
+@options.threads
+@options.as_json
 def command(
-    name: str,
-    form: str,
-    out: Path | None,
-    opset: int | None,
-    precision: str,
-    calibrate: str | None,
-    split: str,
-    scenes: int,
-    check: bool,
-    score: str | None,
-    data_root: Path | None,
-    threads: int | None,
+    name: str, form: str, out: Path | None, opset: int | None, precision: str, calibrate: str | None,
+    split: str, scenes: int, check: bool, score: str | None, data_root: Path | None, threads: int | None,
     as_json: bool,
-) -> None:
-    """Write a trained network as a file for other machines, and check it.
+) -> None:  # fmt: skip
+    """Export a trained network to a file for other machines, and check the file.
 
-    The file takes RGB (1, 3, H, W) float32 in [0, 1], H and W multiples of the network's own, and gives
-    (1, C, H, W) float32. An ONNX file is run by `python -m hsrzoo.models.onnx_runtime`, without torch, and
-    by `hsrzoo predict --model onnx:FILE`, on whole images. Exit code 1 if it gives other cubes than the
-    network; it is then kept as NAME.failed.onnx.
+    The file takes RGB (1, 3, H, W) float32 in [0, 1], H and W multiples of the network's own, and returns
+    (1, C, H, W) float32. `python -m hsrzoo.models.onnx_runtime` runs an ONNX file without torch,
+    `hsrzoo predict --model onnx:FILE` with it, both on whole images. Exit code 1 if its results differ
+    from the network's; the file is then kept as NAME.failed.onnx.
     """
     import torch
 
     import hsrzoo
-    from hsrzoo.cli.output import console, to_json
-    from hsrzoo.export import ExportError
+    from hsrzoo.datasets import open_dataset
+    from hsrzoo.export import Calibration, ExportError, export_onnx
+    from hsrzoo.export.check import examples
     from hsrzoo.export.pending import failed_name, pending
+    from hsrzoo.export.program import MULTIPLES, save_program
 
     if form != "onnx" and (opset is not None or precision != "fp32"):
         raise click.UsageError("--opset and --precision belong to --format onnx")
@@ -87,26 +77,34 @@ def command(
     model = hsrzoo.load(name, device="cpu")
     path = out or _default(model.name, precision, form)
     report: dict[str, Any] = {"file": str(path)}
+    made: Predictor
+    images: list[np.ndarray] | None
     try:
         with pending(path) as file:
             if form == "onnx":
-                scenes_used = (calibrate, split, scenes)
-                made, images, facts = _onnx(model, file, opset, precision, scenes_used, data_root)
+                calibration = (
+                    Calibration(open_dataset(calibrate, data_root), split, scenes) if calibrate else None
+                )
+                made, images = export_onnx(
+                    model, file, opset=opset, precision=precision, calibration=calibration
+                )
+                facts = {"format": form, "opset": made.opset, "precision": precision}
             else:
-                made, images, facts = _program(model, file)
+                made, images = save_program(model, file), examples(model.spec.input, MULTIPLES)
+                facts = {"format": form, "precision": precision}
             report |= {"bytes": file.stat().st_size, **facts}
             if check:
                 _compare(model, made, images, precision, report, as_json)
             if score:
-                _score(model, made, score, data_root, precision, report, as_json)
+                _score(model, made, (score, data_root), precision, report, as_json)
     except ExportError:
         report["file"] = str(failed_name(path))
         raise
     finally:
         if as_json and "bytes" in report:
             click.echo(to_json(report))
-    size = report["bytes"] / 2**20
-    console.print(f"{path}: {model.name}, {_kind(report)}, {size:.2f} MiB", markup=False)
+    kind = f"ONNX opset {report['opset']}, {precision}" if form == "onnx" else "torch.export"
+    say(f"{path}: {model.name}, {kind}, {report['bytes'] / 2**20:.2f} MiB")
 
 
 def _default(name: str, precision: str, form: str) -> Path:
@@ -116,50 +114,11 @@ def _default(name: str, precision: str, form: str) -> Path:
     return Path(f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx")
 
 
-def _kind(report: dict[str, Any]) -> str:
-    if report["format"] == "onnx":
-        return f"ONNX opset {report['opset']}, {report['precision']}"
-    return "torch.export"
-
-
-def _onnx(
-    model: Reconstructor,
-    path: Path,
-    opset: int | None,
-    precision: str,
-    scenes: tuple[str | None, str, int],
-    data_root: Path | None,
-) -> tuple[Predictor, list[np.ndarray] | None, dict[str, Any]]:
-    """The opened file, the images to judge it on (None: any) and what it is."""
-    from hsrzoo.datasets import open_dataset
-    from hsrzoo.export import Calibration, export_onnx
-
-    dataset, split, count = scenes
-    calibration = Calibration(open_dataset(dataset, data_root), split, count) if dataset else None
-    made, crops = export_onnx(model, path, opset=opset, precision=precision, calibration=calibration)
-    return made, crops, {"format": "onnx", "opset": made.opset, "precision": precision}
-
-
-def _program(model: Reconstructor, path: Path) -> tuple[Predictor, list[np.ndarray], dict[str, Any]]:
-    """As :func:`_onnx` for a torch.export program."""
-    from hsrzoo.export.check import examples
-    from hsrzoo.export.program import MULTIPLES, save_program
-
-    made = save_program(model, path)
-    images = examples(model.spec.input, MULTIPLES)
-    return made, images, {"format": "torch-export", "precision": "fp32"}
-
-
 def _compare(
-    model: Reconstructor,
-    made: Predictor,
-    images: Sequence[np.ndarray] | None,
-    precision: str,
-    report: dict[str, Any],
-    as_json: bool,
-) -> None:
-    """Print the differences; ExportError if they are too large."""
-    from hsrzoo.cli.output import print_table
+    model: Reconstructor, made: Predictor, images: list[np.ndarray] | None, precision: str,
+    report: dict[str, Any], as_json: bool,
+) -> None:  # fmt: skip
+    """Print the differences on ``images`` (None: any); ExportError if they are too large."""
     from hsrzoo.export.check import TOLERANCE, compare, require_equal, rows
 
     found = compare(model, made, images)
@@ -172,21 +131,15 @@ def _compare(
 
 
 def _score(
-    model: Reconstructor,
-    made: Predictor,
-    name: str,
-    data_root: Path | None,
-    precision: str,
-    report: dict[str, Any],
-    as_json: bool,
-) -> None:
+    model: Reconstructor, made: Predictor, where: tuple[str, Path | None], precision: str,
+    report: dict[str, Any], as_json: bool,
+) -> None:  # fmt: skip
     """Print the metrics of both on a data set; ExportError if fp32 changes them."""
-    from hsrzoo.cli.output import print_table
     from hsrzoo.datasets import open_dataset
     from hsrzoo.export.check import METRICS, require_same_score, scores
     from hsrzoo.registry import DATASETS
 
-    dataset = open_dataset(name, data_root)
+    name, dataset = where[0], open_dataset(*where)
     splits = dataset.splits()
     split = next((s for s in ("test", "valid") if s in splits), splits[-1])
     before, after = scores([model, made], dataset, split, DATASETS.get(name).mrae_epsilon)

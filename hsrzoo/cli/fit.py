@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsrzoo.cli.data import parse_options
+from hsrzoo.cli import options
 from hsrzoo.cli.names import ARCHITECTURE, DATASET
 from hsrzoo.errors import TrainingError
 
@@ -19,32 +19,25 @@ if TYPE_CHECKING:
 @click.command("fit")
 @click.argument("name", type=ARCHITECTURE)
 @click.option("--dataset", type=DATASET, required=True, help="Data set to fit to.")
-@click.option("--split", default="train", show_default=True, help="Its split.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the weights [NAME.DATASET].")
-@click.option("--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
-@click.option(
-    "--data-option", "data_options", multiple=True, metavar="KEY=VALUE", help="Option of the set."
-)
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
+@click.option("--split", default="train", show_default=True, help="Split of the data set.")
+@click.option("--out", type=options.PATH, help="Folder of the weights [NAME.DATASET].")
+@options.arguments
+@options.data_options
+@options.data_root
 def command(
-    name: str,
-    dataset: str,
-    split: str,
-    out: Path | None,
-    args: tuple[str, ...],
-    data_options: tuple[str, ...],
-    data_root: Path | None,
-) -> None:
+    name: str, dataset: str, split: str, out: Path | None, arguments: dict[str, Any],
+    data_options: dict[str, str], data_root: Path | None,
+) -> None:  # fmt: skip
     """Fit a closed-form model (linear, poly, ...) to a data set and write its weights.
 
     No gradient descent: the solution is computed from all pixels of the split at once.
     """
-    from hsrzoo.cli.output import console
+    from hsrzoo.cli.output import say
     from hsrzoo.datasets import open_dataset
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
     from hsrzoo.spec import resolve
-    from hsrzoo.training.recipe import assignments, build_as_asked, json_or_text
+    from hsrzoo.training.recipe import build_as_asked
     from hsrzoo.utils.files import make_folder
     from hsrzoo.utils.provenance import collect
 
@@ -55,14 +48,13 @@ def command(
             fix=f"Use `hsrzoo train {name} --dataset {dataset}`",
         )
     folder = out or Path(f"{name}.{dataset}")
-    arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
-    data = open_dataset(dataset, data_root, **parse_options(data_options))
+    data = open_dataset(dataset, data_root, **data_options)
     module = build_as_asked(spec, data.bands, arguments)
-    training = _record(data, split, collect("cpu"))  # of the code that fits, so before it does
+    training = _record(data, split, collect("cpu"))  # the state of the code before fitting
     make_folder(folder)
     resolve(spec.fit)(module, data, split)
     save_folder(folder, module, spec, data.bands, arguments=arguments, training=training)
-    console.print(f"Weights: {folder}", markup=False)
+    say(f"Weights: {folder}")
 
 
 def _record(data: Dataset, split: str, provenance: Mapping[str, Any]) -> dict[str, Any]:

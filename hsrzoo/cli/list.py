@@ -1,5 +1,5 @@
-"""``hsrzoo list``: what is in the zoo, from metadata alone; only counting parameters builds networks, and
-only ``--hub`` asks the Hub."""
+"""``hsrzoo list``: what is in the zoo, from metadata alone. Only counting parameters builds networks, and
+only ``--hub`` contacts the Hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from hsrzoo import registry as registries
-from hsrzoo.cli.output import print_table
+from hsrzoo.cli import options
+from hsrzoo.cli.output import print_table, say
 from hsrzoo.errors import HsrzooError
 
 
@@ -22,20 +23,16 @@ from hsrzoo.errors import HsrzooError
 @click.option(
     "--perturbations", "kind", flag_value="perturbations", help="Perturbations instead of models."
 )
-@click.option("--hub", "org", metavar="ORG", help="What a user or organisation has on the Hub, this zoo's.")
-@click.option("--parameters", is_flag=True, help="With numbers of parameters at 31 bands, as with --json.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--hub", "org", metavar="ORG", help="Repositories of a user or organisation on the Hub.")
+@click.option("--parameters", is_flag=True, help="Add numbers of parameters at 31 bands (--json: always).")
+@options.as_json
 def command(
-    pattern: str | None,
-    pretrained: bool,
-    kind: str | None,
-    org: str | None,
-    parameters: bool,
+    pattern: str | None, pretrained: bool, kind: str | None, org: str | None, parameters: bool,
     as_json: bool,
-) -> None:
-    """List models, weights, data sets, metrics or perturbations, or what there is on the Hub.
+) -> None:  # fmt: skip
+    """List models, weights, data sets, metrics or perturbations, or repositories on the Hub.
 
-    PATTERN is a shell pattern such as 'mcga-*' (quoted, so that the shell leaves it alone).
+    PATTERN is a shell pattern such as 'mcga-*' (quoted, so that the shell does not expand it).
     """
     from hsrzoo.models.locate import bundled, tags_of
 
@@ -61,9 +58,7 @@ def command(
         ]
     rows = [row for row in rows if pattern is None or fnmatchcase(row["name"], pattern)]
     if org is not None and not rows:
-        from hsrzoo.cli.output import console
-
-        console.print(f"The Hub shows nothing of hsrzoo by {org}, as far as you may see", markup=False)
+        say(f"No repository of hsrzoo by {org} on the Hub is visible to you")
     if org is not None and not as_json:
         rows = [{**row, "tags": ", ".join(row["tags"])} for row in rows]
     if (parameters or as_json) and not (pretrained or kind or org is not None):
@@ -72,8 +67,8 @@ def command(
 
 
 def _size(name: str) -> dict[str, Any]:
-    """How many numbers a network for 400-700 nm at 10 nm holds (:class:`.Size`); None,
-    and a warning, where it cannot be built."""
+    """Parameters of a network for 400-700 nm at 10 nm (:class:`.Size`); None and a warning if it cannot be
+    built."""
     from hsrzoo.bands import VISIBLE_31
     from hsrzoo.models.complexity import Size, size_of  # building imports torch
 

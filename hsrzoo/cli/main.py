@@ -1,7 +1,7 @@
 """The command line: a lazy group whose commands are found in metadata (``hsrzoo.commands``).
 
-Only the module of the command that runs is imported. The one-line helps are read from the sources
-without importing them, so that ``hsrzoo --help`` is quick and a broken plugin spoils only itself.
+Only the module of the command that runs is imported. The one-line helps are read from the sources without
+importing them, so that ``hsrzoo --help`` is quick and a broken plugin affects only itself.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
 
 
 def load_command(name: str, entries: list[EntryPoint]) -> click.Command:
-    """Import one command; PluginError says whose it is when that fails."""
+    """Import one command; PluginError names its origin if that fails."""
     command = load_entry("command", name, entries, others="commands")
     if not isinstance(command, click.Command):
         raise PluginError(
@@ -72,7 +72,7 @@ def load_command(name: str, entries: list[EntryPoint]) -> click.Command:
 
 
 def short_help(entries: list[EntryPoint]) -> str:
-    """The first line of a command's docstring, read from its source; its origin if there is none."""
+    """First paragraph of a command's docstring, read from its source; its origin if there is none."""
     if len(entries) > 1:
         return f"(offered twice: {' and '.join(describe(e) for e in entries)})"
     entry = entries[0]
@@ -120,7 +120,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
-    help="Show the version and leave.",
+    help="Show the version and exit.",
 )  # fmt: skip
 def cli(plugins: tuple[Path, ...], debug: bool) -> None:
     """RGB photographs to hyperspectral cubes: a model zoo with a benchmarking harness."""
@@ -129,7 +129,7 @@ def cli(plugins: tuple[Path, ...], debug: bool) -> None:
 
         for path in plugins:
             load_plugin_file(path)
-        # Child processes (the speed bench) must know the same plugins.
+        # Child processes (the speed benchmark) need the same plugins.
         known = [os.environ["HSRZOO_PLUGINS"]] if os.environ.get("HSRZOO_PLUGINS") else []
         os.environ["HSRZOO_PLUGINS"] = os.pathsep.join([*known, *(str(p.resolve()) for p in plugins)])
 
@@ -138,7 +138,7 @@ def main() -> None:
     """The console script ``hsrzoo``."""
     if os.environ.get(completion.VARIABLE):
         sys.exit(completion.answer(cli, os.environ))
-    # One line without the source's address: the reader is a user of the command line.
+    # One line without the location in the source, which means nothing to users of the command line.
     warnings.showwarning = _show_warning
     arguments = sys.argv[1:]
     sys.exit(run(lambda: cli.main(arguments, prog_name="hsrzoo", standalone_mode=False),

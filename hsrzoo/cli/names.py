@@ -1,7 +1,7 @@
 """Types of options and arguments that hold names; the shell completes them from metadata alone.
 
-They take any text, as names are judged by the command, with a hint at the nearest ones. No plugin is
-imported: names of plugin files (``--plugin``, HSRZOO_PLUGINS) are not offered.
+They accept any text: the command validates the name and suggests the nearest ones. No plugin is imported,
+so names of plugin files (``--plugin``, HSRZOO_PLUGINS) are not completed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ FOLDER, FILE, HUB = "local-dir:", "onnx:", "hf-hub:"
 
 
 class Name(click.ParamType):
-    """A name out of those that ``known`` returns when the shell asks.
+    """A name out of those that ``known`` returns.
 
-    ``paths``: ``local-dir:PATH`` and ``onnx:FILE`` are completed too. ``several``: names with commas
-    between them, of which the last one is completed.
+    ``paths``: also complete ``local-dir:PATH`` and ``onnx:FILE``. ``several``: names separated by commas,
+    of which the last is completed.
     """
 
     name = "name"
@@ -35,7 +35,7 @@ class Name(click.ParamType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """All names that begin with what is typed; a folder that is no model yet ends in a slash."""
+        """All names that begin with the typed text; a folder that is not a model ends in a slash."""
         before, last = "", incomplete
         if self.several and "," in incomplete:
             before, _, last = incomplete.rpartition(",")
@@ -49,14 +49,14 @@ class Name(click.ParamType):
 
 
 def _paths(scheme: str, typed: str) -> Iterator[str]:
-    """What continues ``local-dir:PATH`` or ``onnx:FILE``: folders with weights or ONNX files, and folders
-    on the way, with a slash at their end."""
+    """Continuations of ``local-dir:PATH`` or ``onnx:FILE``: folders with weights or ONNX files, and other
+    folders, which end in a slash."""
     from hsrzoo.utils.files import CONFIG  # imports numpy
 
     head, slash, tail = typed.removeprefix(scheme).rpartition("/")
     try:
         entries = sorted(os.scandir(Path(head + slash).expanduser()), key=lambda entry: entry.name)
-    except (OSError, RuntimeError):  # not there, may not be read, no such home
+    except (OSError, RuntimeError):  # missing, not readable, no such home
         return
     for entry in entries:
         if entry.name.startswith(".") and not tail.startswith("."):

@@ -1,6 +1,6 @@
-"""What the commands print: data on stdout (table, JSON, CSV), everything for people on stderr.
+"""Output of the commands: data on stdout (table, JSON, CSV), messages for people on stderr.
 
-rich is imported when it is first used, so that ``hsrzoo --help`` does not pay for it.
+rich is imported on first use, to keep ``hsrzoo --help`` quick.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ def __getattr__(name: str) -> Any:
     if "console" not in _cache:
         from rich.console import Console
 
-        # Only a terminal has a width; elsewhere a message stays one line.
+        # Only a terminal has a width; elsewhere a message is one line.
         soft = not Console(stderr=True).is_terminal
         _cache["console"] = Console(stderr=True, highlight=False, soft_wrap=soft)
     return _cache["console"]
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print a message for people on stderr; square brackets are plain text."""
+    __getattr__("console").print(text, style=style, markup=False)
 
 
 def print_table(
@@ -46,7 +51,7 @@ def print_table(
     """Print rows on stdout.
 
     ``columns``: keys in order, or a mapping key -> heading. JSON is a list of the whole rows, NaN
-    and infinities as null; CSV and the table hold the columns only. ``title`` stands above the table.
+    and infinities as null; CSV and the table have the columns only. ``title``: above the table.
     """
     headings = dict(columns) if isinstance(columns, Mapping) else {key: key for key in columns}
     if as_json:
@@ -60,7 +65,7 @@ def print_table(
 
 
 def to_json(value: Any) -> str:
-    """Indented strict JSON: NaN and infinities, which JSON lacks, become null."""
+    """Indented strict JSON: NaN and infinities become null."""
     return json.dumps(_strict(value), indent=1, allow_nan=False, default=str)
 
 
@@ -85,9 +90,9 @@ def _rich_table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str], 
         numeric = bool(rows) and all(_is_number(row.get(key)) for row in rows)
         table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        # Text, because a cell such as "[a]" would be read as markup
+        # Text, because rich reads "[a]" as markup
         table.add_row(*(Text(_cell(row.get(key))) for key in headings))
-    # A pipe has no width: nothing may be cut or wrapped there.
+    # A pipe has no width: never cut or wrap there.
     width = None if sys.stdout.isatty() else 1000
     Console(file=sys.stdout, highlight=False, width=width).print(table)
 
@@ -106,23 +111,11 @@ def _cell(value: Any) -> str:
 
 def progress() -> Progress:
     """A progress bar on stderr, shown only on a terminal: ``with progress() as bar: ...``."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress as parts
 
-    shown = __getattr__("console")
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=shown,
-        transient=True,
-        disable=not shown.is_terminal,
-    )
+    stderr = __getattr__("console")
+    columns = (
+        parts.TextColumn("{task.description}"), parts.BarColumn(), parts.MofNCompleteColumn(),
+        parts.TimeElapsedColumn(), parts.TimeRemainingColumn(),
+    )  # fmt: skip
+    return parts.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)

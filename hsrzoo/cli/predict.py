@@ -2,126 +2,89 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from hsrzoo.cli import options, output
 from hsrzoo.cli.names import CAMERA, MODEL
-from hsrzoo.cli.predict_bar import Bar, summary
-from hsrzoo.cli.workers import chosen_workers, worker_options
 from hsrzoo.io import SUFFIX_OF
 
 if TYPE_CHECKING:
+    from hsrzoo.io.photo import Encoding
     from hsrzoo.models.reconstructor import Reconstructor
     from hsrzoo.prediction.batch import Job
-    from hsrzoo.prediction.predict import PredictOptions
+    from hsrzoo.prediction.predict import PredictOptions, PredictReport, Progress, Step
     from hsrzoo.utils.workers import Workers
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-
-
-class Bytes(click.ParamType):
-    """``4GiB``, ``512M``, ``1000000``: a decimal number without an exponent; units are powers of 1024, and
-    without one it is bytes."""
-
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        found = _SIZE.fullmatch(value.strip())
-        if not found or float(found[1]) <= 0:
-            self.fail(f"{value!r} is not a size: write 4GiB, 512MiB or a number of bytes", param, ctx)
-        return float(found[1]) * _UNITS[found[2].upper()]
-
-
-class Wavelengths(click.ParamType):
-    """``450,550,650``: numbers above 0, in nm."""
-
-    name = "wavelengths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            found = ()
-        if not found or not all(0 < nm < float("inf") for nm in found):
-            self.fail(f"{value!r} are not wavelengths: write 450,550,650", param, ctx)
-        return found
 
 
 @click.command("predict")
 @click.argument("image", nargs=-1, required=True)
 @click.option("--model", type=MODEL, required=True, help="Name of the model, as in `hsrzoo list`.")
 @click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path),
-    help="Cube file: .hdr (ENVI), .tif, .zarr are written part by part; .h5, .mat, .npz at once. "
+    "-o", "--out", required=True, type=options.PATH,
+    help="Cube file: .hdr (ENVI), .tif, .zarr are written in parts; .h5, .mat, .npz at once. "
     "Any other name is a folder, which several images need.",
 )  # fmt: skip
 @click.option(
-    "--format", "form", type=click.Choice(list(SUFFIX_OF)),
-    help="Of the files in the folder --out [envi].",
-)  # fmt: skip
+    "--format", "form", type=click.Choice(list(SUFFIX_OF)), help="Of the files in the folder --out [envi]."
+)
 @click.option("--linear", is_flag=True, help="Values are proportional to light.")
 @click.option(
     "--srgb", is_flag=True,
     help="Values are sRGB, as phones and cameras write it: decoded first "
-    "[sRGB where the file says so by profile or tag, else linear].",
+    "[sRGB if the file says so by profile or tag, else linear].",
 )  # fmt: skip
-@click.option("--tta", is_flag=True, help="Adapt the network to each image first (models that can).")
-@click.option("--bands", type=Wavelengths(), metavar="NM,NM,...", help="Keep these bands alone, in nm.")
-@click.option("--quicklook", is_flag=True, help="Beside each cube a picture in sRGB, NAME.png.")
-@click.option("--overwrite", is_flag=True, help="Make cubes anew that the folder --out has already.")
-@worker_options
-@click.option("--tile", type=int, metavar="N", help="Side of the tiles in pixels [whole if it fits].")
+@click.option("--tta", is_flag=True, help="Adapt the network to each image first (if the model can).")
+@click.option("--bands", type=options.Wavelengths(), metavar="NM,NM,...", help="Keep only these bands.")
+@click.option("--quicklook", is_flag=True, help="Also write an sRGB picture of each cube, NAME.png.")
+@click.option("--overwrite", is_flag=True, help="Replace existing cubes in the folder --out.")
+@options.workers
+@click.option("--tile", type=int, metavar="N", help="Side of the tiles in pixels [one tile if it fits].")
 @click.option(
-    "--max-memory", type=Bytes(), metavar="SIZE", help="Memory to stay below, e.g. 4GiB; each worker."
+    "--max-memory", type=options.Bytes(), metavar="SIZE", help="Memory limit of each process, e.g. 4GiB."
 )
-@click.option("--approximate-tiles", is_flag=True, help="Each tile has statistics of its own: one pass.")
+@click.option("--approximate-tiles", is_flag=True, help="Statistics per tile, not per image: one pass.")
 @click.option(
     "--dtype", type=click.Choice(["float32", "uint16"]), default="float32", show_default=True,
-    help="uint16: values in [0, 1] times 65535, the factor in the file.",
+    help="uint16: values in [0, 1] times 65535; the file stores the factor.",
 )  # fmt: skip
 @click.option(
-    "--value-range",
-    nargs=2,
-    type=float,
-    metavar="LOW HIGH",
-    help="Of the image, if its dtype does not say.",
-)
+    "--value-range", nargs=2, type=float, metavar="LOW HIGH",
+    help="Range of the image's values, if its dtype does not define it.",
+)  # fmt: skip
 @click.option("--device", help="cpu, cuda, ... [a GPU if there is one].")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads on the CPU.")
+@options.threads
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
-@click.option("--consistency", type=CAMERA, metavar="CAMERA",
-              help="Camera that took the image, or estimate: the cube agrees with it then.")  # fmt: skip
+@click.option(
+    "--consistency", type=CAMERA, metavar="CAMERA",
+    help="Camera of the image, or estimate: correct the cube so that it agrees with the image.",
+)  # fmt: skip
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network first.")
 @click.pass_context
 def command(
     context: click.Context, image: tuple[str, ...], model: str, out: Path,
     form: str | None, linear: bool, srgb: bool, tta: bool, bands: tuple[float, ...] | None, quicklook: bool,
     overwrite: bool, worker_count: int | None, ray_address: str | None, tile: int | None,
-    max_memory: float | None, approximate_tiles: bool, dtype: str,
-    value_range: tuple[float, float] | None, device: str | None, threads: int | None, precision: str,
-    consistency: str | None, compiled: bool,
+    max_memory: float | None, approximate_tiles: bool, dtype: Literal["float32", "uint16"],
+    value_range: tuple[float, float] | None, device: str | None, threads: int | None,
+    precision: Literal["fp32", "bf16", "fp16"], consistency: str | None, compiled: bool,
 ) -> None:  # fmt: skip
-    """Reconstruct the hyperspectral cube of an image, or of many.
+    """Reconstruct the hyperspectral cube of one image or of many.
 
-    IMAGE is a photograph, or a raster that stays on the disk: ENVI (.hdr, three bands), .npy, plain
-    TIFF. Images of any size: what does not fit into memory runs in tiles, exactly as if it were whole.
-    Folders and patterns ("*.png") stand for all their images; their cubes go into the folder --out,
-    a broken image stops no other, and then the command exits with 1. Interrupted, the same command goes
-    on where it stopped. --model onnx:FILE runs an exported file, on the whole image.
+    IMAGE is a photograph, or a raster that is read from disk in parts: ENVI (.hdr, three bands), .npy,
+    plain TIFF. Images that do not fit into memory run in tiles, with the same result as without tiles.
+    Folders and patterns ("*.png") mean all their images, whose cubes go into the folder --out. A broken
+    image does not stop the others; the command then exits with 1. To continue an interrupted run, run the
+    same command again. --model onnx:FILE runs an exported file, on the whole image.
 
-    Networks expect values proportional to light. What an image's values are taken for is said for each:
-    sRGB where an ICC profile or a tag says so, else linear; --linear and --srgb decide it. --bands keeps
-    the nearest bands, which must lie within half a band spacing.
+    Networks expect values proportional to light. For each image the command reports how its values are
+    interpreted: sRGB if an ICC profile or a tag says so, else linear; --linear and --srgb override this.
+    --bands keeps the nearest bands, which must lie within half a band spacing.
     """
     import torch
 
@@ -131,60 +94,51 @@ def command(
     if linear and srgb:
         raise click.UsageError("--linear and --srgb exclude each other")
     jobs, alone = _jobs(image, out, form)
-    workers = chosen_workers(worker_count, ray_address, threads, device)
+    workers = options.choose_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
         raise click.UsageError("--workers and --ray are for several images, whose --out is a folder")
 
     if threads is not None:
         torch.set_num_threads(threads)
     network = load(
-        model,
-        device=device,
-        precision=precision,  # type: ignore[arg-type]  # click has checked it
-        compile=compiled,
-        tile=tile,
-        max_memory=max_memory,
-        approximate=approximate_tiles,
-        consistency=consistency,
-    )
-    options = PredictOptions(
-        dtype=dtype,  # type: ignore[arg-type]  # click has checked it
-        value_range=value_range,
-        tta=tta,
-        encoding="linear" if linear else "srgb" if srgb else "auto",
-        bands=bands,
-        quicklook=quicklook,
-    )
+        model, device=device, precision=precision, compile=compiled, tile=tile, max_memory=max_memory,
+        approximate=approximate_tiles, consistency=consistency,
+    )  # fmt: skip
+    encoding: Encoding = "linear" if linear else "srgb" if srgb else "auto"
+    wanted = PredictOptions(dtype, value_range, tta, encoding, bands, quicklook)
     if bands is not None:
-        network.bands.nearest(bands)  # what is wrong for one image is wrong for all
-    with Bar() as bar, nullcontext() if jobs[0].out == out else _folder(jobs[0].out.parent):
+        network.bands.nearest(bands)  # an error here is an error for every image
+    with _bar() as bar, nullcontext() if jobs[0].out == out else _new_folder(jobs[0].out.parent):
         try:
             if alone:
-                if jobs[0].out == out or _has_place(jobs[0].out, overwrite, bar):
-                    _predict_one(jobs[0], network, options, bar)
-            elif _predict_many(jobs, network, model, options, workers, overwrite, bar):
+                if jobs[0].out == out or overwrite or not jobs[0].out.exists():
+                    _predict_one(jobs[0], network, wanted, bar)
+                else:
+                    bar.say(f"{jobs[0].out}: skipped (exists; --overwrite replaces it)")
+            elif _predict_many(jobs, network, model, wanted, workers, overwrite, bar):
                 context.exit(1)
         except KeyboardInterrupt:
             if _left(jobs):
-                bar.say("What is done is kept: the same command goes on with it.")
+                bar.say("Finished parts are kept: run the same command again to continue.")
             raise
 
 
 def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job], bool]:
-    """The images and their cubes, and whether it is one image that was named itself.
+    """The images and their cubes, and whether a single image was given by its name.
 
-    For one image ``out`` is a file if it ends as a cube does, or, without --format, in any other way that
-    a folder does not (which will be refused).
+    For a single image ``out`` is a file if it has a suffix of cubes or, without --format, any suffix (an
+    unknown one is an error later).
     """
     from hsrzoo.errors import InputError
-    from hsrzoo.io import CUBE_SUFFIXES
-    from hsrzoo.prediction.batch import Job, find_images, into_folder
+    from hsrzoo.io import CUBE_SUFFIXES, format_of
+    from hsrzoo.prediction.batch import Job, find_images, jobs_for_folder
 
     is_file = out.suffix.lower() in CUBE_SUFFIXES
     found = find_images(names)
     alone = len(names) == 1 and [str(path) for path in found] == [str(Path(names[0]))]
     if alone and (is_file or (form is None and out.suffix and not out.is_dir())):
-        _require_format(out, form)
+        if form is not None and format_of(out) != form:
+            raise click.UsageError(f"--format {form} does not fit --out {out}: omit one of them")
         return [Job(found[0], out)], True
     if is_file:
         raise InputError(
@@ -193,23 +147,13 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job
             got=out,
         )
     if any(Path(name).is_dir() and out.resolve() == Path(name).resolve() for name in names):
-        raise InputError(
-            f"The cubes in {out} would be taken for images next time", fix="Use another folder"
-        )
-    return into_folder(found, out, form or "envi"), alone
-
-
-def _require_format(out: Path, form: str | None) -> None:
-    """UsageError where --format names another format than the file's ending does."""
-    from hsrzoo.io import format_of
-
-    if form is not None and format_of(out) != form:
-        raise click.UsageError(f"--format {form} does not fit --out {out}: leave one of them out")
+        raise InputError(f"The cubes in {out} would be read as images next time", fix="Use another folder")
+    return jobs_for_folder(found, out, form or "envi"), alone
 
 
 @contextmanager
-def _folder(folder: Path) -> Iterator[None]:
-    """``folder``, made where it is missing, and gone again where nothing was written into it."""
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Create ``folder`` if it is missing, and remove it again if nothing was written into it."""
     from hsrzoo.utils.files import make_folder
 
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -218,7 +162,7 @@ def _folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         for path in made:
-            with suppress(OSError):  # there is something in it
+            with suppress(OSError):  # not empty
                 path.rmdir()
 
 
@@ -230,46 +174,33 @@ def _left(jobs: list[Job]) -> bool:
     return any(part.exists() for part in parts) or (len(jobs) > 1 and any(job.out.exists() for job in jobs))
 
 
-def _predict_one(job: Job, network: Reconstructor, options: PredictOptions, bar: Bar) -> None:
-    """One image, named itself: what is wrong with it ends the command."""
-    from hsrzoo.prediction.caveats import word_on_trust
+def _predict_one(job: Job, network: Reconstructor, wanted: PredictOptions, bar: Bar) -> None:
+    """One image given by its name: an error ends the command."""
+    from hsrzoo.prediction.caveats import caveats
     from hsrzoo.prediction.predict import predict_file
 
-    report = predict_file(job.image, network, job.out, options, bar.show, bar.say)
-    bar.say(summary(report))
-    bar.say(word_on_trust(network, report.camera))
-
-
-def _has_place(out: Path, overwrite: bool, bar: Bar) -> bool:
-    """False where the cube is there already and stays."""
-    if out.exists() and not overwrite:
-        bar.say(f"{out} is there already and stays (--overwrite makes it anew)")
-        return False
-    return True
+    report = predict_file(job.image, network, job.out, wanted, bar.show, bar.say)
+    bar.say(_summary(report))
+    bar.say(caveats(network, report.camera))
 
 
 def _predict_many(
-    jobs: list[Job],
-    network: Reconstructor,
-    name: str,
-    options: PredictOptions,
-    workers: Workers | None,
-    overwrite: bool,
-    bar: Bar,
-) -> int:
-    """Make all cubes that are not there; returns how many failed."""
+    jobs: list[Job], network: Reconstructor, name: str, wanted: PredictOptions, workers: Workers | None,
+    overwrite: bool, bar: Bar,
+) -> int:  # fmt: skip
+    """Make all missing cubes; returns the number of failures."""
     from hsrzoo.prediction.batch import predict_many
-    from hsrzoo.prediction.caveats import word_on_trust
+    from hsrzoo.prediction.caveats import caveats
     from hsrzoo.utils.workers import TaskFailure
 
-    there = [] if overwrite else [job for job in jobs if job.out.exists()]
-    if there:
-        bar.say(f"{len(there)} cubes are there already and stay (--overwrite makes them anew)")
-    failed = _missing_pictures(there, bar) if options.quicklook else 0
-    left = [job for job in jobs if job not in there]
+    existing = [] if overwrite else [job for job in jobs if job.out.exists()]
+    if existing:
+        bar.say(f"{len(existing)} cubes: skipped (exist; --overwrite replaces them)")
+    failed = _missing_pictures(existing, bar) if wanted.quicklook else 0
+    left = [job for job in jobs if job not in existing]
     done, camera = 0, None
     bar.count(len(left))
-    for i, result in predict_many(left, network, name, options, workers, bar.part):
+    for i, result in predict_many(left, network, name, wanted, workers, bar.part):
         bar.next()
         if isinstance(result, TaskFailure):
             failed += 1
@@ -278,20 +209,20 @@ def _predict_many(
         done, camera = done + 1, camera or result.report.camera
         for note in result.notes:
             bar.say(f"{left[i].image.name}: {note}")
-        bar.say(summary(result.report))
+        bar.say(_summary(result.report))
     bar.say(f"{done} of {len(left)} images done, {failed} failed")
     if done:
-        bar.say(word_on_trust(network, camera))
+        bar.say(caveats(network, camera))
     return failed
 
 
-def _missing_pictures(there: list[Job], bar: Bar) -> int:
-    """Make the quick looks that cubes of earlier runs lack; returns how many failed."""
+def _missing_pictures(existing: list[Job], bar: Bar) -> int:
+    """Make the quick looks that existing cubes lack; returns the number of failures."""
     from hsrzoo.errors import HsrzooError
     from hsrzoo.prediction.quicklook import quicklook_of, save_quicklook
 
     failed = 0
-    for job in there:
+    for job in existing:
         if quicklook_of(job.out).exists():
             continue
         try:
@@ -300,3 +231,60 @@ def _missing_pictures(there: list[Job], bar: Bar) -> int:
             failed += 1
             bar.say(f"Failed: {job.out}: {error}")
     return failed
+
+
+@dataclass
+class Bar:
+    """A progress bar on stderr, over all tiles of all passes or over several images."""
+
+    progress: Any
+    task: Any
+    images: int = 0
+
+    def show(self, step: Step) -> None:
+        """Show the progress of a single image."""
+        total = step.passes * step.total
+        self.progress.update(
+            self.task, description=f"pass {step.current}/{step.passes}", total=total, completed=step.tiles
+        )
+
+    def count(self, total: int) -> None:
+        """Set the number of images."""
+        self.progress.update(self.task, description="images", total=total)
+
+    def part(self, image: int) -> Progress:
+        """What shows the tiles of an image as a part of one step."""
+        return lambda step: self.progress.update(
+            self.task, completed=image + step.tiles / (step.passes * step.total)
+        )
+
+    def next(self) -> None:
+        """Count one more image."""
+        self.images += 1
+        self.progress.update(self.task, completed=self.images)
+
+    def say(self, text: str) -> None:
+        """Print a message above the bar."""
+        console = self.progress.console
+        console.print(text, markup=False, soft_wrap=not console.is_terminal)
+
+
+@contextmanager
+def _bar() -> Iterator[Bar]:
+    with output.progress() as progress:
+        yield Bar(progress, progress.add_task("", total=None))
+
+
+def _summary(report: PredictReport) -> str:
+    """What was done, in one line or two."""
+    height, width = report.size
+    how = "whole" if report.tiles == 1 else (
+        f"{report.tiles} tiles of {report.tile[0]} x {report.tile[1]} pixels with a halo of {report.halo}"
+    )  # fmt: skip
+    passes = f"{report.passes} pass{'es' * (report.passes != 1)}"
+    text = (
+        f"{report.out}: {height} x {width} pixels, {report.bands} bands, {report.bytes / 1e6:,.1f} MB; "
+        f"{how}, {passes}{' (some in an earlier run)' if report.resumed else ''}, {report.seconds:.1f} s"
+    )
+    text += f"; quick look {report.picture}" if report.picture else ""
+    return text + (f"\nApproximate tiles: {report.difference}" if report.difference else "")

@@ -1,4 +1,4 @@
-"""``hsrzoo pull``: weights or codebooks from the Hugging Face Hub, for use without a network later on."""
+"""``hsrzoo pull``: weights or codebooks from the Hugging Face Hub, for later use without a network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import click
 @click.command("pull")
 @click.argument("repo")
 @click.option("--revision", help="Branch, tag, pull request (refs/pr/1) or commit; also as REPO@REVISION.")
-@click.option("--force", is_flag=True, help="Fetch again what is here already.")
+@click.option("--force", is_flag=True, help="Download files again that are in the cache.")
 def command(repo: str, revision: str | None, force: bool) -> None:
-    """Fetch weights or codebooks from the Hub and print the folder that holds them.
+    """Download weights or codebooks from the Hub and print their folder.
 
-    REPO is ORG/NAME, or ORG/NAME@REVISION. Files that are here already are not fetched again, every file is
-    checked against its digest, and from then on all commands find it with HF_HUB_OFFLINE=1 as well:
+    REPO is ORG/NAME, or ORG/NAME@REVISION. Files in the cache are not downloaded again, and the digest of
+    every file is checked. Afterwards all commands can use them without a network (HF_HUB_OFFLINE=1):
     weights as --model hf-hub:REPO, codebooks as --start hf-hub:REPO. Private repositories need a token:
     `hf auth login`, or HF_TOKEN.
     """
-    from hsrzoo.cli.output import console
+    from hsrzoo.cli.output import say
     from hsrzoo.hub.client import pull, require_revision
     from hsrzoo.models.weights import read_config
     from hsrzoo.utils.files import TENSORS
@@ -28,6 +28,6 @@ def command(repo: str, revision: str | None, force: bool) -> None:
     revision = after if at else revision
     folder = pull(name, None if revision is None else require_revision(revision), force=force)
     if (folder / TENSORS).exists():
-        read_config(folder)  # a schema that is too new is told now, not without a network
-    console.print(f"{name}: commit {folder.name}", markup=False, highlight=False)
+        read_config(folder)  # reports a schema that is too new while there is a network
+    say(f"{name}: commit {folder.name}")
     click.echo(folder)

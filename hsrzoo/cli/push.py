@@ -8,28 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli import options
 from hsrzoo.cli.names import MODEL
+from hsrzoo.cli.output import say
 
 if TYPE_CHECKING:
     from hsrzoo.hub.push import Push, Target
 
 STORE = Path("results")
-"""The store that `hsrzoo bench` writes to where none is named."""
-
+"""The default store of `hsrzoo bench`."""
 
 _TARGET = (
-    click.option("--public", is_flag=True, help="Make a repository that does not exist yet public."),
+    click.option("--public", is_flag=True, help="Create a public repository (if it does not exist)."),
     click.option(
         "--create-pr", is_flag=True, help="Open a pull request instead of committing to the branch."
     ),
     click.option("--revision", metavar="BRANCH", help="Branch to commit to [main]."),
     click.option("--message", help="Title of the commit."),
-    click.option("--dry-run", is_flag=True, help="Check everything and say what would be pushed."),
+    click.option("--dry-run", is_flag=True, help="Check everything and print what would be pushed."),
 )
 
 
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of whatever is pushed, which :func:`make_target` takes by their names."""
+    """Add the options that :func:`make_target` takes."""
     for option in reversed(_TARGET):
         function = option(function)
     return function
@@ -39,19 +40,18 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("name", type=MODEL)
 @click.argument("repo")
 @click.option(
-    "--store", "stores", multiple=True, type=click.Path(path_type=Path),
-    help="Store, or one .jsonl file of it, whose rows of these weights go along; repeatable [results].",
+    "--store", "stores", multiple=True, type=options.PATH,
+    help="Store, or a .jsonl file of it, whose rows of these weights are pushed; repeatable [results].",
 )  # fmt: skip
 @click.option("--codebook", metavar="ORG/NAME[@REVISION]", help="Repository of the model's codebooks.")
 @target_options
 def command(name: str, repo: str, stores: tuple[Path, ...], codebook: str | None, **where: Any) -> None:
     """Push weights with their card and rows to the Hugging Face Hub, as one commit.
 
-    NAME is ARCH, ARCH.TAG or local-dir:PATH; REPO is ORG/NAME, private unless --public creates it. Rows are
-    those whose sha256 are of these weights. Of a card that is there already only what hsrzoo wrote changes.
-    The commit's address is printed. A token comes from HF_TOKEN or `hf auth login`.
+    NAME is ARCH, ARCH.TAG or local-dir:PATH; REPO is ORG/NAME, created private unless --public is given.
+    Only rows with the sha256 of these weights are pushed. In an existing card only the part that hsrzoo
+    wrote changes. The URL of the commit is printed. The token comes from HF_TOKEN or `hf auth login`.
     """
-    from hsrzoo.cli.output import console
     from hsrzoo.models import push as publishing
 
     target = make_target(repo, **where)
@@ -59,9 +59,9 @@ def command(name: str, repo: str, stores: tuple[Path, ...], codebook: str | None
     places = stores or ((STORE,) if STORE.is_dir() else ())
     push, rows = publishing.push_model(weights, places, codebook, target)
     report(push, target)
-    console.print(f"Rows: {len(rows.rows)} in {len(rows.files)} files", style="dim", markup=False)
+    say(f"Rows: {len(rows.rows)} in {len(rows.files)} files", style="dim")
     for reason, count in rows.left_out.items():
-        console.print(f"Left out: {count} {reason}", style="dim", markup=False)
+        say(f"Left out: {count} {reason}", style="dim")
 
 
 def make_target(
@@ -72,7 +72,7 @@ def make_target(
     from hsrzoo.hub.push import Target
 
     if create_pr and revision is not None:
-        raise click.UsageError("--create-pr is made from main: leave --revision out")
+        raise click.UsageError("--create-pr starts from main: omit --revision")
     if revision is not None:
         client.require_revision(revision)
     target = Target(client.require_repo(repo), public, create_pr, revision, message, dry_run)
@@ -81,25 +81,20 @@ def make_target(
 
 
 def report(push: Push, target: Target) -> None:
-    """The commit's address on stdout; what happened to which file on stderr."""
-    from hsrzoo.cli.output import console
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
-
+    """Print the URL of the commit on stdout, and the change of each file on stderr."""
     kind = "private" if push.private else "public"
     if push.created:
         say(f"{'Would create' if target.dry_run else 'Created'} the {kind} repository {push.repo}")
     elif target.public and push.private:
-        say(f"{push.repo} exists and stays private: its settings on the Hub make it public")
+        say(f"{push.repo} exists and stays private: change that in its settings on the Hub")
     elif not push.private:
-        say(f"{push.repo} exists and is public: so is what is pushed")
+        say(f"{push.repo} exists and is public: everything pushed is public")
     for path, change in sorted(push.changes.items()):
         if change != "unchanged":
             say(f"  {change:7}  {path}")
     if push.unchanged:
-        say(f"All {len(push.changes)} files are there already: no commit")
+        say(f"All {len(push.changes)} files are up to date: no commit")
     elif target.dry_run:
-        say("A dry run: nothing was sent")
+        say("Dry run: nothing was sent")
     if push.url:
         click.echo(push.url)

@@ -1,4 +1,4 @@
-"""``hsrzoo show``: a network's card: origin, cost, recipes, and the weights and rows that there are."""
+"""``hsrzoo show`` and ``info``: a network's origin, cost, recipes, weights and stored results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsrzoo.cli import records
+from hsrzoo.cli import options, records
 from hsrzoo.cli.names import MODEL
 from hsrzoo.cli.output import print_table, to_json
 from hsrzoo.results import read_store
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from hsrzoo.spec import ModelSpec, Recipe, RgbInput
 
 SIDE = 256
-"""Side of the square image that multiply-accumulates and memory are counted on, pixels."""
+"""Side in pixels of the square image on which multiply-accumulates and memory are measured."""
 MACS, MEMORY = f"MACs at {SIDE} x {SIDE}", f"memory at {SIDE} x {SIDE}"
 _BYTES = ("weights in memory", MEMORY)
-"""Facts that are numbers of bytes."""
+"""Facts in bytes."""
 _RECIPE = (
     "steps", "batch", "patch", "lr", "schedule", "betas", "loss", "normalise", "clip", "ema", "augment"
 )  # fmt: skip
@@ -33,15 +33,15 @@ _RECIPE = (
 @click.command("show")
 @click.argument("name", type=MODEL)
 @click.option(
-    "--store", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
-    help="Folder of the results of `hsrzoo bench`; the card shows those of this network.",
+    "--store", type=options.PATH, default=Path("results"), show_default=True,
+    help="Folder of the results of `hsrzoo bench`; those of this network are shown.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@options.as_json
 def command(name: str, store: Path, as_json: bool) -> None:
     """Show a network's card: origin, licence, cost, input, recipes, weights and their stored results.
 
     NAME is ARCH, ARCH.TAG, either with :VARIANT, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or onnx:FILE.
-    Multiply-accumulates and memory are those of one pass over an image of 256 x 256 pixels, which runs now.
+    Multiply-accumulates and memory are measured now, in one pass over an image of 256 x 256 pixels.
     """
     facts = describe(name)
     stored = read_store(store)
@@ -58,6 +58,12 @@ def command(name: str, store: Path, as_json: bool) -> None:
         if rows:
             keys = dict.fromkeys(key for row in rows for key in row if not key.endswith("sha256"))
             print_table(rows, list(keys), title=title)
+
+
+@click.command("info", params=command.params, help=command.help)
+def info(**arguments: Any) -> None:
+    """The same as `hsrzoo show`."""
+    click.get_current_context().invoke(command, **arguments)
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -90,8 +96,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
-    """The architecture, and config.json of the weights that the name stands for: of all that are bundled
-    where it has no tag."""
+    """The architecture, and config.json of the named weights; of all bundled weights if there is no tag."""
     from hsrzoo.models.loading import spec_of
     from hsrzoo.models.locate import find_weights, folder_of, tags_of
     from hsrzoo.models.names import ModelName
@@ -109,7 +114,7 @@ def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
 
 
 def _cost(spec: ModelSpec, config: Mapping[str, Any] | None, variant: str | None) -> dict[str, Any]:
-    """Of the network as the first weights have it, else at 31 bands."""
+    """Cost of the network with the bands of the first weights, else with 31 bands."""
     from hsrzoo.bands import VISIBLE_31, BandSet
     from hsrzoo.models.complexity import cost, size
     from hsrzoo.spec import build_module
@@ -136,7 +141,7 @@ def _input(wanted: RgbInput) -> str:
 
 
 def _recipes(spec: ModelSpec) -> dict[str, Recipe]:
-    """By the names that `hsrzoo train --recipe` takes; none for a closed form."""
+    """By the names of `hsrzoo train --recipe`; none for a closed form."""
     return {} if spec.fit is not None else {"common": spec.recipe, **spec.recipes}
 
 
@@ -172,12 +177,12 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     for key, value in facts.items():
-        grid.add_row(Text(key, style="bold"), Text(_shown(key, value)))
+        grid.add_row(Text(key, style="bold"), Text(_format_fact(key, value)))
     width = None if sys.stdout.isatty() else 10_000
     Console(file=sys.stdout, highlight=False, width=width).print(grid)
 
 
-def _shown(key: str, value: Any) -> str:
+def _format_fact(key: str, value: Any) -> str:
     if key in _BYTES:
         return f"{value / 2**20:.1f} MiB" + (", tensors of one pass, float32" if key == MEMORY else "")
     if key == "recipes":

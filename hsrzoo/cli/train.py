@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from hsrzoo.cli.data import parse_options
+from hsrzoo.cli import options
 from hsrzoo.cli.names import ARCHITECTURE, DATASET
 from hsrzoo.errors import TrainingError, unknown_name
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from hsrzoo.datasets.base import Dataset
     from hsrzoo.spec import BandSet, ModelSpec, Recipe, Start
     from hsrzoo.training.pairs import PairTask
 
@@ -25,185 +25,86 @@ if TYPE_CHECKING:
 @click.command("train")
 @click.argument("name", type=ARCHITECTURE, required=False)
 @click.option("--dataset", type=DATASET, help="Data set to train on.")
-@click.option("--split", default="train", show_default=True, help="Its split.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/NAME-DATASET].")
+@click.option("--split", default="train", show_default=True, help="Split of the data set.")
+@click.option("--out", type=options.PATH, help="Folder of the run [runs/NAME-DATASET].")
 @click.option("--steps", type=int, help="Number of steps [the model's recipe].")
-@click.option("--minutes", type=float, help="Time 50 steps and fix as many as fit into these minutes.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--minutes", type=float, help="Time budget: 50 steps are timed, and the number of steps set.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option(
-    "--start", type=click.Path(path_type=Path),
-    help="What to take over (MCGA: codebooks of stage 1): a folder or hf-hub:ORG/REPO[@REVISION].",
+    "--start", type=options.PATH,
+    help="Weights to start from (MCGA: codebooks of stage 1): a folder or hf-hub:ORG/REPO[@REVISION].",
 )  # fmt: skip
-@click.option("--recipe", "recipe_name", metavar="NAME", help="Another recipe of the model: authors.")
+@click.option("--recipe", "recipe_name", metavar="NAME", help="Another recipe of the model, e.g. authors.")
 @click.option("--seed", type=int, help="Seed of weights, crops and everything random.")
 @click.option("--lr", type=float, help="Peak learning rate.")
-@click.option("--batch", type=int, help="Crops in a batch, of all processes together.")
-@click.option("--patch", type=int, help="Side of a crop, pixels.")
-@click.option("--holdout", type=int, help="Training scenes kept out for validation, the last by name.")
-@click.option("--set", "sets", multiple=True, metavar="FIELD=VALUE", help="Any other field of the recipe.")
-@click.option("--arg", "args", multiple=True, metavar="KEY=VALUE", help="Constructor argument.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
-@click.option(
-    "--data-option", "data_options", multiple=True, metavar="KEY=VALUE", help="Option of the set."
-)
-@click.option("--also", type=DATASET, help="Train on this data set of the same bands as well.")
-@click.option("--also-option", "also_options", multiple=True, metavar="KEY=VALUE", help="Option of it.")
+@click.option("--batch", type=int, help="Crops in a batch, over all processes.")
+@click.option("--patch", type=int, help="Side of a crop in pixels.")
+@click.option("--holdout", type=int, help="Training scenes held out for validation, the last by name.")
+@options.pairs("--set", "sets", "Any other field of the recipe, repeatable.", "FIELD=VALUE")
+@options.arguments
+@options.threads
+@options.data_options
+@click.option("--also", type=DATASET, help="A second data set of the same bands to train on.")
+@options.data_option("--also-option", "also_options", "Option of the second data set, repeatable.")
 @click.option("--also-split", default="train", show_default=True, help="Its split; all scenes are used.")
-@click.option(
-    "--also-share", default=0.25, show_default=True, type=float, help="Share of the crops that are its."
-)
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
-@click.option(
-    "--queue", type=click.Path(path_type=Path), help="Work through the jobs of this TOML file instead."
-)
-@click.option("--only", multiple=True, metavar="JOB", help="Of the queue: this job and what it needs.")
+@click.option("--also-share", default=0.25, show_default=True, type=float, help="Its share of the crops.")
+@options.data_root
+@click.option("--queue", type=options.PATH, help="Run the jobs of this TOML file instead.")
+@click.option("--only", multiple=True, metavar="JOB", help="Of the queue: this job and those it needs.")
 def command(
-    name: str | None,
-    dataset: str | None,
-    split: str,
-    out: Path | None,
-    steps: int | None,
-    minutes: float | None,
-    resume: bool,
-    start: Path | None,
-    recipe_name: str | None,
-    sets: tuple[str, ...],
-    args: tuple[str, ...],
-    threads: int | None,
-    data_options: tuple[str, ...],
-    also: str | None,
-    also_options: tuple[str, ...],
-    also_split: str,
-    also_share: float,
-    data_root: Path | None,
-    queue: Path | None,
-    only: tuple[str, ...],
-    **fields: Any,
-) -> None:
+    name: str | None, dataset: str | None, split: str, out: Path | None, minutes: float | None,
+    resume: bool, start: Path | None, recipe_name: str | None, sets: dict[str, str],
+    arguments: dict[str, Any], threads: int | None, data_options: dict[str, str], also: str | None,
+    also_options: dict[str, str], also_split: str, also_share: float, data_root: Path | None,
+    queue: Path | None, only: tuple[str, ...], **fields: Any,
+) -> None:  # fmt: skip
     """Train a network on a data set and write its weights.
 
-    The folder of the run holds config.json (what was asked), log.jsonl (one line a step),
-    checkpoint.pt and, at the end, weights/ for `--model local-dir:...`. SIGKILL at any moment and
-    the same command with --resume give the weights of an uninterrupted run.
+    The folder of the run holds config.json (the resolved settings), log.jsonl (one line per step),
+    checkpoint.pt and, at the end, weights/ for `--model local-dir:...`. A run that was stopped at any
+    moment and continued with --resume gives the same weights as an uninterrupted run.
 
     Several processes or GPUs: `torchrun --nproc-per-node N --no-python -- hsrzoo train ...`; the loss
     curve is that of one process with the same --batch.
 
-    `--queue FILE` runs whole series: jobs of hsrzoo commands, each resumed where it stopped. --out is then
-    the folder of all runs. The same command again, or in several processes at once, does what is missing.
+    `--queue FILE` runs a series of hsrzoo commands, each resumed where it stopped. --out is then the
+    folder of all runs. Run the same command again, or in several processes, to complete the series.
     """
     if queue is not None:
-        _refuse_beside_queue()
-        _work_through(queue, out or Path("runs"), only)
+        _require_queue_options_only()
+        _run_queue(queue, out or Path("runs"), only)
         return
-    if only:
-        raise click.UsageError("--only belongs to --queue")
     if name is None or dataset is None:
         raise click.UsageError("Give the NAME of a model and a --dataset, or a --queue")
+    wrong = {
+        "--only belongs to --queue": only,
+        "--steps and --minutes exclude each other": fields["steps"] is not None and minutes is not None,
+        "--minutes must be above 0": minutes is not None and not minutes > 0,
+        "--also-option belongs to --also": also_options and not also,
+    }
+    for message, happens in wrong.items():
+        if happens:
+            raise click.UsageError(message)
     from hsrzoo.datasets import open_dataset
     from hsrzoo.registry import MODELS
-    from hsrzoo.training.recipe import assignments, json_or_text
 
-    if steps is not None and minutes is not None:
-        raise click.UsageError("--steps and --minutes exclude each other")
-    if also_options and not also:
-        raise click.UsageError("--also-option belongs to --also")
-    if minutes is not None and not minutes > 0:
-        raise click.UsageError("--minutes must be above 0")
     spec = MODELS.get(name)
     if spec.fit is not None:
         raise TrainingError(
             f"{name} is fitted in closed form, not trained",
             fix=f"Use `hsrzoo fit {name} --dataset {dataset}`",
         )
-    changes = {"steps": steps, **fields}
-    recipe = _recipe(_named_recipe(spec, recipe_name), changes, assignments(sets, "--set"))
+    recipe = _recipe(spec, recipe_name, fields, sets)
     if recipe.normalise != "spec":
         spec = replace(spec, input=replace(spec.input, normalise=recipe.normalise))
-    arguments = {key: json_or_text(text) for key, text in assignments(args, "--arg").items()}
-    data = open_dataset(dataset, data_root, **parse_options(data_options))
+    data = open_dataset(dataset, data_root, **data_options)
+    extra = [(open_dataset(also, data_root, **also_options), also_split)] if also else []
     folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
-    added = [(open_dataset(also, data_root, **parse_options(also_options)), also_split)] if also else []
-    extra = {"extra": added, "extra_share": also_share}
-    _run(spec, recipe, data, split, folder, minutes, resume, start, arguments, threads, extra)
 
-
-def _refuse_beside_queue() -> None:
-    """UsageError naming what was given of one training, which a queue would pass over."""
-    context = click.get_current_context()
-    given = [
-        parameter.human_readable_name if isinstance(parameter, click.Argument) else parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in ("queue", "only", "out")
-        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-    ]
-    if given:
-        raise click.UsageError(
-            f"The jobs of a queue say themselves how they train: leave {', '.join(sorted(given))} out"
-        )
-
-
-def _work_through(file: Path, runs: Path, only: tuple[str, ...]) -> None:
-    """Run a queue and print what became of its jobs; exit code 1 where one is not finished."""
-    from hsrzoo.cli.output import console, print_table
-    from hsrzoo.training.queue import read_queue, run_queue
-
-    jobs = read_queue(file, runs)
-    states = run_queue(
-        jobs, runs, only=only, say=lambda line: console.print(line, markup=False, highlight=False)
-    )
-    rows = [
-        {
-            "job": job.name,
-            "commands": f"{states[job.name].done} of {len(job.commands)}",
-            "minutes": round(sum(states[job.name].seconds) / 60, 1),
-            "failed": states[job.name].failed or "",
-        }
-        for job in jobs
-        if job.name in states
-    ]
-    print_table(rows, ["job", "commands", "minutes", "failed"])
-    if any(states[job.name].done < len(job.commands) for job in jobs if job.name in states):
-        click.get_current_context().exit(1)
-
-
-def _named_recipe(spec: ModelSpec, name: str | None) -> Recipe:
-    """The recipe that all networks of the zoo are compared by, or another that the model has."""
-    if name is None or name == "common":
-        return spec.recipe
-    if name not in spec.recipes:
-        raise unknown_name(f"recipe of {spec.name}", name, ["common", *spec.recipes])
-    return spec.recipes[name]
-
-
-def _recipe(recipe: Recipe, options: Mapping[str, Any], sets: Mapping[str, str]) -> Recipe:
-    """``recipe`` with what the user changed."""
-    from hsrzoo.training.recipe import override
-
-    given = {key: str(value) for key, value in options.items() if value is not None}
-    twice = sorted(given.keys() & sets.keys())
-    if twice:
-        raise click.UsageError(f"--{twice[0]} and --set {twice[0]}=... exclude each other")
-    return override(recipe, {**given, **sets})
-
-
-def _run(
-    spec: ModelSpec,
-    recipe: Recipe,
-    data: Dataset,
-    split: str,
-    folder: Path,
-    minutes: float | None,
-    resume: bool,
-    start: Path | None,
-    arguments: Mapping[str, Any],
-    threads: int | None,
-    extra: Mapping[str, Any],
-) -> None:
     import torch
     from accelerate import PartialState
 
-    from hsrzoo.cli.output import console
+    from hsrzoo.cli.output import say
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
     from hsrzoo.utils.devices import torch_device
@@ -212,24 +113,77 @@ def _run(
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
-    taken = _start(spec, start, data.bands, {**spec.arguments, **arguments})
-    merged = {**spec.arguments, **(taken.arguments if taken else {}), **arguments}
-    module = _build(spec, data.bands, merged, taken)
-    record = dict(taken.record) if taken else {}
-    task = PairTask(spec, module, data, recipe, split=split, arguments=merged, start=record, **extra)
-    # of the code that trains, not of what the checkout holds when it is done
-    provenance = collect(str(torch_device(None)))
-    notes = {"command": command_line(), "provenance": provenance}
-    averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=notes)
+    source = _start(spec, start, data.bands, {**spec.arguments, **arguments})
+    merged = {**spec.arguments, **(source.arguments if source else {}), **arguments}
+    module = _build(spec, data.bands, merged, source)
+    task = PairTask(
+        spec, module, data, recipe, split=split, arguments=merged,
+        start=dict(source.record) if source else {}, extra=extra, extra_share=also_share,
+    )  # fmt: skip
+    # the state of the code when training starts, not when it ends
+    origin = {"command": command_line(), "provenance": collect(str(torch_device(None)))}
+    averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=origin)
     if not PartialState().is_main_process:
         return  # under torchrun every process has the same weights: one of them writes
-    _save(folder, task, averaged, data.bands, recipe, provenance)
-    console.print(f"Weights: {folder / 'weights'}", markup=False, highlight=False)
+    _save(folder, task, averaged, recipe, origin)
+    say(f"Weights: {folder / 'weights'}")
+
+
+def _require_queue_options_only() -> None:
+    """UsageError that names the options of a single training, which a queue would ignore."""
+    context = click.get_current_context()
+    given = [
+        parameter.human_readable_name if isinstance(parameter, click.Argument) else parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in ("queue", "only", "out")
+        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"Jobs of a queue set their own options: omit {', '.join(sorted(given))}")
+
+
+def _run_queue(file: Path, runs: Path, only: tuple[str, ...]) -> None:
+    """Run a queue and print the state of its jobs; exit code 1 if one is not finished."""
+    from hsrzoo.cli.output import print_table, say
+    from hsrzoo.training.queue import read_queue, run_queue
+
+    jobs = read_queue(file, runs)
+    states = run_queue(jobs, runs, only=only, say=say)
+    known = [(job, states[job.name]) for job in jobs if job.name in states]
+    rows = [
+        {
+            "job": job.name,
+            "commands": f"{state.done} of {len(job.commands)}",
+            "minutes": round(sum(state.seconds) / 60, 1),
+            "failed": state.failed or "",
+        }
+        for job, state in known
+    ]
+    print_table(rows, ["job", "commands", "minutes", "failed"])
+    if any(state.done < len(job.commands) for job, state in known):
+        click.get_current_context().exit(1)
+
+
+def _recipe(
+    spec: ModelSpec, name: str | None, fields: Mapping[str, Any], sets: Mapping[str, str]
+) -> Recipe:
+    """The model's recipe of this name (default: common) with the changes that the user asked for."""
+    from hsrzoo.training.recipe import override
+
+    recipes = {"common": spec.recipe, **spec.recipes}
+    if (name or "common") not in recipes:
+        raise unknown_name(f"recipe of {spec.name}", str(name), list(recipes))
+    given = {key: str(value) for key, value in fields.items() if value is not None}
+    twice = sorted(given.keys() & sets.keys())
+    if twice:
+        raise click.UsageError(f"--{twice[0]} and --set {twice[0]}=... exclude each other")
+    return override(recipes[name or "common"], {**given, **sets})
 
 
 def _start(
     spec: ModelSpec, path: Path | None, bands: BandSet, arguments: Mapping[str, Any]
 ) -> Start | None:
+    """What training starts from, read from a folder."""
     from hsrzoo.hub.client import origin_of
     from hsrzoo.models.locate import resolve_folder
     from hsrzoo.spec import resolve
@@ -237,15 +191,15 @@ def _start(
     if path is None:
         return None
     if spec.start is None:
-        raise TrainingError(f"{spec.name} takes nothing over", fix="Leave --start out")
+        raise TrainingError(f"{spec.name} cannot start from other weights", fix="Omit --start")
     folder = resolve_folder(path)
-    taken: Start = resolve(spec.start)(folder, bands, arguments)
+    start: Start = resolve(spec.start)(folder, bands, arguments)
     origin = origin_of(folder)
-    return replace(taken, record={**taken.record, "repository": origin}) if origin else taken
+    return replace(start, record={**start.record, "repository": origin}) if origin else start
 
 
 def _build(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], start: Start | None) -> nn.Module:
-    """The module with fresh weights, then with the start's tensors; every one must have its place."""
+    """The module with new weights, then with the tensors of ``start``, all of which must fit."""
     import torch
 
     from hsrzoo.training.recipe import build_as_asked
@@ -257,9 +211,7 @@ def _build(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], start:
         if own is None or own.shape != value.shape:
             raise TrainingError(
                 f"The start does not fit {spec.name}",
-                expected=f"{name} of shape {tuple(own.shape)}"
-                if own is not None
-                else "names of its tensors",
+                expected="names of its tensors" if own is None else f"{name} of shape {tuple(own.shape)}",
                 got=f"{name} of shape {tuple(value.shape)}",
                 fix="Build the network with the widths of the start, or make the start again",
             )
@@ -269,36 +221,21 @@ def _build(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], start:
 
 
 def _save(
-    folder: Path,
-    task: PairTask,
-    module: nn.Module,
-    bands: BandSet,
-    recipe: Recipe,
-    provenance: Mapping[str, Any],
+    folder: Path, task: PairTask, module: nn.Module, recipe: Recipe, origin: Mapping[str, Any]
 ) -> None:
     """Write the averaged weights with the record of how they were made."""
-    import dataclasses
-    import json
-
     from hsrzoo.models.weights import save_folder
-    from hsrzoo.utils.provenance import command_line
 
     run = json.loads((folder / "record.json").read_text())
     about = {key: value for key, value in task.record().items() if key not in ("model", "arguments")}
     training = {
         **about,
         **run,
-        "recipe": {**dataclasses.asdict(recipe), "steps": run["steps"]},
+        "recipe": {**asdict(recipe), "steps": run["steps"]},
         "seed": recipe.seed,
-        "provenance": provenance,
-        "command": command_line(),
+        **origin,
     }
     save_folder(
-        folder / "weights",
-        module,
-        task.spec,
-        bands,
-        arguments=task.arguments,
-        training=training,
-        codebook=task.start or None,
-    )
+        folder / "weights", module, task.spec, task.dataset.bands,
+        arguments=task.arguments, training=training, codebook=task.start or None,
+    )  # fmt: skip

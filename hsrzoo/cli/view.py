@@ -1,4 +1,4 @@
-"""``hsrzoo view``: a cube as one page for the browser."""
+"""``hsrzoo view``: an HTML page that shows a cube."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from hsrzoo.cli import options
+from hsrzoo.cli.output import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,52 +19,44 @@ _ENVI = (".hdr", ".img", ".dat", ".bsq", ".bil", ".bip")
 
 
 @click.command("view")
-@click.argument("cube", type=click.Path(path_type=Path))
-@click.argument("other", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The page [CUBE.html beside the cube].")
+@click.argument("cube", type=options.PATH)
+@click.argument("other", required=False, type=options.PATH)
+@click.option("-o", "--out", type=options.PATH, help="The page [CUBE.html in the folder of the cube].")
 @click.option("--title", help="Heading of the page [the names of the files].")
-@click.option("--units", help="Units of the values, for the plot's axis [as the file says].")
+@click.option("--units", help="Units of the values, for the axis of the plot [from the file].")
 @click.option(
     "--max-side", type=click.IntRange(min=1), metavar="PIXELS",
-    help="Keep every n-th pixel so that no side is longer [as many as fit into 33 million values].",
+    help="Keep every n-th pixel, so that no side is longer [so that 33 million values remain].",
 )  # fmt: skip
 @click.option("--key", help="Name of the cube in a .mat, .h5, .npz or .zarr file.")
-@click.option("--axes", help='Its order of axes, such as "chw" or "c(wh)"; not for ENVI.')
+@click.option("--axes", help='Order of its axes, such as "chw" or "c(wh)"; not for ENVI.')
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 def command(
-    cube: Path,
-    other: Path | None,
-    out: Path | None,
-    title: str | None,
-    units: str | None,
-    max_side: int | None,
-    key: str | None,
-    axes: str | None,
-    show: bool,
-) -> None:
-    """Look at a cube in the browser: images, spectra, and what another cube does differently.
+    cube: Path, other: Path | None, out: Path | None, title: str | None, units: str | None,
+    max_side: int | None, key: str | None, axes: str | None, show: bool,
+) -> None:  # fmt: skip
+    """Show a cube in the browser: images, spectra, and the error of a second cube.
 
-    OTHER is a photograph of the same scene, or a second cube of the same size and bands, of which the
-    error against CUBE is shown. The page is one HTML file that needs no server and no network. Its
-    path is printed on stdout.
+    OTHER is a photograph of the same scene, or a second cube of the same size and bands, whose error
+    against CUBE is shown. The page is one HTML file that needs no server and no network. Its path is
+    printed on stdout.
     """
-    from hsrzoo.cli.output import console
     from hsrzoo.utils.files import make_folder
     from hsrzoo.viewer import write_page
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
-        raise click.UsageError(f"The page is HTML: -o NAME.html, not {out.name}")
+        raise click.UsageError(f"The page is an HTML file: -o NAME.html, not {out.name}")
     target = out or cube.parent / f"{cube.stem}.html"
     photo = None if other is None else _photo(other)
     paths = [cube] if other is None or photo is not None else [cube, other]
     if (key or axes) and all(path.suffix.lower() in _ENVI for path in paths):
-        raise click.UsageError("An ENVI header says what it holds: --key and --axes are for other formats")
+        raise click.UsageError("--key and --axes are not for ENVI, whose header describes the cube")
     cubes = [_cube(path, name, key, axes, units) for path, name in zip(paths, _names(paths), strict=True)]
     make_folder(target.parent)
     write_page(target, cubes, photo, title, photo_name=other.name if other else "", max_side=max_side)
     click.echo(target)
     size = target.stat().st_size / 2**20
-    console.print(f"{size:.1f} MiB; open it in any browser, no server needed.", markup=False)
+    say(f"{size:.1f} MiB; open it in any browser, no server needed.")
     if show:
         import webbrowser
 
@@ -80,7 +75,7 @@ def _photo(path: Path) -> np.ndarray | None:
         return None
     try:
         return read_image(path)
-    except InputError:  # not RGB: then it is a cube, or load_cube says what is wrong
+    except InputError:  # not RGB: a cube, or load_cube reports what is wrong
         return None
 
 
@@ -96,7 +91,7 @@ def _cube(path: Path, name: str, key: str | None, axes: str | None, units: str |
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """File names, with their folders where these tell them apart."""
+    """File names, with their folders if the names are equal."""
     if len({path.name for path in paths}) == len(paths):
         return [path.name for path in paths]
     return [f"{path.absolute().parent.name}/{path.name}" for path in paths]

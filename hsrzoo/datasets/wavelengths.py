@@ -16,6 +16,8 @@ from hsrzoo.io.values import bands_from
 
 FILE_NAME = "wavelengths.csv"
 _UNITS = "nanometres, or micrometres with decimals"
+_MOST_BANDS = 10_000
+"""Far above any sensor, and far below what a typing error in STEP asks for."""
 
 
 def read_wavelengths(file: Path) -> BandSet:
@@ -78,9 +80,11 @@ def parse_bands(text: str) -> BandSet:
     try:
         if ":" in text:
             start, stop, step = (float(part) for part in text.split(":"))
+            _require_few((stop - start) / step if step > 0 else 0, text)
             centres: Sequence[float] = BandSet.regular(start, stop, step).centres_nm
         else:
             centres = [float(part) for part in text.split(",")]
+            _require_few(len(centres), text)
         bands = bands_from(np.round(centres, 9), None, len(centres))
     except (ValueError, OverflowError) as error:
         raise BandsError(
@@ -91,3 +95,8 @@ def parse_bands(text: str) -> BandSet:
     if bands is None:
         raise BandsError("These are not wavelengths", expected=_UNITS, got=repr(text))
     return bands
+
+
+def _require_few(count: float, text: str) -> None:
+    if count > _MOST_BANDS:
+        raise BandsError("Too many bands", expected=f"at most {_MOST_BANDS}", got=repr(text[:60]))

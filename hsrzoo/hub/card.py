@@ -1,8 +1,7 @@
-"""Cards of repositories on the Hub: metadata and one marked block are ours, everything else is the owner's.
+"""Cards of repositories on the Hub: we manage some metadata keys and one marked block, the owner the rest.
 
-A card is merged, never overwritten: of the metadata only the keys given here change, of the text only what
-is between the two markers. The same values give the same bytes, so that nothing is pushed when nothing
-has changed.
+A card is merged, never overwritten: only the managed keys and the text between the two markers change. The
+same values give the same bytes, so that nothing is pushed if nothing has changed.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ TASK = "image-to-image"
 TAGS = ("hsrzoo", "hyperspectral", "spectral-reconstruction")
 _TITLES = {"de2000": "dE2000"}
 _LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "bsd-3-clause": "bsd-3-clause"}
-"""Licences, in lower case, that the Hub knows by an identifier."""
+"""Licences, in lower case, for which the Hub has an identifier."""
 
 
 @dataclass(frozen=True)
 class CodebookLink:
-    """The repository that the codebooks of a model come from."""
+    """The repository of a model's codebooks."""
 
     repo: str
     revision: str
@@ -43,7 +42,7 @@ class CodebookLink:
 
 
 def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
-    """``existing`` with ``managed`` metadata and ``block`` in place of ours; a new card where it is None.
+    """``existing`` (None: a new card) with ``managed`` metadata and ``block`` between the markers.
 
     The owner's ``tags``, a list of theirs under ``base_model``, and ``model-index`` entries of other names
     are kept. A value of None removes the key, an entry without results removes that of its name. A card
@@ -54,24 +53,24 @@ def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
     """
     text = existing or ""
     head, body = front_matter.split(text.replace("\r\n", "\n"))
-    metadata = front_matter.parsed(head)
-    values = {key: _merged(key, metadata.get(key), value) for key, value in managed.items()}
-    card = front_matter.joined(front_matter.changed(head, values), _with_block(body, block))
+    metadata = front_matter.parse(head)
+    values = {key: _merge_value(key, metadata.get(key), value) for key, value in managed.items()}
+    card = front_matter.join(front_matter.change(head, values), _with_block(body, block))
     return card.replace("\n", "\r\n") if "\r\n" in text else card
 
 
-def _merged(key: str, theirs: Any, ours: Any) -> Any:
-    """The value under a key of ours; None where there is none."""
+def _merge_value(key: str, theirs: Any, ours: Any) -> Any:
+    """The value of a managed key; None removes it."""
     if key == "tags" or (key == "base_model" and ours and isinstance(theirs, list)):
-        return list(dict.fromkeys([*_listed(theirs), *_listed(ours)]))
+        return list(dict.fromkeys([*_as_list(theirs), *_as_list(ours)]))
     if key == "model-index":
         names = {entry["name"] for entry in ours}
-        kept = [entry for entry in _listed(theirs) if _name(entry) not in names]
+        kept = [entry for entry in _as_list(theirs) if _name(entry) not in names]
         return [*kept, *(entry for entry in ours if entry["results"])] or None
     return ours
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
@@ -90,7 +89,7 @@ def _with_block(body: str, block: str) -> str:
         raise FormatError(
             "The card's marked block is damaged",
             expected=f"{BEGIN} once, and after it {END} once",
-            got=f"{body.count(BEGIN)} and {body.count(END)} of them, or the other way round",
+            got=f"{body.count(BEGIN)} and {body.count(END)} of them, or in the wrong order",
             fix="Fix or remove these lines in the repository's README.md",
         )
     return before + marked + after
@@ -99,7 +98,7 @@ def _with_block(body: str, block: str) -> str:
 def model_metadata(
     name: str, config: Mapping[str, Any], figures: Sequence[Figure], link: CodebookLink | None
 ) -> dict[str, Any]:
-    """The keys of a model's card that are ours. ``name`` is the one in ``model-index``."""
+    """The managed keys of a model's card. ``name``: in ``model-index``."""
     found = {
         "library_name": LIBRARY,
         "pipeline_tag": TASK,
@@ -111,23 +110,23 @@ def model_metadata(
 
 
 def licence(text: str) -> dict[str, str | None]:
-    """``license`` as the Hub writes it, with ``license_name`` where it has no identifier for it."""
+    """``license`` as the Hub writes it, with ``license_name`` if it has no identifier for it."""
     known = _LICENCES.get(text.partition(" ")[0].lower())
     return {"license": known or "other", "license_name": None if known else text}
 
 
 def model_index(name: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
-    """Results as the Hub lists them: of the input as it is, on scenes that were not trained on.
+    """Results as the Hub lists them: of unchanged input, on scenes that were not trained on.
 
-    The name of each metric holds the protocol, the first digits of its hash and the number of scenes, as
-    a figure without them could be compared with any other.
+    The name of each metric contains the protocol, the first digits of its hash and the number of scenes,
+    because figures of different protocols must not be compared.
     """
     results = [
         {
             "task": {"type": TASK, "name": "Spectral reconstruction from RGB"},
             "dataset": {"type": figure.dataset, "name": figure.source, "split": figure.split},
             "metrics": [
-                {"type": metric, "name": _metric_name(metric, figure), "value": _rounded(value)}
+                {"type": metric, "name": _metric_name(metric, figure), "value": _round(value)}
                 for metric, value in figure.means.items()
             ],
         }
@@ -143,12 +142,12 @@ def _metric_name(metric: str, figure: Figure) -> str:
     return f"{title(metric)}, {protocol}, hash {figure.protocol_hash[:HASH_LENGTH]}, {number}"
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.6g}")
 
 
 def title(metric: str) -> str:
-    """A metric's name as tables show it."""
+    """A metric's name in tables."""
     return _TITLES.get(metric, metric.upper())
 
 
@@ -159,7 +158,7 @@ def model_block(
     figures: Sequence[Figure],
     link: CodebookLink | None,
 ) -> str:
-    """The marked text of a model's card. ``address``: ``org/name@revision``, what a user loads."""
+    """The marked text of a model's card. ``address``: ``org/name@revision``, for loading."""
     bands = BandSet.from_json(config["bands"])
     parts = [
         f"# {name}",
@@ -170,9 +169,9 @@ def model_block(
             f'model = hsrzoo.load("hf-hub:{address}")  # a commit after @ pins the weights',
             f"cube = model(rgb).cube  # rgb (H, W, 3) in [0, 1] becomes (H, W, {len(bands)})",
         ),
-        "## What to trust",
-        _trust(config),
-        "## Where it comes from",
+        "## Caveats",
+        _caveats(config),
+        "## Origin",
         table(("", ""), model_facts(config, link)),
     ]
     if figures:
@@ -186,21 +185,21 @@ def plain(text: object) -> str:
     return html.escape(" ".join(str(text).split()), quote=False)
 
 
-def _trust(config: Mapping[str, Any]) -> str:
+def _caveats(config: Mapping[str, Any]) -> str:
     training = config["training"]
     data, camera = training.get("dataset"), (training.get("dataset_info") or {}).get("response")
-    seen = f"scenes of {plain(data)}" if data else "scenes that its record does not name"
-    taken = f"RGB rendered as the camera {plain(camera)} sees it" if camera else "the RGB of those scenes"
+    seen = f"scenes of {plain(data)}" if data else "unknown scenes"
+    taken = f"RGB rendered for the camera {plain(camera)}" if camera else "the RGB of those scenes"
     expected = "in [0, 1]" + (", linear" if camera else "")
     return (
-        f"Three numbers do not determine a spectrum: this network returns what is likely for {seen}, from "
-        f"{taken}. It expects RGB {expected}. Spectra of other scenes, lights and cameras may look right "
-        "and be wrong."
+        f"Three numbers do not determine a spectrum: this network returns a likely one for {seen} and "
+        f"{taken}. It expects RGB {expected}. Spectra of other scenes, illuminants and cameras may look "
+        "plausible and be wrong."
     )
 
 
 def model_facts(config: Mapping[str, Any], link: CodebookLink | None) -> list[tuple[str, object]]:
-    """How the weights came about, as far as their record says."""
+    """Origin of the weights, as far as their record says."""
     training = config["training"]
     scenes, provenance = training.get("scenes"), training.get("provenance") or {}
     split = f"{training['dataset']}/{training.get('split')}" if training.get("dataset") else None
@@ -225,10 +224,10 @@ def model_facts(config: Mapping[str, Any], link: CodebookLink | None) -> list[tu
 
 
 def figure_notes(figures: Sequence[Figure]) -> str:
-    """What the table's numbers mean."""
+    """Explanation of the table."""
     text = "Means over scenes, from the rows in `results/`. Compare figures of one protocol hash only."
     seen = sorted({f"{f.seen} of {f.scenes} in {f.source}" for f in figures if f.seen})
-    return text + (f" Scenes that the weights were trained on: {'; '.join(seen)}." if seen else "")
+    return text + (f" Scenes seen in training: {'; '.join(seen)}." if seen else "")
 
 
 def figure_table(figures: Sequence[Figure]) -> str:

@@ -1,7 +1,7 @@
 """The Hugging Face Hub: fetch repositories, list them, and write to them in one atomic commit.
 
 The only module that imports huggingface_hub, and only inside functions: it reads the environment (HF_HOME,
-HF_ENDPOINT, HF_HUB_OFFLINE) when it is imported, and most commands do without it.
+HF_ENDPOINT, HF_HUB_OFFLINE) on import, and most commands do not need it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LIBRARY = "hsrzoo"
 """``library_name`` of cards, by which the Hub finds repositories of this zoo."""
 PATTERNS = ("config.json", "README.md", "*.safetensors", "results/*.jsonl")
-"""What is fetched of a repository; ``*`` also matches folders, so codebooks come along."""
+"""Files to download of a repository; ``*`` also matches folders, such as that of codebooks."""
 _PART = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9_])?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SNAPSHOT = re.compile(r"/models--(.+?)--(.+)/snapshots/([0-9a-f]{40})$")
@@ -37,7 +37,7 @@ _LONGEST = 96
 
 @dataclass(frozen=True)
 class Commit:
-    """What :func:`commit` left behind; ``oid`` is the commit's sha1 (40 hex digits)."""
+    """Result of :func:`commit`; ``oid`` is the commit's sha1 (40 hex digits)."""
 
     url: str
     oid: str
@@ -53,18 +53,18 @@ class State:
     """The commit, 40 hex digits."""
     private: bool
     files: Mapping[str, str]
-    """Path -> digest: sha256 of a large file, of any other git's sha1 of its blob."""
+    """Path -> digest: sha256 of large files, git's blob sha1 of others."""
 
 
 def require_repo(text: str) -> str:
-    """``text`` if it can name a repository, else HubError with a name that could."""
+    """``text`` if it is a valid name of a repository, else HubError with a similar valid name."""
     parts = text.split("/")
     fits = len(parts) == 2 and all(_PART.fullmatch(part) for part in parts) and len(text) <= _LONGEST
     if fits and not re.search(r"--|\.\.", text) and not text.endswith(".git"):
         return text
     better = suggest_repo(text)
     raise HubError(
-        f"{text!r} cannot name a repository on the Hub",
+        f"{text!r} is not the name of a repository on the Hub",
         expected="ORG/NAME of letters, digits and - _ . (first a letter or digit, last neither - nor ., "
         f"no -- or ..), {_LONGEST} characters at most",
         fix=f"For example {better}" if better and len(better) <= _LONGEST else None,
@@ -72,11 +72,11 @@ def require_repo(text: str) -> str:
 
 
 def require_revision(text: str) -> str:
-    """``text`` if it can name a branch, tag, pull request or commit, else HubError."""
+    """``text`` if it is a valid branch, tag, pull request or commit, else HubError."""
     if is_revision(text):
         return text
     raise HubError(
-        f"{text!r} cannot name a revision",
+        f"{text!r} is not a valid revision",
         expected="a branch, a tag, refs/pr/NUMBER or a commit, of letters, digits and - _ . /",
     )
 
@@ -84,15 +84,24 @@ def require_revision(text: str) -> str:
 def pull(
     repo: str, revision: str | None = None, patterns: Iterable[str] | None = None, *, force: bool = False
 ) -> Path:
-    """The folder in the Hub's cache that holds a repository at a revision; its name is the commit's id.
+    """Download a repository into the Hub's cache and verify every file.
 
-    ``revision``: a branch, tag, pull request (refs/pr/1) or commit; None: the main branch. ``patterns``:
-    what to fetch instead of :data:`PATTERNS`. ``force``: fetch again what is here already. With
-    HF_HUB_OFFLINE=1, or where the Hub does not answer, the cache decides. Every file is checked before its
-    folder is returned. Raises HubError, WeightsError, StoreError.
+    With HF_HUB_OFFLINE=1, or if the Hub does not answer, the cached version is used.
+
+    Args:
+        repo: ``org/name``.
+        revision: a branch, tag, pull request (refs/pr/1) or commit; None: the main branch.
+        patterns: files to download instead of :data:`PATTERNS`.
+        force: download cached files again.
+
+    Returns:
+        The folder in the cache; its name is the commit.
+
+    Raises:
+        HubError, WeightsError, StoreError: the repository is missing, foreign or damaged, or the disk full.
     """
     repo, wanted = require_repo(repo), list(patterns or PATTERNS)
-    with _translated(repo, revision):
+    with _translate(repo, revision):
         folder = _fetch(repo, revision, wanted, force)
     verify.check_digests(folder, at(repo, revision))
     if patterns is None:
@@ -102,7 +111,7 @@ def pull(
 
 def origin_of(folder: Path) -> dict[str, str] | None:
     """The ``repo`` and ``revision`` (a commit) that a folder returned by :func:`pull` holds; None for any
-    other folder. Nothing is imported or asked to find out."""
+    other folder. Nothing is imported or requested."""
     found = _SNAPSHOT.search(folder.absolute().as_posix())
     return {"repo": f"{found[1]}/{found[2]}", "revision": found[3]} if found else None
 
@@ -120,7 +129,7 @@ def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) ->
 
     if is_offline_mode() and not force:
         return snapshot(local_files_only=True)
-    if revision and _COMMIT.fullmatch(revision) and not force:  # what a commit holds never changes
+    if revision and _COMMIT.fullmatch(revision) and not force:  # a commit never changes
         try:
             return snapshot(local_files_only=True)
         except LocalEntryNotFoundError:
@@ -135,7 +144,7 @@ def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) ->
         except LocalEntryNotFoundError:
             raise error from None
         warnings.warn(
-            f"The Hub does not answer: {at(repo, revision)} is used as it was last pulled, "
+            f"The Hub does not answer: using the last pulled version of {at(repo, revision)}, "
             f"commit {folder.name[:8]}.",
             stacklevel=4,
         )
@@ -146,13 +155,15 @@ def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) ->
 
 
 def list_repos(org: str) -> list[dict[str, Any]]:
-    """Repositories of this zoo that a user or organisation shows to this token, by name.
+    """Repositories of this zoo by a user or organisation that this token may read, by name.
 
     Keys: name, private, updated (ISO date or None), downloads (of the last 30 days), tags.
     """
     if not _PART.fullmatch(org):
-        raise HubError(f"{org!r} cannot name a user or organisation", expected="letters, digits and - _ .")
-    with _translated(f"the repositories of {org}"):
+        raise HubError(
+            f"{org!r} is not the name of a user or organisation", expected="letters, digits and - _ ."
+        )
+    with _translate(f"the repositories of {org}"):
         found = list(_api().list_models(author=org, filter=LIBRARY, full=True))
     rows = [
         {
@@ -168,10 +179,10 @@ def list_repos(org: str) -> list[dict[str, Any]]:
 
 
 def head(repo: str, revision: str | None = None) -> str | None:
-    """The commit that a revision stands for now; None: no such repository or revision for this token."""
+    """The current commit of a revision; None: this token sees no such repository or revision."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    with _translated(repo, revision):
+    with _translate(repo, revision):
         try:
             return _api().model_info(require_repo(repo), revision=revision).sha
         except (RepositoryNotFoundError, RevisionNotFoundError):
@@ -179,11 +190,11 @@ def head(repo: str, revision: str | None = None) -> str | None:
 
 
 def state(repo: str, branch: str | None = None) -> State | None:
-    """What a branch holds now; None: no such repository for this token. A branch that is not there yet is
-    as the main one, from which :func:`commit` makes it."""
+    """Current state of a branch; None: this token sees no such repository. A missing branch has the state
+    of the main branch, from which :func:`commit` creates it."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    with _translated(repo, branch):
+    with _translate(repo, branch):
         try:
             info = _api().model_info(require_repo(repo), revision=branch, files_metadata=True)
         except RevisionNotFoundError:
@@ -195,21 +206,21 @@ def state(repo: str, branch: str | None = None) -> State | None:
 
 
 def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None:
-    """The bytes of one file; None where the repository has no such file."""
+    """The bytes of one file; None if the repository has no such file."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    with _translated(repo, revision):
+    with _translate(repo, revision):
         try:
             return Path(_api().hf_hub_download(require_repo(repo), path, revision=revision)).read_bytes()
-        except LocalEntryNotFoundError:  # the Hub did not answer, which says nothing about the file
+        except LocalEntryNotFoundError:  # the Hub did not answer: the file may exist
             raise
         except EntryNotFoundError:
             return None
 
 
 def create_repo(repo: str, private: bool) -> None:
-    """Make a repository for a model; HubError where there is one already."""
-    with _translated(repo):
+    """Create a repository for a model; HubError if it exists."""
+    with _translate(repo):
         _api().create_repo(require_repo(repo), private=private)
 
 
@@ -225,10 +236,9 @@ def commit(
 ) -> Commit:
     """Write ``files`` (path in the repository -> file or bytes) and ``delete`` others: all or nothing.
 
-    Files that the repository has already are not sent; if that is all, there is no new commit and the
-    present one is returned. ``revision``: a branch, made from the main one if there is none, or with
-    ``create_pr`` what the pull request is against. ``parent``: the commit that this one was made for; if
-    another has come in between, HubError.
+    Unchanged files are not sent; if all are unchanged, there is no new commit and the current one is
+    returned. ``revision``: a branch, created from the main one if it is missing; with ``create_pr`` the
+    base of the pull request. ``parent``: the expected current commit; HubError if there is a newer one.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import RevisionNotFoundError
@@ -241,7 +251,7 @@ def commit(
         )  # fmt: skip
         return Commit(str(made.commit_url), made.oid, made.pr_url)
 
-    with _translated(repo, revision):
+    with _translate(repo, revision):
         try:
             return send()
         except RevisionNotFoundError:
@@ -252,8 +262,8 @@ def commit(
 
 
 def whoami() -> str:
-    """The user whom the token belongs to; HubError without a valid one."""
-    with _translated(None):
+    """The user of the token; HubError without a valid token."""
+    with _translate(None):
         return str(_api().whoami()["name"])
 
 
@@ -264,8 +274,8 @@ def _api() -> HfApi:
 
 
 @contextmanager
-def _translated(repo: str | None, revision: str | None = None) -> Iterator[None]:
-    """Turns the client's exceptions into ours, without their chain, which holds addresses and headers."""
+def _translate(repo: str | None, revision: str | None = None) -> Iterator[None]:
+    """Translate the client's exceptions, without their chain, which contains URLs and headers."""
     try:
         with _quiet():
             yield
@@ -273,18 +283,18 @@ def _translated(repo: str | None, revision: str | None = None) -> Iterator[None]
         if repo and errors.is_a(error, "RevisionNotFoundError"):
             ours: Exception | None = _no_revision(repo, str(revision))
         else:
-            ours = errors.translated(error, repo, revision)
+            ours = errors.translate(error, repo, revision)
         if ours is None:
             raise
         raise ours from None
 
 
 def _no_revision(repo: str, revision: str) -> HubError:
-    """The error for a revision that a repository lacks, with those that it has."""
+    """The error for a missing revision, with those that exist."""
     try:
         with _quiet():
             refs = _api().list_repo_refs(repo)
-    except Exception:  # the list is a service; what is missing is known without it
+    except Exception:  # the list is optional
         return HubError(f"{repo} has no revision {revision!r}")
     names = [ref.name for ref in (*refs.branches, *refs.tags)]
     near = get_close_matches(revision, names, n=3)
@@ -297,8 +307,7 @@ def _no_revision(repo: str, revision: str) -> HubError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the client's remarks, which repeat addresses with signatures, off the terminal, and its bars
-    off anything else."""
+    """Silence the client's messages, which contain signed URLs, and its bars if stderr is no terminal."""
     from huggingface_hub import utils
 
     before = utils.logging.get_verbosity()

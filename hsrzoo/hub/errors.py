@@ -1,7 +1,7 @@
-"""What went wrong on the Hub, in the user's words.
+"""Exceptions of the Hub's client translated into messages for users.
 
-The client's exceptions are known by the names of their classes, so that nothing of it is imported here and
-its HTTP library, which changes between its versions, need not be known.
+The exceptions of huggingface_hub are recognised by the names of their classes: those of its HTTP library
+and of hf_xet are not part of its public interface, and nothing is imported here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hsrzoo.errors import HsrzooError, HubError, StoreError
 
 _TOKEN = re.compile(r"hf_\w{4,}")
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
-OFFLINE = "what was pulled before can be used with HF_HUB_OFFLINE=1"
+OFFLINE = "what was pulled before is available with HF_HUB_OFFLINE=1"
 
 
 def at(repo: str, revision: str | None) -> str:
@@ -33,49 +33,49 @@ def status_of(error: BaseException | None) -> int | None:
 
 
 def is_unreachable(error: BaseException | None) -> bool:
-    """True where the Hub gave no answer, or said that it cannot give one now."""
+    """True if the Hub did not answer, or answered that it is not available now."""
     status = status_of(error)
     return is_a(error, "RequestError", "ConnectionError") if status is None else status >= 500
 
 
-def translated(error: Exception, repo: str | None, revision: str | None = None) -> HsrzooError | None:
-    """The error for the user; None for an exception that is a mistake in this program.
+def translate(error: Exception, repo: str | None, revision: str | None = None) -> HsrzooError | None:
+    """The error for the user; None for an exception that is a bug of this program.
 
-    ``repo`` and ``revision``: what was asked for; no repository: the user.
+    ``repo`` and ``revision``: what was requested; no repository: the account of the user.
     """
     where = at(repo, revision) if repo else "your account"
-    if is_a(error, "LocalEntryNotFoundError"):  # the client looked at its cache because of its cause
+    if is_a(error, "LocalEntryNotFoundError"):  # its cause made the client fall back to its cache
         cause = error.__cause__
         if isinstance(cause, Exception) and not is_a(cause, "OfflineModeIsEnabled"):
-            return translated(cause, repo, revision) or unreachable(cause, where)
+            return translate(cause, repo, revision) or unreachable(cause, where)
         return not_cached(where)
-    if is_a(error, "RuntimeError") and is_unreachable(error.__cause__):  # how the client calls an upload
+    if is_a(error, "RuntimeError") and is_unreachable(error.__cause__):  # of an upload
         return HubError(
-            f"The upload to {where} broke off",
+            f"The upload to {where} was interrupted",
             got=type(error.__cause__).__name__,
-            fix="Push again: nothing was committed, and large files that arrived are not sent twice",
+            fix="Push again: nothing was committed, and large files that are complete are not sent again",
         )
     if is_a(error, "XetAuthenticationError"):  # an OSError of the client's other way to send large files
         return refused_token()
     if is_a(error, "OfflineModeIsEnabled"):
         return HubError(
-            f"HF_HUB_OFFLINE=1 keeps this machine from asking {where}",
-            fix="Unset HF_HUB_OFFLINE for what needs the Hub",
+            f"HF_HUB_OFFLINE=1 forbids contacting the Hub about {where}",
+            fix="Unset HF_HUB_OFFLINE to use the Hub",
         )
     if is_a(error, "LocalTokenNotFoundError"):
         return HubError("There is no token for the Hub on this machine", fix=f"For this, {LOGIN}")
     if is_a(error, "GatedRepoError"):
         return HubError(
-            f"{where} is gated: its owners give access one by one",
+            f"{where} is gated: its owners grant access to individual users",
             fix=f"Ask for access on the repository's page, and {LOGIN}",
         )
     if is_a(error, "RepositoryNotFoundError"):
         return missing(where)
     if is_a(error, "FileMetadataError", "JSONDecodeError"):
         return HubError(
-            "What answers is not the Hub",
+            "The server that answers is not the Hub",
             expected=f"an answer about {where}",
-            fix="Check HF_ENDPOINT, and what a proxy or a log-in page of the network puts in between",
+            fix="Check HF_ENDPOINT, and whether a proxy or a login page of the network interferes",
         )
     if is_a(error, "EntryNotFoundError", "XetObjectNotFoundError"):
         return HubError(f"{where} lacks a file", got=_safe(_said(error)))
@@ -91,7 +91,7 @@ def translated(error: Exception, repo: str | None, revision: str | None = None) 
 
 
 def missing(where: str) -> HubError:
-    """Missing and private look alike from outside, and the message does not tell them apart."""
+    """The error for a missing or private repository, which cannot be distinguished from outside."""
     return HubError(
         f"{where} does not exist on the Hub, or it is private and this token may not read it",
         fix=f"Check the name; for a private repository {LOGIN}",
@@ -102,25 +102,25 @@ def refused_token() -> HubError:
     return HubError(
         "The Hub does not accept this token",
         got="a token that is wrong, expired or missing",
-        fix=f"Make one at the Hub's settings and {LOGIN}",
+        fix=f"Create one in the settings of the Hub and {LOGIN}",
     )
 
 
 def not_cached(where: str) -> HubError:
     return HubError(
-        f"{where} is not on this machine, or not completely, and HF_HUB_OFFLINE=1 forbids to fetch it",
-        fix=f"Fetch it once with a connection: HF_HUB_OFFLINE=0 hsrzoo pull {where}",
+        f"{where} is not (or not completely) on this machine, and HF_HUB_OFFLINE=1 forbids downloading it",
+        fix=f"Download it once with a connection: HF_HUB_OFFLINE=0 hsrzoo pull {where}",
     )
 
 
 def unreachable(error: BaseException, where: str) -> HubError:
-    """The error for a Hub that is down or cannot be reached, or a connection that broke off."""
+    """The error for a Hub that is down or unreachable, or a lost connection."""
     status = status_of(error)
     return HubError(
         "The Hub does not answer" if status is None else "The Hub fails",
         expected=f"an answer about {where}",
         got=type(error).__name__ if status is None else f"status {status}",
-        fix=f"Try again (files that came whole are kept); {OFFLINE}",
+        fix=f"Try again (complete files are kept); {OFFLINE}",
     )
 
 
@@ -132,20 +132,20 @@ def _of_status(error: Exception, where: str) -> HubError:
         return refused_token()
     if status == 403:
         return HubError(
-            f"This token may not do that to {where}",
+            f"This token has no permission for this on {where}",
             got=_safe(_said(error)) or "status 403",
-            fix="Use a token with write access and a name of your own or of an organisation of yours",
+            fix="Use a token with write access, and your own name or that of your organisation",
         )
     if status in (409, 412):
         return HubError(f"{where} changed in the meantime", got=f"status {status}", fix="Try again")
     if status == 429:
         wait = error.response.headers.get("Retry-After")  # type: ignore[attr-defined]
         return HubError(
-            "The Hub limits how often it can be asked",
+            "The rate limit of the Hub is exceeded",
             got="status 429",
             fix=f"Wait {wait} seconds and try again" if wait else f"Wait a few minutes; or {LOGIN}",
         )
-    return HubError(f"The Hub refuses {where}", got=f"status {status}: {_safe(_said(error))}")
+    return HubError(f"The Hub rejects a request for {where}", got=f"status {status}: {_safe(_said(error))}")
 
 
 def _of_disk(error: Exception, where: str) -> HsrzooError:
@@ -158,7 +158,7 @@ def _of_disk(error: Exception, where: str) -> HsrzooError:
         )
     if "Consistency check failed" in str(error):
         return HubError(
-            f"The download of {where} broke off", fix="Try again: files that came whole are kept"
+            f"The download of {where} was interrupted", fix="Try again: complete files are kept"
         )
     return StoreError(
         f"The files of {where} cannot be stored",
@@ -168,10 +168,10 @@ def _of_disk(error: Exception, where: str) -> HsrzooError:
 
 
 def _said(error: Exception) -> str:
-    """The server's own sentence, without addresses."""
+    """The message of the server, without URLs."""
     return str(getattr(error, "server_message", None) or "")
 
 
 def _safe(text: str) -> str:
-    """One line, with what looks like a token left out."""
+    """One line, without anything that looks like a token."""
     return _TOKEN.sub("hf_...", " ".join(text.split())).rstrip(".")

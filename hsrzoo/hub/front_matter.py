@@ -1,6 +1,7 @@
-"""A card's metadata, the YAML between two lines of dashes at its head, changed key by key.
+"""Metadata of a card, the YAML between two lines of dashes at its head, changed key by key.
 
-What is not changed keeps its bytes: comments, quotes, keys without a value, the order.
+Unchanged keys keep their bytes, with comments, quotes and order. RepoCard and metadata_update of
+huggingface_hub write all the YAML again, and cannot read keys that are not strings.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ def split(card: str) -> tuple[str, str]:
     return (found[1], card[found.end() :]) if found else ("", card)
 
 
-def joined(head: str, body: str) -> str:
-    """The card that :func:`split` takes apart."""
+def join(head: str, body: str) -> str:
+    """The inverse of :func:`split`."""
     return f"---\n{head}\n---\n{body}"
 
 
-def parsed(head: str) -> dict[Any, Any]:
+def parse(head: str) -> dict[Any, Any]:
     """The values of YAML text; {} where it is empty. FormatError for anything but a valid mapping."""
-    import yaml  # only where a card is written, as most commands do without it
+    import yaml  # only for writing a card
 
     try:
         found = yaml.safe_load(head)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         where = str(getattr(error, "problem_mark", "")).strip() or type(error).__name__
         raise _unreadable(where) from None
     if not isinstance(found, dict | None):
@@ -40,36 +41,36 @@ def parsed(head: str) -> dict[Any, Any]:
     return found or {}
 
 
-def changed(head: str, values: Mapping[str, Any]) -> str:
-    """``head`` with these values under its top-level keys; None takes a key away, new ones come last.
+def change(head: str, values: Mapping[str, Any]) -> str:
+    """``head`` with these values under its top-level keys; None removes a key, new keys come last.
 
-    Only lines of keys whose values differ are written anew. YAML that cannot be changed line by line, such
-    as a mapping in braces, is written anew as a whole.
+    Only the lines of keys whose values differ change. YAML that cannot be changed line by line, such as a
+    mapping in braces, is written again as a whole.
     """
-    before = parsed(head)
+    before = parse(head)
     todo = {key: value for key, value in values.items() if before.get(key) != value}
     todo |= {key: None for key, value in values.items() if value is None and key in before}
     gone = {key for key, value in todo.items() if value is None}
     wanted = {key: value for key, value in {**before, **todo}.items() if key not in gone}
-    text = _spliced(head, todo)
+    text = _splice(head, todo)
     try:
-        return text if parsed(text) == wanted else _dumped(wanted)
+        return text if parse(text) == wanted else _dump(wanted)
     except FormatError:
-        return _dumped(wanted)
+        return _dump(wanted)
 
 
-def _spliced(head: str, todo: Mapping[str, Any]) -> str:
+def _splice(head: str, todo: Mapping[str, Any]) -> str:
     lines, spans = head.split("\n") if head else [], _spans(head)
-    new = [_dumped({key: value}) for key, value in todo.items() if key not in spans and value is not None]
+    new = [_dump({key: value}) for key, value in todo.items() if key not in spans and value is not None]
     for key in sorted(todo.keys() & spans.keys(), key=lambda key: spans[key], reverse=True):
         first, last = spans[key]
-        lines[first:last] = [] if todo[key] is None else [_dumped({key: todo[key]})]
+        lines[first:last] = [] if todo[key] is None else [_dump({key: todo[key]})]
     return "\n".join([*lines, *new])
 
 
 def _spans(head: str) -> dict[str, tuple[int, int]]:
-    """Key -> its first line and the one after its last; comments and empty lines before the next key are
-    not among them."""
+    """Key -> its first line and the one after its last, without comments and empty lines before the next
+    key."""
     import yaml
 
     lines, root = head.split("\n"), yaml.compose(head, Loader=yaml.SafeLoader)
@@ -82,7 +83,7 @@ def _spans(head: str) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _dumped(values: Mapping[Any, Any]) -> str:
+def _dump(values: Mapping[Any, Any]) -> str:
     import yaml
 
     text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=float("inf"))
@@ -94,5 +95,5 @@ def _unreadable(got: str) -> FormatError:
         "The card's metadata cannot be read as YAML",
         expected="keys and values between two lines --- at its head",
         got=got,
-        fix="Mend the head of the repository's README.md",
+        fix="Fix the head of the repository's README.md",
     )

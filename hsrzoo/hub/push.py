@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.hub import card as cards
@@ -15,17 +15,13 @@ from hsrzoo.hub import client
 from hsrzoo.hub.rows import PUBLISHED
 from hsrzoo.utils.files import CARD, git_blob_sha1, sha256_of_file
 
-if TYPE_CHECKING:
-    pass
-
-
 Content = Path | bytes
-"""What a file is made of: the bytes themselves, or a file on this machine."""
+"""Bytes, or a file on this machine."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to push, and how."""
+    """Where and how to push."""
 
     repo: str
     public: bool = False
@@ -48,11 +44,11 @@ class Target:
 
 @dataclass
 class Push:
-    """What a push did, or would do."""
+    """What a push changes."""
 
     repo: str
     url: str | None = None
-    """Of the commit or pull request; of the newest commit where nothing had changed. None: a dry run."""
+    """Of the commit or pull request; of the current commit if nothing changed; None in a dry run."""
     created: bool = False
     private: bool = True
     changes: dict[str, str] = field(default_factory=dict)
@@ -71,9 +67,9 @@ def publish(
     before: client.State | None,
     ours: re.Pattern[str] = PUBLISHED,
 ) -> Push:
-    """Send ``files`` and the merged card as one commit upon ``before``, the repository as it was found
-    (None: there is none). Files there whose names fit ``ours`` and that are not among ``files`` are
-    deleted. A commit that somebody else made meanwhile is an error; where nothing changes there is none.
+    """Send ``files`` and the merged card as one commit on top of ``before``, the state of the repository
+    (None: it does not exist). Files there that match ``ours`` and are not among ``files`` are deleted. A
+    concurrent commit by somebody else is an error. If nothing changes, there is no commit.
     """
     held = before.files if before else {}
     _require_kind(target.repo, held, files)
@@ -105,13 +101,13 @@ def publish(
 
 
 def _require_kind(repo: str, held: Iterable[str], files: Iterable[str]) -> None:
-    """InputError where weights lie in the repository and none of them would be replaced: codebooks must
-    not take the place of a model's config.json, nor a model that of codebooks."""
+    """InputError if the repository has weights and none of them would be replaced: codebooks must not
+    overwrite a model's config.json, nor a model that of codebooks."""
     theirs, ours = ({p for p in paths if p.endswith(".safetensors")} for paths in (held, files))
     if theirs and ours and not theirs & ours:
         raise InputError(
-            f"{repo} holds something else",
-            expected=f"a repository that is new, or one with {min(ours)}",
+            f"{repo} has other contents",
+            expected=f"a new repository, or one with {min(ours)}",
             got=f"one with {min(theirs)}",
             fix="Give each model and each set of codebooks a repository of its own",
         )
@@ -122,16 +118,17 @@ def _text(card: bytes | None, repo: str) -> str | None:
         return None if card is None else card.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FormatError(
-            f"The {CARD} of {repo} is no text in UTF-8, and what its owner wrote cannot be kept",
-            fix="Mend or remove that file on the Hub",
+            f"The {CARD} of {repo} is not UTF-8, so its text cannot be kept",
+            fix="Fix or remove that file on the Hub",
         ) from None
 
 
 def _change(content: Content, digest: str | None) -> str:
-    """``digest``: of the file in the repository, sha256 or git's sha1 of a blob."""
+    """``digest``: of the file in the repository, sha256 or git's blob sha1."""
     if digest is None:
         return "new"
     if isinstance(content, Path) and len(digest) == 64:  # too large to be read at once
         return "unchanged" if sha256_of_file(content) == digest else "changed"
     data = content if isinstance(content, bytes) else content.read_bytes()
-    return "unchanged" if digest in (git_blob_sha1(data), hashlib.sha256(data).hexdigest()) else "changed"
+    own = git_blob_sha1(data), hashlib.sha256(data).hexdigest()
+    return "unchanged" if digest in own else "changed"

@@ -1,4 +1,4 @@
-"""What a repository must hold, and whether its files on this machine are what they are said to be."""
+"""Requirements on a repository, and verification of its files on this machine."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _SHA1, _SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
 
 
 def require_safetensors(files: Sequence[str], where: str) -> None:
-    """HubError unless the names are those of a repository with a configuration and safe weights."""
+    """HubError unless the files include a configuration and weights as safetensors."""
     pickles = [name for name in files if name.lower().endswith(PICKLE_SUFFIXES)]
     if not any(name.endswith(".safetensors") for name in files):
         if pickles:
             raise HubError(
-                f"{where} offers its weights only as a Python pickle, and reading one can run any code",
+                f"{where} has its weights only as a Python pickle, and reading one can run any code",
                 expected="a .safetensors file",
-                got=_listed(pickles),
-                fix="Ask its authors for safetensors; of a checkpoint that you trust and have downloaded, "
-                "`hsrzoo convert` makes weights and runs nothing",
+                got=_list_names(pickles),
+                fix="Ask its authors for safetensors, or download the checkpoint and convert it with "
+                "`hsrzoo convert`, which runs no code",
             )
-        raise HubError(f"{where} holds no weights", expected="a .safetensors file", got=_listed(files))
+        raise HubError(f"{where} has no weights", expected="a .safetensors file", got=_list_names(files))
     if CONFIG not in files:
-        raise _foreign(where, f"{CONFIG} beside the weights", _listed(files))
+        raise _foreign(where, f"{CONFIG} beside the weights", _list_names(files))
 
 
 def check_digests(folder: Path, where: str) -> None:
-    """HubError for a file that is not what the Hub calls it.
+    """HubError for a file whose content does not match its digest.
 
-    The cache holds contents under their digests (large files: sha256; others: git's sha1 of the blob), and
-    a snapshot is a folder of links to them. Where a file system has no links, config.json decides alone.
+    The cache stores contents under their digests (large files: sha256; others: git's blob sha1), and a
+    snapshot is a folder of links to them. On file systems without links only config.json is checked.
     """
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         expected = path.resolve().name
@@ -45,7 +45,7 @@ def check_digests(folder: Path, where: str) -> None:
         else:
             continue
         if found != expected:
-            kind = "sha256" if len(found) == 64 else "sha1 of git"
+            kind = "sha256" if len(found) == 64 else "git blob sha1"
             name = path.relative_to(folder).as_posix()
             raise _changed(f"{name} of {where} is damaged", kind, expected, found, where)
 
@@ -58,7 +58,7 @@ def check_config(folder: Path, where: str) -> None:
     except (OSError, ValueError) as error:
         raise HubError(f"The {CONFIG} of {where} cannot be read as JSON", got=str(error)) from None
     if not isinstance(config, Mapping) or "schema" not in config:
-        got = _listed(sorted(config)) if isinstance(config, Mapping) else type(config).__name__
+        got = _list_names(sorted(config)) if isinstance(config, Mapping) else type(config).__name__
         raise _foreign(where, f"a {CONFIG} with a schema", f"one with {got}")
     of_codebooks = config.get("sha256")
     declared = (
@@ -68,13 +68,15 @@ def check_config(folder: Path, where: str) -> None:
         path = folder / name
         found = sha256_of_file(path) if path.is_file() else "no such file"
         if found != expected:
-            summary = f"{name} of {where} is not the file that its {CONFIG} describes"
+            summary = f"{name} of {where} does not match its {CONFIG}"
             raise _changed(summary, "sha256", expected, found, where)
 
 
 def _foreign(where: str, expected: str, got: str) -> HubError:
     return HubError(
-        f"{where} is no repository of hsrzoo", expected=f"{expected}, as `hsrzoo push` writes it", got=got
+        f"{where} is not a repository of hsrzoo",
+        expected=f"{expected}, as `hsrzoo push` writes it",
+        got=got,
     )
 
 
@@ -83,10 +85,10 @@ def _changed(summary: str, kind: str, expected: object, found: str, where: str) 
         summary,
         expected=f"{kind} {expected}",
         got=found,
-        fix=f"Fetch it again: hsrzoo pull --force {where}; if that does not help, it was pushed so",
+        fix=f"Download it again: hsrzoo pull --force {where}; if that fails too, it was pushed damaged",
     )
 
 
-def _listed(files: Sequence[str]) -> str:
+def _list_names(files: Sequence[str]) -> str:
     more = f" and {len(files) - 5} more" if len(files) > 5 else ""
     return ", ".join(files[:5]) + more if files else "no files"

@@ -1,7 +1,7 @@
 """Cubes of many images: in this process one after the other, or on Ray workers.
 
-A task is one image. It writes its cube under a temporary name first, so a task that is repeated,
-because its worker died, makes the same file and leaves no other.
+A task is one image. Its cube is written under a temporary name first, so a task that is repeated because
+its worker died makes the same file and no other.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hsrzoo.errors import FormatError, HsrzooError, InputError
+from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io import SUFFIX_OF, images
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.spec import Execution
-from hsrzoo.utils.workers import TaskFailure, Workers, cores, run_tasks
+from hsrzoo.utils.workers import TaskFailure, Workers, attempt, cores, require_same, run_tasks
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One image, and where its cube goes."""
+    """An image and its cube file."""
 
     image: Path
     out: Path
@@ -34,17 +34,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """A cube that was written, and what a person should know about it."""
+    """A written cube, and the messages for the user."""
 
     report: PredictReport
     notes: tuple[str, ...]
 
 
 def find_images(names: Sequence[str]) -> list[Path]:
-    """Files as they are named, all images of folders, and what patterns (``*.png``) match, each once.
+    """Files as named, all images of folders, and the matches of patterns (``*.png``), each once.
 
-    In folders these are files that end as photographs and rasters do, by name. InputError where a
-    pattern or a folder holds nothing.
+    In folders, images are the files with a suffix of photographs or rasters, sorted by name. InputError if
+    a folder or pattern has none.
     """
     found: dict[Path, Path] = {}
     for name in names:
@@ -54,7 +54,7 @@ def find_images(names: Sequence[str]) -> list[Path]:
         elif not path.exists() and glob.has_magic(name):
             more = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
         else:
-            more = [path]  # where there is none, reading it will say so
+            more = [path]  # reading reports a missing file
         if not more:
             raise InputError(
                 f"There is no image in {name}",
@@ -65,8 +65,8 @@ def find_images(names: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def into_folder(found: Sequence[Path], folder: Path, form: str) -> list[Job]:
-    """Jobs that write ``folder/NAME.SUFFIX`` for every image; InputError where two would be one file."""
+def jobs_for_folder(found: Sequence[Path], folder: Path, form: str) -> list[Job]:
+    """Jobs that write ``folder/NAME.SUFFIX`` for every image; InputError if two images have one file."""
     if form not in SUFFIX_OF:
         raise FormatError(f"There is no format {form!r}", expected=", ".join(SUFFIX_OF))
     jobs: dict[Path, Job] = {}
@@ -78,7 +78,7 @@ def into_folder(found: Sequence[Path], folder: Path, form: str) -> list[Job]:
                 fix="Give images of different names, or write them into different folders",
             )
         if out.resolve() == image.resolve():
-            raise InputError(f"The cube of {image} would take its place", fix="Choose another folder")
+            raise InputError(f"The cube of {image} would overwrite it", fix="Choose another folder")
         jobs[out] = Job(image, out)
     return list(jobs.values())
 
@@ -91,35 +91,29 @@ def predict_many(
     workers: Workers | None = None,
     progress: Callable[[int], Progress] | None = None,
 ) -> Iterator[tuple[int, Done | TaskFailure]]:
-    """Yield ``(i, result of jobs[i])`` as the cubes are written; a broken image stops no other.
+    """Yield ``(i, result of jobs[i])`` as the cubes are written; a broken image does not stop the others.
 
-    ``name`` is what ``model`` was loaded by: workers load it themselves and compare. ``progress(i)`` is
-    told of the tiles of image ``i``; of images on workers it hears nothing.
+    ``name``: by which ``model`` was loaded; workers load it themselves and compare. ``progress(i)`` is
+    called after every tile of image ``i``, but not for images on workers.
     """
     if workers is None:
         for i, job in enumerate(jobs):
-            try:
-                result: Done | TaskFailure = _predict(job, model, options, progress and progress(i))
-            except HsrzooError as error:
-                result = TaskFailure(str(error))
-            except Exception as error:
-                result = TaskFailure(f"{type(error).__name__}: {error}")
-            yield i, result
+            yield i, attempt(_predict, job, model, options, progress and progress(i))
         return
     if not jobs:
         return
-    # All of them see the same free memory.
+    # All of them share the free memory.
     options = replace(options, share=options.share / (workers.count or 1))
     device = "cuda" if workers.gpu else str(model.device)
     opening = Opening(name, device, model.execution, model.identity)
-    # On a cluster each machine finds out itself how many tasks it runs; a GPU has one.
+    # On a cluster each machine determines how many tasks it runs; a GPU runs one.
     threads = workers.threads_each if workers.count is None and not workers.gpu else None
     yield from run_tasks(predict_one, [Task(job, opening, options, threads) for job in jobs], workers)
 
 
 @dataclass(frozen=True)
 class Opening:
-    """How a worker loads the model, and how it knows that it is the same."""
+    """How a worker loads the model, and verifies that it is the same."""
 
     name: str
     device: str
@@ -135,11 +129,11 @@ class Task:
     opening: Opening
     options: PredictOptions
     threads: int | None = None
-    """Of one task, where a machine runs as many as its cores allow: they share its memory."""
+    """Of one task, if a machine runs as many as its cores allow, sharing its memory."""
 
 
 def predict_one(task: Task) -> Done:
-    """What runs on a worker."""
+    """Run one task on a worker."""
     options = task.options
     if task.threads is not None:
         options = replace(options, share=options.share / max(1, cores() // task.threads))
@@ -148,19 +142,13 @@ def predict_one(task: Task) -> Done:
 
 @lru_cache(maxsize=1)
 def _open(opening: Opening) -> Reconstructor:
-    """The model, once in each worker; InputError unless it is that of the asking process."""
+    """The model, loaded once per worker; InputError unless it is that of the main process."""
     from dataclasses import asdict
 
     from hsrzoo.models.loading import load  # imports torch
 
     model = load(opening.name, device=opening.device, **asdict(opening.execution))
-    if model.identity != opening.identity:
-        raise InputError(
-            f"{opening.name} is another model on a worker",
-            expected=f"identity {opening.identity}",
-            got=model.identity,
-            fix="Give all machines the same weights, or do not change them during the run",
-        )
+    require_same(opening.name, "weights", opening.identity, model.identity)
     return model
 
 

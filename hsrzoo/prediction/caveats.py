@@ -1,4 +1,4 @@
-"""A word on trust: what the weights were trained on, and how far that reaches."""
+"""Caveats for users: what the weights were trained on, and where that stops being valid."""
 
 from __future__ import annotations
 
@@ -14,52 +14,41 @@ if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
 
 
-def word_on_trust(model: Reconstructor | OnnxModel, taken_by: str | None = None) -> str:
-    """Two lines for people: the data set and camera that the weights come from, and how to check them.
+def caveats(model: Reconstructor | OnnxModel, camera: str | None = None) -> str:
+    """One or two lines: the data set and camera of the training data, and the command that scores them.
 
-    ``taken_by``: maker and model of the camera that an image names in its EXIF, if any does.
+    Args:
+        model: a loaded model; its config says how the weights were trained.
+        camera: maker and model of the camera that took the image, from its EXIF.
     """
     training = model.config.get("training") or {}
     dataset = training.get("dataset")
     if training.get("weights") == "random":
         return "The weights are random: the spectra in these cubes mean nothing."
+    bench = f"hsrzoo bench --model {quote(model.name)} --dataset {dataset or 'NAME'}"
     if not dataset:
-        return (
-            "The weights do not say what they were trained on: nothing is known of the scenes they fit.\n"
-            f"To check them: {_bench(model, None)}"
-        )
-    other = f" ({taken_by} is another camera)" if taken_by else ""
+        return f"The training data of these weights are unknown.\nTo check them: {bench}"
+    other = f" (such as {camera})" if camera else ""
+    sources = (model.config.get("codebook") or {}).get("sources")
+    codebooks = f", codebooks from {' and '.join(sources)}" if sources else ""
     return (
-        f"The weights were trained on {_title(str(dataset))}, {_camera(training)}"
-        f"{_codebooks(model.config)}.\n"
-        f"Other scenes and cameras{other} are outside their domain; how good they are "
-        f"within it: {_bench(model, str(dataset))}"
+        f"The weights were trained on {_title(str(dataset))}, "
+        f"with {_training_camera(training)}{codebooks}.\n"
+        f"Other scenes and cameras{other} are outside their domain; accuracy within it: {bench}"
     )
 
 
 def _title(dataset: str) -> str:
-    """The data set by name and title; by name alone where no plugin knows it."""
+    """The data set by name and title; by name alone if no plugin provides it."""
     try:
         return f"{dataset} ({DATASETS.get(dataset).title})"
     except HsrzooError:
         return dataset
 
 
-def _camera(training: Mapping[str, Any]) -> str:
+def _training_camera(training: Mapping[str, Any]) -> str:
     response = (training.get("dataset_info") or {}).get("response")
-    return (
-        f"with RGB rendered for the camera {response}" if response else "with RGB of a camera not on record"
-    )
+    return f"RGB rendered for the camera {response}" if response else "RGB of an unknown camera"
 
 
-def _codebooks(config: Mapping[str, Any]) -> str:
-    sources = (config.get("codebook") or {}).get("sources") or ()
-    return f", codebooks from {' and '.join(sources)}" if sources else ""
-
-
-def _bench(model: Reconstructor | OnnxModel, dataset: str | None) -> str:
-    """The command that scores the model on scenes whose spectra are known."""
-    return f"hsrzoo bench --model {quote(model.name)} --dataset {dataset or 'NAME'}"
-
-
-__all__ = ["word_on_trust"]
+__all__ = ["caveats"]

@@ -1,4 +1,4 @@
-"""One image file becomes one cube file: bounded in memory, visible while it runs, resumable."""
+"""One image file becomes one cube file: bounded in memory, with progress, resumable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,36 @@ from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling import PaddedImage
-from hsrzoo.models.tiling.approximate import measure
+from hsrzoo.models.tiling.approximate import Difference, measure
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
-from hsrzoo.prediction.run import Run, Target
-from hsrzoo.prediction.values import PredictOptions, PredictReport, Progress, Say, Step
+from hsrzoo.prediction.run import PredictOptions, Progress, Run, Say, Step, Target
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """Result of :func:`predict_file`."""
+
+    out: Path
+    size: tuple[int, int]
+    """H, W."""
+    bands: int
+    passes: int
+    """Over the image, including those of the runs that it resumed."""
+    tiles: int
+    tile: tuple[int, int]
+    """Rows and columns of a tile."""
+    halo: int
+    bytes: int
+    """Size of the stored cube."""
+    seconds: float
+    """Of this run only."""
+    resumed: bool
+    difference: Difference | None
+    """Of approximate tiles from exact ones, on a sample; None if tiles are exact."""
+    camera: str | None = None
+    """Maker and model of the image's camera from its EXIF."""
+    picture: Path | None = None
+    """The quick look, if requested."""
 
 
 def predict_file(
@@ -36,14 +62,29 @@ def predict_file(
     progress: Progress | None = None,
     say: Say | None = None,
 ) -> PredictReport:
-    """Reconstruct the cube of ``image`` and write it to ``out``; the suffix decides the format.
+    """Reconstruct the cube of ``image`` and write it to ``out``.
 
-    .hdr (ENVI), .tif and .zarr are written tile by tile to ``NAME.part``: the same call takes an
-    interrupted run up where it stopped and makes the same bytes as one that was not (.img names an ENVI
-    cube, too). Other cube formats are made in memory, and so is what an exported file (``onnx:FILE``)
-    makes: it runs the image whole. ``progress`` is called after every tile, ``say`` with what a person
-    should know: first of all how the image's values are understood (:mod:`hsrzoo.io.photo`). Raises
-    InputError, FormatError, BandsError, StoreError (no room: the partial file stays, named).
+    The suffix of ``out`` decides the format. .hdr (ENVI; also .img), .tif and .zarr are written tile by
+    tile to ``NAME.part``: the same call resumes an interrupted run, and the result has the same bytes as
+    that of an uninterrupted run. Other formats, and the cubes of exported files (``onnx:FILE``), are made
+    in memory.
+
+    Args:
+        image: a photograph or a raster with three bands.
+        model: a loaded network, or an exported file, which runs the image whole.
+        out: the cube file.
+        options: how the image is read and the cube is written.
+        progress: called after every tile.
+        say: called with messages for the user, first how the image's values are interpreted
+            (:mod:`hsrzoo.io.photo`).
+
+    Returns:
+        What was done.
+
+    Raises:
+        InputError, FormatError, BandsError: the image, the output format or the bands are not usable.
+        StoreError: the disk is full (the message names the partial file, which is kept), or a partial
+            file belongs to another run.
     """
     begun = time.monotonic()
     out, options, say = Path(out), options or PredictOptions(), say or (lambda _: None)
@@ -75,7 +116,8 @@ def predict_file(
 
 @contextmanager
 def _warnings_to(say: Say) -> Iterator[None]:
-    """``say`` what the network warns of, for every image: else it is told once, or lost on a worker."""
+    """Pass warnings of the network to ``say``, for every image: Python would show them once, or not at all
+    on a worker."""
     with warnings.catch_warnings(record=True) as found:
         yield
     for text in dict.fromkeys(str(warning.message) for warning in found):
@@ -83,28 +125,29 @@ def _warnings_to(say: Say) -> Iterator[None]:
 
 
 def _tiled(run: Run, identity: dict[str, Any] | None) -> PredictReport:
-    """The network on the image, in tiles where they are needed; ``identity``: of what is streamed."""
+    """Run the network on the image, in tiles if needed. ``identity``: of a streamed output."""
     grid, work, resumed = run.to_memory() if identity is None else run.to_stream(identity)
     difference = None
     if run.model.execution.approximate and not grid.whole:
         difference = measure(run.model, run.image, grid, work.seen)
+    out, size = run.target.out, run.image.size
     return PredictReport(
-        run.out, run.image.size, len(run.cube.bands), work.passes, len(grid.tiles), grid.step, grid.halo,
+        out, size, len(run.cube.bands), work.passes, len(grid.tiles), grid.step, grid.halo,
         run.cube.bytes, 0.0, resumed, difference,
     )  # fmt: skip
 
 
 def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOptions) -> PredictReport:
-    """An exported file: the whole image in memory, in one call."""
+    """Run an exported file on the whole image in memory."""
     height, width = shape = photo.pixels.shape
     rgb = photo.pixels.read(0, 0, height, width)
     try:
         cube = np.asarray(model(rgb, photo.value_range, options.tta).cube)
     except MemoryError as error:
         raise InputError(
-            f"{model.name} runs an image whole, and this one does not fit into memory",
+            f"{model.name} runs images whole, and this one does not fit into memory",
             got=f"{height} x {width} pixels",
-            fix="Run the model that it was made from, which goes tile by tile",
+            fix="Run the model that it was exported from, which runs in tiles",
         ) from error
     cube = cube if target.kept is None else cube[..., list(target.kept)]
     form = CubeShape(height, width, target.bands, options.dtype)
@@ -132,18 +175,18 @@ def _check_in_memory(out: Path, options: PredictOptions) -> None:
 
 
 def _require_apart(out: Path, sources: tuple[Path, ...], options: PredictOptions) -> None:
-    """InputError where the cube or its picture would take the place of what it is made from."""
+    """InputError if the cube or its picture would overwrite its source."""
     require_apart(out, sources)
     picture = quicklook_of(out)
     if options.quicklook and any(picture.exists() and picture.samefile(source) for source in sources):
         raise InputError(
-            f"The quick look {picture.name} would take the place of the image, from which the cube is made",
-            fix="Write the cube into another folder, or give it another name",
+            f"The quick look {picture.name} would overwrite the image",
+            fix="Write the cube to another folder, or under another name",
         )
 
 
 def _about(model: Reconstructor | OnnxModel, photo: Photo, options: PredictOptions) -> dict[str, str]:
-    """What a cube's file says besides its bands."""
+    """The metadata of a cube's file, besides its bands."""
     about = {"model": model.name, "weights_sha256": model.weights_sha256 or "random", **photo.about}
     return {**about, "test_time_adaptation": "yes"} if options.tta else about
 
@@ -151,16 +194,16 @@ def _about(model: Reconstructor | OnnxModel, photo: Photo, options: PredictOptio
 def _identity(
     raster: Raster, model: Reconstructor, target: Target, options: PredictOptions
 ) -> dict[str, Any]:
-    """All that decides the bytes of the cube file, and the tiles asked for."""
-    # Tiles that were chosen by the memory are kept with the partial file, and decide no byte; what the
-    # image's values were taken for stands in what the file says.
-    no_byte = ("save_seconds", "share", "quicklook", "encoding")
-    decides = {key: value for key, value in asdict(options).items() if key not in no_byte}
+    """All that determines the bytes of the cube file, and the requested tiles."""
+    # Tiles chosen by the free memory do not change the bytes, and are saved with the partial file; the
+    # interpretation of the image's values is part of the metadata.
+    without_effect = ("save_seconds", "share", "quicklook", "encoding")
+    decisive = {key: value for key, value in asdict(options).items() if key not in without_effect}
     weights = model.identity or f"random {digest_of(model.module)}"
     return {
         "model": {"name": model.name, "identity": weights, "bands": model.bands.to_json()},
         "image": {**raster.identity(), **target.about},
-        "options": {**decides, **asdict(model.execution), "device": model.device.type},
+        "options": {**decisive, **asdict(model.execution), "device": model.device.type},
     }
 
 

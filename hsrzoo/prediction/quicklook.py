@@ -1,4 +1,4 @@
-"""A cube as a picture: sRGB under daylight, for looking at it and nothing else."""
+"""A cube as a picture: sRGB under daylight, for viewing only."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from hsrzoo.io.rows import open_rows
 from hsrzoo.metrics.colour import xyz_matrix
 
 LONGEST = 2048
-"""Pixels of a quick look's longer side at most."""
+"""Limit of a quick look's longer side, pixels."""
 _AT_ONCE = 1 << 22
-"""Values of a strip that are rendered at once."""
+"""Values per rendered strip."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """How a set of bands becomes colours: linear sRGB is ``matrix @ spectrum``; ``how`` in words."""
+    """Conversion of bands to colours: linear sRGB is ``matrix @ spectrum``; ``how``: a description."""
 
     matrix: np.ndarray
     """(3, C) float32."""
     how: str
     as_seen: bool = True
-    """Whether the colours are those that an eye would see; false where three bands stand for them."""
+    """Whether the colours are those seen by the eye; false if three bands are shown as red, green, blue."""
 
 
 @lru_cache(maxsize=16)
 def rendering(bands: BandSet) -> Rendering:
-    """Colorimetric where the bands cover the visible range: D65, CIE 1931 observer, as dE2000 is computed,
-    with a spectrum of ones as white. Else three bands stand for red, green and blue."""
+    """Colorimetric if the bands cover the visible range: D65, CIE 1931 observer, as in dE2000, with a
+    spectrum of ones as white. Else three bands are shown as red, green and blue."""
     xyz = xyz_matrix(bands)
     if xyz is not None:
-        # The observer's tables are cut to 400-700 nm: scaled so that ones are exactly white.
+        # The observer's tables are cut to 400-700 nm: scale so that ones are exactly white.
         xyz = xyz * (XYZ_OF_SRGB.sum(axis=1) / xyz.sum(axis=1))[:, None]
         matrix = np.linalg.solve(XYZ_OF_SRGB, xyz)
         return Rendering(matrix.astype(np.float32), "sRGB under D65, CIE 1931 2 degree observer")
@@ -53,8 +53,8 @@ def rendering(bands: BandSet) -> Rendering:
 def srgb_of(cube: np.ndarray, bands: BandSet) -> np.ndarray:
     """``cube`` (H, W, C) in [0, 1] as a picture (H, W, 3) uint8, encoded as sRGB.
 
-    Colours outside sRGB are clipped; pixels that lack a band that counts (NaN) are black. How the bands
-    become colours: :func:`rendering`.
+    Colours outside sRGB are clipped; pixels without data (NaN) in a used band are black. Colours:
+    :func:`rendering`.
     """
     cube = np.asarray(cube)
     if cube.ndim != 3 or cube.shape[2] != len(bands):
@@ -64,17 +64,17 @@ def srgb_of(cube: np.ndarray, bands: BandSet) -> np.ndarray:
             got=f"shape {cube.shape}",
         )
     matrix = rendering(bands).matrix
-    used = np.flatnonzero(matrix.any(axis=0))  # a band without data that does not count blackens nothing
+    used = np.flatnonzero(matrix.any(axis=0))  # so that missing data in unused bands have no effect
     linear = cube[..., used].astype(np.float32, copy=False) @ matrix[:, used].T
     linear = np.nan_to_num(linear, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1)
     return np.rint(encode_srgb(linear) * 255).astype(np.uint8)
 
 
 def save_quicklook(cube: Path, longest: int = LONGEST) -> Path:
-    """Write ``NAME.png`` beside the cube file ``NAME.*``, in colours of :func:`rendering`.
+    """Write the picture ``NAME.png`` of the cube file ``NAME.*``, in the colours of :func:`rendering`.
 
-    Rows are read one strip at a time, and of large cubes only every n-th pixel of every n-th row, so that
-    the longer side is at most ``longest`` pixels. Raises InputError, FormatError.
+    Rows are read in strips; large cubes keep every n-th pixel of every n-th row, so that the longer side
+    is at most ``longest`` pixels. Raises InputError, FormatError.
     """
     from PIL import Image
 
@@ -95,7 +95,7 @@ def save_quicklook(cube: Path, longest: int = LONGEST) -> Path:
 
 
 def quicklook_of(cube: Path) -> Path:
-    """Where the picture of a cube file goes."""
+    """The picture of a cube file."""
     return cube.with_suffix(".png")
 
 

@@ -1,4 +1,4 @@
-"""One prediction tile by tile, into a file that grows or into memory; taken up where it was stopped."""
+"""One prediction tile by tile, into a stream or into memory; resumed where it was interrupted."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -16,116 +16,166 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError, StoreError
 from hsrzoo.io import save_cube
 from hsrzoo.io.open_stream import open_stream
+from hsrzoo.io.photo import Encoding
 from hsrzoo.io.stream import CubeShape, CubeStream, part_of, state_of
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tiling import Grid, PaddedImage, Work, available_memory, into_memory, plan
 from hsrzoo.models.tiling.choice import cut_for
 from hsrzoo.models.tiling.passes import Sink
 from hsrzoo.models.tiling.saved import Saved
-from hsrzoo.prediction.values import PredictOptions, Progress, Say, Step
+
+SHARE = 0.5
+"""Default share of the free memory that a prediction uses at most."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How an image is read and its cube is written. How the network runs (tiles, memory, precision) is the
+    :class:`hsrzoo.spec.Execution` of the model."""
+
+    dtype: Literal["float32", "uint16"] = "float32"
+    """``uint16``: round(65535 x), x clipped to [0, 1]; the file stores the factor."""
+    value_range: tuple[float, float] | None = None
+    """Range of the image's values, if its dtype does not define it."""
+    tta: bool = False
+    """Adapt the network to the image first; needs the image in one tile."""
+    encoding: Encoding = "auto"
+    """Encoding of the image's values; ``auto``: sRGB if its file says so, else linear in light."""
+    bands: tuple[float, ...] | None = None
+    """Wavelengths in nm of the bands to keep, in this order; see :meth:`hsrzoo.bands.BandSet.nearest`."""
+    quicklook: bool = False
+    """Also write a picture, ``NAME.png``."""
+    share: float = SHARE
+    """Share of the free memory to use at most, if the model sets no limit; of all processes together."""
+    save_seconds: float = 10.0
+    """Seconds between two saved states: what an interruption costs at most."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress of a prediction: ``done`` of ``total`` tiles of pass ``current`` of ``passes`` (estimated on
+    a small image)."""
+
+    current: int
+    passes: int
+    done: int
+    total: int
+
+    @property
+    def tiles(self) -> int:
+        """Tiles done in all passes."""
+        return (self.current - 1) * self.total + self.done
+
+
+Progress = Callable[[Step], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a cube goes, which bands of the model's it keeps, and what its file says besides."""
+    """The file of a cube, the bands of the model that it keeps, and its metadata."""
 
     out: Path
     kept: Sequence[int] | None
-    """Indices; None: all of them."""
+    """Indices; None: all."""
     bands: BandSet
     """Of the cube."""
     about: Mapping[str, str]
 
 
+@dataclass(frozen=True, eq=False)
 class Run:
-    """What the steps of one prediction share."""
+    """One prediction."""
 
-    def __init__(
-        self, image: PaddedImage, model: Reconstructor, target: Target, options: PredictOptions,
-        progress: Progress, say: Say,
-    ) -> None:  # fmt: skip
-        self.image, self.model, self.options = image, model, options
-        self.out, self.kept, self.about = target.out, target.kept, dict(target.about)
-        self.progress, self.say = progress, say
-        self.cube = CubeShape(*image.size, target.bands, options.dtype)
+    image: PaddedImage
+    model: Reconstructor
+    target: Target
+    options: PredictOptions
+    progress: Progress
+    say: Say
+
+    @cached_property
+    def cube(self) -> CubeShape:
+        """What is written."""
+        return CubeShape(*self.image.size, self.target.bands, self.options.dtype)
+
+    def _open(self, step: tuple[int, int]) -> CubeStream:
+        return open_stream(self.target.out, self.cube, step=step, metadata=dict(self.target.about))
 
     def to_stream(self, identity: dict[str, Any]) -> tuple[Grid, Work, bool]:
-        """Write tile by tile, from where an interrupted run of the same identity stopped."""
-        part = part_of(self.out)
+        """Write tile by tile, resuming an interrupted run of the same identity."""
+        part = part_of(self.target.out)
         saved = self._saved(part, identity)
         grid = self.grid() if saved is None else cut_for(self.model, self.image.size, saved.tile)
         if self.options.tta:
             self.model.check_grid(grid, tta=True)
-        with open_stream(self.out, self.cube, step=grid.step, metadata=self.about) as target:
-            if saved is not None and target.nearly_finished():
+        with self._open(grid.step) as file:
+            if saved is not None and file.nearly_finished():
                 work = replace(saved.work, passes=saved.work.passes + 1, finished=True)
             else:
-                saved = saved if saved is not None and target.reopen() else None
-                work = self._fill(target, grid, identity, saved)
-            target.finish()
-            target.state.unlink(missing_ok=True)
+                saved = saved if saved is not None and file.reopen() else None
+                work = self._fill(file, grid, identity, saved)
+            file.finish()
+            file.state.unlink(missing_ok=True)
         return grid, work, saved is not None
 
     def _saved(self, part: Path, identity: dict[str, Any]) -> Saved | None:
-        """What an interrupted run has noted; StoreError where it was another one."""
-        started = open_stream(self.out, self.cube, step=self.image.size, metadata=self.about)
-        if not (part.exists() or started.nearly_finished()):
+        """The state of an interrupted run; StoreError if its identity differs."""
+        if not (part.exists() or self._open(self.image.size).nearly_finished()):
             return None
         saved = Saved.read(state_of(part), self.model.device)
         if saved is not None:
             saved.require_same(identity, part)
         return saved
 
-    def _fill(self, target: CubeStream, grid: Grid, identity: dict[str, Any], saved: Saved | None) -> Work:
-        """Write all tiles that are left. What cannot be made at all leaves no partial file behind."""
+    def _fill(self, file: CubeStream, grid: Grid, identity: dict[str, Any], saved: Saved | None) -> Work:
+        """Write all remaining tiles. If the first one fails, the partial file is removed."""
         if saved is None:
-            target.state.unlink(missing_ok=True)
-            self._warn_of_room(target)
-            target.create()
+            file.state.unlink(missing_ok=True)
+            self._warn_of_room(file)
+            file.create()
             work = Work()
         else:
             work = saved.work
-            self.say(
-                f"Going on with {target.part}: pass {work.passes + 1}, {work.done} of its tiles are done"
-            )
-        keep = _Keeper(target, identity, grid.tile, self.options.save_seconds)
+            self.say(f"Resuming {file.part}: pass {work.passes + 1}, {work.done} of its tiles are done")
+        keep = _Keeper(file, identity, grid.tile, self.options.save_seconds)
         try:
-            return self.run(grid, self.only_kept(partial(_write, target)), work, keep)
+            return self.run(grid, self.only_kept(partial(_write, file)), work, keep)
         except HsrzooError as error:
-            if saved is None and not target.written and not isinstance(error, StoreError):
-                target.discard()
+            if saved is None and not file.written and not isinstance(error, StoreError):
+                file.discard()
             raise
 
     def to_memory(self) -> tuple[Grid, Work, bool]:
-        """Make the cube in memory and write it whole, for formats that cannot be written in parts."""
+        """Make the cube in memory and write it at once, for formats that cannot be written in parts."""
         cube, keep = into_memory(self.image.size, len(self.cube.bands))
         grid = self.grid(kept=cube.nbytes)
         work = self.run(grid, self.only_kept(keep), Work(), lambda _: None)
-        save_cube(self.out, cube.numpy(), self.cube.bands, metadata=self.about)
+        save_cube(self.target.out, cube.numpy(), self.cube.bands, metadata=dict(self.target.about))
         return grid, work, False
 
     def only_kept(self, sink: Sink) -> Sink:
-        """``sink``, which gets the bands that are kept."""
-        if self.kept is None:
+        """``sink`` restricted to the kept bands."""
+        if self.target.kept is None:
             return sink
-        kept = list(self.kept)
+        kept = list(self.target.kept)
         return lambda top, left, part: sink(top, left, part[kept])
 
     def grid(self, kept: int = 0) -> Grid:
-        """The tiles that were asked for, or that fit into half of the memory that is free."""
+        """The requested tiles, or those that fit into the share of the free memory."""
         model, how = self.model, self.model.execution
         tileable = how.approximate or model.halo is not None
         limit = self.options.share * available_memory(model.device) if tileable else None
         grid = plan(model, self.image.size, kept=kept, limit=limit)
         if not grid.whole and how.tile is None:
             self.say(
-                f"The image runs in {len(grid.tiles)} tiles of {grid.step[0]} x {grid.step[1]} pixels and "
-                f"{grid.halo} around them, to stay below {(how.max_memory or limit or 0) / 2**30:.3g} GiB"
+                f"It runs in {len(grid.tiles)} tiles of {grid.step[0]} x {grid.step[1]} pixels, halo "
+                f"{grid.halo}, to stay below {(how.max_memory or limit or 0) / 2**30:.3g} GiB"
             )
         return grid
 
     def run(self, grid: Grid, sink: Sink, work: Work, keep: Callable[[Work], None]) -> Work:
-        """All passes that are left; ``keep`` hears of every tile."""
+        """All remaining passes; ``keep`` is called after every tile."""
         model, passes = self.model, self.model.passes(grid)
         self.progress(Step(work.passes + 1, passes, work.done, len(grid.tiles)))
         for now in model.tiles(self.image, grid, sink, work, tta=self.options.tta):
@@ -135,17 +185,17 @@ class Run:
             self.progress(Step(current, max(passes, current), work.done, len(grid.tiles)))
         return work
 
-    def _warn_of_room(self, target: CubeStream) -> None:
-        free = shutil.disk_usage(target.part.parent).free
-        if free < self.cube.bytes and self.out.suffix.lower() == ".zarr":
+    def _warn_of_room(self, file: CubeStream) -> None:
+        free = shutil.disk_usage(file.part.parent).free
+        if free < self.cube.bytes and self.target.out.suffix.lower() == ".zarr":
             self.say(
-                f"The cube has {self.cube.bytes / 1e9:.2f} GB before compression, and the disk "
-                f"{free / 1e9:.2f} GB"
+                f"The cube has {self.cube.bytes / 1e9:.2f} GB before compression; {free / 1e9:.2f} GB are "
+                "free on the disk"
             )
 
 
 class _Keeper:
-    """Notes how far the run has come, now and then and at the end of every pass."""
+    """Saves the state of the run, every ``seconds`` and at the end of every pass."""
 
     def __init__(
         self, target: CubeStream, identity: dict[str, Any], tile: int | None, seconds: float
@@ -157,7 +207,7 @@ class _Keeper:
         now = time.monotonic()
         if work.finished or (now - self.last < self.seconds and work.done):
             return
-        # first the cube, then what says that it is there
+        # the cube before the state that refers to it
         if work.done and work.shares is None:
             self.target.sync()
         try:
@@ -171,7 +221,7 @@ class _Keeper:
 
 
 def _write(target: CubeStream, top: int, left: int, part: Tensor) -> None:
-    """A tile's cube (C, h, w) in blocks of rows, so that little is converted at a time."""
+    """Write the cube of a tile (C, h, w) in blocks of rows, to convert little at a time."""
     for y in range(0, part.shape[1], target.rows):
         block = part[:, y : y + target.rows].permute(1, 2, 0).float().contiguous()
         target.write(top + y, left, block.cpu().numpy())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -107,25 +106,6 @@ def _parse(name: str, text: str, hint: Any) -> Any:
 
 def _bad(name: str, text: str, expected: str) -> TrainingError:
     return TrainingError(f"The value of {name} does not fit", expected=expected, got=repr(text))
-
-
-def assignments(texts: tuple[str, ...], option: str) -> dict[str, str]:
-    """``("a=1", "b=2")`` -> ``{"a": "1", "b": "2"}``."""
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise TrainingError(f"{option} needs KEY=VALUE", got=repr(text))
-        found[key.strip()] = value.strip()
-    return found
-
-
-def json_or_text(text: str) -> Any:
-    """The JSON value of ``text`` (numbers, true, lists), else the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def build_as_asked(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]) -> nn.Module:

@@ -15,7 +15,7 @@ import torch
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
-from hsrzoo.utils.files import make_folder, write_atomically
+from hsrzoo.utils.files import make_folder, write_atomically, write_json
 
 SCHEMA = 1
 """Of checkpoints."""
@@ -94,11 +94,6 @@ class RunDir:
             except ValueError:  # a line cut off when the process died
                 continue
         write_atomically(self.log, "".join(kept).encode())
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write ``value`` as indented JSON, durably."""
-    write_atomically(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

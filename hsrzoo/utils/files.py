@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hsrzoo.errors import StoreError
 
@@ -37,7 +39,7 @@ def git_blob_sha1(data: bytes) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and prove that it can be written to, before anything is computed for it.
+    """Create a folder and check that it is writable, before anything is computed for it.
 
     Raises StoreError.
     """
@@ -59,7 +61,7 @@ def _unwritable(path: Path, error: OSError) -> StoreError:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: whole or not at all, also across a power cut.
+    """Replace ``path`` by ``data`` completely or not at all, even if the power fails.
 
     Raises StoreError where it cannot be written.
     """
@@ -90,3 +92,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as indented JSON, durably."""
+    write_atomically(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Where a number came from: versions, commit, machine. Goes into every result row and run record."""
+"""Provenance of a number: versions, commit, machine. Part of every result row and run record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 def collect(device: str) -> dict[str, Any]:
     """Versions, git commit and dirty flag (None outside a checkout), device name, threads.
 
-    ``device``: the torch device the numbers were made on.
+    ``device``: the torch device that computed the numbers.
     """
     import numpy
     import torch
@@ -34,7 +34,7 @@ def collect(device: str) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """What was typed, with paths shortened to their last part: a record names no machine's folders."""
+    """The command, with paths shortened to their last part: records name no folders of a machine."""
     return shlex.join(["hsrzoo", *(_without_folders(word) for word in sys.argv[1:])])
 
 
@@ -50,14 +50,14 @@ def _without_folders(word: str) -> str:
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
     """(commit, dirty) of the checkout that tracks ``folder``'s files; (None, None) if there is none.
 
-    An installed copy can lie in somebody else's repository (a virtual environment inside a
-    checkout); it is that repository's only if git tracks this very folder.
+    An installed copy can be inside another repository (a virtual environment in a checkout); it belongs
+    to that repository only if git tracks this folder.
     """
     if not _git(folder, "ls-files", "--", "."):
         return None, None
     commit = _git(folder, "rev-parse", "HEAD")
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    # New source files change what runs; other stray files (photographs, results) do not.
+    # New source files change what runs; other untracked files (photographs, results) do not.
     added = _git(folder, "ls-files", "--others", "--exclude-standard", "--", ":/*.py")
     return commit or None, bool(changed or added)
 
@@ -73,7 +73,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def device_name(device: str) -> str:
-    """The name of the processor or GPU behind a torch device."""
+    """The name of the processor or GPU of a torch device."""
     import torch
 
     if torch.device(device).type == "cuda":

@@ -1,7 +1,7 @@
 """Tasks in several processes or on several machines: a thin layer on Ray.
 
-Ray schedules the tasks, starts the processes and repeats a task whose process died. Here stands only
-how we start or join it, and what a task finds: the caller's folder, plugins and number of threads.
+Ray schedules the tasks, starts the processes and repeats a task whose process died. This module
+only starts or joins Ray, and gives tasks the caller's folder, plugins and number of threads.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hsrzoo.errors import HsrzooError, InputError, WorkersError
 
+T = TypeVar("T")
+
 RETRIES = 3
-"""How often a task is repeated whose process died; then it has failed."""
+"""How often a task is repeated if its process dies, before it counts as failed."""
 _PASSED_ON = ("HSRZOO_PLUGINS", "HSRZOO_DATA", "HSRZOO_SEARCH")
-"""Variables of the environment that a task needs wherever it runs."""
+"""Environment variables that every task needs."""
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 12.0
 _LONGEST_ROOT = 16
 _OBJECT_STORE_BYTES = 128 * 2**20
@@ -40,12 +42,12 @@ class Workers:
     threads: int | None = None
     """torch threads of each task; by default cores / count here, and one on a cluster."""
     gpu: bool = False
-    """Tasks need a GPU: here they share those there are, on a cluster each has one."""
+    """Tasks need a GPU: on this machine they share all GPUs, on a cluster each task has one."""
 
     def __post_init__(self) -> None:
         if (self.count is None) == (self.address is None):
             raise InputError(
-                "Workers are either started or joined", fix="Give --workers N or --ray ADDRESS"
+                "Workers need either a count or an address", fix="Give --workers N or --ray ADDRESS"
             )
         if self.count is not None and self.count < 1:
             raise InputError("Too few workers", expected="1 or more", got=self.count)
@@ -58,7 +60,7 @@ class Workers:
         return 1 if self.count is None else max(1, cores() // self.count)
 
     def resources(self) -> dict[str, float]:
-        """What Ray is told that one task takes."""
+        """Resources of one task, in the terms of Ray."""
         return {"num_cpus": self.threads_each, "num_gpus": self._gpu_share() if self.gpu else 0}
 
     def _gpu_share(self) -> float:
@@ -71,7 +73,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class TaskFailure:
-    """In place of a result: the task raised, or its process died again and again."""
+    """In place of a result: the task raised, or its process died repeatedly."""
 
     error: str
     """One paragraph for the user."""
@@ -82,12 +84,12 @@ def run_tasks(
 ) -> Iterator[tuple[int, Any]]:
     """Yield ``(i, function(tasks[i]))`` as the tasks finish, each exactly once, in any order.
 
-    ``function`` must be importable where the tasks run; it can keep what it loads in a module's
-    cache, as the processes live on. Where it raises, or its process has died ``1 + RETRIES`` times,
-    the result is a :class:`TaskFailure`. A task can run more than once, so what it does by itself
-    must bear repeating. Raises WorkersError without Ray and where the cluster does not answer.
+    ``function`` must be importable where the tasks run; it can cache what it loads in its module, because
+    the processes are reused. If it raises, or its process has died ``1 + RETRIES`` times, the result is a
+    :class:`TaskFailure`. A task can run more than once and must be safe to repeat. Raises WorkersError
+    without Ray, or if the cluster does not answer.
     """
-    with connected(workers) as ray:
+    with connection(workers) as ray:
         remote = ray.remote(_call).options(
             max_retries=RETRIES, name=getattr(function, "__name__", "task"), **workers.resources()
         )
@@ -102,10 +104,10 @@ def run_tasks(
 
 
 @contextmanager
-def connected(workers: Workers) -> Iterator[Any]:
-    """The module ``ray``, connected; a Ray started here is stopped and its files are removed.
+def connection(workers: Workers) -> Iterator[Any]:
+    """The module ``ray``, connection; a Ray started here is stopped and its files are removed.
 
-    A connection that the caller has already is used and left as it is.
+    An existing connection is used and left open.
     """
     ray = _import_ray()
     if ray.is_initialized():
@@ -126,8 +128,8 @@ def connected(workers: Workers) -> Iterator[Any]:
 
 
 def _temporary_root() -> str:
-    """The system's folder of temporary files; /tmp where its name is too long for Ray, which puts
-    sockets 70 characters deeper, whose paths may have 100."""
+    """The system's folder of temporary files, or /tmp if its path is too long: Ray adds 70 characters for
+    sockets, whose paths are limited to 100."""
     usual = tempfile.gettempdir()
     return usual if len(usual) <= _LONGEST_ROOT or not os.path.isdir("/tmp") else "/tmp"
 
@@ -141,7 +143,7 @@ def cores() -> int:
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray prints what its daemon says on stdout, where our data goes; failures are reported by us.
+    # Ray prints messages of its daemon on stdout, which is for data; we report failures ourselves.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     try:
         import ray
@@ -153,10 +155,10 @@ def _import_ray() -> Any:
 
 
 def _start(ray: Any, workers: Workers, folder: str) -> None:
-    """A Ray of our own on this machine, with as many processes as were asked for."""
+    """Start Ray on this machine with the requested number of processes."""
     try:
         ray.init(
-            address="local",  # never the one that RAY_ADDRESS names
+            address="local",  # not the cluster in RAY_ADDRESS
             num_cpus=(workers.count or 1) * workers.threads_each,
             num_gpus=None if workers.gpu else 0,
             include_dashboard=False,
@@ -165,15 +167,15 @@ def _start(ray: Any, workers: Workers, folder: str) -> None:
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=folder,
         )
-    except Exception as error:  # Ray raises whatever its parts raise
+    except Exception as error:  # Ray raises the exceptions of its parts
         raise WorkersError(
             "Ray did not start", got=_one_line(error), fix="Run without --workers"
         ) from error
 
 
 def _join(ray: Any, workers: Workers) -> None:
-    """Join the cluster at the address, once it is known to answer: ray.init itself would try for
-    two minutes and then end the process."""
+    """Join the cluster, after checking that it answers: ray.init would retry for two minutes and then end
+    the process."""
     address = str(workers.address)
     _require_answer(address)
     try:
@@ -196,13 +198,13 @@ def _require_answer(address: str) -> None:
     if address != "auto":
         if not colon or not host or "/" in host or not port.isdigit():
             raise WorkersError(
-                "This is no address of a Ray cluster", expected="HOST:PORT, or auto", got=address
+                "Not an address of a Ray cluster", expected="HOST:PORT, or auto", got=address
             )
         try:
             socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
             raise _no_answer(address, str(error)) from None
-    # Something listens there. Whether it is a Ray that this version can talk to, Ray must say.
+    # Something listens there; only Ray knows whether it is a compatible cluster.
     try:
         done = subprocess.run(
             [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address],
@@ -230,25 +232,41 @@ def _not_joined(address: str, got: str) -> WorkersError:
         f"The Ray cluster at {address} cannot be joined",
         expected="a running cluster of the same versions of Ray and Python",
         got=got,
-        fix="Clusters that ask for a token are joined with RAY_AUTH_MODE=token in the environment",
+        fix="If the cluster needs a token, set RAY_AUTH_MODE=token in the environment",
     )
 
 
 def _call(
     function: Callable[[Any], Any], task: Any, folder: str, environment: Mapping[str, str], threads: int
 ) -> Any:
-    """What runs in the worker: the caller's surroundings, then the task."""
+    """In the worker: set up the caller's environment, then run the task."""
     os.environ.update(environment, OMP_NUM_THREADS=str(threads))  # read by torch when it is imported
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
-    if os.path.isdir(folder):  # relative paths mean there what they mean here
+    if os.path.isdir(folder):  # so that relative paths are those of the caller
         os.chdir(folder)
+    return attempt(function, task)
+
+
+def attempt(function: Callable[..., T], *arguments: Any) -> T | TaskFailure:
+    """``function(*arguments)``, or a TaskFailure if it raises."""
     try:
-        return function(task)
+        return function(*arguments)
     except HsrzooError as error:
         return TaskFailure(str(error))
     except Exception as error:
         return TaskFailure(_one_line(error))
+
+
+def require_same(name: str, kind: str, expected: str | None, got: str | None) -> None:
+    """InputError if a worker has opened other ``kind`` (weights, data) than the main process."""
+    if got != expected:
+        raise InputError(
+            f"The {kind} of {name} differ on a worker",
+            expected=f"fingerprint {expected}",
+            got=got,
+            fix=f"Give all machines the same {kind}, and do not change them during the run",
+        )
 
 
 def _result(ray: Any, reference: Any) -> Any:
@@ -257,7 +275,7 @@ def _result(ray: Any, reference: Any) -> Any:
     except ray.exceptions.WorkerCrashedError:
         return TaskFailure(f"Its process died {1 + RETRIES} times.")
     except ray.exceptions.RayError as error:
-        # Not the task's own error but, say, a machine without our packages: Ray tells it at length.
+        # Not an error of the task but, say, a machine without our packages; the last line says which.
         return TaskFailure(str(error).strip().splitlines()[-1])
 
 

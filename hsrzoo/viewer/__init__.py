@@ -1,6 +1,6 @@
 """One self-contained HTML page that shows a cube, or two side by side: images, spectra, error maps.
 
-The page fetches nothing and needs no server. Its parts: ``page.html`` and ``style.css``, and the script
+The page loads nothing and needs no server. Its parts: ``page.html`` and ``style.css``, and the script
 from ``data.js``, ``colours.js``, ``panels.js``, ``plot.js``, ``table.js``, ``input.js``, ``main.js``.
 """
 

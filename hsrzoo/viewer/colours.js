@@ -1,4 +1,4 @@
-// Colours that people with any colour vision tell apart.
+// Colours that are distinguishable with any colour vision.
 
 // Okabe and Ito, "Color universal design" (2008), without black and yellow, which vanish on dark and
 // on light paper.

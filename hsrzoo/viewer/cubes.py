@@ -1,4 +1,4 @@
-"""What is to be shown: cubes with a name, checked against each other, thinned where they are large."""
+"""Cubes to show: named, checked against each other, thinned if they are large."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError
 
 MOST_VALUES = 1 << 25
-"""Values of one cube that a page holds unless told otherwise: 1024 x 1024 x 31, 64 MiB in the browser."""
+"""Default limit of values per cube in a page: 1024 x 1024 x 31, 64 MiB in the browser."""
 
 _GAP = 15
-"""Times the usual step between bands that is no step any more: about 200 nm in satellite cubes of 8 nm."""
+"""A step this many times the usual one is a gap: about 120 nm in satellite cubes with steps of 8 nm."""
 
 
 @dataclass(frozen=True, eq=False)
 class NamedCube:
-    """A cube and what the page says of it.
+    """A cube and its labels.
 
-    ``values``: (H, W, C), real; what is not finite is shown as no data. ``bands``: C bands, or None where
-    nobody knows them. ``units``: of the values, for the axis of the plot.
+    ``values``: (H, W, C), real; values that are not finite are shown as no data. ``bands``: C bands, or
+    None if unknown. ``units``: of the values, for the axis of the plot.
     """
 
     name: str
@@ -37,10 +37,10 @@ class NamedCube:
         return height, width, bands
 
 
-def checked(cubes: Sequence[NamedCube]) -> list[NamedCube]:
-    """One or two cubes that can stand side by side, with the same bands; InputError or BandsError if not.
+def check_cubes(cubes: Sequence[NamedCube]) -> list[NamedCube]:
+    """Require one cube, or two of the same size and bands; raises InputError or BandsError.
 
-    A cube that does not tell its bands takes those of the other.
+    A cube without bands takes those of the other.
     """
     if len(cubes) not in (1, 2):
         raise InputError("A page shows one cube, or two side by side", got=f"{len(cubes)} cubes")
@@ -92,8 +92,8 @@ def _size(cube: NamedCube) -> str:
 
 
 def stride_for(shape: tuple[int, int, int], max_side: int | None) -> int:
-    """Every how many pixels one is kept, so that no side is longer than ``max_side`` pixels; without
-    that, so that the page holds at most :data:`MOST_VALUES` of each cube."""
+    """Stride of the kept pixels, so that no side is longer than ``max_side``; by default, so that the page
+    has at most :data:`MOST_VALUES` of each cube."""
     height, width, bands = shape
     if max_side is not None:
         return -(-max(height, width) // max_side)
@@ -104,10 +104,10 @@ def stride_for(shape: tuple[int, int, int], max_side: int | None) -> int:
 
 
 def runs_of(bands: BandSet | None, count: int) -> list[list[int]]:
-    """Band indices in the order in which a line joins them, one list per piece of the line.
+    """Band indices in plotting order, one list per piece of the line.
 
-    Sensors made of several detectors store overlapping ascending runs, a piece each; any other order is
-    sorted. Pieces end, too, where bands were taken out (those in which air is opaque).
+    Sensors with several detectors store overlapping ascending runs: one piece each. Any other order is
+    sorted. Gaps, such as removed bands of atmospheric absorption, also end a piece.
     """
     if bands is None:
         return [list(range(count))]
@@ -123,10 +123,10 @@ def runs_of(bands: BandSet | None, count: int) -> list[list[int]]:
     return [[int(i) for i in piece] for piece in pieces]
 
 
-def fitted_photo(photo: np.ndarray, height: int, width: int) -> np.ndarray:
+def fit_photo(photo: np.ndarray, height: int, width: int) -> np.ndarray:
     """A photograph (H', W', 3) uint8 or uint16 as (``height``, ``width``, 3) uint8.
 
-    A photograph that is larger by a whole factor is averaged down; any other size raises InputError.
+    A photograph that is larger by an integer factor is averaged down; other sizes raise InputError.
     """
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype not in (np.uint8, np.uint16):
         raise InputError(

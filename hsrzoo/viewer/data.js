@@ -9,7 +9,7 @@ const SIZE = WIDTH * HEIGHT;
 
 function bytesOf(element) {
   const text = element.textContent.trim();
-  element.remove(); // megabytes of text that nobody needs any more
+  element.remove(); // megabytes of text that are no longer needed
   if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);

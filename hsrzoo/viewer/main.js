@@ -192,10 +192,10 @@ function drawAll() {
   for (const id of ["pin", "clear", "copy", "download"]) $(id).disabled = !series.length;
 }
 
-// `values`: what is plotted has changed; `tell`: and is read out.
-function refresh(values = false, tell = values) {
+// `values`: the plotted values have changed; `announce`: and are read out.
+function refresh(values = false, announce = values) {
   plotIsOld ||= values;
-  if (tell) say(readout());
+  if (announce) say(readout());
   if (waiting) return;
   waiting = true;
   requestAnimationFrame(drawAll);

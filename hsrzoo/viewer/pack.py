@@ -1,4 +1,4 @@
-"""What goes into the page: values as packed integers, pictures, error maps, colour renderings."""
+"""Contents of the page: values as packed integers, pictures, error maps, colour renderings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hsrzoo.prediction.quicklook import rendering, srgb_of
 NO_DATA = 65535
 """The integer of a value that is not finite; the others run from 0 to 65534."""
 _LEVEL = 4
-"""Of zlib. Level 6 saves one more per cent in three times the time."""
+"""Level of zlib. Level 6 saves one per cent more in three times the time."""
 _DARK, _BRIGHT = 0.05, 1.0
-"""Between these the 99th percentile of a cube in [0, 1] lies; other cubes are scaled for their picture."""
+"""Range of the 99th percentile of a cube in [0, 1]; other cubes are scaled for their picture."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Packed:
     text: str
 
 
-def packed(values: np.ndarray, name: str) -> Packed:
+def pack_values(values: np.ndarray, name: str) -> Packed:
     """``values`` (H, W, C) as 16-bit integers in C planes, compressed by zlib.
 
     ``step`` is 1/65534 of the range. Stored are the differences between planes, modulo 65536, first all
@@ -68,7 +68,7 @@ def _range(values: np.ndarray, name: str) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class ErrorMaps:
-    """How two cubes differ, per pixel and over all.
+    """Differences of two cubes, per pixel and overall.
 
     ``rmse`` (H, W): root of the mean square difference over the bands where both have data.
     ``angle`` (H, W): spectral angle in degrees over these bands; NaN where a spectrum is all zero, and
@@ -82,11 +82,11 @@ class ErrorMaps:
 
 
 def error_maps(one: np.ndarray, two: np.ndarray) -> ErrorMaps:
-    """Of two cubes (H, W, C), computed in float64."""
+    """Differences of two cubes (H, W, C), computed in float64."""
     height, width = one.shape[:2]
     rmse, angle = (np.full((height, width), np.nan) for _ in range(2))
     square, count = 0.0, 0
-    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 where there is no data is the NaN wanted
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 without data gives NaN as intended
         for row in range(height):
             a, b = one[row].astype(np.float64), two[row].astype(np.float64)
             both = np.isfinite(a) & np.isfinite(b)
@@ -109,10 +109,10 @@ def error_maps(one: np.ndarray, two: np.ndarray) -> ErrorMaps:
 
 
 def colour_picture(values: np.ndarray, bands: BandSet | None) -> tuple[np.ndarray, str]:
-    """A cube (H, W, C) as (H, W, 4) uint8, and how its colours came about, in words.
+    """A cube (H, W, C) as (H, W, 4) uint8, and a description of its colours.
 
-    Pixels without any data are transparent. Values that do not look like reflectance are divided by their
-    99th percentile.
+    Pixels without any data are transparent. Values outside the usual range of reflectance are divided by
+    their 99th percentile.
     """
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
     there = ~np.isnan(values).all(axis=2)
@@ -134,7 +134,7 @@ def colour_picture(values: np.ndarray, bands: BandSet | None) -> tuple[np.ndarra
 
 
 def png_uri(pixels: np.ndarray) -> str:
-    """(H, W, 3 or 4) uint8 as a ``data:`` address."""
+    """(H, W, 3 or 4) uint8 as a ``data:`` URL."""
     from PIL import Image
 
     stream = io.BytesIO()

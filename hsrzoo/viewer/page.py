@@ -1,4 +1,4 @@
-"""The page itself: facts, packed values and pictures filled into the template."""
+"""The page: facts, packed values and pictures in the template."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.utils.files import write_atomically
-from hsrzoo.viewer.cubes import NamedCube, checked, fitted_photo, runs_of, stride_for
-from hsrzoo.viewer.pack import colour_picture, error_maps, packed, png_uri
+from hsrzoo.viewer.cubes import NamedCube, check_cubes, fit_photo, runs_of, stride_for
+from hsrzoo.viewer.pack import colour_picture, error_maps, pack_values, png_uri
 
 _SCRIPTS = ("data.js", "colours.js", "panels.js", "plot.js", "table.js", "input.js", "main.js")
 _FIRST_NM = 550.0
-"""The band nearest to green is the first to be shown."""
+"""The band nearest to green is shown first."""
 
 
 def write_page(
@@ -30,12 +30,22 @@ def write_page(
     photo_name: str = "Photograph",
     max_side: int | None = None,
 ) -> None:
-    """Write one HTML file that shows one cube, or two of the same size and bands and how they differ.
+    """Write one HTML file that shows one cube, or two cubes and their differences.
 
-    ``photo``: (H, W, 3) uint8 or uint16 of the cubes' size, or larger by a whole factor. ``max_side``:
-    longest side in pixels that the page holds; larger cubes keep every n-th pixel, and the page says so.
-    Without it the limit is 33 million values of each cube. Warns of what the page notes too. Raises
-    InputError or BandsError before anything is written, StoreError where nothing can be.
+    The notes on the page are also issued as warnings.
+
+    Args:
+        out: the HTML file.
+        cubes: one cube, or two of the same size and bands.
+        photo: (H, W, 3) uint8 or uint16 of the cubes' size, or larger by an integer factor.
+        title: heading of the page; default: the names of the cubes.
+        photo_name: label of ``photo``.
+        max_side: longest side in pixels; larger cubes keep every n-th pixel, which the page notes. Default:
+            at most 33 million values per cube.
+
+    Raises:
+        InputError, BandsError: the cubes or the photograph do not fit; nothing is written.
+        StoreError: the file cannot be written.
     """
     content = _Content(cubes, max_side)
     content.add_cubes()
@@ -49,16 +59,16 @@ def write_page(
 
 
 class _Content:
-    """What the page will hold, added piece by piece."""
+    """Contents of the page, added step by step."""
 
     def __init__(self, cubes: Sequence[NamedCube], max_side: int | None) -> None:
-        self.cubes = checked(cubes)
+        self.cubes = check_cubes(cubes)
         self.height, self.width, self.bands = self.cubes[0].shape
         self.stride = stride_for(self.cubes[0].shape, max_side)
         self.notes = _notes(cubes)
         if self.stride > 1:
             self.notes.append(
-                f"Of the {self.height} rows and {self.width} columns the page keeps one in {self.stride}; "
+                f"The page shows one in {self.stride} of the {self.height} rows and {self.width} columns; "
                 "positions are those of the whole cube."
             )
         self.figures: list[dict[str, Any]] = []
@@ -78,7 +88,7 @@ class _Content:
             self._show("cube", letter + cube.name, how, pixels)
 
     def add_errors(self) -> None:
-        """The error maps of two cubes, and their figures over all pixels."""
+        """The error maps of two cubes, and overall errors."""
         one, two = self.cubes
         found = error_maps(one.values, two.values)
         maps = {"RMSE": (found.rmse, ""), "Spectral angle": (found.angle, "°")}
@@ -93,7 +103,7 @@ class _Content:
 
     def add_photo(self, photo: np.ndarray, name: str) -> None:
         """A photograph of the same scene."""
-        fitted = fitted_photo(photo, self.height, self.width)
+        fitted = fit_photo(photo, self.height, self.width)
         shrunk = f", {photo.shape[0] // self.height} x {photo.shape[0] // self.height} pixels averaged"
         how = "photograph" + (shrunk if photo.shape[0] > self.height else "")
         self._show("photo", name, how, self._kept(fitted))
@@ -103,7 +113,7 @@ class _Content:
 
     def _store(self, kind: str, values: np.ndarray, **facts: str) -> None:
         key = f"{kind}-{len(self.about[kind])}"
-        found = packed(values, facts["name"])
+        found = pack_values(values, facts["name"])
         self.payloads[key] = found.text
         self.about[kind].append({"id": key, "offset": found.offset, "step": found.step, **facts})
 
@@ -137,7 +147,7 @@ class _Content:
         )
 
     def _facts(self, title: str | None) -> dict[str, Any]:
-        """What the script needs to know, as JSON: no NaN, and infinities neither."""
+        """Facts for the script, as JSON without NaN and infinities."""
         cube = self.cubes[0]
         centres = None if cube.bands is None else [float(f"{c:.6g}") for c in cube.bands.centres_nm]
         first = self.bands // 2
@@ -153,7 +163,7 @@ class _Content:
             "wavelengths": centres,
             "runs": runs_of(cube.bands, self.bands),
             "axis": "band number" if centres is None else "wavelength (nm)",
-            "value_axis": f"value, unit: {units}" if units else "value (the file names no unit)",
+            "value_axis": f"value, unit: {units}" if units else "value (unit unknown)",
             "first_band": first,
             "csv": f"{Path(cube.name).stem}-spectra.csv",
             **self.about,
@@ -161,18 +171,18 @@ class _Content:
 
 
 def _notes(cubes: Sequence[NamedCube]) -> list[str]:
-    """What a reader of the page must know about the bands."""
+    """Notes about the bands."""
     silent = [cube.name for cube in cubes if cube.bands is None]
     if not silent:
         return []
     if len(silent) < len(cubes):
-        return [f"{silent[0]} does not tell its wavelengths; those of the other cube are shown."]
+        return [f"{silent[0]} has no wavelengths; those of the other cube are shown."]
     return [
-        f"No wavelengths in {' or '.join(silent)}: bands are shown by number, and three of them stand for "
-        "red, green and blue."
+        f"No wavelengths in {' or '.join(silent)}: bands are shown by number, and three of them as red, "
+        "green and blue."
     ]
 
 
 def _hash(text: str) -> str:
-    """As a content security policy names a script or a style sheet."""
+    """Hash of a script or style sheet for the content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

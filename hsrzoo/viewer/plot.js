@@ -1,4 +1,4 @@
-// The plot of spectra: SVG, drawn anew at every change.
+// The plot of spectra: SVG, drawn again at every change.
 
 const MARGIN = { left: 58, right: 14, top: 30, bottom: 42 };
 const SVG_NS = "http://www.w3.org/2000/svg";
@@ -119,7 +119,7 @@ function shapePath(shape, x, y) {
   return `M${x - r},${y - r}l${2 * r},${2 * r}M${x - r},${y + r}l${2 * r},${-2 * r}`;
 }
 
-// Draws all series; returns a function that tells the band nearest to a position across.
+// Draws all series; returns a function for the band nearest to a position across.
 function drawPlot(root, series, band) {
   const { width, height } = root.getBoundingClientRect();
   const at = scales(series, width, height);

@@ -1,4 +1,4 @@
-"""Units of a cube's values, as far as its file tells them."""
+"""Units of a cube's values, from its file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _LONGEST = 80
 
 
 def units_of(path: Path) -> str | None:
-    """Units of the values of a cube file that :func:`hsrzoo.io.load_cube` has read; None if it is silent.
+    """Units of the values of a cube file that :func:`hsrzoo.io.load_cube` has read; None if unknown.
 
-    Where each format keeps them: ``data units`` in ENVI headers, ``units`` in the ImageDescription of
+    By format: ``data units`` in ENVI headers, ``units`` in the ImageDescription of
     TIFF, as an attribute in HDF5 and Zarr, as a variable in .mat and .npz.
     """
     reader = _READERS.get(path.suffix.lower(), _envi)
     try:
         found = reader(path)
-    except Exception:  # a label is not worth a failure, and foreign files hold anything under this name
+    except Exception:  # a label must not fail the command, and files have anything under this name
         return None
     text = " ".join(str(found).split()) if found is not None else ""
     return text[:_LONGEST] or None

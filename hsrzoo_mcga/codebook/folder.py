@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.errors import InputError, WeightsError, unknown_name
 from hsrzoo.models.locate import resolve_folder
 from hsrzoo.models.tensors import load_tensors, save_tensors
-from hsrzoo.utils.files import sha256_of_file, write_atomically
+from hsrzoo.utils.files import CONFIG, sha256_of_file, write_json
 
 SCHEMA = 1
 
@@ -34,44 +34,45 @@ class Source:
     n_codes: int
     record: Mapping[str, Any]
     first_code: int = 0
-    """Row of every table where its codes begin; sources that were trained on one pooled codebook share
+    """Row of every codebook where its codes begin; sources that were trained on one pooled codebook share
     theirs."""
 
     @property
     def rows(self) -> slice:
-        """Its codes in the tables of its folder."""
+        """Its codes in the codebooks of its folder."""
         return slice(self.first_code, self.first_code + self.n_codes)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "bands": self.bands.to_json(),
-            "n_codes": self.n_codes,
-            "first_code": self.first_code,
-            "record": dict(self.record),
-        }
+        return {**vars(self), "bands": self.bands.to_json(), "record": dict(self.record)}
 
 
 @dataclass(frozen=True)
 class CodebookFolder:
-    """A folder that was read and checked."""
+    """A folder whose files were read and verified."""
 
     path: Path
     scales: int
     latent: int
     sources: tuple[Source, ...]
     sha256: dict[str, str]
-    """File of codes -> its digest, as verified."""
+    """File -> its digest, as verified."""
 
     @classmethod
     def read(cls, path: Path) -> CodebookFolder:
-        """``path``: a folder, or ``hf-hub:ORG/NAME[@REVISION]``, which is fetched. Raises WeightsError when
-        the folder is absent, incomplete or changed, HubError when it cannot be fetched."""
+        """Read and verify a folder.
+
+        Args:
+            path: A folder, or ``hf-hub:ORG/NAME[@REVISION]``, which is fetched.
+
+        Raises:
+            WeightsError: If the folder is absent, incomplete or changed.
+            HubError: If it cannot be fetched.
+        """
         path = resolve_folder(path)
-        config_file = path / "config.json"
+        config_file = path / CONFIG
         if not config_file.is_file():
             raise WeightsError(
-                "This is no folder of codebooks",
+                "This is not a folder of codebooks",
                 expected=f"{config_file}, as written by hsrzoo codebook train or mix",
                 got="no such file",
             )
@@ -84,28 +85,47 @@ class CodebookFolder:
                     got=f"schema {config['schema']}",
                     fix="Upgrade: pip install --upgrade hsrzoo",
                 )
-            sources = _sources(config["sources"])
+            sources = _read_sources(config["sources"])
             folder = cls(path, config["scales"], config["latent"], sources, config["sha256"])
         except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(f"{config_file} is not a codebook configuration", got=repr(error)) from None
         for name, digest in folder.sha256.items():
-            found = sha256_of_file(path / name) if (path / name).is_file() else "no such file"
-            if found != digest:
-                raise WeightsError(
-                    f"{path / name} is not the file that was saved", expected=digest, got=found
-                )
+            verify(path / name, digest)
         return folder
 
     def codes(self) -> list[Tensor]:
-        """The tables of scales 1 .. S, each (N, D_i) float32."""
+        """The codebooks of scales 1 .. S, each (N, D_i) float32."""
         return [load_tensors(self.path / _codes_file(i))["codes"] for i in range(1, self.scales + 1)]
 
     def autoencoder(self, source: Source) -> dict[str, Tensor]:
         """Stage 1's weights of one source, without its codes."""
         return load_tensors(self.path / _autoencoder_file(source.name))
 
+    def source(self, name: str | None) -> Source:
+        """The source called ``name``, or the only one. Raises UnknownNameError or InputError."""
+        named = {s.name: s for s in self.sources}
+        if name is None and len(named) > 1:
+            raise InputError(
+                f"{self.path} holds several sources", got=", ".join(named), fix="Choose one by --source"
+            )
+        if name is not None and name not in named:
+            raise unknown_name(f"source in {self.path}", name, list(named))
+        return self.sources[0] if name is None else named[name]
 
-def _sources(entries: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
+    def files_of(self, source: Source) -> dict[str, str]:
+        """Files with the numbers of ``source`` -> their sha256."""
+        others = {_autoencoder_file(s.name) for s in self.sources} - {_autoencoder_file(source.name)}
+        return {file: digest for file, digest in self.sha256.items() if file not in others}
+
+
+def verify(path: Path, digest: str | None, fix: str | None = None) -> None:
+    """Raise WeightsError unless ``path`` is a file with the sha256 ``digest``."""
+    found = sha256_of_file(path) if path.is_file() else "no such file"
+    if found != digest:
+        raise WeightsError(f"{path} is not the file that was saved", expected=digest, got=found, fix=fix)
+
+
+def _read_sources(entries: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
     """Sources as config.json lists them; folders of earlier versions hold them one after another."""
     found: list[Source] = []
     for s in entries:
@@ -129,16 +149,18 @@ def write(
     sources: Sequence[Source],
     latent: int,
 ) -> None:
-    """Write a folder; config.json comes last, so an interrupted write is no folder of codebooks."""
+    """Write a folder; config.json comes last, so an interrupted write leaves no folder of codebooks."""
     digests = {}
+
+    def save(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(path / name, tensors, metadata)
+        digests[name] = sha256_of_file(path / name)
+
     for i, table in enumerate(codes, 1):
-        (path / "codebooks").mkdir(parents=True, exist_ok=True)
-        save_tensors(path / _codes_file(i), {"codes": table}, {"scale": i})
-        digests[_codes_file(i)] = sha256_of_file(path / _codes_file(i))
+        save(_codes_file(i), {"codes": table}, {"scale": i})
     for name, state in autoencoders.items():
-        (path / "autoencoders").mkdir(parents=True, exist_ok=True)
-        save_tensors(path / _autoencoder_file(name), state, {"source": name})
-        digests[_autoencoder_file(name)] = sha256_of_file(path / _autoencoder_file(name))
+        save(_autoencoder_file(name), state, {"source": name})
     config = {
         "schema": SCHEMA,
         "scales": len(codes),
@@ -146,22 +168,28 @@ def write(
         "sources": [s.to_json() for s in sources],
         "sha256": digests,
     }
-    write_atomically(path / "config.json", (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+    write_json(path / CONFIG, config)
 
 
 def mix(folders: Sequence[CodebookFolder], path: Path, target: BandSet | None = None) -> CodebookFolder:
-    """The mixture of codebooks: the rows of every folder's tables, in the order given.
+    """Write the mixture of codebooks: the rows of every folder's codebooks, in the order given.
 
-    ``target``: leave out the sources that have no band within its range. Raises InputError where no
-    source is left, WeightsError where codebooks cannot be joined.
+    Args:
+        folders: The folders to be mixed.
+        path: The folder to write.
+        target: Leave out the sources that have no band within its range.
+
+    Raises:
+        InputError: If no source is left, or ``path`` is one of the folders.
+        WeightsError: If codebooks cannot be joined.
     """
     _require_one_width(folders)
     kept = [(f, s) for f in folders for s in f.sources if target is None or has_band_in(s.bands, target)]
     if not kept:
-        raise _none_left([s for f in folders for s in f.sources], target)
+        raise _no_source([s for f in folders for s in f.sources], target)
     names = [s.name for _, s in kept]
     if len(set(names)) < len(names):
-        raise WeightsError("A source can stand in a mixture only once", got=", ".join(names))
+        raise WeightsError("A mixture can hold a source only once", got=", ".join(names))
     if any(f.path.resolve() == path.resolve() for f in folders):
         raise InputError(f"{path} is one of the folders to be mixed", fix="Give another --out")
     blocks: list[list[Tensor]] = []
@@ -169,14 +197,14 @@ def mix(folders: Sequence[CodebookFolder], path: Path, target: BandSet | None = 
     rows = 0
     for folder in folders:
         own = [s for f, s in kept if f is folder]
-        tables, codes = {}, folder.codes()
+        first_rows, codes = {}, folder.codes()
         for source in own:  # those of a pooled codebook share one block
             key = (source.first_code, source.n_codes)
-            if key not in tables:
-                tables[key] = rows
+            if key not in first_rows:
+                first_rows[key] = rows
                 blocks.append([table[source.rows] for table in codes])
                 rows += source.n_codes
-            sources.append(replace(source, first_code=tables[key]))
+            sources.append(replace(source, first_code=first_rows[key]))
     states = {s.name: f.autoencoder(s) for f, s in kept}
     joined = [torch.cat(parts) for parts in zip(*blocks, strict=True)]
     write(path, joined, states, sources, folders[0].latent)
@@ -201,7 +229,7 @@ def _require_one_width(folders: Sequence[CodebookFolder]) -> None:
             )
 
 
-def _none_left(sources: Sequence[Source], target: BandSet | None) -> InputError:
+def _no_source(sources: Sequence[Source], target: BandSet | None) -> InputError:
     if target is None or not sources:
         return InputError(
             "A mixture needs at least one source", got="none", fix="Name folders made by codebook train"

@@ -1,20 +1,22 @@
-"""The mixture of codebooks (MoC): a frozen table of codes per scale, and what it is asked.
+"""Looking features up in codebooks: queries, their losses and use, and the mixture of codebooks (MoC).
 
-Sizes: at scale i features have width D_i and N_i codes; a mixture of n sources has N_i = 512 n.
+Letters: B batch, D code width, N codes, H W pixels. At scale i features have width D_i; a mixture of n
+sources has N = 512 n codes.
 """
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from hsrzoo.layers.pixel_rows import at_least_fp32, to_map, to_rows
-from hsrzoo_mcga.codebook.search import nearest_code, squared_distances
+from hsrzoo_mcga.codebook.search import nearest_code
 
 CODES_PER_SOURCE = 512
+Site = tuple[Tensor, Tensor]
+"""Features (B, D, H, W) of a look-up and the codes (N, D) that they are looked up in."""
 
 
 @dataclass
@@ -26,10 +28,10 @@ class Query:
     indices: Tensor
     """(B*H*W,) int64, row-major over B, H, W."""
     codes: Tensor
-    """(N, D), the table that was asked."""
+    """(N, D), the codebook."""
 
     def codes_map(self) -> Tensor:
-        """The nearest codes as (B, D, H, W), with gradient to the table where it is trained."""
+        """The nearest codes as (B, D, H, W), with gradient to the codebook where it is trained."""
         return to_map(self.codes[self.indices], self.features)
 
     def straight_through(self) -> Tensor:
@@ -39,38 +41,47 @@ class Query:
         return self.features + (self.codes_map() - self.features).detach()
 
 
-def query(features: Tensor, codes: Tensor, permuted: bool = False) -> Query:
-    """Look up every pixel of ``features`` (B, D, H, W) in ``codes`` (N, D), in fp32 under autocast too."""
-    features = at_least_fp32(features)
-    return Query(features, found_code(to_rows(features), codes, permuted), codes)
+class Codebook:
+    """The codes (N, D) of one scale during one run of a network. ``sites``, a list, collects what is looked
+    up, for test-time adaptation."""
+
+    def __init__(self, codes: Tensor, sites: list[Site] | None = None) -> None:
+        self.codes, self.sites = codes, sites
+
+    def find(self, rows: Tensor) -> Tensor:
+        """Indices (M,) int64 of the nearest codes of ``rows`` (M, D)."""
+        return nearest_code(rows, self.codes)
+
+    def query(self, features: Tensor) -> Query:
+        """Look up every pixel of ``features`` (B, D, H, W), in fp32 under autocast too."""
+        features = at_least_fp32(features)
+        self.record(features)
+        return Query(features, self.find(to_rows(features)), self.codes)
+
+    def record(self, features: Tensor) -> None:
+        """Add ``features`` (B, D, H, W) to the sites, if these are collected."""
+        if self.sites is not None:
+            self.sites.append((features, self.codes))
 
 
-def found_code(features: Tensor, codes: Tensor, permuted: bool = False) -> Tensor:
-    """Which of ``codes`` (N, D) is fetched for each of ``features`` (M, D): indices (M,) int64.
+class MixtureOfCodebooks(nn.Module):
+    """Frozen codes per scale, as buffers ``codes_1`` .. ``codes_S`` of shape (N, D_i).
 
-    The nearest one. ``permuted``, a control: the one that :func:`another_code` puts in its place, so that
-    what is searched and what is fetched no longer belong together.
+    They start as N(0, 1); learned ones, and random ones drawn like them, are copied in by ``Start.state``.
     """
-    nearest = nearest_code(features, codes)
-    return another_code(len(codes)).to(nearest.device)[nearest] if permuted else nearest
 
+    def __init__(self, n_codes: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        for i, d in enumerate(widths, 1):
+            self.register_buffer(f"codes_{i}", torch.randn(n_codes, d))
 
-@functools.cache
-def another_code(n: int) -> Tensor:
-    """A fixed permutation (N,) int64 of ``n`` codes that leaves none in its place: one random cycle."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    return torch.empty_like(order).scatter_(0, order, order.roll(-1))
+    def at(self, scale: int) -> Tensor:
+        """The codes of ``scale`` (1 = half resolution), (N, D)."""
+        return self.get_buffer(f"codes_{scale}")
 
-
-def codes_like(codes: Tensor, generator: torch.Generator) -> Tensor:
-    """Random codes (N, D): normal, with the mean and the covariance of the rows of ``codes`` (N, D).
-
-    Sums of all rows about their mean with normal weights are such draws, and need no factorisation.
-    """
-    rows = codes.double()
-    mean, n = rows.mean(0), len(rows)
-    weights = torch.randn(n, n, generator=generator, dtype=torch.float64) / max(n - 1, 1) ** 0.5
-    return (mean + weights @ (rows - mean)).to(codes.dtype)
+    def codebook(self, scale: int, sites: list[Site] | None = None) -> Codebook:
+        """The codebook of ``scale`` for one run."""
+        return Codebook(self.at(scale), sites)
 
 
 def vq_losses(q: Query, beta: float) -> Tensor:
@@ -89,6 +100,12 @@ def usage(indices: Tensor, n_codes: int) -> dict[str, float]:
     return {"usage": float((counts > 0).double().mean()), "perplexity": float(entropy.exp())}
 
 
+def squared_distances(features: Tensor, codes: Tensor) -> Tensor:
+    """Squared L2 distances (M, N) between ``features`` (M, D) and ``codes`` (N, D); differentiable."""
+    cross = features @ codes.t()
+    return ((features * features).sum(1, keepdim=True) - 2 * cross + (codes * codes).sum(1)).clamp_min(0)
+
+
 def query_entropy(features: Tensor, codes: Tensor, temperature: float, max_pixels: int) -> Tensor:
     """Mean entropy in nats of P = softmax(-d / temperature) over the codes, a scalar.
 
@@ -99,20 +116,3 @@ def query_entropy(features: Tensor, codes: Tensor, temperature: float, max_pixel
     rows = rows[:: -(-len(rows) // max_pixels)]
     log_p = torch.log_softmax(-squared_distances(rows, codes) / temperature, dim=1)
     return -(log_p.exp() * log_p).sum(1).mean()
-
-
-class MixtureOfCodebooks(nn.Module):
-    """Frozen codes per scale, as buffers ``codes_1`` .. ``codes_S`` of shape (N, D_i).
-
-    Fresh codes are N(0, 1); trained ones, and random ones drawn like them, are copied in by
-    ``Start.state``.
-    """
-
-    def __init__(self, n_codes: int, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        for i, d in enumerate(widths, 1):
-            self.register_buffer(f"codes_{i}", torch.randn(n_codes, d))
-
-    def at(self, scale: int) -> Tensor:
-        """The table of ``scale`` (1 = half resolution)."""
-        return self.get_buffer(f"codes_{scale}")

@@ -1,4 +1,4 @@
-"""Codebooks on the Hub: what is pushed of a folder, and its card."""
+"""Pushing codebooks to the Hub: the files of a folder, and its card."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from hsrzoo_mcga.plugin import MCGA_S2
 ROWS = "results/stage1.jsonl"
 SCHEMA = "hsrzoo.stage1/1"
 TABLES = re.compile(r"(codebooks|autoencoders)/[^/]+\.safetensors")
-"""What a push takes out of a repository when other codebooks come in their place."""
+"""Files that a push removes from a repository unless it replaces them."""
 
 
-def checked_folder(path: Path) -> CodebookFolder:
-    """The codebooks in ``path``, the folder itself or that of the run which wrote it, with all digests
-    verified and all tables and autoencoders read. Raises WeightsError."""
+def read_complete(path: Path) -> CodebookFolder:
+    """The codebooks in ``path``, a folder of codebooks or the run that wrote one, verified and read as a
+    whole. Raises WeightsError if they are damaged or not trained to the end."""
     folder = CodebookFolder.read(path / "codebook" if (path / "codebook" / CONFIG).is_file() else path)
     for name in folder.sha256:
         if looks_like_pickle(folder.path / name):
@@ -33,9 +33,9 @@ def checked_folder(path: Path) -> CodebookFolder:
     last = max((source.rows.stop for source in folder.sources), default=0)
     if rows != {last}:
         raise WeightsError(
-            f"The tables in {folder.path} do not fit its {CONFIG}",
+            f"The codebooks in {folder.path} do not fit its {CONFIG}",
             expected=f"{last} codes at every scale",
-            got=", ".join(map(str, sorted(rows))) or "no table",
+            got=", ".join(map(str, sorted(rows))) or "no codebook",
         )
     for source in folder.sources:
         folder.autoencoder(source)
@@ -43,7 +43,7 @@ def checked_folder(path: Path) -> CodebookFolder:
             raise WeightsError(
                 f"The codebook of {source.name} was not trained to its end",
                 got=f"{source.record.get('steps_done')} steps",
-                fix="Go on with `hsrzoo codebook train --resume`, and push then",
+                fix="Finish it with `hsrzoo codebook train --resume`, then push",
             )
     return folder
 
@@ -66,7 +66,7 @@ def rows(folder: CodebookFolder) -> bytes:
 
 
 def metadata() -> dict[str, Any]:
-    """The keys of the card that are ours."""
+    """The keys of the card's front matter that a push manages."""
     return {
         "library_name": card.LIBRARY,
         "tags": [*card.TAGS, "mcga", "codebook"],
@@ -75,14 +75,14 @@ def metadata() -> dict[str, Any]:
 
 
 def block(folder: CodebookFolder, target: Target) -> str:
-    """The marked text of the card."""
+    """The managed text of the card."""
     address = f"hf-hub:{target.repo}@{target.branch}"
     widths = ", ".join(str(table.shape[1]) for table in folder.codes())
     model = f"mcga-s{folder.scales}"
     parts = [
         f"# {target.title}",
-        f"Codebooks of stage 1 of MCGA, {folder.scales} scales of widths {widths}: spectra of measured "
-        "cubes as tables of codes, with the autoencoder of each source. For the Python package hsrzoo.",
+        f"Codebooks of stage 1 of MCGA, {folder.scales} scales of widths {widths}, learned from measured "
+        "cubes, with the autoencoder of each source. For the Python package hsrzoo.",
         "\n".join(
             [
                 "```",
@@ -95,14 +95,14 @@ def block(folder: CodebookFolder, target: Target) -> str:
         "## Sources",
         card.table(("source", "bands", "codes", "trained on", "steps"), map(_source, folder.sources)),
         "## Figures",
-        "Of each source's own autoencoder, from `results/stage1.jsonl`: RMSE of restored cubes, from all "
-        "bands and from the few that training shows; share of the codes in use and their perplexity, by "
-        "scale.",
+        "Of each source's own autoencoder, from `results/stage1.jsonl`: RMSE of reconstructed cubes, from "
+        "all bands and from the bands that the training mask keeps; share of used codes and their "
+        "perplexity, by scale.",
         _figures(folder),
         "## Files",
         card.table(("file", "sha256"), sorted(folder.sha256.items())),
-        "Codes are learned from the scenes of these data sets and hold for spectra like theirs; each data "
-        "set has terms of its own.",
+        "Codes are learned from the scenes of these data sets and are valid for similar spectra; each data "
+        "set has its own terms of use.",
         "## Citation",
         f"{card.plain(MCGA_S2.source)}. Licence: {MCGA_S2.licence}.",
     ]

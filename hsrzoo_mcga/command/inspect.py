@@ -1,4 +1,4 @@
-"""``hsrzoo codebook inspect``, ``sample`` and ``judge``: what codebooks hold and what comes out of them."""
+"""``hsrzoo codebook inspect``: what codebooks hold."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from hsrzoo.cli.data import parse_options
 from hsrzoo.cli.names import DATASET
+from hsrzoo.cli.options import parse_options
 
 
 @click.command("inspect")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--source", help="Only this source [all; with --dataset those of its bands].")
-@click.option("--dataset", type=DATASET, help="Measure anew on this data set [the figures of the record].")
+@click.option("--dataset", type=DATASET, help="Measure figures on this data set [those of the record].")
 @click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw every code's spectrum (.png).")
@@ -33,21 +33,21 @@ def inspect_codebook(
 ) -> None:
     """Show the sources in FOLDER: bands, codes, errors and use of the codes, and their spectra.
 
-    FOLDER is the codebook of one run or a mixture. A code becomes a spectrum as stage 1 decodes an even
-    area of it, with the codes at other scales that go with it.
+    FOLDER is the codebook of one run or a mixture. The spectrum of a code is what stage 1 decodes from a
+    constant map of it, with the matching codes at the other scales.
     """
     from hsrzoo.cli.output import console, print_table, to_json
     from hsrzoo.datasets import open_dataset
     from hsrzoo_mcga.codebook.folder import CodebookFolder
-    from hsrzoo_mcga.stage1.decoding import find_source
-    from hsrzoo_mcga.stage1.inspection import draw, facts, inspect_folder, write_spectra
+    from hsrzoo_mcga.stage1.plot import draw
+    from hsrzoo_mcga.stage1.report import report_source, write_spectra
 
     read = CodebookFolder.read(folder)
     data = open_dataset(dataset, data_root, **parse_options(options)) if dataset else None
-    chosen = [find_source(read, source)] if source else list(read.sources)
+    chosen = [read.source(source)] if source else list(read.sources)
     if data is not None and not source:
         chosen = [s for s in chosen if s.bands.same_as(data.bands)] or chosen
-    reports = inspect_folder(read, chosen, data, split)
+    reports = [report_source(read, one, data, split) for one in chosen]
     if spectra:
         write_spectra(spectra, reports)
         console.print(f"Spectra: {spectra}", markup=False)
@@ -57,135 +57,7 @@ def inspect_codebook(
     if as_json:
         click.echo(to_json([r.to_json() for r in reports]))
         return
-    told = {r.source.name: facts(r) for r in reports}
-    names = list(dict.fromkeys(key for words in told.values() for key in words))
-    rows = [{"what": key, **{name: words.get(key) for name, words in told.items()}} for key in names]
-    print_table(rows, ["what", *told], title=str(folder))
-
-
-@click.command("sample")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--source", help="Whose cubes [the only source].")
-@click.option("--count", default=64, show_default=True, type=click.IntRange(1), help="Number of cubes.")
-@click.option("--size", default=64, show_default=True, type=click.IntRange(1), help="Their side, pixels.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
-@click.option("--prior-steps", type=click.IntRange(1), help="Steps to fit the prior, at most [600].")
-@click.option(
-    "--dataset", type=DATASET, help="Scenes the prior is fitted to [those that taught the source]."
-)
-@click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
-@click.option("--split", help="Its split [the source's].")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
-def sample_codebook(
-    folder: Path,
-    source: str | None,
-    count: int,
-    size: int,
-    out: Path,
-    seed: int,
-    prior_steps: int | None,
-    dataset: str | None,
-    options: tuple[str, ...],
-    split: str | None,
-    threads: int | None,
-    as_json: bool,
-    data_root: Path | None,
-) -> None:
-    """Draw synthetic cubes from a codebook in FOLDER, with the RGB of the default camera.
-
-    A small prior learns which codes lie beside which in the source's training scenes; it is kept in
-    FOLDER/priors and used again. OUT is read by the data set folder (--data-option path=OUT), as its split
-    train; OUT/record.json tells where the pairs come from.
-    """
-    import torch
-
-    from hsrzoo.cli.output import console, print_table, progress, to_json
-    from hsrzoo_mcga.codebook.folder import CodebookFolder
-    from hsrzoo_mcga.stage1.decoding import find_source, trained
-    from hsrzoo_mcga.synthetic.prior_fit import STEPS, prior_of
-    from hsrzoo_mcga.synthetic.sampling import check_request, sample
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if options and not dataset:
-        raise click.UsageError("--data-option belongs to --dataset")
-    read = CodebookFolder.read(folder)
-    chosen = find_source(read, source)
-    module = trained(read, chosen)
-    check_request(module, chosen.bands, size, out)
-    steps = prior_steps or STEPS
-    with progress() as bar:
-        fitting = bar.add_task("prior", total=steps)
-        fitted = prior_of(
-            read,
-            chosen,
-            module,
-            steps,
-            dataset=dataset,
-            options=parse_options(options),
-            split=split,
-            data_root=data_root,
-            advance=lambda: bar.advance(fitting),
-        )
-        drawing = bar.add_task("cubes", total=count)
-        record = sample(
-            module,
-            chosen,
-            fitted,
-            out,
-            count=count,
-            size=size,
-            seed=seed,
-            advance=lambda done: bar.advance(drawing, done),
-        )
-    if as_json:
-        click.echo(to_json(record))
-        return
-    rows = [{"figure": k, "value": v} for k, v in fitted.record["figures"].items()]
-    rows += [{"figure": k, "value": record[k]} for k in ("agreement", "coarser_rmse", "clipped")]
-    print_table(rows, ["figure", "value"], title=f"{count} cubes of {chosen.name} in {out}")
-    console.print(f"Pairs: --dataset folder --data-option path={out} --split train", markup=False)
-
-
-@click.command("judge")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--against", type=DATASET, required=True, metavar="DATASET", help="Data set of real cubes.")
-@click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
-@click.option("--split", default="train", show_default=True, help="Its split.")
-@click.option("--pixels", default=4000, show_default=True, type=click.IntRange(2), help="Spectra a side.")
-@click.option("--splits", default=10, show_default=True, type=click.IntRange(1), help="Ways to halve.")
-@click.option("--seed", default=0, show_default=True, help="Seed of pixels and halves.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
-def judge_samples(
-    folder: Path,
-    against: str,
-    options: tuple[str, ...],
-    split: str,
-    pixels: int,
-    splits: int,
-    seed: int,
-    as_json: bool,
-    data_root: Path | None,
-) -> None:
-    """Compare the spectra of the cubes in FOLDER with real ones, and halves of these with each other.
-
-    "synthetic" is the mean distance of the synthetic spectra to one half of the real scenes, "real" that of
-    the other half to it: no sample of such scenes can be expected to be nearer.
-    """
-    from hsrzoo.cli.output import print_table, to_json
-    from hsrzoo.datasets import open_dataset
-    from hsrzoo_mcga.synthetic.judging import judge
-
-    real = open_dataset(against, data_root, **parse_options(options))
-    synthetic = open_dataset("folder", data_root, path=str(folder.expanduser().resolve()))
-    report = judge(synthetic, real, split, pixels=pixels, splits=splits, seed=seed)
-    if as_json:
-        click.echo(to_json(report))
-        return
-    title = f"{report['synthetic']} against {report['real']}"
-    columns = {"distance": "distance", "synthetic": "synthetic", "real": "real", "ratio": "ratio"}
-    print_table(report["distances"], columns, title=title)
+    facts = {r.source.name: r.facts() for r in reports}
+    headings = list(dict.fromkeys(key for one in facts.values() for key in one))
+    rows = [{"what": key, **{name: one.get(key) for name, one in facts.items()}} for key in headings]
+    print_table(rows, ["what", *facts], title=str(folder))

@@ -23,4 +23,4 @@ def push_codebook(folder: Path, repo: str, **where: Any) -> None:
     from hsrzoo_mcga.codebook import push
 
     target = make_target(repo, **where)
-    report(push.push_codebook(push.checked_folder(folder), target), target)
+    report(push.push_codebook(push.read_complete(folder), target), target)

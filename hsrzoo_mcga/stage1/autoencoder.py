@@ -1,7 +1,7 @@
 """Stage 1: the multi-scale VQ-VAE that learns codebooks from cubes (MCGA algorithms 1 and 2).
 
 Letters: C bands, M latent width after the lift (32 unless set), D_i = M / 2^i code width at scale i.
-Clean-room implementation from the paper; what it leaves open is decided here and named.
+Clean-room implementation from the paper; what it leaves open is decided here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.layers.pixel_rows import on_pixels
-from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE, Query, query
+from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE, Codebook, Query
 
 
 def kept_bands(c: int) -> int:
@@ -45,26 +45,26 @@ class Reconstruction(nn.Module):
         self.refine = nn.ModuleList(nn.Conv2d(d, d, 3, padding=1) for d in widths)
         self.head = nn.Conv2d(sum(widths), bands, 3, padding=1)
 
-    def narrowed(self, i: int, features: Tensor, codes: Tensor) -> Tensor:
-        """Features and their codes at scale i + 1, (B, D, h, w) each, halved in width."""
+    def join(self, i: int, features: Tensor, codes: Tensor) -> Tensor:
+        """Features and their codes at scale i + 1, (B, D, h, w) each -> (B, D, h, w)."""
         return on_pixels(self.narrow[i], torch.cat([features, codes], 1))
 
-    def refined(self, narrowed: Sequence[Tensor], like: Tensor) -> Tensor:
+    def refine_all(self, joined: Sequence[Tensor], like: Tensor) -> Tensor:
         """All scales, finest first, at the size of ``like``: the input (B, sum D_i, H, W) of the head."""
-        parts = [F.gelu(refine(upsample(x, like))) for x, refine in zip(narrowed, self.refine, strict=True)]
+        parts = [F.gelu(refine(upsample(x, like))) for x, refine in zip(joined, self.refine, strict=True)]
         return torch.cat(parts[::-1], 1)
 
     def forward(self, queries: list[Query], like: Tensor) -> Tensor:
         """``queries[i - 1]``: look-up at scale i; -> (B, C, H, W) with the size of ``like``."""
-        narrowed = [self.narrowed(i, q.features, q.straight_through()) for i, q in enumerate(queries)]
-        return self.head(self.refined(narrowed, like))
+        joined = [self.join(i, q.features, q.straight_through()) for i, q in enumerate(queries)]
+        return self.head(self.refine_all(joined, like))
 
 
 class SpectralAutoencoder(nn.Module):
     """Stage 1 for one source of C bands: mask, lift, quantize at S scales, reconstruct.
 
     The lift is a 1x1 convolution whose weights belong to *bands*: a hidden band contributes zero,
-    so a latent channel keeps its meaning from draw to draw. ``mask="drop-ordered"`` is the literal
+    so a latent channel has the same meaning for every mask. ``mask="drop-ordered"`` is the literal
     reading of the paper: the kept bands are packed in order into the first channels.
     """
 
@@ -92,7 +92,7 @@ class SpectralAutoencoder(nn.Module):
         self.codes = nn.ParameterList(nn.Parameter(torch.randn(n_codes, d)) for d in widths)
         self.reconstruction = Reconstruction(widths, bands)
 
-    def lifted(self, cube: Tensor, kept: Tensor) -> Tensor:
+    def lift_bands(self, cube: Tensor, kept: Tensor) -> Tensor:
         """(B, C, H, W) with the kept bands (B, m) int64 -> (B, M, H, W)."""
         if self.mask == "drop-ordered":
             index = kept.sort(1).values[:, :, None, None].expand(-1, -1, *cube.shape[-2:])
@@ -105,10 +105,10 @@ class SpectralAutoencoder(nn.Module):
 
     def encode(self, cube: Tensor, kept: Tensor) -> list[Query]:
         """Algorithm 1: the look-ups of all scales, finest first."""
-        f = self.lifted(cube, kept)
+        f = self.lift_bands(cube, kept)
         queries: list[Query] = []
         for i, down in enumerate(self.down):
-            q = query(down(f), self.codes[i])
+            q = Codebook(self.codes[i]).query(down(f))
             queries.append(q)
             if i < len(self.back):
                 f = self.back[i](upsample(q.straight_through(), cube))

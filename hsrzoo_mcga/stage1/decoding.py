@@ -1,8 +1,10 @@
-"""Stage 1 with codes alone: cubes to maps of code indices and back, and what one code looks like.
+"""Stage 1 with codes alone: cubes to maps of code indices and back, and each code as a spectrum.
 
-Algorithm 2 joins each code with the feature that it stands for. Where there is no cube, there is no
-such feature: the code takes its place, H_i := the code. Beyond scale 1 nothing needs to be guessed
-either, for algorithm 1 computes the features of scale i + 1 from the codes of scale i.
+Algorithm 2 concatenates each code with the feature that it quantizes. Without a cube there is no such
+feature: the code takes its place, H_i := the code. Beyond scale 1 nothing else is missing, for algorithm 1
+computes the features of scale i + 1 from the codes of scale i.
+
+Letters: B batch, C bands, N codes, D code width, S scales, H W pixels, h w cells of a map.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hsrzoo.errors import InputError, unknown_name
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source
 from hsrzoo_mcga.codebook.lookup import Query
 from hsrzoo_mcga.codebook.search import nearest_code
@@ -22,28 +23,8 @@ Maps = list[Tensor]
 """Indices of the codes at scales 1 .. S, each (B, H/2^i, W/2^i) int64."""
 
 
-def find_source(folder: CodebookFolder, name: str | None) -> Source:
-    """The source called ``name``, or the only one. Raises UnknownNameError or InputError."""
-    names = [s.name for s in folder.sources]
-    if name is None:
-        if len(names) > 1:
-            raise InputError(
-                f"{folder.path} holds several sources", got=", ".join(names), fix="Choose one by --source"
-            )
-        return folder.sources[0]
-    if name not in names:
-        raise unknown_name(f"source in {folder.path}", name, names)
-    return folder.sources[names.index(name)]
-
-
-def files_of(folder: CodebookFolder, source: Source) -> dict[str, str]:
-    """Files of the folder that hold this source's numbers -> their sha256."""
-    own = f"autoencoders/{source.name}.safetensors"
-    return {k: v for k, v in folder.sha256.items() if k.startswith("codebooks/") or k == own}
-
-
-def trained(folder: CodebookFolder, source: Source) -> SpectralAutoencoder:
-    """One source's autoencoder with its own codes, as stage 1 left it."""
+def load_autoencoder(folder: CodebookFolder, source: Source) -> SpectralAutoencoder:
+    """The autoencoder of one source with its own codes, as stage 1 trained it."""
     mask = source.record.get("mask", "by-band")
     module = SpectralAutoencoder(len(source.bands), folder.scales, folder.latent, source.n_codes, mask)
     codes = {f"codes.{i}": table[source.rows] for i, table in enumerate(folder.codes())}
@@ -51,18 +32,16 @@ def trained(folder: CodebookFolder, source: Source) -> SpectralAutoencoder:
     return module.eval()
 
 
-def all_bands(module: SpectralAutoencoder) -> Tensor:
-    """Every band visible (1, C), or the even mask where the lift knows only so many."""
-    return torch.arange(module.bands)[None] if module.mask == "by-band" else module.even_mask(1)
-
-
-def to_maps(module: SpectralAutoencoder, cubes: Tensor) -> Maps:
-    """Code indices of ``cubes`` (B, C, H, W), whose sides are multiples of 2^S; NaN counts as 0."""
-    queries = module.encode(cubes.nan_to_num(0.0), all_bands(module).expand(len(cubes), -1))
+def encode(module: SpectralAutoencoder, cubes: Tensor) -> Maps:
+    """Code indices of ``cubes`` (B, C, H, W), whose sides are multiples of 2^S; NaN counts as 0. All bands
+    are visible, or those of the even mask where the lift has no channels for all."""
+    all_bands = torch.arange(module.bands).expand(len(cubes), -1)
+    mask = all_bands if module.mask == "by-band" else module.even_mask(len(cubes))
+    queries = module.encode(cubes.nan_to_num(0.0), mask)
     return [q.indices.view(len(cubes), *q.features.shape[-2:]) for q in queries]
 
 
-def to_cubes(module: SpectralAutoencoder, maps: Maps) -> Tensor:
+def decode(module: SpectralAutoencoder, maps: Maps) -> Tensor:
     """Algorithm 2 with H_i := the code: indices to (B, C, H, W) float32, H twice the height of scale 1."""
     queries = [_as_query(module, i, indices) for i, indices in enumerate(maps)]
     b, h, w = maps[0].shape
@@ -70,8 +49,8 @@ def to_cubes(module: SpectralAutoencoder, maps: Maps) -> Tensor:
 
 
 def next_features(module: SpectralAutoencoder, scale: int, indices: Tensor) -> Tensor:
-    """What algorithm 1 makes of the codes at ``scale`` (1 .. S - 1), ``indices`` (B, h, w): the features
-    of scale + 1, (B, D, h/2, w/2)."""
+    """Features of scale + 1, (B, D, h/2, w/2), that algorithm 1 computes from the codes ``indices``
+    (B, h, w) of ``scale`` (1 .. S - 1)."""
     b, h, w = indices.shape
     full = torch.empty(b, 1, h << scale, w << scale)
     codes = _as_query(module, scale - 1, indices).codes_map()
@@ -79,14 +58,14 @@ def next_features(module: SpectralAutoencoder, scale: int, indices: Tensor) -> T
 
 
 def coarser_map(module: SpectralAutoencoder, scale: int, indices: Tensor) -> Tensor:
-    """The indices at scale + 1 that belong to those at ``scale``, (B, h, w) -> (B, h/2, w/2)."""
+    """The indices at scale + 1 that follow from those at ``scale``, (B, h, w) -> (B, h/2, w/2)."""
     features = next_features(module, scale, indices)
-    rows = features.permute(0, 2, 3, 1)
+    rows = features.permute(0, 2, 3, 1)  # B h/2 w/2 D
     return nearest_code(rows.reshape(-1, rows.shape[-1]), module.codes[scale]).view(rows.shape[:3])
 
 
-def companions(module: SpectralAutoencoder, scale: int) -> Maps:
-    """For each code of ``scale`` (1 .. S) the code that goes with it at every scale, S tensors (N,).
+def matching_codes(module: SpectralAutoencoder, scale: int) -> Maps:
+    """For each code of ``scale`` (1 .. S) the matching code at every scale, S tensors (N,).
 
     Coarser ones: what algorithm 1 finds on a constant map of the code. Finer ones: the code whose
     constant map gives features nearest to this code. No data are needed.
@@ -102,30 +81,30 @@ def companions(module: SpectralAutoencoder, scale: int) -> Maps:
     return [found[i] for i in range(1, module.scales + 1)]
 
 
+@torch.inference_mode()
 def code_spectra(module: SpectralAutoencoder) -> list[Tensor]:
     """Every code of every scale as a spectrum, S tensors (N, C) float32: the middle of a constant map of
-    the code, with its :func:`companions` at the other scales."""
+    the code, with its :func:`matching_codes` at the other scales."""
     spectra = []
-    with torch.inference_mode():
-        for scale in range(1, module.scales + 1):
-            chosen = companions(module, scale)
-            maps = [_constant(index, module.scales, i) for i, index in enumerate(chosen, 1)]
-            spectra.append(_middle(to_cubes(module, maps)))
+    for scale in range(1, module.scales + 1):
+        codes = matching_codes(module, scale)
+        maps = [_constant_map(index, module.scales, i) for i, index in enumerate(codes, 1)]
+        spectra.append(_middle(decode(module, maps)))
     return spectra
 
 
 @torch.inference_mode()
 def influence(module: SpectralAutoencoder) -> list[float]:
-    """How much the codes of each scale move a decoded spectrum, S numbers: RMS deviation from their mean of
-    the spectra of all codes of that scale, those of the others being at the mean of their table."""
+    """How much the codes of each scale change a decoded spectrum, S numbers: RMS deviation from their mean
+    of the spectra of all codes of that scale, with the mean code at the other scales."""
     found = []
     for scale in range(1, module.scales + 1):
         n, queries = len(module.codes[scale - 1]), []
         for i, table in enumerate(module.codes, 1):
             codes = table if i == scale else table.mean(0).expand(n, -1)
-            side = 3 << (module.scales - i)
-            features = codes[:, :, None, None].expand(-1, -1, side, side)
-            queries.append(Query(features, torch.arange(n).repeat_interleave(side * side), codes))
+            indices = _constant_map(torch.arange(n), module.scales, i)
+            features = codes[indices].permute(0, 3, 1, 2)  # N D h h
+            queries.append(Query(features, indices.reshape(-1), codes))
         side = 3 << module.scales
         spectra = _middle(module.reconstruction(queries, torch.empty(n, 1, side, side)))
         found.append(float((spectra - spectra.mean(0)).square().mean().sqrt()))
@@ -138,9 +117,9 @@ def _as_query(module: SpectralAutoencoder, place: int, indices: Tensor) -> Query
     return Query(table[indices].permute(0, 3, 1, 2), indices.reshape(-1), table)
 
 
-def _constant(index: Tensor, scales: int, scale: int) -> Tensor:
-    """(N,) -> maps (N, h, h) at ``scale`` of an image of 3 x 2^S pixels a side: the middle third of such an
-    image is out of the reach of its edges, which convolutions pad with zeros."""
+def _constant_map(index: Tensor, scales: int, scale: int) -> Tensor:
+    """(N,) -> maps (N, h, h) at ``scale`` of an image of 3 x 2^S pixels a side: no convolution reaches from
+    the middle third of such an image to its edges, which are padded with zeros."""
     side = 3 << (scales - scale)
     return index[:, None, None].expand(-1, side, side)
 
@@ -148,7 +127,7 @@ def _constant(index: Tensor, scales: int, scale: int) -> Tensor:
 def _constant_next(module: SpectralAutoencoder, scale: int) -> Tensor:
     """Features (N, D) at scale + 1 of constant maps of every code at ``scale``."""
     index = torch.arange(len(module.codes[scale - 1]))
-    return _middle(next_features(module, scale, _constant(index, module.scales, scale)))
+    return _middle(next_features(module, scale, _constant_map(index, module.scales, scale)))
 
 
 def _middle(maps: Tensor) -> Tensor:
@@ -156,17 +135,11 @@ def _middle(maps: Tensor) -> Tensor:
     return maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2]
 
 
-def crop_to_codes(cube: Tensor, module: SpectralAutoencoder) -> Tensor:
-    """(C, H, W) with sides that are multiples of 2^S."""
-    m = 1 << module.scales
-    return cube[:, : cube.shape[1] // m * m, : cube.shape[2] // m * m]
-
-
+@torch.inference_mode()
 def codes_only_rmse(module: SpectralAutoencoder, cubes: Sequence[Tensor]) -> float:
-    """Mean RMSE over ``cubes`` (C, H, W) of what their codes alone give: no prior can do better."""
-    errors = []
-    with torch.inference_mode():
-        for cube in cubes:
-            restored = to_cubes(module, to_maps(module, cube[None]))[0]
-            errors.append(float((restored - cube).square().nanmean().sqrt()))
+    """Mean RMSE over ``cubes`` (C, H, W) of decoding their codes alone: a bound for every prior."""
+    errors = [
+        float((decode(module, encode(module, cube[None]))[0] - cube).square().nanmean().sqrt())
+        for cube in cubes
+    ]
     return sum(errors) / len(errors)

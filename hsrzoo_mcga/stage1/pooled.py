@@ -1,7 +1,7 @@
 """One codebook for several sources: stage 1 on the pooled cubes, instead of a mixture of separate runs.
 
-Every source has its own lift and head, since its bands are its own; all other weights and the codes are
-one and the same. The paper leaves a unified codebook for later: this is ours.
+Every source has its own lift and head, since bands differ; all other weights and the codes are shared. The
+paper leaves a unified codebook to future work: this is ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class PooledAutoencoder(nn.Module):
-    """``sources``: one autoencoder for each, whose inner layers and codes are the first one's."""
+    """One autoencoder for each source; all share the inner layers and the codes of the first."""
 
     def __init__(self, sources: Sequence[SpectralAutoencoder]) -> None:
         super().__init__()
@@ -36,24 +36,24 @@ class PooledAutoencoder(nn.Module):
 
 
 class PooledTask(Task):
-    """Trains one :class:`PooledAutoencoder`; its sources take turns, one batch each.
+    """Trains a :class:`PooledAutoencoder`; its sources take turns, one batch each.
 
-    ``parts``: the task of each source, in order. They share the count of steps since each code was used.
-    A code has as many batches of every source to be used in as in a run of one source, and revivals
-    fall to the sources in turn.
+    ``parts``: the task of each source, in order. They share the count of steps since each code was last
+    used. A code is dead after as many unused batches of every source as in a run of one source, and the
+    sources take turns at reviving, too.
     """
 
     def __init__(self, parts: Sequence[CodebookTask], recipe: Recipe) -> None:
         names, n = [part.source for part in parts], len(parts)
         if len(set(names)) < n:
             raise TrainingError(
-                "A source can stand in a pool only once",
+                "A pooled codebook can have a source only once",
                 got=", ".join(names),
-                fix="Give each a name of its own: --source NAME:name=OTHER",
+                fix="Give them different names: --source NAME:name=OTHER",
             )
         self.parts, self.recipe, self.turn = list(parts), recipe, 0
         self.module: PooledAutoencoder = PooledAutoencoder([part.module for part in parts])
-        # n k + 1 steps lie between two revivals, so that each falls to the source after the last one's
+        # n k + 1 steps between two revivals, so that each is of the next source
         period = n * -(-REVIVE_EVERY // n) + 1
         for part in parts:
             part.since_use = parts[0].since_use
@@ -69,8 +69,8 @@ class PooledTask(Task):
         return self.parts[self.turn].draw(generator)
 
     def share(self, batch: Any, process: int, processes: int) -> Any:
-        """The batch; TrainingError in a group of processes, where layers that a batch leaves out would be
-        trained otherwise than in one."""
+        """The batch. TrainingError with several processes, which would train the layers that a batch does
+        not use differently."""
         if processes > 1:
             raise TrainingError(
                 "A pooled codebook is trained in one process", expected="1", got=f"{processes} processes"
@@ -78,12 +78,12 @@ class PooledTask(Task):
         return batch
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """That of the source's own task; the log says which ``source`` it was, by its place."""
+        """The loss of the source's own task; the log has the index of the ``source``."""
         loss, logs = self.parts[self.turn].loss(batch)
         return loss, {"source": float(self.turn), **logs}
 
     def after_step(self, step: int, generator: torch.Generator) -> dict[str, float]:
-        """Revive codes as the source's own task does, and pass the turn on."""
+        """Revive codes as the source's own task does; the next source is next."""
         part = self.parts[self.turn]
         part.steps = self.steps
         self.turn = step % len(self.parts)

@@ -1,4 +1,4 @@
-"""The sources of a stage-1 run as the command line names them, and the run's result on disk."""
+"""The sources of a stage-1 run as the command line names them, and the codebook that the run writes."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from hsrzoo_mcga.stage1.pooled import PooledTask
 from hsrzoo_mcga.stage1.task import CodebookTask, split_state
 
 _NEXT_OPTION = re.compile(r",(?=[A-Za-z_-]+=)")
-"""A comma that begins another option; others belong to a value, as in bands=450,550."""
+"""A comma before another option; other commas belong to a value, as in bands=450,550."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
-    """A source: a data set and how it is used."""
+class SourceOptions:
+    """A source as the user names it: a data set and how to train on it."""
 
     dataset: str
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Of the data set."""
+    """Options of the data set."""
     name: str | None = None
-    """In mixtures; None: the data set's."""
+    """Name of the source in mixtures; None: the data set's."""
     split: str = "train"
     figures: str | None = None
-    """Split whose cubes the final figures are of."""
+    """Split to measure the final figures on; None: the held-out scenes."""
     holdout: int | None = None
-    """Training scenes kept out; None: as many as the recipe says."""
+    """Number of held-out training scenes; None: that of the recipe."""
 
 
-def parse_source(text: str) -> Choice:
-    """``cave`` or ``enmap:bands=all,figures=test``: options of the data set, but ``name``, ``split``,
-    ``figures`` and ``holdout``, which are those of :class:`Choice`."""
+def parse_source(text: str) -> SourceOptions:
+    """Parse ``cave`` or ``enmap:bands=all,figures=test``. The keys ``name``, ``split``, ``figures`` and
+    ``holdout`` are fields of :class:`SourceOptions`, all others options of the data set."""
     dataset, colon, rest = text.partition(":")
     own: dict[str, Any] = {}
     options: dict[str, str] = {}
@@ -57,32 +57,32 @@ def parse_source(text: str) -> Choice:
         if not own["holdout"].isdecimal():
             raise InputError("holdout is a number of scenes", expected="0, 1, ...", got=repr(text))
         own["holdout"] = int(own["holdout"])
-    return Choice(dataset, options, **own)
+    return SourceOptions(dataset, options, **own)
 
 
 def make_task(
-    choices: Sequence[Choice], recipe: Recipe, root: Path | None, **settings: Any
+    sources: Sequence[SourceOptions], recipe: Recipe, root: Path | None, **settings: Any
 ) -> CodebookTask | PooledTask:
-    """The run of one source, or of several that share one codebook; ``settings`` are those of
+    """The task of one source, or of several that share one codebook; ``settings`` are arguments of
     :class:`SpectralAutoencoder`."""
     check(recipe)
     parts = []
-    for choice in choices:
-        data = open_dataset(choice.dataset, root, **choice.options)
+    for source in sources:
+        data = open_dataset(source.dataset, root, **source.options)
         module = SpectralAutoencoder(len(data.bands), **settings)
-        own = recipe if choice.holdout is None else dataclasses.replace(recipe, holdout=choice.holdout)
+        own = recipe if source.holdout is None else dataclasses.replace(recipe, holdout=source.holdout)
         part = CodebookTask(
-            module, data, own, choice.name, choice.split, choice.options, figures_split=choice.figures
+            module, data, own, source.name, source.split, source.options, figures_split=source.figures
         )
         parts.append(part)
     return parts[0] if len(parts) == 1 else PooledTask(parts, recipe)
 
 
-def save(
+def save_codebook(
     folder: Path, task: CodebookTask | PooledTask, averaged: nn.Module, provenance: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Write the codebook of a finished run into ``folder``/codebook; returns its figures as rows of
-    source, figure, value and on."""
+    """Write the codebook of a finished run into ``folder``/codebook and return its figures, rows of source,
+    figure, value and on (what the figure was measured on)."""
     parts = task.by_source(averaged)
     run = json.loads((folder / "record.json").read_text())
     codes: list[Tensor] = []

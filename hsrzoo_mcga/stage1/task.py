@@ -17,7 +17,7 @@ from hsrzoo.training.recipe import split_holdout
 from hsrzoo.training.task import Task
 from hsrzoo_mcga.codebook.lookup import Query, usage, vq_losses
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.stage1.evaluation import evaluate
+from hsrzoo_mcga.stage1.evaluation import evaluate, load_cubes
 
 if TYPE_CHECKING:
     from hsrzoo.datasets.base import Dataset
@@ -28,7 +28,7 @@ RECIPE = Recipe(steps=3000, batch=8, patch=32, loss="own", ema=0.99)
 REVIVE_EVERY = 50
 """Steps without use after which a code is dead, and between two revivals."""
 _REVIVE_UNTIL = 0.8
-"""Share of the steps after which no code is revived, so that all can settle."""
+"""Share of the steps after which no code is revived, so that all converge."""
 
 
 class CodebookTask(Task):
@@ -45,7 +45,7 @@ class CodebookTask(Task):
         beta: float = BETA,
         figures_split: str | None = None,
     ) -> None:
-        """``figures_split``: a split that training never sees, for :meth:`final_figures` alone."""
+        """``figures_split``: a split that is not trained on, for :meth:`final_figures` alone."""
         self.module: SpectralAutoencoder = module
         self.dataset, self.recipe, self.split, self.beta = dataset, recipe, split, beta
         self.source = source or dataset.name
@@ -54,14 +54,14 @@ class CodebookTask(Task):
         self.train_scenes, self.held_out = split_holdout(names, recipe, f"{dataset.name}/{split}")
         if figures_split == split:
             raise InputError(
-                "Figures on the training split would not be those of unseen pixels",
-                expected=f"another split than {split}",
+                "Figures must be measured on unseen pixels, not on the training split",
+                expected=f"a split other than {split}",
                 got=figures_split,
             )
         self.figures_split = figures_split
         self.figures_scenes = [] if figures_split is None else dataset.scenes(figures_split)
         self.cubes: list[Tensor] = []
-        self._whole: list[Tensor | None] = []
+        self._starts: list[Tensor | None] = []
         self._side = 0
         self.dead_after = self.revive_every = REVIVE_EVERY
         n_codes = len(module.codes[0])
@@ -72,28 +72,23 @@ class CodebookTask(Task):
 
         TrainingError names a scene in which no crop of that side has data (no NaN) everywhere.
         """
-        self.cubes = [self._cube(self.split, s) for s in self.train_scenes]
+        self.cubes = load_cubes(self.dataset, self.split, self.train_scenes, self.module.scales)
         side = min([self.recipe.patch, *(min(c.shape[1:]) for c in self.cubes)])
         self._side = side - side % (1 << self.module.scales)
-        self._whole = [_whole_crops(cube, self._side) for cube in self.cubes]
-        for name, cube, whole in zip(self.train_scenes, self.cubes, self._whole, strict=True):
-            if whole is not None and not whole.any():
-                raise self._gaps_everywhere(name, cube)
+        self._starts = [_crop_starts(cube, self._side) for cube in self.cubes]
+        for name, cube, starts in zip(self.train_scenes, self.cubes, self._starts, strict=True):
+            if starts is not None and not starts.any():
+                raise self._no_crop(name, cube)
 
-    def _gaps_everywhere(self, scene: str, cube: Tensor) -> TrainingError:
+    def _no_crop(self, scene: str, cube: Tensor) -> TrainingError:
         without = cube.isnan().all(2).all(1)
         first = f", first at {self.dataset.bands.centres_nm[int(without.int().argmax())]:g} nm"
         return TrainingError(
-            f"No crop of {self.dataset.name}/{self.split} {scene} is free of gaps",
+            f"No crop of {self.dataset.name}/{self.split} {scene} has data everywhere",
             expected=f"{self._side} x {self._side} pixels with data in all {len(cube)} bands",
             got=f"{int(without.sum())} bands without any data{first if without.any() else ''}",
             fix="Choose bands that have data (--data-option bands=...), or lower --patch",
         )
-
-    def _cube(self, split: str, scene: str) -> Tensor:
-        cube = torch.from_numpy(self.dataset.load(split, scene).cube)
-        m = 1 << self.module.scales
-        return cube[:, : cube.shape[1] // m * m, : cube.shape[2] // m * m].contiguous()
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Crops (B, C, P, P) float32, with data everywhere, and kept bands (B, m) int64."""
@@ -104,9 +99,9 @@ class CodebookTask(Task):
         side = self._side
         while True:
             pick = int(torch.randint(len(self.cubes), (1,), generator=generator))
-            cube, whole = self.cubes[pick], self._whole[pick]
+            cube, starts = self.cubes[pick], self._starts[pick]
             y, x = (int(torch.randint(n - side + 1, (1,), generator=generator)) for n in cube.shape[1:])
-            if whole is None or whole[y, x]:
+            if starts is None or starts[y, x]:
                 return cube[:, y : y + side, x : x + side]
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -151,22 +146,23 @@ class CodebookTask(Task):
 
     def figures(self, module: torch.nn.Module, split: str, scenes: list[str]) -> dict[str, float]:
         """:func:`evaluate` on scenes of a split."""
-        return evaluate(module, [self._cube(split, s) for s in scenes], self.dataset.bands)
+        cubes = load_cubes(self.dataset, split, scenes, self.module.scales)
+        return evaluate(module, cubes, self.dataset.bands)
 
     def final_figures(self, module: torch.nn.Module) -> dict[str, Any]:
-        """For the record: ``figures``, what they are ``figures_on`` and ``figures_scenes``. On the split
-        asked for, else on the held-out scenes, else on those of training."""
-        split, scenes, told = self.split, self.train_scenes, "training scenes"
+        """For the record: ``figures``, ``figures_on`` and ``figures_scenes``. They are measured on
+        ``figures_split``, else on the held-out scenes, else on the training scenes."""
+        split, scenes, measured_on = self.split, self.train_scenes, "training scenes"
         if self.held_out:
-            scenes, told = self.held_out, "held-out training scenes"
+            scenes, measured_on = self.held_out, "held-out training scenes"
         if self.figures_split is not None:
-            split, scenes, told = self.figures_split, self.figures_scenes, self.figures_split
+            split, scenes, measured_on = self.figures_split, self.figures_scenes, self.figures_split
         with torch.inference_mode():
             figures = self.figures(module, split, scenes)
-        return {"figures": figures, "figures_on": told, "figures_scenes": list(scenes)}
+        return {"figures": figures, "figures_on": measured_on, "figures_scenes": list(scenes)}
 
     def by_source(self, module: torch.nn.Module) -> list[tuple[CodebookTask, torch.nn.Module]]:
-        """The sources of this run, of which it is the only one, with their autoencoders."""
+        """The only source of this run, with its autoencoder."""
         return [(self, module)]
 
     def state(self) -> dict[str, Any]:
@@ -195,9 +191,9 @@ class CodebookTask(Task):
         }
 
 
-def _whole_crops(cube: Tensor, side: int) -> Tensor | None:
-    """(H - side + 1, W - side + 1) bool: where the first pixel of a crop may lie that has data (no NaN)
-    everywhere. None: anywhere."""
+def _crop_starts(cube: Tensor, side: int) -> Tensor | None:
+    """(H - side + 1, W - side + 1) bool: the first pixels of crops that have data (no NaN) everywhere.
+    None: all."""
     missing = cube.isnan().any(0)
     if not missing.any():
         return None

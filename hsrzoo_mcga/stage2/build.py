@@ -14,25 +14,34 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.spec import Start
 from hsrzoo_mcga.codebook.folder import CodebookFolder
-from hsrzoo_mcga.codebook.lookup import codes_like
-from hsrzoo_mcga.stage2.network import GANet, Settings, check
+from hsrzoo_mcga.stage2.ablations import Ablation, draw_like, make_network
+from hsrzoo_mcga.stage2.network import GANet, Settings
 
 
 def build(bands: BandSet, scales: int | None = None, **arguments: Any) -> GANet:
-    """A GANet for ``bands``; ``arguments`` are fields of :class:`Settings` (lists pass for tuples).
+    """A GANet for ``bands``.
 
-    ``scales``, where given, is the number of scales of the codebooks it will be started from.
+    Args:
+        bands: Bands of the cubes.
+        scales: Number of scales of the codebooks that it will be started from, if known.
+        **arguments: Fields of :class:`Settings` and of :class:`Ablation`; lists are accepted for tuples.
+
+    Raises:
+        InputError: For unknown arguments, and for values that make no network.
+        WeightsError: If ``scales`` is not the network's number of scales.
     """
-    known = {f.name for f in fields(Settings)}
-    unknown = sorted(set(arguments) - known)
+    own, ablation = ({f.name for f in fields(kind)} for kind in (Settings, Ablation))
+    unknown = sorted(set(arguments) - own - ablation)
     if unknown:
         raise InputError(
-            "Unknown arguments of MCGA", expected=", ".join(sorted(known)), got=", ".join(unknown)
+            "Unknown arguments of MCGA", expected=", ".join(sorted(own | ablation)), got=", ".join(unknown)
         )
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
-    settings = Settings(**plain)
     try:
-        check(settings)
+        settings = Settings(**{k: v for k, v in plain.items() if k in own})
+        network = make_network(
+            len(bands), settings, Ablation(**{k: v for k, v in plain.items() if k in ablation})
+        )
     except ValueError as error:
         raise InputError("MCGA cannot be built with these arguments", got=str(error)) from None
     if scales is not None and scales != len(settings.widths):
@@ -42,24 +51,31 @@ def build(bands: BandSet, scales: int | None = None, **arguments: Any) -> GANet:
             got=f"{scales} scales",
             fix=f"Train them with: hsrzoo codebook train --scales {len(settings.widths)}",
         )
-    return GANet(len(bands), settings)
+    return network
 
 
 def start(path: Path, bands: BandSet, arguments: Mapping[str, Any]) -> Start:
-    """What stage 2 takes from a folder made by ``hsrzoo codebook train`` or ``codebook mix``.
+    """What stage 2 takes from a folder of ``hsrzoo codebook train`` or ``hsrzoo codebook mix``.
 
-    The frozen tables of every scale, and the weights of algorithm 2 of the first source on the same
-    bands; without such a source, its band-independent layers come from the first source and the head
-    to C bands is fresh (the record says so). ``arguments`` of the network decide what it can take: one
-    without codes takes algorithm 2 alone, one with random codes gets tables drawn like the learned ones,
-    and a frozen reconstruction must find its own head.
+    These are the frozen codebooks of every scale, and the weights of algorithm 2 of the first source on the
+    same bands. Without such a source, its band-independent layers come from the first source and the head
+    to C bands is initialised at random (the record says so). A network without codes takes algorithm 2
+    alone; for one with random codes, codebooks are drawn like the learned ones.
+
+    Args:
+        path: The folder, or ``hf-hub:ORG/NAME[@REVISION]``.
+        bands: Bands of the network.
+        arguments: Arguments of the network; ``codebook`` and ``reconstruction`` count.
+
+    Raises:
+        WeightsError: If the folder is damaged, or a frozen reconstruction finds no source on its bands.
     """
     folder = CodebookFolder.read(path)
     codes = folder.codes()
     kind = arguments.get("codebook", "mixture")
     state: dict[str, Tensor] = {}
     if kind in ("mixture", "random"):
-        tables = codes if kind == "mixture" else _drawn_like(codes)
+        tables = codes if kind == "mixture" else _draw_tables(codes)
         state = {f"moc.codes_{i}": table for i, table in enumerate(tables, 1)}
     same = [s for s in folder.sources if s.bands.same_as(bands)]
     if not same and arguments.get("reconstruction") == "frozen":
@@ -95,8 +111,8 @@ _TAKEN = {
 }
 
 
-def _drawn_like(codes: list[Tensor]) -> list[Tensor]:
-    """Random tables (N, D_i) in place of the learned ones, by the seed that the run has set; they take
-    nothing from its generator, so that all other weights start as they do with learned codes."""
+def _draw_tables(codes: list[Tensor]) -> list[Tensor]:
+    """Random codebooks (N, D_i) instead of the learned ones, by the seed of the run but from a generator of
+    their own, so that all other weights start as they do with learned codes."""
     generator = torch.Generator().manual_seed(torch.initial_seed())
-    return [codes_like(table, generator) for table in codes]
+    return [draw_like(table, generator) for table in codes]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hsrzoo_mcga.codebook.lookup import Codebook
 from hsrzoo_mcga.stage2.attention import apply_affine
 
 
@@ -17,30 +18,29 @@ def brightness_features(module: nn.Module, rgb: Tensor) -> dict[str, Tensor]:
     Without a curve (an ablation) its maps are absent.
     """
     block: Any = module.blocks[0][0]  # type: ignore[index]
-    seen: list[tuple[Tensor, Tensor]] = []
-    # a clone, as without gradients the block overwrites what it gets
+    seen: list[tuple[Tensor, Codebook]] = []
+    # a clone, as without gradients the block overwrites its input
     hook = block.register_forward_pre_hook(lambda _, args: seen.append((args[0].clone(), args[1])))
     try:
         with torch.no_grad():
             module(rgb)
-            return _of_block(block, *seen[0])
+            return _block_features(block, *seen[0])
     finally:
         hook.remove()
 
 
-def _of_block(block: Any, x: Tensor, codes: Tensor) -> dict[str, Tensor]:
+def _block_features(block: Any, x: Tensor, codebook: Codebook) -> dict[str, Tensor]:
     """The block's own steps, on the whole image at once."""
     if block.attention is not None:
-        affine = block.attention.affine(x, codes, None, before=block.norm_attention)
+        affine = block.attention.affine(x, codebook, before=block.norm_attention)
         x = x + apply_affine(block.norm_attention(x), *affine)
     feed = block.feed
     features = feed.features(block.norm_feed(x))
     curves = feed.curves(features)
-    found, left = {}, list(curves)
-    parts = {"gamma": (feed.gamma, features[:, : feed.split]), "log": (feed.log, features[:, feed.split :])}
-    for name, (curve, part) in parts.items():
-        if curve.kind != "none":
-            found[f"before {name}"] = part
-            found[f"after {name}"] = curve.apply_curve(part, *left.pop(0))
+    found = {}
+    for (curve, own), taken in zip(feed.halves(), curves, strict=True):
+        if curve is not None:
+            found[f"before {curve.kind}"] = features[:, own]
+            found[f"after {curve.kind}"] = curve.apply_curve(features[:, own], *taken)
     found["fused"] = feed.combine(features, curves)
     return {name: feature[0].mean(0) for name, feature in found.items()}

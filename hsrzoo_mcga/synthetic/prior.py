@@ -1,12 +1,12 @@
-"""A small prior over maps of code indices: which codes lie beside which, from coarse to fine.
+"""A small prior over maps of code indices, from coarse to fine.
 
-One causal network a scale. A code's probabilities follow from the codes above and to the left of it
-(PixelCNN, van den Oord et al. 2016) and, below the coarsest scale, from the coarser map around it: the
-chain rule, so maps of all scales are drawn one index at a time. Networks see code *vectors*, in which
-neighbouring codes are alike, not 512 unrelated names.
+One causal network a scale. The probabilities of a code are conditioned on the codes above and to the left
+of it (PixelCNN, van den Oord et al. 2016) and, below the coarsest scale, on the coarser map around it, so
+maps of all scales are drawn one index at a time. The input of the networks are code *vectors*, in which
+similar codes are close, not one-hot indices.
 
-Nothing is padded between layers: a map is framed once with zeros, and a flag says where it is. A
-position depends on one window of the framed map and nothing else, so drawing an index costs one window.
+Layers do not pad: a map is padded once with zeros, and a further channel is 1 inside of it. An index
+depends on one window of the padded map and nothing else, so drawing it costs one window.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hsrzoo_mcga.stage1.decoding import Maps
 
-NOTHING = -1
+NO_CODE = -1
 """Index of a cell without data."""
 _FIRST = 2
 """Rows above, and columns on either side, that the first layer reaches."""
@@ -35,11 +35,11 @@ class ScalePrior(nn.Module):
     def __init__(self, codes: Tensor, context: Tensor | None, width: int = 48, blocks: int = 3) -> None:
         super().__init__()
         self.reach = _FIRST + blocks
-        self.register_buffer("vectors", _framed_vectors(codes), persistent=False)
+        self.register_buffer("vectors", _padded_vectors(codes), persistent=False)
         self.first = nn.Conv2d(codes.shape[1] + 1, width, (_FIRST + 1, 2 * _FIRST + 1))
         self.around = None
         if context is not None:
-            self.register_buffer("context", _framed_vectors(context), persistent=False)
+            self.register_buffer("context", _padded_vectors(context), persistent=False)
             self.around = nn.Conv2d(context.shape[1] + 1, width, 2 * _FIRST + 1)
         self.mix = nn.ModuleList(nn.Conv2d(width, width, (2, 3)) for _ in range(blocks))
         self.leave = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(blocks))
@@ -47,13 +47,13 @@ class ScalePrior(nn.Module):
         self.register_buffer("before", _causal(_FIRST + 1, 2 * _FIRST + 1, itself=False), persistent=False)
         self.register_buffer("so_far", _causal(2, 3, itself=True), persistent=False)
 
-    def forward(self, framed: Tensor, coarser: Tensor | None = None) -> Tensor:
-        """Indices (B, h + r, w + 2r) as :meth:`framed` gives them, r = ``reach``, and the coarser ones as
-        :meth:`framed_context` does -> logits (B, N, h, w)."""
+    def forward(self, padded: Tensor, coarser: Tensor | None = None) -> Tensor:
+        """Indices (B, h + r, w + 2r) as :meth:`pad` gives them, r = ``reach``, and the coarser ones as
+        :meth:`pad_context` does -> logits (B, N, h, w)."""
         weight = self.first.weight * self.get_buffer("before")
-        x = F.conv2d(self._vectors("vectors", framed), weight, self.first.bias)
+        x = F.conv2d(self._vectors("vectors", padded), weight, self.first.bias)
         if self.around is not None and coarser is not None:
-            # The coarser map is known below and to the right as well: two rows more, which framed() adds.
+            # the coarser map is known below and to the right as well: pad_context() adds two rows
             x = x + self.around(self._vectors("context", coarser))
         for mix, leave in zip(self.mix, self.leave, strict=True):
             weight = mix.get_parameter("weight") * self.get_buffer("so_far")
@@ -61,17 +61,17 @@ class ScalePrior(nn.Module):
             x = x[:, :, 1:, 1:-1] + leave(F.gelu(y))
         return self.head(F.gelu(x))
 
-    def framed(self, indices: Tensor) -> Tensor:
-        """(B, h, w) with the frame that a map of this scale needs: ``reach`` above and on both sides."""
-        return F.pad(indices, (self.reach, self.reach, self.reach, 0), value=NOTHING)
+    def pad(self, indices: Tensor) -> Tensor:
+        """(B, h, w) with the padding that this scale needs: ``reach`` above and on both sides."""
+        return F.pad(indices, (self.reach, self.reach, self.reach, 0), value=NO_CODE)
 
-    def framed_context(self, coarser: Tensor) -> Tensor:
-        """The coarser map (B, h/2, w/2) at this scale's positions, framed: two rows below as well."""
+    def pad_context(self, coarser: Tensor) -> Tensor:
+        """The coarser map (B, h/2, w/2) at this scale's positions, padded: two rows below as well."""
         doubled = coarser.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        return F.pad(doubled, (self.reach, self.reach, self.reach, _FIRST), value=NOTHING)
+        return F.pad(doubled, (self.reach, self.reach, self.reach, _FIRST), value=NO_CODE)
 
     def _vectors(self, table: str, indices: Tensor) -> Tensor:
-        """(B, h, w) -> (B, D + 1, h, w); :data:`NOTHING` is the last row, of zeros."""
+        """(B, h, w) -> (B, D + 1, h, w); :data:`NO_CODE` is the last row, of zeros."""
         return self.get_buffer(table)[indices].permute(0, 3, 1, 2)
 
 
@@ -87,13 +87,13 @@ class CodePrior(nn.Module):
         """Of every index of ``maps[place]``: (B, N, h, w)."""
         prior = self._prior(place)
         last = place + 1 == len(self.scales)
-        context = None if last else prior.framed_context(maps[place + 1])
-        return prior(prior.framed(maps[place]), context)
+        context = None if last else prior.pad_context(maps[place + 1])
+        return prior(prior.pad(maps[place]), context)
 
     def losses(self, maps: Maps) -> list[Tensor]:
         """Cross-entropy in nats an index at scales 1 .. S; cells without data do not count."""
         return [
-            F.cross_entropy(self.logits(maps, place), maps[place], ignore_index=NOTHING)
+            F.cross_entropy(self.logits(maps, place), maps[place], ignore_index=NO_CODE)
             for place in range(len(self.scales))
         ]
 
@@ -116,8 +116,8 @@ class CodePrior(nn.Module):
     ) -> Tensor:
         prior = self._prior(place)
         reach, across = prior.reach, 2 * prior.reach + 1
-        canvas = prior.framed(torch.full((count, *size), NOTHING))
-        around = None if coarser is None else prior.framed_context(coarser)
+        canvas = prior.pad(torch.full((count, *size), NO_CODE))
+        around = None if coarser is None else prior.pad_context(coarser)
         for top in range(size[0]):
             for left in range(size[1]):
                 columns = slice(left, left + across)
@@ -134,8 +134,8 @@ class CodePrior(nn.Module):
         return found
 
 
-def _framed_vectors(codes: Tensor) -> Tensor:
-    """(N + 1, D + 1): standardised codes with a flag of 1, and zeros for :data:`NOTHING`."""
+def _padded_vectors(codes: Tensor) -> Tensor:
+    """(N + 1, D + 1): standardised codes with a flag of 1, and zeros for :data:`NO_CODE`."""
     codes = codes.detach()
     vectors = (codes - codes.mean(0)) / codes.std(0).clamp_min(1e-6)
     return torch.cat([F.pad(vectors, (0, 1), value=1.0), torch.zeros(1, codes.shape[1] + 1)])

@@ -1,4 +1,4 @@
-"""Fitting a prior to the scenes that taught a source, and keeping it beside the codebook."""
+"""Fitting a prior to the training scenes of a source, and storing it in the codebook's folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.datasets import open_dataset
+from hsrzoo.errors import InputError
 from hsrzoo.models.tensors import load_tensors, save_tensors
-from hsrzoo.utils.files import make_folder, sha256_of_file, write_atomically
-from hsrzoo_mcga.codebook.folder import CodebookFolder, Source
+from hsrzoo.utils.files import make_folder, sha256_of_file, write_json
+from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, verify
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.stage1.decoding import Maps, codes_only_rmse, crop_to_codes, files_of, to_maps
-from hsrzoo_mcga.synthetic.prior import NOTHING, CodePrior
+from hsrzoo_mcga.stage1.decoding import Maps, codes_only_rmse, encode
+from hsrzoo_mcga.stage1.evaluation import load_cubes
+from hsrzoo_mcga.synthetic.prior import NO_CODE, CodePrior
 
 if TYPE_CHECKING:
     from hsrzoo.datasets.base import Dataset
@@ -30,11 +32,15 @@ STEPS = 600
 _LR, _BATCH, _CROP = 4e-3, 8, 64
 """Peak learning rate, crops a step, side of a crop in pixels of the image."""
 _SEED = 0
-"""Of weights and crops: a prior is one of a kind, what is drawn from it has seeds."""
+"""Of weights and crops: a codebook has one prior, only sampling has a seed to choose."""
 _CHECKS, _PATIENCE = 12, 4
-"""How often in a fit the held-out scenes are asked, and after how many vain checks it ends."""
+"""Validations in a fit, and the number of them without improvement after which it ends."""
 _HELD_OUT = 5
-"""One scene in so many, the last by name, or so much of an only scene's rows, measures the prior."""
+"""One scene in so many, the last by name, or that share of an only scene's rows, validates the prior."""
+
+
+def _ignore() -> None:
+    """No progress bar."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,11 @@ class FittedPrior:
 
 
 @dataclass(frozen=True)
-class _Cubes:
-    """What a prior is fitted to and measured on, (C, H, W) each."""
+class _Scenes:
+    """Names and cubes (C, H, W)."""
 
-    train: list[Tensor]
-    held_out: list[Tensor]
-    names: tuple[list[str], list[str]]
+    names: list[str]
+    cubes: list[Tensor]
 
 
 def fit(
@@ -61,47 +66,61 @@ def fit(
     data: Dataset,
     split: str,
     steps: int = STEPS,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], None] = _ignore,
 ) -> FittedPrior:
-    """Fit a prior to the index maps of ``data``'s scenes, all eight orientations of them.
+    """Fit a prior to the index maps of scenes, in all eight orientations.
 
-    The scenes that stage 1 held out measure it; where there are none, one in five, or a fifth of the only
-    scene; each scale keeps the weights that do best there, which spares small sources a prior that recites
-    them. ``advance`` is called after every step. Raises BandsError for other bands than the source's.
+    The scenes that stage 1 held out validate it, else one in five, or a fifth of an only scene. Each scale
+    keeps the weights that do best there, so that priors of small sources do not overfit.
+
+    Args:
+        folder: Folder of the codebooks.
+        source: The source whose codes the prior is of.
+        module: Its autoencoder.
+        data: Data set of the scenes.
+        split: Its split.
+        steps: Optimisation steps, at most.
+        advance: Called after every step.
+
+    Raises:
+        BandsError: If ``data`` has other bands than the source.
     """
     fix = "Choose the bands by --data-option"
     source.bands.require_same(data.bands, f"the source {source.name}", data.name, fix=fix)
     began = perf_counter()
-    cubes = _cubes(source, module, data, split)
+    train, held_out = _split_scenes(source, module, data, split)
     with torch.inference_mode():
-        views = [masked_maps(module, v) for cube in cubes.train for v in orientations(cube)]
-        train = [masked_maps(module, cube) for cube in cubes.train]
-        held_out = [masked_maps(module, cube) for cube in cubes.held_out]
+        views = [encode_known(module, v) for cube in train.cubes for v in orientations(cube)]
+        train_maps = [encode_known(module, cube) for cube in train.cubes]
+        held_out_maps = [encode_known(module, cube) for cube in held_out.cubes]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         prior = CodePrior([c.detach() for c in module.codes])
-    counts = frequencies(train, source.n_codes)
-    for scale, count in zip(prior.scales, counts, strict=True):  # what is known before any step
+    counts = code_counts(train_maps, source.n_codes)
+    for scale, count in zip(prior.scales, counts, strict=True):  # start from the unigram
         scale.head.bias.data = (count / count.sum()).log().float()  # type: ignore[union-attr]
-    best = optimise(prior, views, held_out, steps, advance)
-    figures = {
-        **_numbered("best_step", best),
-        **_numbered("nats_train", nats(prior, train)),
-        **_numbered("nats_held_out", nats(prior, held_out)),
-        **_numbered("nats_unigram", unigram(counts, held_out)),
-        "codes_only_rmse_train": codes_only_rmse(module, cubes.train),
-        "codes_only_rmse_held_out": codes_only_rmse(module, cubes.held_out),
+    best_steps = optimise(prior, views, held_out_maps, steps, advance)
+    by_scale: dict[str, Sequence[float]] = {
+        "best_step": best_steps,
+        "nats_train": cross_entropies(prior, train_maps),
+        "nats_held_out": cross_entropies(prior, held_out_maps),
+        "nats_unigram": unigram_entropies(counts, held_out_maps),
     }
+    figures: dict[str, float] = {
+        f"{name}_{i}": value for name, values in by_scale.items() for i, value in enumerate(values, 1)
+    }
+    figures["codes_only_rmse_train"] = codes_only_rmse(module, train.cubes)
+    figures["codes_only_rmse_held_out"] = codes_only_rmse(module, held_out.cubes)
     record = {
         "schema": SCHEMA,
         "source": source.name,
-        "codebook": files_of(folder, source),
+        "codebook": folder.files_of(source),
         "dataset": data.name,
         "dataset_info": dict(data.info),
         "split": split,
         "fingerprint": data.fingerprint(),
-        "scenes": cubes.names[0],
-        "held_out": cubes.names[1],
+        "scenes": train.names,
+        "held_out": held_out.names,
         "steps": steps,
         "parameters": sum(p.numel() for p in prior.parameters()),
         "figures": figures,
@@ -110,19 +129,38 @@ def fit(
     return FittedPrior(prior.eval(), record)
 
 
-def _numbered(name: str, values: Sequence[float]) -> dict[str, float]:
-    """One entry a scale: NAME_1 .. NAME_S."""
-    return {f"{name}_{i}": value for i, value in enumerate(values, 1)}
+def _split_scenes(
+    source: Source, module: SpectralAutoencoder, data: Dataset, split: str
+) -> tuple[_Scenes, _Scenes]:
+    """Scenes to fit to, and scenes that validate the fit."""
+    names = data.scenes(split)
+    cubes = load_cubes(data, split, names, module.scales)
+    if len(cubes) == 1:
+        name, cube = names[0], cubes[0]
+        cut = cube.shape[1] * (_HELD_OUT - 1) // _HELD_OUT >> module.scales << module.scales
+        if not 0 < cut < cube.shape[1]:
+            raise InputError("The only scene is too small to be divided", got=tuple(cube.shape))
+        above = _Scenes([f"{name}, rows to {cut - 1}"], [cube[:, :cut]])
+        return above, _Scenes([f"{name}, rows from {cut}"], [cube[:, cut:]])
+    held_out = set(source.record.get("held_out", ())) & set(names)
+    if not 0 < len(held_out) < len(names):
+        held_out = set(names[-max(1, len(names) // _HELD_OUT) :])
+    parts = _Scenes([], []), _Scenes([], [])
+    for name, cube in zip(names, cubes, strict=True):
+        part = parts[name in held_out]
+        part.names.append(name)
+        part.cubes.append(cube)
+    return parts
 
 
-def masked_maps(module: SpectralAutoencoder, cube: Tensor) -> Maps:
-    """Code indices of one cube (C, H, W), (1, H/2^i, W/2^i) at each scale; :data:`NOTHING` where a pixel
-    under the cell lacks data."""
-    maps = to_maps(module, cube[None])
+def encode_known(module: SpectralAutoencoder, cube: Tensor) -> Maps:
+    """Code indices of one cube (C, H, W), (1, H/2^i, W/2^i) at each scale; :data:`NO_CODE` in cells with a
+    pixel without data."""
+    maps = encode(module, cube[None])
     missing = cube.isnan().any(0)[None].float()
     if missing.any():
         for i, indices in enumerate(maps, 1):
-            indices[F.max_pool2d(missing, 1 << i) > 0] = NOTHING
+            indices[F.max_pool2d(missing, 1 << i) > 0] = NO_CODE
     return maps
 
 
@@ -132,53 +170,30 @@ def orientations(cube: Tensor) -> list[Tensor]:
     return [view.flip(axes) for view in turned for axes in ((), (1,), (2,), (1, 2))]
 
 
-def nats(prior: CodePrior, scenes: Sequence[Maps]) -> list[float]:
-    """Mean cross-entropy of the prior, nats an index at scales 1 .. S, over all indices of ``scenes``."""
+def cross_entropies(prior: CodePrior, scenes: Sequence[Maps]) -> list[float]:
+    """Mean cross-entropy of the prior at scales 1 .. S, nats an index, over all indices of ``scenes``."""
     totals, counts = torch.zeros(len(prior.scales)), torch.zeros(len(prior.scales))
     with torch.inference_mode():
         for maps in scenes:
-            known = torch.tensor([float((m != NOTHING).sum()) for m in maps])
-            losses = torch.stack(prior.losses(maps)).nan_to_num(0.0)  # NaN: nothing known
+            known = torch.tensor([float((m != NO_CODE).sum()) for m in maps])
+            losses = torch.stack(prior.losses(maps)).nan_to_num(0.0)  # NaN: no known index
             totals, counts = totals + losses * known, counts + known
     return (totals / counts).tolist()
 
 
-def frequencies(scenes: Sequence[Maps], n_codes: int) -> list[Tensor]:
-    """How often each code stands in ``scenes``, and once more: (N,) float64 per scale."""
+def code_counts(scenes: Sequence[Maps], n_codes: int) -> list[Tensor]:
+    """How often each code occurs in ``scenes``, plus one: (N,) float64 per scale."""
     seen = [torch.cat([m[place].flatten() for m in scenes]) for place in range(len(scenes[0]))]
-    return [torch.bincount(x[x != NOTHING], minlength=n_codes).double() + 1 for x in seen]
+    return [torch.bincount(x[x != NO_CODE], minlength=n_codes).double() + 1 for x in seen]
 
 
-def unigram(counts: Sequence[Tensor], scenes: Sequence[Maps]) -> list[float]:
-    """What an index of ``scenes`` costs, in nats, where ``counts`` are all that is known."""
+def unigram_entropies(counts: Sequence[Tensor], scenes: Sequence[Maps]) -> list[float]:
+    """Mean cross-entropy at scales 1 .. S, nats an index, of the frequencies ``counts`` alone."""
     found = []
     for place, count in enumerate(counts):
-        asked = torch.cat([m[place].flatten() for m in scenes])
-        found.append(-float((count / count.sum()).log()[asked[asked != NOTHING]].mean()))
+        indices = torch.cat([m[place].flatten() for m in scenes])
+        found.append(-float((count / count.sum()).log()[indices[indices != NO_CODE]].mean()))
     return found
-
-
-def _cubes(source: Source, module: SpectralAutoencoder, data: Dataset, split: str) -> _Cubes:
-    names = data.scenes(split)
-    cubes = [crop_to_codes(torch.from_numpy(data.load(split, s).cube), module) for s in names]
-    if len(cubes) == 1:
-        m = 1 << module.scales
-        cut = cubes[0].shape[1] * (_HELD_OUT - 1) // _HELD_OUT // m * m
-        if not 0 < cut < cubes[0].shape[1]:
-            raise InputError("The only scene is too small to be divided", got=tuple(cubes[0].shape))
-        rows = [f"{names[0]}, rows to {cut - 1}"], [f"{names[0]}, rows from {cut}"]
-        return _Cubes([cubes[0][:, :cut]], [cubes[0][:, cut:]], rows)
-    held = set(source.record.get("held_out", ())) & set(names)
-    if not 0 < len(held) < len(names):
-        held = set(names[-max(1, len(names) // _HELD_OUT) :])
-    parts = [
-        [(n, c) for n, c in zip(names, cubes, strict=True) if (n in held) is out] for out in (False, True)
-    ]
-    return _Cubes(
-        [c for _, c in parts[0]],
-        [c for _, c in parts[1]],
-        ([n for n, _ in parts[0]], [n for n, _ in parts[1]]),
-    )
 
 
 def optimise(
@@ -186,16 +201,16 @@ def optimise(
     views: Sequence[Maps],
     held_out: Sequence[Maps],
     steps: int,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], None] = _ignore,
 ) -> list[int]:
-    """AdamW on random crops of ``views``; one-cycle learning rate. Every scale ends with the weights that
-    cost least on ``held_out``; their steps are returned."""
+    """AdamW on random crops of ``views`` with a one-cycle learning rate. Every scale ends with the weights
+    of the lowest cross-entropy on ``held_out``; their steps are returned."""
     generator = torch.Generator().manual_seed(_SEED)
     optimiser = torch.optim.AdamW(prior.parameters(), lr=_LR, weight_decay=0.01)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, _LR, total_steps=steps)
     cells = min(_CROP >> len(prior.scales), *(min(v[-1].shape[1:]) for v in views))
-    costs, states = nats(prior, held_out), [deepcopy(s.state_dict()) for s in prior.scales]
-    best, vain, every = [0] * len(costs), 0, max(1, steps // _CHECKS)
+    least, states = cross_entropies(prior, held_out), [deepcopy(s.state_dict()) for s in prior.scales]
+    best, without_gain, every = [0] * len(least), 0, max(1, steps // _CHECKS)
     for step in range(1, steps + 1):
         crops = [_crop(views, cells, generator) for _ in range(_BATCH)]
         batch = [torch.cat(parts) for parts in zip(*crops, strict=True)]
@@ -207,12 +222,12 @@ def optimise(
         advance()
         if step % every and step != steps:
             continue
-        vain += 1
-        for place, cost in enumerate(nats(prior, held_out)):
-            if cost < costs[place]:
-                costs[place], best[place], vain = cost, step, 0
+        without_gain += 1
+        for place, loss in enumerate(cross_entropies(prior, held_out)):
+            if loss < least[place]:
+                least[place], best[place], without_gain = loss, step, 0
                 states[place] = deepcopy(prior.scales[place].state_dict())
-        if vain == _PATIENCE:
+        if without_gain == _PATIENCE:
             break
     for scale, state in zip(prior.scales, states, strict=True):
         scale.load_state_dict(state)
@@ -231,19 +246,20 @@ def _crop(views: Sequence[Maps], cells: int, generator: torch.Generator) -> Maps
 
 
 def _files(folder: CodebookFolder, source: Source) -> tuple[Path, Path]:
-    return tuple(folder.path / "priors" / f"{source.name}.{end}" for end in ("safetensors", "json"))  # type: ignore[return-value]
+    """The prior's weights and its record."""
+    base = folder.path / "priors"
+    return base / f"{source.name}.safetensors", base / f"{source.name}.json"
 
 
-def save(folder: CodebookFolder, source: Source, fitted: FittedPrior) -> None:
-    """Keep a prior in FOLDER/priors; the record comes last and holds the digest of the weights."""
-    tensors, about = _files(folder, source)
+def save_prior(folder: CodebookFolder, source: Source, fitted: FittedPrior) -> None:
+    """Store a prior in FOLDER/priors; the record comes last and holds the digest of the weights."""
+    tensors, record_file = _files(folder, source)
     make_folder(tensors.parent)
     save_tensors(tensors, fitted.prior.state_dict(), {"source": source.name})
-    record = {**fitted.record, "sha256": sha256_of_file(tensors)}
-    write_atomically(about, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    write_json(record_file, {**fitted.record, "sha256": sha256_of_file(tensors)})
 
 
-def kept(
+def load_prior(
     folder: CodebookFolder,
     source: Source,
     module: SpectralAutoencoder,
@@ -251,31 +267,24 @@ def kept(
     split: str,
     fingerprint: str | None = None,
 ) -> FittedPrior | None:
-    """The prior of an earlier run, if it is one of these codes, steps, split and, where given, data. Raises
-    WeightsError where its weights are not those that were saved."""
-    tensors, about = _files(folder, source)
-    if not about.is_file():
+    """The stored prior, if it was fitted to these codes with these steps, split and, where given, data.
+    Raises WeightsError if its weights are not those that were saved."""
+    tensors, record_file = _files(folder, source)
+    if not record_file.is_file():
         return None
-    record = json.loads(about.read_text(encoding="utf-8"))
-    wanted = {"schema": SCHEMA, "codebook": files_of(folder, source), "steps": steps, "split": split}
+    record = json.loads(record_file.read_text(encoding="utf-8"))
+    wanted = {"schema": SCHEMA, "codebook": folder.files_of(source), "steps": steps, "split": split}
     if fingerprint is not None:
         wanted["fingerprint"] = fingerprint
     if any(record.get(key) != value for key, value in wanted.items()):
         return None
-    digest = sha256_of_file(tensors) if tensors.is_file() else "no such file"
-    if digest != record.get("sha256"):
-        raise WeightsError(
-            f"{tensors} is not the file that was saved",
-            expected=record.get("sha256"),
-            got=digest,
-            fix=f"Remove {about}: the prior is then fitted anew",
-        )
+    verify(tensors, record.get("sha256"), fix=f"Remove {record_file}: the prior is then fitted again")
     prior = CodePrior([c.detach() for c in module.codes])
     prior.load_state_dict(load_tensors(tensors))
     return FittedPrior(prior.eval(), record)
 
 
-def prior_of(
+def load_or_fit(
     folder: CodebookFolder,
     source: Source,
     module: SpectralAutoencoder,
@@ -285,16 +294,16 @@ def prior_of(
     options: Mapping[str, str] | None = None,
     split: str | None = None,
     data_root: Path | None = None,
-    advance: Callable[[], None] = lambda: None,
+    advance: Callable[[], None] = _ignore,
 ) -> FittedPrior:
-    """The prior kept in the folder, or a new one, which is then kept. ``dataset``, ``options`` and
-    ``split`` are those of the source's record unless given; a kept prior needs no data at hand."""
-    from hsrzoo.datasets import open_dataset
-
+    """The stored prior, or a new one, which is then stored. ``dataset``, ``options`` and ``split`` are by
+    default those of the source's record; a stored prior needs no data."""
     record = source.record
     chosen_split = split or record.get("split", "train")
     data = open_dataset(dataset, data_root, **(options or {})) if dataset else None
-    found = kept(folder, source, module, steps, chosen_split, None if data is None else data.fingerprint())
+    found = load_prior(
+        folder, source, module, steps, chosen_split, None if data is None else data.fingerprint()
+    )
     if found is not None:
         return found
     if data is None:
@@ -302,5 +311,5 @@ def prior_of(
             raise InputError(f"The record of {source.name} names no data set", fix="Give one by --dataset")
         data = open_dataset(record["dataset"], data_root, **record.get("options", {}))
     fitted = fit(folder, source, module, data, chosen_split, steps, advance)
-    save(folder, source, fitted)
+    save_prior(folder, source, fitted)
     return fitted

@@ -1,8 +1,7 @@
-"""Synthetic pairs: index maps drawn from a prior, decoded by stage 1, seen by the default camera."""
+"""Synthetic pairs: index maps drawn from a prior, decoded by stage 1, rendered by the default camera."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,9 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
-from hsrzoo.utils.files import make_folder, write_atomically
+from hsrzoo.utils.files import make_folder, write_json
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.stage1.decoding import coarser_map, to_cubes
+from hsrzoo_mcga.stage1.decoding import coarser_map, decode
 
 if TYPE_CHECKING:
     from hsrzoo_mcga.codebook.folder import Source
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 
 RECORD = "record.json"
 SPLIT = "train"
-"""Synthetic scenes may teach a network; nothing should be scored on them."""
+"""Synthetic scenes are for training; nothing should be scored on them."""
 _AT_ONCE = 16
-"""Maps drawn together: the fewer, the more the calls of small layers cost."""
+"""Maps drawn together: with fewer, calls of small layers cost more than their work."""
 _SLACK = 0.01
-"""Further outside [0, 1] than this a value counts as clipped."""
+"""A value further than this outside [0, 1] counts as clipped."""
 
 
 def check_request(module: SpectralAutoencoder, bands: BandSet, size: int, out: Path) -> None:
@@ -37,10 +36,12 @@ def check_request(module: SpectralAutoencoder, bands: BandSet, size: int, out: P
     for bands that the camera cannot render, StoreError where ``out`` cannot be written."""
     multiple = 1 << module.scales
     if size < multiple or size % multiple:
-        raise InputError("No such size of cubes", expected=f"a multiple of {multiple} pixels", got=size)
+        raise InputError(
+            "Cubes cannot have this size", expected=f"a multiple of {multiple} pixels", got=size
+        )
     Camera.named(DEFAULT_CAMERA).matrix(bands)
     if (out / RECORD).exists() or (out / SPLIT).exists():
-        raise InputError(f"{out} holds synthetic cubes already", fix="Give another --out")
+        raise InputError(f"{out} already holds synthetic cubes", fix="Give another --out")
     make_folder(out)
 
 
@@ -58,16 +59,17 @@ def sample(
     """Write ``count`` pairs of ``size`` x ``size`` pixels into ``out``/train, as the data set ``folder``
     reads them, and ``out``/record.json, which is returned.
 
-    Coarser maps guide the finer one and are then computed from it, as stage 1 does: ``agreement`` tells how
-    often they turn out as drawn, ``coarser_rmse`` what that changes in the cubes. Values are clipped to
-    [0, 1]; ``clipped`` is the share of those that were well outside.
+    The finest map is drawn given the coarser ones, which are then computed from it, as stage 1 does:
+    ``agreement`` is the share of indices that are equal to the drawn ones, ``coarser_rmse`` how much the
+    others change the cubes. Values are clipped to [0, 1]; ``clipped`` is the share of those that were well
+    outside.
     """
     generator = torch.Generator().manual_seed(seed)
     sums = {"agreement": 0.0, "coarser_rmse": 0.0, "clipped": 0.0}
     for start in range(0, count, _AT_ONCE):
         number = min(_AT_ONCE, count - start)
-        cubes, told = _cubes(module, fitted, number, size, generator)
-        sums = {k: v + told[k] * number / count for k, v in sums.items()}
+        cubes, figures = _cubes(module, fitted, number, size, generator)
+        sums = {k: v + figures[k] * number / count for k, v in sums.items()}
         for i, cube in enumerate(np.clip(cubes, 0, 1), start):
             _write(out / SPLIT, f"{source.name}-{seed}-{i:04d}", cube, source.bands)
         advance(number)
@@ -81,7 +83,7 @@ def sample(
         "codebook": fitted.record["codebook"],
         "prior": dict(fitted.record),
     }
-    write_atomically(out / RECORD, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    write_json(out / RECORD, record)
     return record
 
 
@@ -94,11 +96,11 @@ def _cubes(
     maps = drawn[:1]
     for scale in range(1, len(drawn)):
         maps.append(coarser_map(module, scale, maps[-1]))
-    cubes = to_cubes(module, maps)
+    cubes = decode(module, maps)
     coarser = [(a == b).double().mean() for a, b in zip(maps[1:], drawn[1:], strict=True)]
     figures = {
         "agreement": float(torch.stack(coarser).mean()) if coarser else 1.0,
-        "coarser_rmse": float((cubes - to_cubes(module, drawn)).square().mean().sqrt()),
+        "coarser_rmse": float((cubes - decode(module, drawn)).square().mean().sqrt()),
         "clipped": float(((cubes < -_SLACK) | (cubes > 1 + _SLACK)).double().mean()),
     }
     return cubes.numpy(), figures

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.cli.convert import command, parse_bands
+from hsrzoo.cli.convert import command
+from hsrzoo.cli.options import parse_bands
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
 from hsrzoo.models.convert import _require_same_kind, convert
@@ -102,7 +103,7 @@ def test_a_folder_that_holds_something_is_kept(checkpoint, tmp_path):
     out.mkdir()
     (out / "mine.txt").write_text("kept")
     arguments = [str(checkpoint), "--arch", "hscnn-plus", "--bands", "400:700:75", "--out", str(out)]
-    with pytest.raises(StoreError, match="holds something already"):
+    with pytest.raises(StoreError, match="is not empty"):
         CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert [file.name for file in out.iterdir()] == ["mine.txt"]
     done = CliRunner().invoke(command, [*arguments, "--force"], catch_exceptions=False)

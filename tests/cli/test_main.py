@@ -188,8 +188,8 @@ def entry(value: str) -> EntryPoint:
         (["hsrzoo.models.names:parse_name"], "not a command.*click command.*function"),
         (["hsrzoo.cli.list:nothing"], "cannot be loaded.*AttributeError"),
         (
-            ["hsrzoo.cli.list:command", "hsrzoo.cli.info:command"],
-            r"Two plugins.*list:command.*info:command",
+            ["hsrzoo.cli.list:command", "hsrzoo.cli.check:command"],
+            r"Two plugins.*list:command.*check:command",
         ),
     ],
 )

@@ -19,7 +19,7 @@ from PIL import Image
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io import load_cube
-from hsrzoo.prediction.batch import find_images, into_folder
+from hsrzoo.prediction.batch import find_images, jobs_for_folder
 from waiting import LONG
 
 PLUGIN = Path(__file__).with_name("deadly_plugin.py")
@@ -96,7 +96,7 @@ def test_the_same_command_makes_only_what_is_missing(photographs: Path, tmp_path
     (tmp_path / "cubes" / "a.npz").unlink()
     Image.new("RGB", (8, 8)).save(photographs / "c.png")  # mended
     result = predict(*call)
-    assert result.exit_code == 0 and "2 cubes are there already" in result.stderr
+    assert result.exit_code == 0 and "2 cubes: skipped (exist" in result.stderr
     after = {p: p.stat().st_mtime_ns for p in (tmp_path / "cubes").iterdir()}
     changed = {p.name for p in after if after[p] != before.get(p)}
     assert changed == {"a.npz", "c.npz"}
@@ -170,14 +170,14 @@ def test_images_are_found_by_name_folder_and_pattern(tmp_path: Path, monkeypatch
 
 
 def test_two_images_never_become_one_file(tmp_path: Path) -> None:
-    jobs = into_folder([Path("x/a.png"), Path("b.jpg")], tmp_path, "zarr")
+    jobs = jobs_for_folder([Path("x/a.png"), Path("b.jpg")], tmp_path, "zarr")
     assert [job.out for job in jobs] == [tmp_path / "a.zarr", tmp_path / "b.zarr"]
     with pytest.raises(InputError, match="would both become"):
-        into_folder([Path("x/a.png"), Path("y/a.png")], tmp_path, "envi")
-    with pytest.raises(InputError, match="take its place"):
-        into_folder([tmp_path / "a.tif"], tmp_path, "tiff")
+        jobs_for_folder([Path("x/a.png"), Path("y/a.png")], tmp_path, "envi")
+    with pytest.raises(InputError, match="would overwrite it"):
+        jobs_for_folder([tmp_path / "a.tif"], tmp_path, "tiff")
     with pytest.raises(FormatError, match="envi, tiff, zarr"):
-        into_folder([Path("a.png")], tmp_path, "png")
+        jobs_for_folder([Path("a.png")], tmp_path, "png")
 
 
 def test_impossible_calls_are_refused_before_any_work(
@@ -187,7 +187,7 @@ def test_impossible_calls_are_refused_before_any_work(
     a, b = photographs / "a.png", photographs / "b.png"
     with pytest.raises(InputError, match="go into a folder"):
         predict(a, b, *model, "-o", tmp_path / "cubes.hdr")
-    with pytest.raises(InputError, match="taken for images next time"):
+    with pytest.raises(InputError, match="read as images next time"):
         predict(photographs, *model, "-o", photographs)
     refused = predict(a, *model, "-o", tmp_path / "a.hdr", "--workers", 2)
     assert refused.exit_code == 2 and "several images" in refused.stderr

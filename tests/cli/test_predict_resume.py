@@ -49,7 +49,7 @@ def test_a_killed_run_goes_on_and_makes_the_same_bytes(killed, name):
     if name == "a.zarr":
         pytest.importorskip("zarr", minversion="3")
     one, other = (next(Path(p) for p in killed if p.endswith(f"{x}/{name}")) for x in ("one", "other"))
-    assert killed[str(one)][:2] == ["4", "False"] and "Going on" not in "".join(killed[str(one)])
+    assert killed[str(one)][:2] == ["4", "False"] and "Resuming" not in "".join(killed[str(one)])
     passes, resumed, *_, said = killed[str(other)]
     assert (passes, resumed) == ("4", "True") and said.endswith("pass 4, 5 of its tiles are done")
     assert content(one) == content(other) and len(content(one)) >= 1
@@ -149,7 +149,7 @@ def test_tiles_chosen_by_the_memory_are_kept_when_going_on(image, monkeypatch):
     interrupt(image, out, 3, tile=None)
     monkeypatch.setattr("hsrzoo.prediction.run.available_memory", lambda _: 2**40)
     report = predict_file(image, model(Chained), out, say=said.append)
-    assert report.resumed and report.tiles > 1 and "Going on with" in said[1]
+    assert report.resumed and report.tiles > 1 and "Resuming" in said[1]
     alone = predict_file(image, model(Chained), image.parent / "b.hdr")
     assert alone.tiles == 1
     np.testing.assert_allclose(load_cube(out)[0], load_cube(image.parent / "b.hdr")[0], atol=2e-6)

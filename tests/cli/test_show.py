@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from hsrzoo.bands import BandSet
 from hsrzoo.cli import records
-from hsrzoo.cli.info import command as info
 from hsrzoo.cli.show import command as show
+from hsrzoo.cli.show import info
 from hsrzoo.models.complexity import cost, macs, peak_bytes
 from hsrzoo.models.weights import save_folder
 from hsrzoo.registry import MODELS

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hsrzoo.errors import InputError, WorkersError
-from hsrzoo.utils.workers import RETRIES, TaskFailure, Workers, connected, run_tasks
+from hsrzoo.utils.workers import RETRIES, TaskFailure, Workers, connection, run_tasks
 from ray_tasks import work
 from waiting import LONG
 
@@ -66,7 +66,7 @@ def test_a_port_of_something_else_is_told_in_time(monkeypatch) -> None:
 @needs_ray
 @pytest.mark.parametrize("address", ["here", ":6379", "host:", "host:port", "ray://host:10001"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(WorkersError, match="no address of a Ray cluster"):
+    with pytest.raises(WorkersError, match="Not an address of a Ray cluster"):
         list(run_tasks(work, [], Workers(address=address)))
 
 
@@ -82,7 +82,7 @@ def ray() -> Iterator[None]:
     """One local Ray for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where ray_tasks.py is
-        with connected(TWO):
+        with connection(TWO):
             yield
 
 

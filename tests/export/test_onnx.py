@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 import hsrzoo
+from code_tapes import Prompter, Recorder, Tape, compare_tapes, search_by, whole_features
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.export import ExportError, cached_export, check, export_onnx, graph
 from hsrzoo.export.pending import pending
 from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo_mcga.codebook.search import answered_by, blocked
-from hsrzoo_mcga.stage2.ties import Prompter, Recorder, Tape, compare_tapes, whole_features
+from hsrzoo_mcga.codebook.search import blocked
 
 SIZES = ((48, 32), (39, 61), (8, 8))
 
@@ -61,14 +61,14 @@ def test_mcga_looks_up_the_same_codes_but_for_ties_and_gives_the_same_cube(
         cube, *rest = (torch.from_numpy(x) for x in session.run(None, {"rgb": rgb[None]}))
         tape = Tape(rest[: len(rest) // 2], rest[len(rest) // 2 :])
         recorder = Recorder(mcga.module, size)  # type: ignore[arg-type]
-        with whole_features(), answered_by(recorder):
+        with whole_features(), search_by(recorder):
             mcga.predict(rgb)
         tape.tables = recorder.tape.tables
-        flips = compare_tapes(recorder.tape, tape)
-        assert flips.asked == sum(len(i) for i in tape.indices)
-        assert flips.beyond == 0 and flips.differ <= 0.01 * flips.asked
+        difference = compare_tapes(recorder.tape, tape)
+        assert difference.looked_up == sum(len(i) for i in tape.indices)
+        assert difference.beyond == 0 and difference.differ <= 0.01 * difference.looked_up
 
-        with whole_features(), answered_by(Prompter(mcga.module, size, tape)):  # type: ignore[arg-type]
+        with whole_features(), search_by(Prompter(mcga.module, size, tape)):  # type: ignore[arg-type]
             prescribed = mcga.predict(rgb)
         assert np.abs(prescribed - cube[0].numpy()).max() < 1e-4
 

@@ -9,7 +9,7 @@ import pytest
 from hsrzoo.errors import FormatError
 from hsrzoo.hub import card as cards
 from hsrzoo.hub.card import BEGIN, END, CodebookLink, merge
-from hsrzoo.hub.front_matter import changed, joined, parsed, split
+from hsrzoo.hub.front_matter import change, join, parse, split
 from hsrzoo.results import Figure
 
 MANAGED: dict[str, Any] = {"library_name": "hsrzoo", "tags": ["hsrzoo", "poly"], "license": "mit"}
@@ -39,11 +39,11 @@ def figure(**changes: Any) -> Figure:
 def taken_apart(card: str) -> tuple[dict[Any, Any], str]:
     """A card's metadata and its Markdown."""
     head, body = split(card)
-    return parsed(head), body
+    return parse(head), body
 
 
 def card_of(metadata: dict[str, Any]) -> str:
-    return joined(changed("", metadata), "")
+    return join(change("", metadata), "")
 
 
 def test_a_new_card_has_the_metadata_and_the_marked_block() -> None:

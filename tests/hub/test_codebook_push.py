@@ -14,12 +14,12 @@ import torch
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.errors import WeightsError
-from hsrzoo.hub.front_matter import parsed, split
+from hsrzoo.hub.front_matter import parse, split
 from hsrzoo.models.weights import read_config, save_folder
 from hsrzoo.spec import build_module
 from hsrzoo.utils.provenance import command_line
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
-from hsrzoo_mcga.codebook.push import checked_folder
+from hsrzoo_mcga.codebook.push import read_complete
 from hsrzoo_mcga.plugin import MCGA_S2
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.task import split_state
@@ -102,7 +102,7 @@ def test_codebooks_are_pushed_once_with_card_and_figures(
     (row,) = (json.loads(line) for line in (there / "results/stage1.jsonl").read_text().splitlines())
     assert row == {"schema": "hsrzoo.stage1/1", "source": "cave", **books.sources[0].record}
     head, body = split((there / "README.md").read_text())
-    metadata = parsed(head)
+    metadata = parse(head)
     assert metadata["library_name"] == "hsrzoo" and metadata["license"] == "mit"
     assert "codebook" in metadata["tags"] and "base_model" not in metadata
     assert "| cave | training scenes | 0.0298 | 0.75 |" in body
@@ -143,7 +143,7 @@ def test_a_model_started_from_the_hub_is_pushed_with_a_link_to_its_codebooks(
     assert config.pop("codebook_repository") == link
     assert config == read_config(weights)
     head, body = split((there / "README.md").read_text())
-    metadata = parsed(head)
+    metadata = parse(head)
     assert metadata["base_model"] == "lab/books"
     assert f"| codebook repository | lab/books at {link['revision']} |" in body
     pushed, local = hsrzoo.load(f"local-dir:{there}"), hsrzoo.load(f"local-dir:{weights}")
@@ -215,7 +215,7 @@ def test_other_codebooks_take_the_place_of_earlier_ones_but_not_of_a_model(
     run("push", "linear.indian-pines", "lab/model")
     for pushed, repo in ((["codebook", "push", "books"], "model"), (["push", "linear.cave"], "books")):
         found = run(*pushed, f"lab/{repo}")
-        assert found.code == 2 and f"lab/{repo} holds something else" in found.err
+        assert found.code == 2 and f"lab/{repo} has other contents" in found.err
     assert (len(hub.commits("lab/model")), len(hub.commits("lab/books"))) == (2, 3)
 
 
@@ -224,7 +224,7 @@ def test_folders_that_are_damaged_or_unfinished_are_not_pushed(
 ) -> None:
     make_books(tmp_path / "early", complete=False, steps_done=1)
     with pytest.raises(WeightsError, match=r"cave was not trained to its end\. Got 1 steps"):
-        checked_folder(tmp_path / "early")
+        read_complete(tmp_path / "early")
     books = make_books(tmp_path / "books")
     with open(books.path / "codebooks/1.safetensors", "ab") as file:
         file.write(b"more")
@@ -240,4 +240,4 @@ def test_tables_must_hold_all_codes_of_the_configuration(tmp_path: Path) -> None
     config["sources"][0]["n_codes"] = 17
     (books.path / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match=r"Expected 17 codes at every scale\. Got 16"):
-        checked_folder(tmp_path / "books")
+        read_complete(tmp_path / "books")

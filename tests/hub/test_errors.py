@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hsrzoo.errors import HubError, StoreError
-from hsrzoo.hub.errors import translated
+from hsrzoo.hub.errors import translate
 
 ASK = """
 import json, sys, time, traceback
@@ -74,7 +74,7 @@ def test_what_needs_a_token_or_permission_says_so(hub, told, fake) -> None:
     bob = told(
         hub.env("bob"), "hub.create_repo('lab/new', True)", "hub.commit('lab/open', {'a': b''}, 'x')"
     )
-    assert all("This token may not do that to lab/" in m and "write access" in m for m in bob)
+    assert all("This token has no permission for this on lab/" in m and "write access" in m for m in bob)
 
 
 def test_a_missing_revision_names_those_that_there_are(hub, told, fake) -> None:
@@ -105,13 +105,13 @@ def test_what_is_no_repository_of_this_zoo_is_refused(hub, told, fake) -> None:
     found = dict(zip(names, told(hub.env(), *(f"hub.pull('lab/{n}')" for n in names)), strict=True))
     assert "only as a Python pickle" in found["pickle"] and "`hsrzoo convert`" in found["pickle"]
     assert not [r for r in hub.requests("GET") if r["path"].endswith("pytorch_model.bin")]
-    assert "holds no weights" in found["empty"] and "Got README.md." in found["empty"]
-    assert "is no repository of hsrzoo. Expected config.json beside the weights" in found["bare"]
+    assert "has no weights" in found["empty"] and "Got README.md." in found["empty"]
+    assert "is not a repository of hsrzoo. Expected config.json beside the weights" in found["bare"]
     assert "a config.json with a schema" in found["other"] and "one with model_type" in found["other"]
     assert "one with list" in found["list"]
     assert "config.json of lab/broken cannot be read as JSON" in found["broken"]
     x, y = (json.loads(fake(data)["config.json"])["weights_sha256"] for data in (b"x", b"y"))
-    assert f"Expected sha256 {x}. Got {y}." in found["mixed"] and "it was pushed so" in found["mixed"]
+    assert f"Expected sha256 {x}. Got {y}." in found["mixed"] and "it was pushed damaged" in found["mixed"]
 
 
 def test_a_file_that_changed_on_its_way_is_refused_until_it_is_fetched_again(hub, told, fake) -> None:
@@ -129,7 +129,7 @@ def test_a_file_that_changed_on_its_way_is_refused_until_it_is_fetched_again(hub
     hub.put("lab/b", fake(good))
     hub.fault("corrupt", "config.json")
     assert told(hub.env(), "hub.pull('lab/b')")[0].startswith(
-        "config.json of lab/b is damaged. Expected sha1"
+        "config.json of lab/b is damaged. Expected git blob sha1"
     )
 
 
@@ -156,7 +156,7 @@ def test_a_log_in_page_is_not_taken_for_the_hub(hub, told, fake) -> None:
     hub.fault("status", "/api/models/lab/a", **page)
     hub.fault("status", "/resolve/", method="HEAD", times=9, **page)
     for message in told(hub.env(), "hub.pull('lab/a')", "hub.pull('lab/a')"):
-        assert message.startswith("What answers is not the Hub") and "HF_ENDPOINT" in message
+        assert message.startswith("The server that answers is not the Hub") and "HF_ENDPOINT" in message
 
 
 def test_a_cache_that_cannot_be_written_is_told(hub, told, fake, tmp_path) -> None:
@@ -168,7 +168,7 @@ def test_a_cache_that_cannot_be_written_is_told(hub, told, fake, tmp_path) -> No
 
 
 def test_a_full_disk_is_told() -> None:
-    error = translated(OSError(errno.ENOSPC, "No space left on device"), "lab/a", "v1")
+    error = translate(OSError(errno.ENOSPC, "No space left on device"), "lab/a", "v1")
     assert isinstance(error, StoreError)
     assert str(error) == (
         "The disk is full, and lab/a@v1 does not fit. Got No space left on device. "
@@ -178,20 +178,20 @@ def test_a_full_disk_is_told() -> None:
 
 def test_errors_of_the_hubs_other_storage_are_not_taken_for_those_of_the_disk() -> None:
     """hf_xet, which the client sends large files with, has OSErrors of its own."""
-    token = translated(type("XetAuthenticationError", (PermissionError,), {})("hf_secret"), "lab/a")
+    token = translate(type("XetAuthenticationError", (PermissionError,), {})("hf_secret"), "lab/a")
     assert "does not accept this token" in str(token) and "hf_secret" not in str(token)
-    lost = translated(type("XetObjectNotFoundError", (FileNotFoundError,), {})("no"), "lab/a")
+    lost = translate(type("XetObjectNotFoundError", (FileNotFoundError,), {})("no"), "lab/a")
     assert str(lost).startswith("lab/a lacks a file")
-    assert str(translated(ConnectionError("sending"), "lab/a")).startswith("The Hub does not answer")
+    assert str(translate(ConnectionError("sending"), "lab/a")).startswith("The Hub does not answer")
 
 
 def test_what_the_server_says_is_told_without_tokens() -> None:
     error = OSError("refused")
     error.response = type("Response", (), {"status_code": 403})()
     error.server_message = "token hf_AliceWritesToLab0123456789abcdefghi\nhas no right"
-    told = translated(error, "lab/a")
+    told = translate(error, "lab/a")
     assert isinstance(told, HubError) and "Got token hf_... has no right." in str(told)
-    assert translated(TypeError("a mistake of this program"), "lab/a") is None
+    assert translate(TypeError("a mistake of this program"), "lab/a") is None
 
 
 def test_the_command_tells_it_in_one_paragraph_with_and_without_debug(

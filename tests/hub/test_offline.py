@@ -45,7 +45,7 @@ def test_what_is_not_here_is_told_with_the_command_that_fetches_it(hub, run_hsrz
     done = run_hsrzoo("show", "hf-hub:lab/a@v1", env=offline)
     assert done.returncode == 2 and "HF_HUB_OFFLINE=0 hsrzoo pull lab/a@v1." in done.stderr
     listed = run_hsrzoo("list", "--hub", "lab", env=offline)
-    assert listed.returncode == 2 and "HF_HUB_OFFLINE=1 keeps this machine from asking" in listed.stderr
+    assert listed.returncode == 2 and "HF_HUB_OFFLINE=1 forbids contacting the Hub" in listed.stderr
     assert hub.requests() == []
 
 
@@ -56,11 +56,11 @@ def test_without_an_answer_what_was_pulled_last_is_used_with_a_warning(hub, clie
     down = hub.env(HF_ENDPOINT=NOWHERE)
     done = client(down, code.format(force=False))
     assert done.stdout.strip() == commit
-    assert f"lab/a is used as it was last pulled, commit {commit[:8]}." in done.stderr
+    assert f"using the last pulled version of lab/a, commit {commit[:8]}." in done.stderr
     forced = client(down, code.format(force=True))
     assert forced.returncode == 1 and "The Hub does not answer" in forced.stderr
     offline = client({**down, "HF_HUB_OFFLINE": "1"}, code.format(force=True))
-    assert "HF_HUB_OFFLINE=1 keeps this machine from asking lab/a" in offline.stderr
+    assert "HF_HUB_OFFLINE=1 forbids contacting the Hub about lab/a" in offline.stderr
 
 
 def test_pulled_codebooks_go_into_mixtures_and_start_a_training(

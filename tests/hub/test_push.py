@@ -184,7 +184,7 @@ def test_rows_of_uncommitted_code_stay_at_home(hub: HubServer, push: Push, tmp_p
     ("card", "expected"),
     [
         (b"\xef\xbb\xbf---\r\nlanguage: en\r\n---\r\nMine.\r\n", None),
-        (b"---\nlanguage: en\n---\n\xff\xfe", "is no text in UTF-8"),
+        (b"---\nlanguage: en\n---\n\xff\xfe", "is not UTF-8"),
         (f"{BEGIN}\nno end".encode(), "marked block is damaged"),
         (b"---\nlanguage: [en\n---\n", "cannot be read as YAML"),
     ],
@@ -223,7 +223,7 @@ def test_a_pull_request_and_a_branch_leave_the_main_one_alone(hub: HubServer, pu
     again = push("lab/a", "--revision", "second", name=OTHER)
     assert "no commit" in again.err
     assert push("lab/a", "--revision", "x", "--create-pr").code == 2
-    assert "'a b' cannot name a revision" in push("lab/a", "--revision", "a b").err
+    assert "'a b' is not a valid revision" in push("lab/a", "--revision", "a b").err
 
 
 def test_visibility_is_chosen_once_and_never_changed(hub: HubServer, push: Push) -> None:
@@ -258,9 +258,9 @@ def test_a_dry_run_says_what_would_be_pushed_and_writes_nothing(hub: HubServer, 
     [
         ("wrong", "lab/a", "does not accept this token"),
         (None, "lab/a", "no token for the Hub"),
-        ("bob", "lab/a", "may not do that to lab/a"),
-        ("alice", "lab/my model", "cannot name a repository on the Hub.*For example lab/my-model"),
-        ("alice", "model", "cannot name a repository"),
+        ("bob", "lab/a", "has no permission for this on lab/a"),
+        ("alice", "lab/my model", "is not the name of a repository on the Hub.*For example lab/my-model"),
+        ("alice", "model", "is not the name of a repository"),
     ],
 )
 def test_who_may_not_push_is_told_so_and_nothing_is_made(
@@ -277,7 +277,7 @@ def test_who_may_not_push_is_told_so_and_nothing_is_made(
 def test_a_stranger_cannot_write_to_a_public_repository(hub: HubServer, push: Push) -> None:
     push("lab/open", "--public")
     found = push("lab/open", name=OTHER, user="bob")
-    assert found.code == 2 and "This token may not do that to lab/open" in found.err
+    assert found.code == 2 and "This token has no permission for this on lab/open" in found.err
     assert len(hub.commits("lab/open")) == 2
 
 
@@ -287,7 +287,7 @@ def test_an_upload_that_breaks_off_leaves_no_commit_and_the_next_one_succeeds(
     hub.fault("drop", "/_lfs/", method="PUT", after=100, times=50)
     found = push("lab/a", debug=True)
     assert (found.code, found.out) == (2, "")
-    assert "Error: The upload to lab/a broke off." in found.err
+    assert "Error: The upload to lab/a was interrupted." in found.err
     assert [commit["files"] for commit in hub.commits("lab/a")] == [{}]
     hub.mend()
     assert push("lab/a").code == 0

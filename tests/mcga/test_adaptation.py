@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
-import sys
 import warnings
 from pathlib import Path
 
@@ -12,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.errors import InputError
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.registry import MODELS
-from hsrzoo_mcga.adaptation import adapt, ga_parameters, moved, reduced, rendering_error, total_entropy
+from hsrzoo_mcga.adaptation import adapt, descent, downsample, ga_parameters, rendering_error, total_entropy
 from hsrzoo_mcga.stage2.build import build
 from hsrzoo_mcga.stage2.network import GANet
 
@@ -73,8 +71,8 @@ def test_only_what_is_named_moves_and_it_comes_back_after_an_error(rgb: torch.Te
     before, moving = state(net), ga_parameters(net)
     named = {n for n, p in net.named_parameters() if any(p is q for q in moving)}
     values = {n: v for n, v, _, _ in before}
-    descent = moved(net, moving, lambda: net(rgb).sum(), 1, 0.1)
-    with pytest.raises(ZeroDivisionError), descent as (start, end):
+    one = descent(net, moving, lambda: net(rgb).sum(), 1, 0.1)
+    with pytest.raises(ZeroDivisionError), one as (start, end):
         changed = {n for n, p in net.named_parameters() if not torch.equal(values[n], p)}
         assert end < start and changed and changed <= named
         raise ZeroDivisionError
@@ -87,7 +85,7 @@ def test_a_descent_that_raises_the_entropy_is_thrown_away(
     net = tiny()
     uphill = functools.partial(torch.optim.Adam, maximize=True)
     monkeypatch.setattr(torch.optim, "Adam", uphill)
-    with pytest.warns(UserWarning, match="would not explain an image better"):
+    with pytest.warns(UserWarning, match="does not explain the image better"):
         assert torch.equal(adapt(net, rgb, steps=1, lr=1e-3), unadapted(net, rgb))
 
 
@@ -107,7 +105,7 @@ def test_an_adapted_cube_that_renders_worse_is_thrown_away(
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2), better)
-        assert ["an image better" in str(w.message) for w in told] == [True] * (better is plain)
+        assert ["the image better" in str(w.message) for w in told] == [True] * (better is plain)
         assert torch.equal(adapt(net, rgb, RESPONSE, steps=3, lr=1e-2, guard="entropy"), lower)
 
 
@@ -121,7 +119,7 @@ def test_rendering_error_is_that_of_a_loop(rgb: torch.Tensor) -> None:
 
 def test_a_black_image_is_not_adapted_to_and_says_so() -> None:
     net, black = tiny(), torch.zeros(1, 3, 16, 16)
-    with pytest.warns(UserWarning, match="black: there is nothing to adapt to"):
+    with pytest.warns(UserWarning, match="black: the network is not adapted"):
         got = adapt(net, black, steps=2, lr=0.1)
     assert torch.equal(got, unadapted(net, black))
     with warnings.catch_warnings():
@@ -184,32 +182,7 @@ def test_an_unknown_guard_is_refused(rgb: torch.Tensor) -> None:
 
 def test_large_images_are_averaged_before_the_descent() -> None:
     image = torch.arange(3 * 64 * 32, dtype=torch.float32).view(1, 3, 64, 32)
-    small = reduced(image, 16, 4)
+    small = downsample(image, 16, 4)
     assert small.shape == (1, 3, 16, 8)
     torch.testing.assert_close(small, image.view(1, 3, 16, 4, 8, 4).mean((3, 5)))
-    assert reduced(image, 64, 4) is image
-
-
-def test_the_sweep_scores_settings_and_leaves_the_network_alone(
-    rgb: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = ROOT / "scripts" / "choose_adaptation.py"
-    spec = importlib.util.spec_from_file_location("choose_adaptation", path)
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, script)  # dataclasses look their module up
-    spec.loader.exec_module(script)
-    net = build(VISIBLE_31, **TINY).eval()
-    before, cube = state(net), np.full((31, 16, 24), 0.5)
-    known = [script.Pair("a", condition, rgb, cube) for condition in script.CONDITIONS]
-    plain = [unadapted(net, rgb) for _ in known]
-    response = torch.from_numpy(Camera.named("nikon-d5100").matrix(VISIBLE_31)).float()
-    still = script.measure(net, script.Setting(1, 0.0), plain, known, response)
-    assert still["rmse_clean"] == pytest.approx(0, abs=1e-6) and still["kept"] == 0
-    asked = {(s.objective, s.parameters, s.squared) for s in script.settings()}
-    assert asked >= {("entropy", "all", True), ("entropy", "all", False), ("both", "input", True)}
-    for which in ("all", "gamma", "log", "slope", "input"):
-        setting = script.Setting(1, 0.05, parameters=which)
-        row = script.measure(net, setting, plain[:1], known[:1], response)
-        assert row["rmse_clean"] != 0 and which in script.line(row)
-    assert_as_before(net, before)
+    assert downsample(image, 64, 4) is image

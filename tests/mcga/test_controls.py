@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import hsrzoo
+from code_tapes import search_by, sites_of
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, UnknownNameError
 from hsrzoo.layers.pixel_rows import to_rows
@@ -16,14 +18,20 @@ from hsrzoo.models.names import ModelName, parse_name
 from hsrzoo.registry import MODELS
 from hsrzoo_mcga.adaptation import adapt
 from hsrzoo_mcga.codebook.folder import Source, write
-from hsrzoo_mcga.codebook.lookup import another_code, codes_like, query
-from hsrzoo_mcga.codebook.search import answered_by
+from hsrzoo_mcga.codebook.lookup import Codebook
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.task import split_state
+from hsrzoo_mcga.stage2.ablations import (
+    BypassAttention,
+    LiteralCurve,
+    NoCodebook,
+    PermutedCodebook,
+    draw_like,
+    permutation,
+)
 from hsrzoo_mcga.stage2.attention import QuantizedAttention
 from hsrzoo_mcga.stage2.build import build, start
 from hsrzoo_mcga.stage2.network import GANet
-from hsrzoo_mcga.stage2.ties import sites_of
 
 TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}
 BANDS = BandSet.regular(400, 700, 50)
@@ -72,7 +80,7 @@ def test_random_codes_have_the_mean_and_covariance_of_the_learned_ones() -> None
     generator = torch.Generator().manual_seed(1)
     mixing = torch.tensor([[2.0, 0.0], [1.5, 0.5]])
     codes = torch.randn(1500, 2, generator=generator) @ mixing.T + torch.tensor([4.0, -1.0])
-    drawn = codes_like(codes, generator)
+    drawn = draw_like(codes, generator)
     assert drawn.shape == codes.shape and drawn.dtype == codes.dtype
     assert torch.allclose(drawn.mean(0), codes.mean(0), atol=0.2)  # 4 standard errors
     assert torch.allclose(drawn.T.cov(), codes.T.cov(), rtol=0.15)
@@ -109,7 +117,7 @@ def test_a_bypass_asks_for_no_code_and_trains_every_parameter(rgb: torch.Tensor)
     def refuse(features: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         raise AssertionError("a code was searched")
 
-    with answered_by(refuse):
+    with search_by(refuse):
         net(rgb).square().sum().backward()
     silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
@@ -131,13 +139,14 @@ def test_bypassed_attention_is_quantized_attention_where_every_pixel_has_its_own
 ) -> None:
     torch.manual_seed(2)
     x = torch.randn(1, 6, 5, 7)
-    quantized = QuantizedAttention(6, 4, k=70, normalise=normalise)
-    bypass = QuantizedAttention(6, 4, mode="bypass", normalise=normalise)
+    curve = partial(LiteralCurve, minmax=normalise == "minmax", softmax=False)
+    quantized = QuantizedAttention(6, 4, k=70, curve=curve)
+    bypass = BypassAttention(6, 4, curve=curve)
     bypass.load_state_dict(quantized.state_dict())
     with torch.no_grad():
-        own = torch.cat([to_rows(part) for part in quantized._project(x)])
-        assert torch.allclose(bypass(x, own[:0]), quantized(x, own), atol=1e-6)
-        assert not torch.allclose(bypass(x, own[:0]), quantized(x, own[:20]), atol=1e-4)
+        own = torch.cat([to_rows(part) for part in quantized.project(x)])
+        assert torch.allclose(bypass(x, NoCodebook()), quantized(x, Codebook(own)), atol=1e-6)
+        assert not torch.allclose(bypass(x, NoCodebook()), quantized(x, Codebook(own[:20])), atol=1e-4)
 
 
 # ------------------------------------------------------------------ permuted codes
@@ -145,7 +154,7 @@ def test_bypassed_attention_is_quantized_attention_where_every_pixel_has_its_own
 
 @pytest.mark.parametrize("n", [2, 3, 512])
 def test_no_code_stays_in_its_place(n: int) -> None:
-    moved = another_code(n)
+    moved = permutation(n)
     assert sorted(moved.tolist()) == list(range(n))
     assert not (moved == torch.arange(n)).any()
 
@@ -155,8 +164,8 @@ def test_a_permuted_look_up_fetches_another_code_than_it_finds() -> None:
     codes = torch.randn(9, 3, generator=generator)
     features = torch.randn(1, 3, 4, 4, generator=generator)
     nearest = torch.cdist(to_rows(features), codes).argmin(1)
-    fetched = to_rows(query(features, codes, permuted=True).codes_map())
-    assert torch.equal(fetched, codes[another_code(9)[nearest]])
+    fetched = to_rows(PermutedCodebook(codes).query(features).codes_map())
+    assert torch.equal(fetched, codes[permutation(9)[nearest]])
 
 
 @pytest.mark.parametrize("changes", [{}, {"pairing": "rank"}, {"topk": "pixels"}, {"attention": "none"}])
@@ -171,7 +180,7 @@ def test_permuted_codes_change_the_cube_and_a_relabelled_table_does_not(
         if changes.get("topk") != "pixels":  # there ties of frequency go by number
             for i in (1, 2):
                 table = plain.moc.at(i)
-                table.copy_(table[another_code(len(table))])
+                table.copy_(table[permutation(len(table))])
             assert torch.allclose(plain(rgb), before, atol=1e-5)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hsrzoo.bands import BandSet
+from hsrzoo_mcga.stage2.build import build
 from hsrzoo_mcga.stage2.features import brightness_features
-from hsrzoo_mcga.stage2.network import GANet, Settings
 
+BANDS = BandSet.regular(400, 700, 75)
 SMALL = {"widths": (8, 8), "blocks": (1, 1), "latent": 8, "n_codes": 16, "k": 8, "head": 8}
 
 
@@ -16,7 +18,7 @@ SMALL = {"widths": (8, 8), "blocks": (1, 1), "latent": 8, "n_codes": 16, "k": 8,
 )
 def test_what_is_shown_is_what_the_block_computes(changes: dict[str, object]) -> None:
     torch.manual_seed(0)
-    net = GANet(5, Settings(**{**SMALL, **changes})).eval()  # type: ignore[arg-type]
+    net = build(BANDS, **{**SMALL, **changes}).eval()
     torch.nn.init.normal_(net.blocks[0][0].feed.out.weight)
     rgb = torch.rand(1, 3, 16, 24)
     seen: dict[str, torch.Tensor] = {}
@@ -40,5 +42,5 @@ def test_what_is_shown_is_what_the_block_computes(changes: dict[str, object]) ->
 
 
 def test_without_curves_only_the_fused_features_are_there() -> None:
-    net = GANet(5, Settings(**SMALL, ga=False)).eval()  # type: ignore[arg-type]
+    net = build(BANDS, **SMALL, ga=False).eval()
     assert list(brightness_features(net, torch.rand(1, 3, 16, 16))) == ["fused"]

@@ -17,8 +17,17 @@ from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
 from hsrzoo_mcga.command import command
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
-from hsrzoo_mcga.stage1.decoding import coarser_map, code_spectra, companions, influence, to_cubes, to_maps
-from hsrzoo_mcga.stage1.inspection import colours, draw, inspect_folder, open_at_gaps
+from hsrzoo_mcga.stage1.decoding import (
+    coarser_map,
+    code_spectra,
+    decode,
+    encode,
+    influence,
+    load_autoencoder,
+    matching_codes,
+)
+from hsrzoo_mcga.stage1.plot import break_at_gaps, colours, draw
+from hsrzoo_mcga.stage1.report import report_source
 from hsrzoo_mcga.stage1.task import split_state
 from make_fixtures import make_cave_tree
 
@@ -49,7 +58,7 @@ def mixture(tmp_path: Path) -> CodebookFolder:
 @torch.inference_mode()
 def test_coarser_maps_are_those_that_algorithm_1_finds() -> None:
     module = autoencoder(scales=3)
-    maps = to_maps(module, torch.rand(2, 6, 32, 48))
+    maps = encode(module, torch.rand(2, 6, 32, 48))
     assert [tuple(m.shape) for m in maps] == [(2, 16, 24), (2, 8, 12), (2, 4, 6)]
     for scale in (1, 2):
         assert torch.equal(coarser_map(module, scale, maps[scale - 1]), maps[scale])
@@ -63,7 +72,7 @@ def test_companions_are_those_of_large_even_areas() -> None:
         finest = torch.full((1, 32, 32), code)
         second = coarser_map(module, 1, finest)
         third = coarser_map(module, 2, torch.full((1, 16, 16), int(second[0, 8, 8])))
-        found = [int(c[code]) for c in companions(module, 1)]
+        found = [int(c[code]) for c in matching_codes(module, 1)]
         assert found == [code, int(second[0, 8, 8]), int(third[0, 4, 4])]
 
 
@@ -72,16 +81,16 @@ def test_a_code_s_spectrum_is_the_middle_of_a_large_even_area() -> None:
     module = autoencoder()
     for scale, spectra in enumerate(code_spectra(module), 1):
         assert spectra.shape == (12, 6)
-        chosen = companions(module, scale)
+        chosen = matching_codes(module, scale)
         assert torch.equal(chosen[scale - 1], torch.arange(12))
         maps = [c[3].expand(1, 32 >> i, 32 >> i) for i, c in enumerate(chosen, 1)]
-        assert torch.allclose(spectra[3], to_cubes(module, maps)[0, :, 16, 16], atol=1e-6)
+        assert torch.allclose(spectra[3], decode(module, maps)[0, :, 16, 16], atol=1e-6)
 
 
 @torch.inference_mode()
 def test_decoding_gives_each_code_in_the_place_of_its_feature() -> None:
     module = autoencoder()
-    maps = to_maps(module, torch.rand(1, 6, 16, 16))
+    maps = encode(module, torch.rand(1, 6, 16, 16))
     parts = []
     for i, indices in enumerate(maps):
         codes = module.codes[i][indices].permute(0, 3, 1, 2)
@@ -89,7 +98,7 @@ def test_decoding_gives_each_code_in_the_place_of_its_feature() -> None:
         wide = torch.nn.functional.interpolate(narrowed, (16, 16), mode="bilinear", align_corners=False)
         parts.append(torch.nn.functional.gelu(module.reconstruction.refine[i](wide)))
     expected = module.reconstruction.head(torch.cat(parts[::-1], 1))
-    assert torch.allclose(to_cubes(module, maps), expected, atol=1e-5)
+    assert torch.allclose(decode(module, maps), expected, atol=1e-5)
 
 
 def test_a_scale_that_the_decoder_ignores_has_no_influence() -> None:
@@ -108,11 +117,11 @@ def test_a_scale_that_the_decoder_ignores_has_no_influence() -> None:
 def test_literal_masks_are_read_with_their_even_bands() -> None:
     module = autoencoder(mask="drop-ordered")
     with torch.inference_mode():
-        assert to_maps(module, torch.rand(1, 6, 8, 8))[0].shape == (1, 4, 4)
+        assert encode(module, torch.rand(1, 6, 8, 8))[0].shape == (1, 4, 4)
 
 
 def test_recorded_figures_are_told_of_every_source(mixture: CodebookFolder) -> None:
-    near, far = inspect_folder(mixture, mixture.sources)
+    near, far = (report_source(mixture, source) for source in mixture.sources)
     assert near.dead == (3, 6) and near.figures_on == "held-out training scenes"
     assert far.dead == () and far.figures_on == "nothing"
     assert [s.shape for s in far.spectra] == [(12, 6), (12, 6)]
@@ -123,32 +132,31 @@ def test_recorded_figures_are_told_of_every_source(mixture: CodebookFolder) -> N
 
 def test_new_figures_count_the_very_codes_that_were_used(mixture: CodebookFolder, tmp_path: Path) -> None:
     from hsrzoo.datasets import open_dataset
-    from hsrzoo_mcga.stage1.decoding import trained
 
     make_cave_tree(tmp_path)
     data = open_dataset("cave", tmp_path)
-    (report,) = inspect_folder(mixture, mixture.sources[:1], data, "train")
-    module = trained(mixture, mixture.sources[0])
+    report = report_source(mixture, mixture.sources[0], data, "train")
+    module = load_autoencoder(mixture, mixture.sources[0])
     with torch.inference_mode():
         cubes = [torch.from_numpy(data.load("train", s).cube)[None] for s in data.scenes("train")]
-        maps = [to_maps(module, c) for c in cubes]
+        maps = [encode(module, c) for c in cubes]
     for i in range(2):
         used = set(torch.cat([m[i].flatten() for m in maps]).tolist())
         assert report.used is not None and set(np.flatnonzero(report.used[i])) == used
         assert report.dead[i] == 12 - len(used)
     assert report.figures_on == "cave/train, 2 scenes" and 0 < report.figures["rmse_all"] < 1
     with pytest.raises(BandsError, match="900-1000"):
-        inspect_folder(mixture, mixture.sources[1:], data)
+        report_source(mixture, mixture.sources[1], data)
 
 
 def test_lines_are_open_where_the_sensor_has_gaps_or_another_detector_begins() -> None:
     bands = BandSet((400, 410, 420, 500, 510, 505, 515))
-    nm, values = open_at_gaps(bands, np.arange(7.0)[None])
+    nm, values = break_at_gaps(bands, np.arange(7.0)[None])
     assert nm.tolist() == [400, 410, 420, 500, 500, 510, 505, 505, 515]
     assert np.flatnonzero(np.isnan(values[0])).tolist() == [3, 6]
-    nm, values = open_at_gaps(BandSet((420, 410, 400)), np.array([[2.0, 1.0, 0.0]]))
+    nm, values = break_at_gaps(BandSet((420, 410, 400)), np.array([[2.0, 1.0, 0.0]]))
     assert nm.tolist() == [400, 410, 420] and values.tolist() == [[0, 1, 2]]
-    nm, values = open_at_gaps(BandSet((550,)), np.array([[0.5]]))
+    nm, values = break_at_gaps(BandSet((550,)), np.array([[0.5]]))
     assert (nm.tolist(), values.tolist()) == ([550], [[0.5]])
 
 
@@ -186,7 +194,7 @@ def test_the_command_writes_json_and_spectra(mixture: CodebookFolder, tmp_path: 
         "11",
         "1000",
     )
-    (report,) = inspect_folder(mixture, mixture.sources[1:])
+    report = report_source(mixture, mixture.sources[1])
     assert float(last["value"]) == pytest.approx(float(report.spectra[1][11, 5]), rel=1e-5)
     assert "near" in run("inspect", mixture.path, "--source", "near").stdout
 
@@ -195,7 +203,7 @@ def test_a_picture_has_a_panel_for_each_source_and_scale(mixture: CodebookFolder
     pytest.importorskip("matplotlib")
     from PIL import Image
 
-    reports = inspect_folder(mixture, mixture.sources)
+    reports = [report_source(mixture, source) for source in mixture.sources]
     draw(tmp_path / "two.png", reports)
     draw(tmp_path / "one.png", reports[:1])
     two, one = (Image.open(tmp_path / f"{n}.png").size for n in ("two", "one"))
@@ -215,5 +223,5 @@ def test_without_matplotlib_the_extra_is_named(
 def test_unknown_sources_and_folders_are_refused(mixture: CodebookFolder, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="near"):
         run("inspect", mixture.path, "--source", "neat")
-    with pytest.raises(WeightsError, match="no folder of codebooks"):
+    with pytest.raises(WeightsError, match="not a folder of codebooks"):
         run("inspect", tmp_path / "absent")

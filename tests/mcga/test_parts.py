@@ -1,13 +1,15 @@
 """Quantization, masking, curves and attention against values worked out by hand or in loops."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from hsrzoo.layers.pixel_rows import to_map, to_rows
-from hsrzoo_mcga.codebook.lookup import query, query_entropy, usage, vq_losses
+from hsrzoo_mcga.codebook.lookup import Codebook, query_entropy, usage, vq_losses
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder, code_widths, kept_bands
+from hsrzoo_mcga.stage2.ablations import FullAttention, LiteralAttention, LiteralCurve
 from hsrzoo_mcga.stage2.attention import QuantizedAttention, group_means, group_sums, top_codes
 from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
 
@@ -31,7 +33,7 @@ def test_rows_and_maps_are_inverse_and_row_major() -> None:
 def test_a_look_up_returns_the_nearest_code_and_passes_the_gradient_on() -> None:
     codes = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     features = torch.tensor([[[[0.2, 0.9]], [[0.1, 0.8]]]], requires_grad=True)  # 1 2 1 2
-    q = query(features, codes)
+    q = Codebook(codes).query(features)
     assert q.indices.tolist() == [0, 1]
     out = q.straight_through()
     assert torch.allclose(out, torch.tensor([[[[0.0, 1.0]], [[0.0, 1.0]]]]))
@@ -42,7 +44,7 @@ def test_a_look_up_returns_the_nearest_code_and_passes_the_gradient_on() -> None
 def test_vq_loss_moves_codes_with_weight_1_and_features_with_weight_beta() -> None:
     codes = torch.tensor([[0.0], [10.0]], requires_grad=True)
     features = torch.tensor([[[[3.0]]]], requires_grad=True)
-    loss = vq_losses(query(features, codes), beta=0.25)
+    loss = vq_losses(Codebook(codes).query(features), beta=0.25)
     assert float(loss.detach()) == pytest.approx(9 + 0.25 * 9)
     loss.backward()
     assert codes.grad is not None and codes.grad[:, 0].tolist() == [-6.0, 0.0]
@@ -90,7 +92,7 @@ def test_gamma_and_log_follow_their_equations() -> None:
     unit = torch.sigmoid(x)
     z = x.mean((2, 3))[0]
     for kind in ("gamma", "log"):
-        ga = GrayscaleAware(3, kind, exponent="softmax")
+        ga = LiteralCurve(3, kind, minmax=False, softmax=True)
         a = torch.softmax(ga.weight @ z + ga.bias, 0)
         for c in range(3):
             curve = unit[0, c] ** a[c] if kind == "gamma" else (1 + 4 * a[c]) * torch.log(1 + unit[0, c])
@@ -98,12 +100,12 @@ def test_gamma_and_log_follow_their_equations() -> None:
 
 
 def test_gamma_with_c_softmax_has_exponents_that_average_to_one() -> None:
-    ga = GrayscaleAware(5, "gamma", exponent="C*softmax")
-    assert float(ga.curve(torch.randn(2, 5)).mean().detach()) == pytest.approx(1, abs=1e-6)
+    ga = GrayscaleAware(5, "gamma")
+    assert float(ga.strength(torch.randn(2, 5)).mean().detach()) == pytest.approx(1, abs=1e-6)
 
 
 def test_minmax_normalisation_spans_0_to_1_before_the_curve() -> None:
-    ga = GrayscaleAware(2, "log", normalise="minmax")
+    ga = LiteralCurve(2, "log", minmax=True, softmax=False)
     out = ga(torch.randn(1, 2, 3, 3))
     assert float(out.detach().amin()) == pytest.approx(0, abs=1e-6)
 
@@ -115,8 +117,8 @@ def test_top_codes_break_ties_by_the_lower_number() -> None:
 
 
 def test_group_means_average_the_pixels_of_each_kept_code() -> None:
-    rows = torch.tensor([[[1.0], [3.0], [10.0], [7.0]], [[5.0], [6.0], [7.0], [8.0]]])
-    counts, sums = group_sums(torch.tensor([[2, 2, 0, 1], [3, 3, 3, 3]]), 4, rows)
+    maps = torch.tensor([[[[1.0, 3.0, 10.0, 7.0]]], [[[5.0, 6.0, 7.0, 8.0]]]])
+    counts, sums = group_sums(torch.tensor([2, 2, 0, 1, 3, 3, 3, 3]), 4, maps)
     assert counts.tolist() == [[1, 1, 2, 0], [0, 0, 0, 4]]
     kept = torch.tensor([2, 0, 3])
     assert group_means(sums[0][kept], counts[0][kept])[:, 0].tolist() == [2.0, 10.0, 0.0]
@@ -130,14 +132,14 @@ def test_keeping_all_pixels_with_repetition_equals_weighting_codes_by_count() ->
     out = {}
     for topk in ("codes", "pixels"):
         torch.manual_seed(1)
-        attention = QuantizedAttention(6, 4, k=64, topk=topk)
-        out[topk] = attention(x, codes)
+        attention = LiteralAttention(6, 4, k=64, pixels=topk == "pixels", rank=False)
+        out[topk] = attention(x, Codebook(codes))
     assert torch.allclose(out["codes"], out["pixels"], atol=1e-5)
 
 
 def test_full_attention_equals_a_float64_loop() -> None:
     torch.manual_seed(0)
-    attention = QuantizedAttention(3, 2, mode="full").double()
+    attention = FullAttention(3, 2).double()
     x = torch.randn(1, 3, 2, 2, dtype=torch.float64)
     q, k = attention.query_key(x).split(3, 1)
     v = torch.stack([attention.value(x[0, :, i, j]) for i in range(2) for j in range(2)], 1)  # C HW
@@ -150,20 +152,20 @@ def test_full_attention_equals_a_float64_loop() -> None:
             )
     a = torch.softmax(math.sqrt(3) * scores, -1)
     expected = attention.out((a @ v).t()).t().view(3, 2, 2)
-    assert torch.allclose(attention(x, torch.zeros(1, 2))[0], expected, atol=1e-12)
+    assert torch.allclose(attention(x, Codebook(torch.zeros(1, 2)))[0], expected, atol=1e-12)
 
 
 def test_attention_gives_queries_and_keys_a_gradient_through_the_codes() -> None:
     torch.manual_seed(0)
     attention = QuantizedAttention(4, 2, k=8)
-    attention(torch.randn(1, 4, 6, 6), torch.randn(16, 2)).square().sum().backward()
+    attention(torch.randn(1, 4, 6, 6), Codebook(torch.randn(16, 2))).square().sum().backward()
     grad = attention.query_key.weight.grad
     assert grad is not None and grad[:2].abs().sum() > 0 and grad[2:].abs().sum() > 0
 
 
 def test_codes_that_nobody_uses_change_nothing() -> None:
     torch.manual_seed(0)
-    attention = QuantizedAttention(6, 4, k=64, normalise="minmax")
+    attention = QuantizedAttention(6, 4, k=64, curve=partial(LiteralCurve, minmax=True, softmax=False))
     x, codes = torch.randn(1, 6, 5, 7), torch.randn(12, 4)
     far = torch.cat([codes, torch.full((5, 4), 100.0)])
-    assert torch.allclose(attention(x, codes), attention(x, far), atol=1e-6)
+    assert torch.allclose(attention(x, Codebook(codes)), attention(x, Codebook(far)), atol=1e-6)

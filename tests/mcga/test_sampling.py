@@ -19,9 +19,16 @@ from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, write
 from hsrzoo_mcga.command import command
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.task import split_state
-from hsrzoo_mcga.synthetic.judging import distances, judge, nearest_angles
-from hsrzoo_mcga.synthetic.prior import NOTHING, CodePrior
-from hsrzoo_mcga.synthetic.prior_fit import frequencies, masked_maps, nats, optimise, orientations, unigram
+from hsrzoo_mcga.synthetic.judge import distances, judge, nearest_angles
+from hsrzoo_mcga.synthetic.prior import NO_CODE, CodePrior
+from hsrzoo_mcga.synthetic.prior_fit import (
+    code_counts,
+    cross_entropies,
+    encode_known,
+    optimise,
+    orientations,
+    unigram_entropies,
+)
 from make_fixtures import make_cave_tree
 
 
@@ -86,23 +93,23 @@ def test_draws_repeat_with_their_seed() -> None:
 
 def test_cross_entropy_leaves_cells_without_data_out() -> None:
     one, maps = prior(2), maps_like(8, 2)
-    maps[0][:, :, 5:] = NOTHING
-    maps[1][0] = NOTHING
-    found = nats(one, [maps, maps_like(4, 2, seed=5)])
+    maps[0][:, :, 5:] = NO_CODE
+    maps[1][0] = NO_CODE
+    found = cross_entropies(one, [maps, maps_like(4, 2, seed=5)])
     totals, counts = [0.0, 0.0], [0, 0]
     with torch.inference_mode():
         for scene in (maps, maps_like(4, 2, seed=5)):
             for place in (0, 1):
                 log_p = one.logits(scene, place).log_softmax(1)
-                for b, y, x in (scene[place] != NOTHING).nonzero().tolist():
+                for b, y, x in (scene[place] != NO_CODE).nonzero().tolist():
                     totals[place] -= float(log_p[b, scene[place][b, y, x], y, x])
                     counts[place] += 1
     assert found == pytest.approx([t / c for t, c in zip(totals, counts, strict=True)], rel=1e-5)
 
 
 def test_the_unigram_is_the_smoothed_frequency() -> None:
-    train, asked = [[torch.tensor([[[0, 0, 1, NOTHING]]])]], [[torch.tensor([[[0, 2, NOTHING]]])]]
-    assert unigram(frequencies(train, 3), asked) == pytest.approx(
+    train, asked = [[torch.tensor([[[0, 0, 1, NO_CODE]]])]], [[torch.tensor([[[0, 2, NO_CODE]]])]]
+    assert unigram_entropies(code_counts(train, 3), asked) == pytest.approx(
         [-(math.log(3 / 6) + math.log(1 / 6)) / 2]
     )
 
@@ -113,9 +120,9 @@ def test_maps_know_where_there_are_no_data() -> None:
     cube = torch.rand(6, 16, 16)
     cube[2, 0, 9] = torch.nan
     with torch.inference_mode():
-        fine, coarse = masked_maps(module, cube)
-    assert (fine == NOTHING).nonzero().tolist() == [[0, 0, 4]]
-    assert (coarse == NOTHING).nonzero().tolist() == [[0, 0, 2]]
+        fine, coarse = encode_known(module, cube)
+    assert (fine == NO_CODE).nonzero().tolist() == [[0, 0, 4]]
+    assert (coarse == NO_CODE).nonzero().tolist() == [[0, 0, 2]]
 
 
 def test_the_orientations_are_the_symmetries_of_a_square() -> None:
@@ -187,7 +194,7 @@ def test_a_prior_is_fitted_anew_for_other_steps_and_refused_when_changed(
     assert json.loads(about.read_text())["steps"] == 3
     weights = about.with_suffix(".safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(WeightsError, match="fitted anew"):
+    with pytest.raises(WeightsError, match="fitted again"):
         run(*words, "--out", root / "c", "--prior-steps", 3)
 
 
@@ -197,9 +204,9 @@ def test_fitting_learns_what_lies_beside_what() -> None:
     views = [[((ramp[:, None] + ramp) % 4)[None], ((ramp[:8, None] + ramp[:8]) % 4)[None]]]
     torch.manual_seed(0)
     one = CodePrior([torch.randn(4, 4), torch.randn(4, 2)])
-    before = nats(one, views)
+    before = cross_entropies(one, views)
     best = optimise(one, views, views, 40)
-    assert max(nats(one, views)) < 0.5 < min(before) and min(best) > 20
+    assert max(cross_entropies(one, views)) < 0.5 < min(before) and min(best) > 20
 
 
 def test_a_prior_that_only_recites_is_not_kept() -> None:
@@ -216,12 +223,12 @@ def test_a_prior_that_only_recites_is_not_kept() -> None:
         scale.head.bias.data.zero_()
     held_out = [noise()]
     optimise(one, [seen], held_out, 120, lambda: calls.append(1))
-    assert max(nats(one, held_out)) <= math.log(4) + 1e-6
+    assert max(cross_entropies(one, held_out)) <= math.log(4) + 1e-6
     assert len(calls) < 120, "it ends when the held-out scenes say so"
 
 
 def test_an_only_scene_is_held_out_by_rows(codebook: Path, root: Path) -> None:
-    from hsrzoo_mcga.stage1.decoding import trained
+    from hsrzoo_mcga.stage1.decoding import load_autoencoder
     from hsrzoo_mcga.synthetic.prior_fit import fit
 
     folder = CodebookFolder.read(codebook)
@@ -240,11 +247,11 @@ def test_an_only_scene_is_held_out_by_rows(codebook: Path, root: Path) -> None:
         def fingerprint(self) -> str:
             return "one"
 
-    record = fit(folder, source, trained(folder, source), One(), "train", 1).record  # type: ignore[arg-type]
+    record = fit(folder, source, load_autoencoder(folder, source), One(), "train", 1).record  # type: ignore[arg-type]
     assert (record["scenes"], record["held_out"]) == (["field, rows to 31"], ["field, rows from 32"])
     One.bands = BandSet.regular(410, 710, 10)
     with pytest.raises(BandsError):
-        fit(folder, source, trained(folder, source), One(), "train", 1)  # type: ignore[arg-type]
+        fit(folder, source, load_autoencoder(folder, source), One(), "train", 1)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_sampled_is_refused_before_anything_is_computed(codebook: Path, root: Path) -> None:

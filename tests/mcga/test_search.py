@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import exactness
 from hsrzoo.errors import InputError
-from hsrzoo_mcga.codebook import search
-from hsrzoo_mcga.codebook.search import blocked, cpu_faiss, exactness, table
+from hsrzoo_mcga.codebook import lookup, search
+from hsrzoo_mcga.codebook.search import blocked, cpu_faiss, table
 
 TRACED = "torch, as traced"
 
@@ -30,9 +31,9 @@ def assert_exact(engine: str, features: Tensor, codes: Tensor, share: float = 0.
     """The float64 index, or one tied with it to within ``exactness.rounding_bound``; few of those."""
     found = run(engine, features, codes)
     assert found.dtype == torch.int64 and found.shape == (len(features),)
-    flips = exactness.flips(found, features, codes)
-    assert flips.beyond == 0
-    assert flips.differ <= share * len(features)
+    difference = exactness.compare(found, features, codes)
+    assert difference.beyond == 0
+    assert difference.differ <= share * len(features)
 
 
 engines = pytest.mark.parametrize("engine", ["torch", "faiss", TRACED])
@@ -204,14 +205,14 @@ def test_an_index_that_is_wrong_counts_as_beyond_rounding() -> None:
     features, codes = normal(200, 8), normal(512, 8, seed=1)
     distances = torch.cdist(features.double(), codes.double())
     second = distances.topk(2, largest=False).indices[:, 1]
-    assert exactness.flips(second, features, codes) == exactness.Flips(200, 200, 200)
-    tie = exactness.flips(torch.tensor([1]), torch.zeros(1, 2), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    assert tie == exactness.Flips(rows=1, differ=1, beyond=0)
+    assert exactness.compare(second, features, codes) == exactness.Difference(200, 200, 200)
+    tie = exactness.compare(torch.tensor([1]), torch.zeros(1, 2), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    assert tie == exactness.Difference(rows=1, differ=1, beyond=0)
 
 
 def test_distances_are_squared_and_differentiable() -> None:
     x = torch.tensor([[1.0, 2.0]], requires_grad=True)
-    d = search.squared_distances(x, torch.tensor([[1.0, 0.0], [4.0, 6.0]]))
+    d = lookup.squared_distances(x, torch.tensor([[1.0, 0.0], [4.0, 6.0]]))
     assert d.tolist() == [[4.0, 25.0]]
     d[0, 1].backward()
     assert x.grad is not None and x.grad.tolist() == [[-6.0, -8.0]]

@@ -1,33 +1,30 @@
-"""The choice of an engine, the custom op in compiled and exported graphs, and the command."""
+"""The choice of an engine, the custom op in compiled and exported graphs."""
 
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 import warnings
 from collections.abc import Iterator
 
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import Tensor, nn
 
 from hsrzoo.errors import InputError, PluginError, UnknownNameError
 from hsrzoo_mcga.codebook import lookup, search
-from hsrzoo_mcga.codebook.search import blocked, op
-from hsrzoo_mcga.command import command
+from hsrzoo_mcga.codebook.search import blocked, engines, op
 
 
 @pytest.fixture
 def no_faiss(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process in which faiss cannot be imported and nothing was said about it yet."""
     monkeypatch.setitem(sys.modules, "faiss", None)
-    search._found.cache_clear()
-    search._fall_back.cache_clear()
+    engines._can_import.cache_clear()
+    engines._fall_back.cache_clear()
     yield
-    search._found.cache_clear()
-    search._fall_back.cache_clear()
+    engines._can_import.cache_clear()
+    engines._fall_back.cache_clear()
 
 
 def test_the_engine_follows_from_device_type_and_width() -> None:
@@ -86,7 +83,7 @@ def test_a_forced_engine_that_is_not_installed() -> None:
 
 def test_a_forced_engine_that_cannot_search_these_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(search, "_found", lambda package: True)
+    monkeypatch.setattr(engines, "_can_import", lambda package: True)
     features = torch.zeros(5, 8)
     with search.search_engine("triton"), pytest.raises(InputError, match=r"float32 on cuda.*on cpu"):
         search.nearest_code(features, torch.zeros(9, 8))
@@ -101,7 +98,7 @@ def test_compiled_whole_and_with_gradient(backend: str, forced: str | None) -> N
     codes = torch.randn(70, 8)
 
     def look_up(x: Tensor) -> Tensor:
-        return lookup.query(x * 2, codes).straight_through()
+        return lookup.Codebook(codes).query(x * 2).straight_through()
 
     torch._dynamo.reset()
     compiled = torch.compile(look_up, fullgraph=True, backend=backend)
@@ -174,32 +171,3 @@ def test_onnxruntime_gives_the_same_indices(tmp_path) -> None:
     x[9] = (module.codes[3] + module.codes[200]) / 2
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     assert torch.equal(torch.from_numpy(found), module(x))
-
-
-def test_the_command_times_and_checks_every_engine(run_hsrzoo) -> None:
-    run = run_hsrzoo(
-        *("codebook", "search", "--codes", "300", "--pixels", "2000", "--widths", "8,3"),
-        *("--repeats", "1", "--device", "cpu", "--engines", "torch,faiss", "--json"),
-    )
-    assert run.returncode == 0, run.stderr
-    rows = json.loads(run.stdout)
-    assert [(row["d"], row["engine"]) for row in rows] == [
-        (d, name) for d in (8, 3) for name in ("matmul + argmin", "torch", "faiss")
-    ]
-    assert all(row["checked"] == 2000 and row["beyond_rounding"] == 0 for row in rows)
-    assert all(row["ratio"] == row["ms"] / rows[i // 3 * 3]["ms"] for i, row in enumerate(rows))
-
-
-def test_the_command_refuses_what_it_cannot_do() -> None:
-    unknown = CliRunner().invoke(command, ["search", "--engines", "fais", "--device", "cpu"])
-    assert isinstance(unknown.exception, UnknownNameError)
-    widths = CliRunner().invoke(command, ["search", "--widths", "8,x"])
-    assert widths.exit_code == 2 and "8,16" in widths.output
-
-
-def test_the_command_leaves_with_1_where_an_engine_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocked, "search", lambda x, c: torch.zeros(len(x), dtype=torch.int64))
-    wrong = CliRunner().invoke(
-        command, ["search", "--pixels", "50", "--codes", "9", "--engines", "torch", "--device", "cpu"]
-    )
-    assert wrong.exit_code == 1 and "beyond rounding" in wrong.output

@@ -8,11 +8,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import exactness
 from waiting import LONG
 
 pytestmark = pytest.mark.skipif(
@@ -22,9 +24,11 @@ pytestmark = pytest.mark.skipif(
 WIDTHS = [2, 4, 8, 16, 32, 64]
 
 SCRIPT = """
-import json, torch
+import json, sys, torch
 from unittest import mock
-from hsrzoo_mcga.codebook.search import exactness, gpu_triton, nearest_code, search_engine
+from hsrzoo_mcga.codebook.search import gpu_triton, nearest_code, search_engine
+sys.path.insert(0, sys.argv[1])  # the folder of the tests
+import exactness
 
 rows = {}
 tile = gpu_triton.tile
@@ -33,9 +37,8 @@ def case(name, features, codes):
     with search_engine("triton"):
         found = nearest_code(features, codes)
     best = exactness.brute_force(features, codes)
-    flips = exactness.flips(found, features, codes)
-    rows[name] = dict(dtype=str(found.dtype), rows=len(found), differ=flips.differ, beyond=flips.beyond,
-                      found=found.tolist(), best=best.tolist())
+    difference = exactness.compare(found, features, codes)
+    rows[name] = dict(vars(difference), dtype=str(found.dtype), found=found.tolist(), best=best.tolist())
 
 g = torch.Generator().manual_seed(0)
 for d in (2, 4, 8, 16, 32, 64):
@@ -65,7 +68,7 @@ print(json.dumps(rows))
 def interpreted() -> dict[str, Any]:
     """What the kernel gave in a process with TRITON_INTERPRET=1, which must be set before its import."""
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", SCRIPT, str(Path(__file__).parents[1])],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -125,13 +128,13 @@ def test_it_compiles_for_sm_90(d: int, tmp_path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("d", WIDTHS)
 def test_it_runs_on_a_gpu(d: int) -> None:
-    from hsrzoo_mcga.codebook.search import engine_for, exactness, nearest_code
+    from hsrzoo_mcga.codebook.search import engine_for, nearest_code
 
     features = torch.randn(100_000, d, device="cuda")
     codes = torch.randn(1536, d, device="cuda")
     codes[1500:] = codes[:36]
     assert engine_for(features, codes) == "triton"
     found = nearest_code(features, codes)
-    flips = exactness.flips(found, features, codes)
+    difference = exactness.compare(found, features, codes)
     assert found.max() < 1500  # of equal codes the lower
-    assert flips.beyond == 0 and flips.differ <= 200
+    assert difference.beyond == 0 and difference.differ <= 200

@@ -20,7 +20,7 @@ from hsrzoo_mcga.command import command
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.evaluation import evaluate
 from hsrzoo_mcga.stage1.pooled import PooledAutoencoder, PooledTask
-from hsrzoo_mcga.stage1.sources import Choice, parse_source
+from hsrzoo_mcga.stage1.sources import SourceOptions, parse_source
 from hsrzoo_mcga.stage1.task import CodebookTask, split_state
 from hsrzoo_mcga.stage2.build import start
 from make_fixtures import make_cave_tree
@@ -227,18 +227,18 @@ def test_folders_of_earlier_versions_hold_their_sources_one_after_another(tmp_pa
 @pytest.mark.parametrize(
     ("text", "choice"),
     [
-        ("cave", Choice("cave")),
-        ("cave:holdout=4", Choice("cave", holdout=4)),
-        ("enmap:bands=all,figures=test", Choice("enmap", {"bands": "all"}, figures="test")),
+        ("cave", SourceOptions("cave")),
+        ("cave:holdout=4", SourceOptions("cave", holdout=4)),
+        ("enmap:bands=all,figures=test", SourceOptions("enmap", {"bands": "all"}, figures="test")),
         (
             "folder:path=/a:b/c,zero-bands=drop,bands=450,550,name=x,split=part",
-            Choice(
+            SourceOptions(
                 "folder", {"path": "/a:b/c", "zero_bands": "drop", "bands": "450,550"}, "x", split="part"
             ),
         ),
     ],
 )
-def test_sources_are_read(text: str, choice: Choice) -> None:
+def test_sources_are_read(text: str, choice: SourceOptions) -> None:
     assert parse_source(text) == choice
 
 
@@ -290,5 +290,5 @@ def test_a_pooled_codebook_starts_stage_2_and_mixes_with_others(
 def test_the_command_line_refuses_no_source_and_two_ways_of_naming_them() -> None:
     assert "either --dataset or --source" in run("train").output
     assert "either" in run("train", "--dataset", "cave", "--source", "cave").output
-    assert "in itself" in run("train", "--source", "cave", "--name", "x").output
+    assert "takes these itself" in run("train", "--source", "cave", "--name", "x").output
     assert isinstance(run("mix", "--out", "m").exception, InputError)

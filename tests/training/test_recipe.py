@@ -6,7 +6,7 @@ import pytest
 
 from hsrzoo.errors import TrainingError, UnknownNameError
 from hsrzoo.spec import Recipe
-from hsrzoo.training.recipe import assignments, json_or_text, override
+from hsrzoo.training.recipe import override
 
 
 def test_every_kind_of_field_is_parsed() -> None:
@@ -39,10 +39,3 @@ def test_the_angle_has_no_part_in_a_loss_of_the_networks_own() -> None:
 def test_an_unknown_field_offers_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="weight_decay"):
         override(Recipe(), {"weight_decey": "1"})
-
-
-def test_assignments_and_json_values() -> None:
-    assert assignments(("a=1", "b=x=y"), "--arg") == {"a": "1", "b": "x=y"}
-    assert [json_or_text(t) for t in ("1", "true", "[1, 2]", "joint")] == [1, True, [1, 2], "joint"]
-    with pytest.raises(TrainingError, match="--arg"):
-        assignments(("a",), "--arg")

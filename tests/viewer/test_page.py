@@ -203,10 +203,10 @@ def test_a_click_in_the_plot_chooses_the_band(opened, path):
 
 def test_a_large_cube_keeps_every_third_pixel_and_says_so(opened, tmp_path):
     cube = made_cube(1, (50, 70, 4))
-    with pytest.warns(UserWarning, match="keeps one in 3"):
+    with pytest.warns(UserWarning, match="shows one in 3"):
         write_page(tmp_path / "page.html", [NamedCube("wide", cube, BANDS.select(range(4)))], max_side=24)
     hands = opened(tmp_path / "page.html", (17, 24))
-    assert "50 rows and 70 columns the page keeps one in 3" in hands.page.locator(".notes").inner_text()
+    assert "one in 3 of the 50 rows and 70 columns" in hands.page.locator(".notes").inner_text()
     hands.click(23, 16)
     np.testing.assert_allclose(hands.table()["x 69, y 48"], cube[48, 69], atol=STEP)
 

@@ -19,8 +19,8 @@ from hsrzoo.bands import BandSet
 from hsrzoo.cli.view import command
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
-from hsrzoo.viewer.cubes import fitted_photo, runs_of, stride_for
-from hsrzoo.viewer.pack import NO_DATA, colour_picture, packed
+from hsrzoo.viewer.cubes import fit_photo, runs_of, stride_for
+from hsrzoo.viewer.pack import NO_DATA, colour_picture, pack_values
 from hsrzoo.viewer.units import units_of
 
 from .conftest import BANDS
@@ -110,10 +110,10 @@ def test_a_tiff_is_told_apart_and_equal_names_get_their_folders(run_hsrzoo, tmp_
     [
         (["scene.hdr", "small.png"], "The photograph does not fit the cube"),
         (["scene.hdr", "narrow.npz"], "differ in size"),
-        (["scene.hdr", "-o", "scene.img"], "The page is HTML"),
+        (["scene.hdr", "-o", "scene.img"], "The page is an HTML file"),
         (["nothing.hdr"], "There is no such file"),
         (["scene.hdr", "nothing.jpg"], "There is no such image"),
-        (["scene.hdr", "--key", "cube"], "An ENVI header says what it holds"),
+        (["scene.hdr", "--key", "cube"], "--key and --axes are not for ENVI"),
         (["empty.tif"], "is empty (0 bytes)"),
         (["scene.hdr", "-o", "small.png/page.html"], "cannot be written"),
     ],
@@ -141,7 +141,7 @@ def test_units_are_read_from_every_format(tmp_path, cube, name):
 def test_packed_values_are_off_by_half_a_step_at_most(cube):
     cube = cube * 300 - 100
     cube[3, 4, 5], cube[0, 0] = np.inf, np.nan
-    found = packed(cube, "x")
+    found = pack_values(cube, "x")
     halves = np.frombuffer(zlib.decompress(base64.b64decode(found.text)), np.uint8).reshape(2, -1)
     planes = (halves[0] + 256 * halves[1].astype(np.uint16)).reshape(-1, *cube.shape[:2])
     integers = np.cumsum(planes, axis=0, dtype=np.uint16).transpose(1, 2, 0)
@@ -167,7 +167,7 @@ def test_lines_join_the_bands_of_one_detector_in_ascending_order():
 
 def test_photographs_of_a_whole_multiple_are_averaged():
     fine = np.arange(4 * 6 * 3, dtype=np.uint16).reshape(4, 6, 3) * 256
-    small = fitted_photo(fine, 2, 3)
+    small = fit_photo(fine, 2, 3)
     assert small.dtype == np.uint8
     wanted = [[(fine[2 * y : 2 * y + 2, 2 * x : 2 * x + 2] // 256).mean(axis=(0, 1)) for x in range(3)]
               for y in range(2)]  # fmt: skip

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hsrzoo.cli import options as shared
 from hsrzoo.cli.names import MODEL
 from hsrzoo.errors import HsrzooError
 
@@ -24,7 +25,7 @@ REPORT = "report"
 
 @click.command("reproduce")
 @click.argument("what", type=click.Choice([*TABLES, *FIGURES, REPORT]), metavar="WHAT")
-@click.option("--store", type=click.Path(path_type=Path), default=Path("records"), show_default=True,
+@click.option("--store", type=shared.PATH, default=Path("records"), show_default=True,
               help="Folder of the rows.")  # fmt: skip
 @click.option("--dataset", type=click.Choice(DATASETS),
               help="Data that was scored [cave in ARAD-1K's place, enmap in HySpecNet-11k's].")  # fmt: skip
@@ -33,15 +34,14 @@ REPORT = "report"
     is_flag=True,
     help="First make missing rows by benchmark/hsrzoo_benchmark/studies, into records.",
 )
-@click.option("--out", type=click.Path(path_type=Path),
+@click.option("--out", type=shared.PATH,
               help="Report: file [docs/results.md]. Figures: picture [WHAT.png].")  # fmt: skip
 @click.option("--model", "models", type=MODEL, multiple=True, metavar="[TITLE=]NAME",
               help="Figures 4b, 5: model, repeatable [mcga-s2; figure 5: mst-plus-plus too].")  # fmt: skip
 @click.option("--scene", help="Figures 4b and 5: scene [the first of the split].")
 @click.option("--region", metavar="Y,X,H,W", help="Figure 5: pixels [the middle quarter].")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
-@click.option("--json", "as_json", is_flag=True, help="All figures as JSON on stdout.")
-@click.option("--csv", "as_csv", is_flag=True, help="All figures as CSV on stdout.")
+@shared.data_root
+@shared.json_or_csv
 @click.pass_context
 def command(
     context: click.Context, what: str, store: Path, dataset: str | None, run: bool, **options: Any
@@ -52,8 +52,6 @@ def command(
     without rows are named with the queue that makes them; a table without any row exits with 1. Intervals
     are 95 % over scenes, seeds averaged first. Figures 4b and 5 run the models.
     """
-    if options["as_json"] and options["as_csv"]:
-        raise click.UsageError("--json and --csv exclude each other")
     # Imported here, because these import numpy and, with the models, torch.
     from hsrzoo_benchmark.reproduce import figures, report
 

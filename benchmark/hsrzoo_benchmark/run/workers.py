@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hsrzoo.errors import InputError
-from hsrzoo.utils.workers import TaskFailure, Workers, run_tasks
+from hsrzoo.utils.workers import TaskFailure, Workers, require_same, run_tasks
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
 from hsrzoo_benchmark.plan.models import ModelSetup, RunModes
 from hsrzoo_benchmark.protocol import Protocol
@@ -116,21 +116,9 @@ def _open(opening: Opening) -> tuple[Source, list[Reconstructor]]:
 
     dataset = open_dataset(opening.dataset, opening.data_root, **dict(opening.data_options))
     fingerprint = dataset.fingerprint()
-    if fingerprint != opening.fingerprint:
-        raise InputError(
-            f"The files of {opening.dataset} differ on a worker",
-            expected=f"fingerprint {opening.fingerprint}",
-            got=fingerprint,
-            fix="Give all machines the same data, or do not change them during the run",
-        )
+    require_same(opening.dataset, "data", opening.fingerprint, fingerprint)
     models = [setup.load(opening.device) for setup in opening.setups]
     for model, identity in zip(models, opening.identities, strict=True):
-        if model.identity != identity:
-            raise InputError(
-                f"{model.name} is another model on a worker",
-                expected=f"identity {identity}",
-                got=model.identity,
-                fix="Give all machines the same weights, or do not change them during the run",
-            )
+        require_same(model.name, "weights", identity, model.identity)
     spec = DATASETS.get(opening.dataset)
     return Source(dataset, spec, opening.split, (), fingerprint), models

@@ -8,15 +8,15 @@ from typing import Any
 import click
 
 from hsrzoo.cli import names
-from hsrzoo.cli.data import parse_options
+from hsrzoo.cli import options as shared
 
 STDOUT = "-"
 
 
 @click.command("report")
-@click.option("--store", type=click.Path(path_type=Path), default=Path("records"), show_default=True,
+@click.option("--store", type=shared.PATH, default=Path("records"), show_default=True,
               help="Folder of the rows, as `hsrzoo bench --store` writes them.")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("-o", "--out", type=shared.PATH, metavar="FOLDER",
               help="Write the site here: index.html, its data and pictures.")  # fmt: skip
 @click.option("--markdown", is_flag=False, flag_value=STDOUT, metavar="[FILE]",
               help="Write Markdown tables instead of a site: between the markers <!-- results --> and "
@@ -33,9 +33,8 @@ STDOUT = "-"
               "the weights.")  # fmt: skip
 @click.option("--scene", "scene_names", multiple=True, metavar="NAME",
               help="A scene for --scenes, repeatable [the first three].")  # fmt: skip
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets, for --scenes.")
-@click.option("--data-option", "data_options", multiple=True, metavar="KEY=VALUE",
-              help="Option of the data set, for --scenes.")  # fmt: skip
+@shared.data_root
+@shared.data_options
 @click.option("--overwrite", is_flag=True, help="Write into a folder that holds other files; they stay.")
 def command(store: Path, out: Path | None, markdown: str | None, **options: Any) -> None:
     """Show what stored rows say: a site with leaderboards and plots, or Markdown tables.
@@ -66,8 +65,7 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
     if markdown is not None:
         _write_tables(found, markdown)
     elif out is not None:
-        data_options = parse_options(options["data_options"])
-        _write_site(found, out, options, data_options if with_scenes else None)
+        _write_site(found, out, options, options["data_options"] if with_scenes else None)
 
 
 def _write_tables(found: Any, target: str) -> None:

@@ -19,7 +19,7 @@ _BLOCK = 1 << 22
 _TRACED_WIDTH = 256
 """Codes compared at once in a traced graph, where the number of rows is unknown."""
 _GROUP = 64
-"""Codes whose least distance is found first: a plain minimum is several times faster than its place."""
+"""Codes in a group. The minimum of each group comes first: amin is several times faster than argmin."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def search(features: Tensor, codes: Tensor) -> Tensor:
 def search_traced(features: Tensor, codes: Tensor) -> Tensor:
     """The same for a traced graph: M may be symbolic, the loop runs over the N codes and is written out.
 
-    It uses only what ONNX has, and names the place of a minimum by comparing, not by argmin, whose
-    choice among equals differs between runtimes.
+    It uses only what ONNX has, and finds the index of a minimum by comparisons, because argmin breaks
+    ties differently in different runtimes.
     """
     return _nearest(features, _Table.of(codes), _TRACED_WIDTH)
 

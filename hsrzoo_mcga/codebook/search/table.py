@@ -1,4 +1,4 @@
-"""What every engine does to the codes first: move them to the origin, and find equal ones."""
+"""Preparation of the codes for every engine: centring, norms, and equal codes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def centre_of(codes: Tensor) -> Tensor:
     """The point (D,) to subtract from features and codes before |c|^2 / 2 - x.c is compared.
 
     That form loses the bits by which |x| and |c| exceed the distances, so codes far from the origin are
-    moved there. The point is their mean on a grid of powers of two as coarse as their spread: then
-    the subtraction rounds nothing that mattered, and exact ties stay exact. It is zero, and nothing
-    need be moved, where the mean is no further from the origin than the furthest code from the mean.
+    centred. The point is their mean rounded to a power of two about as large as their spread: then the
+    subtraction loses no significant bits, and exact ties stay exact. It is zero, and nothing needs to be
+    centred, if the mean is no further from the origin than the furthest code from the mean.
     """
     mean = codes.mean(0)
     # both are root mean squares over D, which compare as the norms do

@@ -1,4 +1,4 @@
-"""How near synthetic spectra come to real ones, with two halves of the real scenes as the yardstick."""
+"""Distances of synthetic spectra to real ones, compared with those between halves of the real scenes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,31 @@ _BLOCK = 512
 def judge(
     synthetic: Dataset, real: Dataset, split: str, *, pixels: int = 4000, splits: int = 10, seed: int = 0
 ) -> dict[str, Any]:
-    """Distances of :func:`distances` of the synthetic spectra to one half of ``real``'s scenes, and of the
-    other half to it, averaged over ``splits`` random ways to halve the scenes.
+    """Compare synthetic with real spectra.
 
-    ``pixels`` spectra are drawn of each side, every scene alike. A single scene is cut into 8 strips of
-    columns, which are then halved. Raises BandsError where the bands differ.
+    Args:
+        synthetic: Data set of synthetic cubes; all of its splits are used.
+        real: Data set of real cubes. A single scene is cut into 8 strips of columns.
+        split: Split of ``real``.
+        pixels: Spectra drawn of each side, equally many of every scene.
+        splits: Random ways to halve the real scenes.
+        seed: Seed of pixels and halves.
+
+    Returns:
+        A report; its ``distances`` are :func:`distances` to one half of the real scenes of the synthetic
+        spectra and of the other half, averaged over ``splits``, and the ratio of the two.
+
+    Raises:
+        BandsError: If the bands differ.
     """
     real.bands.require_same(synthetic.bands, real.name, "the synthetic cubes", fix="Judge it on its bands")
     rng = np.random.default_rng(seed)
     ours = [s for name in synthetic.splits() for s in _spectra(synthetic, name, rng)]
     theirs = _spectra(real, split, rng)
     if len(theirs) < 2:
-        raise InputError("Real spectra cannot be halved", expected="pixels with data", got="too few")
+        raise InputError(
+            "Too few real scenes to be halved", expected="at least 2 with data", got=str(len(theirs))
+        )
     rows: list[dict[str, dict[str, Any]]] = []
     for _ in range(splits):
         order = rng.permutation(len(theirs))

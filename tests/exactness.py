@@ -1,4 +1,4 @@
-"""What "exact" means here: a float64 brute force, and how far apart a tie to within rounding may be."""
+"""What an exact search is: a float64 brute force, and how far apart a tie to within rounding may be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROWS = 1024
 
 
 @dataclass(frozen=True)
-class Flips:
+class Difference:
     """How an engine's indices differ from the float64 brute force's."""
 
     rows: int
@@ -24,13 +24,13 @@ class Flips:
     """Rows of these whose distances differ by more than rounding: errors. 0 for an exact engine."""
 
 
-def flips(found: Tensor, features: Tensor, codes: Tensor) -> Flips:
+def compare(found: Tensor, features: Tensor, codes: Tensor) -> Difference:
     """Compare ``found`` (M,) with the nearest of ``codes`` (N, D) to ``features`` (M, D) in float64."""
     best = brute_force(features, codes)
     gap = _squared_distance(features, codes[found]) - _squared_distance(features, codes[best])
     differ = found != best
     beyond = differ & ~(gap <= rounding_bound(features, codes, found, best))
-    return Flips(len(found), int(differ.sum()), int(beyond.sum()))
+    return Difference(len(found), int(differ.sum()), int(beyond.sum()))
 
 
 def brute_force(features: Tensor, codes: Tensor) -> Tensor:

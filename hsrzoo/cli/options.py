@@ -1,0 +1,161 @@
+"""Options that several commands share, their types, and how their values are parsed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from hsrzoo.bands import BandSet
+    from hsrzoo.utils.workers import Workers
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+class Bytes(click.ParamType):
+    """``4GiB``, ``512M``, ``1000000``: a decimal number without an exponent; units are powers of 1024, and
+    without one it is bytes."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = _SIZE.fullmatch(str(value).strip())
+        if not found or float(found[1]) <= 0:
+            self.fail(f"{value!r} is not a size: write 4GiB, 512MiB or a number of bytes", param, ctx)
+        return float(found[1]) * _UNITS[found[2].upper()]
+
+
+class Wavelengths(click.ParamType):
+    """``450,550,650``: numbers above 0, in nm."""
+
+    name = "wavelengths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            found = ()
+        if not found or not all(0 < nm < float("inf") for nm in found):
+            self.fail(f"{value!r} are not wavelengths: write 450,550,650", param, ctx)
+        return found
+
+
+def parse_pairs(pairs: Iterable[str], hint: str) -> dict[str, str]:
+    """``("key=value", ...)`` as a dictionary; BadParameter for the option ``hint`` otherwise."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE", param_hint=hint)
+        found[key.strip()] = value.strip()
+    return found
+
+
+def parse_options(pairs: Iterable[str], hint: str = "--data-option") -> dict[str, str]:
+    """Options of a data set, which parses the values itself."""
+    return {key.replace("-", "_"): value for key, value in parse_pairs(pairs, hint).items()}
+
+
+def parse_arguments(pairs: Iterable[str], hint: str = "--arg") -> dict[str, Any]:
+    """Constructor arguments: JSON values (numbers, true, lists), else text."""
+    return {key: json_or_text(text) for key, text in parse_pairs(pairs, hint).items()}
+
+
+def json_or_text(text: str) -> Any:
+    """The JSON value of ``text``, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def pairs(
+    name: str, to: str, help: str, metavar: str = "KEY=VALUE", parse: Callable[..., Any] = parse_pairs
+) -> Callable[[F], F]:
+    """A repeatable option of KEY=VALUE pairs; the command gets them as a dictionary under ``to``."""
+
+    def callback(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> Any:
+        return parse(given, name)
+
+    return click.option(name, to, multiple=True, metavar=metavar, help=help, callback=callback)
+
+
+data_option = partial(pairs, parse=parse_options)
+as_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+data_root = click.option(
+    "--data-root", type=PATH, help="Folder of all data sets [HSRZOO_DATA, else the user's data folder]."
+)
+data_options = data_option("--data-option", "data_options", "Option of the data set, repeatable.")
+arguments = pairs("--arg", "arguments", "Constructor argument, repeatable.", parse=parse_arguments)
+threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
+
+
+def json_or_csv(function: F) -> F:
+    """``--json`` and ``--csv``, which exclude each other, as ``as_json`` and ``as_csv``."""
+
+    def callback(context: click.Context, _: click.Parameter, given: bool) -> bool:
+        if given and (context.params.get("as_json") or context.params.get("as_csv")):
+            raise click.UsageError("--json and --csv exclude each other")
+        return given
+
+    for name in ("csv", "json"):
+        text = f"All figures as {name.upper()} on stdout."
+        function = click.option(f"--{name}", f"as_{name}", is_flag=True, help=text, callback=callback)(
+            function
+        )
+    return function
+
+
+def workers(function: F) -> F:
+    """``--workers`` and ``--ray``, as ``worker_count`` and ``ray_address``."""
+    count = click.option(
+        "--workers", "worker_count", type=click.IntRange(min=1), metavar="N",
+        help="Run N processes on this machine, by Ray.",
+    )  # fmt: skip
+    address = click.option(
+        "--ray", "ray_address", metavar="HOST:PORT",
+        help="Use a running Ray cluster (`ray start --head`); auto: the one on this machine.",
+    )  # fmt: skip
+    return count(address(function))
+
+
+def choose_workers(
+    worker_count: int | None, ray_address: str | None, threads: int | None, device: str | None
+) -> Workers | None:
+    """The workers that were asked for; None: this process does the work itself.
+
+    ``device`` as the user gave it: None is the GPU if there is one.
+    """
+    if worker_count is None and ray_address is None:
+        return None
+    if worker_count is not None and ray_address is not None:
+        raise click.UsageError("--workers and --ray exclude each other")
+    from hsrzoo.utils.devices import torch_device  # imports torch
+    from hsrzoo.utils.workers import Workers
+
+    return Workers(worker_count, ray_address, threads, torch_device(device).type == "cuda")
+
+
+def parse_bands(text: str, root: Path | None = None) -> BandSet:
+    """Bands from the name of a data set, or in the form that ``datasets.wavelengths`` reads."""
+    from hsrzoo.datasets import open_dataset, wavelengths
+    from hsrzoo.errors import unknown_name
+    from hsrzoo.registry import DATASETS
+
+    if text in DATASETS.names():
+        return open_dataset(text, root).bands
+    if text[:1].isalpha() and text != "visible" and not text.lower().endswith(".csv"):
+        raise unknown_name("data set or list of bands", text, DATASETS.names())
+    return wavelengths.parse_bands(text)

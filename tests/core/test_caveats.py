@@ -1,0 +1,48 @@
+"""Caveats name the data, the camera and the command that checks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from hsrzoo.prediction.caveats import caveats
+
+
+def weights(training: dict, codebook: dict | None = None) -> SimpleNamespace:
+    return SimpleNamespace(name="net.toy", config={"training": training, "codebook": codebook})
+
+
+def test_set_camera_codebooks_and_the_command_that_checks_are_named():
+    text = caveats(
+        weights({"dataset": "cave", "dataset_info": {"response": "nikon-d5100"}}, {"sources": ["a", "b"]})
+    )
+    assert "cave (CAVE multispectral" in text and "the camera nikon-d5100" in text
+    assert "codebooks from a and b" in text
+    assert "hsrzoo bench --model net.toy --dataset cave" in text
+    assert "outside their domain" in text and len(text.splitlines()) == 2
+
+
+def test_the_command_can_be_pasted():
+    spaced = SimpleNamespace(name="local-dir:my weights", config={"training": {"dataset": "cave"}})
+    assert "--model 'local-dir:my weights' --dataset cave" in caveats(spaced)
+
+
+def test_a_set_that_no_plugin_knows_and_an_unknown_camera():
+    text = caveats(weights({"dataset": "nobodys"}))
+    assert "trained on nobodys, with RGB of an unknown camera" in text
+
+
+def test_the_camera_of_a_photograph_is_another_one():
+    assert "cameras (such as Maker Phone 3) are outside" in caveats(
+        weights({"dataset": "cave"}), "Maker Phone 3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [({"weights": "random"}, "are random"), ({}, "training data of these weights are unknown")],
+)
+def test_without_training_nothing_is_promised(training, words):
+    text = caveats(weights(training))
+    assert words in text and len(text.splitlines()) <= 2
