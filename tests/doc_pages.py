@@ -93,6 +93,8 @@ def _block(where: str, language: str, text: str, notes: list[str]) -> Block:
             assert arrow and old in text, f"{where}: {note!r} replaces nothing"
             replacements.append((old, new))
     if language == _PYTHON:
+        for old, new in replacements:
+            text = text.replace(old, new)
         block.source = text
         return block
     lines = text.replace("\\\n", " ").splitlines()

@@ -247,6 +247,11 @@ def _opened(text: str) -> str:
     return "```".join(p.removeprefix("sh") if i % 2 == 0 else p for i, p in enumerate(parts))
 
 
+def test_a_replacement_is_made_in_python_too() -> None:
+    (block,) = blocks_in("<!-- test: 9_000 => 9 -->\n```python\nside = 9_000\n```\n", "page")
+    assert block.source == "side = 9\n"
+
+
 def test_a_replacement_that_replaces_nothing_fails() -> None:
     with pytest.raises(AssertionError, match="replaces nothing"):
         blocks_in("<!-- test: --steps 9 => --steps 1 -->\n```sh\nhsrzoo list\n```\n", "page")
