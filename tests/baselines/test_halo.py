@@ -7,7 +7,7 @@ import torch
 from networks import BOTH_STRUCTURES, NETWORKS, build, cases, round_up, spec_of
 from tiles import reach, statistics
 
-from hsrzoo.models.tiling.choice import declared_halo
+from hsrzoo.models.steps.network import declared_halo
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)

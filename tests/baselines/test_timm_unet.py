@@ -123,7 +123,7 @@ def test_pretrained_weights_that_cannot_be_had_are_an_error(monkeypatch):
         return create(name, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", no_connection)
-    with pytest.raises(WeightsError, match=r"test_resnet.*no route to host.*leave pretrained out"):
+    with pytest.raises(WeightsError, match=r"test_resnet.*no route to host.*omit pretrained"):
         build(FEW, encoder="test_resnet", pretrained=True)
 
 

@@ -52,7 +52,7 @@ def broken_net(monkeypatch: pytest.MonkeyPatch) -> str:
     def build(bands: BandSet) -> None:
         raise RuntimeError("no such layer")
 
-    spec = ModelSpec("toy-broken", build, summary="breaks", source="tests")
+    spec = ModelSpec("solo-broken", build, summary="breaks", source="tests")
     monkeypatch.setitem(MODELS._values, spec.name, spec)
     monkeypatch.setitem(MODELS._origins, spec.name, "this test")
     return spec.name
@@ -124,7 +124,7 @@ def test_nothing_to_score_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no trained weights for bench-net"):
         run_bench(options(tmp_path, ["bench-net"]), None)
     with pytest.raises(WeightsError, match="no trained weights for bench-net"):
-        run_compare(options(tmp_path, ["bench-net", "toy-other"]))
+        run_compare(options(tmp_path, ["bench-net", "solo-other"]))
 
 
 def test_a_model_of_other_bands_is_left_out_and_the_others_are_scored(
@@ -143,10 +143,10 @@ def test_a_model_of_other_bands_is_left_out_and_the_others_are_scored(
 def test_a_broken_model_fails_alone_where_a_pattern_names_it(
     tmp_path: Path, broken_net: str, no_children, capsys
 ) -> None:
-    run = options(tmp_path, ["toy-*"], dataset=None, benches=())
+    run = options(tmp_path, ["solo-*"], dataset=None, benches=())
     assert run_bench(run, TIMING) == 1
-    assert "Failed: toy-broken: loading. The model toy-broken cannot be built." in capsys.readouterr().err
-    assert [row["model"] for row in rows(tmp_path / "results")] == ["toy-other [untrained]"]
+    assert "Failed: solo-broken: loading. The model solo-broken cannot be built." in capsys.readouterr().err
+    assert [row["model"] for row in rows(tmp_path / "results")] == ["solo-other [untrained]"]
     with pytest.raises(RuntimeError, match="no such layer"):  # asked for by its name
         load_models([broken_net], RunModes(), "cpu", None)
     with pytest.raises(PluginError, match="no such layer"):  # nothing else matches
@@ -154,13 +154,13 @@ def test_a_broken_model_fails_alone_where_a_pattern_names_it(
 
 
 def test_the_smoke_test_counts_rows_marks_them_and_keeps_none(tmp_path: Path, no_children, capsys) -> None:
-    run = options(tmp_path, ["bench-net", "toy-other"], benches=("accuracy", "mixed-patch"),
+    run = options(tmp_path, ["bench-net", "solo-other"], benches=("accuracy", "mixed-patch"),
                   random_weights=True)  # fmt: skip
     assert run_bench(run, TIMING) == 0
     shown = capsys.readouterr()
     lines = [line.split() for line in shown.out.splitlines() if "[untrained]" in line]
     assert lines == [
-        [name, "[untrained]", "1", "of", "1", "3", "of", "3", "ok"] for name in ("bench-net", "toy-other")
+        [name, "[untrained]", "1", "of", "1", "3", "of", "3", "ok"] for name in ("bench-net", "solo-other")
     ]
     assert "none kept" in shown.err and not (tmp_path / "results").exists()
     as_json = options(tmp_path, ["bench-net"], random_weights=True, as_json=True)
@@ -177,10 +177,10 @@ def test_the_smoke_test_ignores_trained_weights(tmp_path: Path, capsys) -> None:
 
 
 def test_the_smoke_test_fails_with_one_network(tmp_path: Path, broken_net: str, capsys) -> None:
-    run = options(tmp_path, ["toy-*"], random_weights=True)
+    run = options(tmp_path, ["solo-*"], random_weights=True)
     assert run_bench(run, None) == 1
     shown = capsys.readouterr()
-    assert "toy-other [untrained]   1 of 1" in shown.out and "no such layer" in shown.err
+    assert "solo-other [untrained]   1 of 1" in shown.out and "no such layer" in shown.err
 
 
 def test_the_crop_is_the_centre_of_the_first_scene_that_is_large_enough(tmp_path: Path) -> None:

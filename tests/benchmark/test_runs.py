@@ -190,7 +190,7 @@ def test_store_is_checked_before_anything_is_computed(tmp_path: Path, save_model
 
 
 def test_brightness_runs_with_and_without_adaptation_where_a_model_can(tmp_path: Path, save_model) -> None:
-    models = [save_model("can"), save_model("cannot", arch="toy-other")]
+    models = [save_model("can"), save_model("cannot", arch="solo-other")]
     run = options(tmp_path, models, benches=("brightness",), data_options={"scenes": "1"})
     assert run_bench(run, None) == 0
     rows = stored(tmp_path / "results")
@@ -205,7 +205,7 @@ def test_brightness_runs_with_and_without_adaptation_where_a_model_can(tmp_path:
 
 def test_tta_without_a_model_that_can_is_refused(tmp_path: Path, save_model) -> None:
     with pytest.raises(InputError, match="test-time"):
-        run_bench(options(tmp_path, [save_model("net", arch="toy-other")], tta=True), None)
+        run_bench(options(tmp_path, [save_model("net", arch="solo-other")], tta=True), None)
 
 
 def test_other_bands_need_resampling_and_score_the_covered_ones(tmp_path: Path, save_model, capsys) -> None:
@@ -344,7 +344,7 @@ def test_compare_tells_the_better_model_and_by_how_much(tmp_path: Path, save_mod
 def test_compare_of_equal_models_and_of_few_scenes_gives_no_verdict(
     tmp_path: Path, save_model, capsys
 ) -> None:
-    a, b = save_model("a"), save_model("b", arch="toy-other")
+    a, b = save_model("a"), save_model("b", arch="solo-other")
     assert run_compare(options(tmp_path, [a, b], as_json=True)) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["verdict"] for row in rows} == {"no significant difference"}
@@ -374,7 +374,7 @@ def test_bad_options_are_one_paragraph_with_exit_code_2(run_hsrzoo, toy_env, tmp
 def test_brightness_rows_tell_the_exponent_and_the_measured_change(
     tmp_path: Path, save_model, capsys
 ) -> None:
-    run = options(tmp_path, [save_model("net", arch="toy-other")], benches=("brightness",))
+    run = options(tmp_path, [save_model("net", arch="solo-other")], benches=("brightness",))
     assert run_bench(run, None) == 0
     table = capsys.readouterr().out
     assert "gamma paper-plus10 (0.9091)" in table and "gamma paper-minus10 (1.111)" in table

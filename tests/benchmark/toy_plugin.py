@@ -109,4 +109,4 @@ def adapt(module, rgb):
 
 
 NET = ModelSpec(name="bench-net", build=build, summary="1x1", source="tests", adapt=adapt)
-OTHER = ModelSpec(name="toy-other", build=build, summary="1x1, no adaptation", source="tests")
+OTHER = ModelSpec(name="solo-other", build=build, summary="1x1, no adaptation", source="tests")
