@@ -146,7 +146,7 @@ class Enmap(EnmapTiles):
     def read(self, split: str, scene: str) -> Scene:
         """Reflectance of the chosen bands (C, H, W), NaN where there is no data; RGB in 8 bits."""
         file = self.tiles[scene]
-        cube, bands = tiff.read(file, scale=SCALE, no_data=NO_DATA)
+        cube, bands = tiff.load(file, scale=SCALE, no_data=NO_DATA)
         if cube.shape[2] != len(self.stored):
             raise BandsError(
                 f"{file} does not have the bands of its set",

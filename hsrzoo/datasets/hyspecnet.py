@@ -81,7 +81,7 @@ class HySpecNet(EnmapTiles):
         if file.suffix.lower() == ".npy":
             stored = _read_npy(file)
         else:
-            cube, _ = tiff.read(file, scale=SCALE, no_data=NO_DATA)
+            cube, _ = tiff.load(file, scale=SCALE, no_data=NO_DATA)
             stored = cube.transpose(2, 0, 1)
         bands = _bands_of(len(stored), file)
         if self.choice == "all" and len(bands) != len(self.bands):

@@ -20,6 +20,8 @@ _PRIMARIES_NM = (640.0, 550.0, 460.0)
 """Wavelengths of the single bands that are displayed as red, green and blue."""
 _NEAR_NM = 25.0
 """Largest distance of such a band from its wavelength; beyond it the picture has false colours."""
+CubeAndBands = tuple[np.ndarray, BandSet | None]
+"""A cube (H, W, C) float32, and its bands if the file states them."""
 _SIDES = {"h": "nrow", "w": "ncol"}
 """Names, in any case, under which files of matrices hold height and width."""
 
@@ -81,9 +83,7 @@ def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
     return np.require(array.transpose([axes.index(a) for a in "hwc"]), np.float32, ["C", "W"])
 
 
-def cube_among(
-    arrays: Mapping[str, Any], key: str | None, axes: str, path: Path
-) -> tuple[np.ndarray, BandSet | None]:
+def cube_among(arrays: Mapping[str, Any], key: str | None, axes: str, path: Path) -> CubeAndBands:
     """The cube (H, W, C) float32 among the named arrays of a file, and its bands if they are there too.
 
     ``axes``: a permutation of "hwc", or "c(wh)" and the like for a matrix of bands and pixels, of which

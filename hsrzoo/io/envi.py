@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
-import shutil
 import sys
 import tempfile
 import warnings
@@ -19,12 +19,14 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError
-from hsrzoo.io.common import display_bands, read_error, require_file, to_hwc, write_error
+from hsrzoo.io.common import CubeAndBands, display_bands, read_error, require_file, to_hwc, write_error
 from hsrzoo.io.stream import CubeShape, FlatStream, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
 _NOT_LENGTHS = ("wavenumber", "ghz", "mhz", "index")
 """``wavelength units`` of headers whose ``wavelength`` is something else."""
+_AXES_OF = {"bip": "hwc", "bil": "hcw", "bsq": "chw"}
+"""Interleave -> order of the axes in the binary."""
 _IN_NAME = re.compile(
     r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>nm|nanomet(?:er|re)s?|um|µm|μm|micromet(?:er|re)s?|microns?)\b",
     re.IGNORECASE,
@@ -40,21 +42,17 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
     from spectral.io import envi
 
     target = path.with_suffix(".hdr")
-    folder = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-        written = folder / target.name
-        envi.save_image(
-            str(written), cube, dtype=np.float32, interleave="bip", ext=".img",
-            metadata=_fields(bands, metadata), force=True,
-        )  # fmt: skip
-        os.replace(written.with_suffix(".img"), target.with_suffix(".img"))
-        os.replace(written, target)
+        with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+            written = Path(folder, target.name)
+            fields = _fields(bands, metadata)
+            envi.save_image(
+                str(written), cube, dtype=np.float32, interleave="bip", ext=".img", metadata=fields
+            )
+            os.replace(written.with_suffix(".img"), target.with_suffix(".img"))
+            os.replace(written, target)
     except OSError as error:
         raise write_error(path, error) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fields(bands: BandSet, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -144,9 +142,7 @@ class EnviStream(FlatStream):
             os.fsync(written.fileno())
 
 
-def load(
-    path: Path, *, key: str | None = None, axes: str | None = None
-) -> tuple[np.ndarray, BandSet | None]:
+def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
     """The cube as (H, W, C) float32, divided by the header's ``reflectance scale factor`` if any.
 
     NaN where the value is the header's ``data ignore value``, and in bands that its ``bbl`` marks as bad.
@@ -179,20 +175,19 @@ def scale_of(fields: Mapping[str, Any], header: Path) -> float:
 
 def _stored(image: Any, header: Path) -> np.ndarray:
     """The binary's values as (H, W, C), a view of their order in the file."""
-    fields = image.metadata
-    rows, columns, bands = image.shape
-    count = rows * columns * bands
-    dtype = np.dtype(image.dtype)
+    count, dtype = math.prod(image.shape), np.dtype(image.dtype)
     if _is_compressed(image):
         flat = np.frombuffer(_unzip(image, count * dtype.itemsize, header), dtype)
     else:
         flat = np.fromfile(image.filename, dtype, count, offset=int(image.offset))
-    interleave = str(fields["interleave"]).lower()
-    if interleave == "bsq":
-        return flat.reshape(bands, rows, columns).transpose(1, 2, 0)
-    if interleave == "bil":
-        return flat.reshape(rows, bands, columns).transpose(0, 2, 1)
-    return flat.reshape(rows, columns, bands)
+    lengths, axes = stored_axes(image)
+    return flat.reshape(lengths).transpose([axes.index(a) for a in "hwc"])
+
+
+def stored_axes(image: Any) -> tuple[tuple[int, ...], str]:
+    """Lengths of the axes as they lie in the binary of SPy's ``image``, and their order."""
+    axes = _AXES_OF[str(image.metadata["interleave"]).lower()]
+    return tuple(image.shape["hwc".index(a)] for a in axes), axes
 
 
 def _is_compressed(image: Any) -> bool:
@@ -275,7 +270,7 @@ def open_envi(header: Path, binary: str | None = None) -> Iterator[Any]:
 def _require_size(image: Any, header: Path) -> None:
     """FormatError for a truncated binary, which SPy would map without an error until it is read."""
     rows, columns, bands = image.shape
-    needed = int(image.offset) + rows * columns * bands * np.dtype(image.dtype).itemsize
+    needed = int(image.offset) + math.prod(image.shape) * np.dtype(image.dtype).itemsize
     size = os.path.getsize(image.filename)
     if size < needed:
         raise FormatError(

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import cube_among, one_cube, output_file, read_error
+from hsrzoo.io.common import CubeAndBands, cube_among, one_cube, output_file, read_error
 from hsrzoo.io.values import UNITS
 
 
@@ -56,9 +56,7 @@ def arrays_in(file: h5py.File) -> dict[str, h5py.Dataset]:
     return found
 
 
-def load(
-    path: Path, *, key: str | None = None, axes: str | None = None
-) -> tuple[np.ndarray, BandSet | None]:
+def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
     """The cube as (H, W, C) float32; ``axes`` is the stored order: if not given, what the file says
     (attribute ``axes``), else "hwc"."""
     with open_h5(path, "HDF5") as file:

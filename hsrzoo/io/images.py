@@ -84,10 +84,7 @@ def read_plane(path: str | Path) -> np.ndarray:
     with open_image(path) as image:
         pixels = _decode(image, path)
     if pixels.ndim == 3:
-        if not (
-            np.array_equal(pixels[..., 0], pixels[..., 1])
-            and np.array_equal(pixels[..., 0], pixels[..., 2])
-        ):
+        if (pixels[..., 1:3] != pixels[..., :1]).any():
             raise FormatError(
                 f"{path} should hold one band",
                 expected="a grey image, or equal red, green and blue",

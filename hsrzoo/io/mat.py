@@ -16,7 +16,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
-from hsrzoo.io.common import cube_among, output_file, read_error
+from hsrzoo.io.common import CubeAndBands, cube_among, output_file, read_error
 from hsrzoo.io.h5 import arrays_in, open_h5
 from hsrzoo.io.values import UNITS
 
@@ -60,9 +60,7 @@ def _text(file: h5py.File, name: str, text: str) -> None:
     _variable(file, name, codes, "char").attrs["MATLAB_int_decode"] = np.int32(2)
 
 
-def load(
-    path: Path, *, key: str | None = None, axes: str | None = None
-) -> tuple[np.ndarray, BandSet | None]:
+def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
     """The cube as (H, W, C) float32; ``key`` its variable, ``axes`` its order as MATLAB shows it
     ("hwc" if not given). Version by the file's first bytes."""
     with variables(path) as arrays:

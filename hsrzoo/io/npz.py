@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import cube_among, output_file, read_error
+from hsrzoo.io.common import CubeAndBands, cube_among, output_file, read_error
 from hsrzoo.io.values import UNITS
 
 _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -31,9 +31,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
         np.savez(stream, **arrays)
 
 
-def load(
-    path: Path, *, key: str | None = None, axes: str | None = None
-) -> tuple[np.ndarray, BandSet | None]:
+def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
     """The cube as (H, W, C) float32; ``axes`` is the stored order, "hwc" if not given."""
     if path.suffix.lower() == ".npy":
         try:

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,54 +59,53 @@ class ArrayPixels:
 
 @dataclass(frozen=True)
 class FilePixels:
-    """An uncompressed image in a file: pixel (y, x), channel c begins at ``offset`` plus the strides.
+    """An uncompressed image in a file, its values one after the other from ``offset`` on.
 
-    ``strides``: bytes from row to row, column to column, channel to channel. ``order``: which stored
-    channel is red, green, blue; () for all channels as they are stored.
+    ``lengths``: of the three axes as they are stored, in the order ``axes``: "hwc", "hcw" or "chw".
+    ``order``: which stored channel is red, green, blue; () for all channels as they are stored.
     """
 
     path: Path
     dtype: np.dtype
-    shape: tuple[int, int]
-    strides: tuple[int, int, int]
+    lengths: tuple[int, ...]
+    axes: str
     offset: int = 0
-    channels: int = 3
     order: tuple[int, ...] = ()
 
     @property
-    def by_pixel(self) -> bool:
-        """Whether the channels of a pixel lie together, and the pixels of a row."""
-        _, across, between = self.strides
-        return between == self.dtype.itemsize and across == self.channels * between
+    def shape(self) -> tuple[int, int]:
+        return self.lengths[self.axes.index("h")], self.lengths[self.axes.index("w")]
+
+    @property
+    def channels(self) -> int:
+        return self.lengths[self.axes.index("c")]
 
     def read(self, top: int, left: int, height: int, width: int, step: int = 1) -> np.ndarray:
         """Read row by row, every ``step``-th; where the channels lie apart, each on its own."""
-        down, across, between = self.strides
+        strides = (self.lengths[1] * self.lengths[2], self.lengths[2], 1)
+        down, across, between = (strides[self.axes.index(axis)] for axis in "hwc")
         rows = range(top, top + height, step)
         out = np.empty((len(rows), -(-width // step), self.channels), self.dtype)
         try:
             with self.path.open("rb", buffering=0) as file:
                 for i, y in enumerate(rows):
-                    start = self.offset + y * down + left * across
-                    if self.by_pixel:
-                        row = self._row(file, start, self.channels * width)
+                    start = y * down + left * across
+                    if between == 1:
+                        row = self._values(file, start, self.channels * width)
                         out[i] = row.reshape(width, self.channels)[::step]
                         continue
                     for c in range(self.channels):
-                        out[i, :, c] = self._row(file, start + c * between, width)[::step]
+                        out[i, :, c] = self._values(file, start + c * between, width)[::step]
         except OSError as error:
             raise read_error(self.path, "a raster", error) from error
         return out[..., self.order] if self.order else out
 
-    def _row(self, file: Any, start: int, count: int) -> np.ndarray:
-        file.seek(start)
-        wanted = count * self.dtype.itemsize
-        data = file.read(wanted)
-        if len(data) < wanted:
-            raise FormatError(
-                f"{self.path} ends too early", expected=f"{wanted} bytes at {start}", got=len(data)
-            )
-        return np.frombuffer(data, self.dtype)
+    def _values(self, file: Any, start: int, count: int) -> np.ndarray:
+        file.seek(self.offset + start * self.dtype.itemsize)
+        found = np.fromfile(file, self.dtype, count)
+        if len(found) < count:
+            raise FormatError(f"{self.path} ends too early", expected=f"{count} values", got=len(found))
+        return found
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class Raster:
     files: tuple[Path, ...]
     value_range: tuple[float, float] | None = None
     """Range that the file itself declares; None: the dtype's, or [0, 1] for floats."""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     """Messages for the user about how it is read."""
 
     @property
@@ -175,39 +174,25 @@ def _npy(path: Path) -> Raster:
         raise read_error(path, "NPY", error) from error
     if not isinstance(mapped, np.memmap):
         raise read_error(path, "NPY", ValueError("it holds several arrays"))
-    channels = _channel_axis(mapped.shape, path)
+    shape = mapped.shape
+    if len(shape) != 3 or 0 in shape or 3 not in (shape[0], shape[2]):
+        raise InputError(f"{path} does not hold an RGB image", expected="(H, W, 3) or (3, H, W)", got=shape)
     _require_numbers(mapped.dtype, path)
-    strides = mapped.strides if channels == 2 else (*mapped.strides[1:], mapped.strides[0])
-    rows, columns = mapped.shape[:2] if channels == 2 else mapped.shape[1:]
-    pixels = FilePixels(path, mapped.dtype, (rows, columns), _three(strides), int(mapped.offset))
-    size, across, between = mapped.dtype.itemsize, strides[1], strides[2]
-    if min(strides) >= 0 and (across == size or (across, between) == (3 * size, size)):
-        return Raster(pixels, (path,))
-    whole = np.ascontiguousarray(mapped if channels == 2 else mapped.transpose(1, 2, 0))
-    return Raster(
-        ArrayPixels(whole), (path,), notes=(f"{path.name} is stored by columns: it is held whole",)
-    )
-
-
-def _channel_axis(shape: Sequence[int], path: Path) -> int:
-    """2 for (H, W, 3), 0 for (3, H, W)."""
-    if len(shape) == 3 and 0 not in shape and 3 in (shape[0], shape[2]):
-        return 2 if shape[2] == 3 else 0
-    raise InputError(f"{path} does not hold an RGB image", expected="(H, W, 3) or (3, H, W)", got=shape)
+    axes = "hwc" if shape[2] == 3 else "chw"
+    if mapped.flags.c_contiguous:
+        return Raster(FilePixels(path, mapped.dtype, shape, axes, int(mapped.offset)), (path,))
+    whole = np.ascontiguousarray(mapped.transpose([axes.index(axis) for axis in "hwc"]))
+    note = f"{path.name} is stored by columns: it is held whole"
+    return Raster(ArrayPixels(whole), (path,), notes=(note,))
 
 
 def envi_pixels(image: Any, path: Path) -> FilePixels:
     """Where the pixels lie in the binary of SPy's ``image``, whose header is at ``path``."""
-    rows, columns, bands = image.shape
+    from hsrzoo.io.envi import stored_axes
+
     dtype = np.dtype(image.dtype)
     _require_numbers(dtype, path)
-    n = dtype.itemsize
-    strides = {
-        "bip": (bands * columns * n, bands * n, n),
-        "bil": (bands * columns * n, n, columns * n),
-        "bsq": (columns * n, n, rows * columns * n),
-    }[str(image.metadata.get("interleave", "bsq")).lower()]
-    return FilePixels(Path(image.filename), dtype, (rows, columns), strides, int(image.offset), bands)
+    return FilePixels(Path(image.filename), dtype, *stored_axes(image), int(image.offset))
 
 
 def _envi(header: Path) -> Raster:
@@ -243,14 +228,8 @@ def tiff_pixels(tiff: TiffFile, path: Path) -> FilePixels | None:
     if not page.is_memmappable or len(tiff.series[0].pages) != 1 or page.axes not in ("YX", "YXS", "SYX"):
         return None
     dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
-    n, offset = dtype.itemsize, int(page.dataoffsets[0])
-    if page.axes == "SYX":
-        channels, rows, columns = page.shape
-        strides = (columns * n, n, rows * columns * n)
-    else:
-        rows, columns, channels = (*page.shape, 1)[:3]
-        strides = (channels * columns * n, channels * n, n)
-    return FilePixels(path, dtype, (rows, columns), strides, offset, channels)
+    axes = "chw" if page.axes == "SYX" else "hwc"
+    return FilePixels(path, dtype, (*page.shape, 1)[:3], axes, int(page.dataoffsets[0]))
 
 
 def _plain_tiff(path: Path) -> FilePixels | None:

@@ -55,7 +55,7 @@ def _envi(header: Path) -> tuple[FilePixels | None, BandSet | None]:
 
     with open_envi(header) as image:
         pixels = envi_pixels(image, header)
-        return pixels if pixels.by_pixel else None, bands_of(image, pixels.channels)
+        return pixels if pixels.axes == "hwc" else None, bands_of(image, pixels.channels)
 
 
 def _tiff(path: Path) -> tuple[FilePixels | None, BandSet | None]:
@@ -63,7 +63,7 @@ def _tiff(path: Path) -> tuple[FilePixels | None, BandSet | None]:
 
     with open_tiff(path) as tiff:
         pixels = tiff_pixels(tiff, path)
-    return (pixels, read_bands(path)) if pixels and pixels.by_pixel else (None, None)
+    return (pixels, read_bands(path)) if pixels and pixels.axes == "hwc" else (None, None)
 
 
 def _zarr(path: Path) -> tuple[ArrayPixels, BandSet | None]:

@@ -10,7 +10,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,7 +19,7 @@ import tifffile
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import output_file, read_error, require_file, to_hwc
+from hsrzoo.io.common import CubeAndBands, output_file, read_error, require_file, to_hwc
 from hsrzoo.io.stream import FlatStream
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
@@ -35,6 +34,8 @@ _BROKEN = (
     struct.error, zlib.error,
 )  # fmt: skip
 """What tifffile and its decoders raise for damaged files."""
+GdalItems = dict[str, dict[int, str]]
+"""GDAL's metadata: name -> sample -> text."""
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -133,17 +134,13 @@ def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
 
 def load(
-    path: Path, *, key: str | None = None, axes: str | None = None
-) -> tuple[np.ndarray, BandSet | None]:
-    """:func:`read` with the parameters that all formats share."""
-    if key is not None:
-        raise InputError("A TIFF file has no keys", expected="no key", got=repr(key))
-    return read(path, axes=axes)
-
-
-def read(
-    path: Path, *, axes: str | None = None, scale: float = 1.0, no_data: float | None = None
-) -> tuple[np.ndarray, BandSet | None]:
+    path: Path,
+    *,
+    key: str | None = None,
+    axes: str | None = None,
+    scale: float = 1.0,
+    no_data: float | None = None,
+) -> CubeAndBands:
     """The cube as (H, W, C) float32: stored values times GDAL's SCALE plus OFFSET. NaN where GDAL's
     no-data value is stored, and in bands that the file marks as bad (``bbl`` 0).
 
@@ -151,30 +148,25 @@ def read(
     pages first). ``scale`` and ``no_data`` hold where the file states neither SCALE nor OFFSET, and no
     value for no data.
     """
+    if key is not None:
+        raise InputError("A TIFF file has no keys", expected="no key", got=repr(key))
     with open_tiff(path) as tiff:
         series = tiff.series[0]
-        array = series.asarray()
-        tags = _Tags.of(tiff)
-        last_is_band = series.axes.endswith("S")
-    if array.ndim == 2:
-        array, last_is_band = array[None], False
-    cube = to_hwc(array, axes or ("hwc" if last_is_band else "chw"), path)
-    count = cube.shape[2]
+        array, last_is_band = series.asarray(), series.axes.endswith("S")
+        if array.ndim == 2:
+            array, last_is_band = array[None], False
+        cube = to_hwc(array, axes or ("hwc" if last_is_band else "chw"), path)
+        count = cube.shape[2]
+        gdal, stated, bands = _gdal_items(tiff), _text_of(tiff, _GDAL_NODATA), _bands(tiff, count)
     factors = offsets = None
-    if "SCALE" in tags.gdal or "OFFSET" in tags.gdal:
-        factors = _numbers(tags.gdal, "SCALE", count, default=1.0, path=path)
-        offsets = _numbers(tags.gdal, "OFFSET", count, default=0.0, path=path)
+    if "SCALE" in gdal or "OFFSET" in gdal:
+        factors = _numbers(gdal, "SCALE", count, default=1.0, path=path)
+        offsets = _numbers(gdal, "OFFSET", count, default=0.0, path=path)
     elif scale != 1:
         factors = np.float32(scale)
-    cube = to_values(
-        cube,
-        cube,
-        no_data=no_data if tags.no_data is None else _no_data(tags.no_data, path),
-        scale=factors,
-        offset=offsets,
-        bad=_numbers(tags.gdal, "bbl", count, default=1.0, path=path) == 0,
-    )
-    return cube, _bands(tags, count)
+    ignored = no_data if stated is None else _no_data(stated, path)
+    bad = _numbers(gdal, "bbl", count, default=1.0, path=path) == 0
+    return to_values(cube, cube, no_data=ignored, scale=factors, offset=offsets, bad=bad), bands
 
 
 def read_bands(path: Path) -> BandSet | None:
@@ -182,27 +174,13 @@ def read_bands(path: Path) -> BandSet | None:
     with open_tiff(path) as tiff:
         series = tiff.series[0]
         count = 1 if len(series.shape) < 3 else series.shape[-1 if series.axes.endswith("S") else 0]
-        return _bands(_Tags.of(tiff), count)
+        return _bands(tiff, count)
 
 
-@dataclass(frozen=True)
-class _Tags:
-    """The metadata of a file that concerns its values."""
-
-    gdal: dict[str, dict[int, str]]
-    """GDAL's metadata: name -> sample -> text."""
-    no_data: str | None
-    description: str
-
-    @classmethod
-    def of(cls, tiff: tifffile.TiffFile) -> _Tags:
-        first = tiff.pages.first
-        metadata, no_data = (first.tags.get(code) for code in (_GDAL_METADATA, _GDAL_NODATA))
-        return cls(
-            _read_gdal(str(metadata.value)) if metadata else {},
-            None if no_data is None else str(no_data.value),
-            first.description or "",
-        )
+def _text_of(tiff: tifffile.TiffFile, code: int) -> str | None:
+    """A tag of the first page, if it has it."""
+    tag = tiff.pages.first.tags.get(code)
+    return None if tag is None else str(tag.value)
 
 
 def _no_data(text: str, path: Path) -> np.float32:
@@ -216,11 +194,11 @@ def _no_data(text: str, path: Path) -> np.float32:
         ) from None
 
 
-def _read_gdal(xml: str) -> dict[str, dict[int, str]]:
-    """Item name -> sample -> text; empty if the tag is not XML."""
-    found: dict[str, dict[int, str]] = {}
+def _gdal_items(tiff: tifffile.TiffFile) -> GdalItems:
+    """GDAL's metadata; empty without the tag and if it is not XML."""
+    found: GdalItems = {}
     try:
-        root = ElementTree.fromstring(xml.strip("\0 \n"))
+        root = ElementTree.fromstring((_text_of(tiff, _GDAL_METADATA) or "").strip("\0 \n"))
     except ElementTree.ParseError:
         return found
     for item in root.iter("Item"):
@@ -230,9 +208,7 @@ def _read_gdal(xml: str) -> dict[str, dict[int, str]]:
     return found
 
 
-def _numbers(
-    gdal: dict[str, dict[int, str]], name: str, count: int, *, default: float, path: Path
-) -> np.ndarray:
+def _numbers(gdal: GdalItems, name: str, count: int, *, default: float, path: Path) -> np.ndarray:
     """One number per band (C,) float32, ``default`` for bands without, as GDAL has it."""
     items = gdal.get(name, {})
     try:
@@ -241,7 +217,7 @@ def _numbers(
         raise FormatError(f"{name} of {path} is not a number for each band", got=str(error)) from None
 
 
-def _all_numbers(gdal: dict[str, dict[int, str]], name: str, count: int) -> list[float] | None:
+def _all_numbers(gdal: GdalItems, name: str, count: int) -> list[float] | None:
     """One number per band, or None unless every band has one."""
     items = gdal.get(name, {})
     try:
@@ -250,12 +226,13 @@ def _all_numbers(gdal: dict[str, dict[int, str]], name: str, count: int) -> list
         return None
 
 
-def _bands(tags: _Tags, count: int) -> BandSet | None:
+def _bands(tiff: tifffile.TiffFile, count: int) -> BandSet | None:
     try:
-        ours = json.loads(tags.description)
+        ours = json.loads(tiff.pages.first.description or "")
     except ValueError:
         ours = None
     if isinstance(ours, dict) and "wavelengths_nm" in ours:
         return bands_from(ours["wavelengths_nm"], ours.get("widths_nm"), count)
-    centres, widths = (_all_numbers(tags.gdal, name, count) for name in ("wavelength", "fwhm"))
+    gdal = _gdal_items(tiff)
+    centres, widths = (_all_numbers(gdal, name, count) for name in ("wavelength", "fwhm"))
     return None if centres is None else bands_from(centres, widths, count)

@@ -13,7 +13,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError, StoreError
-from hsrzoo.io.common import one_cube, read_error, to_hwc, write_error
+from hsrzoo.io.common import CubeAndBands, one_cube, read_error, to_hwc, write_error
 from hsrzoo.io.stream import CubeShape, CubeStream, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of, to_values
 
@@ -184,9 +184,7 @@ def _bands(about: dict[str, Any], count: int) -> BandSet | None:
     return None if centres is None else bands_from(centres, first_of(WIDTH_KEYS, about), count)
 
 
-def load(
-    path: Path, *, key: str | None = None, axes: str | None = None
-) -> tuple[np.ndarray, BandSet | None]:
+def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
     """The cube as (H, W, C) float32: an array, or the array ``key`` of a group; stored values times
     ``scale_factor`` plus ``add_offset``."""
     zarr = _zarr()

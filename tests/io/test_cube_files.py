@@ -281,11 +281,11 @@ def test_tiff_scale_offset_and_no_data_in_every_layout(tmp_path, layout):
 def test_tiff_defaults_hold_only_where_the_file_says_nothing(tmp_path):
     stored = np.array([[[5000, -32768]], [[7, -1]]], np.int16)
     write_tiff(tmp_path / "silent.tif", stored)
-    cube, bands = tiff.read(tmp_path / "silent.tif", scale=1e-4, no_data=-32768)
+    cube, bands = tiff.load(tmp_path / "silent.tif", scale=1e-4, no_data=-32768)
     assert np.allclose(cube, [[[0.5, 7e-4], [np.nan, -1e-4]]], equal_nan=True) and bands is None
     assert tiff.read_bands(tmp_path / "silent.tif") is None
     write_tiff(tmp_path / "telling.tif", stored, items("SCALE", {0: 2.0, 1: 2.0}), "-1")
-    cube, _ = tiff.read(tmp_path / "telling.tif", scale=1e-4, no_data=-32768)
+    cube, _ = tiff.load(tmp_path / "telling.tif", scale=1e-4, no_data=-32768)
     assert np.array_equal(cube, [[[10000, 14], [-65536, np.nan]]], equal_nan=True)
 
 
