@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.datasets.base import Scene, VerifyReport
-from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint
-from hsrzoo.errors import BandsError, DatasetError, FormatError
+from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint, require_stored_bands
+from hsrzoo.errors import DatasetError, FormatError
 from hsrzoo.io import mat
 from hsrzoo.io.common import require_file
 from hsrzoo.io.images import read_image
@@ -21,7 +21,6 @@ from hsrzoo.spec import DatasetSpec
 
 FULL = {"train": 897, "valid": 50}
 """Scenes in the challenge's own lists: 0001-0900 less 0314, 0340 and 0531; 0901-0950."""
-SHAPE = (482, 512)
 _FOLDERS = ("Train_Spec", "Train_RGB", "split_txt")
 
 
@@ -30,6 +29,7 @@ class Arad(IndexedDataset):
 
     name = "arad"
     bands = VISIBLE_31
+    usual_shape = "31 x 482 x 512"
 
     def __init__(self, root: Path) -> None:
         """``root``: the data root; the set is in ``arad`` below it, or directly in it."""
@@ -45,14 +45,8 @@ class Arad(IndexedDataset):
 
     def read(self, split: str, scene: str) -> Scene:
         """The camera's JPEG over 255 and the cube (31, 482, 512)."""
-        rgb, cube = self._rgb(scene), self._cube(scene)
-        if rgb.shape[1:] != cube.shape[1:]:
-            raise DatasetError(
-                f"Image and cube of {scene} differ in size",
-                expected=f"{rgb.shape[1:]} pixels as in {self._rgb_file(scene)}",
-                got=f"{cube.shape[1:]} in {self._cube_file(scene)}",
-            )
-        return Scene(scene, rgb, cube)
+        image, file = self._rgb_file(scene), self._cube_file(scene)
+        return self.paired(scene, image, self._rgb(image, scene), file, self._cube(file, scene))
 
     def files(self) -> list[Path]:
         """The lists and all listed files."""
@@ -60,15 +54,6 @@ class Arad(IndexedDataset):
         for names in self.index.values():
             found += [f for name in names for f in (self._cube_file(name), self._rgb_file(name))]
         return found
-
-    def verify(self) -> VerifyReport:
-        """Read everything; a shorter list than the challenge's is a note, a missing file a problem."""
-        report = super().verify()
-        usual = f"{len(self.bands)} x {SHAPE[0]} x {SHAPE[1]}"
-        odd = [shape for shape in report.shapes if shape != usual]
-        if odd:
-            report.notes.append(f"shapes other than the challenge's {usual}: {', '.join(odd)}")
-        return report
 
     def notes(self) -> list[str]:
         """Lists that are shorter than the challenge's."""
@@ -99,23 +84,18 @@ class Arad(IndexedDataset):
         lines = file.read_text(encoding="utf-8").split()
         return sorted({line.removesuffix(".mat").removesuffix(".jpg") for line in lines})
 
-    def _rgb(self, scene: str) -> np.ndarray:
-        file = self._rgb_file(scene)
+    def _rgb(self, file: Path, scene: str) -> np.ndarray:
         self._require(file, scene, "image")
         pixels = read_image(file)
         if pixels.dtype != np.uint8:
             raise FormatError(f"{file} is not one of ARAD-1K", expected="8 bits", got=pixels.dtype)
         return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
-    def _cube(self, scene: str) -> np.ndarray:
-        file = self._cube_file(scene)
+    def _cube(self, file: Path, scene: str) -> np.ndarray:
         self._require(file, scene, "cube")
         # HDF5 holds 31 x 512 x 482; the reader gives MATLAB's view of it, 482 x 512 x 31
         cube, bands = mat.load(file, key="cube")
-        if cube.shape[2] != len(self.bands):
-            raise BandsError(f"{file} lacks bands", expected=self.bands, got=f"{cube.shape[2]} bands")
-        if bands is not None:
-            self.bands.require_same(bands, "ARAD-1K", str(file), fix="Copy the file again")
+        require_stored_bands(self.bands, file, cube.shape, bands, "Copy the file again")
         return np.ascontiguousarray(cube.transpose(2, 0, 1))
 
     def _require(self, file: Path, scene: str, what: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, data_masks
-from hsrzoo.errors import DatasetError, DatasetMissingError, HsrzooError, require_known
+from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, HsrzooError, require_known
 from hsrzoo.spec import DatasetSpec
 from hsrzoo.utils.files import sha256_of_file
 
@@ -43,6 +43,8 @@ class IndexedDataset(Dataset):
     """The bands of the files, where scenes are resampled to others after RGB has been rendered."""
     layout = 1
     """Version of the reader, raised when it would read the same files differently."""
+    usual_shape: str | None = None
+    """C x H x W of the published scenes, where figures were published."""
     contents = False
     """Whether the fingerprint covers the files' bytes too, and not their sizes alone."""
 
@@ -60,12 +62,12 @@ class IndexedDataset(Dataset):
 
     def scenes(self, split: str) -> list[str]:
         """Names of the scenes of a split, sorted."""
-        require_split(self.name, split, self.splits())
+        require_known(f"split of {self.name}", split, self.index)
         return list(self.index[split])
 
     def load(self, split: str, scene: str) -> Scene:
         """Validate the names, then :meth:`read` the scene."""
-        require_scene(self.name, scene, self.scenes(split))
+        require_known(f"scene of {self.name}", scene, self.scenes(split))
         return self.read(split, scene)
 
     def fingerprint(self) -> str:
@@ -79,8 +81,19 @@ class IndexedDataset(Dataset):
         return self.info
 
     def verify(self) -> VerifyReport:
-        """Read everything."""
-        return survey(self, notes=self.notes())
+        """Read everything; shapes other than :attr:`usual_shape` are a note."""
+        report = survey(self, problems=self.problems(), notes=self.notes())
+        odd = [shape for shape in report.shapes if shape != self.usual_shape]
+        if self.usual_shape and odd:
+            report.notes.append(
+                f"shapes other than the published {self.usual_shape}: {', '.join(odd)}; "
+                "figures will not compare"
+            )
+        return report
+
+    def problems(self) -> list[str]:
+        """Problems that are known without reading the scenes."""
+        return []
 
     def notes(self) -> list[str]:
         """What ``data verify`` reports besides counts and ranges."""
@@ -88,6 +101,19 @@ class IndexedDataset(Dataset):
             return []
         source = f" from {self.measured}" if self.measured else ""
         return [f"RGB rendered by {self.camera.name}{source}, linear, 8 bits"]
+
+    def paired(self, scene: str, image: Path, rgb: np.ndarray, file: Path, cube: np.ndarray) -> Scene:
+        """The scene of an image (3, H, W) and a cube (C, H, W) that were read from two files."""
+        if rgb.shape[1:] != cube.shape[1:]:
+            raise DatasetError(
+                f"Image and cube of {scene} differ in size",
+                expected=f"{cube.shape[1:]} pixels as in {file}",
+                got=f"{rgb.shape[1:]} in {image}",
+                fix="If the axes are stored in another order, give --data-option axes=... (e.g. cwh)"
+                if "axes" in self.info
+                else None,
+            )
+        return Scene(scene, rgb, cube)
 
     def rendered(self, scene: str, cube: np.ndarray) -> Scene:
         """The scene of a cube (C, H, W) in the bands :attr:`measured`: RGB is rendered from it before it is
@@ -140,16 +166,6 @@ def _contents(path: Path) -> tuple[int, str]:
 @cache
 def _digest(path: Path, size: int, changed_ns: int) -> str:
     return sha256_of_file(path)
-
-
-def require_split(dataset: str, split: str, known: Sequence[str]) -> None:
-    """Raise UnknownNameError unless ``split`` is one of ``known``."""
-    require_known(f"split of {dataset}", split, known)
-
-
-def require_scene(dataset: str, scene: str, known: Sequence[str]) -> None:
-    """Raise UnknownNameError unless ``scene`` is one of ``known``."""
-    require_known(f"scene of {dataset}", scene, known)
 
 
 def missing(
@@ -231,6 +247,23 @@ def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, 
             got=f"{len(absent)} absent: {', '.join(absent[:3])}{more}",
             fix=fix,
         )
+
+
+def require_stored_bands(
+    bands: BandSet, file: Path, shape: tuple[int, ...], stated: BandSet | None, hint: str | None = None
+) -> None:
+    """Raise BandsError unless a cube of ``shape`` (H, W, C), whose file states the bands ``stated``, has the
+    ``bands`` of its set; ``hint``: what to do where it has another number of them."""
+    if shape[2] != len(bands):
+        raise BandsError(
+            f"{file} does not have the bands of its set",
+            expected=bands,
+            got=f"shape {shape} (H, W, C)",
+            fix=hint,
+        )
+    if stated is not None:
+        fix = "Keep cubes of other bands in a folder of their own"
+        bands.require_same(stated, "this set", str(file), fix=fix)
 
 
 def require_disjoint(dataset: str, splits: Mapping[str, Sequence[str]]) -> None:

@@ -24,6 +24,7 @@ from hsrzoo.datasets.common import (
     nothing_in,
     require_disjoint,
     require_listed,
+    require_stored_bands,
     unique_files,
 )
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
@@ -147,16 +148,7 @@ class Enmap(EnmapTiles):
         """Reflectance of the chosen bands (C, H, W), NaN where there is no data; RGB in 8 bits."""
         file = self.tiles[scene]
         cube, bands = tiff.load(file, scale=SCALE, no_data=NO_DATA)
-        if cube.shape[2] != len(self.stored):
-            raise BandsError(
-                f"{file} does not have the bands of its set",
-                expected=self.stored,
-                got=f"{cube.shape[2]} bands",
-            )
-        if bands is not None:
-            self.stored.require_same(
-                bands, "this set", str(file), fix="Keep tiles of other bands in a folder of their own"
-            )
+        require_stored_bands(self.stored, file, cube.shape, bands)
         _require_reflectance(cube, file)
         return self.rendered(scene, take(cube.transpose(2, 0, 1), self.stored, self.choice))
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
-from hsrzoo.datasets.base import Scene, VerifyReport
-from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint, survey
+from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint, require_stored_bands
 from hsrzoo.datasets.folder_files import SplitFiles, find_splits, parts_of
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, require_known
 from hsrzoo.io import images, load_cube
+from hsrzoo.io.common import CubeAndBands
 from hsrzoo.io.values import over_full_scale
 from hsrzoo.spec import DatasetSpec
 
@@ -71,8 +72,10 @@ class Folder(IndexedDataset):
         self.index = {split: self._names(files) for split, files in self._splits.items()}
         self._require_scenes()
         require_disjoint(self.name, self.index)
-        self.bands = declared or self._listed() or self._first_bands()
-        self.rgb_bits = self._first_bits()
+        split, first = next((split, names[0]) for split, names in self.index.items() if names)
+        files = self._splits[split]
+        self.bands = declared or self._bands_of(files.cubes[first])
+        self.rgb_bits = 8 if self.camera else 8 * images.read_image(files.images[first]).dtype.itemsize
         self.info = {
             "scale": self._scale, "response": response, "zero_bands": zero_bands, **self._reading
         }  # fmt: skip
@@ -83,15 +86,8 @@ class Folder(IndexedDataset):
         cube = self._cube(files.cubes[scene])
         if self.camera:
             return self.rendered(scene, cube)
-        rgb = self._photograph(files.images[scene])
-        if rgb.shape[1:] != cube.shape[1:]:
-            raise DatasetError(
-                f"Image and cube of {scene} differ in size",
-                expected=f"{cube.shape[1:]} pixels as in {files.cubes[scene]}",
-                got=f"{rgb.shape[1:]} in {files.images[scene]}",
-                fix="If the axes are stored in another order, give --data-option axes=... (e.g. cwh)",
-            )
-        return Scene(scene, rgb, cube)
+        image = files.images[scene]
+        return self.paired(scene, image, self._photograph(image), files.cubes[scene], cube)
 
     def files(self) -> list[Path]:
         """All files of cubes and photographs."""
@@ -107,10 +103,14 @@ class Folder(IndexedDataset):
         """Bands and options."""
         return {**self.info, "bands": self.bands.to_json()}
 
-    def verify(self) -> VerifyReport:
-        """Read everything; cubes and images without a partner are problems."""
-        problems = [p for files in self._splits.values() for p in self._without_partner(files)]
-        return survey(self, problems=problems, notes=self.notes())
+    def problems(self) -> list[str]:
+        """Cubes and images without a partner."""
+        return [
+            f"{files.cubes.get(stem) or files.images[stem]} has no partner"
+            for files in self._splits.values()
+            for stem in sorted(files.cubes.keys() ^ files.images.keys())
+            if not self.camera
+        ]
 
     def _names(self, files: SplitFiles) -> list[str]:
         return sorted(files.cubes if self.camera else files.cubes.keys() & files.images.keys())
@@ -143,55 +143,30 @@ class Folder(IndexedDataset):
             fix=f"{SPEC.where} Put them there, or name another folder with --data-option path=FOLDER",
         )
 
-    def _without_partner(self, files: SplitFiles) -> list[str]:
-        if self.camera:
-            return []
-        unpaired = sorted(files.cubes.keys() ^ files.images.keys())
-        return [f"{files.cubes.get(stem) or files.images[stem]} has no partner" for stem in unpaired]
-
-    def _listed(self) -> BandSet | None:
-        file = self.folder / FILE_NAME
-        return read_wavelengths(file) if file.is_file() else None
-
-    def _first(self) -> tuple[SplitFiles, str]:
-        split = next(split for split, names in self.index.items() if names)
-        return self._splits[split], self.index[split][0]
-
-    def _first_bands(self) -> BandSet:
-        files, name = self._first()
-        file = files.cubes[name]
-        _, bands = self._stored(file)
+    def _bands_of(self, cube: Path) -> BandSet:
+        """The bands of the set, of which ``cube`` is one."""
+        listed = self.folder / FILE_NAME
+        if listed.is_file():
+            return read_wavelengths(listed)
+        _, bands = self._stored(cube)
         if bands is None:
             raise BandsError(
-                f"The wavelengths of {file} are not known",
+                f"The wavelengths of {cube} are not known",
                 expected="wavelengths inside the file",
-                fix=f"Write them into {self.folder / FILE_NAME} (a column wavelength_nm), or give "
+                fix=f"Write them into {listed} (a column wavelength_nm), or give "
                 "--data-option bands=400:700:10 or bands=FILE.csv",
             )
         return bands
 
-    def _first_bits(self) -> int:
-        files, name = self._first()
-        return 8 if self.camera else 8 * images.read_image(files.images[name]).dtype.itemsize
-
-    def _stored(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
+    def _stored(self, file: Path) -> CubeAndBands:
         """Values as stored, (H, W, C) float32 with NaN where there is no data, and the file's bands."""
         return load_cube(file, **self._reading)
 
     def _cube(self, file: Path) -> np.ndarray:
         """(C, H, W) float32, scaled."""
         array, bands = self._stored(file)
-        if array.shape[2] != len(self.bands):
-            raise BandsError(
-                f"{file} does not have the bands of its set",
-                expected=self.bands,
-                got=f"shape {array.shape} (H, W, C)",
-                fix=_axes_hint(array.shape, self._reading["axes"], len(self.bands)),
-            )
-        if bands is not None:
-            self.bands.require_same(
-                bands, "this set", str(file), fix="Keep cubes of other bands in a folder of their own"
-            )
+        hint = _axes_hint(array.shape, self._reading["axes"], len(self.bands))
+        require_stored_bands(self.bands, file, array.shape, bands, hint)
         cube = np.ascontiguousarray(array.transpose(2, 0, 1)) / np.float32(self._scale)
         if self._zero_bands == "nodata":
             cube[~cube.any(axis=(1, 2))] = np.nan

@@ -17,7 +17,7 @@ from hsrzoo.datasets.base import VerifyReport
 from hsrzoo.datasets.folder import Folder
 from hsrzoo.errors import DatasetError, require_known
 from hsrzoo.io import mat
-from hsrzoo.io.common import cube_among, require_file
+from hsrzoo.io.common import CubeAndBands, cube_among, require_file
 from hsrzoo.spec import DatasetSpec
 
 BANDS = BandSet.regular(420, 720, 10)
@@ -43,7 +43,7 @@ class Harvard(Folder):
             report.notes.append(f"pixels whose {_MASK_KEY} {MASKS[self._mask]} have no data")
         return report
 
-    def _stored(self, file: Path) -> tuple[np.ndarray, BandSet | None]:
+    def _stored(self, file: Path) -> CubeAndBands:
         require_file(file)
         with mat.variables(file) as found:
             cube, bands = cube_among(found, "ref", "hwc", file)

@@ -11,30 +11,19 @@ from typing import Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
-from hsrzoo.datasets.base import VerifyReport
 from hsrzoo.datasets.folder import Folder
 from hsrzoo.datasets.folder_files import find_splits
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError
 from hsrzoo.spec import DatasetSpec
 
-PUBLISHED = "191 x 64 x 64"
-"""C x H x W of the samples in publications."""
 _FOLDER = "hyperglobal-450k"
 
 
 class HyperGlobal(Folder):
     """A folder of cubes; ``verify`` reports where they differ from the published samples."""
 
-    def verify(self) -> VerifyReport:
-        """Read everything; other shapes than the published ones are a note."""
-        report = super().verify()
-        odd = [shape for shape in report.shapes if shape != PUBLISHED]
-        if odd:
-            report.notes.append(
-                f"shapes other than the published {PUBLISHED}: {', '.join(odd)}; figures will not compare"
-            )
-        return report
+    usual_shape = "191 x 64 x 64"
 
 
 def open_hyperglobal(

@@ -14,9 +14,8 @@ import numpy as np
 from hsrzoo import __version__
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset, Scene
-from hsrzoo.datasets.common import require_split
 from hsrzoo.datasets.wavelengths import FILE_NAME, wavelengths_text
-from hsrzoo.errors import BandsError, DatasetError, InputError, StoreError
+from hsrzoo.errors import BandsError, DatasetError, InputError, StoreError, require_known
 from hsrzoo.io import save_cube
 from hsrzoo.io.common import output_file
 from hsrzoo.utils.files import write_atomically
@@ -50,7 +49,7 @@ def plan(
     Raises BandsError if ``source`` covers none of the bands.
     """
     for split in splits:
-        require_split(source.name, split, source.splits())
+        require_known(f"split of {source.name}", split, source.splits())
     _, covered = source.bands.resample_matrix(target)
     if not covered.any():
         raise BandsError(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
-from hsrzoo.datasets.common import require_scene, require_split
+from hsrzoo.errors import require_known
 from hsrzoo.results import SpeedRow
 from hsrzoo.spec import DatasetSpec
 from hsrzoo_benchmark.plan.cells import Cell, Source
@@ -39,12 +39,12 @@ class Crop(Dataset):
 
     def scenes(self, split: str) -> list[str]:
         """One name."""
-        require_split(self.name, split, self.splits())
+        require_known(f"split of {self.name}", split, self.splits())
         return [self.scene.name]
 
     def load(self, split: str, scene: str) -> Scene:
         """RGB (3, h, w) and cube (C, h, w), h and w at most :data:`SIDE`."""
-        require_scene(self.name, scene, self.scenes(split))
+        require_known(f"scene of {self.name}", scene, self.scenes(split))
         return self.scene
 
     def fingerprint(self) -> str:
