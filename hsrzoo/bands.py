@@ -179,8 +179,7 @@ class BandSet:
     @classmethod
     def from_json(cls, value: dict) -> BandSet:
         """Inverse of :meth:`to_json`."""
-        widths = value.get("widths_nm")
-        return cls(tuple(value["centres_nm"]), None if widths is None else tuple(widths))
+        return cls(value["centres_nm"], value.get("widths_nm"))
 
     def _runs(self) -> list[np.ndarray]:
         """Indices of each detector: maximal ascending runs of the stored order.

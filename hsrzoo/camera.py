@@ -99,10 +99,8 @@ class Camera:
         rows = np.zeros((3, len(centres)))
         if covered.any():
             seen = centres[covered]
-            weights = _stretches(seen)
-            for channel in range(3):
-                response = np.interp(seen, self.wavelengths_nm, self.sensitivities[:, channel])
-                rows[channel, covered] = response * weights
+            responses = [np.interp(seen, self.wavelengths_nm, curve) for curve in self.sensitivities.T]
+            rows[:, covered] = np.stack(responses) * _stretches(seen)
         sums = rows.sum(axis=1, keepdims=True)
         if not np.all(sums > 0):
             raise BandsError(
@@ -162,14 +160,20 @@ class Camera:
         missing = np.isnan(rgb).any(axis=0)
         rgb[:, missing] = 0
         rgb = _expose(rgb, full_well, read_noise, generator)
-        rgb = np.clip(rgb, 0.0, 1.0)
-        if bits is not None:
-            levels = 2**bits - 1
-            rgb = np.rint(rgb * levels) / levels
+        rgb = quantise(rgb, bits)
         if jpeg is not None:
             rgb = jpeg_round_trip(rgb, jpeg)
         rgb[:, missing] = 0  # noise and JPEG may have changed it
         return rgb.astype(np.float32)
+
+
+def quantise(rgb: np.ndarray, bits: int | None) -> np.ndarray:
+    """RGB (float64) clipped to [0, 1] and rounded to ``bits`` bits; None: not rounded."""
+    rgb = np.clip(rgb, 0.0, 1.0)
+    if bits is None:
+        return rgb
+    levels = 2**bits - 1
+    return np.rint(rgb * levels) / levels
 
 
 def jpeg_encode(rgb: np.ndarray, quality: int) -> bytes:

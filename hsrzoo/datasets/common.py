@@ -105,13 +105,12 @@ class IndexedDataset(Dataset):
     def paired(self, scene: str, image: Path, rgb: np.ndarray, file: Path, cube: np.ndarray) -> Scene:
         """The scene of an image (3, H, W) and a cube (C, H, W) that were read from two files."""
         if rgb.shape[1:] != cube.shape[1:]:
+            hint = "If the axes are stored in another order, give --data-option axes=... (e.g. cwh)"
             raise DatasetError(
                 f"Image and cube of {scene} differ in size",
                 expected=f"{cube.shape[1:]} pixels as in {file}",
                 got=f"{rgb.shape[1:]} in {image}",
-                fix="If the axes are stored in another order, give --data-option axes=... (e.g. cwh)"
-                if "axes" in self.info
-                else None,
+                fix=hint if "axes" in self.info else None,
             )
         return Scene(scene, rgb, cube)
 
@@ -252,8 +251,8 @@ def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, 
 def require_stored_bands(
     bands: BandSet, file: Path, shape: tuple[int, ...], stated: BandSet | None, hint: str | None = None
 ) -> None:
-    """Raise BandsError unless a cube of ``shape`` (H, W, C), whose file states the bands ``stated``, has the
-    ``bands`` of its set; ``hint``: what to do where it has another number of them."""
+    """Raise BandsError unless a cube of ``shape`` (H, W, C), whose file states the bands ``stated``, has
+    the ``bands`` of its set; ``hint``: what to do where it has another number of them."""
     if shape[2] != len(bands):
         raise BandsError(
             f"{file} does not have the bands of its set",
@@ -264,6 +263,17 @@ def require_stored_bands(
     if stated is not None:
         fix = "Keep cubes of other bands in a folder of their own"
         bands.require_same(stated, "this set", str(file), fix=fix)
+
+
+def mask_among(
+    arrays: Mapping[str, Any], key: str, size: tuple[int, ...], path: Path, fix: str | None = None
+) -> np.ndarray:
+    """The mask ``key`` (H, W) of a cube of ``size`` (H, W); DatasetError where the file has none."""
+    mask = np.asarray(arrays[key][()]) if key in arrays else None
+    if mask is None or mask.shape != size:
+        got = "none" if mask is None else mask.shape
+        raise DatasetError(f"{path} has no mask of its pixels", expected=f"{key} {size}", got=got, fix=fix)
+    return mask
 
 
 def require_disjoint(dataset: str, splits: Mapping[str, Sequence[str]]) -> None:

@@ -18,7 +18,7 @@ from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, package_folder
 from hsrzoo.errors import FormatError, require_known
-from hsrzoo.io.common import read_error
+from hsrzoo.io.common import format_errors
 from hsrzoo.io.values import bands_from
 from hsrzoo.spec import DatasetSpec
 
@@ -116,11 +116,9 @@ def _read(file: Path) -> tuple[np.ndarray, BandSet]:
     """Spectra (N, C) float32 and their bands, of an ENVI spectral library."""
     from spectral.io import envi
 
-    try:
+    with format_errors(file, "an ENVI spectral library"):
         library = envi.open(f"{file}.hdr", str(file))
         spectra, centres = np.asarray(library.spectra, np.float32), library.bands.centers
-    except Exception as error:  # SPy raises bare Exception and its own SpyException
-        raise read_error(file, "an ENVI spectral library", error) from error
     bands = bands_from(centres, None, spectra.shape[1])
     if bands is None or not bands.resample_matrix(VISIBLE_31)[1].all():
         raise FormatError(

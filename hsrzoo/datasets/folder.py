@@ -76,9 +76,8 @@ class Folder(IndexedDataset):
         files = self._splits[split]
         self.bands = declared or self._bands_of(files.cubes[first])
         self.rgb_bits = 8 if self.camera else 8 * images.read_image(files.images[first]).dtype.itemsize
-        self.info = {
-            "scale": self._scale, "response": response, "zero_bands": zero_bands, **self._reading
-        }  # fmt: skip
+        self.info = {"scale": self._scale, "response": response, "zero_bands": zero_bands}
+        self.info |= self._reading
 
     def read(self, split: str, scene: str) -> Scene:
         """The photograph over 255 or 65535 (or rendered), the cube divided by ``scale``."""
@@ -91,13 +90,9 @@ class Folder(IndexedDataset):
 
     def files(self) -> list[Path]:
         """All files of cubes and photographs."""
-        found: list[Path] = []
-        for split, names in self.index.items():
-            files = self._splits[split]
-            for name in names:
-                found += parts_of(files.cubes[name])
-                found += [files.images[name]] if files.images else []
-        return found
+        listed = [(self._splits[split], name) for split, names in self.index.items() for name in names]
+        cubes = [part for files, name in listed for part in parts_of(files.cubes[name])]
+        return cubes + [files.images[name] for files, name in listed if files.images]
 
     def options(self) -> dict[str, Any]:
         """Bands and options."""
@@ -184,9 +179,8 @@ class Folder(IndexedDataset):
                 fix="Leave those bands or pixels out of the files, or make them NaN",
             )
         if np.isnan(cube).all():
-            raise DatasetError(
-                f"{file} holds no data", expected="some values", got="NaN or no-data values everywhere"
-            )
+            got = "NaN or no-data values everywhere"
+            raise DatasetError(f"{file} holds no data", expected="some values", got=got)
         if np.count_nonzero(cube > _UNSCALED) > _MANY * cube.size:
             raise DatasetError(
                 f"{file} is not scaled to [0, 1]",
@@ -198,11 +192,8 @@ class Folder(IndexedDataset):
     def _photograph(self, image: Path) -> np.ndarray:
         pixels = images.read_image(image)
         if 8 * pixels.dtype.itemsize != self.rgb_bits:
-            raise DatasetError(
-                f"{image} differs in depth from the first image",
-                expected=f"{self.rgb_bits} bits",
-                got=pixels.dtype,
-            )
+            problem = f"{image} differs in depth from the first image"
+            raise DatasetError(problem, expected=f"{self.rgb_bits} bits", got=pixels.dtype)
         return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 

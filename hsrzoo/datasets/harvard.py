@@ -14,8 +14,9 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.base import VerifyReport
+from hsrzoo.datasets.common import mask_among
 from hsrzoo.datasets.folder import Folder
-from hsrzoo.errors import DatasetError, require_known
+from hsrzoo.errors import require_known
 from hsrzoo.io import mat
 from hsrzoo.io.common import CubeAndBands, cube_among, require_file
 from hsrzoo.spec import DatasetSpec
@@ -47,17 +48,10 @@ class Harvard(Folder):
         require_file(file)
         with mat.variables(file) as found:
             cube, bands = cube_among(found, "ref", "hwc", file)
-            mask = np.asarray(found[_MASK_KEY][()]) if _MASK_KEY in found else None
-        if self._mask == "none":
-            return cube, bands
-        if mask is None or mask.shape != cube.shape[:2]:
-            raise DatasetError(
-                f"{file} has no mask of its pixels",
-                expected=f"{_MASK_KEY} {cube.shape[:2]}",
-                got="none" if mask is None else mask.shape,
-                fix="Read the scenes without masks: --data-option mask=none",
-            )
-        cube[(mask == 0) if self._mask == "zero" else (mask != 0)] = np.nan
+            if self._mask != "none":
+                fix = "Read the scenes without masks: --data-option mask=none"
+                mask = mask_among(found, _MASK_KEY, cube.shape[:2], file, fix)
+                cube[(mask == 0) if self._mask == "zero" else (mask != 0)] = np.nan
         return cube, bands
 
 

@@ -30,7 +30,7 @@ from hsrzoo.datasets.enmap import (
 )
 from hsrzoo.errors import DatasetError, FormatError, InputError, require_known
 from hsrzoo.io import tiff
-from hsrzoo.io.common import read_error, require_file
+from hsrzoo.io.common import format_errors, require_file
 from hsrzoo.spec import DatasetSpec
 
 FULL = 11483
@@ -150,10 +150,8 @@ def _read_npy(file: Path) -> np.ndarray:
     reflectance itself.
     """
     require_file(file)
-    try:
+    with format_errors(file, "NPY", (OSError, ValueError, EOFError)):
         stored = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise read_error(file, "NPY", error) from error
     if stored.ndim != 3 or stored.dtype.kind not in "iuf":
         raise FormatError(
             f"{file} is not a patch of HySpecNet-11k",

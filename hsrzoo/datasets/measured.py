@@ -12,7 +12,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, missing, nothing_in
+from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, mask_among, missing, nothing_in
 from hsrzoo.datasets.folder_files import parts_of
 from hsrzoo.errors import BandsError, FormatError, require_known
 from hsrzoo.io import load_cube, mat
@@ -142,17 +142,6 @@ class Measured(IndexedDataset):
         self.measured.require_same(bands, f"the set {self.name}", str(file), fix="Copy the file again")
         cube = array.transpose(2, 0, 1) / np.float32(source.scale)
         if source.mask is not None:
-            cube[:, _mask(file, source.mask, cube.shape[1:]) == 0] = np.nan
+            with mat.variables(file) as found:
+                cube[:, mask_among(found, source.mask, cube.shape[1:], file) == 0] = np.nan
         return cube
-
-
-def _mask(file: Path, key: str, size: tuple[int, ...]) -> np.ndarray:
-    with mat.variables(file) as found:
-        mask = np.asarray(found[key][()]) if key in found else None
-    if mask is None or mask.shape != size:
-        raise FormatError(
-            f"{file} has no mask of its pixels",
-            expected=f"{key} {size}",
-            got="none" if mask is None else mask.shape,
-        )
-    return mask

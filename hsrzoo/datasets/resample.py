@@ -52,11 +52,10 @@ def plan(
         require_known(f"split of {source.name}", split, source.splits())
     _, covered = source.bands.resample_matrix(target)
     if not covered.any():
-        raise BandsError(
-            f"{source.name} covers none of the requested bands", expected=source.bands, got=target
-        )
+        problem = f"{source.name} covers none of the requested bands"
+        raise BandsError(problem, expected=source.bands, got=target)
     bands = target.select(np.flatnonzero(covered).tolist())
-    left_out = target.select(np.flatnonzero(~covered).tolist()).centres_nm if not covered.all() else ()
+    left_out = tuple(np.asarray(target.centres_nm)[~covered].tolist())
     record = {
         "layout": _LAYOUT,
         "hsrzoo": __version__,
@@ -100,9 +99,8 @@ def write(
             left.unlink()
         os.replace(part, out)
     except OSError as error:
-        raise StoreError(
-            f"Cannot write {part}", expected="a writable folder with room", got=error.strerror or str(error)
-        ) from error
+        got = error.strerror or str(error)
+        raise StoreError(f"Cannot write {part}", expected="a writable folder with room", got=got) from error
     return written
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,12 +35,12 @@ def read_wavelengths(file: Path) -> BandSet:
         rows = [row for row in csv.reader(stream) if row and not row[0].lstrip().startswith("#")]
     try:
         names = [cell.strip().lower() for cell in rows[0]] if rows else []
-        if names and any(name.startswith("wavelength") for name in names):
-            rows = rows[1:]
-            column = next(i for i, name in enumerate(names) if name.startswith("wavelength"))
-            width = next((i for i, name in enumerate(names) if name.startswith(("fwhm", "width"))), None)
+        column = next((i for i, name in enumerate(names) if name.startswith("wavelength")), None)
+        if column is None:
+            column, width = 0, (1 if len(names) > 1 else None)
         else:
-            column, width = 0, (1 if names and len(names) > 1 else None)
+            rows = rows[1:]
+            width = next((i for i, name in enumerate(names) if name.startswith(("fwhm", "width"))), None)
         centres = [float(row[column]) for row in rows]
         widths = None if width is None else [float(row[width]) for row in rows]
         bands = bands_from(centres, widths, len(centres)) if centres else None
@@ -54,13 +53,11 @@ def read_wavelengths(file: Path) -> BandSet:
 
 def wavelengths_text(bands: BandSet) -> str:
     """What :func:`read_wavelengths` reads back to the very same bands."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    widths: Sequence[float | None] = bands.widths_nm or [None] * len(bands)
-    writer.writerow(["wavelength_nm"] if bands.widths_nm is None else ["wavelength_nm", "fwhm_nm"])
-    for centre, width in zip(bands.centres_nm, widths, strict=True):
-        writer.writerow([repr(centre)] if width is None else [repr(centre), repr(width)])
-    return text.getvalue()
+    columns = {"wavelength_nm": bands.centres_nm}
+    if bands.widths_nm is not None:
+        columns["fwhm_nm"] = bands.widths_nm
+    rows = zip(*columns.values(), strict=True)
+    return "\n".join([",".join(columns), *(",".join(map(repr, row)) for row in rows), ""])
 
 
 def parse_bands(text: str) -> BandSet:

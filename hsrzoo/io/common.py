@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import BandsError, FormatError, InputError
+from hsrzoo.errors import BandsError, FormatError, HsrzooError, InputError
 from hsrzoo.io.values import WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of
 from hsrzoo.utils.files import atomic_file
 
@@ -60,6 +60,20 @@ def read_error(path: Path, kind: str, error: BaseException) -> FormatError:
         got=str(error) or type(error).__name__,
         fix="Copy or download it again, and check that its name fits its format",
     )
+
+
+@contextmanager
+def format_errors(
+    path: Path, kind: str, errors: type[Exception] | tuple[type[Exception], ...] = Exception
+) -> Iterator[None]:
+    """``errors`` of a library that reads ``path`` become a FormatError; by default all, for several
+    libraries raise anything from struct.error to bare Exception for damaged files."""
+    try:
+        yield
+    except HsrzooError:
+        raise
+    except errors as error:
+        raise read_error(path, kind, error) from error
 
 
 def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:

@@ -9,7 +9,6 @@ import re
 import sys
 import tempfile
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, HsrzooError, InputError
-from hsrzoo.io.common import CubeAndBands, display_bands, read_error, require_file, to_hwc, write_error
+from hsrzoo.errors import FormatError, InputError
+from hsrzoo.io.common import CubeAndBands, display_bands, format_errors, require_file, to_hwc, write_error
 from hsrzoo.io.stream import CubeShape, FlatStream, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
@@ -197,11 +196,8 @@ def _is_compressed(image: Any) -> bool:
 def _unzip(image: Any, size: int, header: Path) -> bytes:
     """``size`` bytes of a gzipped binary: never more, even if the file would decompress to more."""
     offset = int(image.offset)
-    try:
-        with gzip.open(image.filename) as stream:
-            data = stream.read(offset + size)[offset:]
-    except (OSError, EOFError, zlib.error) as error:
-        raise read_error(Path(image.filename), "a gzipped ENVI binary", error) from error
+    with format_errors(Path(image.filename), "a gzipped ENVI binary"), gzip.open(image.filename) as stream:
+        data = stream.read(offset + size)[offset:]
     if len(data) < size:
         raise FormatError(
             f"{image.filename} is shorter than {header.name} states",
@@ -254,17 +250,13 @@ def open_envi(header: Path, binary: str | None = None) -> Iterator[Any]:
     """SPy's image of a header whose binary has the length it states; SPy's errors become a FormatError."""
     from spectral.io import envi
 
-    try:
+    with format_errors(header, "ENVI"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SPy's, of upper case in headers
             image = envi.open(str(header), binary)
         if not _is_compressed(image):
             _require_size(image, header)
         yield image
-    except HsrzooError:
-        raise
-    except Exception as error:  # SPy raises bare Exception and its own SpyException
-        raise read_error(header, "ENVI", error) from error
 
 
 def _require_size(image: Any, header: Path) -> None:

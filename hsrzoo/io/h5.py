@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import CubeAndBands, cube_among, one_cube, output_file, read_error
+from hsrzoo.io.common import CubeAndBands, cube_among, format_errors, one_cube, output_file
 from hsrzoo.io.values import UNITS
 
 
@@ -37,11 +37,9 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
 @contextmanager
 def open_h5(path: Path, kind: str) -> Iterator[h5py.File]:
     """An HDF5 file for reading; errors of HDF5 while it is open become a FormatError."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise read_error(path, kind, error) from error
+    errors = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+    with format_errors(path, kind, errors), h5py.File(path, "r") as file:
+        yield file
 
 
 def arrays_in(file: h5py.File) -> dict[str, h5py.Dataset]:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from hsrzoo.errors import FormatError, InputError
+from hsrzoo.io.common import require_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 """Suffixes that a folder of photographs is searched for."""
@@ -85,11 +86,8 @@ def read_plane(path: str | Path) -> np.ndarray:
         pixels = _decode(image, path)
     if pixels.ndim == 3:
         if (pixels[..., 1:3] != pixels[..., :1]).any():
-            raise FormatError(
-                f"{path} should hold one band",
-                expected="a grey image, or equal red, green and blue",
-                got="a colour image",
-            )
+            grey = "a grey image, or equal red, green and blue"
+            raise FormatError(f"{path} should hold one band", expected=grey, got="a colour image")
         pixels = np.ascontiguousarray(pixels[..., 0])
     if pixels.dtype not in (np.uint8, np.uint16):
         raise FormatError(f"{path} should hold one band", expected="8 or 16 bits", got=pixels.dtype)
@@ -98,10 +96,7 @@ def read_plane(path: str | Path) -> np.ndarray:
 
 def open_image(path: Path) -> Image.Image:
     """The image by Pillow, not decoded yet. Raises InputError, FormatError."""
-    if not path.is_file():
-        raise InputError("There is no such image", expected="a file", got=path)
-    if path.stat().st_size == 0:
-        raise FormatError(f"The image {path} is empty (0 bytes)", fix="Copy or download it again")
+    require_file(path)
     # Pillow's limit is for untrusted images; those of phones and panoramas exceed it.
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
-from hsrzoo.io.common import CubeAndBands, cube_among, output_file, read_error
+from hsrzoo.io.common import CubeAndBands, cube_among, format_errors, output_file
 from hsrzoo.io.h5 import arrays_in, open_h5
 from hsrzoo.io.values import UNITS
 
@@ -94,10 +94,8 @@ class _Reversed:
 def _version_5(path: Path) -> dict[str, np.ndarray]:
     from scipy.io import loadmat
 
-    try:
+    with format_errors(path, "MATLAB v5"):
         content = loadmat(path)
-    except Exception as error:  # scipy raises anything from struct.error to MatReadError on bad bytes
-        raise read_error(path, "MATLAB v5", error) from error
     arrays = {
         name: value
         for name, value in content.items()

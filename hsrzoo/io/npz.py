@@ -11,10 +11,20 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import CubeAndBands, cube_among, output_file, read_error
+from hsrzoo.io.common import CubeAndBands, cube_among, format_errors, output_file
 from hsrzoo.io.values import UNITS
 
-_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+_BROKEN = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy raises for damaged files; the errors of attributes are those of a bare array named .npz."""
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -34,14 +44,10 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
 def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
     """The cube as (H, W, C) float32; ``axes`` is the stored order, "hwc" if not given."""
     if path.suffix.lower() == ".npy":
-        try:
-            arrays = {key or "cube": np.load(path, allow_pickle=False)}
-        except _BROKEN as error:
-            raise read_error(path, "NPY", error) from error
-        return cube_among(arrays, key or "cube", axes or "hwc", path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
+        key = key or "cube"
+        with format_errors(path, "NPY", _BROKEN):
+            arrays = {key: np.load(path, allow_pickle=False)}
+    else:
+        with format_errors(path, "NPZ", _BROKEN), np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (*_BROKEN, AttributeError) as error:  # a bare array under an .npz name has no .files
-        raise read_error(path, "NPZ", error) from error
     return cube_among(arrays, key, axes or "hwc", path)

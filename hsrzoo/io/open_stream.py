@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import FormatError, InputError
+from hsrzoo.io import format_of
 from hsrzoo.io.stream import SUFFIXES, CubeShape, CubeStream, part_of, state_of
 
-_STREAMS = {
-    ".hdr": ("envi", "EnviStream"),
-    ".tif": ("tiff", "TiffStream"),
-    ".tiff": ("tiff", "TiffStream"),
-    ".zarr": ("zarr", "ZarrStream"),
-}
-"""Suffix -> module and class, imported when needed: the libraries of the formats are slow to import."""
+_STREAMS = {"envi": "EnviStream", "tiff": "TiffStream", "zarr": "ZarrStream"}
+"""Format -> class in its module, imported when needed: the libraries of the formats are slow to import."""
 
 
 def check_out(out: Path) -> None:
@@ -49,13 +45,10 @@ def require_apart(out: Path, sources: Iterable[Path]) -> None:
     written = (out, part.with_suffix(""), part, state_of(part))
     for source in sources:
         here = source.resolve()
-        if any(
-            p.resolve() in (here, *here.parents) or (p.exists() and p.samefile(source)) for p in written
-        ):
-            raise InputError(
-                f"The cube {out.name} would take the place of {source}, from which it is made",
-                fix="Choose another name",
-            )
+        around = (here, *here.parents)
+        if any(p.resolve() in around or (p.exists() and p.samefile(source)) for p in written):
+            problem = f"The cube {out.name} would take the place of {source}, from which it is made"
+            raise InputError(problem, fix="Choose another name")
 
 
 def open_stream(
@@ -67,6 +60,6 @@ def open_stream(
     :func:`hsrzoo.io.save_cube`.
     """
     check_out(out)
-    module, name = _STREAMS[out.suffix.lower()]
-    make: type[CubeStream] = getattr(import_module(f"hsrzoo.io.{module}"), name)
+    name = format_of(out)
+    make: type[CubeStream] = getattr(import_module(f"hsrzoo.io.{name}"), _STREAMS[name])
     return make(out, cube, step, metadata)

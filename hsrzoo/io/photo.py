@@ -86,8 +86,10 @@ def to_linear(
         why = f"converted from {name}"
         note = f"Input: its ICC profile is {name}: converted to sRGB, {_CURVE}"
     other = profile if profile and not profile.is_srgb else None
-    if other is not None:
-        other.require_eight_bits(raster.pixels.read(0, 0, 1, 1).dtype, path)
+    dtype = raster.pixels.read(0, 0, 1, 1).dtype
+    if other is not None and dtype != np.uint8:
+        problem = f"The colours of {path} cannot be converted from {other.name} to sRGB"
+        raise InputError(problem, expected="8 bits", got=dtype.name, fix=_CHOOSE)
     decoded = _Decoded(raster.pixels, stated, other)
     return Photo(decoded, None, note, _about(f"sRGB, {_CURVE}", why, name), evidence.camera)
 
@@ -219,16 +221,6 @@ class _Profile:
         image = Image.fromarray(np.ascontiguousarray(stored))
         return np.asarray(ImageCms.applyTransform(image, self.transform))
 
-    def require_eight_bits(self, dtype: np.dtype, path: Path) -> None:
-        """InputError unless values of ``dtype`` can be converted."""
-        if dtype != np.uint8:
-            raise InputError(
-                f"The colours of {path} cannot be converted from {self.name} to sRGB",
-                expected="8 bits",
-                got=dtype.name,
-                fix=_CHOOSE,
-            )
-
 
 @lru_cache(maxsize=4)
 def _profile(data: bytes, path: Path) -> _Profile:
@@ -241,11 +233,8 @@ def _profile(data: bytes, path: Path) -> _Profile:
         transform = ImageCms.buildTransform(source, target, "RGB", "RGB", how)
         name = _plain(ImageCms.getProfileDescription(source)) or "without a name"
     except Exception as error:  # PyCMSError, OSError; ImportError where Pillow has no LittleCMS
-        raise InputError(
-            f"The colour profile of {path} cannot be used",
-            got=str(error) or type(error).__name__,
-            fix=_CHOOSE,
-        ) from error
+        got = str(error) or type(error).__name__
+        raise InputError(f"The colour profile of {path} cannot be used", got=got, fix=_CHOOSE) from error
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(9, 81, 3)
     converted = _Profile(name, transform, False).apply(colours).astype(int)

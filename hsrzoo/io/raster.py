@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import read_error, require_file
+from hsrzoo.io.common import format_errors, read_error, require_file
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -86,18 +86,15 @@ class FilePixels:
         down, across, between = (strides[self.axes.index(axis)] for axis in "hwc")
         rows = range(top, top + height, step)
         out = np.empty((len(rows), -(-width // step), self.channels), self.dtype)
-        try:
-            with self.path.open("rb", buffering=0) as file:
-                for i, y in enumerate(rows):
-                    start = y * down + left * across
-                    if between == 1:
-                        row = self._values(file, start, self.channels * width)
-                        out[i] = row.reshape(width, self.channels)[::step]
-                        continue
-                    for c in range(self.channels):
-                        out[i, :, c] = self._values(file, start + c * between, width)[::step]
-        except OSError as error:
-            raise read_error(self.path, "a raster", error) from error
+        with format_errors(self.path, "a raster", OSError), self.path.open("rb", buffering=0) as file:
+            for i, y in enumerate(rows):
+                start = y * down + left * across
+                if between == 1:
+                    row = self._values(file, start, self.channels * width)
+                    out[i] = row.reshape(width, self.channels)[::step]
+                    continue
+                for c in range(self.channels):
+                    out[i, :, c] = self._values(file, start + c * between, width)[::step]
         return out[..., self.order] if self.order else out
 
     def _values(self, file: Any, start: int, count: int) -> np.ndarray:
@@ -168,10 +165,8 @@ def open_raster(path: str | Path) -> Raster:
 
 
 def _npy(path: Path) -> Raster:
-    try:
+    with format_errors(path, "NPY", (OSError, ValueError, EOFError)):
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise read_error(path, "NPY", error) from error
     if not isinstance(mapped, np.memmap):
         raise read_error(path, "NPY", ValueError("it holds several arrays"))
     shape = mapped.shape

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -87,16 +87,18 @@ class CubeStream(ABC):
             yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-            kept = (
-                f"What is done is kept in {self.part}: make room and run the same command again to go on, "
+            again, kept = (
+                "run the same command again",
+                f"What is done is kept in {self.part}: make room and ",
+            )
+            fix = (
+                f"{kept}{again} to go on, or delete it" if self.part.exists() else f"Make room, and {again}"
             )
             raise StoreError(
                 f"There is no room left for {self.out.name}" if full else f"Cannot write {self.out}",
                 expected=f"room for {self.cube.bytes / 1e9:,.2f} GB in {self.part.parent}",
                 got=error.strerror or str(error),
-                fix=kept + "or delete it"
-                if self.part.exists()
-                else "Make room, and run the same command again",
+                fix=fix,
             ) from error
 
     @abstractmethod
@@ -139,7 +141,8 @@ class FlatStream(CubeStream):
     """Pixels one after the other, the bands of each together, from ``offset`` on."""
 
     offset = 0
-    file: BinaryIO | None = None
+    file: Any = None
+    """Open after :meth:`create` or :meth:`reopen`."""
 
     def _header(self) -> int:
         """Write everything before the pixels; returns their offset."""
@@ -173,16 +176,14 @@ class FlatStream(CubeStream):
             values, height = values.reshape(1, -1), 1
         for y in range(height):
             start = self.offset + ((top + y) * self.cube.width + left) * pixel
-            _write_all(self._open(), start, memoryview(values[y].tobytes()))
-
-    def _open(self) -> Any:
-        if self.file is None:
-            raise RuntimeError("create or reopen comes first")
-        return self.file
+            self.file.seek(start)
+            data = memoryview(values[y].tobytes())
+            while data:  # a write to an unbuffered file may stop short
+                data = data[self.file.write(data) :]
 
     def sync(self) -> None:
         with self.convert_errors():
-            os.fsync(self._open().fileno())
+            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         if self.file is not None:
@@ -206,12 +207,6 @@ def part_of(out: Path) -> Path:
 def state_of(part: Path) -> Path:
     """Where the progress of writing ``part`` is saved."""
     return part.with_name(part.name + ".json")
-
-
-def _write_all(file: Any, start: int, data: memoryview) -> None:
-    file.seek(start)
-    while data:
-        data = data[file.write(data) :]
 
 
 def _reserve(handle: int, offset: int, count: int) -> None:

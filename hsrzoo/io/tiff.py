@@ -19,7 +19,7 @@ import tifffile
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import CubeAndBands, output_file, read_error, require_file, to_hwc
+from hsrzoo.io.common import CubeAndBands, format_errors, output_file, require_file, to_hwc
 from hsrzoo.io.stream import FlatStream
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
@@ -126,11 +126,8 @@ def _gdal_xml(bands: BandSet, scale: float | None = None) -> str:
 def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """A TIFF file for reading; errors of tifffile while it is open become a FormatError."""
     require_file(path)
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            yield tiff
-    except _BROKEN as error:
-        raise read_error(path, "TIFF", error) from error
+    with format_errors(path, "TIFF", _BROKEN), tifffile.TiffFile(path) as tiff:
+        yield tiff
 
 
 def load(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, HsrzooError, InputError, StoreError
-from hsrzoo.io.common import CubeAndBands, one_cube, read_error, to_hwc, write_error
+from hsrzoo.errors import FormatError, InputError, StoreError
+from hsrzoo.io.common import CubeAndBands, format_errors, one_cube, to_hwc, write_error
 from hsrzoo.io.stream import CubeShape, CubeStream, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of, to_values
 
@@ -170,13 +170,9 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
 
 def open_array(path: Path) -> tuple[Any, BandSet | None]:
     """The array (H, W, C) of a cube written by :func:`save`, unread, and its bands."""
-    zarr = _zarr()
-    try:
-        array = zarr.open_array(str(path), mode="r")
-        about = dict(array.attrs)
-    except Exception as error:  # the library and its codecs raise many kinds of errors for a damaged folder
-        raise read_error(path, "Zarr", error) from error
-    return array, _bands(about, array.shape[2])
+    with format_errors(path, "Zarr"):
+        array = _zarr().open_array(str(path), mode="r")
+        return array, _bands(dict(array.attrs), array.shape[2])
 
 
 def _bands(about: dict[str, Any], count: int) -> BandSet | None:
@@ -187,9 +183,8 @@ def _bands(about: dict[str, Any], count: int) -> BandSet | None:
 def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
     """The cube as (H, W, C) float32: an array, or the array ``key`` of a group; stored values times
     ``scale_factor`` plus ``add_offset``."""
-    zarr = _zarr()
-    try:
-        node = zarr.open(str(path), mode="r")
+    with format_errors(path, "Zarr"):
+        node = _zarr().open(str(path), mode="r")
         if hasattr(node, "array_keys"):
             shapes = {name: node[name].shape for name in node.array_keys()}
             node = node[one_cube(shapes, key, path)]
@@ -197,10 +192,6 @@ def load(path: Path, *, key: str | None = None, axes: str | None = None) -> Cube
             raise FormatError(f"{path} is one array and has no keys", got=repr(key))
         cube = to_hwc(np.asarray(node[...]), axes or "hwc", path)
         about = dict(node.attrs)
-    except HsrzooError:
-        raise
-    except Exception as error:  # the library and its codecs raise many kinds of errors for a damaged folder
-        raise read_error(path, "Zarr", error) from error
     scale, offset = (float(about.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
     if (scale, offset) != (1, 0):
         cube = to_values(cube, cube, scale=np.float64(scale), offset=np.float64(offset))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hsrzoo.camera import quantise
 from hsrzoo.datasets.base import Scene, any_data, pixels_with_data
 from hsrzoo.errors import InputError, require_known
 from hsrzoo.registry import PERTURBATIONS
@@ -65,7 +66,7 @@ def perturb(
     rgb, cube, info = resolve(spec.apply)(
         scene.rgb, scene.cube, spec.severities[severity], generator, *known
     )
-    rgb = _quantise(rgb, rgb_bits)
+    rgb = np.ascontiguousarray(quantise(rgb.astype(np.float64), rgb_bits), dtype=np.float32)
     if spec.touches_cube:
         cube = np.ascontiguousarray(cube, dtype=np.float32)
     else:
@@ -105,15 +106,6 @@ def _check(scene: Scene) -> None:
             expected="rgb (3, H, W) and cube (C, H, W) on the same pixels",
             got=f"rgb {rgb}, cube {cube}",
         )
-
-
-def _quantise(rgb: np.ndarray, bits: int | None) -> np.ndarray:
-    """Clip to [0, 1] and round to ``bits`` bits: float32, contiguous."""
-    rgb = np.clip(rgb.astype(np.float64), 0, 1)
-    if bits is not None:
-        levels = 2**bits - 1
-        rgb = np.rint(rgb * levels) / levels
-    return np.ascontiguousarray(rgb, dtype=np.float32)
 
 
 __all__ = ["DoesNotApplyError", "Perturbed", "perturb"]

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import torch
 from torch import nn
@@ -23,9 +23,6 @@ from hsrzoo.training.engine import Engine, make_accelerator
 from hsrzoo.training.progress import Progress
 from hsrzoo.training.rundir import RunDir, load_checkpoint, require_same_run, save_checkpoint
 from hsrzoo.training.task import Task, require_equal_shares
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 WARM_UP_STEPS = 5
 TIMED_STEPS = 50
@@ -55,21 +52,23 @@ def train(
     accelerator = make_accelerator(recipe)
     require_equal_shares(recipe.batch, accelerator.num_processes)
     identity = _identity(task, recipe, minutes)
-    folder = _open(accelerator, run_dir, identity, notes or {}, resume)
+    folder, main = RunDir(run_dir), accelerator.is_main_process
+    if main:
+        folder.open(identity, notes or {}, resume)
+    accelerator.wait_for_everyone()
     task.prepare()
     engine = Engine(task, recipe, accelerator)
     steps = _fix_steps(engine, folder, minutes)
-    clock = Clock()
-    done = _restore(engine, folder, clock, {**identity, "steps": steps}) if resume else 0
+    identity = {**identity, "steps": steps}
+    done, *spent = _restore(engine, folder, identity) if resume else (0, 0.0, 0.0)
     last = steps if stop_after is None else min(stop_after, steps)
-    main = accelerator.is_main_process
     if main:
         folder.truncate_log(done)
     with (
         Progress(steps, done, progress and main) as bar,
         open(folder.log if main else os.devnull, "a", buffering=1) as log,
     ):
-        clock.start()
+        clock = Clock(*spent)
         while done < last:
             figures = _step(engine, folder, done, steps)
             done += 1
@@ -78,31 +77,26 @@ def train(
             bar.update(done, figures)
             bar.validated(done, valid)
             if main and (done % recipe.checkpoint_every == 0 or done == last):
-                _save(engine, folder, log, clock, {**identity, "steps": steps}, done)
-        if main:
-            _finish_record(folder, engine, clock, done, steps)
+                _save(engine, folder, log, clock, identity, done)
+        # A run resumed after its end has nothing to add.
+        if main and not folder.read_json(folder.record).get("complete"):
+            seconds = {"wall_seconds": round(clock.wall(), 3), "cpu_seconds": round(clock.cpu(), 3)}
+            folder.update_record(steps_done=done, complete=done == steps, **seconds)
     return engine.average_module().to("cpu").eval()
 
 
 class Clock:
     """Wall-clock and CPU seconds of a run over all its pieces; lost work does not count."""
 
-    def __init__(self) -> None:
-        self._wall = self._cpu = 0.0
-        self.start()
-
-    def start(self) -> None:
-        self._wall0, self._cpu0 = time.perf_counter(), time.process_time()
-
-    def carry(self, wall: float, cpu: float) -> None:
-        """Seconds that earlier pieces took."""
-        self._wall, self._cpu = wall, cpu
+    def __init__(self, wall: float, cpu: float) -> None:
+        """Starts; ``wall`` and ``cpu`` are the seconds that earlier pieces took."""
+        self._wall, self._cpu = time.perf_counter() - wall, time.process_time() - cpu
 
     def wall(self) -> float:
-        return self._wall + time.perf_counter() - self._wall0
+        return time.perf_counter() - self._wall
 
     def cpu(self) -> float:
-        return self._cpu + time.process_time() - self._cpu0
+        return time.process_time() - self._cpu
 
 
 def _identity(task: Task, recipe: Recipe, minutes: float | None) -> dict[str, Any]:
@@ -111,21 +105,6 @@ def _identity(task: Task, recipe: Recipe, minutes: float | None) -> dict[str, An
     if minutes is not None:
         del fields["steps"]
     return {"recipe": fields, "minutes": minutes, "task": task.record()}
-
-
-def _open(
-    accelerator: Accelerator,
-    path: Path,
-    identity: Mapping[str, Any],
-    notes: Mapping[str, Any],
-    resume: bool,
-) -> RunDir:
-    """The run's folder, opened by the main process while the others wait."""
-    folder = RunDir(path)
-    if accelerator.is_main_process:
-        folder = RunDir.open(path, identity, notes, resume)
-    accelerator.wait_for_everyone()
-    return folder
 
 
 def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
@@ -178,15 +157,15 @@ def _machine(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _restore(engine: Engine, folder: RunDir, clock: Clock, identity: Mapping[str, Any]) -> int:
-    """Load the checkpoint, if there is one; returns the number of steps done."""
+def _restore(engine: Engine, folder: RunDir, identity: Mapping[str, Any]) -> tuple[int, float, float]:
+    """Load the checkpoint, if there is one; returns the steps done, and the seconds that they took by the
+    wall clock and of the CPU."""
     if not folder.checkpoint.is_file():
-        return 0
+        return 0, 0.0, 0.0
     state = load_checkpoint(folder.checkpoint)
     require_same_run(json.loads(state["identity"]), identity, folder.checkpoint)
     engine.load_state(state["engine"])
-    clock.carry(state["wall_seconds"], state["cpu_seconds"])
-    return int(state["step"])
+    return int(state["step"]), state["wall_seconds"], state["cpu_seconds"]
 
 
 def _step(engine: Engine, folder: RunDir, done: int, steps: int) -> dict[str, float]:
@@ -194,12 +173,9 @@ def _step(engine: Engine, folder: RunDir, done: int, steps: int) -> dict[str, fl
     try:
         return engine.step(done, steps)
     except TrainingError as error:
-        kept = (
-            f"The last good checkpoint is kept in {folder.checkpoint}"
-            if folder.checkpoint.is_file()
-            else "There is no checkpoint yet"
-        )
-        raise TrainingError(str(error), fix=kept) from None
+        kept = f"The last good checkpoint is kept in {folder.checkpoint}"
+        fix = kept if folder.checkpoint.is_file() else "There is no checkpoint yet"
+        raise TrainingError(str(error), fix=fix) from None
 
 
 def _write_log(
@@ -233,18 +209,6 @@ def _save(
             "cpu_seconds": clock.cpu(),
             "engine": engine.state(),
         },
-    )
-
-
-def _finish_record(folder: RunDir, engine: Engine, clock: Clock, done: int, steps: int) -> None:
-    """What the run has cost so far, for the record of the weights."""
-    if folder.read_json(folder.record).get("complete"):
-        return  # a run resumed after its end has nothing to add
-    folder.update_record(
-        steps_done=done,
-        complete=done == steps,
-        wall_seconds=round(clock.wall(), 3),
-        cpu_seconds=round(clock.cpu(), 3),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,11 +137,8 @@ class PairTask(Task):
                     fix="Add another split or data set, or train with --holdout 0",
                 )
         if self.extra and not 0 < self.extra_share < 1:
-            raise TrainingError(
-                "No such share of crops from the data added",
-                expected="above 0, below 1",
-                got=self.extra_share,
-            )
+            what = "No such share of crops from the data added"
+            raise TrainingError(what, expected="above 0, below 1", got=self.extra_share)
 
     def draw(self, generator: torch.Generator) -> Batch:
         """A batch of random crops, flipped and turned at random, then augmented as the recipe says."""
@@ -164,27 +162,19 @@ class PairTask(Task):
         """RMSE, PSNR, SAM and MRAE on the whole held-out scenes, averaged over scenes."""
         if not self.held_out:
             return {}
+        data, spec = self.dataset, self.spec
+        # What of config.json decides how the network is run.
+        training = {"dataset_info": dict(data.info), "recipe": {"consistency": self.recipe.consistency}}
         device = str(next(module.parameters()).device)
         model = Reconstructor(
-            module, self.spec, self.dataset.bands, name=self.spec.name, config=self._config(), device=device
+            module, spec, data.bands, name=spec.name, config={"training": training}, device=device
         )
-        rows = []
-        for name in self.held_out:
-            scene = self.dataset.load(self.split, name)
-            rows.append(scores(scene.cube, model.predict(scene.rgb), self._context()))
+        context = MetricContext(data.bands)
+        if data.name in DATASETS:
+            context = replace(context, mrae_epsilon=DATASETS.get(data.name).mrae_epsilon)
+        scenes = (data.load(self.split, name) for name in self.held_out)
+        rows = [scores(scene.cube, model.predict(scene.rgb), context) for scene in scenes]
         return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-    def _config(self) -> dict[str, Any]:
-        """What of config.json decides how the network is run."""
-        recipe = {"consistency": self.recipe.consistency}
-        return {"training": {"dataset_info": dict(self.dataset.info), "recipe": recipe}}
-
-    def _context(self) -> MetricContext:
-        """The data set's bands and, where it is a registered one, its floor of MRAE."""
-        data = self.dataset
-        if data.name not in DATASETS:
-            return MetricContext(data.bands)
-        return MetricContext(data.bands, mrae_epsilon=DATASETS.get(data.name).mrae_epsilon)
 
     def record(self) -> dict[str, Any]:
         """Model, data sets and scenes."""
@@ -218,19 +208,19 @@ class PairTask(Task):
 
     def _crop_size(self) -> tuple[int, int]:
         """Crops are as large as the patch and as the smallest scene allow, in whole multiples."""
-        sizes, multiple = [], self.spec.input.multiple
-        for axis, what in ((1, "high"), (2, "wide")):
-            smallest = min(rgb.shape[axis] for rgb, _ in self._pairs)
-            size = min(self.recipe.patch, smallest) // multiple * multiple
-            if size < max(self.spec.input.min_size, multiple):
-                raise TrainingError(
-                    f"The crops are too small for {self.spec.name}",
-                    expected=f"at least {max(self.spec.input.min_size, multiple)} pixels",
-                    got=f"patch {self.recipe.patch}, smallest scene {smallest} pixels {what}",
-                    fix="Raise --patch",
-                )
-            sizes.append(size)
-        return sizes[0], sizes[1]
+        multiple = self.spec.input.multiple
+        least = max(self.spec.input.min_size, multiple)
+        high, wide = (min(rgb.shape[axis] for rgb, _ in self._pairs) for axis in (1, 2))
+        height, width = (min(self.recipe.patch, side) // multiple * multiple for side in (high, wide))
+        if min(height, width) < least:
+            smallest = f"{high} pixels high" if height < least else f"{wide} pixels wide"
+            raise TrainingError(
+                f"The crops are too small for {self.spec.name}",
+                expected=f"at least {least} pixels",
+                got=f"patch {self.recipe.patch}, smallest scene {smallest}",
+                fix="Raise --patch",
+            )
+        return height, width
 
     def _window(self, generator: torch.Generator) -> tuple[int, tuple[slice, slice, slice]]:
         """A scene's place and a window of it that has some data."""

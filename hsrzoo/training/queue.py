@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -28,7 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,43 +136,31 @@ def run_queue(
     A job that fails is passed over, and those that come after it wait; jobs that another process holds
     are left to it. ``only``: these jobs and what they need. ``say`` gets a line for each command.
     """
-    wanted = _with_needs(jobs, only) if only else {job.name for job in jobs}
+    names = [job.name for job in jobs]
+    for name in only:
+        require_known("job of the queue", name, names)
+    wanted = set(only or names)
+    for later in reversed(jobs):  # what a job needs is above it
+        if later.name in wanted:
+            wanted.update(later.after)
     folder = runs / "queue"
     make_folder(folder)
     tried: set[str] = set()
-    while True:
-        job = _next(jobs, wanted, tried, folder)
-        if job is None:
-            return {job.name: read_state(job, folder) for job in jobs if job.name in wanted}
+    while job := _next(jobs, wanted, tried, folder):
         with _lock(folder / f"{job.name}.lock") as handle:
             tried.add(job.name)
             if handle is None:
                 say(f"{job.name}: another process is running it")
-                continue
-            _run_job(job, folder, handle, say)
-
-
-def _with_needs(jobs: Sequence[Job], only: Sequence[str]) -> set[str]:
-    by_name = {job.name: job for job in jobs}
-    found: set[str] = set()
-    pending = list(only)
-    while pending:
-        name = pending.pop()
-        require_known("job of the queue", name, by_name)
-        if name not in found:
-            found.add(name)
-            pending += by_name[name].after
-    return found
+            else:
+                _run_job(job, folder, handle, say)
+    return {job.name: read_state(job, folder) for job in jobs if job.name in wanted}
 
 
 def _next(jobs: Sequence[Job], wanted: set[str], tried: set[str], folder: Path) -> Job | None:
     """The first job that is not finished, was not tried, and has all it needs."""
     finished = {job.name for job in jobs if read_state(job, folder).done == len(job.commands)}
-    for job in jobs:
-        free = job.name in wanted and job.name not in finished and job.name not in tried
-        if free and all(name in finished for name in job.after):
-            return job
-    return None
+    free = wanted - finished - tried
+    return next((job for job in jobs if job.name in free and finished.issuperset(job.after)), None)
 
 
 def _run_job(job: Job, folder: Path, lock: int, say: Callable[[str], None]) -> None:
@@ -182,11 +169,11 @@ def _run_job(job: Job, folder: Path, lock: int, say: Callable[[str], None]) -> N
         command = job.commands[place]
         say(f"{job.name}: {shlex.join(command)}")
         begin = time.perf_counter()
-        code = _run(command, folder / f"{job.name}.log", lock)
+        log = folder / f"{job.name}.log"
+        code = _run(command, log, lock)
         if code:
-            text = shlex.join(command)
-            _write_state(job, folder, State(state.done, state.seconds, text))
-            say(f"{job.name}: failed with exit code {code}, see {folder / f'{job.name}.log'}")
+            _write_state(job, folder, replace(state, failed=shlex.join(command)))
+            say(f"{job.name}: failed with exit code {code}, see {log}")
             return
         state = State(place + 1, (*state.seconds, round(time.perf_counter() - begin, 3)))
         _write_state(job, folder, state)
@@ -212,16 +199,13 @@ def _run(command: Sequence[str], log: Path, lock: int) -> int:
 @contextmanager
 def _lock(path: Path) -> Iterator[int | None]:
     """A descriptor that holds the lock on ``path``, or None where another process does."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with path.open("a") as file:
+        handle: int | None = file.fileno()
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield None
-            return
+            handle = None
         yield handle
-    finally:
-        os.close(handle)
 
 
 def read_state(job: Job, folder: Path) -> State:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ SCHEMA = 1
 
 
 class RunDir:
-    """The files of a run. Made with :meth:`open`, which writes config.json before anything else."""
+    """The files of a run; :meth:`open` comes first, and writes config.json before anything else."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,33 +31,28 @@ class RunDir:
         self.checkpoint = path / "checkpoint.pt"
         self.log = path / "log.jsonl"
 
-    @classmethod
-    def open(
-        cls, path: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], resume: bool
-    ) -> RunDir:
+    def open(self, identity: Mapping[str, Any], notes: Mapping[str, Any], resume: bool) -> None:
         """Start a run in an absent or empty folder, or go on with the run that is there.
 
         ``identity`` decides the weights and must be equal on resuming; ``notes`` need not.
         """
-        folder = cls(path)
         if resume:
-            folder._remove_leftovers()
-        if folder.config.is_file() and resume:
-            before = folder.read_json(folder.config)
+            self._remove_leftovers()
+        if self.config.is_file() and resume:
+            before = self.read_json(self.config)
             known = {key: before.get(key, "nothing") for key in identity}
-            require_same_run(known, identity, folder.config)
-            return folder
-        if os.path.exists(path) and (not path.is_dir() or any(path.iterdir())):
+            require_same_run(known, identity, self.config)
+            return
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             content = "no run to resume" if resume else "other files"
+            other = "Give another folder by --out"
             raise TrainingError(
-                f"{path} holds {content}",
+                f"{self.path} holds {content}",
                 expected="a run with its config.json" if resume else "an absent or empty folder",
-                fix="Give another folder by --out"
-                + ("" if resume else ", or resume the existing run with --resume"),
+                fix=other if resume else f"{other}, or resume the existing run with --resume",
             )
-        make_folder(path)
-        write_json(folder.config, {**identity, "notes": dict(notes)})
-        return folder
+        make_folder(self.path)
+        write_json(self.config, {**identity, "notes": dict(notes)})
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files of a process that was killed while it wrote."""
@@ -88,11 +83,9 @@ class RunDir:
             return
         kept = []
         for line in self.log.read_text().splitlines():
-            try:
+            with suppress(ValueError):  # a line cut off when the process died
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
-            except ValueError:  # a line cut off when the process died
-                continue
         write_atomically(self.log, "".join(kept).encode())
 
 
@@ -113,25 +106,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             fix="Remove it and start again with --resume, or train into another folder",
         ) from None
-    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-        raise TrainingError(
-            f"{path} is not a checkpoint that this version reads",
-            expected=f"schema {SCHEMA}",
-            got=f"schema {state.get('schema') if isinstance(state, dict) else None}",
-        )
+    schema = state.get("schema") if isinstance(state, dict) else None
+    if schema != SCHEMA:
+        what = f"{path} is not a checkpoint that this version reads"
+        raise TrainingError(what, expected=f"schema {SCHEMA}", got=f"schema {schema}")
     return state
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:
     """Where two JSON values differ, as ``recipe.lr: 0.001 before, 0.002 now``."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        return [
-            line
-            for key in sorted({*before, *now})
-            for line in differences(
-                before.get(key, "nothing"), now.get(key, "nothing"), f"{name}.{key}" if name else key
-            )
-        ]
+        found = []
+        for key in sorted({*before, *now}):
+            inner = f"{name}.{key}" if name else key
+            found += differences(before.get(key, "nothing"), now.get(key, "nothing"), inner)
+        return found
     if before == now:
         return []
     return [f"{name}: {_short(before)} before, {_short(now)} now"]
