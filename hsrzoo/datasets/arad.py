@@ -11,7 +11,13 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint, require_stored_bands
+from hsrzoo.datasets.common import (
+    IndexedDataset,
+    missing,
+    require_disjoint,
+    require_list,
+    require_stored_bands,
+)
 from hsrzoo.errors import DatasetError, FormatError
 from hsrzoo.io import mat
 from hsrzoo.io.common import require_file
@@ -46,7 +52,14 @@ class Arad(IndexedDataset):
     def read(self, split: str, scene: str) -> Scene:
         """The camera's JPEG over 255 and the cube (31, 482, 512)."""
         image, file = self._rgb_file(scene), self._cube_file(scene)
-        return self.paired(scene, image, self._rgb(image, scene), file, self._cube(file, scene))
+        for wanted, what in ((image, "image"), (file, "cube")):
+            if not wanted.is_file():
+                raise DatasetError(
+                    f"The {what} of {scene} is missing though a list names it",
+                    expected=wanted,
+                    fix="Copy it again, or take the name off the list in split_txt",
+                )
+        return self.paired(scene, image, _read_image(image), file, self._cube(file))
 
     def files(self) -> list[Path]:
         """The lists and all listed files."""
@@ -75,37 +88,23 @@ class Arad(IndexedDataset):
 
     def _listed(self, split: str) -> list[str]:
         file = self._list_file(split)
-        if not file.is_file():
-            raise DatasetError(
-                "The data set arad is incomplete",
-                expected=f"the list {file}",
-                fix="Copy it from the challenge",
-            )
+        require_list(self.name, file, "Copy it from the challenge")
         lines = file.read_text(encoding="utf-8").split()
         return sorted({line.removesuffix(".mat").removesuffix(".jpg") for line in lines})
 
-    def _rgb(self, file: Path, scene: str) -> np.ndarray:
-        self._require(file, scene, "image")
-        pixels = read_image(file)
-        if pixels.dtype != np.uint8:
-            raise FormatError(f"{file} is not one of ARAD-1K", expected="8 bits", got=pixels.dtype)
-        return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-    def _cube(self, file: Path, scene: str) -> np.ndarray:
-        self._require(file, scene, "cube")
+    def _cube(self, file: Path) -> np.ndarray:
+        require_file(file)
         # HDF5 holds 31 x 512 x 482; the reader gives MATLAB's view of it, 482 x 512 x 31
         cube, bands = mat.load(file, key="cube")
         require_stored_bands(self.bands, file, cube.shape, bands, "Copy the file again")
         return np.ascontiguousarray(cube.transpose(2, 0, 1))
 
-    def _require(self, file: Path, scene: str, what: str) -> None:
-        if not file.is_file():
-            raise DatasetError(
-                f"The {what} of {scene} is missing though a list names it",
-                expected=file,
-                fix="Copy it again, or take the name off the list in split_txt",
-            )
-        require_file(file)
+
+def _read_image(file: Path) -> np.ndarray:
+    pixels = read_image(file)
+    if pixels.dtype != np.uint8:
+        raise FormatError(f"{file} is not one of ARAD-1K", expected="8 bits", got=pixels.dtype)
+    return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 SPEC = DatasetSpec(

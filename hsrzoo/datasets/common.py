@@ -18,7 +18,14 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, data_masks
-from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, HsrzooError, require_known
+from hsrzoo.errors import (
+    BandsError,
+    DatasetError,
+    DatasetMissingError,
+    FormatError,
+    HsrzooError,
+    require_known,
+)
 from hsrzoo.spec import DatasetSpec
 from hsrzoo.utils.files import sha256_of_file
 
@@ -179,11 +186,9 @@ def missing(
         path_option: Whether the set has an option ``path``.
         fix: What to do once it has been obtained. Default: put it into ``folder``, or name another one.
     """
-    option = (
-        "folder with --data-option path=FOLDER"
-        if path_option
-        else "data root with --data-root or HSRZOO_DATA"
-    )
+    option = "data root with --data-root or HSRZOO_DATA"
+    if path_option:
+        option = "folder with --data-option path=FOLDER"
     fix = fix or f"Put it into {folder}, or name another {option}"
     return DatasetMissingError(
         f"The data set {spec.name} was not found: {spec.title}",
@@ -223,6 +228,12 @@ def unique_files(folder: Path, files: Iterable[tuple[str, Path]]) -> dict[str, P
                 f"Two files in {folder} share a name", expected="one each", got=f"{found[name]}, {file}"
             )
     return found
+
+
+def require_list(dataset: str, file: Path, fix: str) -> None:
+    """Raise DatasetError if the list of scenes ``file`` is not there."""
+    if not file.is_file():
+        raise DatasetError(f"The data set {dataset} is incomplete", expected=f"the list {file}", fix=fix)
 
 
 def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, fix: str) -> None:
@@ -266,13 +277,18 @@ def require_stored_bands(
 
 
 def mask_among(
-    arrays: Mapping[str, Any], key: str, size: tuple[int, ...], path: Path, fix: str | None = None
+    arrays: Mapping[str, Any],
+    key: str,
+    size: tuple[int, ...],
+    path: Path,
+    error: type[HsrzooError] = FormatError,
+    fix: str | None = None,
 ) -> np.ndarray:
-    """The mask ``key`` (H, W) of a cube of ``size`` (H, W); DatasetError where the file has none."""
+    """The mask ``key`` (H, W) of a cube of ``size`` (H, W); ``error`` where the file has none."""
     mask = np.asarray(arrays[key][()]) if key in arrays else None
     if mask is None or mask.shape != size:
         got = "none" if mask is None else mask.shape
-        raise DatasetError(f"{path} has no mask of its pixels", expected=f"{key} {size}", got=got, fix=fix)
+        raise error(f"{path} has no mask of its pixels", expected=f"{key} {size}", got=got, fix=fix)
     return mask
 
 
@@ -328,10 +344,9 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
             problems += [f"{split}/{name}: {what}" for what in _faults(scene)]
             gaps.add(scene.cube)
             for what, array in (("cube", scene.cube), ("rgb", scene.rgb)):
-                finite = array[np.isfinite(array)]
-                if finite.size:
-                    low, high = ranges[what]
-                    ranges[what] = (min(low, float(finite.min())), max(high, float(finite.max())))
+                (low, high), finite = ranges[what], np.isfinite(array)
+                low, high = array.min(initial=low, where=finite), array.max(initial=high, where=finite)
+                ranges[what] = (float(low), float(high))
     cube_low, cube_high = ranges["cube"]
     if cube_low < 0 or (np.isfinite(cube_high) and cube_high > 1):
         notes.append(f"cube values leave [0, 1]: {cube_low:.4g} to {cube_high:.4g}")

@@ -75,7 +75,6 @@ def take(cube: np.ndarray, stored: BandSet, choice: str) -> np.ndarray:
 
 
 def _kept(count: int, choice: str) -> list[int]:
-    require_known("choice of EnMAP bands", choice, CHOICES)
     if choice == "all" or count == 202:  # without water vapour already
         return list(range(count))
     if count != 224:
@@ -98,6 +97,7 @@ class EnmapTiles(IndexedDataset):
     ) -> None:
         """``tiles``: name -> file below ``folder``, which hold the bands ``stored``; ``bands``: one of
         :data:`CHOICES`; ``response``: the camera that renders RGB from them."""
+        require_known(f"choice of bands of {self.name}", bands, CHOICES)
         self.folder, self.tiles, self.stored, self.choice = folder, tiles, stored, bands
         self.camera = Camera.named(response)
         self.bands = choose(stored, bands)
@@ -135,7 +135,6 @@ class Enmap(EnmapTiles):
         """``path``: folder of the tiles, absolute or below the data root (``enmap_potsdam`` or ``enmap``
         if not given); ``bands``: one of :data:`CHOICES`; ``response``: the camera that renders RGB from
         them; ``wavelengths``: a CSV file, or ``nominal``, for tiles that do not state theirs."""
-        require_known("choice of bands of enmap", bands, CHOICES)
         if path is None:
             path = next((name for name in _FOLDERS if (root / name).is_dir()), _FOLDERS[-1])
         folder = root / Path(path).expanduser()
@@ -163,9 +162,9 @@ class Enmap(EnmapTiles):
 
     def _find_splits(self) -> dict[str, list[str]]:
         lists = {split: self.folder / "splits" / f"{split}.csv" for split in _SPLITS}
-        lists = {split: file for split, file in lists.items() if file.is_file()}
-        if lists:
-            return {split: self._listed(file) for split, file in lists.items()}
+        listed = {split: self._listed(file) for split, file in lists.items() if file.is_file()}
+        if listed:
+            return listed
         places = {name: _POTSDAM.fullmatch(name) for name in self.tiles}
         if not all(places.values()):
             return {"test": sorted(self.tiles)}

@@ -11,7 +11,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint, require_stored_bands
-from hsrzoo.datasets.folder_files import SplitFiles, find_splits, parts_of
+from hsrzoo.datasets.folder_files import find_splits, parts_of
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, require_known
 from hsrzoo.io import images, load_cube
@@ -69,7 +69,10 @@ class Folder(IndexedDataset):
         self._scale = _factor(scale)
         self._zero_bands = zero_bands
         self._splits = find_splits(folder, rendered=self.camera is not None)
-        self.index = {split: self._names(files) for split, files in self._splits.items()}
+        self.index = {
+            split: sorted(files.cubes if self.camera else files.cubes.keys() & files.images.keys())
+            for split, files in self._splits.items()
+        }
         self._require_scenes()
         require_disjoint(self.name, self.index)
         split, first = next((split, names[0]) for split, names in self.index.items() if names)
@@ -106,9 +109,6 @@ class Folder(IndexedDataset):
             for stem in sorted(files.cubes.keys() ^ files.images.keys())
             if not self.camera
         ]
-
-    def _names(self, files: SplitFiles) -> list[str]:
-        return sorted(files.cubes if self.camera else files.cubes.keys() & files.images.keys())
 
     def _require_scenes(self) -> None:
         """DatasetMissingError if there is nothing here, DatasetError if there are no pairs."""

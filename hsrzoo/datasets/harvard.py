@@ -16,7 +16,7 @@ from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.base import VerifyReport
 from hsrzoo.datasets.common import mask_among
 from hsrzoo.datasets.folder import Folder
-from hsrzoo.errors import require_known
+from hsrzoo.errors import DatasetError, require_known
 from hsrzoo.io import mat
 from hsrzoo.io.common import CubeAndBands, cube_among, require_file
 from hsrzoo.spec import DatasetSpec
@@ -50,7 +50,7 @@ class Harvard(Folder):
             cube, bands = cube_among(found, "ref", "hwc", file)
             if self._mask != "none":
                 fix = "Read the scenes without masks: --data-option mask=none"
-                mask = mask_among(found, _MASK_KEY, cube.shape[:2], file, fix)
+                mask = mask_among(found, _MASK_KEY, cube.shape[:2], file, DatasetError, fix)
                 cube[(mask == 0) if self._mask == "zero" else (mask != 0)] = np.nan
         return cube, bands
 

@@ -15,20 +15,17 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
+from hsrzoo.datasets import enmap
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import missing, nothing_in, require_disjoint, require_listed, unique_files
-from hsrzoo.datasets.enmap import (
-    CHOICES,
-    NO_DATA,
-    SCALE,
-    EnmapTiles,
-    choose,
-    native_bands,
-    read_list,
-    stem_of,
-    take,
+from hsrzoo.datasets.common import (
+    missing,
+    nothing_in,
+    require_disjoint,
+    require_list,
+    require_listed,
+    unique_files,
 )
-from hsrzoo.errors import DatasetError, FormatError, InputError, require_known
+from hsrzoo.errors import FormatError, InputError, require_known
 from hsrzoo.io import tiff
 from hsrzoo.io.common import format_errors, require_file
 from hsrzoo.spec import DatasetSpec
@@ -41,7 +38,7 @@ _LISTS = {"train": "train.csv", "valid": "val.csv", "test": "test.csv"}
 _TIFF, _NPY = "-SPECTRAL_IMAGE", "-DATA"
 
 
-class HySpecNet(EnmapTiles):
+class HySpecNet(enmap.EnmapTiles):
     """The lists of one set of splits, and the patches anywhere below the folder."""
 
     name = "hyspecnet-11k"
@@ -62,9 +59,8 @@ class HySpecNet(EnmapTiles):
         if str(partial).lower() not in ("true", "false"):
             raise InputError("partial is a yes or no", expected="true or false", got=partial)
         require_known("set of splits of hyspecnet-11k", split_set, SETS)
-        require_known("choice of bands of hyspecnet-11k", bands, CHOICES)
         folder = root / Path(path or "hyspecnet-11k").expanduser()
-        super().__init__(folder, _find_patches(folder), native_bands(), bands, response)
+        super().__init__(folder, _find_patches(folder), enmap.native_bands(), bands, response)
         self.info["split_set"] = split_set
         self.partial = str(partial).lower() == "true"
         self.absent: dict[str, int] = {}
@@ -81,7 +77,7 @@ class HySpecNet(EnmapTiles):
         if file.suffix.lower() == ".npy":
             stored = _read_npy(file)
         else:
-            cube, _ = tiff.load(file, scale=SCALE, no_data=NO_DATA)
+            cube, _ = tiff.load(file, scale=enmap.SCALE, no_data=enmap.NO_DATA)
             stored = cube.transpose(2, 0, 1)
         bands = _bands_of(len(stored), file)
         if self.choice == "all" and len(bands) != len(self.bands):
@@ -91,7 +87,7 @@ class HySpecNet(EnmapTiles):
                 got=f"{len(bands)}",
                 fix="Take those that it holds with --data-option bands=202, or get the TIFF files",
             )
-        return self.rendered(scene, take(stored, bands, self.choice))
+        return self.rendered(scene, enmap.take(stored, bands, self.choice))
 
     def notes(self) -> list[str]:
         """Also that lists are shorter than the authors', and which patches are absent."""
@@ -106,34 +102,25 @@ class HySpecNet(EnmapTiles):
         return found
 
     def _listed(self, split: str, file: Path) -> list[str]:
-        if not file.is_file():
-            raise DatasetError(
-                "The data set hyspecnet-11k is incomplete",
-                expected=f"the list {file}",
-                fix="Copy the folder splits of the download",
-            )
-        listed = sorted({stem_of(entry, (_NPY, _TIFF)) for entry in read_list(file)})
+        require_list(self.name, file, "Copy the folder splits of the download")
+        listed = sorted({enmap.stem_of(entry, (_NPY, _TIFF)) for entry in enmap.read_list(file)})
         here = [name for name in listed if name in self.tiles]
         absent = [name for name in listed if name not in self.tiles]
         if absent and self.partial and here:
             self.absent[split] = len(absent)
             return here
-        require_listed(
-            self.name,
-            file,
-            absent,
-            len(listed),
-            "Unpack all archives of the download"
-            + (", or use what is here with --data-option partial=true" if here else ""),
-        )
+        fix = "Unpack all archives of the download"
+        if here:
+            fix += ", or use what is here with --data-option partial=true"
+        require_listed(self.name, file, absent, len(listed), fix)
         return listed
 
 
 def _bands_of(count: int, file: Path) -> BandSet:
     """The bands of a file with so many of them."""
-    if count == len(native_bands()):
-        return native_bands()
-    used = choose(native_bands(), "202")
+    if count == len(enmap.native_bands()):
+        return enmap.native_bands()
+    used = enmap.choose(enmap.native_bands(), "202")
     if count != len(used):
         raise FormatError(
             f"{file} is not a patch of HySpecNet-11k",
@@ -158,9 +145,9 @@ def _read_npy(file: Path) -> np.ndarray:
             expected="real numbers of shape (C, H, W)",
             got=f"shape {stored.shape}, {stored.dtype}",
         )
-    cube = np.where(stored == NO_DATA, np.float32(np.nan), stored.astype(np.float32))
+    cube = np.where(stored == enmap.NO_DATA, np.float32(np.nan), stored.astype(np.float32))
     if stored.dtype.kind != "f":
-        return cube * np.float32(SCALE)
+        return cube * np.float32(enmap.SCALE)
     if np.any(cube > 2):
         raise FormatError(
             f"{file} does not hold reflectance",

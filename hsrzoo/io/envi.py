@@ -155,15 +155,11 @@ def load(path: Path, *, key: str | None = None, axes: str | None = None) -> Cube
         stored, fields = _stored(image, header), image.metadata
     cube = to_hwc(stored, "hwc", header)
     ignored = fields.get("data ignore value")
+    no_data = None if ignored is None else _number(ignored, "data ignore value", header)
     scale = scale_of(fields, header)
     good = [_number(flag, "bbl", header) for flag in fields.get("bbl", ())]
-    cube = to_values(
-        cube,
-        stored,
-        no_data=None if ignored is None else _number(ignored, "data ignore value", header),
-        divisor=scale if scale > 0 else None,
-        bad=np.equal(good, 0) if len(good) == cube.shape[2] else None,
-    )
+    bad = np.equal(good, 0) if len(good) == cube.shape[2] else None
+    cube = to_values(cube, stored, no_data=no_data, divisor=scale if scale > 0 else None, bad=bad)
     return cube, bands_of(image, cube.shape[2])
 
 

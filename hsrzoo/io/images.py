@@ -33,15 +33,11 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda a: np.rot90(a),
 }
 _REFUSED = {
-    "L": "a grey image",
+    **dict.fromkeys(("L", "I", "F"), "a grey image"),
+    **dict.fromkeys(("I;16", "I;16B"), "a 16-bit grey image"),
+    **dict.fromkeys(("P", "PA"), "an image with a colour palette"),
     "1": "a black and white image",
-    "I": "a grey image",
-    "F": "a grey image",
-    "I;16": "a 16-bit grey image",
-    "I;16B": "a 16-bit grey image",
     "LA": "a grey image with transparency",
-    "P": "an image with a colour palette",
-    "PA": "an image with a colour palette",
     "RGBA": "an image with an alpha channel",
     "CMYK": "a CMYK image",
 }

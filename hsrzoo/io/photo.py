@@ -140,9 +140,8 @@ def find_evidence(path: Path) -> Evidence:
         return Evidence()
     try:
         return _tiff_evidence(path) if suffix in (".tif", ".tiff") else _pillow_evidence(path)
-    except (
-        Exception
-    ):  # malformed tags raise many kinds of errors; the pixels may be intact and are checked separately
+    # Malformed tags raise many kinds of errors; the pixels may be intact and are checked separately.
+    except Exception:
         return Evidence()
 
 

@@ -7,8 +7,6 @@ long as the system pleases.
 from __future__ import annotations
 
 import hashlib
-import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,10 +145,8 @@ def open_raster(path: str | Path) -> Raster:
     path = Path(path)
     suffix = path.suffix.lower()
     require_file(path)
-    if suffix == ".hdr":
-        return _envi(path)
-    if suffix == ".npy":
-        return _npy(path)
+    if suffix in SUFFIXES:
+        return _envi(path) if suffix == ".hdr" else _npy(path)
     if suffix in (".tif", ".tiff"):
         found = _plain_tiff(path)
         if found is not None:
@@ -206,11 +202,11 @@ def _envi(header: Path) -> Raster:
     )
 
 
-def _rgb_order(centres: Sequence[float] | None) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+def _rgb_order(centres: Sequence[float] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Which stored band is red, green, blue: by wavelength, red the longest, where it is known."""
     if centres is None or len(set(centres)) < 3:
         return (0, 1, 2), ()
-    order = _three(np.argsort(-np.asarray(centres, dtype=float)).tolist())
+    order = tuple(np.argsort(-np.asarray(centres, dtype=float)).tolist())
     if order == (0, 1, 2):
         return order, ()
     named = ", ".join(f"{centres[i]:g}" for i in order)
@@ -243,20 +239,15 @@ def _require_numbers(dtype: np.dtype, path: Path) -> None:
         raise InputError(f"{path} does not hold pixels", expected="integers or floats", got=dtype)
 
 
-def _three(values: Sequence[int]) -> tuple[int, int, int]:
-    return int(values[0]), int(values[1]), int(values[2])
-
-
 def _digest(path: Path) -> str:
     """Hex sha256 of a file, or of :data:`_SAMPLES` evenly spread pieces of a large one."""
     size = path.stat().st_size
     digest = hashlib.sha256()
-    if size <= _WHOLE_FILE:
-        starts = [i * _SAMPLE for i in range(math.ceil(size / _SAMPLE))]
-    else:
+    starts = list(range(0, size, _SAMPLE))
+    if size > _WHOLE_FILE:
         starts = [(size - _SAMPLE) * i // (_SAMPLES - 1) for i in range(_SAMPLES)]
     with path.open("rb") as file:
         for start in starts:
-            file.seek(start, os.SEEK_SET)
+            file.seek(start)
             digest.update(file.read(_SAMPLE))
     return digest.hexdigest()

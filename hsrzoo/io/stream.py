@@ -12,7 +12,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -156,15 +156,12 @@ class FlatStream(CubeStream):
             _reserve(self.file.fileno(), self.offset, self.cube.bytes)
 
     def reopen(self) -> bool:
-        try:
-            offset = self._offset()
-            whole = self.part.stat().st_size == offset + self.cube.bytes
-        except (OSError, HsrzooError):
-            return False
-        if whole:
-            self.offset = offset
-            self.file = self.part.open("r+b", buffering=0)
-        return whole
+        with suppress(OSError, HsrzooError):
+            self.offset = self._offset()
+            if self.part.stat().st_size == self.offset + self.cube.bytes:
+                self.file = self.part.open("r+b", buffering=0)
+                return True
+        return False
 
     def _offset(self) -> int:
         return 0
@@ -225,13 +222,9 @@ def _reserve(handle: int, offset: int, count: int) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where folders can be flushed."""
-    try:
+    with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -79,11 +79,8 @@ class TiffStream(FlatStream):
         with open_tiff(self.part) as tiff:
             page = tiff.pages.first
             expected = (self.cube.height, self.cube.width, len(self.cube.bands))
-            if (
-                page.is_contiguous
-                and page.shape in (expected, expected[:2])
-                and page.dtype == self.cube.dtype
-            ):
+            same = page.shape in (expected, expected[:2]) and page.dtype == self.cube.dtype
+            if same and page.is_contiguous:
                 return int(page.dataoffsets[0])
         raise FormatError(f"{self.part} is not the beginning of this cube", expected=expected)
 

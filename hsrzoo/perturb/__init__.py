@@ -61,8 +61,14 @@ def perturb(
     spec = PERTURBATIONS.get(name)
     require_known(f"severity of {spec.name}", severity, spec.severities)
     _check(scene)
+    if spec.needs_camera and context is None:
+        raise DoesNotApplyError(
+            f"{name} needs an RGB image that a known camera rendered from the cube",
+            got="a photograph, or an image of a camera that is not built in",
+            fix="Use a data set that renders its RGB, as folder does with --data-option response=NAME",
+        )
     generator = generator_for(seed, scene.name, name, "" if spec.one_draw else severity)
-    known = (_required(context, name),) if spec.needs_camera else ()
+    known = (context,) if spec.needs_camera else ()
     rgb, cube, info = resolve(spec.apply)(
         scene.rgb, scene.cube, spec.severities[severity], generator, *known
     )
@@ -86,16 +92,6 @@ def generator_for(seed: int, scene: str, perturbation: str, severity: str) -> np
 
 def _mean(rgb: np.ndarray, cube: np.ndarray) -> float:
     return float(pixels_with_data(rgb, cube).mean(dtype=np.float64))
-
-
-def _required(context: PerturbationContext | None, name: str) -> PerturbationContext:
-    if context is None:
-        raise DoesNotApplyError(
-            f"{name} needs an RGB image that a known camera rendered from the cube",
-            got="a photograph, or an image of a camera that is not built in",
-            fix="Use a data set that renders its RGB, as folder does with --data-option response=NAME",
-        )
-    return context
 
 
 def _check(scene: Scene) -> None:

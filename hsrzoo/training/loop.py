@@ -109,6 +109,8 @@ def _identity(task: Task, recipe: Recipe, minutes: float | None) -> dict[str, An
 
 def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
     """The number of steps of this run, timed once and then read from record.json."""
+    from accelerate.utils import broadcast  # slow to import, and only training needs it
+
     record = folder.read_json(folder.record)
     if "steps" in record:
         if engine.accelerator.is_main_process and not record.get("complete"):
@@ -118,12 +120,9 @@ def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
     if minutes is not None:
         timed = time_steps(engine)
         steps = steps_in(minutes, timed, engine.recipe.valid_every)
-    shared = torch.tensor(steps, device=engine.device)
-    if engine.accelerator.num_processes > 1:
-        from accelerate.utils import broadcast
-
-        shared = broadcast(shared)  # one process's timing decides for all
-    steps = int(shared)
+    steps = int(
+        broadcast(torch.tensor(steps, device=engine.device))
+    )  # one process's timing decides for all
     if engine.accelerator.is_main_process:
         folder.update_record(
             steps=steps,

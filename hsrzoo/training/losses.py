@@ -81,15 +81,12 @@ def loss_function(recipe: Recipe) -> Loss:
 
 
 def _plain_loss(recipe: Recipe) -> Loss:
-    if recipe.loss == "charbonnier":
-        return charbonnier
+    plain: dict[str, Loss] = {"charbonnier": charbonnier, "mrae": relative, "l1": l1}
+    if recipe.loss in plain:
+        return plain[recipe.loss]
     if recipe.loss == "charbonnier+relative":
         weight = recipe.relative_weight
         return lambda pred, truth: charbonnier(pred, truth) + weight * relative(pred, truth)
-    if recipe.loss == "mrae":
-        return relative
-    if recipe.loss == "l1":
-        return l1
     raise TrainingError(
         f"The loss {recipe.loss!r} is not one between two cubes",
         expected="charbonnier, charbonnier+relative, mrae or l1",

@@ -36,8 +36,10 @@ class RunDir:
 
         ``identity`` decides the weights and must be equal on resuming; ``notes`` need not.
         """
-        if resume:
-            self._remove_leftovers()
+        if resume:  # after a process that was killed while it wrote
+            for file in (self.config, self.record, self.checkpoint, self.log):
+                for leftover in self.path.glob(f".{file.name}.*"):
+                    leftover.unlink(missing_ok=True)
         if self.config.is_file() and resume:
             before = self.read_json(self.config)
             known = {key: before.get(key, "nothing") for key in identity}
@@ -53,12 +55,6 @@ class RunDir:
             )
         make_folder(self.path)
         write_json(self.config, {**identity, "notes": dict(notes)})
-
-    def _remove_leftovers(self) -> None:
-        """Remove temporary files of a process that was killed while it wrote."""
-        for file in (self.config, self.record, self.checkpoint, self.log):
-            for leftover in self.path.glob(f".{file.name}.*"):
-                leftover.unlink(missing_ok=True)
 
     def read_json(self, file: Path) -> dict[str, Any]:
         """The content of one of the JSON files; {} if it is not there yet."""
