@@ -11,13 +11,7 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import (
-    IndexedDataset,
-    missing,
-    require_disjoint,
-    require_list,
-    require_stored_bands,
-)
+from hsrzoo.datasets.common import IndexedDataset, missing, require_stored_bands
 from hsrzoo.errors import DatasetError, FormatError
 from hsrzoo.io import mat
 from hsrzoo.io.common import require_file
@@ -47,7 +41,7 @@ class Arad(IndexedDataset):
             got = "no such folder" if len(lacking) == len(_FOLDERS) else f"no {', '.join(lacking)}"
             raise missing(SPEC, own, got)
         self.index = {split: self._listed(split) for split in FULL}
-        require_disjoint(self.name, self.index)
+        self.require_disjoint()
 
     def read(self, split: str, scene: str) -> Scene:
         """The camera's JPEG over 255 and the cube (31, 482, 512)."""
@@ -88,7 +82,7 @@ class Arad(IndexedDataset):
 
     def _listed(self, split: str) -> list[str]:
         file = self._list_file(split)
-        require_list(self.name, file, "Copy it from the challenge")
+        self.require_list(file, "Copy it from the challenge")
         lines = file.read_text(encoding="utf-8").split()
         return sorted({line.removesuffix(".mat").removesuffix(".jpg") for line in lines})
 

@@ -13,7 +13,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_disjoint
+from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in
 from hsrzoo.errors import BandsError, FormatError
 from hsrzoo.io.images import read_plane
 from hsrzoo.io.values import over_full_scale
@@ -38,7 +38,7 @@ class Cave(IndexedDataset):
         self.folder = root / "cave"
         self._stacks = _find_scenes(self.folder)
         self.index = {split: sorted(found) for split, found in self._stacks.items()}
-        require_disjoint(self.name, self.index)
+        self.require_disjoint()
         if not any(self.index.values()):
             raise missing(SPEC, self.folder, nothing_in(self.folder))
 

@@ -22,7 +22,6 @@ from hsrzoo.errors import (
     BandsError,
     DatasetError,
     DatasetMissingError,
-    FormatError,
     HsrzooError,
     require_known,
 )
@@ -108,6 +107,49 @@ class IndexedDataset(Dataset):
             return []
         source = f" from {self.measured}" if self.measured else ""
         return [f"RGB rendered by {self.camera.name}{source}, linear, 8 bits"]
+
+    def require_disjoint(self) -> None:
+        """Raise DatasetError if a scene is in more than one split: a model that trains on one and is scored on
+        another would be scored on its training scenes. Names the first few."""
+        where: dict[str, str] = {}
+        twice = []
+        for split, names in self.index.items():
+            twice += [f"{name} in {where[name]} and {split}" for name in names if name in where]
+            where.update(dict.fromkeys(names, split))
+        if twice:
+            raise DatasetError(
+                f"Splits of {self.name} share scenes",
+                expected="every scene in one split",
+                got=f"{len(twice)} in two: {', '.join(twice[:3])}{', ...' if len(twice) > 3 else ''}",
+                fix="Take them out of one of the splits; rename them if they are different scenes",
+            )
+
+    def require_list(self, file: Path, fix: str) -> None:
+        """Raise DatasetError if the list of scenes ``file`` is not there."""
+        if not file.is_file():
+            problem = f"The data set {self.name} is incomplete"
+            raise DatasetError(problem, expected=f"the list {file}", fix=fix)
+
+    def require_listed(self, file: Path, absent: Sequence[str], count: int, fix: str) -> None:
+        """Raise an error if scenes that a list names are not on the disk.
+
+        Args:
+            file: The list.
+            absent: The missing scenes.
+            count: How many scenes the list names.
+            fix: What the user can do.
+
+        Raises:
+            DatasetError: ``absent`` is not empty; gives their number and the first few.
+        """
+        if absent:
+            more = ", ..." if len(absent) > 3 else ""
+            raise DatasetError(
+                f"The data set {self.name} lacks scenes that {file} names",
+                expected=f"all {count}",
+                got=f"{len(absent)} absent: {', '.join(absent[:3])}{more}",
+                fix=fix,
+            )
 
     def paired(self, scene: str, image: Path, rgb: np.ndarray, file: Path, cube: np.ndarray) -> Scene:
         """The scene of an image (3, H, W) and a cube (C, H, W) that were read from two files."""
@@ -230,35 +272,6 @@ def unique_files(folder: Path, files: Iterable[tuple[str, Path]]) -> dict[str, P
     return found
 
 
-def require_list(dataset: str, file: Path, fix: str) -> None:
-    """Raise DatasetError if the list of scenes ``file`` is not there."""
-    if not file.is_file():
-        raise DatasetError(f"The data set {dataset} is incomplete", expected=f"the list {file}", fix=fix)
-
-
-def require_listed(dataset: str, file: Path, absent: Sequence[str], count: int, fix: str) -> None:
-    """Raise an error if scenes that a list names are not on the disk.
-
-    Args:
-        dataset: Name of the data set.
-        file: The list.
-        absent: The missing scenes.
-        count: How many scenes the list names.
-        fix: What the user can do.
-
-    Raises:
-        DatasetError: ``absent`` is not empty; gives their number and the first few.
-    """
-    if absent:
-        more = ", ..." if len(absent) > 3 else ""
-        raise DatasetError(
-            f"The data set {dataset} lacks scenes that {file} names",
-            expected=f"all {count}",
-            got=f"{len(absent)} absent: {', '.join(absent[:3])}{more}",
-            fix=fix,
-        )
-
-
 def require_stored_bands(
     bands: BandSet, file: Path, shape: tuple[int, ...], stated: BandSet | None, hint: str | None = None
 ) -> None:
@@ -281,7 +294,7 @@ def mask_among(
     key: str,
     size: tuple[int, ...],
     path: Path,
-    error: type[HsrzooError] = FormatError,
+    error: type[HsrzooError],
     fix: str | None = None,
 ) -> np.ndarray:
     """The mask ``key`` (H, W) of a cube of ``size`` (H, W); ``error`` where the file has none."""
@@ -290,23 +303,6 @@ def mask_among(
         got = "none" if mask is None else mask.shape
         raise error(f"{path} has no mask of its pixels", expected=f"{key} {size}", got=got, fix=fix)
     return mask
-
-
-def require_disjoint(dataset: str, splits: Mapping[str, Sequence[str]]) -> None:
-    """Raise DatasetError if a scene is in more than one of ``splits`` (name -> scenes): a model that trains
-    on one and is scored on another would be scored on its training scenes. Names the first few."""
-    where: dict[str, str] = {}
-    twice = []
-    for split, names in splits.items():
-        twice += [f"{name} in {where[name]} and {split}" for name in names if name in where]
-        where.update(dict.fromkeys(names, split))
-    if twice:
-        raise DatasetError(
-            f"Splits of {dataset} share scenes",
-            expected="every scene in one split",
-            got=f"{len(twice)} in two: {', '.join(twice[:3])}{', ...' if len(twice) > 3 else ''}",
-            fix="Take them out of one of the splits; rename them if they are different scenes",
-        )
 
 
 def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[str] = ()) -> VerifyReport:

@@ -18,15 +18,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import (
-    IndexedDataset,
-    missing,
-    nothing_in,
-    require_disjoint,
-    require_listed,
-    require_stored_bands,
-    unique_files,
-)
+from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands, unique_files
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, FormatError, require_known
 from hsrzoo.io import tiff
@@ -141,7 +133,7 @@ class Enmap(EnmapTiles):
         tiles = _find_tiles(folder)
         super().__init__(folder, tiles, _wavelengths(folder, tiles, wavelengths), bands, response)
         self.index = self._find_splits()
-        require_disjoint(self.name, self.index)
+        self.require_disjoint()
 
     def read(self, split: str, scene: str) -> Scene:
         """Reflectance of the chosen bands (C, H, W), NaN where there is no data; RGB in 8 bits."""
@@ -175,7 +167,7 @@ class Enmap(EnmapTiles):
     def _listed(self, file: Path) -> list[str]:
         names = sorted({stem_of(entry, (_SUFFIX,)) for entry in read_list(file)})
         absent = [name for name in names if name not in self.tiles]
-        require_listed(self.name, file, absent, len(names), "Copy the tiles, or shorten the list")
+        self.require_listed(file, absent, len(names), "Copy the tiles, or shorten the list")
         return names
 
 

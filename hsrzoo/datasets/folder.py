@@ -10,7 +10,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset, missing, require_disjoint, require_stored_bands
+from hsrzoo.datasets.common import IndexedDataset, missing, require_stored_bands
 from hsrzoo.datasets.folder_files import find_splits, parts_of
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, require_known
@@ -74,7 +74,7 @@ class Folder(IndexedDataset):
             for split, files in self._splits.items()
         }
         self._require_scenes()
-        require_disjoint(self.name, self.index)
+        self.require_disjoint()
         split, first = next((split, names[0]) for split, names in self.index.items() if names)
         files = self._splits[split]
         self.bands = declared or self._bands_of(files.cubes[first])

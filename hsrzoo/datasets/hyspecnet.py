@@ -17,14 +17,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets import enmap
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import (
-    missing,
-    nothing_in,
-    require_disjoint,
-    require_list,
-    require_listed,
-    unique_files,
-)
+from hsrzoo.datasets.common import missing, nothing_in, unique_files
 from hsrzoo.errors import FormatError, InputError, require_known
 from hsrzoo.io import tiff
 from hsrzoo.io.common import format_errors, require_file
@@ -69,7 +62,7 @@ class HySpecNet(enmap.EnmapTiles):
             split: self._listed(split, folder / "splits" / split_set / file)
             for split, file in _LISTS.items()
         }
-        require_disjoint(self.name, self.index)
+        self.require_disjoint()
 
     def read(self, split: str, scene: str) -> Scene:
         """Reflectance of the chosen bands (C, 128, 128), NaN where there is no data; RGB in 8 bits."""
@@ -102,7 +95,7 @@ class HySpecNet(enmap.EnmapTiles):
         return found
 
     def _listed(self, split: str, file: Path) -> list[str]:
-        require_list(self.name, file, "Copy the folder splits of the download")
+        self.require_list(file, "Copy the folder splits of the download")
         listed = sorted({enmap.stem_of(entry, (_NPY, _TIFF)) for entry in enmap.read_list(file)})
         here = [name for name in listed if name in self.tiles]
         absent = [name for name in listed if name not in self.tiles]
@@ -112,7 +105,7 @@ class HySpecNet(enmap.EnmapTiles):
         fix = "Unpack all archives of the download"
         if here:
             fix += ", or use what is here with --data-option partial=true"
-        require_listed(self.name, file, absent, len(listed), fix)
+        self.require_listed(file, absent, len(listed), fix)
         return listed
 
 

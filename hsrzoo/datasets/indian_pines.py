@@ -6,6 +6,7 @@ Baumgardner, Biehl and Landgrebe 2015, doi:10.4231/R7RX991C, CC BY 3.0. The stor
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
-from hsrzoo.datasets.base import Scene, VerifyReport
-from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, package_folder, survey
+from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, package_folder
 from hsrzoo.errors import FormatError, require_known
 from hsrzoo.io.npz import load as load_npy
 from hsrzoo.spec import DatasetSpec
@@ -54,17 +55,14 @@ class IndianPines(IndexedDataset):
         """The one file."""
         return [self.file]
 
-    def verify(self) -> VerifyReport:
-        """Read everything; also reports how many values are clipped."""
-        notes = self.notes()
-        problems = []
-        try:
+    def notes(self) -> list[str]:
+        """Also how many values are clipped."""
+        notes = super().notes()
+        with suppress(FormatError):  # a problem of every scene
             scaled = self._scaled()
             outside = int(np.count_nonzero((scaled < 0) | (scaled > 1)))
             notes.append(f"{outside} of {scaled.size} values are outside [0, 1] and are clipped")
-        except FormatError as error:
-            problems.append(str(error))
-        return survey(self, problems=problems, notes=notes)
+        return notes
 
     def _scaled(self) -> np.ndarray:
         """The whole scene in the chosen bands, (C, 145, 145) float32, not clipped."""

@@ -143,5 +143,5 @@ class Measured(IndexedDataset):
         cube = array.transpose(2, 0, 1) / np.float32(source.scale)
         if source.mask is not None:
             with mat.variables(file) as found:
-                cube[:, mask_among(found, source.mask, cube.shape[1:], file) == 0] = np.nan
+                cube[:, mask_among(found, source.mask, cube.shape[1:], file, FormatError) == 0] = np.nan
         return cube

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,9 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.io.common import CubeAndBands, cube_among, format_errors, one_cube, output_file
 from hsrzoo.io.values import UNITS
+
+ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What HDF5 raises for damaged files."""
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -34,14 +35,6 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
         stored.dims[2].attach_scale(file["wavelengths_nm"])
 
 
-@contextmanager
-def open_h5(path: Path, kind: str) -> Iterator[h5py.File]:
-    """An HDF5 file for reading; errors of HDF5 while it is open become a FormatError."""
-    errors = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-    with format_errors(path, kind, errors), h5py.File(path, "r") as file:
-        yield file
-
-
 def arrays_in(file: h5py.File) -> dict[str, h5py.Dataset]:
     """All numeric datasets of the file by their path without the leading slash."""
     found: dict[str, h5py.Dataset] = {}
@@ -57,7 +50,7 @@ def arrays_in(file: h5py.File) -> dict[str, h5py.Dataset]:
 def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
     """The cube as (H, W, C) float32; ``axes`` is the stored order: if not given, what the file says
     (attribute ``axes``), else "hwc"."""
-    with open_h5(path, "HDF5") as file:
+    with format_errors(path, "HDF5", ERRORS), h5py.File(path, "r") as file:
         arrays = arrays_in(file)
         if axes is None:
             name = one_cube({name: a.shape for name, a in arrays.items()}, key, path)

@@ -17,7 +17,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
 from hsrzoo.io.common import CubeAndBands, cube_among, format_errors, output_file
-from hsrzoo.io.h5 import arrays_in, open_h5
+from hsrzoo.io.h5 import ERRORS, arrays_in
 from hsrzoo.io.values import UNITS
 
 _USER_BLOCK = 512
@@ -74,7 +74,7 @@ def variables(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as stream:
         start = stream.read(_USER_BLOCK + 8)
     if start[:8] == _HDF5 or start[_USER_BLOCK:] == _HDF5:
-        with open_h5(path, "MATLAB v7.3") as file:
+        with format_errors(path, "MATLAB v7.3", ERRORS), h5py.File(path, "r") as file:
             yield {name: _Reversed(array) for name, array in arrays_in(file).items()}
     else:
         yield _version_5(path)

@@ -146,11 +146,9 @@ def _raise_cause() -> Iterator[None]:
     """Zarr runs its writes in tasks, and an OSError of one may come wrapped."""
     try:
         yield
-    except OSError:
-        raise
     except Exception as error:
         cause = error.__cause__ or error.__context__
-        if isinstance(cause, OSError):
+        if isinstance(cause, OSError) and not isinstance(error, OSError):
             raise cause from None
         raise
 

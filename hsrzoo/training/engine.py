@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
@@ -114,7 +114,9 @@ class Engine:
         self.optimiser.zero_grad()
         self.accelerator.backward(loss)
         self._share_gradients()
-        norm = self._clip()
+        # accelerate's own clipping unscales for every optimiser it has prepared: twice after a renewal
+        self.accelerator.unscale_gradients(self.optimiser)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.recipe.clip or math.inf))
         self._require_finite(index, value, norm)
         self.optimiser.step()
         with torch.no_grad():
@@ -192,14 +194,6 @@ class Engine:
         module = self.task.module
         for tensor in [*module.buffers(), *(module.parameters() if weights_too else ())]:
             tensor.data.copy_(broadcast(tensor.data.clone()))
-
-    def _clip(self) -> float:
-        """Clip the gradients to the recipe's norm; returns the norm before."""
-        limit = self.recipe.clip if self.recipe.clip > 0 else math.inf
-        # accelerate's own clipping unscales for every optimiser it has prepared: twice after a renewal
-        self.accelerator.unscale_gradients(self.optimiser)
-        norm: Tensor = torch.nn.utils.clip_grad_norm_(self.trained, limit)
-        return float(norm)
 
     def _require_finite(self, index: int, loss: float, norm: float) -> None:
         # With a gradient scaler an infinite norm is ordinary: it skips the step and scales down.
