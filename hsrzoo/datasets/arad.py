@@ -38,8 +38,7 @@ class Arad(IndexedDataset):
         self.info: dict[str, object] = {}
         lacking = [name for name in _FOLDERS if not (self.folder / name).is_dir()]
         if lacking:
-            got = "no such folder" if len(lacking) == len(_FOLDERS) else f"no {', '.join(lacking)}"
-            raise missing(SPEC, own, got)
+            raise missing(SPEC, own, f"no {', '.join(lacking)}")
         self.index = {split: self._listed(split) for split in FULL}
         self.require_disjoint()
 

@@ -112,26 +112,23 @@ class Folder(IndexedDataset):
 
     def _require_scenes(self) -> None:
         """DatasetMissingError if there is nothing here, DatasetError if there are no pairs."""
-        if not self._splits:
-            raise self._missing()
-        if not any(self.index.values()):
+        if any(self.index.values()):
+            return
+        if self._splits:
             raise DatasetError(
                 f"No image in {self._path} has the name of a cube",
                 expected="rgb/NAME.png beside cube/NAME.mat and so on",
                 fix="Rename the files, or render RGB from cubes with --data-option response=nikon-d5100",
             )
-
-    def _missing(self) -> DatasetMissingError:
         if self.spec is not SPEC:
-            got = f"no cube in {self._path}" if self._path.exists() else f"no folder {self._path}"
-            return missing(self.spec, self._path, got)
+            raise missing(self.spec, self._path, f"no cube in {self._path}")
         if find_splits(self._path, rendered=True):
-            return DatasetMissingError(
+            raise DatasetMissingError(
                 f"{self._path} holds cubes without photographs",
                 expected="folders rgb and cube with files of the same names",
                 fix="Render RGB from the cubes with --data-option response=nikon-d5100",
             )
-        return DatasetMissingError(
+        raise DatasetMissingError(
             "There are no pairs of image and cube here",
             expected=f"{self._path / 'rgb'} and {self._path / 'cube'} with files of the same names",
             got="neither" if self._path.exists() else f"no folder {self._path}",

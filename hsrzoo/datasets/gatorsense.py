@@ -16,27 +16,24 @@ from hsrzoo.spec import DatasetSpec
 
 EMPTY = (0, 1, *range(96, 116), *range(153, 171), *range(221, 224))
 """Places of the 43 bands of the large image that are 0 throughout: both ends and water vapour."""
-GROUPS = {
-    "72": {
-        "an_hsi_image_sub_for_demo": Source(
-            "an_hsi_image_sub_for_demo.mat", (72, 51, 88), {"train": (0, 51)}, mask="mask_sub"
-        ),
-        "an_hsi_img_for_class_demo": Source(
-            "an_hsi_img_for_class_demo.mat", (72, 31, 20), {"train": (0, 31)}
-        ),
-        "an_hsi_img_for_tgt_det_demo": Source(
-            "an_hsi_img_for_tgt_det_demo.mat", (72, 36, 36), {"valid": (0, 36)}
-        ),
-    },
-    "224": {
-        "a_hsi_img_for_VI_demo": Source(
+_SOURCES = {
+    "72": (
+        Source("an_hsi_image_sub_for_demo.mat", (72, 51, 88), {"train": (0, 51)}, mask="mask_sub"),
+        Source("an_hsi_img_for_class_demo.mat", (72, 31, 20), {"train": (0, 31)}),
+        Source("an_hsi_img_for_tgt_det_demo.mat", (72, 36, 36), {"valid": (0, 36)}),
+    ),
+    "224": (
+        Source(
             "a_hsi_img_for_VI_demo.mat",
             (224, 90, 90),
             {"train": (0, 60), "valid": (68, 90)},  # 8 rows between them are used by none
             scale=10000.0,
             empty=EMPTY,
-        )
-    },
+        ),
+    ),
+}
+GROUPS = {
+    group: {Path(source.file).stem: source for source in sources} for group, sources in _SOURCES.items()
 }
 """By number of bands, for those of one data set are the same. 72: scenes are divided; 224: rows."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, mask_among, missing, nothing_in
+from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, mask_among, missing
 from hsrzoo.datasets.folder_files import parts_of
 from hsrzoo.errors import BandsError, FormatError, require_known
 from hsrzoo.io import load_cube, mat
@@ -105,7 +105,7 @@ class Measured(IndexedDataset):
         files = [self._file(name) for name in self._sources]
         absent = [file.name for file in files if not file.is_file()]
         if absent:
-            raise missing(self.spec, self.folder, nothing_in(self.folder, f"no {', '.join(absent)}"))
+            raise missing(self.spec, self.folder, f"no {', '.join(absent)}")
 
     def _divide(self) -> dict[str, dict[str, tuple[str, tuple[int, int]]]]:
         """Split -> scene -> (source, its rows)."""

@@ -14,16 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
-_NOT_NEGATIVE = (
-    "weight_decay",
-    "relative_weight",
-    "sam_weight",
-    "clip",
-    "holdout",
-    "fold",
-    "seed",
-    "final_lr",
-)
+_COUNTS = ("holdout", "fold", "seed")
+_WEIGHTS = ("weight_decay", "relative_weight", "sam_weight", "clip", "final_lr")
 
 
 def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
@@ -42,7 +34,7 @@ def check(recipe: Recipe) -> None:
     """Raise TrainingError for a recipe with impossible values."""
     for names, holds, words in (
         (_POSITIVE, lambda v: v > 0, "above 0"),
-        (_NOT_NEGATIVE, lambda v: v >= 0, "0 or more"),
+        ((*_COUNTS, *_WEIGHTS), lambda v: v >= 0, "0 or more"),
         (("warmup", "augment_share"), lambda v: 0 <= v <= 1, "between 0 and 1"),
         (("ema",), lambda v: 0 <= v < 1, "between 0 and 1, 1 excluded"),
         (("betas",), lambda v: all(0 <= b < 1 for b in v), "between 0 and 1, 1 excluded"),
