@@ -191,24 +191,18 @@ def fingerprint_of(
     Returns:
         16 hex digits of a sha256 over the sorted relative names and sizes.
     """
-    entries = sorted(
-        (path.relative_to(root).as_posix(), *(_contents(path) if contents else (_size(path),)))
-        for path in files
-    )
+    entries = sorted((path.relative_to(root).as_posix(), *_content(path, contents)) for path in files)
     text = json.dumps({"layout": layout, "options": dict(options), "files": entries}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
-
-
-def _contents(path: Path) -> tuple[int, str]:
-    """Size and sha256; read once as long as size and time of change stay the same."""
+def _content(path: Path, hashed: bool) -> tuple[int | str, ...]:
+    """Size and, if ``hashed``, sha256; read once as long as size and time of change stay the same."""
     if not path.is_file():
-        return -1, ""
+        return (-1, "") if hashed else (-1,)
     found = path.stat()
-    return found.st_size, _digest(path, found.st_size, found.st_mtime_ns)
+    size = found.st_size
+    return (size, _digest(path, size, found.st_mtime_ns)) if hashed else (size,)
 
 
 @cache

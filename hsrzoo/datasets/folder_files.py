@@ -59,14 +59,8 @@ def by_stem(folder: Path, suffixes: tuple[str, ...] = CUBE_SUFFIXES) -> dict[str
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     files = [f for f in files if f.suffix.lower() in suffixes and not f.name.startswith(".")]
     headers = {f.stem for f in files if f.suffix.lower() == ".hdr"}
-    return unique_files(
-        folder,
-        (
-            (file.stem, file)
-            for file in files
-            if not (file.suffix.lower() in ENVI_BINARIES and {file.stem, file.name} & headers)
-        ),
-    )
+    with_header = {f for f in files if f.suffix.lower() in ENVI_BINARIES and {f.stem, f.name} & headers}
+    return unique_files(folder, ((file.stem, file) for file in files if file not in with_header))
 
 
 def parts_of(cube: Path) -> list[Path]:

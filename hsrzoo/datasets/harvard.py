@@ -13,7 +13,6 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
-from hsrzoo.datasets.base import VerifyReport
 from hsrzoo.datasets.common import mask_among
 from hsrzoo.datasets.folder import Folder
 from hsrzoo.errors import DatasetError, require_known
@@ -37,12 +36,10 @@ class Harvard(Folder):
         super().__init__(folder, spec, **settings)
         self.info["mask"] = mask
 
-    def verify(self) -> VerifyReport:
-        """Read everything; also reports how the mask is read."""
-        report = super().verify()
-        if self._mask != "none":
-            report.notes.append(f"pixels whose {_MASK_KEY} {MASKS[self._mask]} have no data")
-        return report
+    def notes(self) -> list[str]:
+        """Also how the mask is read."""
+        read = f"pixels whose {_MASK_KEY} {MASKS[self._mask]} have no data"
+        return super().notes() + ([] if self._mask == "none" else [read])
 
     def _stored(self, file: Path) -> CubeAndBands:
         require_file(file)

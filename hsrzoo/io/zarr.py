@@ -190,7 +190,7 @@ def load(path: Path, *, key: str | None = None, axes: str | None = None) -> Cube
             raise FormatError(f"{path} is one array and has no keys", got=repr(key))
         cube = to_hwc(np.asarray(node[...]), axes or "hwc", path)
         about = dict(node.attrs)
-    scale, offset = (float(about.get(k, v)) for k, v in (("scale_factor", 1), ("add_offset", 0)))
+    scale, offset = float(about.get("scale_factor", 1)), float(about.get("add_offset", 0))
     if (scale, offset) != (1, 0):
         cube = to_values(cube, cube, scale=np.float64(scale), offset=np.float64(offset))
     return cube, _bands(about, cube.shape[2])

@@ -57,10 +57,7 @@ def compute(
     nan_pixels = int(np.count_nonzero(~np.isfinite(scored.pred).all(axis=0)))
     row: dict[str, float] = {}
     for spec in specs:
-        if nan_pixels:
-            row.update(dict.fromkeys(spec.columns, float("nan")))
-        else:
-            row.update(_columns(spec, scored))
+        row |= dict.fromkeys(spec.columns, float("nan")) if nan_pixels else _columns(spec, scored)
     return {**row, "nan_pixels": nan_pixels, **counts}
 
 

@@ -64,9 +64,7 @@ class PairTask(Task):
         self.extra, self.extra_share = tuple(extra), extra_share
         self._check_extra()
         physical = set(recipe.augment) - {"flip", "rotate"}
-        self._augmenter = (
-            Augmenter(physical, recipe.augment_share, dataset, spec.input.normalise) if physical else None
-        )
+        self._augmenter = Augmenter(physical, recipe.augment_share, dataset, spec.input.normalise)
         self._own = recipe.loss == "own"
         if self._own and not hasattr(module, "training_loss"):
             raise TrainingError(
@@ -114,10 +112,9 @@ class PairTask(Task):
         missing = [cube.isnan().all(dim=0) for _, cube in self._pairs]
         self._gaps = [where if where.any() else None for where in missing]
         self._size = self._crop_size()
-        if self._augmenter:
-            self._augmenter.require_room(*self._size)
-            for (_, _, name), (rgb, cube) in zip(wanted, self._pairs, strict=True):
-                self._augmenter.require_rendered(name, rgb, cube)
+        self._augmenter.require_room(*self._size)
+        for (_, _, name), (rgb, cube) in zip(wanted, self._pairs, strict=True):
+            self._augmenter.require_rendered(name, rgb, cube)
 
     def _check_extra(self) -> None:
         for data, split in self.extra:
@@ -260,7 +257,7 @@ class PairTask(Task):
     def _augmented(
         self, place: int, rgb: Tensor, cube: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        if self._augmenter is None:
+        if not self._augmenter.names:
             return rgb, cube
 
         def other() -> Tensor:
