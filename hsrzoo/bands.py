@@ -66,10 +66,8 @@ class BandSet:
         scale = _TO_NM.get(unit.lower())
         if scale is None:
             raise BandsError("Unknown unit of wavelength", expected=", ".join(_TO_NM), got=unit)
-        return cls(
-            tuple(float(c) * scale for c in centres),
-            None if widths is None else tuple(float(w) * scale for w in widths),
-        )
+        widths_nm = None if widths is None else tuple(float(w) * scale for w in widths)
+        return cls(tuple(float(c) * scale for c in centres), widths_nm)
 
     @classmethod
     def regular(cls, start_nm: float, stop_nm: float, step_nm: float) -> BandSet:
@@ -129,11 +127,8 @@ class BandSet:
 
     def select(self, indices: Sequence[int]) -> BandSet:
         """The bands at ``indices``, in that order."""
-        widths = self.widths_nm
-        return BandSet(
-            tuple(self.centres_nm[i] for i in indices),
-            None if widths is None else tuple(widths[i] for i in indices),
-        )
+        widths = self.widths_nm and tuple(self.widths_nm[i] for i in indices)
+        return BandSet(tuple(self.centres_nm[i] for i in indices), widths)
 
     def nearest(self, wanted_nm: Sequence[float]) -> list[int]:
         """Find the band nearest to each wavelength.

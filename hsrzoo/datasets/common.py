@@ -89,12 +89,10 @@ class IndexedDataset(Dataset):
     def verify(self) -> VerifyReport:
         """Read everything; shapes other than :attr:`usual_shape` are a note."""
         report = survey(self, problems=self.problems(), notes=self.notes())
-        odd = [shape for shape in report.shapes if shape != self.usual_shape]
-        if self.usual_shape and odd:
-            report.notes.append(
-                f"shapes other than the published {self.usual_shape}: {', '.join(odd)}; "
-                "figures will not compare"
-            )
+        usual = self.usual_shape
+        odd = ", ".join(shape for shape in report.shapes if shape != usual)
+        if usual and odd:
+            report.notes.append(f"shapes other than the published {usual}: {odd}; figures will not compare")
         return report
 
     def problems(self) -> list[str]:

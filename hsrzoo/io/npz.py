@@ -14,17 +14,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.io.common import CubeAndBands, cube_among, format_errors, output_file
 from hsrzoo.io.values import UNITS
 
-_BROKEN = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What NumPy raises for damaged files; the errors of attributes are those of a bare array named .npz."""
+_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -48,6 +38,7 @@ def load(path: Path, *, key: str | None = None, axes: str | None = None) -> Cube
         with format_errors(path, "NPY", _BROKEN):
             arrays = {key: np.load(path, allow_pickle=False)}
     else:
-        with format_errors(path, "NPZ", _BROKEN), np.load(path, allow_pickle=False) as archive:
+        errors = (*_BROKEN, TypeError, AttributeError)  # a bare array under an .npz name is no archive
+        with format_errors(path, "NPZ", errors), np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     return cube_among(arrays, key, axes or "hwc", path)

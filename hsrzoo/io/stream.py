@@ -87,13 +87,10 @@ class CubeStream(ABC):
             yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-            again, kept = (
-                "run the same command again",
-                f"What is done is kept in {self.part}: make room and ",
-            )
-            fix = (
-                f"{kept}{again} to go on, or delete it" if self.part.exists() else f"Make room, and {again}"
-            )
+            again = "run the same command again"
+            fix = f"Make room, and {again}"
+            if self.part.exists():
+                fix = f"What is done is kept in {self.part}: make room and {again} to go on, or delete it"
             raise StoreError(
                 f"There is no room left for {self.out.name}" if full else f"Cannot write {self.out}",
                 expected=f"room for {self.cube.bytes / 1e9:,.2f} GB in {self.part.parent}",
