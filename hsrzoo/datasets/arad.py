@@ -11,7 +11,7 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset, missing, require_stored_bands
+from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands
 from hsrzoo.errors import DatasetError, FormatError
 from hsrzoo.io import mat
 from hsrzoo.io.common import require_file
@@ -38,7 +38,7 @@ class Arad(IndexedDataset):
         self.info: dict[str, object] = {}
         lacking = [name for name in _FOLDERS if not (self.folder / name).is_dir()]
         if lacking:
-            raise missing(SPEC, own, f"no {', '.join(lacking)}")
+            raise missing(SPEC, own, nothing_in(own, f"no {', '.join(lacking)}"))
         self.index = {split: self._listed(split) for split in FULL}
         self.require_disjoint()
 

@@ -13,7 +13,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset, missing
+from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in
 from hsrzoo.errors import BandsError, FormatError
 from hsrzoo.io.images import read_plane
 from hsrzoo.io.values import over_full_scale
@@ -40,7 +40,7 @@ class Cave(IndexedDataset):
         self.index = {split: sorted(found) for split, found in self._stacks.items()}
         self.require_disjoint()
         if not any(self.index.values()):
-            raise missing(SPEC, self.folder, "an empty folder")
+            raise missing(SPEC, self.folder, nothing_in(self.folder))
 
     def read(self, split: str, scene: str) -> Scene:
         """RGB rendered in 8 bits; cube = PNG values over 65535 (255 for 8-bit files)."""

@@ -209,14 +209,14 @@ def _digest(path: Path, size: int, changed_ns: int) -> str:
 
 
 def missing(
-    spec: DatasetSpec, folder: Path, content: str, *, path_option: bool = False, fix: str = ""
+    spec: DatasetSpec, folder: Path, got: str, *, path_option: bool = False, fix: str = ""
 ) -> DatasetMissingError:
     """The error for a set that is not in its ``folder``.
 
     Args:
         spec: The data set: its layout says what is expected, ``where`` where to get it.
         folder: Where it should be.
-        content: What is in it instead.
+        got: What is there instead.
         path_option: Whether the set has an option ``path``.
         fix: What to do once it has been obtained. Default: put it into ``folder``, or name another one.
     """
@@ -227,9 +227,14 @@ def missing(
     return DatasetMissingError(
         f"The data set {spec.name} was not found: {spec.title}",
         expected=spec.layout,
-        got=content if folder.is_dir() else f"no folder {folder}",
+        got=got,
         fix=f"{spec.where} {fix}",
     )
+
+
+def nothing_in(folder: Path, nothing: str = "an empty folder") -> str:
+    """What was found instead of a data set: ``nothing``, or that there is not even the folder."""
+    return nothing if folder.is_dir() else f"no folder {folder}"
 
 
 def package_folder(

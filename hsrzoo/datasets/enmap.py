@@ -18,7 +18,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset, missing, require_stored_bands, unique_files
+from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands, unique_files
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, FormatError, require_known
 from hsrzoo.io import tiff
@@ -226,7 +226,7 @@ def _find_tiles(folder: Path) -> dict[str, Path]:
     files = sorted(f for f in files if not f.name.startswith("."))
     chosen = [f for f in files if f.stem.endswith(_SUFFIX)] or files
     if not chosen:
-        raise missing(SPEC, folder, "no tile", path_option=True)
+        raise missing(SPEC, folder, nothing_in(folder, "no tile"), path_option=True)
     return unique_files(folder, ((stem_of(file.name, (_SUFFIX,)), file) for file in chosen))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset, missing, require_stored_bands
+from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands
 from hsrzoo.datasets.folder_files import find_splits, parts_of
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, require_known
@@ -121,7 +121,7 @@ class Folder(IndexedDataset):
                 fix="Rename the files, or render RGB from cubes with --data-option response=nikon-d5100",
             )
         if self.spec is not SPEC:
-            raise missing(self.spec, self._path, f"no cube in {self._path}")
+            raise missing(self.spec, self._path, nothing_in(self._path, f"no cube in {self._path}"))
         if find_splits(self._path, rendered=True):
             raise DatasetMissingError(
                 f"{self._path} holds cubes without photographs",

@@ -17,7 +17,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets import enmap
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import missing, unique_files
+from hsrzoo.datasets.common import missing, nothing_in, unique_files
 from hsrzoo.errors import FormatError, InputError, require_known
 from hsrzoo.io import tiff
 from hsrzoo.io.common import format_errors, require_file
@@ -165,7 +165,7 @@ def _find_patches(folder: Path) -> dict[str, Path]:
     for files in kinds.values():
         found |= unique_files(folder, files)
     if not found:
-        raise missing(SPEC, folder, "no patch", path_option=True)
+        raise missing(SPEC, folder, nothing_in(folder, "no patch"), path_option=True)
     return found
 
 

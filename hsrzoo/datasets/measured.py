@@ -12,7 +12,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, mask_among, missing
+from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, mask_among, missing, nothing_in
 from hsrzoo.datasets.folder_files import parts_of
 from hsrzoo.errors import BandsError, FormatError, require_known
 from hsrzoo.io import load_cube, mat
@@ -66,10 +66,12 @@ class Measured(IndexedDataset):
         """``sources``: name -> file below ``folder``, all on the same bands; ``bands``: one of
         :data:`BAND_CHOICES`; ``response``: the camera that renders RGB; ``info``: what else to record."""
         require_known(f"choice of bands of {spec.name}", bands, BAND_CHOICES)
-        self.name, self.folder, self.spec = spec.name, folder, spec
+        self.name, self.folder = spec.name, folder
         self.camera = Camera.named(response)
         self._sources, self._choice = dict(sources), bands
-        self._require_files()
+        absent = [source.file for source in self._sources.values() if not (folder / source.file).is_file()]
+        if absent:
+            raise missing(spec, folder, nothing_in(folder, f"no {', '.join(absent)}"))
         _, self.measured = self._stored(next(iter(self._sources)))
         self.bands = VISIBLE_31 if bands == "visible" else self.measured
         scale = {name: source.scale for name, source in self._sources.items()}
@@ -100,12 +102,6 @@ class Measured(IndexedDataset):
 
     def _file(self, name: str) -> Path:
         return self.folder / self._sources[name].file
-
-    def _require_files(self) -> None:
-        files = [self._file(name) for name in self._sources]
-        absent = [file.name for file in files if not file.is_file()]
-        if absent:
-            raise missing(self.spec, self.folder, f"no {', '.join(absent)}")
 
     def _divide(self) -> dict[str, dict[str, tuple[str, tuple[int, int]]]]:
         """Split -> scene -> (source, its rows)."""

@@ -56,8 +56,7 @@ def read_image(path: str | Path) -> np.ndarray:
         if image.format == "TIFF":  # under another name; Pillow would drop the low bytes of 16 bits
             return _rgb_from_tiff(path)
         if image.mode != "RGB":
-            what = _REFUSED.get(image.mode, f"an image of mode {image.mode}")
-            raise _not_rgb(path, what)
+            raise _not_rgb(path, _REFUSED.get(image.mode, f"an image of mode {image.mode}"))
         pixels = _decode(image, path)
         orientation = _orientation(image)  # after: it loads PNG files by itself
     pixels = _UPRIGHT.get(orientation, lambda a: a)(pixels)

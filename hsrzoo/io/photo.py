@@ -173,10 +173,8 @@ def _tiff_evidence(path: Path) -> Evidence:
         found = {code: tags[code].value for code in (_ICC_TAG, _EXIF_IFD, _MAKE, _MODEL) if code in tags}
     exif = found.get(_EXIF_IFD)
     srgb = "EXIF ColorSpace" if isinstance(exif, dict) and exif.get("ColorSpace") == 1 else None
-    profile = found.get(_ICC_TAG)
-    return Evidence(
-        bytes(profile) if profile is not None else None, srgb, _camera(found.get(_MAKE), found.get(_MODEL))
-    )
+    profile = bytes(found[_ICC_TAG]) if found.get(_ICC_TAG) is not None else None
+    return Evidence(profile, srgb, _camera(found.get(_MAKE), found.get(_MODEL)))
 
 
 def _camera(make: object, model: object) -> str | None:

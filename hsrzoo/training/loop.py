@@ -120,9 +120,8 @@ def _fix_steps(engine: Engine, folder: RunDir, minutes: float | None) -> int:
     if minutes is not None:
         timed = time_steps(engine)
         steps = steps_in(minutes, timed, engine.recipe.valid_every)
-    steps = int(
-        broadcast(torch.tensor(steps, device=engine.device))
-    )  # one process's timing decides for all
+    # One process's timing decides for all.
+    steps = int(broadcast(torch.tensor(steps, device=engine.device)))
     if engine.accelerator.is_main_process:
         folder.update_record(
             steps=steps,
