@@ -13,7 +13,7 @@ from hsrzoo.cli.names import CAMERA, DATASET, METRIC_LIST, MODEL, benches
 from hsrzoo.errors import unknown_name
 
 if TYPE_CHECKING:
-    from hsrzoo_benchmark.session import Options
+    from hsrzoo_benchmark.plan.options import Options
 
 BENCHES = ("accuracy", "mixed-patch", "brightness", "noise", "jpeg", "camera", "metamer")
 
@@ -149,12 +149,17 @@ def bench(
         values |= {"sizes": values["sizes"] or [_CROP], "speed_seconds": 0.0}
     elif kind == "all":
         values["sizes"] = values["sizes"] or [_SMALLEST]
-    of_speed = ("references", "sizes", "speed_seconds", "memory_limit")
-    speed_values = {key: values.pop(key) for key in of_speed}
     # Imported here, because these import numpy, rich and, with the models, torch.
     from hsrzoo_benchmark.plan.models import RunModes
-    from hsrzoo_benchmark.session import SpeedOptions, run_bench
+    from hsrzoo_benchmark.session import run_bench
+    from hsrzoo_benchmark.speed.timing import SIZES, SpeedOptions
 
+    speed = SpeedOptions(
+        references=values.pop("references"),
+        sizes=tuple(values.pop("sizes")) or SIZES,
+        speed_seconds=values.pop("speed_seconds"),
+        memory_limit=values.pop("memory_limit"),
+    )
     ways = RunModes(
         runtimes=tuple(dict.fromkeys(values.pop("runtimes"))),
         precisions=tuple(dict.fromkeys(values.pop("precisions"))),
@@ -163,8 +168,7 @@ def bench(
         consistency=values.pop("consistency"),
     )
     options = _options(models, dataset, benches, {**values, "ways": ways})
-    speed = SpeedOptions(**speed_values) if with_speed else None
-    context.exit(run_bench(options, speed))
+    context.exit(run_bench(options, speed if with_speed else None))
 
 
 @click.command("compare")
@@ -195,16 +199,16 @@ def _options(
     models: tuple[str, ...], dataset: str | None, benches: tuple[str, ...], values: dict[str, Any]
 ) -> Options:
     """The shared options as one value."""
-    from hsrzoo_benchmark.session import Options
+    from hsrzoo_benchmark.plan.options import Options
+    from hsrzoo_benchmark.protocol import DEFAULT_METRICS
 
     names = values.pop("metrics")
-    metrics = tuple(filter(None, names.split(","))) if names else None
     where = values.pop("worker_count"), values.pop("ray_address")
     return Options(
         models=tuple(dict.fromkeys(models)),
         dataset=dataset,
         benches=benches,
-        metrics=metrics,
+        metrics=tuple(filter(None, names.split(","))) if names else DEFAULT_METRICS,
         workers=shared.choose_workers(*where, values["threads"], values["device"]),
         **{**values, "seeds": tuple(dict.fromkeys(values["seeds"]))},
     )

@@ -17,10 +17,12 @@ from hsrzoo.errors import BandsError, PluginError, UnknownNameError, WeightsErro
 from hsrzoo.registry import DATASETS, MODELS
 from hsrzoo.spec import ModelSpec
 from hsrzoo_benchmark.command import bench
-from hsrzoo_benchmark.plan.models import ModelSetup, expand, load_models, untrained
+from hsrzoo_benchmark.plan.models import ModelSetup, RunModes, expand, load_models, untrained
+from hsrzoo_benchmark.plan.options import Options
 from hsrzoo_benchmark.run import smoke
-from hsrzoo_benchmark.session import Options, RunModes, SpeedOptions, run_bench, run_compare
+from hsrzoo_benchmark.session import run_bench, run_compare
 from hsrzoo_benchmark.speed import cell, timing
+from hsrzoo_benchmark.speed.timing import SpeedOptions
 
 TIMING = SpeedOptions(sizes=((8, 8),), speed_seconds=0.01)
 CELL = {"status": "ok", "peak_mib": 2.0, "loaded_mib": 1.0, "macs": 1}

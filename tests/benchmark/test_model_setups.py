@@ -74,7 +74,7 @@ def test_a_title_is_what_a_model_is_called_in_every_way_of_running(save_model) -
     found = load_models([f"table-4.k-64={name}"], RunModes(precisions=("fp32", "bf16")), "cpu", None)
     assert [model.name for model in found.models] == ["table-4.k-64", "table-4.k-64 [bf16]"]
     # what a worker gets is loaded under the same name
-    sent = ModelSetup(**json.loads(json.dumps(asdict(found.setups[1]))))
+    sent = ModelSetup(**json.loads(json.dumps(asdict(list(found.setups.values())[1]))))
     assert sent.load("cpu").name == "table-4.k-64 [bf16]"
     (untitled,) = load_models([name], RunModes(), "cpu", None).models
     assert untitled.name == name and untitled.identity == found.models[0].identity
@@ -129,7 +129,7 @@ def test_one_model_by_two_names_is_taken_once(save_model, monkeypatch) -> None:
     name, load = save_model("net"), hsrzoo.load
     monkeypatch.setattr(hsrzoo, "load", lambda _, **how: load(name, **how))
     found = load_models(["net.a", "net.b"], RunModes(), "cpu", None)
-    assert [e.name for e in found.setups] == ["net.a"] and [m.name for m in found.models] == [name]
+    assert [e.name for e in found.setups.values()] == ["net.a"] and [m.name for m in found.models] == [name]
 
 
 class File:
@@ -157,7 +157,7 @@ def test_an_exported_model_goes_by_its_source_s_name(save_model, monkeypatch, tm
     found = load_models([name], RunModes(("onnx",), ("fp16",)), "cpu", tmp_path)
     (model,) = found.models
     assert asked == [(name, tmp_path, "fp16")]
-    assert found.setups == [
+    assert list(found.setups.values()) == [
         ModelSetup(f"onnx:{tmp_path}/file.onnx", "onnx", "fp16", title=f"{name} [onnx, fp16]")
     ]
     assert model.name == f"{name} [onnx, fp16]"

@@ -14,11 +14,11 @@ from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.models import ModelSetup, RunModes
 from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.run.scores import provenance_of
-from hsrzoo_benchmark.session import Options, SpeedOptions, run_bench
+from hsrzoo_benchmark.session import Options, run_bench
 from hsrzoo_benchmark.speed import cell as speed_cell
 from hsrzoo_benchmark.speed import timing as speed
 from hsrzoo_benchmark.speed.ratios import choose_references, ratios, summarise
-from hsrzoo_benchmark.speed.timing import Settings, time_in_turn
+from hsrzoo_benchmark.speed.timing import SpeedOptions, time_in_turn
 from hsrzoo_benchmark.tables import terminal
 
 
@@ -138,16 +138,11 @@ def test_no_ratio_across_runs_or_to_oom() -> None:
     assert summarise(row(status="OOM")) == {"status": "OOM"}
 
 
-class Named:
-    def __init__(self, name: str, arch: str) -> None:
-        self.name, self.spec = name, type("Spec", (), {"name": arch})
-
-
 MST = [
-    Named("a.x", "a"),
-    Named("mst-plus-plus.cave:reference", "mst-plus-plus"),
-    Named("mst-plus-plus.cave", "mst-plus-plus"),
-    Named("mst-plus-plus.cave [bf16]", "mst-plus-plus"),
+    ("a.x", "a"),
+    ("mst-plus-plus.cave:reference", "mst-plus-plus"),
+    ("mst-plus-plus.cave", "mst-plus-plus"),
+    ("mst-plus-plus.cave [bf16]", "mst-plus-plus"),
 ]
 
 
@@ -163,19 +158,19 @@ MST = [
         (MST, ("mst-plus-plus.cave [bf16]",), ["mst-plus-plus.cave [bf16]"]),
         (MST[3:], ("mst-plus-plus",), ["mst-plus-plus.cave [bf16]"]),
         (MST, ("a", "a.x"), ["a.x"]),
-        ([Named("local-dir:/some/net [onnx]", "a")], ("a",), ["local-dir:/some/net [onnx]"]),
+        ([("local-dir:/some/net [onnx]", "a")], ("a",), ["local-dir:/some/net [onnx]"]),
     ],
 )
-def test_references(models: list[Any], wanted: tuple[str, ...], expected: list[str]) -> None:
-    assert choose_references(models, wanted) == expected
+def test_references(models: list[tuple[str, str]], wanted: tuple[str, ...], expected: list[str]) -> None:
+    assert choose_references(dict(models), wanted) == expected
 
 
 def test_a_reference_that_is_not_there_is_an_error() -> None:
     for name in ("b", "mst-plus-plus.cave:other", "a:x"):
         with pytest.raises(InputError, match="reference"):
-            choose_references(MST, (name,))  # type: ignore[arg-type]
+            choose_references(dict(MST), (name,))
     with pytest.raises(InputError):  # the only one there is a variant
-        choose_references(MST[1:2], ("mst-plus-plus",))  # type: ignore[arg-type]
+        choose_references(dict(MST[1:2]), ("mst-plus-plus",))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +190,7 @@ def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
 
 def options(tmp_path: Path, models: list[str], **changes: Any) -> Options:
     return Options(
-        models=tuple(models), dataset=None, benches=(), metrics=None, data_options={},
+        models=tuple(models), dataset=None, benches=(), data_options={},
         store=tmp_path / "results", **changes,
     )  # fmt: skip
 
@@ -373,4 +368,4 @@ def test_killed_child_is_oom_and_a_broken_one_a_failure(
 
 
 def test_settings_default_to_the_four_sizes() -> None:
-    assert Settings(threads=1).sizes == ((256, 256), (512, 512), (1024, 1024), (482, 512))
+    assert SpeedOptions().sizes == ((256, 256), (512, 512), (1024, 1024), (482, 512))

@@ -90,12 +90,12 @@ def test_files_exported_for_the_run_are_refused_on_a_cluster_before_they_are_mad
     with pytest.raises(InputError, match="files of this machine alone"):
         run_bench(run, None)
     assert rows_of(tmp_path / "results") == []
-    for names, ways, workers in (
-        (["mst-plus-plus"], run.ways, ONE_THREAD),  # here the workers see the files
-        (["mst-plus-plus"], RunModes(), cluster),
-        (["onnx:/shared/net.onnx"], RunModes(runtimes=("onnx",)), cluster),  # a file that the user made
+    for name, ways, workers in (
+        ("mst-plus-plus", run.ways, ONE_THREAD),  # here the workers see the files
+        ("mst-plus-plus", RunModes(), cluster),
+        ("onnx:/shared/net.onnx", RunModes(runtimes=("onnx",)), cluster),  # a file that the user made
     ):
-        distributed.check(names, ways, workers)
+        distributed.check(replace(run, models=(name,), ways=ways), workers)
 
 
 def test_killed_workers_leave_every_row_once_as_one_process_makes_them(
@@ -133,7 +133,7 @@ def opening_of(run: Options) -> distributed.Opening:
     session = open_session(run)
     assert session.source is not None
     return distributed.Opening(
-        tuple(session.setups),
+        tuple(session.setups.values()),
         tuple(model.identity for model in session.models),
         "cpu",
         "toy",

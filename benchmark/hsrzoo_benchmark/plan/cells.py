@@ -11,8 +11,10 @@ from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import BandsError, HsrzooError, WeightsError
 from hsrzoo.results import ScoreRow
 from hsrzoo.spec import DatasetSpec, resolve
+from hsrzoo_benchmark.plan.conditions import conditions_of
 from hsrzoo_benchmark.plan.models import plain_name, untrained
-from hsrzoo_benchmark.protocol import Condition, Protocol, resolve_protocol
+from hsrzoo_benchmark.plan.options import Options
+from hsrzoo_benchmark.protocol import Protocol, resolve_protocol
 from hsrzoo_benchmark.store import ResultFile, Store
 
 if TYPE_CHECKING:
@@ -51,36 +53,28 @@ class Cell(Score):
         return {row.scene for row in self.file.rows if row.fingerprint == source.fingerprint}
 
 
-@dataclass(frozen=True)
-class Request:
-    """What decides which cells a run has, besides models and data."""
-
-    protocols: tuple[str, ...]
-    conditions: tuple[tuple[str, Condition], ...]
-    """(bench, condition) in table order."""
-    metrics: tuple[str, ...]
-    seeds: tuple[int, ...] = (0,)
-    tta: bool = False
-    """Run models that can adapt with adaptation too; brightness does so always."""
-    resample: bool = False
-
-
-def plan(models: Sequence[Reconstructor], source: Source, request: Request, store: Store) -> list[Cell]:
+def plan(models: Sequence[Reconstructor], source: Source, options: Options, store: Store) -> list[Cell]:
     """All cells in table order."""
     return [
-        Cell(bench, model, protocol, _file(store, model, source, protocol))
-        for name in request.protocols
-        for bench, condition in request.conditions
-        for seed in (request.seeds if condition.perturbation else request.seeds[:1])
+        Cell(
+            bench,
+            model,
+            protocol,
+            store.scores(model.name, model.identity, source.dataset.name, source.split, protocol),
+        )
+        for name in options.protocols or source.spec.protocols
+        for bench in options.benches
+        for condition in conditions_of(bench)
+        for seed in (options.seeds if condition.perturbation else options.seeds[:1])
         for model in models
-        for tta in _adaptations(model, bench, request.tta)
+        for tta in _adaptations(model, bench, options.tta)
         for protocol in [
             resolve_protocol(
                 name,
                 source.dataset,
                 source.spec,
                 condition=condition,
-                metrics=request.metrics,
+                metrics=options.metrics,
                 seed=seed,
                 tta=tta,
                 tta_settings=_adaptation_settings(model) if tta else None,
@@ -108,10 +102,6 @@ def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> H
     except BandsError as error:
         return error
     return None
-
-
-def _file(store: Store, model: Reconstructor, source: Source, protocol: Protocol) -> ResultFile[ScoreRow]:
-    return store.scores(model.name, model.identity, source.dataset.name, source.split, protocol)
 
 
 def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:

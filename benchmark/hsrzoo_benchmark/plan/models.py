@@ -225,22 +225,15 @@ def _consistency_error(got: str) -> InputError:
     )
 
 
-@dataclass(frozen=True)
-class LoadFailure:
-    """A model that a pattern matched and that could not be loaded."""
-
-    name: str
-    error: HsrzooError
-
-
 @dataclass
 class LoadedModels:
     """The models of one run, in table order."""
 
-    setups: list[ModelSetup]
+    setups: dict[str, ModelSetup]
+    """How each of ``models`` was loaded, by its name."""
     models: list[Reconstructor]
-    """The loaded ``setups``."""
-    broken: list[LoadFailure]
+    broken: list[tuple[str, HsrzooError]]
+    """Names that a pattern matched and that could not be loaded, and why."""
 
 
 def expand(names: Sequence[str]) -> dict[str, bool]:
@@ -282,25 +275,24 @@ def load_models(
     raised.
     """
     ways.check()
-    found: dict[str, tuple[ModelSetup, Reconstructor]] = {}
-    broken: list[LoadFailure] = []
+    setups: dict[str, ModelSetup] = {}
+    models: dict[str, Reconstructor] = {}
+    broken: list[tuple[str, HsrzooError]] = []
     for name, from_pattern in expand(names).items():
         try:
             loaded = list(_load_setups(name, ways, device, exports, bands, random))
         except Exception as error:
             if not from_pattern:
                 raise
-            broken.append(LoadFailure(name, _to_hsrzoo_error(name, error)))
+            broken.append((name, _to_hsrzoo_error(name, error)))
             continue
         for setup, model in loaded:
-            _, other = found.setdefault(model.name, (setup, model))
-            if other.identity != model.identity:
+            setups.setdefault(model.name, setup)
+            if models.setdefault(model.name, model).identity != model.identity:
                 raise InputError("Two models have one name", expected="names that differ", got=model.name)
-    if not found:
-        raise broken[0].error
-    return LoadedModels(
-        [setup for setup, _ in found.values()], [model for _, model in found.values()], broken
-    )
+    if not models:
+        raise broken[0][1]
+    return LoadedModels(setups, list(models.values()), broken)
 
 
 def _load_setups(

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.errors import HsrzooError
 from hsrzoo.results import (
     HASH_LENGTH,
     ScoreRow,
@@ -31,6 +30,7 @@ from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.results.figures import Entry
 from hsrzoo_benchmark.run.scores import training_cost
 from hsrzoo_benchmark.statistics.seeds import Runs
+from hsrzoo_benchmark.tables.markdown import bundled_config
 
 METRICS = ("rmse", "mrae", "psnr", "sam", "de2000")
 """A score that lacks one of these was an experiment of somebody and is not read."""
@@ -133,18 +133,8 @@ def cost_of(row: ScoreRow) -> Any:
     not say: then the weights that a package carries do, if they are still those of the row."""
     if row.training:
         return row.training
-    from hsrzoo.models.locate import folder_of
-    from hsrzoo.models.names import parse_name
-    from hsrzoo.models.weights import read_config
-
-    try:
-        name = parse_name(row.model)
-        if name.kind == "hf-hub":  # a report fetches nothing
-            return None
-        config = read_config(folder_of(name))
-    except HsrzooError:  # a run of a queue, or weights that are gone
-        return None
-    return training_cost(config) if config.get("weights_sha256") == row.weights_sha256 else None
+    config = bundled_config(row.model.partition(":")[0])
+    return training_cost(config) if config and config["weights_sha256"] == row.weights_sha256 else None
 
 
 class Evidence:

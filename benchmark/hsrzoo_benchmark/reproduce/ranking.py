@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +49,7 @@ def comparable(
     return {name: group for name, group in found.items() if group.protocol == usual}
 
 
-def ranking(groups: dict[str, SeedGroup], metric: str) -> list[Ranked]:
+def ranking(groups: Mapping[str, SeedGroup], metric: str) -> list[Ranked]:
     """The best first and NaN last, on the scenes that all have; models level with a leader share its
     rank."""
     if not groups:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
 from hsrzoo.cli import output
-from hsrzoo.utils.markdown import markdown_table
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce import claims, summary, tables, text
 from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Finding, Judged
-from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, commits_of, same_runs
+from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
-from hsrzoo_benchmark.reproduce.ranking import advice, away, comparable, headline_names, ranking
+from hsrzoo_benchmark.reproduce.ranking import advice, away, comparable, headline_names
 from hsrzoo_benchmark.reproduce.tables import COMPARED, FULL, NETWORKS, OURS, PLACES, headline
-from hsrzoo_benchmark.results.figures import Entry, better
-from hsrzoo_benchmark.statistics.seeds import combination, paired, summarise
+from hsrzoo_benchmark.results.figures import Entry
 from hsrzoo_benchmark.tables.numbers import (
     ABSENT,
     metric_heading,
     metric_name,
-    significant,
-    with_interval,
     with_wins,
 )
 
@@ -76,11 +72,11 @@ def render(evidence: Evidence) -> str:
     judged = [claims.judge(c, evidence) for c in (*claims.claims(), *claims.elsewhere(evidence))]
     sections: list[tuple[str, Callable[[Evidence], list[str]]]] = [
         ("Which model for which job", lambda e: [f"- {line}" for line in advice(e)]),
-        ("Networks at full budget", lambda e: _compared(e, headline_names("cave"), _PLAIN)),
+        ("Networks at full budget", lambda e: _compared(e, headline_names("cave"), *_PLAIN)),
         ("MCGA with normalised features", _normed),
         ("Augmentation", _augmentation),
         ("Trained through camera consistency", _agreeing),
-        ("Equal iterations", lambda e: _compared(e, _ITERATIONS, _EQUAL)),
+        ("Equal iterations", lambda e: _compared(e, _ITERATIONS, *_EQUAL)),
         ("Mixed patches", _mixed),
         ("Brightness, with and without test-time adaptation", _brightness),
         ("Codebook controls", _controls),
@@ -92,7 +88,7 @@ def render(evidence: Evidence) -> str:
         ("Training", _training),
         ("Speed", _speed),
     ]
-    networks = markdown(summary.scores(evidence)) or "No rows."
+    networks = text.markdown(summary.scores(evidence)) or "No rows."
     parts = [_first_line(judged), "# Results", _INTRODUCTION, networks]
     parts += [summary.verdicts(judged), "## How to read the tables", _READING]
     for title, section in sections:
@@ -128,71 +124,11 @@ def _first_line(judged: Sequence[Judged]) -> str:
     )
 
 
-TableRow = dict[str, str]
-"""One row of a table: heading -> text."""
-
-
-def markdown(rows: Iterable[TableRow]) -> str:
-    """Rows as a table with all headings that one of them has; "" without rows."""
-    rows = list(rows)
-    heads = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [[row.get(head, ABSENT) for head in heads] for row in rows]
-    return markdown_table(heads, lines) if lines else ""
-
-
-def _scores(groups: dict[str, SeedGroup], metrics: Sequence[str] = METRICS) -> list[TableRow]:
-    """A row for each model in the order of the first metric, ranks in the cells."""
-    ranks = {metric: {one.name: one.rank for one in ranking(groups, metric)} for metric in metrics}
-    order = [one.name for one in ranking(groups, metrics[0])] or list(groups)
-    return [
-        {
-            "model": name,
-            **{metric_heading(m): _mean(groups[name], m, ranks[m].get(name)) for m in metrics},
-            **_signature(groups[name]),
-        }
-        for name in order
-    ]
-
-
-def _mean(group: SeedGroup, metric: str, rank: int | None = None) -> str:
-    found = summarise(group.runs(metric))
-    return with_interval(found.mean, found.interval) + ("" if rank is None else f" #{rank}")
-
-
-def _signature(group: SeedGroup, *others: SeedGroup) -> TableRow:
-    """Number of scenes and seeds of a group, protocol, and commits of all."""
-    scenes = summarise(group.runs(METRICS[0])).scenes
-    counted = text.scenes({"scenes": scenes, "seeds": len(group.entries)})
-    return {"n": counted, "hash": group.hash, "commit": commits_of([group, *others])}
-
-
-def _against(groups: dict[str, SeedGroup], a: str, b: str, metrics: Sequence[str]) -> list[TableRow]:
-    """Paired differences a - b with the seeds' own means."""
-    if a not in groups or b not in groups:
-        return []
-    left, right = groups[a], groups[b]
-    found = []
-    for metric in metrics:
-        gap = paired(left.runs(metric), right.runs(metric), better(metric))
-        change, wins = with_wins(gap)
-        cells = {
-            f"{a} less {b}": metric_heading(metric),
-            "difference": change,
-            f"scenes for {a}": wins,
-            f"seeds of {a}": ", ".join(map(significant, gap.a_per_seed)),
-            f"seeds of {b}": ", ".join(map(significant, gap.b_per_seed)),
-        }
-        found.append({**cells, "hash": left.hash, "commit": commits_of((left, right))})
-    return found
-
-
-def _compared(
-    evidence: Evidence, names: Sequence[str], pair: Sequence[str], place: Place = _HOME
-) -> list[str]:
-    """A table of the scores of ``names`` and one of the differences of a ``pair`` of them, as far as there
-    are rows."""
+def _compared(evidence: Evidence, names: Sequence[str], a: str, b: str, place: Place = _HOME) -> list[str]:
+    """A table of the scores of ``names`` and one of the differences ``a`` less ``b``, as far as there are
+    rows."""
     groups = comparable(evidence, names, place)
-    return [markdown(_scores(groups)), markdown(_against(groups, pair[0], pair[1], METRICS))]
+    return [text.markdown(text.scores(groups)), text.against(groups, a, b)]
 
 
 def _normed(evidence: Evidence) -> list[str]:
@@ -203,7 +139,8 @@ def _normed(evidence: Evidence) -> list[str]:
         "without, what won on training scenes held out ([what was tried](search.md))."
     )
     found = _other_recipe(evidence, (_ATTENTIVE, _PLAIN[0]), note, others=(_NORMED,))
-    return [*found, *_gaps(comparable(evidence, [_NORMED, *_PLAIN], _HOME), _NORMED, _PLAIN)]
+    groups = comparable(evidence, [_NORMED, *_PLAIN], _HOME)
+    return [*found, *(text.against(groups, _NORMED, other) for other in _PLAIN)]
 
 
 def _augmentation(evidence: Evidence) -> list[str]:
@@ -229,23 +166,16 @@ def _other_recipe(
     names = [*runs, *others, *_PLAIN]
     found = [note]
     for condition in (CLEAN, *_MIXED, tables.MINUS, tables.PLUS):
-        scores = _scores(comparable(evidence, names, _HOME, condition))
-        found.append(markdown({"images": str(condition), **row} for row in scores))
+        scores = text.scores(comparable(evidence, names, _HOME, condition))
+        found.append(text.markdown({"images": str(condition), **row} for row in scores))
     groups = comparable(evidence, names, _HOME)
-    return [*found, *_gaps(groups, runs[0], (runs[1], *others, _PLAIN[1]))]
-
-
-def _gaps(
-    groups: dict[str, SeedGroup], name: str, others: Iterable[str], metrics: Sequence[str] = METRICS
-) -> list[str]:
-    """A table of differences for each of ``others`` that has rows."""
-    return [markdown(_against(groups, name, other, metrics)) for other in others]
+    return [*found, *(text.against(groups, runs[0], other) for other in (runs[1], *others, _PLAIN[1]))]
 
 
 def _enmap(evidence: Evidence) -> list[str]:
     note = "EnMAP stands in for HySpecNet-11k, whose patches come from the same instrument."
-    pair = [headline(arch, "enmap") for arch in COMPARED]
-    scores, gaps = _compared(evidence, headline_names("enmap"), pair, _BLOCK)
+    pair = (headline(arch, "enmap") for arch in COMPARED)
+    scores, gaps = _compared(evidence, headline_names("enmap"), *pair, place=_BLOCK)
     return [note, scores, gaps] if scores else []
 
 
@@ -257,17 +187,11 @@ def _mixed(evidence: Evidence) -> list[str]:
             clean = evidence.group(name, _HOME)
             pair = same_runs([group, clean]) if clean else None
             if pair is not None:
-                change, wins = _difference_of(pair, "rmse")
-                row = {"patches": str(condition.severity), "model": name, "RMSE ↓": _mean(pair[0], "rmse")}
-                row |= {"above clean": change, "scenes that gain": wins}
-                found.append({**row, **_signature(pair[0])})
-    return [markdown(found)]
-
-
-def _difference_of(pair: Sequence[SeedGroup], metric: str) -> tuple[str, str]:
-    """First less second with its interval, and the scenes on which the first is better."""
-    terms = [(factor, group.runs(metric)) for factor, group in zip((1, -1), pair, strict=True)]
-    return with_wins(combination(terms, better(metric)))
+                row = {"patches": str(condition.severity), "model": name}
+                row["RMSE ↓"] = text.mean(pair[0], "rmse")
+                row["above clean"], row["scenes that gain"] = text.difference(pair, "rmse")
+                found.append({**row, **text.signature(pair[0])})
+    return [text.markdown(found)]
 
 
 def _brightness(evidence: Evidence) -> list[str]:
@@ -275,8 +199,8 @@ def _brightness(evidence: Evidence) -> list[str]:
     for condition, images in ((tables.MINUS, "darker"), (tables.PLUS, "brighter"), (CLEAN, "clean")):
         groups = comparable(evidence, headline_names("cave"), _HOME, condition, tta=True)
         if any(name.endswith("TTA") for name in groups) or condition != CLEAN:
-            found += [{"images": images, **row} for row in _scores(groups, ("rmse", "mrae"))]
-    return [markdown(found)]
+            found += [{"images": images, **row} for row in text.scores(groups, ("rmse", "mrae"))]
+    return [text.markdown(found)]
 
 
 def _controls(evidence: Evidence) -> list[str]:
@@ -286,14 +210,15 @@ def _controls(evidence: Evidence) -> list[str]:
     patched = []
     for condition in _MIXED:
         disturbed = comparable(evidence, [FULL, "table-5.plain", *_CONTROLS], _HOME, condition)
-        patched += [{"patches": str(condition.severity), **row} for row in _scores(disturbed, ("rmse",))]
-    gaps = _gaps(groups, FULL, _CONTROLS, ("rmse", "mrae"))
-    return [markdown(_scores(groups)), *gaps, markdown(patched)]
+        scores = text.scores(disturbed, ("rmse",))
+        patched += [{"patches": str(condition.severity), **row} for row in scores]
+    gaps = [text.against(groups, FULL, control, ("rmse", "mrae")) for control in _CONTROLS]
+    return [text.markdown(text.scores(groups)), *gaps, text.markdown(patched)]
 
 
 def _synthetic(evidence: Evidence) -> list[str]:
     there = _SYNTHETIC in evidence.names
-    return _compared(evidence, [_SYNTHETIC, FULL], (_SYNTHETIC, FULL)) if there else []
+    return _compared(evidence, [_SYNTHETIC, FULL], _SYNTHETIC, FULL) if there else []
 
 
 def _ablations(evidence: Evidence) -> list[str]:
@@ -303,7 +228,7 @@ def _ablations(evidence: Evidence) -> list[str]:
         rows = tables.rows_of(spec, evidence, "cave")
         missing = [row["missing"] for row in rows if row["missing"]]
         found.append(f"**{spec.title}** (difference: RMSE less that of {FULL})")
-        found.append(markdown(text.table([row for row in rows if not row["missing"]])))
+        found.append(text.markdown(text.table([row for row in rows if not row["missing"]])))
         found += [f"No rows of {', '.join(missing)}."] if missing else []
     return found if any(part.startswith("|") for part in found) else []
 
@@ -313,10 +238,10 @@ def _generalisation(evidence: Evidence) -> list[str]:
     found = []
     for place, condition in away(evidence):
         groups = comparable(evidence, headline_names("cave"), place, condition)
-        for row in _scores(groups, ("rmse", "mrae", "sam")):
+        for row in text.scores(groups, ("rmse", "mrae", "sam")):
             known = "yes" if groups[row["model"]].learned_from(place.dataset) else "no"
             found.append({"where": _where(place, condition), "learned from that data": known, **row})
-    return [markdown(found)]
+    return [text.markdown(found)]
 
 
 def _consistency(evidence: Evidence) -> list[str]:
@@ -329,12 +254,12 @@ def _consistency(evidence: Evidence) -> list[str]:
             continue
         groups = [SeedGroup(entry.first.model, (entry,)) for entry in (ours, plain)]
         changes = {
-            f"{metric_heading(m)}, less without": ", ".join(_difference_of(groups, m)) for m in METRICS
+            f"{metric_heading(m)}, less without": ", ".join(text.difference(groups, m)) for m in METRICS
         }
         row = {"where": _where(place, condition), "model": name, **changes}
-        found.append({**row, **_signature(*groups)})
+        found.append({**row, **text.signature(*groups)})
     note = "Less the same weights without it; behind each difference the scenes that gain."
-    return [note, markdown(found)] if found else []
+    return [note, text.markdown(found)] if found else []
 
 
 def _weights(entry: Entry) -> tuple[str, str | None]:
@@ -357,15 +282,15 @@ def _training(evidence: Evidence) -> list[str]:
         again = name in seeds or plain_name(name) != name  # the same weights in another way
         group = None if again else evidence.group(name, _BLOCK if name.startswith("enmap.") else _HOME)
         if group is not None and group.cost("steps") is not None:
-            signature = _signature(group)
+            signature = text.signature(group)
             costs = {kind: group.cost(kind) for kind in ("steps", "cpu_seconds", "wall_seconds")}
             found.append({"run": name, "n": signature["n"], **text.cost(costs), **signature})
-    return [markdown(found)]
+    return [text.markdown(found)]
 
 
 def _speed(evidence: Evidence) -> list[str]:
     rows = [row for row in tables.speed_rows(evidence) if not row["missing"]]
-    return [markdown(text.table(rows)), *text.notes("table-6", rows, None)] if rows else []
+    return [text.markdown(text.table(rows)), *text.notes("table-6", rows, None)] if rows else []
 
 
 def _claims_table(judged: Sequence[Judged]) -> str:
@@ -386,7 +311,7 @@ def _claims_table(judged: Sequence[Judged]) -> str:
                     "reported by the paper": " / ".join(f"{v:g}" for v in finding.paper) or ABSENT,
                 }
             )
-    return markdown(found)
+    return text.markdown(found)
 
 
 def _difference(finding: Finding) -> str:

@@ -7,32 +7,22 @@ from collections.abc import Sequence
 from hsrzoo_benchmark.reproduce import tables, text
 from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, OPEN, UNTESTED, Judged
 from hsrzoo_benchmark.reproduce.evidence import Evidence
-from hsrzoo_benchmark.reproduce.ranking import TIMED, comparable, headline_names, ranking
-from hsrzoo_benchmark.tables.numbers import metric_heading, significant
+from hsrzoo_benchmark.reproduce.ranking import TIMED, comparable, headline_names
+from hsrzoo_benchmark.tables.numbers import significant
 
 _METRICS = ("rmse", "sam", "de2000")
 
 
-def scores(evidence: Evidence) -> list[dict[str, str]]:
+def scores(evidence: Evidence) -> list[text.TableRow]:
     """A row for each network on the validation scenes of CAVE, the smallest RMSE first; "-": not timed."""
     groups = comparable(evidence, headline_names("cave"), tables.PLACES["cave"][0])
-    ranks = {metric: {one.name: one.rank for one in ranking(groups, metric)} for metric in _METRICS}
     speeds = {
         tables.headline(row["model"], "cave"): row.get("images_s")
         for row in tables.speed_rows(evidence)
         if row["size"] == TIMED
     }
-    found = []
-    for name in ranks[_METRICS[0]]:
-        means = tables.figures(groups[name], _METRICS)
-        cells = {"model": name}
-        for metric in _METRICS:
-            rank = ranks[metric].get(name)
-            mark = "" if rank is None else f" #{rank}"
-            cells[metric_heading(metric)] = significant(means[metric]) + mark
-        cells[f"images/s of {TIMED}"] = significant(speeds.get(name))
-        found.append({**cells, "n": text.scenes(means), **text.signature(means)})
-    return found
+    more = {name: {f"images/s of {TIMED}": significant(speeds.get(name))} for name in groups}
+    return text.scores(groups, _METRICS, intervals=False, more=more)
 
 
 def verdicts(judged: Sequence[Judged]) -> str:

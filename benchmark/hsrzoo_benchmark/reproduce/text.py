@@ -1,13 +1,27 @@
-"""Rows of the paper's tables as text."""
+"""Rows of the paper's tables, and groups of runs, as text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hsrzoo.utils.markdown import markdown_table
+from hsrzoo_benchmark.reproduce.evidence import METRICS, SeedGroup, commits_of
+from hsrzoo_benchmark.reproduce.ranking import ranking
 from hsrzoo_benchmark.reproduce.tables import STANDS_FOR, default_dataset
+from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.statistics.bootstrap import Interval
-from hsrzoo_benchmark.tables.numbers import ABSENT, metric_heading, significant, with_interval
+from hsrzoo_benchmark.statistics.seeds import combination, paired, summarise
+from hsrzoo_benchmark.tables.numbers import (
+    ABSENT,
+    metric_heading,
+    significant,
+    with_interval,
+    with_wins,
+)
+
+TableRow = dict[str, str]
+"""One row of a table: heading -> text."""
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -21,7 +35,7 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
     found = {
         "condition": f"{row['split']}, {row['condition']}",
         "model": row["model"],
-        "n": "no rows" if row["missing"] else scenes(row),
+        "n": "no rows" if row["missing"] else counted(row["scenes"], row["seeds"]),
     }
     for key in row:
         metric = key.removesuffix("_paper")
@@ -29,7 +43,8 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
             found[metric_heading(metric)] = figure(row, metric)
             found[f"{metric.upper()}, reported by the paper"] = _printed(row[key])
     gap = f"{figure(row, 'gap', sign=True)}, {row['wins']}/{row['scenes']}" if "gap" in row else ABSENT
-    return {**found, "difference (wins)": gap, **cost(row), **signature(row)}
+    signature = {"hash": row.get("hash", ABSENT), "commit": row.get("commits", ABSENT)}
+    return {**found, "difference (wins)": gap, **cost(row), **signature}
 
 
 def _speed_cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -57,10 +72,9 @@ def figure(row: Mapping[str, Any], key: str, sign: bool = False) -> str:
     return with_interval(row.get(key), interval, sign)
 
 
-def scenes(row: Mapping[str, Any]) -> str:
+def counted(scenes: int, seeds: int) -> str:
     """Number of scenes and, where there are several, of seeds."""
-    seeds = f", {row['seeds']} seeds" if row["seeds"] > 1 else ""
-    return f"{row['scenes']}{seeds}"
+    return f"{scenes}, {seeds} seeds" if seeds > 1 else str(scenes)
 
 
 def cost(row: Mapping[str, Any]) -> dict[str, str]:
@@ -69,9 +83,74 @@ def cost(row: Mapping[str, Any]) -> dict[str, str]:
     return {head: ABSENT if row.get(key) is None else f"{row[key]:.0f}" for key, head in keys.items()}
 
 
-def signature(row: Mapping[str, Any]) -> dict[str, str]:
-    """Protocol hash, and commit of the rows."""
-    return {"hash": row.get("hash", ABSENT), "commit": row.get("commits", ABSENT)}
+def markdown(rows: Iterable[TableRow]) -> str:
+    """Rows as a table with all headings that one of them has; "" without rows."""
+    rows = list(rows)
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [[row.get(head, ABSENT) for head in heads] for row in rows]
+    return markdown_table(heads, lines) if lines else ""
+
+
+def scores(
+    groups: Mapping[str, SeedGroup],
+    metrics: Sequence[str] = METRICS,
+    intervals: bool = True,
+    more: Mapping[str, TableRow] | None = None,
+) -> list[TableRow]:
+    """A row for each model in the order of the first metric, ranks in the cells; ``more``: further cells
+    of each model."""
+    ranks = {metric: {one.name: one.rank for one in ranking(groups, metric)} for metric in metrics}
+    found = []
+    for name in ranks[metrics[0]] or groups:
+        row = {"model": name}
+        for metric in metrics:
+            rank = ranks[metric].get(name)
+            cell = mean(groups[name], metric, intervals)
+            row[metric_heading(metric)] = cell if rank is None else f"{cell} #{rank}"
+        found.append({**row, **(more[name] if more else {}), **signature(groups[name])})
+    return found
+
+
+def mean(group: SeedGroup, metric: str, interval: bool = True) -> str:
+    """A group's mean with its interval."""
+    found = summarise(group.runs(metric))
+    return with_interval(found.mean, found.interval if interval else None)
+
+
+def signature(group: SeedGroup, *others: SeedGroup) -> TableRow:
+    """Number of scenes and seeds of a group, protocol, and commits of all."""
+    scenes = summarise(group.runs(METRICS[0])).scenes
+    return {
+        "n": counted(scenes, len(group.entries)),
+        "hash": group.hash,
+        "commit": commits_of([group, *others]),
+    }
+
+
+def against(groups: Mapping[str, SeedGroup], a: str, b: str, metrics: Sequence[str] = METRICS) -> str:
+    """A table of paired differences a - b with the seeds' own means; "" unless both have rows."""
+    if a not in groups or b not in groups:
+        return ""
+    left, right = groups[a], groups[b]
+    found = []
+    for metric in metrics:
+        gap = paired(left.runs(metric), right.runs(metric), better(metric))
+        change, wins = with_wins(gap)
+        cells = {
+            f"{a} less {b}": metric_heading(metric),
+            "difference": change,
+            f"scenes for {a}": wins,
+            f"seeds of {a}": ", ".join(map(significant, gap.a_per_seed)),
+            f"seeds of {b}": ", ".join(map(significant, gap.b_per_seed)),
+        }
+        found.append({**cells, "hash": left.hash, "commit": commits_of((left, right))})
+    return markdown(found)
+
+
+def difference(pair: Sequence[SeedGroup], metric: str) -> tuple[str, str]:
+    """First less second with its interval, and the scenes on which the first is better."""
+    first, second = (group.runs(metric) for group in pair)
+    return with_wins(combination([(1, first), (-1, second)], better(metric)))
 
 
 def notes(what: str, rows: Sequence[Mapping[str, Any]], dataset: str | None) -> list[str]:

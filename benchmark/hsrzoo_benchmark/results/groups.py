@@ -18,7 +18,8 @@ from hsrzoo.models.locate import bundled
 from hsrzoo.results import ScoreRow, SpeedRow, newest, newest_scores, newest_weights, read_store
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.results.figures import Entry, Group, speed_figures
-from hsrzoo_benchmark.speed import ratios, timing
+from hsrzoo_benchmark.speed import timing
+from hsrzoo_benchmark.speed.ratios import default_references
 
 _BENCHES = ("accuracy", "mixed-patch", "brightness", "noise", "jpeg", "camera", "metamer")
 """In the order of groups; other perturbations follow."""
@@ -118,19 +119,11 @@ def speed_groups(current: Current) -> dict[SpeedPlace, list[dict[str, Any]]]:
     found: dict[SpeedPlace, list[SpeedRow]] = {}
     for row in sorted(current.speed, key=lambda row: (row.size[0] * row.size[1], row.size)):
         found.setdefault(speed_place(row), []).append(row)
-    return {place: speed_figures(rows, _references(rows)) for place, rows in found.items()}
-
-
-def _references(rows: Sequence[SpeedRow]) -> list[str]:
-    found = []
-    for wanted in ratios.DEFAULT_REFERENCES:
-        for row in rows:
-            variant = ratios.variant_of(row.model)
-            structure = row.architecture + (f":{variant}" if variant else "")
-            if plain_name(row.model) == row.model and wanted == structure:
-                found.append(row.model)
-                break
-    return found
+    figures = {}
+    for place, rows in found.items():
+        usual = {row.model: row.architecture for row in rows if plain_name(row.model) == row.model}
+        figures[place] = speed_figures(rows, default_references(usual))
+    return figures
 
 
 def named(current: Current, patterns: Sequence[str]) -> Callable[[str], bool]:

@@ -266,6 +266,22 @@ def training_cost(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return found
 
 
+def row_fields(bench: str, model: Reconstructor) -> dict[str, Any]:
+    """What rows of both kinds have: the model, how and where it runs, and the time."""
+    how = execution(model)
+    return {
+        "bench": bench,
+        "model": model.name,
+        "architecture": model.spec.name,
+        "execution": how,
+        "weights_sha256": model.weights_sha256,
+        "model_sha256": model.identity,
+        "untrained": untrained(model),
+        "provenance": {**provenance_of(str(model.device)), "dtype": DTYPES[how["precision"]]},
+        "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
 def _row(
     score: Score,
     source: Source,
@@ -277,15 +293,8 @@ def _row(
 ) -> ScoreRow:
     """A row: what was done, with what, on what, and its score."""
     protocol, model = score.protocol, score.model
-    how = execution(model)
     return ScoreRow(
-        bench=score.bench,
-        model=model.name,
-        architecture=model.spec.name,
-        execution=how,
-        weights_sha256=model.weights_sha256,
-        model_sha256=model.identity,
-        untrained=untrained(model),
+        **row_fields(score.bench, model),
         training=training_cost(model.config),
         trained_on=trained_on(model),
         also_trained_on=tuple(also_trained_on(model)),
@@ -304,8 +313,6 @@ def _row(
         tta=protocol.tta,
         info=info,
         seconds=round(seconds, 6),
-        provenance={**provenance_of(str(model.device)), "dtype": DTYPES[how["precision"]]},
-        timestamp=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         scored_bands=scored_bands,
         metrics=metrics,
     )

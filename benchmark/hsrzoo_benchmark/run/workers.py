@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from hsrzoo.errors import InputError
 from hsrzoo.utils.workers import TaskFailure, Workers, require_same, run_tasks
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
-from hsrzoo_benchmark.plan.models import ModelSetup, RunModes
+from hsrzoo_benchmark.plan.models import ModelSetup
+from hsrzoo_benchmark.plan.options import Options
 from hsrzoo_benchmark.protocol import Protocol
 from hsrzoo_benchmark.run.scores import Failure, Outcome, Scored, keep, score_scene
 
@@ -46,10 +47,10 @@ class Task:
     asked: tuple[tuple[str, int, Protocol], ...]
 
 
-def check(names: Sequence[str], ways: RunModes, workers: Workers) -> None:
+def check(options: Options, workers: Workers) -> None:
     """InputError for models that the workers could not open: those that would be exported for the run,
     to files of this machine, where the workers may be on others."""
-    exported = [e for name in names for e in ways.of(name) if e.to_export]
+    exported = [e for name in options.models for e in options.ways.of(name) if e.to_export]
     if exported and workers.address is not None:
         raise InputError(
             "Models exported for the run are files of this machine alone",
@@ -64,13 +65,12 @@ def run(
     cells: Sequence[Cell],
     source: Source,
     setups: Mapping[str, ModelSetup],
-    data_root: Path | None,
-    data_options: Mapping[str, str],
+    options: Options,
     workers: Workers,
     advance: Callable[[str], None],
 ) -> Outcome:
     """As :func:`hsrzoo_benchmark.run.scores.run`, on ``workers``. ``setups``: how each model, by its
-    name, is loaded; ``data_root`` and ``data_options``: how the data set was opened."""
+    name, is loaded."""
     outcome, work = Outcome(), missing(cells, source)
     if not work:
         return outcome
@@ -82,8 +82,8 @@ def run(
         # GPU numbers differ between machines: Ray shows each task the one it may use.
         device="cuda" if workers.gpu else str(first.device),
         dataset=source.spec.name,
-        data_root=data_root,
-        data_options=tuple(data_options.items()),
+        data_root=options.data_root,
+        data_options=tuple(options.data_options.items()),
         split=source.split,
         fingerprint=source.fingerprint,
     )

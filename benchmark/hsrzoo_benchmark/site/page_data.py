@@ -117,9 +117,8 @@ def _columns(group: Group) -> list[Data]:
 
 def _notes(group: Group, found: Sequence[Data]) -> list[str]:
     """What a reader must know besides the cells, as below the tables of a terminal."""
-    counters = [c for m in group.metrics for c in METRICS.get(m).columns if c.endswith("_zero")]
     rows = [row for entry in group.all_entries for row in entry.rows]
-    notes = [*terminal.nodata_note(rows), *terminal.notes(found, counters)]
+    notes = [*terminal.nodata_note(rows), *terminal.notes(found, group.metrics)]
     change = next((f["rgb_mean_change"] for f in found if f["rgb_mean_change"] is not None), None)
     if change is not None and group.first.bench == "brightness":
         notes.insert(0, f"Mean of RGB changed by {100 * change:+.1f} %.")

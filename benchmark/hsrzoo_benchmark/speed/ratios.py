@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from hsrzoo.models.names import parse_name
 from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.speed.bandwidth import bound_megapixels_s
-
-if TYPE_CHECKING:
-    from hsrzoo.models.reconstructor import Reconstructor
 
 DEFAULT_REFERENCES = ("mst-plus-plus:reference", "mst-plus-plus")
 """MST++ in its published structure, and ours."""
@@ -71,31 +67,35 @@ def ratios(row: SpeedRow, reference: SpeedRow | None) -> dict[str, float]:
     return found
 
 
-def choose_references(models: Sequence[Reconstructor], wanted: Sequence[str] = ()) -> list[str]:
+def choose_references(models: Mapping[str, str], wanted: Sequence[str] = ()) -> list[str]:
     """Names of the models that ratios refer to, the main one first.
 
-    ``wanted``: each a model's full name, ``ARCH:VARIANT``, or ``ARCH`` for the one without a variant.
-    By default MST++ in its published structure and MST++, as far as they are there, else the first.
+    ``models``: name -> architecture. ``wanted``: each a model's full name, ``ARCH:VARIANT``, or ``ARCH``
+    for the one without a variant. By default :func:`default_references`, else the first.
     """
     if not wanted:
-        defaults = [_match(models, name) for name in DEFAULT_REFERENCES]
-        return [name for name in defaults if name is not None] or [models[0].name]
+        return default_references(models) or list(models)[:1]
     found = []
     for name in wanted:
         match = _match(models, name)
         if match is None:
-            names = ", ".join(model.name for model in models)
-            raise InputError("The reference is not among the models", expected=names, got=name)
+            raise InputError("The reference is not among the models", expected=", ".join(models), got=name)
         found.append(match)
     return list(dict.fromkeys(found))
 
 
-def _match(models: Sequence[Reconstructor], wanted: str) -> str | None:
-    """The name of the first model that is called so, best in full."""
-    for key in (lambda m: m.name, lambda m: plain_name(m.name), _structure):
-        for model in models:
-            if key(model) == wanted:
-                return model.name
+def default_references(models: Mapping[str, str]) -> list[str]:
+    """MST++ in its published structure and MST++, as far as they are among ``models``."""
+    found = (_match(models, name) for name in DEFAULT_REFERENCES)
+    return [name for name in found if name is not None]
+
+
+def _match(models: Mapping[str, str], wanted: str) -> str | None:
+    """The name of the first model that is called so, best in full, or is built so."""
+    for key in (str, plain_name, lambda name: _structure(name, models[name])):
+        for name in models:
+            if key(name) == wanted:
+                return name
     return None
 
 
@@ -107,7 +107,7 @@ def variant_of(label: str) -> str | None:
         return None
 
 
-def _structure(model: Reconstructor) -> str:
+def _structure(name: str, architecture: str) -> str:
     """``ARCH`` or ``ARCH:VARIANT``, whatever the weights."""
-    variant = variant_of(model.name)
-    return model.spec.name + (f":{variant}" if variant else "")
+    variant = variant_of(name)
+    return architecture + (f":{variant}" if variant else "")

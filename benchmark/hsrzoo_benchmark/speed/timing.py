@@ -14,17 +14,17 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hsrzoo.errors import InputError
 from hsrzoo.results import SPEED, SpeedRow, by_time
-from hsrzoo_benchmark.plan.models import DTYPES, ModelSetup, execution, untrained
+from hsrzoo_benchmark.plan.models import ModelSetup
 from hsrzoo_benchmark.run import scores
-from hsrzoo_benchmark.run.scores import Failure, Outcome
+from hsrzoo_benchmark.run.messages import bar
+from hsrzoo_benchmark.run.scores import Failure, Outcome, row_fields
 from hsrzoo_benchmark.speed import bandwidth
 from hsrzoo_benchmark.speed.cell import OOM, SMALL, is_out_of_memory, sample_rgb
 from hsrzoo_benchmark.store import ResultFile, Store
@@ -38,9 +38,9 @@ METHOD = 2
 """How a row was measured; rows of another method are not used. 2: memory without the counter of MACs."""
 MIN_RUNS, MIN_SECONDS = 10, 5.0
 MIN_RUNS_CAPPED = 3
-"""Runs of a cell that is so slow that it reaches ``Settings.seconds`` first."""
+"""Runs of a cell that is so slow that it reaches ``speed_seconds`` first."""
 LONG_RUN = 60.0
-"""Seconds of a run that is enough by itself, once ``Settings.seconds`` is reached."""
+"""Seconds of a run that is enough by itself, once ``speed_seconds`` is reached."""
 CHILD_SECONDS = 1800.0
 """How long a cell's process may take to load, predict once and count MACs."""
 WARM_UP = 2
@@ -53,64 +53,70 @@ KEPT_ROUNDS = 200
 
 
 @dataclass(frozen=True)
-class Settings:
+class SpeedOptions:
     """How long to measure, and on what."""
 
-    threads: int
+    references: Sequence[str] = ()
+    """Models that ratios refer to; empty: the default ones."""
     sizes: tuple[tuple[int, int], ...] = SIZES
-    seconds: float = 30.0
+    speed_seconds: float = 30.0
     """A cell stops after this long even with fewer than 10 runs, but not with fewer than 3 unless a
     single one takes a minute."""
-    memory_limit_gib: float | None = None
-    """Limit of a cell's child process; what does not fit is OOM."""
+    memory_limit: float | None = None
+    """Limit of a cell's child process, GiB; what does not fit is OOM."""
+
+
+@dataclass
+class TimedModel:
+    """One model of a run, the file of its rows, and what was measured at one size."""
+
+    setup: ModelSetup
+    model: Reconstructor
+    file: ResultFile[SpeedRow]
+    cell: dict[str, Any] | None = None
+    """Memory and MACs as :func:`in_child` gives them; None where measuring failed."""
+    times: list[float] = field(default_factory=list)
+    """Seconds of each run."""
 
 
 def measure(
-    setups: Sequence[ModelSetup],
+    setups: Mapping[str, ModelSetup],
     models: Sequence[Reconstructor],
-    settings: Settings,
+    options: SpeedOptions,
     store: Store,
-    advance: Callable[[str], None],
-) -> tuple[list[SpeedRow], Outcome]:
-    """Rows of every size and model, measured where the store has none of one common run.
+    outcome: Outcome,
+) -> list[SpeedRow]:
+    """Rows of every size and model, measured under a progress bar where the store has none of one common
+    run; ``outcome`` counts them.
 
-    ``models`` are the loaded ``setups``. Ratios need one run, so a size is measured again for all of
-    them unless one stored run holds them all, made under the same :func:`conditions` and by the same
-    :data:`VERSIONS`. Returns the rows in order of size and model.
+    ``setups``: how each model, by its name, is loaded. Ratios need one run, so a size is measured again
+    for all models unless one stored run holds them all, made under the same :func:`conditions` and by the
+    same :data:`VERSIONS`. Returns the rows in order of size and model.
     """
-    outcome = Outcome()
-    rows: list[SpeedRow] = []
-    versions = _versions(scores.provenance_of(str(models[0].device)))
-    files = [_file(model, settings, store) for model in models]
-    for size in settings.sizes:
-        stored = _common_run(files, conditions(size, settings), versions)
-        if not stored:
-            run = _measure_size(setups, models, files, size, settings, outcome, advance)
-            stored = [row for file in files for row in file.rows[-1:] if row.run == run]
-        rows += stored
-    return rows, outcome
+    import torch
+
+    threads = torch.get_num_threads()
+    timed = []
+    for model in models:
+        device = f"{model.device}_{scores.provenance_of(str(model.device))['device_name']}"
+        file = store.speed(model.name, model.identity, device, threads)
+        timed.append(TimedModel(setups[model.name], model, file))
+    files, versions = [one.file for one in timed], _versions(scores.provenance_of(str(models[0].device)))
+    rows = {size: _common_run(files, conditions(size, options), versions) for size in options.sizes}
+    missing = [size for size, stored in rows.items() if not stored]
+    with bar("speed", 2 * len(models) * len(missing)) as advance:
+        for size in missing:
+            rows[size] = _measure_size(timed, size, options, outcome, advance)
+    return [row for stored in rows.values() for row in stored]
 
 
-def _file(model: Reconstructor, settings: Settings, store: Store) -> ResultFile[SpeedRow]:
-    device = f"{model.device}_{scores.provenance_of(str(model.device))['device_name']}"
-    return store.speed(model.name, model.identity, device, settings.threads)
-
-
-def missing(models: Sequence[Reconstructor], settings: Settings, store: Store) -> int:
-    """How many cells :func:`measure` would measure."""
-    files = [_file(model, settings, store) for model in models]
-    versions = _versions(scores.provenance_of(str(models[0].device)))
-    asked = [conditions(size, settings) for size in settings.sizes]
-    return sum(len(models) for wanted in asked if not _common_run(files, wanted, versions))
-
-
-def conditions(size: tuple[int, int], settings: Settings) -> dict[str, Any]:
+def conditions(size: tuple[int, int], options: SpeedOptions) -> dict[str, Any]:
     """What a row says about how it was measured, besides device and threads, which its file has."""
     return {
         "method": METHOD,
         "size": size,
-        "memory_limit_gib": settings.memory_limit_gib,
-        "cap_seconds": settings.seconds,
+        "memory_limit_gib": options.memory_limit,
+        "cap_seconds": options.speed_seconds,
         "search": os.environ.get(SEARCH) or None,
     }
 
@@ -138,47 +144,28 @@ def _common_run(
 
 
 def _measure_size(
-    setups: Sequence[ModelSetup],
-    models: Sequence[Reconstructor],
-    files: Sequence[ResultFile[SpeedRow]],
+    timed: Sequence[TimedModel],
     size: tuple[int, int],
-    settings: Settings,
+    options: SpeedOptions,
     outcome: Outcome,
     advance: Callable[[str], None],
-) -> str:
-    """Memory and MACs of each model in a child, then all that fit in turn; rows at the end. Returns
-    the id of the run that they carry."""
-    cells = _measure_memory(setups, models, size, settings, outcome, advance)
-    times = _measure_times(models, cells, size, settings, outcome, advance)
+) -> list[SpeedRow]:
+    """Memory and MACs of each model in a child, then all that fit in turn; rows at the end."""
+    _measure_memory(timed, size, options, outcome, advance)
+    _measure_times(timed, size, options, outcome, advance)
     run = uuid.uuid4().hex
-    for i, (setup, model, file, cell) in enumerate(zip(setups, models, files, cells, strict=True)):
-        if cell is None:
+    rows = []
+    for one in timed:
+        if one.cell is None:
             continue
-        alone = i in times and setup.runtime == "torch" and not setup.tile
-        device = _measure_on_device(model, size, outcome) if alone else {}
-        found = {"run": run, **conditions(size, settings), **cell, **device, **_timing(times.get(i, []))}
-        file.append(_row(model, found))
+        alone = one.times and one.setup.runtime == "torch" and not one.setup.tile
+        device = _measure_on_device(one.model, size, outcome) if alone else {}
+        found = {"run": run, **conditions(size, options), **one.cell, **device, **_timing(one.times)}
+        common = {**row_fields(SPEED, one.model), "bands": len(one.model.bands)}
+        one.file.append(SpeedRow.from_json({**common, **found}))
+        rows.append(one.file.rows[-1])
         outcome.computed += 1
-    return run
-
-
-def _row(model: Reconstructor, found: Mapping[str, Any]) -> SpeedRow:
-    """A row of what was ``found``, with what it was found on."""
-    how = execution(model)
-    row = {
-        "bench": SPEED,
-        "model": model.name,
-        "architecture": model.spec.name,
-        "execution": how,
-        "weights_sha256": model.weights_sha256,
-        "model_sha256": model.identity,
-        "untrained": untrained(model),
-        "bands": len(model.bands),
-        **found,
-        "provenance": {**scores.provenance_of(str(model.device)), "dtype": DTYPES[how["precision"]]},
-        "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    return SpeedRow.from_json(row)
+    return rows
 
 
 def _measure_on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) -> dict[str, float]:
@@ -187,57 +174,55 @@ def _measure_on_device(model: Reconstructor, size: tuple[int, int], outcome: Out
         return bandwidth.on_device(model, sample_rgb(size))
     except Exception as error:
         what = f"timing {model.name} on the device alone"
-        outcome.failures.append(
-            Failure(f"{size[0]}x{size[1]}", what, f"{type(error).__name__}: {error}", lost=0)
-        )
+        outcome.failures.append(Failure(_text(size), what, f"{type(error).__name__}: {error}", lost=0))
         return {}
 
 
 def _measure_memory(
-    setups: Sequence[ModelSetup],
-    models: Sequence[Reconstructor],
+    timed: Sequence[TimedModel],
     size: tuple[int, int],
-    settings: Settings,
+    options: SpeedOptions,
     outcome: Outcome,
     advance: Callable[[str], None],
-) -> list[dict[str, Any] | None]:
-    """Memory and MACs of each model from its child process; None where it failed (see ``outcome``)."""
-    name = f"{size[0]}x{size[1]}"
-    cells: list[dict[str, Any] | None] = []
-    for setup, model in zip(setups, models, strict=True):
-        advance(f"{name}: memory of {model.name}")
+) -> None:
+    """Memory and MACs of each model from its child process; failures go to ``outcome``."""
+    for one in timed:
+        one.cell = None
+        advance(f"{_text(size)}: memory of {one.model.name}")
         try:
-            cells.append(in_child(setup, model, size, settings))
+            one.cell = in_child(one.setup, one.model, size, options)
         except Exception as error:
-            outcome.failures.append(Failure(name, f"memory of {model.name}", str(error)))
-            cells.append(None)
-    return cells
+            outcome.failures.append(Failure(_text(size), f"memory of {one.model.name}", str(error)))
 
 
 def _measure_times(
-    models: Sequence[Reconstructor],
-    cells: list[dict[str, Any] | None],
+    timed: Sequence[TimedModel],
     size: tuple[int, int],
-    settings: Settings,
+    options: SpeedOptions,
     outcome: Outcome,
     advance: Callable[[str], None],
-) -> dict[int, list[float]]:
-    """Index of each model that fits into memory -> seconds of its runs. A model that runs out of memory
-    becomes OOM in ``cells``, one that fails becomes None."""
-    fits = {i: cell for i, cell in enumerate(cells) if cell is not None and cell["status"] == "ok"}
-    long = [cell.get("cold_seconds", 0.0) >= LONG_RUN for cell in fits.values()]
-    timed = time_in_turn([models[i] for i in fits], size, settings.seconds, advance, long)
-    times: dict[int, list[float]] = {}
-    for i, result in zip(fits, timed, strict=True):
+) -> None:
+    """Times of each model that fits into memory. One that runs out of memory becomes OOM, one that fails
+    loses its ``cell``."""
+    fits, long = [], []
+    for one in timed:
+        one.times = []
+        if one.cell is not None and one.cell["status"] == "ok":
+            fits.append(one)
+            long.append(one.cell.get("cold_seconds", 0.0) >= LONG_RUN)
+    found = time_in_turn([one.model for one in fits], size, options.speed_seconds, advance, long)
+    for one, result in zip(fits, found, strict=True):
         if isinstance(result, list):
-            times[i] = result
+            one.times = result
         elif is_out_of_memory(result):
-            cells[i] = {"status": OOM}
+            one.cell = {"status": OOM}
         else:
-            what = f"timing {models[i].name}"
-            outcome.failures.append(Failure(f"{size[0]}x{size[1]}", what, str(result)))
-            cells[i] = None
-    return times
+            outcome.failures.append(Failure(_text(size), f"timing {one.model.name}", str(result)))
+            one.cell = None
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _timing(times: list[float]) -> dict[str, Any]:
@@ -278,7 +263,7 @@ def time_in_turn(
         return seconds
 
     for i, model in enumerate(models):
-        advance(f"{size[0]}x{size[1]}: timing {model.name}")
+        advance(f"{_text(size)}: timing {model.name}")
         # A second warm-up run only where it is cheap: the first one fills all caches.
         image = small if i < len(long) and long[i] else rgb
         spent, left = once(i, keep=False, image=image), WARM_UP - 1
@@ -303,20 +288,22 @@ def _has_enough_runs(seen: list[float] | Exception, cap_seconds: float) -> bool:
 
 
 def in_child(
-    setup: ModelSetup, model: Reconstructor, size: tuple[int, int], settings: Settings
+    setup: ModelSetup, model: Reconstructor, size: tuple[int, int], options: SpeedOptions
 ) -> dict[str, Any]:
     """Peak memory and MACs of one prediction in a separate process, so that cells do not affect each
     other: ``{"status": "ok", "peak_mib", "loaded_mib", "cold_seconds", "macs"}`` or ``{"status": "OOM"}``.
     """
     if model.identity is None:
         raise InputError("Random weights cannot be loaded again in another process")
+    import torch
+
     request = {
         "setup": asdict(setup),
         "sha256": model.identity,
         "size": list(size),
         "device": str(model.device),
-        "threads": settings.threads,
-        "memory_limit_gib": settings.memory_limit_gib,
+        "threads": torch.get_num_threads(),
+        "memory_limit_gib": options.memory_limit,
     }
     try:
         done = subprocess.run(

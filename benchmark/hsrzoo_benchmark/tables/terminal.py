@@ -273,8 +273,8 @@ def nodata_note(rows: Iterable[ScoreRow]) -> list[str]:
     return [f"Without data and in no figure: {what}.{ssim}"]
 
 
-def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[str]:
-    """What a reader must know besides the cells; ``excluded``: names of counting columns."""
+def notes(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str]:
+    """What a reader must know besides the cells."""
     capped = [
         f"{f['model']}, {f['condition']}: {f['scenes']} runs (capped at {f['cap_seconds']:g} s)"
         for f in figures
@@ -304,7 +304,8 @@ def notes(figures: Sequence[dict[str, Any]], excluded: Sequence[str]) -> list[st
     for model, scored, of in sorted(bands):
         if scored < of:
             found.append(f"{model}: resampled, scored on the {scored} of the data's {of} bands it reaches.")
-    for column in excluded:
+    counters = [c for m in metrics for c in METRICS.get(m).columns if c.endswith("_zero")]
+    for column in counters:
         counts = [f["mean"] * f["scenes"] for f in figures if f["metric"] == column]
         if any(count > 0 for count in counts):
             found.append(f"{column}: up to {max(counts):g} values were left out, counted over all scenes.")
