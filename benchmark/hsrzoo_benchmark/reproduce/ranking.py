@@ -76,7 +76,7 @@ def headline_names(dataset: str) -> list[str]:
 
 def advice(evidence: Evidence) -> list[str]:
     """Which model for which job, one sentence each; jobs without rows are left out."""
-    (home,), (block,) = tables.PLACES["cave"], tables.PLACES["enmap"]
+    home, block = tables.HOME, tables.BLOCK
     jobs = [
         ("Spectra of scenes like those of training", home, CLEAN, "rmse"),
         ("The shape of spectra, whatever their brightness", home, CLEAN, "sam"),
@@ -133,7 +133,7 @@ def _sentence(job: str, ordered: Sequence[Ranked], metric: str) -> str:
 
 def _fastest(evidence: Evidence) -> list[str]:
     """Of the models level with the best on clean scenes the one that runs fastest."""
-    ordered = ranking(comparable(evidence, headline_names("cave"), tables.PLACES["cave"][0]), "rmse")
+    ordered = ranking(comparable(evidence, headline_names("cave"), tables.HOME), "rmse")
     level = [one.name for one in ordered if one.rank == 1]
     times = {
         tables.headline(row["model"], "cave"): row

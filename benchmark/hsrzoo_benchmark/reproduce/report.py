@@ -14,7 +14,7 @@ from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Finding, J
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
 from hsrzoo_benchmark.reproduce.ranking import advice, away, comparable, headline_names
-from hsrzoo_benchmark.reproduce.tables import COMPARED, FULL, NETWORKS, OURS, PLACES, headline
+from hsrzoo_benchmark.reproduce.tables import BLOCK, COMPARED, FULL, HOME, NETWORKS, OURS, headline
 from hsrzoo_benchmark.results.figures import Entry
 from hsrzoo_benchmark.tables.numbers import (
     ABSENT,
@@ -23,7 +23,6 @@ from hsrzoo_benchmark.tables.numbers import (
     with_wins,
 )
 
-_HOME, _BLOCK = PLACES["cave"][0], PLACES["enmap"][0]
 _PLAIN = [headline(arch, "cave") for arch in COMPARED]
 _ABLATIONS = ("table-3", "table-4", "table-5", "figure-3")
 _MIXED = [Condition("mixed-patch", size) for size in ("32", "16", "8")]
@@ -124,7 +123,9 @@ def _first_line(judged: Sequence[Judged]) -> str:
     )
 
 
-def _compared(evidence: Evidence, names: Sequence[str], a: str, b: str, place: Place = _HOME) -> list[str]:
+def _compared(
+    evidence: Evidence, names: Sequence[str], a: str, b: str, *, place: Place = HOME
+) -> list[str]:
     """A table of the scores of ``names`` and one of the differences ``a`` less ``b``, as far as there are
     rows."""
     groups = comparable(evidence, names, place)
@@ -139,7 +140,7 @@ def _normed(evidence: Evidence) -> list[str]:
         "without, what won on training scenes held out ([what was tried](search.md))."
     )
     found = _other_recipe(evidence, (_ATTENTIVE, _PLAIN[0]), note, others=(_NORMED,))
-    groups = comparable(evidence, [_NORMED, *_PLAIN], _HOME)
+    groups = comparable(evidence, [_NORMED, *_PLAIN], HOME)
     return [*found, *(text.against(groups, _NORMED, other) for other in _PLAIN)]
 
 
@@ -166,16 +167,16 @@ def _other_recipe(
     names = [*runs, *others, *_PLAIN]
     found = [note]
     for condition in (CLEAN, *_MIXED, tables.MINUS, tables.PLUS):
-        scores = text.scores(comparable(evidence, names, _HOME, condition))
+        scores = text.scores(comparable(evidence, names, HOME, condition))
         found.append(text.markdown({"images": str(condition), **row} for row in scores))
-    groups = comparable(evidence, names, _HOME)
+    groups = comparable(evidence, names, HOME)
     return [*found, *(text.against(groups, runs[0], other) for other in (runs[1], *others, _PLAIN[1]))]
 
 
 def _enmap(evidence: Evidence) -> list[str]:
     note = "EnMAP stands in for HySpecNet-11k, whose patches come from the same instrument."
     pair = (headline(arch, "enmap") for arch in COMPARED)
-    scores, gaps = _compared(evidence, headline_names("enmap"), *pair, place=_BLOCK)
+    scores, gaps = _compared(evidence, headline_names("enmap"), *pair, place=BLOCK)
     return [note, scores, gaps] if scores else []
 
 
@@ -183,8 +184,8 @@ def _mixed(evidence: Evidence) -> list[str]:
     """RMSE with patches, and what it is above the clean one, paired over scenes."""
     found = []
     for condition in _MIXED:
-        for name, group in comparable(evidence, headline_names("cave"), _HOME, condition).items():
-            clean = evidence.group(name, _HOME)
+        for name, group in comparable(evidence, headline_names("cave"), HOME, condition).items():
+            clean = evidence.group(name, HOME)
             pair = same_runs([group, clean]) if clean else None
             if pair is not None:
                 row = {"patches": str(condition.severity), "model": name}
@@ -197,19 +198,19 @@ def _mixed(evidence: Evidence) -> list[str]:
 def _brightness(evidence: Evidence) -> list[str]:
     found = []
     for condition, images in ((tables.MINUS, "darker"), (tables.PLUS, "brighter"), (CLEAN, "clean")):
-        groups = comparable(evidence, headline_names("cave"), _HOME, condition, tta=True)
+        groups = comparable(evidence, headline_names("cave"), HOME, condition, tta=True)
         if any(name.endswith("TTA") for name in groups) or condition != CLEAN:
             found += [{"images": images, **row} for row in text.scores(groups, ("rmse", "mrae"))]
     return [text.markdown(found)]
 
 
 def _controls(evidence: Evidence) -> list[str]:
-    groups = comparable(evidence, [FULL, *_CONTROLS], _HOME)
+    groups = comparable(evidence, [FULL, *_CONTROLS], HOME)
     if len(groups) < 2:
         return []
     patched = []
     for condition in _MIXED:
-        disturbed = comparable(evidence, [FULL, "table-5.plain", *_CONTROLS], _HOME, condition)
+        disturbed = comparable(evidence, [FULL, "table-5.plain", *_CONTROLS], HOME, condition)
         scores = text.scores(disturbed, ("rmse",))
         patched += [{"patches": str(condition.severity), **row} for row in scores]
     gaps = [text.against(groups, FULL, control, ("rmse", "mrae")) for control in _CONTROLS]
@@ -280,7 +281,7 @@ def _training(evidence: Evidence) -> list[str]:
     seeds = {seed for name in evidence.names for seed in evidence.seeds_of(name)[1:]}
     for name in evidence.names:
         again = name in seeds or plain_name(name) != name  # the same weights in another way
-        group = None if again else evidence.group(name, _BLOCK if name.startswith("enmap.") else _HOME)
+        group = None if again else evidence.group(name, BLOCK if name.startswith("enmap.") else HOME)
         if group is not None and group.cost("steps") is not None:
             signature = text.signature(group)
             costs = {kind: group.cost(kind) for kind in ("steps", "cpu_seconds", "wall_seconds")}

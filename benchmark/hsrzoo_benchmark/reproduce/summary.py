@@ -15,7 +15,7 @@ _METRICS = ("rmse", "sam", "de2000")
 
 def scores(evidence: Evidence) -> list[text.TableRow]:
     """A row for each network on the validation scenes of CAVE, the smallest RMSE first; "-": not timed."""
-    groups = comparable(evidence, headline_names("cave"), tables.PLACES["cave"][0])
+    groups = comparable(evidence, headline_names("cave"), tables.HOME)
     speeds = {
         tables.headline(row["model"], "cave"): row.get("images_s")
         for row in tables.speed_rows(evidence)

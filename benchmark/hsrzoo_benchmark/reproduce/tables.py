@@ -35,6 +35,8 @@ PLACES = {
     "enmap": (Place("enmap", "test", "full-frame"),),
     HYSPECNET: (Place(HYSPECNET, "valid", "full-frame"), Place(HYSPECNET, "test", "full-frame")),
 }
+HOME, BLOCK = PLACES["cave"][0], PLACES["enmap"][0]
+"""Where the networks of the report are scored: like their training scenes, and with 202 bands."""
 STANDS_FOR = {"cave": ARAD, "enmap": HYSPECNET}
 SIZES = ("256x256", "512x512", "1024x1024")
 PLUS, MINUS = Condition("gamma", "paper-plus10"), Condition("gamma", "paper-minus10")
