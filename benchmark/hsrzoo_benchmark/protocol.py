@@ -36,6 +36,11 @@ class Condition:
     def __str__(self) -> str:
         return "clean" if self.perturbation is None else f"{self.perturbation} {self.severity}"
 
+    @classmethod
+    def parse(cls, text: str) -> Condition:
+        """The condition whose text this is: ``clean`` or ``PERTURBATION SEVERITY``."""
+        return cls() if text == "clean" else cls(*text.split(" ", 1))
+
 
 CLEAN = Condition()
 

@@ -6,20 +6,21 @@ A claim says that sums of figures, ``factor * value`` scene by scene, are below 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce import tables
 from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, commits_of, same_runs
 from hsrzoo_benchmark.results.figures import better
+from hsrzoo_benchmark.results.reported import paper_claims
 from hsrzoo_benchmark.statistics.bootstrap import MIN_SCENES, Difference
 from hsrzoo_benchmark.statistics.seeds import combination
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "not decided", "not tested"
 _OURS, _MST = (tables.headline(arch, "cave") for arch in tables.COMPARED)
-_NAME = tables.OURS.upper()
 _SINGLE_JOBS = {f"table-3.scales-{n}": (f"mcga-s{n}", "") for n in (1, 3, 4)}
 
 
@@ -168,101 +169,30 @@ def paper_of(term: Term, place: Place, metric: str) -> float | None:
     return tables.paper_figure(place, term.condition, term.tta, *key, metric)
 
 
-def _better(
-    text: str,
-    a: str,
-    b: str,
-    *metrics: str,
-    condition: Condition = CLEAN,
-    place: Place = tables.HOME,
-    key: str = "",
-) -> Claim:
-    """That ``a`` is better than ``b`` in each of ``metrics``."""
-    sums = tuple(Sum(m, (Term(1, a, condition), Term(-1, b, condition))) for m in metrics)
-    return Claim(text, sums, place, key)
-
-
-def _adapts(metric: str, condition: Condition, factor: float = 1.0) -> Sum:
-    """With TTA the figure is below ``factor`` times the one without."""
-    return Sum(metric, (Term(1, _OURS, condition, True), Term(-factor, _OURS, condition)))
-
-
-def _loses_half(size: str) -> Claim:
-    """What patches cost MCGA in RMSE, less half of what they cost MST++; and that they cost MST++ anything,
-    without which half of it is no yardstick."""
-    mixed = Condition("mixed-patch", size)
-    terms = (Term(1, _OURS, mixed), Term(-1, _OURS), Term(-0.5, _MST, mixed), Term(0.5, _MST))
-    costs = Sum("rmse", (Term(1, _MST), Term(-1, _MST, mixed)))
-    text = f"Mixed patches of {size} cost {_NAME} less than half of what they cost MST++"
-    return Claim(text, (Sum("rmse", terms), costs))
-
-
 def claims() -> list[Claim]:
     """All of them, in the report's order."""
-    full, enmap = tables.FULL, [tables.headline(arch, "enmap") for arch in tables.COMPARED]
-    two, three = ("rmse", "mrae"), ("rmse", "psnr", "sam")
-    too_costly = "hrnet"
-    others = [arch for arch in tables.NETWORKS if arch not in (*tables.COMPARED, too_costly)]
-    not_below = Sum("rmse", (Term(-1, _OURS, CLEAN, True), Term(0.99, _OURS)))
-    cheap = Sum("mrae", (Term(1, full), Term(-1.05, "table-5.full-attention")))
-    return [
-        # What the paper does not test, and without which nobody knows what a codebook does.
-        _better("Learned codes beat random frozen ones", full, "control.random", *two, key="random"),
-        _better("A look-up beats the same layers without codes", full, "control.bypass", *two),
-        _better(
-            "A mixture beats as many codes learned from the pooled sources", full, "control.pooled", *two
-        ),
-        _better(
-            "The network reads its codes: permuted at test time they cost accuracy",
-            full,
-            "control.permuted",
-            *two,
-        ),
-        # MCGA against the others, clean and disturbed.
-        _better(f"{_NAME} beats MST++", _OURS, _MST, *three),
-        *(_better(f"{_NAME} beats {a}", _OURS, tables.headline(a, "cave"), "rmse") for a in others),
-        _better(f"{_NAME} beats MST++ on EnMAP, 202 bands", *enmap, *three, place=tables.BLOCK),
-        _loses_half("16"),
-        _loses_half("8"),
-        _better(
-            f"{_NAME} is better than MST++ on brighter images", _OURS, _MST, "rmse", condition=tables.PLUS
-        ),
-        _better(
-            f"{_NAME} is better than MST++ on darker images", _OURS, _MST, "rmse", condition=tables.MINUS
-        ),
-        # Test-time adaptation against none.
-        *(
-            Claim(f"TTA helps on {images}", tuple(_adapts(m, condition) for m in ("mrae", "rmse")))
-            for images, condition in (
-                ("darker images (paper-minus10)", tables.MINUS),
-                ("brighter images (paper-plus10)", tables.PLUS),
-            )
-        ),
-        Claim(
-            "TTA changes the RMSE of clean images by less than 1 %",
-            (_adapts("rmse", CLEAN, 1.01), not_below),
-        ),
-        # Tables 3 to 5 and figure 3, in MRAE as the paper has them.
-        _better("The mixture of codebooks helps a plain network", "table-5.moc", "table-5.plain", "mrae"),
-        _better("Grayscale-aware curves help", "table-5.moc-ga", "table-5.moc", "mrae"),
-        _better("Quantized attention helps", full, "table-5.moc-ga", "mrae"),
-        _better("The mixture beats a single codebook", full, "table-5.single", "mrae"),
-        *(
-            _better(f"Two scales are better than {n}", full, f"table-3.scales-{n}", "mrae")
-            for n in (1, 3, 4)
-        ),
-        _better(
-            "Attention that keeps more is better: K = 128 x 128 against 8 x 8",
-            "table-4.k-16384",
-            "table-4.k-64",
-            "mrae",
-        ),
-        *(
-            _better(f"More gamma than log hurts: {n} % against 50 %", full, f"figure-3.gamma-{n}", "mrae")
-            for n in (75, 100)
-        ),
-        Claim("Quantized attention costs less than 5 % of full attention's MRAE", (cheap,)),
-    ]
+    return [_claim(**one) for one in paper_claims()]
+
+
+def _claim(
+    text: str,
+    metrics: Sequence[str],
+    better: Sequence[str] = (),
+    below_zero: Sequence[Sequence[Mapping[str, Any]]] = (),
+    on: str = str(CLEAN),
+    place: str = "cave",
+    key: str = "",
+) -> Claim:
+    """A claim as ``paper/claims.toml`` describes it."""
+    pair = [{"factor": factor, "run": run, "on": on} for factor, run in zip((1, -1), better, strict=False)]
+    sums = [tuple(_term(**term) for term in terms) for terms in below_zero or [pair]]
+    return Claim(
+        text, tuple(Sum(m, terms) for m in metrics for terms in sums), tables.PLACES[place][0], key
+    )
+
+
+def _term(run: str, factor: float = 1, on: str = str(CLEAN), tta: bool = False) -> Term:
+    return Term(factor, run, Condition.parse(on), tta)
 
 
 def elsewhere(evidence: Evidence) -> list[Claim]:
@@ -276,6 +206,7 @@ def elsewhere(evidence: Evidence) -> list[Claim]:
         if any(group is None or group.learned_from(place.dataset) for group in groups):
             continue  # who has codes from there does not generalise to it
         where = f"{place.dataset}/{place.split}" + (f", {condition}" if condition != CLEAN else "")
-        text = f"{_NAME} generalises better than MST++: {where}"
-        found.append(_better(text, _OURS, _MST, "rmse", condition=condition, place=place))
+        text = f"{tables.OURS.upper()} generalises better than MST++: {where}"
+        terms = Term(1, _OURS, condition), Term(-1, _MST, condition)
+        found.append(Claim(text, (Sum("rmse", terms),), place))
     return found

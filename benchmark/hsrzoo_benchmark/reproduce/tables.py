@@ -1,4 +1,4 @@
-"""The tables of the MCGA paper as data: which runs each row shows, and the paper's figures.
+"""The tables of the MCGA paper: the figures of the runs that each row shows, and the paper's.
 
 The paper's data sets are ARAD-1K (tables 1, 3, 4, 5, 8) and HySpecNet-11k (2, 3, 4, 5, 7, 9). Where they
 are not at hand, CAVE stands in for the first and EnMAP's held-out block for the second: then ours and the
@@ -16,7 +16,7 @@ from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce.evidence import COMMIT_LENGTH, Evidence, Place, SeedGroup
 from hsrzoo_benchmark.results.figures import better
-from hsrzoo_benchmark.results.reported import reported_by_paper
+from hsrzoo_benchmark.results.reported import paper_tables, reported_by_paper
 from hsrzoo_benchmark.speed.ratios import time_ratio
 from hsrzoo_benchmark.statistics.bootstrap import bounds
 from hsrzoo_benchmark.statistics.seeds import paired, summarise
@@ -70,10 +70,6 @@ class TableSpec:
     """Run, as of a line, from which every line's difference is taken."""
 
 
-def _mixed(*sizes: int) -> tuple[Condition, ...]:
-    return tuple(Condition("mixed-patch", str(size)) for size in sizes)
-
-
 def away_from_home(place: Place, condition: Condition) -> bool:
     """Whether networks of CAVE meet there what they were not trained on: other data, or a camera."""
     return condition.perturbation == "camera" or (place.dataset != "cave" and condition == CLEAN)
@@ -89,86 +85,33 @@ def _networks(dataset: str, tta: bool = False) -> tuple[Line, ...]:
     return (*own, Line(f"{OURS} + TTA", (headline(OURS, dataset),), tta=True)) if tta else own
 
 
-def _ablation(table: str, variants: dict[str, str], shared: str) -> tuple[Line, ...]:
-    """Lines of ``{variant: label}``; ``shared`` is the one that the run of all ablations stands for."""
-    return tuple(
-        Line(label, (f"{table}.{v}", FULL) if v == shared else (f"{table}.{v}",), variant=v)
-        for v, label in variants.items()
-    )
-
-
-_ABLATIONS = {
-    "table-3": TableSpec(
-        "Table 3: number of scales",
-        tuple(
-            Line(f"{n} scale{'s' if n > 1 else ''}", (f"table-3.scales-{n}", *((FULL,) if n == 2 else ())),
-                 f"mcga-s{n}", "scales-2" if n == 2 else "")
-            for n in (1, 2, 3, 4)
-        ),
-    ),
-    "table-4": TableSpec(
-        "Table 4: what the attention keeps",
-        _ablation("table-4", {f"k-{k * k}": f"K = {k} x {k}" for k in (8, 16, 32, 64, 128)}, "k-256"),
-    ),
-    "table-5": TableSpec(
-        "Table 5: components",
-        _ablation(
-            "table-5",
-            {
-                "plain": "plain", "moc": "+ mixture of codebooks", "moc-ga": "+ grayscale-aware",
-                "full": "+ quantized attention = all", "single": "all, single codebook",
-                "full-attention": "all, full attention",
-            },
-            "",
-        ),
-    ),
-    "figure-3": TableSpec(
-        "Figure 3: share of channels given to gamma, the rest to log",
-        _ablation("figure-3", {f"gamma-{n}": f"{n} % gamma" for n in (0, 25, 50, 75, 100)}, "gamma-50"),
-    ),
-}  # fmt: skip
-_HEADLINES = {
-    "table-1": ("Table 1: networks", ARAD, (CLEAN, *_mixed(16), PLUS, MINUS)),
-    "table-2": ("Table 2: networks, 202 bands", HYSPECNET, (CLEAN, *_mixed(16))),
-    "table-7": ("Table 7: mixed patches, 202 bands", HYSPECNET, _mixed(32, 8)),
-    "table-8": ("Table 8: mixed patches", ARAD, _mixed(32, 8)),
-    "table-9": ("Table 9: brightness, 202 bands", HYSPECNET, (PLUS, MINUS)),
-}
-SCORED = (*_HEADLINES, *_ABLATIONS)
-"""Names of the tables that are made of scores."""
-
-
 def default_dataset(name: str) -> str:
     """The data at hand that stands in for the paper's."""
-    of = _HEADLINES[name][1] if name in _HEADLINES else ARAD
+    of = paper_tables()[name].get("networks", ARAD)
     return next(stand_in for stand_in, dataset in STANDS_FOR.items() if dataset == of)
 
 
 def table_spec(name: str, dataset: str) -> TableSpec:
     """The table ``name`` on ``dataset``; InputError where the paper has it for other data only."""
-    if name in _ABLATIONS:
-        return _renamed(_ABLATIONS[name], dataset)
-    title, of, conditions = _HEADLINES[name]
+    table = paper_tables()[name]
+    if "lines" in table:
+        # An ablation's runs on another data set than CAVE carry its name in front.
+        prefix = "" if dataset == "cave" else f"{dataset}."
+        lines = tuple(
+            Line(**{**line, "jobs": tuple(prefix + job for job in line["jobs"])}) for line in table["lines"]
+        )
+        return TableSpec(table["title"], lines, reference=(prefix + FULL,))
+    of = table["networks"]
     if STANDS_FOR.get(dataset, dataset) != of:
         allowed = [of, *(stand_in for stand_in, stood_for in STANDS_FOR.items() if stood_for == of)]
         raise InputError(
             f"{name} is not about {dataset}", expected=f"--dataset {' or '.join(allowed)}", got=dataset
         )
-    tta = PLUS in conditions
+    conditions = tuple(map(Condition.parse, table["conditions"]))
+    reference = (headline("mst-plus-plus", dataset),)
     return TableSpec(
-        title, _networks(dataset, tta), conditions, reference=(headline("mst-plus-plus", dataset),)
+        table["title"], _networks(dataset, PLUS in conditions), conditions, reference=reference
     )
-
-
-def _renamed(spec: TableSpec, dataset: str) -> TableSpec:
-    """An ablation's runs on another data set than CAVE carry its name in front."""
-    if dataset == "cave":
-        return spec
-    lines = tuple(
-        Line(line.label, tuple(f"{dataset}.{job}" for job in line.jobs), line.arch, line.variant)
-        for line in spec.lines
-    )
-    return TableSpec(spec.title, lines, reference=tuple(f"{dataset}.{job}" for job in spec.reference))
 
 
 def rows_of(spec: TableSpec, evidence: Evidence, dataset: str) -> list[dict[str, Any]]:

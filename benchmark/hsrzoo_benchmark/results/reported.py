@@ -1,11 +1,17 @@
-"""Figures that the MCGA paper reports."""
+"""What the MCGA paper reports: its figures, tables and claims, as the folder ``paper`` has them."""
 
 from __future__ import annotations
 
 import csv
+import sys
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def reported_by_paper(**key: str) -> dict[str, Any]:
@@ -22,5 +28,20 @@ def reported_by_paper(**key: str) -> dict[str, Any]:
 
 @cache
 def _paper() -> list[dict[str, str]]:
-    text = (files("hsrzoo_benchmark") / "paper" / "reported.csv").read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
+    return list(csv.DictReader(_read("reported.csv").splitlines()))
+
+
+@cache
+def paper_tables() -> dict[str, Any]:
+    """Name of a table or figure -> what it shows, as ``tables.toml`` describes it."""
+    return tomllib.loads(_read("tables.toml"))
+
+
+@cache
+def paper_claims() -> list[dict[str, Any]]:
+    """The claims, as ``claims.toml`` describes them."""
+    return tomllib.loads(_read("claims.toml"))["claim"]
+
+
+def _read(name: str) -> str:
+    return (files("hsrzoo_benchmark") / "paper" / name).read_text(encoding="utf-8")
