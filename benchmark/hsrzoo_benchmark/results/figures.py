@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,15 +95,19 @@ class Group:
 
 def gather(cells: Iterable[Cell], source: Source) -> list[Group]:
     """The stored rows of the planned cells, on the run's scenes and files, in table order."""
-    groups: dict[tuple[str, str], dict[tuple[str, bool], list[ScoreRow]]] = {}
-    wanted = set(source.scenes)
+    rows: list[ScoreRow] = []
     for cell in cells:
-        current = [r for r in cell.file.rows if r.scene in wanted and r.fingerprint == source.fingerprint]
-        rows = newest_scores(current)
-        if rows:
-            group = groups.setdefault((cell.bench, cell.protocol.group), {})
-            group.setdefault((cell.model.name, cell.protocol.tta), []).extend(rows)
-    return [Group(tuple(Entry(tuple(rows)) for rows in group.values())) for group in groups.values()]
+        own = (row for row in cell.file.rows if row.fingerprint == source.fingerprint)
+        rows += newest_scores(row for row in own if row.scene in source.scenes)
+    return [Group(entries) for entries in entries_by(rows, lambda row: (row.bench, row.protocol_group))]
+
+
+def entries_by(rows: Iterable[ScoreRow], key: Callable[[ScoreRow], Hashable]) -> list[tuple[Entry, ...]]:
+    """The entries of each value of ``key``, all in order of appearance."""
+    found: dict[Hashable, dict[tuple[str, bool], list[ScoreRow]]] = {}
+    for row in rows:
+        found.setdefault(key(row), {}).setdefault((row.model, row.tta), []).append(row)
+    return [tuple(Entry(tuple(own)) for own in entries.values()) for entries in found.values()]
 
 
 def better(metric: str) -> Better:
@@ -174,21 +178,13 @@ def _figure(
     row = entry.first
     low, high = bootstrap.bounds(bootstrap.mean_interval(values))
     reported = _reported(row, group.condition, column)
-    return {
-        "bench": row.bench,
-        "dataset": row.dataset,
-        "split": row.split,
+    found = {
+        **_fields(row),
         "protocol": row.protocol_name,
         "hash": row.protocol_group[:HASH_LENGTH],
         "condition": str(group.condition),
         "severity_value": row.protocol["severity_value"],
         "rgb_mean_change": _mean_change(entry),
-        "model": row.model,
-        "weights_sha256": row.weights_sha256,
-        "model_sha256": row.model_sha256,
-        "untrained": row.untrained,
-        "tta": row.tta,
-        "trained_on": row.trained_on,
         "also_trained_on": ", ".join(row.also_trained_on) or None,
         "seen_in_training": any(r.seen_in_training for r in entry.rows),
         "metric": column,
@@ -200,11 +196,16 @@ def _figure(
         "scenes": len(values),
         "nan_scenes": int(np.isnan(values).sum()),
         "seeds": len({r.seed for r in entry.rows}),
-        "scored_bands": row.scored_bands,
         "data_bands": len(row.protocol["bands"]["centres_nm"]),
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }
+    return {key: found[key] for key in COLUMNS if key in found}
+
+
+def _fields(row: ScoreRow | SpeedRow) -> dict[str, Any]:
+    """The columns that are fields of a row."""
+    return {key: getattr(row, key) for key in COLUMNS if hasattr(row, key)}
 
 
 def _mean_change(entry: Entry) -> float | None:
@@ -294,20 +295,14 @@ def _speed_figure(
     device, threads = row.machine
     return {
         **dict.fromkeys(COLUMNS),
-        "bench": "speed",
+        **_fields(row),
         "condition": row.size_text,
-        "model": row.model,
-        "weights_sha256": row.weights_sha256,
-        "model_sha256": row.model_sha256,
-        "untrained": row.untrained,
         "metric": metric,
         "mean": value,
         "scenes": row.runs,
-        "cap_seconds": row.cap_seconds,
         "reference": reference.model if reference else None,
         "device": device,
         "threads": threads,
-        "memory_limit_gib": row.memory_limit_gib,
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }

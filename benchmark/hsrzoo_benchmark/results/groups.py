@@ -17,7 +17,7 @@ from hsrzoo.errors import StoreError, unknown_name
 from hsrzoo.models.locate import bundled
 from hsrzoo.results import ScoreRow, SpeedRow, newest, newest_scores, newest_weights, read_store
 from hsrzoo_benchmark.plan.models import plain_name
-from hsrzoo_benchmark.results.figures import Entry, Group, speed_figures
+from hsrzoo_benchmark.results.figures import Entry, Group, entries_by, speed_figures
 from hsrzoo_benchmark.speed import timing
 from hsrzoo_benchmark.speed.ratios import default_references
 
@@ -69,12 +69,11 @@ def groups(rows: Iterable[ScoreRow]) -> list[Group]:
     """Entries that share data, protocol and condition. The data set and split with most rows comes first;
     within it clean images, then perturbations; of data sets that changed the newest state."""
     rows = list(rows)
-    found: dict[tuple[Any, ...], dict[tuple[str, bool], list[ScoreRow]]] = {}
-    for row in rows:
-        key = row.dataset, row.split, row.protocol_name, row.protocol_group, row.fingerprint
-        found.setdefault(key, {}).setdefault((row.model, row.tta), []).append(row)
+    found = entries_by(
+        rows, lambda r: (r.dataset, r.split, r.protocol_name, r.protocol_group, r.fingerprint)
+    )
     size = Counter((row.dataset, row.split) for row in rows)
-    made = [_group([Entry(tuple(own)) for own in entries.values()]) for entries in found.values()]
+    made = [_group(entries) for entries in found]
     made.sort(key=lambda group: max(row.time for e in group.all_entries for row in e.rows), reverse=True)
     return sorted(made, key=lambda group: (-size[group.place], group.place, _order(group.first)))
 

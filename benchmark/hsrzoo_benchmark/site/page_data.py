@@ -22,6 +22,7 @@ from hsrzoo_benchmark.statistics.bootstrap import MIN_SCENES
 from hsrzoo_benchmark.tables import terminal
 from hsrzoo_benchmark.tables.markdown import bundled_config, references_of, speed_columns
 from hsrzoo_benchmark.tables.numbers import in_main_order, measured, metric_heading, threads_text
+from hsrzoo_benchmark.tables.terminal import column_key
 
 _MEMORY = {
     "rmse_clean": "RMSE, own spectra ↓",
@@ -31,6 +32,10 @@ _MEMORY = {
 }
 _HIGHER = ("speedup", "images_s")
 """Columns of speed in which more is better; colour memory is neither good nor bad, and sorts as less."""
+_SPEED_NOTE = (
+    "Batch 1, models in turn, medians; ratios from the rounds that both ran. Memory is the whole "
+    "process's; above loaded is without what importing torch takes."
+)
 Data = dict[str, Any]
 
 
@@ -61,7 +66,7 @@ def describe(current: Current, scored: Sequence[Group]) -> Data:
     rows: list[AnyRow] = [*current.scores, *current.speed]
     times = sorted(row.timestamp for row in rows)
     made = {
-        "rows": len(rows),
+        "rows": len(times),
         "models": len(current.models),
         "older": current.older,
         "from": times[0],
@@ -77,16 +82,15 @@ def _score_board(group: Group, ids: Ids, entries: Data, protocols: Data) -> Data
     dataset, split = group.place
     name = ids.of(dataset, split, first.protocol_name, condition, hash_)
     columns = _columns(group)
+    keys = [column["key"] for column in columns]
     by_entry: dict[tuple[str, bool], list[Data]] = {}
     for figure in found:
-        by_entry.setdefault((figure["model"], figure["tta"]), []).append(figure)
-    listed = []
-    for entry in group.all_entries:
-        key = ids.of(name, entry.label)
-        own = by_entry[entry.first.model, entry.first.tta]
-        entries[key] = _entry(entry, own, [c["key"] for c in columns], name)
+        if figure["metric"] in keys:
+            by_entry.setdefault((figure["model"], figure["tta"]), []).append(figure)
+    listed = {ids.of(name, entry.label): entry for entry in group.all_entries}
+    for key, entry in listed.items():
+        entries[key] = _entry(entry, by_entry[entry.first.model, entry.first.tta], name)
         protocols |= {row.protocol_hash: row.protocol for row in entry.rows}
-        listed.append(key)
     return {
         "id": name,
         "kind": "scores",
@@ -97,7 +101,7 @@ def _score_board(group: Group, ids: Ids, entries: Data, protocols: Data) -> Data
         "scenes": len({row.scene for row in group.entries[0].rows}),
         "columns": columns,
         "sort": columns[0]["key"],
-        "entries": listed,
+        "entries": list(listed),
         "notes": _notes(group, found),
     }
 
@@ -130,7 +134,7 @@ def _notes(group: Group, found: Sequence[Data]) -> list[str]:
     return notes
 
 
-def _entry(entry: Entry, found: Sequence[Data], columns: Sequence[str], board: str) -> Data:
+def _entry(entry: Entry, found: Sequence[Data], board: str) -> Data:
     figure = found[0]
     marks = learned_from(figure)
     marks += ["random weights"] if figure["untrained"] else []
@@ -140,12 +144,8 @@ def _entry(entry: Entry, found: Sequence[Data], columns: Sequence[str], board: s
         "model": entry.label,
         "marks": marks,
         "n": figure["scenes"],
-        "cells": {f["metric"]: _cell(f) for f in found if f["metric"] in columns},
-        "paper": {
-            f["metric"]: {"text": measured(f["reported"]), "note": f["reported_note"]}
-            for f in found
-            if f["metric"] in columns and f["reported"] is not None
-        },
+        "cells": {f["metric"]: _cell(f) for f in found},
+        "paper": _paper(found),
         "facts": _facts(entry.rows),
         "scenes": _scenes(entry.rows),
         "protocols": list(dict.fromkeys(row.protocol_hash for row in entry.rows)),
@@ -240,28 +240,20 @@ def _plain(value: float | None) -> float | str | None:
 
 def _speed_boards(current: Current, ids: Ids, entries: Data) -> list[Data]:
     """One board for each device, number of threads, limit of memory and size."""
-    rows = {(*speed_place(row), row.model): row for row in current.speed}
+    rows = {(speed_place(row), row.model): row for row in current.speed}
     boards = []
     for place, found in speed_groups(current).items():
         device, threads, limit, size = place
-        measured = [f for f in found if f["condition"]]
+        by_model: dict[str, list[Data]] = {}
+        for figure in found:
+            if figure["condition"]:  # not the paper's time for all sizes
+                by_model.setdefault(figure["model"], []).append(figure)
         where = f"{device}, {threads_text(threads)}"
         where += f", at most {limit:g} GiB" if limit else ""
         name = ids.of("speed", where, "x".join(map(str, size)))
-        columns = [
-            {
-                "key": _speed_key(metric, reference),
-                "heading": heading,
-                "better": "higher" if metric in _HIGHER else "lower",
-            }
-            for heading, metric, reference in speed_columns(references_of(measured))
-        ]
-        listed = []
-        for model in dict.fromkeys(f["model"] for f in measured):
-            key, cell = ids.of(name, model), (*place, model)
-            own = [f for f in measured if f["model"] == model]
-            entries[key] = _speed_entry(own, rows[cell], name)
-            listed.append(key)
+        listed = {ids.of(name, model): model for model in by_model}
+        for key, model in listed.items():
+            entries[key] = _speed_entry(by_model[model], rows[place, model], name)
         boards.append(
             {
                 "id": name,
@@ -269,49 +261,50 @@ def _speed_boards(current: Current, ids: Ids, entries: Data) -> list[Data]:
                 "place": "speed",
                 "protocol": where,
                 "condition": f"{size[0]} x {size[1]} pixels",
-                "columns": columns,
-                "sort": "images_s",
-                "entries": listed,
-                "notes": [
-                    "Batch 1, models in turn, medians; ratios from the rounds that both ran. Memory is the "
-                    "whole process's; above loaded is without what importing torch takes."
+                "columns": [
+                    {
+                        "key": f"{metric} {reference}" if reference else metric,
+                        "heading": heading,
+                        "better": "higher" if metric in _HIGHER else "lower",
+                    }
+                    for heading, metric, reference in speed_columns(references_of(found))
                 ],
+                "sort": "images_s",
+                "entries": list(listed),
+                "notes": [_SPEED_NOTE],
             }
         )
     return boards
 
 
-def _speed_key(metric: str, reference: str | None) -> str:
-    return f"{metric} {reference}" if reference else metric
-
-
 def _speed_entry(found: Sequence[Data], row: SpeedRow, board: str) -> Data:
     cells: Data = {}
-    paper: Data = {}
     for f in found:
-        key = _speed_key(f["metric"], f["reference"])
         if f["metric"] == "status":
             status = {"value": None, "text": f["mean"]}
             cells |= dict.fromkeys(("p50_ms", "images_s", "peak_mib"), status)
             continue
         few = f["metric"] == "p50_ms" and f["scenes"] < MIN_RUNS
-        cells[key] = {
-            "value": f["mean"],
-            "text": measured(f["mean"]),
-            "interval": f"{f['scenes']} runs" if few else None,
-        }
-        if f["reported"] is not None:
-            paper[key] = {"text": measured(f["reported"]), "note": f["reported_note"]}
-    seconds = [[i + 1, value] for i, value in enumerate(row.seconds)]
+        interval = f"{f['scenes']} runs" if few else None
+        cells[column_key(f)] = {"value": f["mean"], "text": measured(f["mean"]), "interval": interval}
     return {
         "board": board,
         "model": row.model,
         "marks": ["random weights"] if row.untrained else [],
         "n": row.runs,
         "cells": cells,
-        "paper": paper,
+        "paper": _paper(found),
         "facts": [*_facts([row]), ["status", row.status], ["run", row.run]],
-        "scenes": {"columns": ["run", "seconds"], "rows": seconds},
+        "scenes": {"columns": ["run", "seconds"], "rows": [list(one) for one in enumerate(row.seconds, 1)]},
         "protocols": [],
         "identity": row.model_sha256,
+    }
+
+
+def _paper(found: Sequence[Data]) -> Data:
+    """What the paper reports in place of ``found``."""
+    return {
+        column_key(f): {"text": measured(f["reported"]), "note": f["reported_note"]}
+        for f in found
+        if f["reported"] is not None
     }

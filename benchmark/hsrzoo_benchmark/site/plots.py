@@ -86,19 +86,13 @@ def speeds(
 def sizes(current: Current) -> dict[str, Size]:
     """How many numbers a model holds, of bundled weights that are still those of its rows: others may be
     built differently."""
-    found = {}
-    by_weights: dict[str, Size] = {}
-    for row in current.scores:
-        name, weights = row.model, row.weights_sha256
+    found: dict[str, Size] = {}
+    for name, row in {row.model: row for row in current.scores}.items():
         config = bundled_config(plain_name(name))
-        if name in found or config is None or weights is None or config["weights_sha256"] != weights:
-            continue
-        if weights not in by_weights:
-            counted = _size(row.architecture, config)
-            if counted is None:
-                continue
-            by_weights[weights] = counted
-        found[name] = by_weights[weights]
+        if config is not None and config["weights_sha256"] == row.weights_sha256:
+            counted = found.get(plain_name(name)) or _size(row.architecture, config)
+            if counted is not None:
+                found[name] = counted
     return found
 
 

@@ -124,6 +124,8 @@ def _predict(
     jobs = {e.label: [name for name in names if not cached(cache, e, name).exists()] for e in entries}
     with bar("scenes", sum(map(len, jobs.values()))) as advance:
         for entry in entries:
+            if not jobs[entry.label]:
+                continue
             try:
                 _predict_with(data, split, jobs[entry.label], entry, cache, advance)
             except HsrzooError as error:
@@ -136,8 +138,6 @@ def _predict(
 def _predict_with(
     data: Dataset, split: str, names: Sequence[str], entry: Entry, cache: Path, advance: Any
 ) -> None:
-    if not names:
-        return
     model = load_models([entry.label], RunModes(), None, None, data.bands).models[0]
     if model.identity != entry.first.model_sha256:
         raise InputError(
@@ -207,23 +207,17 @@ def _section(
         "name": scene.name,
         "place": f"{'/'.join(group.place)}, protocol {group.first.protocol_name}",
         "headings": [metric_heading(metric) for metric in metrics],
-        "rows": [row for entry in entries for row in _metrics(entry, scene.name, metrics)],
+        "rows": [
+            {
+                "model": entry.label,
+                "cells": [measured(row.metrics[METRICS.get(metric).columns[0]]) for metric in metrics],
+                "identity": row.model_sha256,
+                "protocol": row.protocol_hash,
+            }
+            for entry in entries
+            for row in entry.rows
+            if row.scene == scene.name
+        ],
         "pictures": pictures,
         "notes": [*notes, *missing],
     }
-
-
-def _metrics(entry: Entry, scene: str, metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """The stored values of one model on one scene: a line, or none without a row."""
-    row = next((row for row in entry.rows if row.scene == scene), None)
-    if row is None:
-        return []
-    values = [row.metrics[METRICS.get(metric).columns[0]] for metric in metrics]
-    return [
-        {
-            "model": entry.label,
-            "cells": [measured(value) for value in values],
-            "identity": row.model_sha256,
-            "protocol": row.protocol_hash,
-        }
-    ]

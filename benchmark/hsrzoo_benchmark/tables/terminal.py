@@ -168,19 +168,17 @@ def speed_table(figures: Sequence[dict[str, Any]], references: Sequence[str]) ->
         if figure["metric"] == "status":
             rows[key] |= {"p50_ms": figure["mean"], "peak_mib": figure["mean"]}
             continue
-        rows[key][_column(figure)] = trimmed(figure["mean"])
+        rows[key][column_key(figure)] = trimmed(figure["mean"])
         if figure["reported"] is not None:
             paper = figure["reported"]
-            rows[key][f"{_column(figure)} paper"] = paper if isinstance(paper, str) else f"{paper:.3g}"
+            rows[key][f"{column_key(figure)} paper"] = paper if isinstance(paper, str) else f"{paper:.3g}"
     return table
 
 
 def _speed_title(figures: Sequence[dict[str, Any]]) -> str:
     """Where it was measured."""
-    measured = [f for f in figures if f["metric"] != PAPER_TIME]
-    if not measured:
-        return "speed: batch 1"
-    device, threads, limit = (measured[0][key] for key in ("device", "threads", "memory_limit_gib"))
+    first = next(f for f in figures if f["metric"] != PAPER_TIME)
+    device, threads, limit = (first[key] for key in ("device", "threads", "memory_limit_gib"))
     limited = f", at most {limit:g} GiB" if limit else ""
     return f"speed: batch 1, {device}, {threads_text(threads)}{limited}"
 
@@ -197,7 +195,7 @@ def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str])
     columns |= {"gmacs": "GMAC"}
     present = {figure["metric"] for figure in figures}
     columns |= {key: head for key, head in _GPU_HEADINGS.items() if key in present}
-    reported = {_column(figure) for figure in figures if figure["reported"] is not None}
+    reported = {column_key(figure) for figure in figures if figure["reported"] is not None}
     of_the_paper = {"images_s": "images/s", f"speedup {main}": "times faster than MST++"}
     for key, head in of_the_paper.items():
         if key in reported:
@@ -207,9 +205,10 @@ def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str])
     return columns
 
 
-def _column(figure: dict[str, Any]) -> str:
+def column_key(figure: Mapping[str, Any]) -> str:
     """Metric and, of a ratio, its reference."""
-    return f"{figure['metric']} {figure['reference']}" if figure["reference"] else figure["metric"]
+    reference = figure.get("reference")
+    return f"{figure['metric']} {reference}" if reference else figure["metric"]
 
 
 def _runs_cell(figure: dict[str, Any]) -> str:
