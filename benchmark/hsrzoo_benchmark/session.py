@@ -14,7 +14,7 @@ from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import HsrzooError, InputError, unknown_name
 from hsrzoo.registry import DATASETS, METRICS
 from hsrzoo.results import SpeedRow
-from hsrzoo_benchmark.plan.cells import Cell, Source, count_missing, plan, reason_not_scored
+from hsrzoo_benchmark.plan.cells import Cell, Source, missing, plan, reason_not_scored
 from hsrzoo_benchmark.plan.models import LoadedModels, ModelSetup, load_models
 from hsrzoo_benchmark.plan.options import Options
 from hsrzoo_benchmark.protocol import named_protocol
@@ -84,9 +84,7 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
         found = smoke.summary(session.cells, rows)
         title = "random weights: rows that came through, no scores"
         columns = dict.fromkeys(key for row in found for key in row)
-        output.print_table(
-            found, list(columns), title=title, as_json=options.as_json, as_csv=options.as_csv
-        )
+        _print_figures(found, list(columns), options, title)
         return finish(outcome, None)
     _print(session, rows, references)
     return finish(outcome, options.store)
@@ -143,9 +141,7 @@ def run_compare(options: Options) -> int:
             )
         rows += compare(group)
     if options.as_json or options.as_csv:
-        output.print_table(
-            rows, list(rows[0]) if rows else [], as_json=options.as_json, as_csv=options.as_csv
-        )
+        _print_figures(rows, list(rows[0]) if rows else [], options)
     else:
         for key in dict.fromkeys((row["bench"], row["protocol"]) for row in rows):
             title = f"{key[0]}: {a} (A) against {b} (B), {options.dataset}, protocol {key[1]}"
@@ -241,12 +237,11 @@ def _note_left_out(session: Session, outcome: Outcome) -> None:
 
 def compute(session: Session) -> Outcome:
     """Compute the missing scores under a progress bar."""
-    if session.source is None or not session.cells:
+    source, options = session.source, session.options
+    work = missing(session.cells, source) if source else []
+    if source is None or not work:
         return Outcome()
-    options, missing = session.options, count_missing(session.cells, session.source)
-    with bar("scoring", missing) as advance:
+    with bar("scoring", sum(len(cells) for _, cells in work)) as advance:
         if options.workers is None:
-            return scores.run(session.cells, session.source, advance)
-        return distributed.run(
-            session.cells, session.source, session.setups, options, options.workers, advance
-        )
+            return scores.run(work, source, advance)
+        return distributed.run(work, source, session.setups, options, options.workers, advance)

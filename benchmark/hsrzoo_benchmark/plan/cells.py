@@ -53,6 +53,10 @@ class Cell(Score):
         return {row.scene for row in self.file.rows if row.fingerprint == source.fingerprint}
 
 
+Work = list[tuple[str, list[Cell]]]
+"""Scenes, each with the cells that lack its row."""
+
+
 def plan(models: Sequence[Reconstructor], source: Source, options: Options, store: Store) -> list[Cell]:
     """All cells in table order."""
     return [
@@ -119,7 +123,7 @@ def _adaptations(model: Reconstructor, bench: str, asked: bool) -> tuple[bool, .
     return (False, True) if wanted else (False,)
 
 
-def missing(cells: Sequence[Cell], source: Source) -> list[tuple[str, list[Cell]]]:
+def missing(cells: Sequence[Cell], source: Source) -> Work:
     """Each scene with missing rows, and the cells that they are missing from."""
     done = [cell.finished(source) for cell in cells]
     found = [
@@ -127,8 +131,3 @@ def missing(cells: Sequence[Cell], source: Source) -> list[tuple[str, list[Cell]
         for name in source.scenes
     ]
     return [(name, wanted) for name, wanted in found if wanted]
-
-
-def count_missing(cells: Sequence[Cell], source: Source) -> int:
-    """How many scores :func:`run` would compute."""
-    return sum(len(wanted) for _, wanted in missing(cells, source))

@@ -210,3 +210,20 @@ def elsewhere(evidence: Evidence) -> list[Claim]:
         terms = Term(1, _OURS, condition), Term(-1, _MST, condition)
         found.append(Claim(text, (Sum("rmse", terms),), place))
     return found
+
+
+def verdicts(judged: Sequence[Judged]) -> str:
+    """The claims by verdict, as a Markdown list; those without a decision are only counted."""
+    by_kind = {
+        kind: [one.claim.text for one in judged if one.kind == kind]
+        for kind in (HOLDS, FAILS, OPEN, UNTESTED)
+    }
+    lines = [
+        f"- **Claims that {verb}** ({len(texts)}): {'; '.join(texts)}."
+        for verb, texts in (("hold", by_kind[HOLDS]), ("do not hold", by_kind[FAILS]))
+        if texts
+    ]
+    rest = [f"{len(by_kind[kind])} {kind}" for kind in (OPEN, UNTESTED) if by_kind[kind]]
+    if rest:
+        lines.append(f"- **Other claims**: {', '.join(rest)} ([table](#the-papers-claims)).")
+    return "\n".join(lines)

@@ -54,20 +54,15 @@ def command(
     """
     # Imported here, because these import numpy and, with the models, torch.
     from hsrzoo_benchmark.reproduce import figures, report
+    from hsrzoo_benchmark.reproduce.evidence import Evidence
 
     if what in ("figure-4b", "figure-5"):
         context.exit(figures.draw(what, dataset or "cave", **options))
     if run:
         _run_missing(what, store, dataset)
     if what == REPORT:
-        context.exit(report.write(_read(store), options["out"] or Path("docs/results.md")))
-    context.exit(_table(what, store, dataset, options))
-
-
-def _read(store: Path) -> Evidence:
-    from hsrzoo_benchmark.reproduce.evidence import Evidence
-
-    return Evidence.read(store)
+        context.exit(report.write(Evidence.read(store), options["out"] or Path("docs/results.md")))
+    context.exit(_table(what, Evidence.read(store), dataset, options))
 
 
 def _rows(what: str, evidence: Evidence, dataset: str | None) -> tuple[str, list[dict[str, Any]]]:
@@ -81,7 +76,7 @@ def _rows(what: str, evidence: Evidence, dataset: str | None) -> tuple[str, list
     return f"{spec.title}, {dataset}", tables.rows_of(spec, evidence, dataset)
 
 
-def _table(what: str, store: Path, dataset: str | None, options: dict[str, Any]) -> int:
+def _table(what: str, evidence: Evidence, dataset: str | None, options: dict[str, Any]) -> int:
     """Print one table or figure 3; 1 where it has no row at all."""
     from hsrzoo.cli import output
     from hsrzoo_benchmark.reproduce import figures, text
@@ -89,7 +84,7 @@ def _table(what: str, store: Path, dataset: str | None, options: dict[str, Any])
     from hsrzoo_benchmark.run.messages import stdout_width
     from hsrzoo_benchmark.tables.terminal import Table, split_to_width
 
-    title, rows = _rows(what, _read(store), dataset)
+    title, rows = _rows(what, evidence, dataset)
     there = [row for row in rows if not row["missing"]]
     if options["as_json"] or options["as_csv"]:
         keys = list(dict.fromkeys(key for row in rows for key in row))
@@ -116,7 +111,7 @@ def _run_missing(what: str, store: Path, dataset: str | None) -> None:
     from hsrzoo_benchmark.reproduce.report import lacking
 
     try:
-        evidence = _read(store)
+        evidence = Evidence.read(store)
     except HsrzooError:  # a store without rows lacks all of them
         evidence = Evidence([])
     jobs: Sequence[str]

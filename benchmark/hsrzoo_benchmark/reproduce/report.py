@@ -9,19 +9,14 @@ from pathlib import Path
 from hsrzoo.cli import output
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce import claims, summary, tables, text
+from hsrzoo_benchmark.reproduce import claims, tables, text
 from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Finding, Judged
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
-from hsrzoo_benchmark.reproduce.ranking import advice, away, comparable, headline_names
+from hsrzoo_benchmark.reproduce.ranking import TIMED, advice, away, comparable, headline_names
 from hsrzoo_benchmark.reproduce.tables import BLOCK, COMPARED, FULL, HOME, NETWORKS, OURS, headline
 from hsrzoo_benchmark.results.figures import Entry
-from hsrzoo_benchmark.tables.numbers import (
-    ABSENT,
-    metric_heading,
-    metric_name,
-    with_wins,
-)
+from hsrzoo_benchmark.tables.numbers import ABSENT, metric_heading, metric_name, significant, with_wins
 
 _PLAIN = [headline(arch, "cave") for arch in COMPARED]
 _ABLATIONS = ("table-3", "table-4", "table-5", "figure-3")
@@ -87,9 +82,9 @@ def render(evidence: Evidence) -> str:
         ("Training", _training),
         ("Speed", _speed),
     ]
-    networks = text.markdown(summary.scores(evidence)) or "No rows."
+    networks = text.markdown(_networks(evidence)) or "No rows."
     parts = [_first_line(judged), "# Results", _INTRODUCTION, networks]
-    parts += [summary.verdicts(judged), "## How to read the tables", _READING]
+    parts += [claims.verdicts(judged), "## How to read the tables", _READING]
     for title, section in sections:
         found = [part for part in section(evidence) if part]
         parts += [f"## {title}", *_blocks(found or ["No rows."])]
@@ -121,6 +116,18 @@ def _first_line(judged: Sequence[Judged]) -> str:
         f"**Learned codes {found} random ones** ({codes.verdict}): learned less random, {differences} "
         f"(n = {one.gap.scenes if one.gap else 0}, protocol {one.hash}, commit {one.commits})."
     )
+
+
+def _networks(evidence: Evidence) -> list[text.TableRow]:
+    """A row for each network on the validation scenes of CAVE, the smallest RMSE first; "-": not timed."""
+    groups = comparable(evidence, headline_names("cave"), HOME)
+    speeds = {
+        headline(row["model"], "cave"): row.get("images_s")
+        for row in tables.speed_rows(evidence)
+        if row["size"] == TIMED
+    }
+    more = {name: {f"images/s of {TIMED}": significant(speeds.get(name))} for name in groups}
+    return text.scores(groups, ("rmse", "sam", "de2000"), intervals=False, more=more)
 
 
 def _compared(

@@ -16,7 +16,7 @@ from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce.evidence import COMMIT_LENGTH, Evidence, Place, SeedGroup
 from hsrzoo_benchmark.results.figures import better
-from hsrzoo_benchmark.results.reported import paper_tables, reported_by_paper
+from hsrzoo_benchmark.results.reported import paper_tables, reported_by_paper, reported_score
 from hsrzoo_benchmark.speed.ratios import time_ratio
 from hsrzoo_benchmark.statistics.bootstrap import bounds
 from hsrzoo_benchmark.statistics.seeds import paired, summarise
@@ -40,7 +40,6 @@ HOME, BLOCK = PLACES["cave"][0], PLACES["enmap"][0]
 STANDS_FOR = {"cave": ARAD, "enmap": HYSPECNET}
 SIZES = ("256x256", "512x512", "1024x1024")
 PLUS, MINUS = Condition("gamma", "paper-plus10"), Condition("gamma", "paper-minus10")
-_BENCHES = {None: "accuracy", "gamma": "brightness"}
 
 
 @dataclass(frozen=True)
@@ -183,20 +182,9 @@ def paper_figure(
     dataset = STANDS_FOR.get(place.dataset, place.dataset)
     if dataset not in (ARAD, HYSPECNET):
         return None
-    protocol = PLACES[dataset][0].protocol
-    found = reported_by_paper(
-        bench=_BENCHES.get(condition.perturbation, str(condition.perturbation)),
-        dataset=dataset,
-        split="valid" if dataset == ARAD else place.split,
-        protocol=protocol,
-        perturbation=condition.perturbation or "",
-        severity=condition.severity or "",
-        tta=str(int(tta)),
-        arch=arch,
-        variant=variant,
-        metric=metric,
-    )
-    return found.get("value")
+    split = "valid" if dataset == ARAD else place.split
+    where = dataset, split, PLACES[dataset][0].protocol
+    return reported_score(*where, condition, tta, arch=arch, variant=variant, metric=metric).get("value")
 
 
 def speed_rows(evidence: Evidence) -> list[dict[str, Any]]:

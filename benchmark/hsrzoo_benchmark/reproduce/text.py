@@ -12,13 +12,7 @@ from hsrzoo_benchmark.reproduce.tables import STANDS_FOR, default_dataset
 from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.statistics.bootstrap import Interval
 from hsrzoo_benchmark.statistics.seeds import combination, paired, summarise
-from hsrzoo_benchmark.tables.numbers import (
-    ABSENT,
-    metric_heading,
-    significant,
-    with_interval,
-    with_wins,
-)
+from hsrzoo_benchmark.tables.numbers import ABSENT, metric_heading, significant, with_interval, with_wins
 
 TableRow = dict[str, str]
 """One row of a table: heading -> text."""

@@ -14,12 +14,13 @@ from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest_scores
 from hsrzoo_benchmark.plan.cells import Cell, Source
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import Condition
-from hsrzoo_benchmark.results.reported import reported_by_paper
+from hsrzoo_benchmark.results.reported import reported_by_paper, reported_score
 from hsrzoo_benchmark.run import metamer
 from hsrzoo_benchmark.speed.cell import OOM
 from hsrzoo_benchmark.speed.ratios import ratios, summarise, variant_of
 from hsrzoo_benchmark.statistics import bootstrap
 from hsrzoo_benchmark.statistics.bootstrap import Better, Difference
+from hsrzoo_benchmark.statistics.seeds import paired
 
 COLUMNS = (
     "bench", "dataset", "split", "protocol", "hash", "condition", "severity_value",
@@ -168,16 +169,13 @@ def _wins(matrix: np.ndarray, direction: Better) -> list[int | None]:
 
 
 def _figure(
-    group: Group,
-    entry: Entry,
-    column: str,
-    values: np.ndarray,
-    rank: int | None,
-    wins: int | None,
+    group: Group, entry: Entry, column: str, values: np.ndarray, rank: int | None, wins: int | None
 ) -> dict[str, Any]:
     row = entry.first
     low, high = bootstrap.bounds(bootstrap.mean_interval(values))
-    reported = _reported(row, group.condition, column)
+    arch = "" if row.untrained else _paper_arch(row)
+    where = row.dataset, row.split, row.protocol_name
+    reported = reported_score(*where, group.condition, row.tta, arch=arch, metric=column)
     found = {
         **_fields(row),
         "protocol": row.protocol_name,
@@ -212,20 +210,6 @@ def _mean_change(entry: Entry) -> float | None:
     """Relative change of RGB's mean that the perturbation made, averaged over rows."""
     changes = [row.info["mean_change"] for row in entry.rows if "mean_change" in row.info]
     return float(np.mean(changes)) if changes else None
-
-
-def _reported(row: ScoreRow, condition: Condition, column: str) -> dict[str, Any]:
-    return reported_by_paper(
-        bench=row.bench,
-        dataset=row.dataset,
-        split=row.split,
-        protocol=row.protocol_name,
-        perturbation=condition.perturbation or "",
-        severity=condition.severity or "",
-        tta=str(int(row.tta)),
-        arch="" if row.untrained else _paper_arch(row),
-        metric=column,
-    )
 
 
 def learned_from(figure: Mapping[str, Any]) -> list[str]:
@@ -326,10 +310,7 @@ def compare(group: Group) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for metric in group.metrics:
         column = METRICS.get(metric).columns[0]
-        ours, theirs = a.scenes(column), b.scenes(column)
-        common = sorted(set(ours) & set(theirs))
-        left, right = (np.array([side[scene] for scene in common]) for side in (ours, theirs))
-        gap = bootstrap.difference(left, right, better(metric))
+        gap = paired([a.scenes(column)], [b.scenes(column)], better(metric))
         low, high = bootstrap.bounds(gap.interval)
         found.append(
             {
@@ -338,8 +319,8 @@ def compare(group: Group) -> list[dict[str, Any]]:
                 "hash": group.first.protocol_group[:HASH_LENGTH],
                 "condition": str(group.condition),
                 "metric": metric,
-                "a": float(left.mean()),
-                "b": float(right.mean()),
+                "a": gap.a_per_seed[0],
+                "b": gap.b_per_seed[0],
                 "difference": gap.mean,
                 "low": low,
                 "high": high,

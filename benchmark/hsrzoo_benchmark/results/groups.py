@@ -125,13 +125,13 @@ def speed_groups(current: Current) -> dict[SpeedPlace, list[dict[str, Any]]]:
     return figures
 
 
-def named(current: Current, patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a model is one of ``patterns``, names or shell patterns; UnknownNameError for one that no
-    model with rows has."""
+def named(current: Current, patterns: Sequence[str]) -> Current:
+    """The rows of the models that ``patterns``, names or shell patterns, match; UnknownNameError for one
+    that no model with rows has."""
     for pattern in patterns:
         if not any(_is(name, pattern) for name in current.models):
             raise unknown_name("model with rows", pattern, current.models)
-    return lambda name: any(_is(name, pattern) for pattern in patterns)
+    return current.of(lambda name: any(_is(name, pattern) for pattern in patterns))
 
 
 def _is(name: str, pattern: str) -> bool:

@@ -8,10 +8,27 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from hsrzoo_benchmark.protocol import Condition
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+def reported_score(
+    dataset: str, split: str, protocol: str, condition: Condition, tta: bool, **key: str
+) -> dict[str, Any]:
+    """As :func:`reported_by_paper`, of a score."""
+    return reported_by_paper(
+        dataset=dataset,
+        split=split,
+        protocol=protocol,
+        perturbation=condition.perturbation or "",
+        severity=condition.severity or "",
+        tta=str(int(tta)),
+        **key,
+    )
 
 
 def reported_by_paper(**key: str) -> dict[str, Any]:

@@ -43,12 +43,7 @@ def memory(clean: np.ndarray, truth: np.ndarray, pred: np.ndarray, matrix: np.nd
     matrix = matrix[:, bands]
     unseen = np.eye(len(y)) - np.linalg.pinv(matrix) @ matrix
     before, after = (_explained(unseen, spectra, p) for spectra in (y, changed))
-    values = (
-        np.sqrt(np.mean((y - p) ** 2)),
-        before,
-        after,
-        np.maximum(before, 0) - np.maximum(after, 0),
-    )
+    values = (np.sqrt(np.mean((y - p) ** 2)), before, after, np.maximum(before, 0) - np.maximum(after, 0))
     return {column: float(value) for column, value in zip(COLUMNS, values, strict=True)}
 
 

@@ -24,7 +24,7 @@ from hsrzoo.errors import BandsError, HsrzooError, InputError
 from hsrzoo.perturb import DoesNotApplyError
 from hsrzoo.results import ScoreRow
 from hsrzoo.spec import MetricContext, PerturbationContext
-from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
+from hsrzoo_benchmark.plan.cells import Cell, Score, Source, Work
 from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
 from hsrzoo_benchmark.protocol import Protocol, crop_border, digest
 from hsrzoo_benchmark.run import metamer
@@ -78,15 +78,11 @@ class Outcome:
     skipped: list[Failure] = field(default_factory=list)
 
 
-def run(
-    cells: Sequence[Cell],
-    source: Source,
-    advance: Callable[[str], None],
-) -> Outcome:
+def run(work: Work, source: Source, advance: Callable[[str], None]) -> Outcome:
     """Compute what is missing. ``advance(what)`` is called once for each finished or failed score. A
     failing scene is noted and the others go on."""
     outcome = Outcome()
-    for name, wanted in missing(cells, source):
+    for name, wanted in work:
         for result in score_scene(name, wanted, source):
             keep(result, wanted, outcome, advance)
     return outcome
@@ -107,11 +103,7 @@ def keep(
         advance(result.scene)
 
 
-def score_scene(
-    name: str,
-    scores: Sequence[Score],
-    source: Source,
-) -> Iterator[Scored | Failure]:
+def score_scene(name: str, scores: Sequence[Score], source: Source) -> Iterator[Scored | Failure]:
     """Compute all ``scores`` of one scene; yields rows, and failures with the number of lost rows."""
 
     def failed(what: str, error: Exception, lost: int) -> Failure:

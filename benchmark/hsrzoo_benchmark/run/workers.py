@@ -6,7 +6,7 @@ alone writes the store. So a row is written once, however often a worker dies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hsrzoo.errors import InputError
 from hsrzoo.utils.workers import TaskFailure, Workers, require_same, run_tasks
-from hsrzoo_benchmark.plan.cells import Cell, Score, Source, missing
+from hsrzoo_benchmark.plan.cells import Score, Source, Work
 from hsrzoo_benchmark.plan.models import ModelSetup
 from hsrzoo_benchmark.plan.options import Options
 from hsrzoo_benchmark.protocol import Protocol
@@ -62,7 +62,7 @@ def check(options: Options, workers: Workers) -> None:
 
 
 def run(
-    cells: Sequence[Cell],
+    work: Work,
     source: Source,
     setups: Mapping[str, ModelSetup],
     options: Options,
@@ -71,9 +71,7 @@ def run(
 ) -> Outcome:
     """As :func:`hsrzoo_benchmark.run.scores.run`, on ``workers``. ``setups``: how each model, by its
     name, is loaded."""
-    outcome, work = Outcome(), missing(cells, source)
-    if not work:
-        return outcome
+    outcome = Outcome()
     models = {cell.model.name: cell.model for _, wanted in work for cell in wanted}
     first = next(iter(models.values()))
     opening = Opening(

@@ -54,45 +54,29 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
     if markdown is not None and with_scenes:
         raise click.UsageError("--scenes belongs to a site: give -o FOLDER")
     # Imported here, because these import numpy and, with the models, torch.
+    from hsrzoo.cli import output
     from hsrzoo_benchmark.results import groups
+    from hsrzoo_benchmark.site import scenes, writing
+    from hsrzoo_benchmark.tables.markdown import fill, render
+    from hsrzoo_benchmark.tables.pictures import new_figure
 
     found = groups.read(store)
     if options["models"]:
-        found = found.of(groups.named(found, options["models"]))
+        found = groups.named(found, options["models"])
     elif markdown is not None:
         found = groups.of_bundled(found)
     found = groups.at(found, options["dataset"], options["split"])
-    if markdown is not None:
-        _write_tables(found, markdown)
-    elif out is not None:
-        _write_site(found, out, options, options["data_options"] if with_scenes else None)
-
-
-def _write_tables(found: Any, target: str) -> None:
-    from hsrzoo.cli import output
-    from hsrzoo_benchmark.tables import markdown
-
-    text = markdown.render(found)
-    if target == STDOUT:
-        click.echo(text)
-        return
-    markdown.fill(Path(target), text)
-    output.console.print(f"Results: {target}", markup=False, highlight=False)
-
-
-def _write_site(
-    found: Any, out: Path, options: dict[str, Any], data_options: dict[str, str] | None
-) -> None:
-    """``data_options``: None where no scenes are to be drawn."""
-    from hsrzoo.cli import output
-    from hsrzoo_benchmark.site import scenes, writing
-    from hsrzoo_benchmark.tables.pictures import new_figure
-
-    new_figure(1, 1)  # without matplotlib: an error before anything is written
-    writing.prepare(out, options["overwrite"])
-    sections = []
-    if data_options is not None:
-        asked = scenes.Asked(options["scene_names"], options["data_root"], data_options)
-        sections = scenes.sections(found, asked, out)
-    page = writing.write(found, out, sections)
-    output.console.print(f"Site: {page}", markup=False, highlight=False)
+    if out is not None:
+        new_figure(1, 1)  # without matplotlib: an error before anything is written
+        writing.prepare(out, options["overwrite"])
+        sections = []
+        if with_scenes:
+            asked = scenes.Asked(options["scene_names"], options["data_root"], options["data_options"])
+            sections = scenes.sections(found, asked, out)
+        page = writing.write(found, out, sections)
+        output.console.print(f"Site: {page}", markup=False, highlight=False)
+    elif markdown == STDOUT:
+        click.echo(render(found))
+    elif markdown is not None:
+        fill(Path(markdown), render(found))
+        output.console.print(f"Results: {markdown}", markup=False, highlight=False)

@@ -66,9 +66,7 @@ def points(group: Group, costs: Mapping[str, float]) -> list[Point]:
     ]
 
 
-def speeds(
-    timed: Mapping[SpeedPlace, Sequence[Mapping[str, Any]]],
-) -> tuple[str, dict[str, float]] | None:
+def speeds(timed: Mapping[SpeedPlace, Sequence[Mapping[str, Any]]]) -> tuple[str, dict[str, float]] | None:
     """Images a second where most models were timed, at the largest such size, and what was measured there;
     None without any."""
     found = [

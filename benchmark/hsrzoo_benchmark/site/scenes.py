@@ -124,8 +124,6 @@ def _predict(
     jobs = {e.label: [name for name in names if not cached(cache, e, name).exists()] for e in entries}
     with bar("scenes", sum(map(len, jobs.values()))) as advance:
         for entry in entries:
-            if not jobs[entry.label]:
-                continue
             try:
                 _predict_with(data, split, jobs[entry.label], entry, cache, advance)
             except HsrzooError as error:
@@ -138,6 +136,8 @@ def _predict(
 def _predict_with(
     data: Dataset, split: str, names: Sequence[str], entry: Entry, cache: Path, advance: Any
 ) -> None:
+    if not names:
+        return
     model = load_models([entry.label], RunModes(), None, None, data.bands).models[0]
     if model.identity != entry.first.model_sha256:
         raise InputError(

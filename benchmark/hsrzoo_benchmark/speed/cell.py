@@ -83,13 +83,21 @@ def memory_limited(gib: float | None, device: torch.device) -> Iterator[None]:
 def free_gib(device: torch.device) -> float | None:
     """GiB that this process may hold in all before the machine runs out, so that a cell that does not fit
     ends as OOM and not as the end of some other process; None where that is not known, and on a GPU."""
-    status = Path("/proc/self/status")
-    if device.type != "cpu" or not status.exists():
+    held = _status_kib("VmData:")
+    if device.type != "cpu" or held is None:
         return None
     from hsrzoo.models.tiling.choice import available_memory
 
-    held = next(text for text in status.read_text().splitlines() if text.startswith("VmData:"))
-    return (available_memory(device) + int(held.split()[1]) * 2**10) / 2**30
+    return (available_memory(device) + held * 2**10) / 2**30
+
+
+def _status_kib(key: str) -> int | None:
+    """KiB of this process as /proc has them; None where there is no /proc."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    line = next(text for text in status.read_text().splitlines() if text.startswith(key))
+    return int(line.split()[1])
 
 
 def resident_mib(peak: bool) -> float:
@@ -98,11 +106,9 @@ def resident_mib(peak: bool) -> float:
     From /proc where there is one: Linux hands getrusage's maximum on from parent to child through
     fork and exec, which would report the parent's peak.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        key = "VmHWM:" if peak else "VmRSS:"
-        line = next(text for text in status.read_text().splitlines() if text.startswith(key))
-        return int(line.split()[1]) / 1024
+    kib = _status_kib("VmHWM:" if peak else "VmRSS:")
+    if kib is not None:
+        return kib / 1024
     import resource
 
     scale = 2**20 if sys.platform == "darwin" else 2**10
@@ -149,11 +155,7 @@ def predict_once(model: Reconstructor, size: tuple[int, int], device: torch.devi
     model.predict(sample_rgb(size))
     seconds = time.perf_counter() - begin
     peak = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else resident_mib(peak=True)
-    return {
-        "peak_mib": round(peak, 1),
-        "loaded_mib": round(loaded, 1),
-        "cold_seconds": round(seconds, 4),
-    }
+    return {"peak_mib": round(peak, 1), "loaded_mib": round(loaded, 1), "cold_seconds": round(seconds, 4)}
 
 
 def count_macs(

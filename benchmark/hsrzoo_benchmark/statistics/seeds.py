@@ -66,9 +66,9 @@ def summarise(runs: Runs) -> Summary:
 def paired(a: Runs, b: Runs, better: Better) -> SeededDifference:
     """``a - b`` on the scenes that all runs of both have; the numbers of seeds may differ."""
     scenes = common_scenes(a, b)
-    left, right = _matrix(a, scenes), _matrix(b, scenes)
-    gap = _NOTHING if not scenes else bootstrap.difference(left.mean(axis=0), right.mean(axis=0), better)
-    return SeededDifference(gap.mean, gap.interval, gap.wins, gap.scenes, _each(left), _each(right))
+    gap = combination([(1, a), (-1, b)], better)
+    a_per_seed, b_per_seed = (_each(_matrix(runs, scenes)) for runs in (a, b))
+    return SeededDifference(**vars(gap), a_per_seed=a_per_seed, b_per_seed=b_per_seed)
 
 
 def combination(terms: Sequence[tuple[float, Runs]], better: Better = "lower") -> Difference:

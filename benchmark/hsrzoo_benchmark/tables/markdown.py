@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import HsrzooError, InputError
-from hsrzoo.results import ScoreRow
 from hsrzoo.utils.files import write_atomically
 from hsrzoo.utils.markdown import markdown_table
 from hsrzoo_benchmark.results.figures import figures, learned_from
@@ -18,11 +18,12 @@ from hsrzoo_benchmark.tables.numbers import MAIN_METRICS, measured, metric_headi
 
 START, END = "<!-- results -->", "<!-- end of results -->"
 _DISTURBED = {
-    "mixed patches 16": "mixed-patch 16",
-    "mixed patches 8": "mixed-patch 8",
-    "darker (e = 1/0.9)": "gamma paper-minus10",
-    "brighter (e = 1/1.1)": "gamma paper-plus10",
+    "mixed patches 16": ("rmse", "mixed-patch 16"),
+    "mixed patches 8": ("rmse", "mixed-patch 8"),
+    "darker (e = 1/0.9)": ("rmse", "gamma paper-minus10"),
+    "brighter (e = 1/1.1)": ("rmse", "gamma paper-plus10"),
 }
+"""Heading -> metric and condition of its figures."""
 _MEMORY = {
     "RMSE, metamers 0.5 ↓": ("rmse", "metamer 0.5"),
     "RMSE, metamers 1 ↓": ("rmse", "metamer 1"),
@@ -50,14 +51,11 @@ def fill(path: Path, text: str) -> None:
 def render(current: Current) -> str:
     """All tables of the data set and split with most rows, with their notes; of several protocols the
     first. Raises StoreError without scores of undisturbed images."""
-    found = groups(_without_adapted(current))
-    home = clean_group(found).first
-
-    def scored_like_home(row: ScoreRow) -> bool:
-        keys = ("dataset", "split", "protocol_name", "fingerprint")
-        return all(getattr(row, key) == getattr(home, key) for key in keys)
-
-    scores = figures(group for group in found if scored_like_home(group.first))
+    # Scores as a run without --tta has them.
+    found = groups(row for row in current.scores if not row.tta or row.bench == _ADAPTED)
+    home = attrgetter("dataset", "split", "protocol_name", "fingerprint")
+    wanted = home(clean_group(found).first)
+    scores = figures(group for group in found if home(group.first) == wanted)
     speeds = [figure for group in speed_groups(current).values() for figure in group]
     models = in_order([*scores, *speeds])
     first = next(f for f in scores if f["bench"] == "accuracy")
@@ -66,27 +64,15 @@ def render(current: Current) -> str:
         f"(hash {first['hash']}): mean over scenes, 95 % bootstrap interval, "
         "scenes won against the best mean, rank group."
     )
+    clean = {metric_heading(m): (m, "clean") for m in MAIN_METRICS}
     tables = [
-        *(score_table(corner, columns, scores, models) for corner, columns in _columns().items()),
+        score_table("model", clean, scores, models),
+        score_table("RMSE ↓", _DISTURBED, scores, models),
+        score_table("same picture, other spectra", _MEMORY, scores, models),
         speed_tables(speeds, models),
         training_table(models),
     ]
     return "\n\n".join(filter(None, ["\n".join([heading, *remarks(scores, models)]), *tables]))
-
-
-def _columns() -> dict[str, dict[str, dict[str, str]]]:
-    """First heading of a table -> heading of a column -> what its figures have: images as they are,
-    disturbed ones, and the same picture with other spectra as its truth."""
-    return {
-        "model": {metric_heading(m): {"bench": "accuracy", "metric": m} for m in MAIN_METRICS},
-        "RMSE ↓": {head: {"metric": "rmse", "condition": c} for head, c in _DISTURBED.items()},
-        "same picture, other spectra": {h: {"metric": m, "condition": c} for h, (m, c) in _MEMORY.items()},
-    }
-
-
-def _without_adapted(current: Current) -> list[ScoreRow]:
-    """Scores as a run without --tta has them."""
-    return [row for row in current.scores if not row.tta or row.bench == _ADAPTED]
 
 
 def in_order(found: Figures) -> list[str]:
@@ -129,16 +115,16 @@ def remarks(found: Figures, models: Sequence[str]) -> list[str]:
 
 
 def score_table(
-    corner: str, columns: Mapping[str, Mapping[str, Any]], found: Figures, models: Sequence[str]
+    corner: str, columns: Mapping[str, tuple[str, str]], found: Figures, models: Sequence[str]
 ) -> str:
     """Models down, with a second line for those that adapted; nothing without figures.
 
-    ``columns``: heading -> what the figures of the column have.
+    ``columns``: heading -> metric and condition of the figures of the column.
     """
     rows = []
     for model in models:
         for tta in (False, True):
-            row = [pick(found, model=model, tta=tta, **wanted) for wanted in columns.values()]
+            row = [pick(found, model=model, tta=tta, metric=m, condition=c) for m, c in columns.values()]
             if any(row):
                 rows.append([model + (" + TTA" if tta else ""), *map(cell, row)])
     return _table([corner, *columns], rows)

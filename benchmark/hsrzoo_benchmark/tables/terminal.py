@@ -95,7 +95,10 @@ def _tabulate(
         if figure["reported"] is not None:
             paper = (*own, "paper")
             if paper not in lines:
-                lines[paper] = {"condition": figure["condition"], "model": _paper_label(figure)}
+                lines[paper] = {
+                    "condition": figure["condition"],
+                    "model": f"{_label(figure)}:\nreported by the paper",
+                }
                 table.rows.insert(table.rows.index(lines[own]) + 1, lines[paper])
             lines[paper][figure["metric"]] = decimals(figure["reported"])
     return list(found.values())
@@ -118,13 +121,9 @@ def _title(bench: str, dataset: str, split: str, protocol: str) -> str:
 
 
 def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
-    label = "\n".join([figure["model"] + (" + TTA" if figure["tta"] else ""), *learned_from(figure)])
+    label = "\n".join([_label(figure), *learned_from(figure)])
     seeds = f"\n{figure['seeds']} seeds" if figure["seeds"] > 1 else ""
-    return {
-        "condition": _condition_cell(figure),
-        "model": label,
-        "n": f"n = {figure['scenes']}{seeds}",
-    }
+    return {"condition": _condition_cell(figure), "model": label, "n": f"n = {figure['scenes']}{seeds}"}
 
 
 def _condition_cell(figure: dict[str, Any]) -> str:
@@ -135,8 +134,8 @@ def _condition_cell(figure: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _paper_label(figure: dict[str, Any]) -> str:
-    return f"{figure['model']}{' + TTA' if figure['tta'] else ''}:\nreported by the paper"
+def _label(figure: dict[str, Any]) -> str:
+    return figure["model"] + (" + TTA" if figure["tta"] else "")
 
 
 def _score_cell(figure: dict[str, Any]) -> str:
