@@ -79,11 +79,6 @@ class SeedGroup:
         """The beginning of :attr:`protocol`, as tables show it."""
         return self.protocol[:HASH_LENGTH]
 
-    @property
-    def commits(self) -> str:
-        """Of the code that wrote the rows, shortened; ``+``: with changes that were not committed."""
-        return commits_of([self])
-
     def learned_from(self, dataset: str) -> bool:
         """Whether codebooks of a run come from ``dataset`` too, or a scored scene was trained on."""
         return any(dataset in row.also_trained_on or row.seen_in_training for row in self.rows)
@@ -105,7 +100,8 @@ class SeedGroup:
 
 
 def commits_of(groups: Iterable[SeedGroup]) -> str:
-    """As :attr:`SeedGroup.commits`, of several groups."""
+    """Of the code that wrote the rows of ``groups``, shortened; ``+``: with changes that were not
+    committed."""
     found = {
         (row.provenance["commit"] or "unknown")[:COMMIT_LENGTH] + ("+" if row.provenance["dirty"] else "")
         for group in groups

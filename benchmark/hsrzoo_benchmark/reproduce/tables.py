@@ -14,7 +14,7 @@ from typing import Any
 from hsrzoo.errors import InputError
 from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce.evidence import COMMIT_LENGTH, Evidence, Place, SeedGroup
+from hsrzoo_benchmark.reproduce.evidence import COMMIT_LENGTH, Evidence, Place, SeedGroup, commits_of
 from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.results.reported import paper_tables, reported_by_paper, reported_score
 from hsrzoo_benchmark.speed.ratios import time_ratio
@@ -152,7 +152,7 @@ def figures(group: SeedGroup, metrics: Sequence[str]) -> dict[str, Any]:
         found |= {metric: one.mean, f"{metric}_low": low, f"{metric}_high": high}
         found |= {f"{metric}_per_seed": list(one.per_seed), "scenes": one.scenes}
     found |= {kind: group.cost(kind) for kind in ("steps", "cpu_seconds", "wall_seconds")}
-    return {**found, "seeds": len(group.entries), "hash": group.hash, "commits": group.commits}
+    return {**found, "seeds": len(group.entries), "hash": group.hash, "commits": commits_of([group])}
 
 
 def _gap(

@@ -96,10 +96,10 @@ class Group:
 
 def gather(cells: Iterable[Cell], source: Source) -> list[Group]:
     """The stored rows of the planned cells, on the run's scenes and files, in table order."""
-    rows: list[ScoreRow] = []
+    scenes, rows = set(source.scenes), list[ScoreRow]()
     for cell in cells:
         own = (row for row in cell.file.rows if row.fingerprint == source.fingerprint)
-        rows += newest_scores(row for row in own if row.scene in source.scenes)
+        rows += newest_scores(row for row in own if row.scene in scenes)
     return [Group(entries) for entries in entries_by(rows, lambda row: (row.bench, row.protocol_group))]
 
 

@@ -64,12 +64,9 @@ def open_crop(dataset: Dataset, spec: DatasetSpec, splits: Sequence[str]) -> Sou
         names = dataset.scenes(split)[:1]
         crops += [Crop(dataset, split, dataset.load(split, name)) for name in names]
         if crops and crops[-1].scene.rgb.shape[1:] == (SIDE, SIDE):
-            return source_of(crops[-1], spec)
-    return source_of(crops[0], spec)
-
-
-def source_of(crop: Crop, spec: DatasetSpec) -> Source:
-    """A crop as the scenes of a run."""
+            crops = crops[-1:]
+            break
+    crop = crops[0]
     return Source(crop, spec, crop.split, (crop.scene.name,), crop.fingerprint())
 
 

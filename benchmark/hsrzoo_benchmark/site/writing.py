@@ -125,9 +125,9 @@ def _page(data: Mapping[str, Any], drawn: Sequence[Mapping[str, str]], scenes: S
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([figure.get(key) for key in COLUMNS] for figure in rows)
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 

@@ -150,66 +150,21 @@ def _measure_size(
     outcome: Outcome,
     advance: Callable[[str], None],
 ) -> list[SpeedRow]:
-    """Memory and MACs of each model in a child, then all that fit in turn; rows at the end."""
-    _measure_memory(timed, size, options, outcome, advance)
-    _measure_times(timed, size, options, outcome, advance)
-    run = uuid.uuid4().hex
-    rows = []
+    """Memory and MACs of each model in a child, then all that fit in turn; rows at the end. Failures go to
+    ``outcome``."""
+
+    def failed(what: str, error: Exception | str, lost: int = 1) -> None:
+        outcome.failures.append(Failure(_text(size), what, str(error), lost))
+
     for one in timed:
-        if one.cell is None:
-            continue
-        alone = one.times and one.setup.runtime == "torch" and not one.setup.tile
-        device = _measure_on_device(one.model, size, outcome) if alone else {}
-        found = {"run": run, **conditions(size, options), **one.cell, **device, **_timing(one.times)}
-        common = {**row_fields(SPEED, one.model), "bands": len(one.model.bands)}
-        one.file.append(SpeedRow.from_json({**common, **found}))
-        rows.append(one.file.rows[-1])
-        outcome.computed += 1
-    return rows
-
-
-def _measure_on_device(model: Reconstructor, size: tuple[int, int], outcome: Outcome) -> dict[str, float]:
-    """Figures measured on the GPU alone; empty where that failed, which ``outcome`` records."""
-    try:
-        return bandwidth.on_device(model, sample_rgb(size))
-    except Exception as error:
-        what = f"timing {model.name} on the device alone"
-        outcome.failures.append(Failure(_text(size), what, f"{type(error).__name__}: {error}", lost=0))
-        return {}
-
-
-def _measure_memory(
-    timed: Sequence[TimedModel],
-    size: tuple[int, int],
-    options: SpeedOptions,
-    outcome: Outcome,
-    advance: Callable[[str], None],
-) -> None:
-    """Memory and MACs of each model from its child process; failures go to ``outcome``."""
-    for one in timed:
-        one.cell = None
+        one.cell, one.times = None, []
         advance(f"{_text(size)}: memory of {one.model.name}")
         try:
             one.cell = in_child(one.setup, one.model, size, options)
         except Exception as error:
-            outcome.failures.append(Failure(_text(size), f"memory of {one.model.name}", str(error)))
-
-
-def _measure_times(
-    timed: Sequence[TimedModel],
-    size: tuple[int, int],
-    options: SpeedOptions,
-    outcome: Outcome,
-    advance: Callable[[str], None],
-) -> None:
-    """Times of each model that fits into memory. One that runs out of memory becomes OOM, one that fails
-    loses its ``cell``."""
-    fits, long = [], []
-    for one in timed:
-        one.times = []
-        if one.cell is not None and one.cell["status"] == "ok":
-            fits.append(one)
-            long.append(one.cell.get("cold_seconds", 0.0) >= LONG_RUN)
+            failed(f"memory of {one.model.name}", error)
+    fits = [one for one in timed if one.cell is not None and one.cell["status"] == "ok"]
+    long = [one.cell is not None and one.cell.get("cold_seconds", 0.0) >= LONG_RUN for one in fits]
     found = time_in_turn([one.model for one in fits], size, options.speed_seconds, advance, long)
     for one, result in zip(fits, found, strict=True):
         if isinstance(result, list):
@@ -217,8 +172,24 @@ def _measure_times(
         elif is_out_of_memory(result):
             one.cell = {"status": OOM}
         else:
-            outcome.failures.append(Failure(_text(size), f"timing {one.model.name}", str(result)))
             one.cell = None
+            failed(f"timing {one.model.name}", result)
+    run = {"run": uuid.uuid4().hex, **conditions(size, options)}
+    rows = []
+    for one in timed:
+        if one.cell is not None:
+            device = {}
+            try:
+                if one.times and one.setup.runtime == "torch" and not one.setup.tile:
+                    device = bandwidth.on_device(one.model, sample_rgb(size))
+            except Exception as error:
+                what = f"timing {one.model.name} on the device alone"
+                failed(what, f"{type(error).__name__}: {error}", lost=0)
+            common = {**row_fields(SPEED, one.model), "bands": len(one.model.bands), **run}
+            one.file.append(SpeedRow.from_json({**common, **one.cell, **device, **_timing(one.times)}))
+            rows.append(one.file.rows[-1])
+    outcome.computed += len(rows)
+    return rows
 
 
 def _text(size: tuple[int, int]) -> str:
