@@ -90,13 +90,12 @@ class SeedGroup:
     def cost(self, kind: str) -> float | None:
         """``steps``, ``cpu_seconds`` or ``wall_seconds`` of training, the codebooks' included, mean over
         runs; None where a run has no record of it."""
-        found = []
-        for entry in self.entries:
-            record = cost_of(entry.first)
-            if record is None or record.get(kind) is None:
-                return None
-            found.append(record[kind] + (record.get(f"codebook_{kind}") or 0.0))
-        return float(np.mean(found))
+        records = [cost_of(entry.first) or {} for entry in self.entries]
+        if any(record.get(kind) is None for record in records):
+            return None
+        return float(
+            np.mean([record[kind] + (record.get(f"codebook_{kind}") or 0.0) for record in records])
+        )
 
 
 def commits_of(groups: Iterable[SeedGroup]) -> str:

@@ -96,7 +96,8 @@ class Group:
 
 def gather(cells: Iterable[Cell], source: Source) -> list[Group]:
     """The stored rows of the planned cells, on the run's scenes and files, in table order."""
-    scenes, rows = set(source.scenes), list[ScoreRow]()
+    scenes = set(source.scenes)
+    rows: list[ScoreRow] = []
     for cell in cells:
         own = (row for row in cell.file.rows if row.fingerprint == source.fingerprint)
         rows += newest_scores(row for row in own if row.scene in scenes)

@@ -95,10 +95,8 @@ def _tabulate(
         if figure["reported"] is not None:
             paper = (*own, "paper")
             if paper not in lines:
-                lines[paper] = {
-                    "condition": figure["condition"],
-                    "model": f"{_label(figure)}:\nreported by the paper",
-                }
+                label = f"{_label(figure)}:\nreported by the paper"
+                lines[paper] = {"condition": figure["condition"], "model": label}
                 table.rows.insert(table.rows.index(lines[own]) + 1, lines[paper])
             lines[paper][figure["metric"]] = decimals(figure["reported"])
     return list(found.values())
@@ -222,20 +220,18 @@ def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) ->
         "condition": "condition", "metric": "metric", "a": a, "b": b, "difference": "A - B",
         "interval": "95 % interval", "wins": f"scenes for {a}", "verdict": "verdict",
     }  # fmt: skip
-    table = Table(title, columns)
-    for row in rows:
-        interval = "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
-        table.rows.append(
-            {
-                **row,
-                "a": decimals(row["a"]),
-                "b": decimals(row["b"]),
-                "difference": f"{row['difference']:+.4f}",
-                "interval": interval,
-                "wins": f"{row['wins']} of {row['scenes']}",
-            }
-        )
-    return table
+    cells = [
+        {
+            **row,
+            "a": decimals(row["a"]),
+            "b": decimals(row["b"]),
+            "difference": f"{row['difference']:+.4f}",
+            "interval": "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}",
+            "wins": f"{row['wins']} of {row['scenes']}",
+        }
+        for row in rows
+    ]
+    return Table(title, columns, cells)
 
 
 def commits_note(rows: Sequence[SpeedRow], present: Mapping[str, Any]) -> list[str]:
