@@ -71,8 +71,8 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
         writing.prepare(out, options["overwrite"])
         sections = []
         if with_scenes:
-            asked = scenes.Asked(options["scene_names"], options["data_root"], options["data_options"])
-            sections = scenes.sections(found, asked, out)
+            wanted, root = options["scene_names"], options["data_root"]
+            sections = scenes.sections(found, out, wanted, root, options["data_options"])
         page = writing.write(found, out, sections)
         output.console.print(f"Site: {page}", markup=False, highlight=False)
     elif markdown == STDOUT:

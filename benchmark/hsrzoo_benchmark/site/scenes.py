@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +34,18 @@ _LAYOUT = 1
 """Of a cached file; raised when what it holds changes."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Which scenes, and where their data lies."""
-
-    scenes: Sequence[str]
-    data_root: Path | None
-    data_options: Mapping[str, str]
-
-
-def sections(current: Current, asked: Asked, folder: Path) -> list[dict[str, Any]]:
-    """Draw the scenes of the first group of undisturbed images; what the page shows of each."""
+def sections(
+    current: Current,
+    folder: Path,
+    wanted: Sequence[str],
+    data_root: Path | None,
+    data_options: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Draw the ``wanted`` scenes of the first group of undisturbed images; what the page shows of each."""
     group = clean_group(groups(current.scores))
     dataset, split = group.place
-    data = open_dataset(dataset, asked.data_root, **asked.data_options)
-    names = _names(data, split, asked.scenes)
+    data = open_dataset(dataset, data_root, **data_options)
+    names = _names(data, split, wanted)
     if data.fingerprint() != group.first.fingerprint:
         raise InputError(
             f"The files of {dataset} are others than those that were scored",
