@@ -6,19 +6,19 @@ from pathlib import Path
 
 import click
 
+from hsrzoo.cli import options
+
 
 @click.command("mix")
-@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the mixture.")
+@click.argument("folders", nargs=-1, type=options.PATH)
+@click.option("--out", required=True, type=options.PATH, help="Folder of the mixture.")
 @click.option(
-    "--for",
-    "target",
-    metavar="BANDS",
+    "--for", "target", metavar="BANDS",
     help="Leave out sources without a band in this range: START:STOP:STEP in nm, or visible.",
-)
+)  # fmt: skip
 def mix_codebooks(folders: tuple[Path, ...], out: Path, target: str | None) -> None:
     """Join the codebooks in FOLDERS row by row (the mixture of codebooks)."""
-    from hsrzoo.cli.output import console, print_table
+    from hsrzoo.cli.output import print_table, say
     from hsrzoo.datasets.wavelengths import parse_bands
     from hsrzoo_mcga.codebook.folder import CodebookFolder, mix
 
@@ -27,9 +27,7 @@ def mix_codebooks(folders: tuple[Path, ...], out: Path, target: str | None) -> N
     mixed = mix(read, out, bands)
     kept = {s.name for s in mixed.sources}
     for source in (s for f in read for s in f.sources if s.name not in kept):
-        console.print(
-            f"Left out: {source.name} ({source.bands}) has no band in the range of {bands}", markup=False
-        )
+        say(f"Left out: {source.name} ({source.bands}) has no band in the range of {bands}")
     rows = [
         {"source": s.name, "bands": str(s.bands), "codes": s.n_codes, "scales": mixed.scales}
         for s in mixed.sources

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from hsrzoo.cli import options
 from hsrzoo.cli.push import make_target, report, target_options
 
 
 @click.command("push")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=options.PATH)
 @click.argument("repo")
 @target_options
 def push_codebook(folder: Path, repo: str, **where: Any) -> None:

@@ -7,25 +7,21 @@ from typing import Any
 
 import click
 
+from hsrzoo.cli import options
 from hsrzoo.cli.names import DATASET
-from hsrzoo.cli.options import parse_options
 
 
 @click.command("train")
 @click.option("--dataset", type=DATASET, help="Data set to train on.")
-@click.option("--data-option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the set.")
+@options.data_options
 @click.option(
-    "--source",
-    "sources",
-    type=DATASET,
-    multiple=True,
-    metavar="NAME[:KEY=VALUE,...]",
+    "--source", "sources", type=DATASET, multiple=True, metavar="NAME[:KEY=VALUE,...]",
     help="Instead of --dataset, repeatable: sources that share one codebook. Keys: options of the set, and "
     "name, split, figures, holdout.",
-)
+)  # fmt: skip
 @click.option("--split", default="train", show_default=True)
 @click.option("--figures-split", metavar="SPLIT", help="Split for the final figures [held-out scenes].")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [runs/codebook-NAMES].")
+@click.option("--out", type=options.PATH, help="Folder of the run [runs/codebook-NAMES].")
 @click.option("--scales", default=2, show_default=True, type=click.IntRange(1, 4))
 @click.option("--latent", default=32, show_default=True, help="Common latent width; D_i = latent / 2^i.")
 @click.option("--codes", type=click.IntRange(1), help="Codes per scale [512 for each source].")
@@ -41,26 +37,14 @@ from hsrzoo.cli.options import parse_options
 @click.option("--seed", type=int)
 @click.option("--holdout", type=click.IntRange(0), help="Number of held-out scenes, the last by name.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads [torch's default].")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of all data sets.")
+@options.threads
+@options.data_root
 def train_codebook(
-    dataset: str | None,
-    options: tuple[str, ...],
-    sources: tuple[str, ...],
-    split: str,
-    figures_split: str | None,
-    out: Path | None,
-    scales: int,
-    latent: int,
-    codes: int | None,
-    mask: str,
-    name: str | None,
-    minutes: float | None,
-    resume: bool,
-    threads: int | None,
-    data_root: Path | None,
+    dataset: str | None, data_options: dict[str, str], sources: tuple[str, ...], split: str,
+    figures_split: str | None, out: Path | None, scales: int, latent: int, codes: int | None, mask: str,
+    name: str | None, minutes: float | None, resume: bool, threads: int | None, data_root: Path | None,
     **fields: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Train one source's multi-scale codebooks, or those of several sources; the result is OUT/codebook.
 
     After an interruption at any moment, the same command with --resume gives the same codebooks as an
@@ -71,7 +55,7 @@ def train_codebook(
     import torch
     from accelerate import PartialState
 
-    from hsrzoo.cli.output import console, print_table
+    from hsrzoo.cli.output import print_table, say
     from hsrzoo.training.loop import train
     from hsrzoo.utils.provenance import collect
     from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE
@@ -82,13 +66,13 @@ def train_codebook(
         raise click.UsageError("--steps and --minutes exclude each other")
     if bool(dataset) == bool(sources):
         raise click.UsageError("Give either --dataset or --source")
-    if sources and (options or name or figures_split or split != "train"):
+    if sources and (data_options or name or figures_split or split != "train"):
         raise click.UsageError("--source takes these itself: NAME:KEY=VALUE,name=...,split=...,figures=...")
     if threads is not None:
         torch.set_num_threads(threads)
     named = [parse_source(text) for text in sources]
     if dataset:
-        named = [SourceOptions(dataset, parse_options(options), name, split, figures_split)]
+        named = [SourceOptions(dataset, data_options, name, split, figures_split)]
     recipe = dataclasses.replace(RECIPE, **{k: v for k, v in fields.items() if v is not None})
     torch.manual_seed(recipe.seed)
     n_codes = codes or CODES_PER_SOURCE * len(named)
@@ -99,4 +83,4 @@ def train_codebook(
     if not PartialState().is_main_process:
         return  # under torchrun every process has the same codes: one of them writes
     print_table(save_codebook(folder, task, averaged, provenance), ["source", "figure", "value", "on"])
-    console.print(f"Codebook: {folder / 'codebook'}", markup=False, highlight=False)
+    say(f"Codebook: {folder / 'codebook'}")
