@@ -23,6 +23,7 @@ from hsrzoo_mcga.codebook.search import engines
 from hsrzoo_mcga.stage2.ablations import BypassAttention, LiteralAttention, LiteralCurve
 from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
 from hsrzoo_mcga.stage2.network import GABlock, GANet
+from strips import strips_of
 
 Search = Callable[[Tensor, Tensor], Tensor]
 
@@ -34,7 +35,7 @@ def search_by(search: Search) -> AbstractContextManager[object]:
 
 def whole_features() -> AbstractContextManager[None]:
     """No strips in the block: every layer sees the whole image."""
-    return whole_image.strips_of(1 << 62, 8)
+    return strips_of(1 << 62, 8)
 
 
 @dataclass(frozen=True)

@@ -177,21 +177,6 @@ def current_call() -> TileCall | None:
 
 
 @contextmanager
-def strips_of(pixels: int, rows: int) -> Iterator[None]:
-    """Strips of at least ``pixels`` pixels and ``rows`` rows (a multiple of 8) in the block, on every
-    device, for the whole process. No image has as many as 2^62: none is then cut."""
-    global LEAST_ROWS
-    before = dict(PIXELS_AT_ONCE), LEAST_ROWS
-    PIXELS_AT_ONCE.update(dict.fromkeys(PIXELS_AT_ONCE, pixels))
-    LEAST_ROWS = rows
-    try:
-        yield
-    finally:
-        PIXELS_AT_ONCE.update(before[0])
-        LEAST_ROWS = before[1]
-
-
-@contextmanager
 def tile_call(call: TileCall) -> Iterator[None]:
     """Networks run in this block (and thread) see a tile instead of a whole image."""
     before, _current.call = _current.call, call

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hsrzoo.layers.whole_image import strips_of
 from hsrzoo_baselines.hdnet import DualAttention, pixel_pool, pixel_softmax
+from strips import strips_of
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4])

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import hsrzoo
+from files_as_modules import SCRIPTS, import_file
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera, camera_names
 from hsrzoo.datasets.synthetic import Synthetic
@@ -19,12 +20,13 @@ from hsrzoo.errors import BandsError, DatasetError, InputError, UnknownNameError
 from hsrzoo.models.camera_estimate import CELLS, colours_of, estimate_camera
 from hsrzoo.models.consistency import ERROR, NOISE, Consistency
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.models.spectra import bundled_spectra, spectral_covariance
+from hsrzoo.models.spectra import bundled_spectra
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
 from waiting import best_of
 
 NIKON = Camera.named("nikon-d5100").matrix(VISIBLE_31)
 SIGMA = Camera.named("sigma-sdmerill").matrix(VISIBLE_31)
+EXPORT = import_file(SCRIPTS / "export_training_spectra.py")
 
 
 def spectra(pixels: int = 64, seed: int = 0) -> np.ndarray:
@@ -131,7 +133,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_covariance_is_that_of_all_pixels_with_data() -> None:
     dataset = Synthetic(VISIBLE_31)
     names = dataset.scenes("train")
-    found = spectral_covariance(dataset, "train", names)
+    found = EXPORT.spectral_covariance(dataset, "train", names)
     pixels = np.concatenate([dataset.load("train", n).cube.reshape(31, -1) for n in names], axis=1)
     np.testing.assert_allclose(found.covariance, np.cov(pixels.astype(np.float64)), atol=1e-12)
     np.testing.assert_allclose(found.mean, pixels.mean(axis=1, dtype=np.float64))
@@ -142,7 +144,7 @@ def test_covariance_is_that_of_all_pixels_with_data() -> None:
     images = [nikon.render(dataset.load("train", n).cube, VISIBLE_31) for n in names]
     colours = sum(colours_of(rgb).astype(int) for rgb in images)
     np.testing.assert_array_equal(found.colours["nikon-d5100"], colours)
-    assert json.loads(json.dumps(found.to_json()))["origin"] == found.origin
+    assert json.loads(json.dumps(EXPORT.to_json(found)))["origin"] == found.origin
 
 
 def test_pixels_without_data_count_nowhere_in_a_covariance() -> None:
@@ -156,10 +158,10 @@ def test_pixels_without_data_count_nowhere_in_a_covariance() -> None:
     name = whole.scenes("train")[0]
     cut = whole.load("train", name).cube[:, 2:].reshape(31, -1).astype(np.float64)
     np.testing.assert_allclose(
-        spectral_covariance(gaps, "train", [name]).covariance, np.cov(cut), atol=1e-12
+        EXPORT.spectral_covariance(gaps, "train", [name]).covariance, np.cov(cut), atol=1e-12
     )
     with pytest.raises(DatasetError, match="too few spectra"):
-        spectral_covariance(whole, "train", [])
+        EXPORT.spectral_covariance(whole, "train", [])
 
 
 def test_the_bundled_covariance_is_that_of_cave_train(data_root: Path) -> None:
@@ -171,7 +173,7 @@ def test_the_bundled_covariance_is_that_of_cave_train(data_root: Path) -> None:
     if dataset.fingerprint() != stored.origin["fingerprint"]:
         pytest.skip("needs the copy of CAVE whose training scenes are averaged over 2 x 2 pixels")
     first = stored.origin["scenes"][:2]
-    some = spectral_covariance(dataset, "train", first)
+    some = EXPORT.spectral_covariance(dataset, "train", first)
     assert (some.colours["sigma-sdmerill"] <= stored.colours["sigma-sdmerill"]).all()
     assert np.linalg.eigvalsh(stored.covariance).min() > 0
     assert stored.origin["pixels"] == 20 * 256 * 256

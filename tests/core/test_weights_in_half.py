@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,23 +9,20 @@ import pytest
 import torch
 from torch import nn
 
+from files_as_modules import SCRIPTS, import_file
 from hsrzoo.bands import BandSet
 from hsrzoo.models.tensors import load_tensors
 from hsrzoo.models.weights import save_folder
 from hsrzoo.spec import ModelSpec
 from hsrzoo.utils.files import sha256_of_file
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "weights_in_half.py"
+SCRIPT = SCRIPTS / "weights_in_half.py"
 SPEC = ModelSpec("tiny", lambda bands: nn.Conv2d(3, len(bands), 1), "toy", "tests")
 
 
 @pytest.fixture
 def in_half():
-    spec = importlib.util.spec_from_file_location("weights_in_half", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return import_file(SCRIPT).main
 
 
 @pytest.fixture

@@ -20,13 +20,13 @@ from code_tapes import (
     whole_features,
 )
 from hsrzoo.bands import BandSet
-from hsrzoo.layers import whole_image
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.spec import Execution, RgbInput
 from hsrzoo_mcga.codebook.search import search_engine
 from hsrzoo_mcga.plugin import MCGA_S2
 from hsrzoo_mcga.stage2.build import build
 from hsrzoo_mcga.stage2.network import GANet
+from strips import strips_of
 
 BANDS = BandSet.regular(400, 600, 50)
 SMALL = {"widths": (12, 16), "blocks": (1, 2), "stem": 8, "latent": 16, "n_codes": 64, "head": 12, "k": 16}
@@ -58,7 +58,7 @@ def image(height: int, width: int, batch: int = 1) -> torch.Tensor:
 
 def small_strips() -> AbstractContextManager[None]:
     """Strips of eight rows."""
-    return whole_image.strips_of(1, 8)
+    return strips_of(1, 8)
 
 
 def recorded(net: GANet, rgb: torch.Tensor) -> tuple[torch.Tensor, Tape]:
