@@ -41,9 +41,11 @@ from hsrzoo.models.steps import steps_of
 from hsrzoo.models.steps.adaptation import Adaptation
 from hsrzoo.models.steps.base import BoundSteps, LoadedModel, TensorView
 from hsrzoo.models.steps.network import Network
-from hsrzoo.models.tiling import Grid, PaddedImage, Work, check_execution, into_memory, plan, run_tiles
 from hsrzoo.models.tiling.allocator import give_back_freed_memory
-from hsrzoo.models.tiling.passes import Sink
+from hsrzoo.models.tiling.choice import check_execution, plan
+from hsrzoo.models.tiling.grid import Grid
+from hsrzoo.models.tiling.passes import Sink, Work, into_memory, run_tiles
+from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import Execution, ModelSpec
 from hsrzoo.utils.devices import torch_device
 
@@ -232,7 +234,7 @@ class Reconstructor:
 
         Args:
             image: The image without conversions.
-            grid: Its tiles (:func:`.tiling.plan`).
+            grid: Its tiles (:func:`.tiling.choice.plan`).
             sink: Called as ``sink(top, left, part)`` with every part (C, h, w) of the cube.
             work: Of an interrupted run, which goes on from there.
             tta: Adapt the network to the image first; needs a grid of one tile.

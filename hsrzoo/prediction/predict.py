@@ -21,8 +21,8 @@ from hsrzoo.io.stream import CubeShape
 from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tensors import digest_of
-from hsrzoo.models.tiling import PaddedImage
-from hsrzoo.models.tiling.approximate import Difference, measure
+from hsrzoo.models.tiling.seams import Seams, measure
+from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
 from hsrzoo.prediction.run import PredictOptions, Progress, Run, Say, Step, Target
 
@@ -46,7 +46,7 @@ class PredictReport:
     seconds: float
     """Of this run only."""
     resumed: bool
-    difference: Difference | None
+    difference: Seams | None
     """Of approximate tiles from exact ones, on a sample; None if tiles are exact."""
     camera: str | None = None
     """Maker and model of the image's camera from its EXIF."""

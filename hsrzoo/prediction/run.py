@@ -19,10 +19,11 @@ from hsrzoo.io.open_stream import open_stream
 from hsrzoo.io.photo import Encoding
 from hsrzoo.io.stream import CubeShape, CubeStream, part_of, state_of
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.models.tiling import Grid, PaddedImage, Work, available_memory, into_memory, plan
-from hsrzoo.models.tiling.choice import cut_for
-from hsrzoo.models.tiling.passes import Sink
+from hsrzoo.models.tiling.choice import available_memory, cut_for, plan
+from hsrzoo.models.tiling.grid import Grid
+from hsrzoo.models.tiling.passes import Sink, Work, into_memory
 from hsrzoo.models.tiling.saved import Saved
+from hsrzoo.models.tiling.windows import PaddedImage
 
 SHARE = 0.5
 """Default share of the free memory that a prediction uses at most."""

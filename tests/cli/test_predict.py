@@ -91,7 +91,7 @@ def test_approximate_tiles_tell_their_price(image):
     assert report.passes == 1 and report.difference is not None
     # the sample is the whole of this small image: the price is the true one
     gap = (load_cube(image.parent / "a.hdr")[0] - whole(image)).astype(np.float64)
-    assert report.difference.pixels == (50, 43) and report.difference.tile == 16
+    assert report.difference.grid.size == (50, 43) and report.difference.grid.tile == 16
     assert report.difference.largest == pytest.approx(np.abs(gap).max(), rel=1e-4)
     assert report.difference.rmse == pytest.approx(np.sqrt((gap**2).mean()), rel=1e-4)
     assert report.difference.rmse > 1e-3

@@ -129,8 +129,8 @@ def test_what_is_known_is_stored_to_the_bit(image):
 
 def _works(image: Path):
     from hsrzoo.io.raster import ArrayPixels
-    from hsrzoo.models.tiling import PaddedImage
     from hsrzoo.models.tiling.choice import cut_for
+    from hsrzoo.models.tiling.windows import PaddedImage
 
     toy = model(Chained)
     padded = PaddedImage(ArrayPixels(np.load(image)), toy.spec.input)

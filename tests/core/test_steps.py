@@ -23,9 +23,9 @@ from hsrzoo.layers.whole_image import Region
 from hsrzoo.models import steps
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.steps.base import ImageStep, Needs, View
-from hsrzoo.models.tiling import PaddedImage
 from hsrzoo.models.tiling.choice import cut_for
 from hsrzoo.models.tiling.saved import Saved
+from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import ModelSpec, RgbInput
 from tiled_networks import BANDS, NEED, Chained, Local, model
 

@@ -14,9 +14,11 @@ from hsrzoo.models.complexity import MemoryUse, memory_use, peak_bytes
 from hsrzoo.models.rgb import normalise, pad
 from hsrzoo.models.steps.base import BoundSteps
 from hsrzoo.models.steps.normalise import Normalise
-from hsrzoo.models.tiling import PaddedImage, Shares, cut, plan
-from hsrzoo.models.tiling.choice import LARGEST_TILE, SPARE, cut_for, needed_bytes
+from hsrzoo.models.tiling.choice import LARGEST_TILE, SPARE, cut_for, needed_bytes, plan
+from hsrzoo.models.tiling.grid import cut
+from hsrzoo.models.tiling.passes import Shares
 from hsrzoo.models.tiling.seams import nan_reach
+from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import RgbInput
 from tiled_networks import BANDS, NEED, Chained, Counting, Fickle, Local, Shortsighted, Silent, model
 

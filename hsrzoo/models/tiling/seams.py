@@ -21,6 +21,8 @@ from hsrzoo.spec import RgbInput
 
 VISIBLE = 1e-4
 """Difference above which a pixel counts as another one."""
+SAMPLE = 512
+"""Largest side in pixels of the sample that :func:`measure` takes."""
 
 
 class TiledModel(Tileable, Protocol):
@@ -48,15 +50,42 @@ class Seams:
     seconds: tuple[float, float]
     """Whole, in tiles."""
 
+    def __str__(self) -> str:
+        height, width = self.grid.size
+        return (
+            f"largest difference {self.largest:.2g}, RMSE {self.rmse:.2g} "
+            f"({height} x {width} pixels, whole against tiles of {self.grid.tile})"
+        )
+
 
 def compare(model: TiledModel, rgb: np.ndarray, tile: int) -> Seams:
     """Run ``rgb`` (H, W, 3) whole and in tiles of ``tile`` pixels a side."""
-    image = PaddedImage(ArrayPixels(rgb), model.spec.input)
+    return _compare(model, PaddedImage(ArrayPixels(rgb), model.spec.input), tile, {})
+
+
+def measure(model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str, Any]) -> Seams:
+    """What approximate tiles cost, on the middle of the image they are used on.
+
+    At most 512 pixels a side are run (a tile's side, where memory is limited), in at least two tiles each
+    way where the network allows. ``seen``: statistics of the whole image that steps took, which also
+    approximate tiles have.
+    """
+    need = model.spec.input
+    tile = grid.tile or max(grid.padded)
+    largest = SAMPLE if model.execution.max_memory is None else min(SAMPLE, tile)
+    height, width = (min(side, largest) for side in image.size)
+    top, left = (image.size[0] - height) // 2, (image.size[1] - width) // 2
+    sample = ArrayPixels(image.pixels.read(top, left, height, width))
+    tile = max(min(tile, max(height, width) // 2), need.padded(1))
+    return _compare(model, PaddedImage(sample, need, image.value_range), tile, seen)
+
+
+def _compare(model: TiledModel, image: PaddedImage, tile: int, seen: Mapping[str, Any]) -> Seams:
     grid = cut_for(model, image.size, tile)
     begin = time.perf_counter()
-    whole, _ = cube_of(model, image, cut_for(model, image.size, None))
+    whole, _ = cube_of(model, image, cut_for(model, image.size, None), seen)
     middle = time.perf_counter()
-    tiled, work = cube_of(model, image, grid)
+    tiled, work = cube_of(model, image, grid, seen)
     end = time.perf_counter()
     norm = float(whole.double().norm())
     gap = whole.sub_(tiled).abs_()  # in place: at megapixels each cube is a matter of 100 MB and more
@@ -73,11 +102,11 @@ def compare(model: TiledModel, rgb: np.ndarray, tile: int) -> Seams:
 
 
 def cube_of(
-    model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str, Any] | None = None
+    model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str, Any]
 ) -> tuple[Tensor, Work]:
     """(C, H, W) on the CPU, and the finished work; ``seen``: see :class:`.passes.Work`."""
     cube, keep = into_memory(image.size, len(model.bands))
-    work = Work(seen or {})
+    work = Work(seen)
     for done in model.tiles(image, grid, keep, work):
         work = done
     return cube.permute(2, 0, 1), work
