@@ -67,22 +67,19 @@ class Registry(Generic[T]):
 
     def check(self, name: str, value: T, origin: str) -> None:
         """Raise PluginError if :meth:`add` would."""
-        if not isinstance(value, self.spec_type):
-            raise PluginError(
-                f"{origin} offers the {self.kind} {name!r} as something else",
-                expected=f"a {self.spec_type.__name__}",
-                got=type(value).__name__,
-            )
-        declared = getattr(value, "name", name)
-        if declared != name:
-            raise PluginError(
-                f"{origin} registers a {self.kind} under a name that is not its own",
-                expected=f"the name {declared!r}",
-                got=repr(name),
-            )
+        self._require_own(name, value, origin)
         known = self._origins.get(name) or self._entry_origin(name)
         if known is not None:
             raise duplicate_name(self.kind, name, f"{known} and {origin}")
+
+    def _require_own(self, name: str, value: object, origin: str) -> None:
+        declared = getattr(value, "name", name)
+        if not isinstance(value, self.spec_type) or declared != name:
+            raise PluginError(
+                f"{origin} offers as the {self.kind} {name!r} a value of another class or name",
+                expected=f"a {self.spec_type.__name__} named {name!r}",
+                got=f"{type(value).__name__} {declared!r}",
+            )
 
     def owns(self, value: T) -> bool:
         """True if ``value`` itself is known already: added, or the imported value of an entry point."""
@@ -105,14 +102,9 @@ class Registry(Generic[T]):
         if found is None:
             raise unknown_name(self.kind, name, self.names())
         value = load_entry(self.kind, name, found, others="names")
-        if not isinstance(value, self.spec_type) or getattr(value, "name", name) != name:
-            raise PluginError(
-                f"The entry point of the {self.kind} {name!r} does not hold one",
-                expected=f"a {self.spec_type.__name__} named {name!r}",
-                got=f"{type(value).__name__} {getattr(value, 'name', '')!r} (from {describe(found[0])})",
-            )
-        self._values[name] = value
-        self._origins[name] = describe(found[0])
+        origin = describe(found[0])
+        self._require_own(name, value, origin)
+        self._values[name], self._origins[name] = value, origin
         return value
 
     def origin(self, name: str) -> str:
@@ -138,8 +130,8 @@ class Registry(Generic[T]):
         return " and ".join(describe(e) for e in found) if found else None
 
 
-_loaded_files: dict[Path, ModuleType] = {}
-_refused_files: set[Path] = set()
+_files: dict[Path, ModuleType | None] = {}
+"""Plugin files that were loaded; None for one that did not load, or is loading now."""
 
 
 def load_plugin_files_from_environment() -> None:
@@ -149,16 +141,14 @@ def load_plugin_files_from_environment() -> None:
     """
     for name in filter(None, os.environ.get("HSRZOO_PLUGINS", "").split(os.pathsep)):
         path = _absolute(Path(name))
-        if path in _loaded_files or path in _refused_files:
+        if path in _files:
             continue
         # Marked before it runs: a plugin that asks for names while it is imported comes back here.
-        _refused_files.add(path)
+        _files[path] = None
         try:
             load_plugin_file(path)
         except PluginError as error:
             warnings.warn(f"HSRZOO_PLUGINS: {error}", stacklevel=3)
-        else:
-            _refused_files.discard(path)
 
 
 def load_plugin_file(path: Path) -> ModuleType:
@@ -168,8 +158,9 @@ def load_plugin_file(path: Path) -> ModuleType:
     nothing of the file is registered.
     """
     path = _absolute(path)
-    if path in _loaded_files:
-        return _loaded_files[path]
+    loaded = _files.get(path)
+    if loaded is not None:
+        return loaded
     module = _import_file(path)
     specs: dict[tuple[str, str], tuple[Registry, object]] = {}
     for value in {id(v): v for v in vars(module).values()}.values():
@@ -187,7 +178,7 @@ def load_plugin_file(path: Path) -> ModuleType:
         )
     for (_, name), (registry, value) in specs.items():
         registry.add(name, value, origin=str(path))
-    _loaded_files[path] = module
+    _files[path] = module
     return module
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hsrzoo.bands import BandSet
@@ -68,6 +68,10 @@ class RgbInput:
     def padded(self, size: int) -> int:
         """The least number of rows or columns, ``size`` or more, that the network takes."""
         return -(-max(size, self.min_size) // self.multiple) * self.multiple
+
+    def to_json(self) -> dict[str, Any]:
+        """For config.json and exported files, which also say what all inputs have in common."""
+        return {"order": "RGB", "range": [0, 1], **asdict(self)}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from hsrzoo_mcga.codebook.search import nearest_code, runnable_engines, search_engine
+from hsrzoo.errors import InputError, PluginError
+from hsrzoo_mcga.codebook.search import ENGINES, check_engine, nearest_code, search_engine
 
 BASELINE = "matmul + argmin"
 
@@ -35,6 +36,18 @@ def seconds(search: Callable[[Tensor, Tensor], Tensor], features: Tensor, codes:
     search(features, codes)
     wait()
     return time.perf_counter() - start
+
+
+def runnable_engines(features: Tensor) -> list[str]:
+    """The engines that can search ``features`` on this machine."""
+    names = []
+    for name in ENGINES:
+        try:
+            check_engine(name, features)
+        except (InputError, PluginError):
+            continue
+        names.append(name)
+    return names
 
 
 def compare(features: Tensor, codes: Tensor, repeats: int) -> Iterator[tuple[str, float]]:

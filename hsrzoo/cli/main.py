@@ -7,7 +7,6 @@ importing them, so that ``hsrzoo --help`` is quick and a broken plugin affects o
 from __future__ import annotations
 
 import ast
-import importlib.util
 import os
 import sys
 import warnings
@@ -20,7 +19,7 @@ from click.shell_completion import CompletionItem
 from hsrzoo.cli import completion
 from hsrzoo.cli.errors import run
 from hsrzoo.errors import PluginError, unknown_name
-from hsrzoo.utils.entry_points import describe, entry_points_of, load_entry
+from hsrzoo.utils.entry_points import describe, entry_points_of, load_entry, paths_of
 
 GROUP = "hsrzoo.commands"
 
@@ -89,27 +88,8 @@ def short_help(entries: list[EntryPoint]) -> str:
 
 
 def _source_of(module: str) -> Path | None:
-    # find_spec of a dotted name imports its parents: only the top-level package is looked up.
-    top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
-    if spec is None:
-        return None
-    if not rest:
-        return Path(spec.origin) if spec.origin else None
-    for root in spec.submodule_search_locations or ():
-        base = Path(root, *rest)
-        for path in (base.with_suffix(".py"), base / "__init__.py"):
-            if path.is_file():
-                return path
-    return None
-
-
-def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"hsrzoo {version('hsrzoo')}")
-        ctx.exit()
+    places = [path for base in paths_of(module) for path in (base.with_suffix(".py"), base / "__init__.py")]
+    return next((path for path in places if path.is_file()), None)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -118,10 +98,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Load a plugin file first (repeatable).",
 )  # fmt: skip
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
-    help="Show the version and exit.",
-)  # fmt: skip
+@click.version_option(package_name="hsrzoo", prog_name="hsrzoo", message="%(prog)s %(version)s")
 def cli(plugins: tuple[Path, ...], debug: bool) -> None:
     """RGB photographs to hyperspectral cubes: a model zoo with a benchmarking harness."""
     if plugins:

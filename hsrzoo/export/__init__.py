@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.export import check, graph
-from hsrzoo.export.graph import DEFAULT_OPSET, OPSETS, ExportError
+from hsrzoo.export.graph import DEFAULT_OPSET, ExportError
 from hsrzoo.export.pending import pending
 from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.utils.files import make_folder, slug
@@ -103,12 +103,4 @@ def _reusable(path: Path, model: Reconstructor, precision: str) -> bool:
     return {key: found.get(key) for key in wanted} == wanted
 
 
-__all__ = [
-    "DEFAULT_OPSET",
-    "OPSETS",
-    "PRECISIONS",
-    "Calibration",
-    "ExportError",
-    "cached_export",
-    "export_onnx",
-]
+__all__ = ["PRECISIONS", "Calibration", "ExportError", "cached_export", "export_onnx"]

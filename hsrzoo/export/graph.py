@@ -146,13 +146,7 @@ def metadata(model: Reconstructor, opset: int, precision: str) -> dict[str, Any]
         "weights_sha256": model.weights_sha256,
         "model_sha256": model.identity,
         "bands": model.bands.to_json(),
-        "input": {
-            "order": "RGB",
-            "range": [0, 1],
-            "normalise": f"{wanted.normalise} (in the graph)",
-            "multiple": wanted.multiple,
-            "min_size": wanted.min_size,
-        },
+        "input": {**wanted.to_json(), "normalise": f"{wanted.normalise} (in the graph)"},
         "opset": opset,
         "precision": precision,
         "library_version": version("hsrzoo"),
@@ -224,12 +218,8 @@ def write(proto: ModelProto, path: Path) -> None:
 @contextmanager
 def _understandable(name: str, how: str) -> Iterator[None]:
     """The exporters' remarks are kept quiet; what they raise becomes an ExportError."""
-    loggers = [logging.getLogger(n) for n in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # the exporters raise anything
@@ -242,6 +232,14 @@ def _understandable(name: str, how: str) -> Iterator[None]:
             got=text,
             fix="A network must not decide by its numbers or sizes which layers run",
         ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Only errors are logged in the block: exporters and quantizers advise what their examples do."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hsrzoo.errors import InputError
-from hsrzoo.export.graph import facts_of, sign
+from hsrzoo.export.graph import facts_of, quiet, sign
 from hsrzoo.export.roles import deciding_nodes, output_nodes
 from hsrzoo.models.onnx_file import INPUT, missing_onnx
 
@@ -40,7 +38,7 @@ def to_int8(proto: ModelProto, crops: Sequence[np.ndarray], record: dict[str, An
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     except ImportError as error:
         raise missing_onnx(error) from None
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         source, target = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         onnx.save(proto, source)
         quantize_static(
@@ -111,14 +109,3 @@ class _Reader:
     def get_next(self) -> dict[str, np.ndarray] | None:
         crop = next(self.left, None)
         return None if crop is None else {INPUT: crop[None]}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantizer advises on the root logger what its authors' examples do."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

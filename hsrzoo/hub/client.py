@@ -36,15 +36,6 @@ _LONGEST = 96
 
 
 @dataclass(frozen=True)
-class Commit:
-    """Result of :func:`commit`; ``oid`` is the commit's sha1 (40 hex digits)."""
-
-    url: str
-    oid: str
-    pr_url: str | None = None
-
-
-@dataclass(frozen=True)
 class State:
     """A repository as :func:`state` found it."""
 
@@ -233,23 +224,24 @@ def commit(
     revision: str | None = None,
     create_pr: bool = False,
     parent: str | None = None,
-) -> Commit:
+) -> str:
     """Write ``files`` (path in the repository -> file or bytes) and ``delete`` others: all or nothing.
 
-    Unchanged files are not sent; if all are unchanged, there is no new commit and the current one is
-    returned. ``revision``: a branch, created from the main one if it is missing; with ``create_pr`` the
-    base of the pull request. ``parent``: the expected current commit; HubError if there is a newer one.
+    Returns the address of the commit, or of the pull request. Unchanged files are not sent; if all are
+    unchanged, there is no new commit and the address is that of the current one. ``revision``: a branch,
+    created from the main one if it is missing; with ``create_pr`` the base of the pull request.
+    ``parent``: the expected current commit; HubError if there is a newer one.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import RevisionNotFoundError
 
-    def send() -> Commit:
+    def send() -> str:
         additions = [CommitOperationAdd(path, data) for path, data in sorted(files.items())]
         made = _api().create_commit(
             require_repo(repo), [*additions, *(CommitOperationDelete(path) for path in delete)],
             commit_message=message, revision=revision, create_pr=create_pr, parent_commit=parent,
         )  # fmt: skip
-        return Commit(str(made.commit_url), made.oid, made.pr_url)
+        return made.pr_url or str(made.commit_url)
 
     with _translate(repo, revision):
         try:

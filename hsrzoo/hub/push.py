@@ -87,7 +87,7 @@ def publish(
         return push
     if before is None:
         client.create_repo(target.repo, private=not target.public)
-    made = client.commit(
+    push.url = client.commit(
         target.repo,
         files,
         target.message or "hsrzoo push",
@@ -96,7 +96,6 @@ def publish(
         create_pr=target.create_pr,
         parent=before.oid if before else client.head(target.repo),
     )
-    push.url = made.pr_url or made.url
     return push
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 from hsrzoo.errors import WeightsError
 from hsrzoo.models.names import ModelName, parse_name
 from hsrzoo.models.tensors import looks_like_pickle, pickle_refused
-from hsrzoo.utils.entry_points import entry_points_of
+from hsrzoo.utils.entry_points import entry_points_of, paths_of
 from hsrzoo.utils.files import CONFIG, TENSORS
 
 GROUP = "hsrzoo.weights"
@@ -44,7 +43,7 @@ def folder_of(name: ModelName) -> Path:
     if len(found) > 1:
         packages = " and ".join(entry.value for entry in found)
         raise WeightsError(f"Two packages carry the weights {name}", got=packages, fix="Uninstall one")
-    for root in _package_folders(found[0].value):
+    for root in paths_of(found[0].value):
         folder = root / "weights" / str(name)
         if folder.is_dir():
             return folder
@@ -76,14 +75,6 @@ def no_weights(name: ModelName) -> WeightsError:
         fix=f"{offer} your own with `hsrzoo train {name.arch}` and load them as local-dir:PATH, "
         "or pass weights=None for random weights",
     )
-
-
-def _package_folders(package: str) -> list[Path]:
-    # find_spec of a dotted name would import its parents: look up the top-level package only.
-    top, *rest = package.split(".")
-    spec = importlib.util.find_spec(top)
-    locations = spec.submodule_search_locations if spec else None
-    return [Path(location, *rest) for location in locations or ()]
 
 
 def require_folder(path: Path) -> Path:

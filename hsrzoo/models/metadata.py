@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hsrzoo.bands import BandSet
@@ -11,11 +13,15 @@ from hsrzoo.errors import HsrzooError
 Kind = type | tuple[type, ...]
 
 
-def require_fields(
-    found: Any, fields: Mapping[str, Kind], schema: int, what: str, error: type[HsrzooError]
+def read_object(
+    source: Path | str, fields: Mapping[str, Kind], schema: int, what: str, error: type[HsrzooError]
 ) -> dict[str, Any]:
-    """``found`` itself, if it is a JSON object with ``fields`` (name -> type) and valid bands, written by
-    this version or an older one: its own ``schema`` is at most the given one. Raises ``error``."""
+    """The JSON object in a file or text, with ``fields`` (name -> type) and, if it has any, valid bands,
+    written by this version or an older one: its ``schema`` is at most the given one. Raises ``error``."""
+    try:
+        found = json.loads(source if isinstance(source, str) else source.read_bytes())
+    except (OSError, ValueError) as problem:
+        raise error(f"{what} cannot be read as JSON", got=str(problem)) from None
     if not isinstance(found, dict):
         raise error(f"{what} is incomplete", expected="a JSON object", got=type(found).__name__)
     if isinstance(found.get("schema"), int) and found["schema"] > schema:
@@ -34,7 +40,8 @@ def require_fields(
     if missing or wrong:
         raise error(f"{what} is incomplete", expected=", ".join(fields), got=", ".join(missing + wrong))
     try:
-        BandSet.from_json(found["bands"])
+        if "bands" in fields:
+            BandSet.from_json(found["bands"])
     except (HsrzooError, KeyError, TypeError, ValueError) as problem:
         raise error(f"{what} holds no valid bands", got=str(problem)) from None
     return found

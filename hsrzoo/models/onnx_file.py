@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import FormatError, InputError, PluginError
-from hsrzoo.models.metadata import Kind, require_fields
+from hsrzoo.models.metadata import Kind, read_object
 from hsrzoo.spec import ModelSpec, RgbInput
 
 SCHEMA = 1
@@ -95,11 +94,7 @@ def metadata_of(session: Any, path: Path) -> dict[str, Any]:
             expected="a file written by `hsrzoo export`",
             got=f"an ONNX file without the metadata {METADATA_KEY!r}",
         )
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise FormatError(f"The metadata of {path} cannot be read as JSON", got=str(error)) from None
-    return require_fields(found, _FIELDS, SCHEMA, f"The metadata of {path}", FormatError)
+    return read_object(text, _FIELDS, SCHEMA, f"The metadata of {path}", FormatError)
 
 
 def spec_of(metadata: Mapping[str, Any], path: Path) -> ModelSpec:

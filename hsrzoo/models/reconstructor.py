@@ -113,11 +113,6 @@ class Reconstructor:
         return sum(known) if len(known) == len(halos) else None
 
     @property
-    def trained_camera(self) -> str | None:
-        """The camera that rendered the RGB of the training pairs; None where it is not known."""
-        return self.loaded.trained_camera
-
-    @property
     def own_consistency(self) -> str | None:
         """The camera that cubes are corrected for because the network was trained so; None otherwise."""
         return self.loaded.own_consistency

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import WeightsError
 from hsrzoo.models.locate import require_folder
-from hsrzoo.models.metadata import Kind, require_fields
+from hsrzoo.models.metadata import Kind, read_object
 from hsrzoo.models.tensors import load_tensors, pickle_refused, require_safetensors, save_tensors
 from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
 from hsrzoo.utils.files import (
@@ -90,13 +90,7 @@ def make_config(
         "architecture": spec.name,
         "arguments": {**spec.arguments, **arguments},
         "bands": bands.to_json(),
-        "input": {
-            "order": "RGB",
-            "range": [0, 1],
-            "normalise": spec.input.normalise,
-            "multiple": spec.input.multiple,
-            "min_size": spec.input.min_size,
-        },
+        "input": spec.input.to_json(),
         "training": dict(training),
         "source": spec.source,
         "licence": spec.licence,
@@ -147,11 +141,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         _refuse_pickles_in(folder)
         raise WeightsError("A folder of weights lacks its configuration", expected=str(path))
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read as JSON", got=str(error)) from None
-    return require_fields(config, _FIELDS, SCHEMA, str(path), WeightsError)
+    return read_object(path, _FIELDS, SCHEMA, str(path), WeightsError)
 
 
 def _refuse_pickles_in(folder: Path) -> None:

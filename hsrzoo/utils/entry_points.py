@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import PluginError
@@ -49,3 +51,15 @@ def entry_points_of(group: str) -> dict[str, list[EntryPoint]]:
         if all(e.value != entry.value for e in same):
             same.append(entry)
     return found
+
+
+def paths_of(module: str) -> list[Path]:
+    """Where a module or package is, without suffix; nothing is imported.
+
+    find_spec of a dotted name would import its parents: only the top-level package is looked up.
+    """
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is not None and spec.submodule_search_locations is not None:
+        return [Path(location, *rest) for location in spec.submodule_search_locations]
+    return [Path(spec.origin).with_suffix("")] if spec and spec.origin and not rest else []

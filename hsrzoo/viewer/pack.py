@@ -55,15 +55,10 @@ def pack_values(values: np.ndarray, name: str) -> Packed:
 
 def _range(values: np.ndarray, name: str) -> tuple[float, float]:
     """Least and greatest finite value."""
-    lows, highs = [], []
-    for plane in range(values.shape[2]):
-        finite = values[..., plane][np.isfinite(values[..., plane])]
-        if finite.size:
-            lows.append(float(finite.min()))
-            highs.append(float(finite.max()))
-    if not lows:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
         raise InputError(f"{name} has no data: no value is finite")
-    return min(lows), max(highs)
+    return float(finite.min()), float(finite.max())
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ autoencoders/<source>.safetensors  stage 1's weights without the codes
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +18,12 @@ from torch import Tensor
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError, unknown_name
 from hsrzoo.models.locate import resolve_folder
+from hsrzoo.models.metadata import read_object
 from hsrzoo.models.tensors import load_tensors, save_tensors
 from hsrzoo.utils.files import CONFIG, sha256_of_file, write_json
 
 SCHEMA = 1
+_FIELDS = {"schema": int, "scales": int, "latent": int, "sources": list, "sha256": dict}
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,12 @@ class CodebookFolder:
                 expected=f"{config_file}, as written by hsrzoo codebook train or mix",
                 got="no such file",
             )
+        config = read_object(config_file, _FIELDS, SCHEMA, str(config_file), WeightsError)
         try:
-            config = json.loads(config_file.read_text(encoding="utf-8"))
-            if config["schema"] > SCHEMA:
-                raise WeightsError(
-                    f"{path} was written by a newer hsrzoo",
-                    expected=f"schema {SCHEMA}",
-                    got=f"schema {config['schema']}",
-                    fix="Upgrade: pip install --upgrade hsrzoo",
-                )
             sources = _read_sources(config["sources"])
-            folder = cls(path, config["scales"], config["latent"], sources, config["sha256"])
         except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(f"{config_file} is not a codebook configuration", got=repr(error)) from None
+        folder = cls(path, config["scales"], config["latent"], sources, config["sha256"])
         for name, digest in folder.sha256.items():
             verify(path / name, digest)
         return folder

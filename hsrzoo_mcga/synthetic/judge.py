@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,24 +47,21 @@ def judge(
         raise InputError(
             "Too few real scenes to be halved", expected="at least 2 with data", got=str(len(theirs))
         )
-    rows: list[dict[str, dict[str, Any]]] = []
+    synthetic_rows, real_rows = [], []
     for _ in range(splits):
         order = rng.permutation(len(theirs))
         cut = len(theirs) // 2
         one, other = (_draw([theirs[i] for i in part], pixels, rng) for part in (order[:cut], order[cut:]))
-        rows.append(
-            {
-                "synthetic": distances(one, _draw(ours, pixels, rng)),
-                "real": distances(one, other),
-            }
-        )
-    table = []
-    for name in (k for k, v in rows[0]["real"].items() if isinstance(v, float)):
-        means = {side: float(np.mean([row[side][name] for row in rows])) for side in ("synthetic", "real")}
-        table.append({"distance": name, **means, "ratio": means["synthetic"] / means["real"]})
-    per_band = {s: np.mean([r[s]["wasserstein_bands"] for r in rows], axis=0).tolist() for s in rows[0]}
-    histograms = {s: np.mean([r[s]["histogram"] for r in rows], axis=0).tolist() for s in rows[0]}
-    reference = np.mean([r["real"]["reference_histogram"] for r in rows], axis=0).tolist()
+        synthetic_rows.append(distances(one, _draw(ours, pixels, rng)))
+        real_rows.append(distances(one, other))
+    means = {"synthetic": _means(synthetic_rows), "real": _means(real_rows)}
+    table = [
+        {"distance": name, "synthetic": means["synthetic"][name], "real": value,
+         "ratio": means["synthetic"][name] / value}
+        for name, value in means["real"].items() if isinstance(value, float)
+    ]  # fmt: skip
+    bands = {side: found["wasserstein_bands"] for side, found in means.items()}
+    histograms = {side: found["histogram"] for side, found in means.items()}
     return {
         "synthetic": f"{sum(len(synthetic.scenes(s)) for s in synthetic.splits())} cubes",
         "real": f"{real.name}/{split}",
@@ -73,9 +70,16 @@ def judge(
         "splits": splits,
         "seed": seed,
         "distances": table,
-        "wasserstein_bands": {"centres_nm": list(real.bands.centres_nm), **per_band},
-        "angle_histogram": {"bin_degrees": BIN_DEG, **histograms, "reference": reference},
-    }
+        "wasserstein_bands": {"centres_nm": list(real.bands.centres_nm), **bands},
+        "angle_histogram": {
+            "bin_degrees": BIN_DEG, **histograms, "reference": means["real"]["reference_histogram"],
+        },
+    }  # fmt: skip
+
+
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of :func:`distances`, as floats and lists."""
+    return {name: np.mean([row[name] for row in rows], axis=0).tolist() for name in rows[0]}
 
 
 def distances(reference: np.ndarray, other: np.ndarray) -> dict[str, Any]:

@@ -51,14 +51,6 @@ class FittedPrior:
     record: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Scenes:
-    """Names and cubes (C, H, W)."""
-
-    names: list[str]
-    cubes: list[Tensor]
-
-
 def fit(
     folder: CodebookFolder,
     source: Source,
@@ -90,9 +82,9 @@ def fit(
     began = perf_counter()
     train, held_out = _split_scenes(source, module, data, split)
     with torch.inference_mode():
-        views = [encode_known(module, v) for cube in train.cubes for v in orientations(cube)]
-        train_maps = [encode_known(module, cube) for cube in train.cubes]
-        held_out_maps = [encode_known(module, cube) for cube in held_out.cubes]
+        views = [encode_known(module, v) for cube in train.values() for v in orientations(cube)]
+        train_maps = [encode_known(module, cube) for cube in train.values()]
+        held_out_maps = [encode_known(module, cube) for cube in held_out.values()]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         prior = CodePrior([c.detach() for c in module.codes])
@@ -109,8 +101,8 @@ def fit(
     figures: dict[str, float] = {
         f"{name}_{i}": value for name, values in by_scale.items() for i, value in enumerate(values, 1)
     }
-    figures["codes_only_rmse_train"] = codes_only_rmse(module, train.cubes)
-    figures["codes_only_rmse_held_out"] = codes_only_rmse(module, held_out.cubes)
+    figures["codes_only_rmse_train"] = codes_only_rmse(module, list(train.values()))
+    figures["codes_only_rmse_held_out"] = codes_only_rmse(module, list(held_out.values()))
     record = {
         "schema": SCHEMA,
         "source": source.name,
@@ -119,8 +111,8 @@ def fit(
         "dataset_info": dict(data.info),
         "split": split,
         "fingerprint": data.fingerprint(),
-        "scenes": train.names,
-        "held_out": held_out.names,
+        "scenes": list(train),
+        "held_out": list(held_out),
         "steps": steps,
         "parameters": sum(p.numel() for p in prior.parameters()),
         "figures": figures,
@@ -131,26 +123,21 @@ def fit(
 
 def _split_scenes(
     source: Source, module: SpectralAutoencoder, data: Dataset, split: str
-) -> tuple[_Scenes, _Scenes]:
-    """Scenes to fit to, and scenes that validate the fit."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Names and cubes (C, H, W) of scenes to fit to, and of scenes that validate the fit."""
     names = data.scenes(split)
-    cubes = load_cubes(data, split, names, module.scales)
+    cubes = dict(zip(names, load_cubes(data, split, names, module.scales), strict=True))
     if len(cubes) == 1:
-        name, cube = names[0], cubes[0]
+        ((name, cube),) = cubes.items()
         cut = cube.shape[1] * (_HELD_OUT - 1) // _HELD_OUT >> module.scales << module.scales
         if not 0 < cut < cube.shape[1]:
             raise InputError("The only scene is too small to be divided", got=tuple(cube.shape))
-        above = _Scenes([f"{name}, rows to {cut - 1}"], [cube[:, :cut]])
-        return above, _Scenes([f"{name}, rows from {cut}"], [cube[:, cut:]])
+        return {f"{name}, rows to {cut - 1}": cube[:, :cut]}, {f"{name}, rows from {cut}": cube[:, cut:]}
     held_out = set(source.record.get("held_out", ())) & set(names)
     if not 0 < len(held_out) < len(names):
         held_out = set(names[-max(1, len(names) // _HELD_OUT) :])
-    parts = _Scenes([], []), _Scenes([], [])
-    for name, cube in zip(names, cubes, strict=True):
-        part = parts[name in held_out]
-        part.names.append(name)
-        part.cubes.append(cube)
-    return parts
+    kept = {name: cube for name, cube in cubes.items() if name not in held_out}
+    return kept, {name: cube for name, cube in cubes.items() if name in held_out}
 
 
 def encode_known(module: SpectralAutoencoder, cube: Tensor) -> Maps:

@@ -113,7 +113,7 @@ def test_adding_a_wrong_type_or_a_taken_name_changes_nothing(models: Registry) -
         models.add("mine", spec("mine"), "there")
     with pytest.raises(PluginError, match=r"ModelSpec.*MetricSpec"):
         models.add("m", MetricSpec("m", "a:b", "1", "", "lower", ("m",)), "there")  # type: ignore[arg-type]
-    with pytest.raises(PluginError, match="not its own"):
+    with pytest.raises(PluginError, match=r"ModelSpec named 'alias'.*ModelSpec 'mine'"):
         models.add("alias", spec("mine"), "there")
     assert models.names() == ["mine"] and models.get("mine") is before and models.origin("mine") == "here"
 

@@ -78,7 +78,8 @@ def test_a_forced_engine_that_is_not_installed() -> None:
         search.search_engine("faiss"),
     ):
         search.nearest_code(torch.zeros(5, 8), torch.zeros(9, 8))
-    assert "faiss" not in search.runnable_engines(torch.zeros(5, 8))
+    with pytest.raises(PluginError, match="pip install faiss-cpu"):
+        search.check_engine("faiss", torch.zeros(5, 8))
 
 
 def test_a_forced_engine_that_cannot_search_these_features(monkeypatch: pytest.MonkeyPatch) -> None:

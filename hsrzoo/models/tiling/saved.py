@@ -32,20 +32,10 @@ class Saved:
 
     def write(self, path: Path) -> None:
         """Replace the file at ``path``, durably. Raises StoreError."""
-        work = self.work
-        value = {
-            "schema": SCHEMA,
-            "identity": self.identity,
-            "tile": self.tile,
-            "work": {
-                **work.seen,
-                "known": [[_encode(x) for x in totals] for totals in work.known],
-                "shares": None if work.shares is None else _encode_shares(work.shares),
-                "done": work.done,
-                "passes": work.passes,
-            },
-        }
-        write_atomically(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+        work = {**self.work.seen, **{name: getattr(self.work, name) for name in _OWN}}
+        value = {"schema": SCHEMA, "identity": self.identity, "tile": self.tile, "work": work}
+        text = json.dumps(value, indent=1, sort_keys=True, default=_encode)
+        write_atomically(path, f"{text}\n".encode())
 
     @classmethod
     def read(cls, path: Path, device: torch.device) -> Saved | None:
@@ -90,14 +80,15 @@ class Saved:
             )
 
 
-def _encode(x: Tensor) -> dict[str, Any]:
+def _encode(x: Tensor | torch.dtype | Shares) -> Any:
+    """What JSON has no form for; a tensor becomes its bytes."""
+    if isinstance(x, Shares):
+        return vars(x)
+    if isinstance(x, torch.dtype):
+        return str(x).removeprefix("torch.")
     x = x.detach().cpu().contiguous()
     data = x.reshape(-1).view(torch.uint8).numpy().tobytes() if x.numel() else b""
-    return {
-        "dtype": str(x.dtype).removeprefix("torch."),
-        "shape": list(x.shape),
-        "data": base64.b64encode(data).decode(),
-    }
+    return {"dtype": x.dtype, "shape": list(x.shape), "data": base64.b64encode(data).decode()}
 
 
 def _decode(value: Mapping[str, Any]) -> Tensor:
@@ -110,14 +101,6 @@ def _dtype(name: str) -> torch.dtype:
     if not isinstance(found, torch.dtype):
         raise ValueError(f"no dtype {name!r}")
     return found
-
-
-def _encode_shares(shares: Shares) -> dict[str, Any]:
-    return {
-        "parts": [_encode(x) for x in shares.parts],
-        "dtypes": [str(dtype).removeprefix("torch.") for dtype in shares.dtypes],
-        "reduce": list(shares.reduce),
-    }
 
 
 def _decode_shares(value: Mapping[str, Any]) -> Shares:

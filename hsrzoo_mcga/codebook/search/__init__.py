@@ -6,7 +6,7 @@ the lowest index. The engine follows from device, type and size; ``HSRZOO_SEARCH
 ``with search_engine(name):`` forces one.
 """
 
-from hsrzoo_mcga.codebook.search.engines import ENGINES, engine_for, runnable_engines, search_engine
+from hsrzoo_mcga.codebook.search.engines import ENGINES, check_engine, engine_for, search_engine
 from hsrzoo_mcga.codebook.search.op import nearest_code
 
-__all__ = ["ENGINES", "engine_for", "nearest_code", "runnable_engines", "search_engine"]
+__all__ = ["ENGINES", "check_engine", "engine_for", "nearest_code", "search_engine"]

@@ -92,18 +92,6 @@ def engine_for(features: Tensor, codes: Tensor) -> str:
     return fused if _can_import(fused) else _fall_back(fused)
 
 
-def runnable_engines(features: Tensor) -> list[str]:
-    """The engines that can search ``features`` on this machine."""
-    names = []
-    for name in ENGINES:
-        try:
-            check_engine(name, features)
-        except (InputError, PluginError):
-            continue
-        names.append(name)
-    return names
-
-
 def check_engine(name: str, features: Tensor) -> None:
     """Raise an error with the reason if the engine ``name`` cannot search ``features``."""
     _check_name(name)
