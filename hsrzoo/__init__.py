@@ -12,27 +12,15 @@ if TYPE_CHECKING:
     from hsrzoo.bands import BandSet
     from hsrzoo.errors import HsrzooError
     from hsrzoo.models.loading import list_models, load
-    from hsrzoo.spec import (
-        DatasetSpec,
-        MetricSpec,
-        ModelSpec,
-        PerturbationSpec,
-        Recipe,
-        RgbInput,
-    )
+    from hsrzoo.spec import DatasetSpec, MetricSpec, ModelSpec, PerturbationSpec, Recipe, RgbInput
 
 _HOMES = {
     "BandSet": "hsrzoo.bands",
     "HsrzooError": "hsrzoo.errors",
     "list_models": "hsrzoo.models.loading",
     "load": "hsrzoo.models.loading",
-    "DatasetSpec": "hsrzoo.spec",
-    "MetricSpec": "hsrzoo.spec",
-    "ModelSpec": "hsrzoo.spec",
-    "PerturbationSpec": "hsrzoo.spec",
-    "Recipe": "hsrzoo.spec",
-    "RgbInput": "hsrzoo.spec",
 }
+"""Modules of the public names; all others are in hsrzoo.spec."""
 
 __all__ = [
     "BandSet",
@@ -53,9 +41,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("hsrzoo")
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'hsrzoo' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "hsrzoo.spec")), name)
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,13 +40,14 @@ def to_int8(proto: ModelProto, crops: Sequence[np.ndarray], record: dict[str, An
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     except ImportError as error:
         raise missing_onnx(error) from None
+    feeds = iter([{INPUT: crop[None]} for crop in crops])
     with tempfile.TemporaryDirectory() as folder, quiet():
         source, target = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         onnx.save(proto, source)
         quantize_static(
             source,
             target,
-            _Reader(crops),
+            SimpleNamespace(get_next=partial(next, feeds, None)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTIZED),
             nodes_to_exclude=nodes_in_fp32(proto),
@@ -98,14 +101,3 @@ def calibration_crops(
             crops.append(np.ascontiguousarray(rgb[:, top : top + height, left : left + width]))
     record = {"dataset": dataset.name, "split": split, "scenes": chosen, "crops": len(crops), "side": CROP}
     return crops, record
-
-
-class _Reader:
-    """What onnxruntime calls a CalibrationDataReader."""
-
-    def __init__(self, crops: Sequence[np.ndarray]) -> None:
-        self.left = iter(crops)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        crop = next(self.left, None)
-        return None if crop is None else {INPUT: crop[None]}

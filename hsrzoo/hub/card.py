@@ -152,11 +152,7 @@ def title(metric: str) -> str:
 
 
 def model_block(
-    name: str,
-    address: str,
-    config: Mapping[str, Any],
-    figures: Sequence[Figure],
-    link: CodebookLink | None,
+    name: str, address: str, config: Mapping[str, Any], figures: Sequence[Figure], link: CodebookLink | None
 ) -> str:
     """The marked text of a model's card. ``address``: ``org/name@revision``, for loading."""
     bands = BandSet.from_json(config["bands"])

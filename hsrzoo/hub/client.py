@@ -72,9 +72,7 @@ def require_revision(text: str) -> str:
     )
 
 
-def pull(
-    repo: str, revision: str | None = None, patterns: Iterable[str] | None = None, *, force: bool = False
-) -> Path:
+def pull(repo: str, revision: str | None = None, *, force: bool = False) -> Path:
     """Download a repository into the Hub's cache and verify every file.
 
     With HF_HUB_OFFLINE=1, or if the Hub does not answer, the cached version is used.
@@ -82,7 +80,6 @@ def pull(
     Args:
         repo: ``org/name``.
         revision: a branch, tag, pull request (refs/pr/1) or commit; None: the main branch.
-        patterns: files to download instead of :data:`PATTERNS`.
         force: download cached files again.
 
     Returns:
@@ -91,12 +88,10 @@ def pull(
     Raises:
         HubError, WeightsError, StoreError: the repository is missing, foreign or damaged, or the disk full.
     """
-    repo, wanted = require_repo(repo), list(patterns or PATTERNS)
-    with _translate(repo, revision):
-        folder = _fetch(repo, revision, wanted, force)
+    with _translate(require_repo(repo), revision):
+        folder = _fetch(repo, revision, force)
     verify.check_digests(folder, at(repo, revision))
-    if patterns is None:
-        verify.check_config(folder, at(repo, revision))
+    verify.check_config(folder, at(repo, revision))
     return folder
 
 
@@ -107,13 +102,13 @@ def origin_of(folder: Path) -> dict[str, str] | None:
     return {"repo": f"{found[1]}/{found[2]}", "revision": found[3]} if found else None
 
 
-def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) -> Path:
+def _fetch(repo: str, revision: str | None, force: bool) -> Path:
     from huggingface_hub import constants, is_offline_mode, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     def snapshot(local_files_only: bool = False) -> Path:
         found = snapshot_download(
-            repo, revision=revision, allow_patterns=patterns, local_files_only=local_files_only,
+            repo, revision=revision, allow_patterns=list(PATTERNS), local_files_only=local_files_only,
             force_download=force, library_name=LIBRARY, library_version=version(LIBRARY),
         )  # fmt: skip
         return Path(found)
@@ -140,8 +135,7 @@ def _fetch(repo: str, revision: str | None, patterns: list[str], force: bool) ->
             stacklevel=4,
         )
         return folder
-    if patterns == list(PATTERNS):
-        verify.require_safetensors([file.rfilename for file in info.siblings or ()], at(repo, revision))
+    verify.require_safetensors([file.rfilename for file in info.siblings or ()], at(repo, revision))
     return snapshot()
 
 

@@ -217,13 +217,7 @@ class Reconstructor:
         return cube.permute(2, 0, 1)[None]
 
     def tiles(
-        self,
-        image: PaddedImage,
-        grid: Grid,
-        sink: Sink,
-        work: Work | None = None,
-        *,
-        tta: bool = False,
+        self, image: PaddedImage, grid: Grid, sink: Sink, work: Work | None = None, *, tta: bool = False
     ) -> Iterator[Work]:
         """Run over the tiles of ``grid``, exactly unless ``execution.approximate``.
 

@@ -7,7 +7,6 @@ so that finding weights costs no import.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +26,9 @@ from hsrzoo.utils.files import (
     make_folder,
     sha256_of_file,
     write_atomically,
+    write_json,
 )
+from hsrzoo.utils.markdown import markdown_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,7 +59,6 @@ def save_folder(
     arguments: Mapping[str, Any],
     training: Mapping[str, Any],
     codebook: Mapping[str, Any] | None = None,
-    card: str | None = None,
 ) -> None:
     """Write a model's folder; each file appears whole or not at all, config.json last.
 
@@ -70,9 +70,8 @@ def save_folder(
     save_tensors(folder / TENSORS, state, {"architecture": spec.name, "schema": SCHEMA})
     config = make_config(spec, bands, arguments=arguments, training=training, codebook=codebook)
     config["weights_sha256"] = sha256_of_file(folder / TENSORS)
-    text = card if card is not None else _default_card(config)
-    write_atomically(folder / CARD, text.encode())
-    write_atomically(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+    write_atomically(folder / CARD, _card(config).encode())
+    write_json(folder / CONFIG, config)
 
 
 def make_config(
@@ -107,13 +106,11 @@ _CARD = """# {title}
 Weights for hsrzoo. RGB is expected linear, in [0, 1], as the camera of the training data
 gives it; scenes and cameras unlike those are out of this model's domain.
 
-| | |
-|---|---|
 {table}
 """
 
 
-def _default_card(config: Mapping[str, Any]) -> str:
+def _card(config: Mapping[str, Any]) -> str:
     bands, training = BandSet.from_json(config["bands"]), config["training"]
     facts = {
         "source": config["source"],
@@ -126,12 +123,13 @@ def _default_card(config: Mapping[str, Any]) -> str:
         facts["codebooks from"] = ", ".join(config["codebook"].get("sources", []))
         stage1 = config["codebook"].get("stage1", [])
         facts["their wall seconds"] = sum((run.get("wall_seconds", 0.0) for run in stage1), 0.0)
-    lines = [f"| {key.replace('_', ' ')} | {_in_card(value)} |" for key, value in facts.items() if value]
-    return _CARD.format(title=f"{config['architecture']}: RGB to {bands}", table="\n".join(lines))
-
-
-def _in_card(value: Any) -> str:
-    return f"{value:.0f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    rows = [
+        (key.replace("_", " "), f"{value:.0f}" if isinstance(value, float) else str(value))
+        for key, value in facts.items()
+        if value
+    ]
+    title = f"{config['architecture']}: RGB to {bands}"
+    return _CARD.format(title=title, table=markdown_table(("", ""), rows))
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -70,17 +70,17 @@ def srgb_of(cube: np.ndarray, bands: BandSet) -> np.ndarray:
     return np.rint(encode_srgb(linear) * 255).astype(np.uint8)
 
 
-def save_quicklook(cube: Path, longest: int = LONGEST) -> Path:
+def save_quicklook(cube: Path) -> Path:
     """Write the picture ``NAME.png`` of the cube file ``NAME.*``, in the colours of :func:`rendering`.
 
     Rows are read in strips; large cubes keep every n-th pixel of every n-th row, so that the longer side
-    is at most ``longest`` pixels. Raises InputError, FormatError.
+    is at most :data:`LONGEST` pixels. Raises InputError, FormatError.
     """
     from PIL import Image
 
     rows = open_rows(cube)
     height, width = rows.shape
-    step = -(-max(height, width) // longest)
+    step = -(-max(height, width) // LONGEST)
     strip = step * max(1, _AT_ONCE // (-(-width // step) * len(rows.bands)))
     picture = np.concatenate(
         [

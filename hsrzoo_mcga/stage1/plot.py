@@ -45,8 +45,7 @@ def _pyplot() -> Any:
         import matplotlib
     except ImportError:
         raise StoreError(
-            "Pictures need the package matplotlib",
-            fix='pip install "hsrzoo[report]", or omit --picture',
+            "Pictures need the package matplotlib", fix='pip install "hsrzoo[report]", or omit --picture'
         ) from None
     matplotlib.use("Agg")  # writes files; needs no display
     from matplotlib import pyplot

@@ -39,10 +39,6 @@ _HELD_OUT = 5
 """One scene in so many, the last by name, or that share of an only scene's rows, validates the prior."""
 
 
-def _ignore() -> None:
-    """No progress bar."""
-
-
 @dataclass(frozen=True)
 class FittedPrior:
     """A prior with the record of how it was made."""
@@ -58,7 +54,7 @@ def fit(
     data: Dataset,
     split: str,
     steps: int = STEPS,
-    advance: Callable[[], None] = _ignore,
+    advance: Callable[[], object] = lambda: None,
 ) -> FittedPrior:
     """Fit a prior to the index maps of scenes, in all eight orientations.
 
@@ -188,7 +184,7 @@ def optimise(
     views: Sequence[Maps],
     held_out: Sequence[Maps],
     steps: int,
-    advance: Callable[[], None] = _ignore,
+    advance: Callable[[], object] = lambda: None,
 ) -> list[int]:
     """AdamW on random crops of ``views`` with a one-cycle learning rate. Every scale ends with the weights
     of the lowest cross-entropy on ``held_out``; their steps are returned."""
@@ -281,7 +277,7 @@ def load_or_fit(
     options: Mapping[str, str] | None = None,
     split: str | None = None,
     data_root: Path | None = None,
-    advance: Callable[[], None] = _ignore,
+    advance: Callable[[], object] = lambda: None,
 ) -> FittedPrior:
     """The stored prior, or a new one, which is then stored. ``dataset``, ``options`` and ``split`` are by
     default those of the source's record; a stored prior needs no data."""

@@ -12,10 +12,7 @@ from hsrzoo.models.steps.base import ImageStep, LoadedModel
 from hsrzoo.models.steps.camera import CameraStep
 from hsrzoo.models.steps.normalise import Normalise
 
-STEPS: list[Callable[[LoadedModel], ImageStep | None]] = [
-    CameraStep.of,
-    Normalise.of,
-]
+STEPS: list[Callable[[LoadedModel], ImageStep | None]] = [CameraStep.of, Normalise.of]
 """Each makes a step for a model, or None where the model does without it."""
 
 

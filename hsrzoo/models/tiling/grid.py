@@ -57,10 +57,7 @@ def cut(
     axes = [_spans(length, tile, reach, least, need.multiple) for length in padded]
     (rows, down), (columns, across) = axes
     tiles = tuple(
-        Tile(
-            Region(top, left, bottom - top, right - left),
-            Region(first, start, last - first, end - start),
-        )
+        Tile(Region(top, left, bottom - top, right - left), Region(first, start, last - first, end - start))
         for (top, bottom), (first, last) in rows
         for (left, right), (start, end) in columns
     )

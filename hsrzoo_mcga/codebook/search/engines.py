@@ -14,12 +14,9 @@ from torch import Tensor
 
 from hsrzoo.errors import InputError, PluginError, unknown_name
 
-ENGINES = {
-    name: f"hsrzoo_mcga.codebook.search.{module}"
-    for name, module in {"torch": "blocked", "faiss": "cpu_faiss", "triton": "gpu_triton"}.items()
-}
-"""Name of an engine -> the module whose ``search`` runs it; imported where it is first used, since faiss
-and Triton are optional and slow to import."""
+ENGINES = {"torch": "blocked", "faiss": "cpu_faiss", "triton": "gpu_triton"}
+"""Name of an engine -> the module here whose ``search`` runs it; imported where it is first used, since
+faiss and Triton are optional and slow to import."""
 _VARIABLE = "HSRZOO_SEARCH"
 _FUSED = {"cpu": ("faiss", 32), "cuda": ("triton", 64)}
 """Device -> its fused engine and the widest codes that it pays for; for wider ones torch's matrix
@@ -41,7 +38,7 @@ def search(features: Tensor, codes: Tensor) -> Tensor:
     name = engine_for(features, codes)
     if len(features) == 0 or len(codes) == 1:
         return features.new_zeros(len(features), dtype=torch.int64)
-    return importlib.import_module(ENGINES[name]).search(features, codes)
+    return importlib.import_module(f"hsrzoo_mcga.codebook.search.{ENGINES[name]}").search(features, codes)
 
 
 def to_common_dtype(features: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
