@@ -119,8 +119,17 @@ def descent(
             net.requires_grad_(False)
             for p in parameters:
                 p.requires_grad_(True)
-            history = _descend(parameters, objective, steps, lr)
-        yield history
+            optimiser = torch.optim.Adam(parameters, lr=lr)
+            history = []
+            for _ in range(steps):
+                loss = objective()
+                history.append(float(loss.detach()))
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+        with torch.no_grad():
+            history.append(float(objective()))
+        yield history[0], history[-1]
     finally:
         with torch.no_grad():
             for p, value in zip(parameters, trained, strict=True):
@@ -128,23 +137,6 @@ def descent(
                 p.grad = None
         for p, flag in zip(net.parameters(), wanted, strict=True):
             p.requires_grad_(flag)
-
-
-def _descend(
-    parameters: Sequence[nn.Parameter], objective: Callable[[], Tensor], steps: int, lr: float
-) -> tuple[float, float]:
-    """The objective before the first and after the last step."""
-    optimiser = torch.optim.Adam(parameters, lr=lr)
-    history = []
-    for _ in range(steps):
-        loss = objective()
-        history.append(float(loss.detach()))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    with torch.no_grad():
-        history.append(float(objective()))
-    return history[0], history[-1]
 
 
 def rendering_error(cube: Tensor, rgb: Tensor, response: Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import replace
 from typing import Protocol
 
@@ -154,13 +155,9 @@ def _largest_tile(model: Tileable, padded: tuple[int, int], budget: float, asked
             got=_mib(asked),
             fix="Allow more memory; a cube that is written to a file (hsrzoo predict) need not fit",
         )
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _fits(model, window(middle), padded, budget):
-            low = middle
-        else:
-            high = middle - 1
-    return low * multiple
+    larger = range(low + 1, high + 1)
+    fitting = bisect_left(larger, True, key=lambda n: not _fits(model, window(n), padded, budget))
+    return (low + fitting) * multiple
 
 
 def _mib(count: float) -> str:
