@@ -80,12 +80,12 @@ def read_pickle(path: Path) -> Any:
 
 def _bytes_of(path: Path) -> bytes:
     """The whole file: what is scanned must be what is loaded, even if the file changes in between."""
-    if not path.is_file():
-        raise WeightsError("The checkpoint is missing", expected="a file", got=str(path))
     try:
         return path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read", got=error.strerror or str(error)) from None
+        raise WeightsError(
+            "The checkpoint is missing or cannot be read", expected="a file", got=f"{path}: {error.strerror}"
+        ) from None
 
 
 def _programs(data: bytes, path: Path) -> Iterator[io.BytesIO]:
