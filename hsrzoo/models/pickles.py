@@ -84,7 +84,7 @@ def _bytes_of(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            "The checkpoint is missing or cannot be read", expected="a file", got=f"{path}: {error.strerror}"
+            "The checkpoint is missing or unreadable", expected="a file", got=f"{path}, {error.strerror}"
         ) from None
 
 
