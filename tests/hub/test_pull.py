@@ -145,7 +145,7 @@ def test_a_killed_download_leaves_nothing_that_is_used_and_goes_on_with_the_next
     home = Path(hub.env()["HF_HOME"])
     wait_until(
         lambda: (
-            {p.name for p in home.rglob("snapshots/*/*")} == {"README.md", "config.json"}
+            {p.name for p in home.glob("hub/*/snapshots/*/*")} == {"README.md", "config.json"}
             and any(r["sent"] for r in hub.requests("GET", "/_lfs/"))
         ),
         killed,
