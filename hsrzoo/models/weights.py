@@ -28,7 +28,6 @@ from hsrzoo.utils.files import (
     write_atomically,
     write_json,
 )
-from hsrzoo.utils.markdown import markdown_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -106,6 +105,8 @@ _CARD = """# {title}
 Weights for hsrzoo. RGB is expected linear, in [0, 1], as the camera of the training data
 gives it; scenes and cameras unlike those are out of this model's domain.
 
+| | |
+|---|---|
 {table}
 """
 
@@ -123,13 +124,12 @@ def _card(config: Mapping[str, Any]) -> str:
         facts["codebooks from"] = ", ".join(config["codebook"].get("sources", []))
         stage1 = config["codebook"].get("stage1", [])
         facts["their wall seconds"] = sum((run.get("wall_seconds", 0.0) for run in stage1), 0.0)
-    rows = [
-        (key.replace("_", " "), f"{value:.0f}" if isinstance(value, float) else str(value))
-        for key, value in facts.items()
-        if value
-    ]
-    title = f"{config['architecture']}: RGB to {bands}"
-    return _CARD.format(title=title, table=markdown_table(("", ""), rows))
+    lines = [f"| {key.replace('_', ' ')} | {_in_card(value)} |" for key, value in facts.items() if value]
+    return _CARD.format(title=f"{config['architecture']}: RGB to {bands}", table="\n".join(lines))
+
+
+def _in_card(value: Any) -> str:
+    return f"{value:.0f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
