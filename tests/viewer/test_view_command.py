@@ -112,7 +112,7 @@ def test_a_tiff_is_told_apart_and_equal_names_get_their_folders(run_hsrzoo, tmp_
         (["scene.hdr", "narrow.npz"], "differ in size"),
         (["scene.hdr", "-o", "scene.img"], "The page is an HTML file"),
         (["nothing.hdr"], "There is no such file"),
-        (["scene.hdr", "nothing.jpg"], "There is no such image"),
+        (["scene.hdr", "nothing.jpg"], "There is no such file"),
         (["scene.hdr", "--key", "cube"], "--key and --axes are not for ENVI"),
         (["empty.tif"], "is empty (0 bytes)"),
         (["scene.hdr", "-o", "small.png/page.html"], "cannot be written"),
