@@ -24,9 +24,8 @@ rows, including the weights from the mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,17 +36,7 @@ from hsrzoo.errors import InputError
 from hsrzoo.layers.pointwise import pointwise
 from hsrzoo.spec import ModelSpec, Official, RgbInput
 from hsrzoo_baselines.layers import conv, padded, require_counts
-from hsrzoo_baselines.mst_plus_plus_layers import (
-    MULTIPLE,
-    WIDTH,
-    FeedForward,
-    PreNorm,
-    SpectralAttention,
-    by_strips,
-    convolve,
-    feed,
-    fuse_levels,
-)
+from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, ChannelAttention, UNet, convolve
 from hsrzoo_baselines.recipes import toolbox
 
 SLOPE = 0.1
@@ -73,65 +62,31 @@ class MaskWeights(nn.Module):
         return mask * convolve(self.depth_conv, second(mask)).sigmoid() + mask
 
 
-class MaskedAttention(SpectralAttention):
+class MaskedAttention(ChannelAttention):
     """S-MSA whose values are weighted by the mask, except those of the position term."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__(dim, heads)
         self.mm = MaskWeights(dim)
 
-    def masked(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, H, W, K), mask (B or 1, H, W, K) -> (B, H, W, K), with gradients."""
         value = self.to_v(x)
         return self.attend(x, value * self.mm(mask)) + self.position(value)
 
-    def mix_masked(self, x: Tensor, mask: Tensor, matrices: Tensor) -> Tensor:
-        """The same with the matrices (B, K, K) of :meth:`mixing_of_values` known."""
+    def mixing(self, x: Tensor) -> Tensor:
+        """The attention of the image ``x`` as matrices (B, K, K) for the weighted values."""
+        return self.mixing_of_values(x)
+
+    def mix(self, x: Tensor, matrices: Tensor, mask: Tensor) -> Tensor:
+        """:meth:`forward` with the matrices of :meth:`mixing` known."""
         value = pointwise(x, self.to_v.weight)
         weighted = (value * self.mm(mask)).flatten(1, 2)  # (B, N, K)
         mixed = (weighted @ matrices.to(value.dtype).transpose(1, 2)).view(value.shape)
         return mixed + self.proj.bias + self.position(value)
 
 
-class MaskedBlocks(nn.Module):
-    """Masked attention (without a norm before it) and feed-forward, each with a skip."""
-
-    def __init__(self, dim: int, count: int) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([MaskedAttention(dim, dim // WIDTH), PreNorm(dim, FeedForward(dim))])
-            for _ in range(count)
-        )
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, H, W, K), (B or 1, H, W, K) -> (B, H, W, K)."""
-        for block in cast(Iterable[nn.ModuleList], self.blocks):
-            attention, feed_forward = cast(MaskedAttention, block[0]), block[1]
-            if torch.is_grad_enabled():
-                x = attention.masked(x, mask) + x
-                x = feed_forward(x) + x
-            else:
-                pair = partial(_pair, attention, feed_forward, attention.mixing_of_values(x))
-                x = by_strips(pair, x, mask, halo=3, widest=4 * x.shape[-1], crops=True)
-        return x
-
-
-def _pair(
-    attention: MaskedAttention,
-    feed_forward: nn.Module,
-    matrices: Tensor,
-    x: Tensor,
-    mask: Tensor,
-    own: slice,
-) -> Tensor:
-    """Attention with known matrices and feed-forward, each with its skip, for the rows ``own`` of ``x``.
-
-    The feed-forward reaches 1 row, the position term and the weights from the mask 2 more.
-    """
-    return feed(feed_forward, attention.mix_masked(x, mask, matrices) + x, own)
-
-
-class MSTL(nn.Module):
+class MSTL(UNet):
     """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W any size of which
     reflection to a multiple of 8 is possible.
 
@@ -143,24 +98,9 @@ class MSTL(nn.Module):
         super().__init__()
         self.counts = tuple(blocks)
         self.coupled = coupled
-        first, second, lowest = blocks
         self.embedding_1 = conv(3, WIDTH)
         self.embedding_2 = conv(3, WIDTH)
-        self.encoder_layers = nn.ModuleList(
-            nn.ModuleList([MaskedBlocks(k, count), _down(k), _down(k)])
-            for k, count in ((WIDTH, first), (2 * WIDTH, second))
-        )
-        self.bottleneck = MaskedBlocks(4 * WIDTH, lowest)
-        self.decoder_layers = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    nn.ConvTranspose2d(2 * k, k, 2, stride=2),
-                    conv(2 * k, k, 1),
-                    MaskedBlocks(k, count),
-                ]
-            )
-            for k, count in ((2 * WIDTH, second), (WIDTH, first))
-        )
+        self.add_levels(blocks, MaskedAttention, maps=2)
         self.mapping = conv(WIDTH, bands)
 
     @property
@@ -182,31 +122,10 @@ class MSTL(nn.Module):
         rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
         mask = F.leaky_relu(convolve(self.embedding_1, rgb[:1] if self.coupled else rgb), SLOPE)
         first = F.leaky_relu(convolve(self.embedding_2, rgb), SLOPE)
-        cube = convolve(self.mapping, self._u(first, mask))
+        cube = convolve(self.mapping, self.through_levels(first, [mask]))
         if self.mapping.out_channels == WIDTH:
             cube = cube + first
         return cube.permute(0, 3, 1, 2)[:, :, :height, :width]
-
-    def _u(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, H, W, 31), (B or 1, H, W, 31) -> (B, H, W, 31); H and W multiples of 4."""
-        kept = []
-        for layer in self.encoder_layers:
-            blocks, down, down_mask = layer.children()
-            x = blocks(x, mask)
-            kept.append((x, mask))
-            x, mask = convolve(down, x), convolve(down_mask, mask)
-        x = self.bottleneck(x, mask)
-        for layer in self.decoder_layers:
-            up, fuse, blocks = layer.children()
-            skip, mask = kept.pop()
-            x = by_strips(partial(fuse_levels, up, fuse), skip, x, halo=0, widest=2 * skip.shape[-1])
-            del skip  # a map of full size: free it before the blocks
-            x = blocks(x, mask)
-        return x
-
-
-def _down(channels: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=False)
 
 
 def build(

@@ -6,9 +6,9 @@ is applied as one K x K matrix per image, and all that follows it runs on strips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -80,8 +80,9 @@ def _gram_matrix(x: Tensor) -> tuple[Tensor]:
     return (found if x.device.type == "mps" else found.double(),)
 
 
-class SpectralAttention(nn.Module):
-    """S-MSA: attention between the channels of each head, plus a position term computed from V."""
+class ChannelAttention(nn.Module):
+    """What S-MSA is made of, with and without a mask: attention between the channels of each head, and a
+    position term computed from V."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -97,13 +98,6 @@ class SpectralAttention(nn.Module):
             nn.Conv2d(dim, dim, 3, padding=1, groups=dim, bias=False),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, K) -> (B, H, W, K)."""
-        if not torch.is_grad_enabled():
-            return self.mix(x, self.mixing(x))
-        value = self.to_v(x)
-        return self.attend(x, value) + self.position(value)
-
     def attend(self, x: Tensor, value: Tensor) -> Tensor:
         """proj(A v) of values (B, H, W, K), with the attention of ``x`` (B, H, W, K), as published."""
         b, h, w, k = x.shape
@@ -116,16 +110,9 @@ class SpectralAttention(nn.Module):
         mixed = v @ scores.softmax(dim=-1).transpose(2, 3)  # (B, heads, N, d)
         return self.proj(mixed.transpose(1, 2).reshape(b, h, w, k))
 
-    def mixing(self, x: Tensor) -> Tensor:
-        """The attention of the image ``x`` (B, H, W, K) as matrices (B, K, K) that map a pixel of x to
-        proj(A v), without proj's bias."""
-        with torch.autocast(x.device.type, enabled=False):
-            mixed = self.mixing_of_values(x)
-            mixed = mixed @ self.to_v.weight.to(mixed.dtype)
-            return mixed.to(torch.promote_types(x.dtype, torch.float32))
-
     def mixing_of_values(self, x: Tensor) -> Tensor:
-        """The same from a pixel's values v: matrices (B, K, K), as exact as the Gram matrix."""
+        """The attention of the image ``x`` (B, H, W, K) as matrices (B, K, K) that map a pixel's values v
+        to proj(A v), without proj's bias; as exact as the Gram matrix."""
         with torch.autocast(x.device.type, enabled=False):  # products of up to all pixels: not in 16 bits
             features = x if x.dtype == torch.float64 else x.float()
             (products,) = whole_image(_gram_matrix, features.permute(0, 3, 1, 2))
@@ -141,6 +128,30 @@ class SpectralAttention(nn.Module):
             project = self.proj.weight.to(products.dtype).view(k, self.heads, k // self.heads)
             return (project.transpose(0, 1) @ shares).transpose(1, 2).flatten(2)  # from (B, heads, K, d)
 
+    def position(self, value: Tensor) -> Tensor:
+        """The position term of values (B, H, W, K)."""
+        first, _, second = self.pos_emb.children()
+        return convolve(second, _gelu(convolve(first, value)))
+
+
+class SpectralAttention(ChannelAttention):
+    """S-MSA."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, K) -> (B, H, W, K)."""
+        if not torch.is_grad_enabled():
+            return self.mix(x, self.mixing(x))
+        value = self.to_v(x)
+        return self.attend(x, value) + self.position(value)
+
+    def mixing(self, x: Tensor) -> Tensor:
+        """The attention of the image ``x`` (B, H, W, K) as matrices (B, K, K) that map a pixel of x to
+        proj(A v), without proj's bias."""
+        with torch.autocast(x.device.type, enabled=False):
+            mixed = self.mixing_of_values(x)
+            mixed = mixed @ self.to_v.weight.to(mixed.dtype)
+            return mixed.to(torch.promote_types(x.dtype, torch.float32))
+
     def mix(self, x: Tensor, matrices: Tensor) -> Tensor:
         """Pixels (B, H, W, K) through the matrices (B, K, K) of :meth:`mixing`, plus position term."""
         if len(x) == 1 and can_strip():
@@ -148,11 +159,6 @@ class SpectralAttention(nn.Module):
         else:
             mixed = (x.flatten(1, 2) @ matrices.transpose(1, 2)).view(x.shape) + self.proj.bias
         return mixed + self.position(_pointwise(self.to_v, x))
-
-    def position(self, value: Tensor) -> Tensor:
-        """The position term of values (B, H, W, K)."""
-        first, _, second = self.pos_emb.children()
-        return convolve(second, _gelu(convolve(first, value)))
 
 
 def _norms(weight: Tensor, products: Tensor) -> Tensor:
@@ -196,40 +202,40 @@ class PreNorm(nn.Module):
 
 
 class AttentionBlocks(nn.Module):
-    """Attention (without a norm before it) and feed-forward, each with a skip."""
+    """Attention (without a norm before it) and feed-forward, each with a skip.
 
-    def __init__(self, dim: int, count: int = 1) -> None:
+    ``attention``: SpectralAttention, or MST-L's, whose calls take the mask as well.
+    """
+
+    def __init__(
+        self, dim: int, count: int = 1, attention: type[ChannelAttention] = SpectralAttention
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            nn.ModuleList([SpectralAttention(dim, dim // WIDTH), PreNorm(dim, FeedForward(dim))])
+            nn.ModuleList([attention(dim, dim // WIDTH), PreNorm(dim, FeedForward(dim))])
             for _ in range(count)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *mask: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
-        for block in cast(Iterable[nn.ModuleList], self.blocks):
-            attention, feed_forward = cast(SpectralAttention, block[0]), block[1]
+        for attention, feed_forward in cast(Iterable[Any], self.blocks):
             if torch.is_grad_enabled():
-                x = attention(x) + x
+                x = attention(x, *mask) + x
                 x = feed_forward(x) + x
             else:
                 pair = partial(_pair, attention, feed_forward, attention.mixing(x))
-                x = by_strips(pair, x, halo=3, widest=4 * x.shape[-1], crops=True)
+                x = by_strips(pair, x, *mask, halo=3, widest=4 * x.shape[-1], crops=True)
         return x
 
 
 def _pair(
-    attention: SpectralAttention, feed_forward: nn.Module, matrices: Tensor, x: Tensor, own: slice
+    attention: Any, feed_forward: nn.Module, matrices: Tensor, x: Tensor, *mask: Tensor, own: slice
 ) -> Tensor:
     """Attention with known matrices and feed-forward, each with its skip, for the rows ``own`` of ``x``.
 
-    The feed-forward reaches 1 row, the position term of the attention 2 more.
+    The feed-forward reaches 1 row, the position term of the attention (and MST-L's mask) 2 more.
     """
-    return feed(feed_forward, attention.mix(x, matrices) + x, own)
-
-
-def feed(feed_forward: nn.Module, x: Tensor, own: slice) -> Tensor:
-    """The feed-forward with its skip for the rows ``own`` of ``x`` (B, H, W, K); it reaches 1 row."""
+    x = attention.mix(x, matrices, *mask) + x
     if own == slice(None):
         return feed_forward(x) + x
     first, last, _ = own.indices(x.shape[1])
@@ -238,27 +244,67 @@ def feed(feed_forward: nn.Module, x: Tensor, own: slice) -> Tensor:
     return (feed_forward(x) + x)[:, first - top : last - top]
 
 
-class Stage(nn.Module):
-    """One U: widths 31, 62, 124 and back, with a skip around it."""
+class UNet(nn.Module):
+    """Attention blocks at full, half and quarter resolution and back, of widths 31, 62 and 124."""
+
+    encoder_layers: nn.ModuleList
+    bottleneck: AttentionBlocks
+    decoder_layers: nn.ModuleList
+
+    def add_levels(
+        self,
+        counts: Sequence[int] = (1, 1, 1),
+        attention: type[ChannelAttention] = SpectralAttention,
+        maps: int = 1,
+    ) -> None:
+        """Make the layers: ``counts`` blocks at each resolution, the full one first. ``maps``: how many are
+        halved on the way down, 2 with a mask."""
+        first, second, lowest = counts
+        blocks = partial(AttentionBlocks, attention=attention)
+        levels = (WIDTH, first), (2 * WIDTH, second)
+        self.encoder_layers = nn.ModuleList(
+            nn.ModuleList([blocks(k, count), *(_down(k) for _ in range(maps))]) for k, count in levels
+        )
+        self.bottleneck = blocks(4 * WIDTH, lowest)
+        self.decoder_layers = nn.ModuleList(
+            nn.ModuleList([nn.ConvTranspose2d(2 * k, k, 2, stride=2), conv(2 * k, k, 1), blocks(k, count)])
+            for k, count in reversed(levels)
+        )
+
+    def through_levels(self, x: Tensor, mask: Sequence[Tensor] = ()) -> Tensor:
+        """(B, H, W, 31) -> (B, H, W, 31); H and W multiples of 4. ``mask``: MST-L's (B or 1, H, W, 31)."""
+        kept = []
+        for layer in self.encoder_layers:
+            blocks, *downs = layer.children()
+            x = blocks(x, *mask)
+            kept.append((x, *mask))
+            x, *mask = [convolve(down, y) for down, y in zip(downs, kept[-1], strict=True)]
+        x = self.bottleneck(x, *mask)
+        for layer in self.decoder_layers:
+            up, fuse, blocks = layer.children()
+            skip, *mask = kept.pop()
+            x = by_strips(partial(_fused, up, fuse), skip, x, halo=0, widest=2 * skip.shape[-1])
+            del skip  # a map of full size: free it before the blocks
+            x = blocks(x, *mask)
+        return x
+
+
+def _down(channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=False)
+
+
+def _fused(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
+    """Features of a coarser level, upsampled and fused with those of the encoder."""
+    return _pointwise(fuse, torch.cat([convolve(up, coarse), skip], dim=-1))
+
+
+class Stage(UNet):
+    """One U of MST++ with a skip around it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding = conv(WIDTH, WIDTH)
-        self.encoder_layers = nn.ModuleList(
-            nn.ModuleList([AttentionBlocks(k), nn.Conv2d(k, 2 * k, 4, stride=2, padding=1, bias=False)])
-            for k in (WIDTH, 2 * WIDTH)
-        )
-        self.bottleneck = AttentionBlocks(4 * WIDTH)
-        self.decoder_layers = nn.ModuleList(
-            nn.ModuleList(
-                [
-                    nn.ConvTranspose2d(k, k // 2, 2, stride=2),
-                    conv(k, k // 2, 1),
-                    AttentionBlocks(k // 2),
-                ]
-            )
-            for k in (4 * WIDTH, 2 * WIDTH)
-        )
+        self.add_levels()
         self.mapping = conv(WIDTH, WIDTH)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
@@ -268,24 +314,4 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 31) -> (B, H, W, 31); H and W multiples of 4."""
-        features = convolve(self.embedding, x)
-        skips = []
-        for layer in self.encoder_layers:
-            blocks, down = layer.children()
-            features = blocks(features)
-            skips.append(features)
-            features = convolve(down, features)
-        features = self.bottleneck(features)
-        for layer in self.decoder_layers:
-            up, fuse, blocks = layer.children()
-            skip = skips.pop()
-            fused = partial(fuse_levels, up, fuse)
-            features = by_strips(fused, skip, features, halo=0, widest=2 * skip.shape[-1])
-            del skip  # a map of full size: free it before the blocks
-            features = blocks(features)
-        return convolve(self.mapping, features) + x
-
-
-def fuse_levels(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
-    """Features of a coarser level, upsampled and fused with those of the encoder."""
-    return _pointwise(fuse, torch.cat([convolve(up, coarse), skip], dim=-1))
+        return convolve(self.mapping, self.through_levels(convolve(self.embedding, x))) + x
