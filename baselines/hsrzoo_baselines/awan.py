@@ -27,9 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.spec import ModelSpec, Official, RgbInput
 from hsrzoo_baselines.layers import require_counts
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 SQUEEZE = 16
 """A block's gate narrows its channels by this."""
@@ -194,21 +193,18 @@ def build(bands: BandSet, width: int = 96, blocks: int = 8) -> AWAN:
     return AWAN(len(bands), width, blocks)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="awan",
     build=build,
     summary="AWAN: dual residual attention blocks and attention between pixels, 4.04 M parameters",
-    source=(
+    paper=(
         "Li et al., Adaptive Weighted Attention Network with Camera Spectral Sensitivity Prior for "
-        "Spectral Reconstruction from RGB Images, CVPRW 2020, arXiv:2005.09305; "
-        "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+        "Spectral Reconstruction from RGB Images, CVPRW 2020, arXiv:2005.09305"
     ),
-    licence="MIT",
     # Reflection around a 5 x 5 convolution needs three pixels, an exported graph two in each quarter.
-    input=RgbInput(min_size=4),
+    min_size=4,
     tags=("baseline", "cnn", "attention"),
-    recipes={"authors": toolbox(1e-4)},
-    official=Official("minmax-image"),
+    lr=1e-4,
     notes=(
         "The last attention connects all pixels of a quarter of the image: its time grows with the square "
         "of the pixels, its memory does not. It runs whole, not in tiles. The toolbox evaluates it on "

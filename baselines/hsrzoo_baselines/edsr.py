@@ -15,9 +15,8 @@ from functools import partial
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.spec import ModelSpec, Official
 from hsrzoo_baselines.layers import conv, require_counts
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 64
 """Channels of all features."""
@@ -66,18 +65,15 @@ def build(bands: BandSet, blocks: int = 32) -> EDSR:
     return EDSR(len(bands), blocks)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="edsr",
     build=build,
     summary="EDSR: 32 residual blocks of two convolutions, 2.42 M parameters",
-    source=(
+    paper=(
         "Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017, "
-        "arXiv:1707.02921; https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+        "arXiv:1707.02921"
     ),
-    licence="MIT",
-    tags=("baseline", "cnn"),
-    recipes={"authors": toolbox(1e-4)},
-    official=Official("minmax-image"),
+    lr=1e-4,
     notes=(
         "The toolbox's variant for spectral reconstruction, of 64 channels and without enlarging; not a "
         "network of the EDSR paper."

@@ -25,10 +25,9 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import pixel_mean, whole_image
-from hsrzoo.spec import ModelSpec, Official
 from hsrzoo_baselines.edsr import ResBlock, conv_biased
 from hsrzoo_baselines.layers import require_counts
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 48
 """Channels of all features."""
@@ -161,18 +160,15 @@ def build(bands: BandSet, blocks: int = 32) -> HDNet:
     return HDNet(len(bands), blocks)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="hdnet",
     build=build,
     summary="HDNet: 63 residual blocks around one spatial-spectral attention, 2.66 M parameters",
-    source=(
+    paper=(
         "Hu et al., HDNet: High-resolution Dual-domain Learning for Spectral Compressive Imaging, CVPR "
-        "2022, arXiv:2203.02149; https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+        "2022, arXiv:2203.02149"
     ),
-    licence="MIT",
-    tags=("baseline", "cnn"),
-    recipes={"authors": toolbox(4e-4)},
-    official=Official("minmax-image"),
+    lr=4e-4,
     notes=(
         "The toolbox's variant, trained by MRAE alone. Its attention maps are softmaxes over all pixels: a "
         "crop's cube differs a little from the same place in the whole image's. In training, batch "

@@ -28,9 +28,8 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import Totals, current_call, whole_image
-from hsrzoo.spec import ModelSpec, Official, RgbInput
 from hsrzoo_baselines.layers import conv, padded, require_counts
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 31
 """Channels at full resolution, whatever the number of bands; doubled at each level."""
@@ -211,21 +210,16 @@ def build(bands: BandSet, depth: int = 4) -> HINet:
     return HINet(len(bands), depth)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="hinet",
     build=build,
     summary="HINet: two U-Nets with half instance norm, 5.22 M parameters",
-    source=(
+    paper=(
         "Chen et al., HINet: Half Instance Normalization Network for Image Restoration, CVPRW 2021, "
-        "arXiv:2105.06086; https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+        "arXiv:2105.06086"
     ),
-    licence="MIT",
-    # The network pads itself as the official one does, but reflection fails on images smaller than
-    # the padding; declared here, the Reconstructor does it for every size.
-    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
-    tags=("baseline", "cnn"),
-    recipes={"authors": toolbox(2e-4)},
-    official=Official("minmax-image"),
+    multiple=MULTIPLE,
+    lr=2e-4,
     notes=(
         "Only last changes with the number of bands; the outer skip of the original needs 31 and "
         "exists at 31 alone."

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
-from hsrzoo.spec import ModelSpec, Official, RgbInput
+from hsrzoo.spec import Official
 from hsrzoo_baselines.layers import padded
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 MULTIPLE = 8
 """H and W are padded to this: the coarsest level has an eighth of the resolution."""
@@ -156,20 +156,16 @@ def build(bands: BandSet, width: int = 64) -> HRNet:
     return HRNet(len(bands), width)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="hrnet",
     build=build,
     summary="HRNet: dense residual blocks at four resolutions, 31.7 M parameters",
-    source=(
+    paper=(
         "Zhao et al., Hierarchical Regression Network for Spectral Reconstruction from RGB Images, CVPRW "
-        "2020, arXiv:2005.04703; https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+        "2020, arXiv:2005.04703"
     ),
-    licence="MIT",
-    # The network pads itself as the official one does, but reflection fails on images smaller than
-    # the padding; declared here, the Reconstructor does it for every size.
-    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
-    tags=("baseline", "cnn"),
-    recipes={"authors": toolbox(1e-4)},
+    multiple=MULTIPLE,
+    lr=1e-4,
     official=Official("minmax-image", note="of the toolbox; the authors' own network pads by reflection"),
     notes=(
         "The weights named fc are in the official checkpoints and have no effect: the original computes "

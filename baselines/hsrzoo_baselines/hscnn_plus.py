@@ -31,9 +31,8 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.layers.pointwise import pointwise
 from hsrzoo.layers.whole_image import can_strip
-from hsrzoo.spec import ModelSpec, Official
 from hsrzoo_baselines.layers import conv, require_counts
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 STEM = 128
 """Channels after the first layers."""
@@ -214,19 +213,13 @@ def build(
     return HSCNNPlus(len(bands), blocks, published=structure == "published")
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="hscnn-plus",
     build=build,
     summary="HSCNN+: 30 densely connected convolution blocks, 4.65 M parameters",
-    source=(
-        "Shi et al., HSCNN+: Advanced CNN-Based Hyperspectral Recovery from RGB Images, CVPRW 2018; "
-        "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
-    ),
-    licence="MIT",
+    paper="Shi et al., HSCNN+: Advanced CNN-Based Hyperspectral Recovery from RGB Images, CVPRW 2018",
     default_tag="cave",
-    tags=("baseline", "cnn"),
-    recipes={"authors": toolbox(2e-4)},
-    official=Official("minmax-image"),
+    lr=2e-4,
     notes="Only conv_out changes with the number of bands.",
     variants={"reference": {"structure": "published"}},
 )

@@ -39,9 +39,9 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import pixel_mean
-from hsrzoo.spec import ModelSpec, Official, RgbInput
+from hsrzoo.spec import Official
 from hsrzoo_baselines.layers import conv, one_value, padded, require_counts
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTHS = (31, 62, 124)
 """Channels at full, half and quarter resolution, whatever the number of bands."""
@@ -284,20 +284,16 @@ def build(bands: BandSet, groups: int = 3, blocks: int = 1) -> MIRNet:
     return MIRNet(len(bands), groups, blocks)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="mirnet",
     build=build,
     summary="MIRNet: attention at three resolutions side by side, 3.75 M parameters",
-    source=(
+    paper=(
         "Zamir et al., Learning Enriched Features for Real Image Restoration and Enhancement, ECCV 2020, "
-        "arXiv:2003.06792; https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+        "arXiv:2003.06792"
     ),
-    licence="MIT",
-    # The network pads itself as the official one does, but reflection fails on images smaller than
-    # the padding; declared here, the Reconstructor does it for every size.
-    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
-    tags=("baseline", "cnn"),
-    recipes={"authors": toolbox(4e-4)},
+    multiple=MULTIPLE,
+    lr=4e-4,
     official=Official("minmax-image", rename=rename),
     notes=(
         "Two fifths of the weights are in the official checkpoints and have no effect: layers for several "

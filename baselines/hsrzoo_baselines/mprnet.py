@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.spec import ModelSpec, Official, RgbInput
+from hsrzoo.spec import Official
 from hsrzoo_baselines.layers import conv, one_value, padded, require_counts
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 31
 """Channels at full resolution, whatever the number of bands, and what each coarser level adds."""
@@ -272,20 +272,13 @@ def build(bands: BandSet, cabs: int = 4) -> MPRNet:
     return MPRNet(len(bands), cabs)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="mprnet",
     build=build,
     summary="MPRNet: quarters, halves, then the whole image with channel attention, 3.62 M parameters",
-    source=(
-        "Zamir et al., Multi-Stage Progressive Image Restoration, CVPR 2021, arXiv:2102.02808; "
-        "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
-    ),
-    licence="MIT",
-    # The network pads itself as the official one does, but reflection fails on images smaller than
-    # the padding; declared here, the Reconstructor does it for every size.
-    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
-    tags=("baseline", "cnn"),
-    recipes={"authors": toolbox(2e-4)},
+    paper="Zamir et al., Multi-Stage Progressive Image Restoration, CVPR 2021, arXiv:2102.02808",
+    multiple=MULTIPLE,
+    lr=2e-4,
     official=Official("minmax-image", rename=rename),
     notes=(
         "Its first stages process quarters and halves of the image as separate images, so the cube depends "

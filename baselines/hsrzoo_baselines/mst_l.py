@@ -34,10 +34,9 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.layers.pointwise import pointwise
-from hsrzoo.spec import ModelSpec, Official, RgbInput
 from hsrzoo_baselines.layers import conv, padded, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, ChannelAttention, UNet, convolve
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 SLOPE = 0.1
 """Of the leaky ReLUs after the first convolutions."""
@@ -144,22 +143,17 @@ def build(
     return MSTL(len(bands), blocks, coupled=batch == "coupled")
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="mst-l",
     build=build,
     summary="MST-L: one U of attention between channels guided by a mask, 2.45 M parameters",
-    source=(
+    paper=(
         "Cai et al., Mask-guided Spectral-wise Transformer for Efficient Hyperspectral Image "
-        "Reconstruction, CVPR 2022, arXiv:2111.07910; "
-        "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+        "Reconstruction, CVPR 2022, arXiv:2111.07910"
     ),
-    licence="MIT",
-    # The network pads itself as the official one does, but reflection fails on images smaller than
-    # the padding; declared here, the Reconstructor does it for every size.
-    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
-    tags=("baseline", "transformer"),
-    recipes={"authors": toolbox(4e-4)},
-    official=Official("minmax-image"),
+    multiple=MULTIPLE,
+    kind="transformer",
+    lr=4e-4,
     notes=(
         "The published code weights all images of a batch by the mask of the first one; here each image "
         'has its own, and batch="coupled" gives the published behaviour.'

@@ -34,10 +34,9 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
-from hsrzoo.spec import ModelSpec, Official, RgbInput
 from hsrzoo_baselines.layers import conv, padded, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, Stage, by_strips, convolve
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 
 class MSTPlusPlus(nn.Module):
@@ -102,23 +101,18 @@ def build(bands: BandSet, stages: int = 3, structure: str = "optimised") -> nn.M
     return MSTPlusPlus(len(bands), stages)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="mst-plus-plus",
     build=build,
     summary="MST++: three stages of attention between spectral channels, 1.62 M parameters",
-    source=(
-        "Cai et al., MST++: Multi-stage Spectral-wise Transformer for Efficient Spectral "
-        "Reconstruction, CVPRW 2022, arXiv:2204.07908; "
-        "https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+    paper=(
+        "Cai et al., MST++: Multi-stage Spectral-wise Transformer for Efficient Spectral Reconstruction, "
+        "CVPRW 2022, arXiv:2204.07908"
     ),
-    licence="MIT",
-    # The network pads itself as the official one does, but reflection fails on images smaller than
-    # the padding; declared here, the Reconstructor does it for every size.
-    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
+    multiple=MULTIPLE,
     default_tag="cave",
-    tags=("baseline", "transformer"),
-    recipes={"authors": toolbox(4e-4)},
-    official=Official("minmax-image"),
+    kind="transformer",
+    lr=4e-4,
     notes=(
         "Only conv_out changes with the number of bands; the outer skip of the original needs 31 and "
         "exists at 31 alone."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hsrzoo.spec import Recipe
+from typing import Any
+
+from hsrzoo.spec import ModelSpec, Official, Recipe, RgbInput
 
 
 def toolbox(lr: float) -> Recipe:
@@ -28,4 +30,21 @@ def toolbox(lr: float) -> Recipe:
         ema=0.0,
         clip=0.0,
         normalise="minmax-image",
+    )
+
+
+def toolbox_spec(
+    *, paper: str, lr: float, kind: str = "cnn", multiple: int = 1, min_size: int = 1, **fields: Any
+) -> ModelSpec:
+    """The spec of a network of the toolbox: ``fields`` of :class:`ModelSpec`, and what all of them share.
+
+    ``multiple``: of which the network pads H and W itself, as the official one does. Reflection fails on
+    images smaller than the padding; declared here, the Reconstructor does it for every size.
+    """
+    return ModelSpec(
+        source=f"{paper}; https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032",
+        licence="MIT",
+        input=RgbInput(multiple=multiple, min_size=max(multiple, min_size)),
+        recipes={"authors": toolbox(lr)},
+        **{"tags": ("baseline", kind), "official": Official("minmax-image"), **fields},
     )

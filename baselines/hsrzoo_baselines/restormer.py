@@ -28,9 +28,8 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import Totals, can_strip, in_strips, whole_image
-from hsrzoo.spec import ModelSpec, Official, RgbInput
 from hsrzoo_baselines.layers import NORM_FLOOR, conv, padded, require_counts
-from hsrzoo_baselines.recipes import toolbox
+from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 48
 """Channels at full resolution on the way down, doubled at each level."""
@@ -282,20 +281,16 @@ def build(
     return Restormer(len(bands), blocks, refinement)
 
 
-SPEC = ModelSpec(
+SPEC = toolbox_spec(
     name="restormer",
     build=build,
     summary="Restormer: a U-Net of attention between channels, 15.11 M parameters",
-    source=(
-        "Zamir et al., Restormer: Efficient Transformer for High-Resolution Image Restoration, "
-        "CVPR 2022, arXiv:2111.09881; https://github.com/caiyuanhao1998/MST-plus-plus at 18e2032"
+    paper=(
+        "Zamir et al., Restormer: Efficient Transformer for High-Resolution Image Restoration, CVPR 2022, "
+        "arXiv:2111.09881"
     ),
-    licence="MIT",
-    # The network pads itself as the official one does, but reflection fails on images smaller than
-    # the padding; declared here, the Reconstructor does it for every size.
-    input=RgbInput(multiple=MULTIPLE, min_size=MULTIPLE),
-    tags=("baseline", "transformer"),
-    recipes={"authors": toolbox(2e-4)},
-    official=Official("minmax-image"),
+    multiple=MULTIPLE,
+    kind="transformer",
+    lr=2e-4,
     notes="Only output changes with the number of bands; the original has no outer skip.",
 )
