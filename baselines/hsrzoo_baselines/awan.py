@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo_baselines.layers import require_counts
+from hsrzoo_baselines.layers import named, require_counts
 from hsrzoo_baselines.recipes import toolbox_spec
 
 SQUEEZE = 16
@@ -38,18 +38,10 @@ ALIGNED = 8
 """Fused attention needs a multiple of this many features; the real ones are padded with zeros."""
 
 
-class ReflectConv(nn.Module):
-    """Convolution without bias, padded by reflection."""
-
-    def __init__(self, inputs: int, outputs: int, size: int = 3) -> None:
-        super().__init__()
-        self.conv2d = nn.Conv2d(
-            inputs, outputs, size, padding=size // 2, padding_mode="reflect", bias=False
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, K, H, W) -> (B, M, H, W); H and W larger than half the kernel."""
-        return self.conv2d(x)
+def _conv(inputs: int, outputs: int, size: int = 3) -> nn.Sequential:
+    """Convolution without bias, padded by reflection: H and W larger than half the kernel."""
+    reflecting = nn.Conv2d(inputs, outputs, size, padding=size // 2, padding_mode="reflect", bias=False)
+    return named(conv2d=reflecting)
 
 
 class ChannelGate(nn.Module):
@@ -76,14 +68,14 @@ class DualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = ReflectConv(width, width)
+        self.conv1 = _conv(width, width)
         self.relu1 = nn.PReLU()
-        self.conv2 = ReflectConv(width, width)
+        self.conv2 = _conv(width, width)
         self.relu2 = nn.PReLU()
-        self.up_conv = ReflectConv(width, width, size=5)
+        self.up_conv = _conv(width, width, size=5)
         self.up_relu = nn.PReLU()
         self.se = ChannelGate(width)
-        self.down_conv = ReflectConv(width, width)
+        self.down_conv = _conv(width, width)
         self.down_relu = nn.PReLU()
 
     def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,18 +131,6 @@ def attention(theta: Tensor, values: Tensor) -> Tensor:
     return out[:, 0, :, :d].transpose(1, 2).reshape(b, d, height, width)
 
 
-class NonLocalTail(nn.Module):
-    """PSNL: holds the attention under the name that it has in the checkpoints."""
-
-    def __init__(self, bands: int) -> None:
-        super().__init__()
-        self.non_local = NonLocal(bands)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        return self.non_local(x)
-
-
 class AWAN(nn.Module):
     """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W at least 3."""
 
@@ -159,14 +139,14 @@ class AWAN(nn.Module):
 
     def __init__(self, bands: int, width: int = 96, blocks: int = 8) -> None:
         super().__init__()
-        self.input_conv2D = ReflectConv(3, width)
+        self.input_conv2D = _conv(3, width)
         self.input_prelu2D = nn.PReLU()
-        self.head_conv2D = ReflectConv(width, width)
+        self.head_conv2D = _conv(width, width)
         self.backbone = nn.ModuleList(DualBlock(width) for _ in range(blocks))
-        self.tail_conv2D = ReflectConv(width, width)
+        self.tail_conv2D = _conv(width, width)
         self.output_prelu2D = nn.PReLU()
-        self.output_conv2D = ReflectConv(width, bands)
-        self.tail_nonlocal = NonLocalTail(bands)
+        self.output_conv2D = _conv(width, bands)
+        self.tail_nonlocal = named(non_local=NonLocal(bands))
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
@@ -179,7 +159,7 @@ class AWAN(nn.Module):
 
     def unseen_macs(self, height: int, width: int) -> int:
         """Of the last attention on a CPU, where torch's counter does not know the fused operator."""
-        theta = self.tail_nonlocal.non_local.theta
+        theta = cast(NonLocal, self.tail_nonlocal[0]).theta
         if theta.weight.device.type != "cpu":
             return 0
         quarters = ((h, w) for h in (height // 2, -(-height // 2)) for w in (width // 2, -(-width // 2)))

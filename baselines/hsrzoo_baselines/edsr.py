@@ -15,7 +15,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo_baselines.layers import conv, require_counts
+from hsrzoo_baselines.layers import Residual, conv, require_counts
 from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 64
@@ -24,18 +24,11 @@ WIDTH = 64
 conv_biased = partial(conv, bias=True)
 
 
-class ResBlock(nn.Module):
+class ResBlock(Residual):
     """Two convolutions and a skip; no normalisation, residual not scaled."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            conv_biased(width, width), nn.ReLU(inplace=True), conv_biased(width, width)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, K, H, W) -> (B, K, H, W)."""
-        return self.body(x) + x
+        super().__init__(conv_biased(width, width), nn.ReLU(inplace=True), conv_biased(width, width))
 
 
 class EDSR(nn.Module):

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import Totals, current_call, whole_image
-from hsrzoo_baselines.layers import conv, padded, require_counts
+from hsrzoo_baselines.layers import Gate, conv, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 31
@@ -112,20 +112,6 @@ class Up(nn.Module):
         return self.conv_block(torch.cat([self.up(x), bridge], dim=1))
 
 
-class Gate(nn.Module):
-    """Features gated by a first estimate of the image."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = _conv(width, width)
-        self.conv2 = _conv(width, width)
-        self.conv3 = _conv(width, width)
-
-    def forward(self, x: Tensor, image: Tensor) -> Tensor:
-        """Both (B, K, H, W) -> (B, K, H, W)."""
-        return self.conv1(x) * self.conv3(self.conv2(x) + image).sigmoid() + x
-
-
 class HINet(nn.Module):
     """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W any size of which
     reflection to a multiple of 16 is possible. ``depth`` levels, 2 to 5."""
@@ -148,7 +134,7 @@ class HINet(nn.Module):
         rising = widths[-2::-1]
         self.up_path_1, self.up_path_2 = (nn.ModuleList(Up(2 * k, k) for k in rising) for _ in range(2))
         self.skip_conv_1, self.skip_conv_2 = (nn.ModuleList(_conv(k, k) for k in rising) for _ in range(2))
-        self.sam12 = Gate(WIDTH)
+        self.sam12 = Gate(_conv, WIDTH)
         self.cat12 = nn.Conv2d(2 * WIDTH, WIDTH, 1)
         self.last = _conv(WIDTH, bands)
 

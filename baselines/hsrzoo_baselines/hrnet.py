@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.spec import Official
-from hsrzoo_baselines.layers import padded
+from hsrzoo_baselines.layers import conv, named, padded
 from hsrzoo_baselines.recipes import toolbox_spec
 
 MULTIPLE = 8
@@ -36,16 +36,9 @@ RESIDUAL = 0.1
 """Weight of what a block adds to its input."""
 
 
-class ConvLayer(nn.Module):
+def _conv(inputs: int, outputs: int, size: int = 3) -> nn.Sequential:
     """Convolution with zeros around the image, then LeakyReLU."""
-
-    def __init__(self, inputs: int, outputs: int, size: int = 3) -> None:
-        super().__init__()
-        self.conv2d = nn.Conv2d(inputs, outputs, size, padding=size // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, K, H, W) -> (B, M, H, W)."""
-        return F.leaky_relu(self.conv2d(x), SLOPE, inplace=True)
+    return named(conv2d=conv(inputs, outputs, size, bias=True), act=nn.LeakyReLU(SLOPE, inplace=True))
 
 
 class DenseBlock(nn.Module):
@@ -53,11 +46,11 @@ class DenseBlock(nn.Module):
 
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
-        self.conv1 = ConvLayer(width, growth)
-        self.conv2 = ConvLayer(width + growth, growth)
-        self.conv3 = ConvLayer(width + 2 * growth, growth)
-        self.conv4 = ConvLayer(width + 3 * growth, growth)
-        self.conv5 = ConvLayer(width + 4 * growth, width)
+        self.conv1 = _conv(width, growth)
+        self.conv2 = _conv(width + growth, growth)
+        self.conv3 = _conv(width + 2 * growth, growth)
+        self.conv4 = _conv(width + 3 * growth, growth)
+        self.conv5 = _conv(width + 4 * growth, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H, W)."""
@@ -72,8 +65,8 @@ class GlobalBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = ConvLayer(width, width)
-        self.conv2 = ConvLayer(width, width)
+        self.conv1 = _conv(width, width)
+        self.conv2 = _conv(width, width)
         narrow = width // 4
         self.fc = nn.Sequential(
             nn.Linear(width, narrow, bias=False),
@@ -106,29 +99,29 @@ class HRNet(nn.Module):
     def __init__(self, bands: int, width: int = 64) -> None:
         super().__init__()
         k = width
-        self.top1 = ConvLayer(3 * 64, 8 * k)
+        self.top1 = _conv(3 * 64, 8 * k)
         self.top21 = DenseBlock(8 * k, 4 * k)
         self.top22 = GlobalBlock(8 * k)
-        self.top3 = ConvLayer(8 * k, 8 * k, size=1)
-        self.mid1 = ConvLayer(3 * 16, 4 * k)
-        self.mid2 = ConvLayer(6 * k, 4 * k)
+        self.top3 = _conv(8 * k, 8 * k, size=1)
+        self.mid1 = _conv(3 * 16, 4 * k)
+        self.mid2 = _conv(6 * k, 4 * k)
         self.mid31 = DenseBlock(4 * k, 2 * k)
         self.mid32 = GlobalBlock(4 * k)
-        self.mid4 = ConvLayer(4 * k, 4 * k)
-        self.bot1 = ConvLayer(3 * 4, 2 * k)
-        self.bot2 = ConvLayer(3 * k, 2 * k)
+        self.mid4 = _conv(4 * k, 4 * k)
+        self.bot1 = _conv(3 * 4, 2 * k)
+        self.bot2 = _conv(3 * k, 2 * k)
         self.bot31 = DenseBlock(2 * k, k)
         self.bot32 = DenseBlock(2 * k, k)
         self.bot33 = GlobalBlock(2 * k)
-        self.bot4 = ConvLayer(2 * k, 2 * k)
-        self.main1 = ConvLayer(3, k)
-        self.main2 = ConvLayer(k + k // 2, k)
+        self.bot4 = _conv(2 * k, 2 * k)
+        self.main1 = _conv(3, k)
+        self.main2 = _conv(k + k // 2, k)
         self.main31 = DenseBlock(k, k // 2)
         self.main32 = DenseBlock(k, k // 2)
         self.main33 = DenseBlock(k, k // 2)
         self.main34 = DenseBlock(k, k // 2)
         self.main35 = GlobalBlock(k)
-        self.main4 = ConvLayer(k, bands)
+        self.main4 = _conv(k, bands)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""

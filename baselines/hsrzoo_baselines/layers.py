@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,50 @@ NORM_FLOOR = 1e-12
 def conv(inputs: int, outputs: int, size: int = 3, *, bias: bool = False) -> nn.Conv2d:
     """A convolution that keeps H and W: the image is padded with zeros."""
     return nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=bias)
+
+
+def named(**layers: nn.Module) -> nn.Sequential:
+    """Layers in sequence, each under the name that it has in checkpoints."""
+    return nn.Sequential(OrderedDict(layers))
+
+
+class Residual(nn.Module):
+    """Layers in sequence with a skip around them."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, K, H, W) -> (B, K, H, W)."""
+        return self.body(x) + x
+
+
+class Gate(nn.Module):
+    """SAM: features gated by a first estimate of the image. ``layer``: makes its convolutions."""
+
+    def __init__(self, layer: Callable[[int, int], nn.Conv2d], width: int) -> None:
+        super().__init__()
+        self.conv1 = layer(width, width)
+        self.conv2 = layer(width, width)
+        self.conv3 = layer(width, width)
+
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        """Both (B, K, H, W) -> (B, K, H, W)."""
+        return self.conv1(x) * self.conv3(self.conv2(x) + image).sigmoid() + x
+
+
+class Doubled(nn.Sequential):
+    """Twice the resolution and other channels, (B, K, H, W) -> (B, M, 2 H, 2 W)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+        super().__init__(double, conv(inputs, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # a 1 x 1 convolution and upsampling commute; this order is cheaper
+        double, mix = self
+        return double(mix(x))
 
 
 def require_counts(

@@ -30,7 +30,6 @@ the resolution is done before it, on a quarter of the pixels.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -40,7 +39,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import pixel_mean
 from hsrzoo.spec import Official
-from hsrzoo_baselines.layers import conv, one_value, padded, require_counts
+from hsrzoo_baselines.layers import Doubled, Residual, conv, named, one_value, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTHS = (31, 62, 124)
@@ -56,7 +55,7 @@ class SpatialGate(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spatial = nn.Sequential(OrderedDict(conv=conv(2, 1, 5)))
+        self.spatial = named(conv=conv(2, 1, 5))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, 1, H, W)."""
@@ -152,7 +151,6 @@ class Double(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.top = nn.Sequential(
             conv(channels, channels, 1),
             nn.PReLU(),
@@ -160,33 +158,20 @@ class Double(nn.Module):
             nn.PReLU(),
             conv(channels, channels // 2, 1),
         )
-        self.bot = nn.Sequential(double, conv(channels, channels // 2, 1))
+        self.bot = Doubled(channels, channels // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        # a 1 x 1 convolution and upsampling commute; this order is cheaper
-        double, mix = self.bot.children()
-        return self.top(x) + double(mix(x))
+        return self.top(x) + self.bot(x)
 
 
-class Resample(nn.Module):
-    """Several halvings or doublings in sequence."""
-
-    def __init__(self, *steps: nn.Module) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*steps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
-
-
-def _down(level: int, by: int) -> Resample:
+def _down(level: int, by: int) -> nn.Sequential:
     """From a level to one ``by`` levels coarser."""
-    return Resample(*(Halve(WIDTHS[i]) for i in range(level, level + by)))
+    return named(body=nn.Sequential(*(Halve(WIDTHS[i]) for i in range(level, level + by))))
 
 
-def _up(level: int, by: int) -> Resample:
+def _up(level: int, by: int) -> nn.Sequential:
     """From a level to one ``by`` levels finer."""
-    return Resample(*(Double(WIDTHS[i]) for i in range(level, level - by, -1)))
+    return named(body=nn.Sequential(*(Double(WIDTHS[i]) for i in range(level, level - by, -1))))
 
 
 class MultiScaleBlock(nn.Module):
@@ -223,20 +208,6 @@ class MultiScaleBlock(nn.Module):
         return self.conv_out(self.selective_kernel[0](streams)) + x
 
 
-class ResidualGroup(nn.Module):
-    """RRG: multi-scale blocks, a convolution, and a skip around both."""
-
-    def __init__(self, blocks: int, act: nn.PReLU) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            *(MultiScaleBlock(act) for _ in range(blocks)), conv(WIDTHS[0], WIDTHS[0])
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 31, H, W) -> (B, 31, H, W)."""
-        return self.body(x) + x
-
-
 class MIRNet(nn.Module):
     """RGB (B, 3, H, W) float32 -> cube (B, C, H, W) float32, unbounded; H and W any size of which
     reflection to a multiple of 8 is possible. ``groups``: residual groups, of ``blocks`` each."""
@@ -245,7 +216,12 @@ class MIRNet(nn.Module):
         super().__init__()
         act = nn.PReLU()
         self.conv_in = conv(3, WIDTHS[0])
-        self.body = nn.Sequential(*(ResidualGroup(blocks, act) for _ in range(groups)))
+        self.body = nn.Sequential(
+            *(
+                Residual(*(MultiScaleBlock(act) for _ in range(blocks)), conv(WIDTHS[0], WIDTHS[0]))
+                for _ in range(groups)
+            )
+        )
         self.conv_out = conv(WIDTHS[0], bands)
 
     @property

@@ -22,19 +22,22 @@ the resolution is done before it, on a quarter of the pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.spec import Official
-from hsrzoo_baselines.layers import conv, one_value, padded, require_counts
+from hsrzoo_baselines.layers import Doubled, Gate, Residual, conv, named, one_value, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 31
 """Channels at full resolution, whatever the number of bands, and what each coarser level adds."""
 MULTIPLE = 8
 """H and W are padded to this: their halves are halved twice."""
+
+_mix = partial(conv, size=1)
 
 
 class ChannelWeights(nn.Module):
@@ -43,7 +46,7 @@ class ChannelWeights(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv_du = nn.Sequential(
-            conv(channels, channels, 1), nn.ReLU(), conv(channels, channels, 1), nn.Sigmoid()
+            _mix(channels, channels), nn.ReLU(), _mix(channels, channels), nn.Sigmoid()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,30 +71,15 @@ def _blocks(channels: int, act: nn.PReLU, count: int = 2) -> nn.Sequential:
     return nn.Sequential(*(AttentionBlock(channels, act) for _ in range(count)))
 
 
-class Down(nn.Module):
+def _down(inputs: int, outputs: int) -> nn.Sequential:
     """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2)."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        halve = nn.Upsample(scale_factor=0.5, mode="bilinear", align_corners=False)
-        self.down = nn.Sequential(halve, conv(inputs, outputs, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(x)
+    halve = nn.Upsample(scale_factor=0.5, mode="bilinear", align_corners=False)
+    return named(down=nn.Sequential(halve, _mix(inputs, outputs)))
 
 
-class Up(nn.Module):
+def _up(inputs: int, outputs: int) -> nn.Sequential:
     """(B, inputs, H, W) -> (B, outputs, 2 H, 2 W)."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        double = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
-        self.up = nn.Sequential(double, conv(inputs, outputs, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        # a 1 x 1 convolution and upsampling commute; this order is cheaper
-        double, mix = self.up.children()
-        return double(mix(x))
+    return named(up=Doubled(inputs, outputs))
 
 
 class Encoder(nn.Module):
@@ -103,11 +91,11 @@ class Encoder(nn.Module):
         self.encoder_level1 = _blocks(k1, act)
         self.encoder_level2 = _blocks(k2, act)
         self.encoder_level3 = _blocks(k3, act)
-        self.down12 = Down(k1, k2)
-        self.down23 = Down(k2, k3)
+        self.down12 = _down(k1, k2)
+        self.down23 = _down(k2, k3)
         if fuse:
-            self.csff_enc1, self.csff_enc2, self.csff_enc3 = (conv(k, k, 1) for k in (k1, k2, k3))
-            self.csff_dec1, self.csff_dec2, self.csff_dec3 = (conv(k, k, 1) for k in (k1, k2, k3))
+            self.csff_enc1, self.csff_enc2, self.csff_enc3 = (_mix(k, k) for k in (k1, k2, k3))
+            self.csff_dec1, self.csff_dec2, self.csff_dec3 = (_mix(k, k) for k in (k1, k2, k3))
 
     def forward(
         self, x: Tensor, encoded: Sequence[Tensor] = (), decoded: Sequence[Tensor] = ()
@@ -135,8 +123,8 @@ class Decoder(nn.Module):
         self.decoder_level3 = _blocks(k3, act)
         self.skip_attn1 = AttentionBlock(k1, act)
         self.skip_attn2 = AttentionBlock(k2, act)
-        self.up21 = Up(k2, k1)
-        self.up32 = Up(k3, k2)
+        self.up21 = _up(k2, k1)
+        self.up32 = _up(k3, k2)
 
     def forward(self, encoded: Sequence[Tensor]) -> list[Tensor]:
         """Features of three levels, finest first, to as many of the same shapes."""
@@ -147,45 +135,21 @@ class Decoder(nn.Module):
         return [first, second, third]
 
 
-class Gate(nn.Module):
-    """SAM: features gated by a first estimate of the image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = conv(WIDTH, WIDTH, 1)
-        self.conv2 = conv(WIDTH, WIDTH, 1)
-        self.conv3 = conv(WIDTH, WIDTH, 1)
-
-    def forward(self, x: Tensor, image: Tensor) -> Tensor:
-        """Both (B, 31, H, W) -> (B, 31, H, W)."""
-        return self.conv1(x) * self.conv3(self.conv2(x) + image).sigmoid() + x
-
-
-class Residual(nn.Module):
-    """ORB: channel attention blocks and a convolution, with a skip."""
-
-    def __init__(self, channels: int, act: nn.PReLU, count: int) -> None:
-        super().__init__()
-        self.body = _blocks(channels, act, count).append(conv(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, K, H, W) -> (B, K, H, W)."""
-        return self.body(x) + x
-
-
 class FullResolution(nn.Module):
     """ORSNet: the third stage, at full resolution throughout."""
 
     def __init__(self, act: nn.PReLU, count: int) -> None:
         super().__init__()
         k1, k2, k3 = WIDTH, 2 * WIDTH, 3 * WIDTH
-        self.orb1, self.orb2, self.orb3 = (Residual(k2, act, count) for _ in range(3))
-        self.up_enc1 = Up(k2, k1)
-        self.up_dec1 = Up(k2, k1)
-        self.up_enc2 = nn.Sequential(Up(k3, k2), Up(k2, k1))
-        self.up_dec2 = nn.Sequential(Up(k3, k2), Up(k2, k1))
-        self.conv_enc1, self.conv_enc2, self.conv_enc3 = (conv(k1, k2, 1) for _ in range(3))
-        self.conv_dec1, self.conv_dec2, self.conv_dec3 = (conv(k1, k2, 1) for _ in range(3))
+        self.orb1, self.orb2, self.orb3 = (
+            Residual(*_blocks(k2, act, count), conv(k2, k2)) for _ in range(3)
+        )
+        self.up_enc1 = _up(k2, k1)
+        self.up_dec1 = _up(k2, k1)
+        self.up_enc2 = nn.Sequential(_up(k3, k2), _up(k2, k1))
+        self.up_dec2 = nn.Sequential(_up(k3, k2), _up(k2, k1))
+        self.conv_enc1, self.conv_enc2, self.conv_enc3 = (_mix(k1, k2) for _ in range(3))
+        self.conv_dec1, self.conv_dec2, self.conv_dec3 = (_mix(k1, k2) for _ in range(3))
 
     def forward(self, x: Tensor, encoded: Sequence[Tensor], decoded: Sequence[Tensor]) -> Tensor:
         """(B, 62, H, W) -> (B, 62, H, W), with the second stage's features of three levels."""
@@ -219,8 +183,8 @@ class MPRNet(nn.Module):
         self.stage2_encoder = Encoder(act, fuse=True)
         self.stage2_decoder = Decoder(act)
         self.stage3_orsnet = FullResolution(act, cabs)
-        self.sam12 = Gate()
-        self.sam23 = Gate()
+        self.sam12 = Gate(_mix, WIDTH)
+        self.sam23 = Gate(_mix, WIDTH)
         self.concat12 = conv(2 * WIDTH, WIDTH)
         self.concat23 = conv(2 * WIDTH, 2 * WIDTH)
         self.tail = conv(2 * WIDTH, bands)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import Totals, can_strip, in_strips, whole_image
-from hsrzoo_baselines.layers import NORM_FLOOR, conv, padded, require_counts
+from hsrzoo_baselines.layers import NORM_FLOOR, conv, named, padded, require_counts
 from hsrzoo_baselines.recipes import toolbox_spec
 
 WIDTH = 48
@@ -170,39 +170,14 @@ def _blocks(count: int, channels: int, heads: int) -> nn.Sequential:
     return nn.Sequential(*(Block(channels, heads) for _ in range(count)))
 
 
-class Down(nn.Module):
+def _down(channels: int) -> nn.Sequential:
     """(B, K, H, W) -> (B, 2 K, H / 2, W / 2)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        convolution = conv(channels, channels // 2)
-        self.body = nn.Sequential(convolution, nn.PixelUnshuffle(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
+    return named(body=nn.Sequential(conv(channels, channels // 2), nn.PixelUnshuffle(2)))
 
 
-class Up(nn.Module):
+def _up(channels: int) -> nn.Sequential:
     """(B, K, H, W) -> (B, K / 2, 2 H, 2 W)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        convolution = conv(channels, 2 * channels)
-        self.body = nn.Sequential(convolution, nn.PixelShuffle(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
-
-
-class PatchEmbedding(nn.Module):
-    """First features, (B, 3, H, W) -> (B, 48, H, W)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.proj = conv(3, WIDTH)
-
-    def forward(self, rgb: Tensor) -> Tensor:
-        return self.proj(rgb)
+    return named(body=nn.Sequential(conv(channels, 2 * channels), nn.PixelShuffle(2)))
 
 
 class Restormer(nn.Module):
@@ -219,21 +194,21 @@ class Restormer(nn.Module):
         super().__init__()
         self.counts = *blocks, refinement
         k1, k2, k3, k4 = (WIDTH << level for level in range(4))
-        self.patch_embed = PatchEmbedding()
+        self.patch_embed = named(proj=conv(3, WIDTH))
         self.encoder_level1 = _blocks(blocks[0], k1, HEADS[0])
-        self.down1_2 = Down(k1)
+        self.down1_2 = _down(k1)
         self.encoder_level2 = _blocks(blocks[1], k2, HEADS[1])
-        self.down2_3 = Down(k2)
+        self.down2_3 = _down(k2)
         self.encoder_level3 = _blocks(blocks[2], k3, HEADS[2])
-        self.down3_4 = Down(k3)
+        self.down3_4 = _down(k3)
         self.latent = _blocks(blocks[3], k4, HEADS[3])
-        self.up4_3 = Up(k4)
+        self.up4_3 = _up(k4)
         self.reduce_chan_level3 = conv(k4, k3, 1)
         self.decoder_level3 = _blocks(blocks[2], k3, HEADS[2])
-        self.up3_2 = Up(k3)
+        self.up3_2 = _up(k3)
         self.reduce_chan_level2 = conv(k3, k2, 1)
         self.decoder_level2 = _blocks(blocks[1], k2, HEADS[1])
-        self.up2_1 = Up(k2)
+        self.up2_1 = _up(k2)
         # at full resolution nothing is reduced: 96 channels to the end
         self.decoder_level1 = _blocks(blocks[0], k2, HEADS[0])
         self.refinement = _blocks(refinement, k2, HEADS[0])

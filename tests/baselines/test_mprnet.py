@@ -6,15 +6,15 @@ import torch
 import torch.nn.functional as F
 from networks import build
 
-from hsrzoo_baselines.mprnet import Up
+from hsrzoo_baselines.layers import Doubled
 
 
 def test_mixing_channels_before_doubling_is_the_published_order():
     torch.manual_seed(0)
-    up = Up(6, 4).double()
+    up = Doubled(6, 4).double()
     x = torch.rand(2, 6, 5, 3, dtype=torch.float64)
     doubled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    assert torch.allclose(up(x), up.up[1](doubled), rtol=1e-12)
+    assert torch.allclose(up(x), up[1](doubled), rtol=1e-12)
 
 
 def test_the_first_stage_sees_quarters_and_the_second_halves():
