@@ -99,20 +99,16 @@ class NonLocal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         theta, values = self.theta(x), self.g(x)
-        middle = x.shape[2] // 2
-        rows = [_two_quarters(theta[:, :, at], values[:, :, at]) for at in _halves(middle)]
+        down, across = _halves(x.shape[2]), _halves(x.shape[3])
+        rows = [
+            torch.cat([attention(theta[:, :, r, c], values[:, :, r, c]) for c in across], dim=3)
+            for r in down
+        ]
         return self.W(torch.cat(rows, dim=2)) + x
 
 
-def _halves(middle: int) -> tuple[slice, slice]:
-    return slice(None, middle), slice(middle, None)
-
-
-def _two_quarters(theta: Tensor, values: Tensor) -> Tensor:
-    """Half of the image, its left and right quarter separately: (B, D, h, W) twice, to the same."""
-    middle = theta.shape[3] // 2
-    parts = [attention(theta[..., at], values[..., at]) for at in _halves(middle)]
-    return torch.cat(parts, dim=3)
+def _halves(size: int) -> tuple[slice, slice]:
+    return slice(None, size // 2), slice(size // 2, None)
 
 
 def attention(theta: Tensor, values: Tensor) -> Tensor:

@@ -29,9 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import BandsError, InputError
+from hsrzoo.errors import BandsError
 from hsrzoo.layers.whole_image import can_strip
 from hsrzoo.spec import ModelSpec, Official, Recipe, RgbInput
+from hsrzoo_baselines.layers import require_choice
 from hsrzoo_baselines.selective_scan import fused_scan, selective_scan
 
 STATES = 16
@@ -42,7 +43,6 @@ PIXELS_AT_ONCE = 1 << 12
 """Of a piece of the scan without gradients."""
 DROP_PATH = 0.1
 """Probability that training drops a state-space block, per image."""
-BATCHES = ("own", "coupled")
 
 
 def _stretch(x: Tensor, coupled: bool, floor: float = 0.0) -> Tensor:
@@ -235,8 +235,7 @@ def build(bands: BandSet, batch: Literal["own", "coupled"] = "own") -> GMSR:
     the original, all images of a batch together ("coupled")."""
     if len(bands) < 2:
         raise BandsError("GMSR-Net compares neighbouring bands", expected="at least two", got=str(bands))
-    if batch not in BATCHES:
-        raise InputError("Unknown way to stretch gradients", expected='"own" or "coupled"', got=repr(batch))
+    require_choice("batch", batch, "own", "coupled")
     return GMSR(len(bands), coupled=batch == "coupled")
 
 

@@ -28,10 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError
 from hsrzoo.layers.pointwise import pointwise
 from hsrzoo.layers.whole_image import can_strip
-from hsrzoo_baselines.layers import conv, require_counts
+from hsrzoo_baselines.layers import conv, require_choice, require_counts
 from hsrzoo_baselines.recipes import toolbox_spec
 
 STEM = 128
@@ -64,6 +63,15 @@ def _wide(x: Tensor, weight: Tensor) -> Tensor:
     return F.conv2d(x.permute(0, 3, 1, 2), weight, padding=1).permute(0, 2, 3, 1)
 
 
+def _two_ways(layers: FusionBlock | DenseFusion, x: Tensor) -> Tensor:
+    """Features of both ways through a 3 x 3 and a 1 x 1 convolution, and those in between."""
+    up1 = layers.conv_up1(x).relu()
+    up2 = layers.conv_up2(up1).relu()
+    down1 = layers.conv_down1(x).relu()
+    down2 = layers.conv_down2(down1).relu()
+    return torch.cat([up1, up2, down1, down2], dim=1)
+
+
 class FusionBlock(nn.Module):
     """From all features so far, ``width`` channels, to 32 new ones."""
 
@@ -78,12 +86,7 @@ class FusionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, H, W) -> (B, 32, H, W)."""
-        x = self.conv1(x).relu()
-        up1 = self.conv_up1(x).relu()
-        up2 = self.conv_up2(up1).relu()
-        down1 = self.conv_down1(x).relu()
-        down2 = self.conv_down2(down1).relu()
-        return self.conv_fution(torch.cat([up1, up2, down1, down2], dim=1)).relu()
+        return self.conv_fution(_two_ways(self, self.conv1(x).relu())).relu()
 
     def merged(self) -> Callable[[Tensor], Tensor]:
         """The same function of (B, H, W, width), with the weights of parallel layers concatenated."""
@@ -121,11 +124,7 @@ class DenseFusion(nn.Module):
 
     def stem(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 128, H, W)."""
-        up1 = self.conv_up1(rgb).relu()
-        up2 = self.conv_up2(up1).relu()
-        down1 = self.conv_down1(rgb).relu()
-        down2 = self.conv_down2(down1).relu()
-        return torch.cat([up1, up2, down1, down2], dim=1)
+        return _two_ways(self, rgb)
 
     def stem_rows(self, image: Tensor) -> Tensor:
         """:meth:`stem` of (B, H, W, 3) -> (B, H, W, 128)."""
@@ -208,8 +207,7 @@ def build(
     gives the same cube in more time and memory.
     """
     require_counts("blocks", blocks)
-    if structure not in ("optimised", "published"):
-        raise InputError("Unknown structure", expected='"optimised" or "published"', got=repr(structure))
+    require_choice("structure", structure, "optimised", "published")
     return HSCNNPlus(len(bands), blocks, published=structure == "published")
 
 

@@ -84,6 +84,13 @@ def require_counts(
     )
 
 
+def require_choice(name: str, value: str, *choices: str) -> None:
+    """Raise InputError unless the argument ``name`` has one of these values."""
+    if value not in choices:
+        expected = " or ".join(f'"{choice}"' for choice in choices)
+        raise InputError(f"The argument {name} is unknown", expected=expected, got=repr(value))
+
+
 def padded(rgb: Tensor, multiple: int) -> Tensor:
     """(B, K, H, W) padded by reflection at the bottom and right to the next ``multiple`` of H and W.
 

@@ -32,9 +32,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError
 from hsrzoo.layers.pointwise import pointwise
-from hsrzoo_baselines.layers import conv, padded, require_counts
+from hsrzoo_baselines.layers import conv, padded, require_choice, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, ChannelAttention, UNet, convolve
 from hsrzoo_baselines.recipes import toolbox_spec
 
@@ -138,8 +137,7 @@ def build(
     image weights all images of a batch.
     """
     require_counts("blocks", blocks, length=3)
-    if batch not in ("own", "coupled"):
-        raise InputError("Unknown behaviour within a batch", expected='"own" or "coupled"', got=repr(batch))
+    require_choice("batch", batch, "own", "coupled")
     return MSTL(len(bands), blocks, coupled=batch == "coupled")
 
 

@@ -33,8 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError
-from hsrzoo_baselines.layers import conv, padded, require_counts
+from hsrzoo_baselines.layers import conv, padded, require_choice, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, Stage, by_strips, convolve
 from hsrzoo_baselines.recipes import toolbox_spec
 
@@ -92,12 +91,11 @@ def build(bands: BandSet, stages: int = 3, structure: str = "optimised") -> nn.M
     gives the same cube in more time and memory.
     """
     require_counts("stages", stages)
+    require_choice("structure", structure, "optimised", "published")
     if structure == "published":
         from hsrzoo_baselines.mst_plus_plus_published import PublishedMSTPlusPlus
 
         return PublishedMSTPlusPlus(len(bands), stages)
-    if structure != "optimised":
-        raise InputError("Unknown structure", expected='"optimised" or "published"', got=repr(structure))
     return MSTPlusPlus(len(bands), stages)
 
 
