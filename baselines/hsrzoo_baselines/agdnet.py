@@ -17,6 +17,7 @@ Every width is a multiple of the band count, so the network grows with its squar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.layers.whole_image import in_strips
 from hsrzoo.spec import ModelSpec, Official, Recipe
+from hsrzoo_baselines.recipes import ADAM
 
 LAYERS = 4
 """Dense layers of a stage, without the last one."""
@@ -135,17 +137,8 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-AUTHORS = Recipe(
-    steps=100_000,
-    batch=8,
-    patch=128,
-    lr=1e-3,
-    schedule="cosine",
-    final_lr=1e-5,
-    betas=(0.9, 0.999),
-    loss="l1",
-    ema=0.0,
-    clip=0.0,
+AUTHORS = replace(
+    ADAM, steps=100_000, batch=8, patch=128, lr=1e-3, schedule="cosine", final_lr=1e-5, loss="l1"
 )
 """L1 part of the authors' training on CAVE: 500 epochs there. Their rank loss and the penalty on the last
 residual are left out, and an epoch is not one here, so the number of steps is ours."""

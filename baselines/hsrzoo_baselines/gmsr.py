@@ -22,6 +22,7 @@ crop is not the crop of the cube, and the network has no tiles.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -33,6 +34,7 @@ from hsrzoo.errors import BandsError
 from hsrzoo.layers.whole_image import can_strip
 from hsrzoo.spec import ModelSpec, Official, Recipe, RgbInput
 from hsrzoo_baselines.layers import require_choice
+from hsrzoo_baselines.recipes import ADAM
 from hsrzoo_baselines.selective_scan import fused_scan, selective_scan
 
 STATES = 16
@@ -253,17 +255,7 @@ SPEC = ModelSpec(
     tags=("baseline", "state-space"),
     recipe=Recipe(lr=5e-3),
     recipes={
-        "authors": Recipe(
-            steps=94_500,
-            batch=20,
-            patch=128,
-            lr=1e-4,
-            schedule="constant",
-            betas=(0.9, 0.999),
-            loss="l1",
-            ema=0.0,
-            clip=0.0,
-        )
+        "authors": replace(ADAM, steps=94_500, batch=20, patch=128, lr=1e-4, schedule="constant", loss="l1")
     },
     official=Official("none", by_position=True),
     notes=(

@@ -117,18 +117,14 @@ class DenseFusion(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 128 + 32 blocks, H, W)."""
-        features = self.stem(rgb)
+        features = _two_ways(self, rgb)
         for block in self.dfus_blocks:
             features = torch.cat([features, block(features)], dim=1)
         return features
 
-    def stem(self, rgb: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, 128, H, W)."""
-        return _two_ways(self, rgb)
-
     def stem_rows(self, image: Tensor) -> Tensor:
-        """:meth:`stem` of (B, H, W, 3) -> (B, H, W, 128)."""
-        return self.stem(image.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        """The stem: (B, H, W, 3) -> (B, H, W, 128)."""
+        return _two_ways(self, image.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class HSCNNPlus(nn.Module):

@@ -1,10 +1,14 @@
-"""Recipes of the authors of the MST-plus-plus toolbox."""
+"""Recipes of authors, and what the networks of the MST-plus-plus toolbox have in common."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hsrzoo.spec import ModelSpec, Official, Recipe, RgbInput
+
+ADAM = Recipe(betas=(0.9, 0.999), ema=0.0, clip=0.0)
+"""What most authors do: Adam with its usual settings, no average of weights, gradients as they are."""
 
 
 def toolbox(lr: float) -> Recipe:
@@ -18,17 +22,15 @@ def toolbox(lr: float) -> Recipe:
     from 300,000 on its rate rises again; this recipe ends at 300,000. The original keeps the checkpoint
     with the best validation MRAE, this recipe the last.
     """
-    return Recipe(
+    return replace(
+        ADAM,
         steps=300_000,
         batch=20,
         patch=128,
         lr=lr,
         schedule="cosine",
         final_lr=1e-6,
-        betas=(0.9, 0.999),
         loss="mrae",
-        ema=0.0,
-        clip=0.0,
         normalise="minmax-image",
     )
 

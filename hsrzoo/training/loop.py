@@ -219,16 +219,11 @@ class Timing:
 
 
 def time_steps(engine: Engine) -> Timing:
-    """Time 50 steps of this very run, then restore the module, the task and the scaler bit for bit.
+    """Time 50 steps of this very run, then restore all that they changed bit for bit.
 
     Random numbers need no restoring: every step seeds its own.
     """
-    module = engine.task.module
-    tensors = [*module.parameters(), *module.buffers()]
-    before = [t.detach().clone() for t in tensors]
-    task_state = copy.deepcopy(engine.task.state())  # it may hand out tensors that it changes in place
-    scaler = engine.accelerator.scaler
-    scale = None if scaler is None else scaler.state_dict()
+    before = copy.deepcopy(engine.state())  # which hands out tensors that steps change in place
     steps = max(engine.recipe.steps, WARM_UP_STEPS + TIMED_STEPS)
     for index in range(WARM_UP_STEPS):
         engine.step(index, steps)
@@ -239,14 +234,9 @@ def time_steps(engine: Engine) -> Timing:
     start = time.perf_counter()
     validates = bool(engine.validate())
     valid_seconds = time.perf_counter() - start if validates else 0.0
-    with torch.no_grad():
-        for tensor, value in zip(tensors, before, strict=True):
-            tensor.copy_(value)
+    engine.load_state(before)
     for parameter in engine.trained:
         parameter.grad = None
-    engine.task.load_state(task_state)
-    if scaler is not None:
-        scaler.load_state_dict(scale)
     engine.renew()
     return Timing(step_seconds, valid_seconds)
 
