@@ -24,7 +24,6 @@ rows, including the weights from the mask.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal
 
 import torch
@@ -32,9 +31,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.layers.pointwise import pointwise
 from hsrzoo_baselines.layers import conv, padded, require_choice, require_counts
-from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, ChannelAttention, UNet, convolve
+from hsrzoo_baselines.mst_plus_plus_layers import (
+    MULTIPLE,
+    WIDTH,
+    ChannelAttention,
+    UNet,
+    convolve,
+    mix_channels,
+)
 from hsrzoo_baselines.recipes import toolbox_spec
 
 SLOPE = 0.1
@@ -52,12 +57,8 @@ class MaskWeights(nn.Module):
 
     def forward(self, mask: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
-        first, second = (
-            partial(pointwise, weight=layer.weight.flatten(1), bias=layer.bias)
-            for layer in (self.conv1, self.conv2)
-        )
-        mask = first(mask)
-        return mask * convolve(self.depth_conv, second(mask)).sigmoid() + mask
+        mask = mix_channels(self.conv1, mask)
+        return mask * convolve(self.depth_conv, mix_channels(self.conv2, mask)).sigmoid() + mask
 
 
 class MaskedAttention(ChannelAttention):
@@ -78,7 +79,7 @@ class MaskedAttention(ChannelAttention):
 
     def mix(self, x: Tensor, matrices: Tensor, mask: Tensor) -> Tensor:
         """:meth:`forward` with the matrices of :meth:`mixing` known."""
-        value = pointwise(x, self.to_v.weight)
+        value = mix_channels(self.to_v, x)
         weighted = (value * self.mm(mask)).flatten(1, 2)  # (B, N, K)
         mixed = (weighted @ matrices.to(value.dtype).transpose(1, 2)).view(value.shape)
         return mixed + self.proj.bias + self.position(value)

@@ -33,13 +33,13 @@ def convolve(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def _pointwise(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a 1 x 1 convolution or Linear layer without bias to (B, H, W, K) as a matrix product.
+def mix_channels(layer: Any, x: Tensor) -> Tensor:
+    """Apply a 1 x 1 convolution or Linear layer to (B, H, W, K) as a matrix product.
 
     Not by ``convolve``: on one thread torch returns a channels-first tensor, and the layers around it,
     backward above all, then access memory with a stride (16 times slower for GELU).
     """
-    return pointwise(x, layer.get_parameter("weight").flatten(1))
+    return pointwise(x, layer.weight.flatten(1), layer.bias)
 
 
 def _gelu(x: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class SpectralAttention(ChannelAttention):
             mixed = pointwise(x, matrices[0], self.proj.bias)
         else:
             mixed = (x.flatten(1, 2) @ matrices.transpose(1, 2)).view(x.shape) + self.proj.bias
-        return mixed + self.position(_pointwise(self.to_v, x))
+        return mixed + self.position(mix_channels(self.to_v, x))
 
 
 def _norms(weight: Tensor, products: Tensor) -> Tensor:
@@ -184,8 +184,8 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
         widen, _, mix, _, narrow = self.net.children()
-        x = _gelu(_pointwise(widen, x))
-        return _pointwise(narrow, _gelu(convolve(mix, x)))
+        x = _gelu(mix_channels(widen, x))
+        return mix_channels(narrow, _gelu(convolve(mix, x)))
 
 
 class PreNorm(nn.Module):
@@ -295,7 +295,7 @@ def _down(channels: int) -> nn.Conv2d:
 
 def _fused(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
     """Features of a coarser level, upsampled and fused with those of the encoder."""
-    return _pointwise(fuse, torch.cat([convolve(up, coarse), skip], dim=-1))
+    return mix_channels(fuse, torch.cat([convolve(up, coarse), skip], dim=-1))
 
 
 class Stage(UNet):

@@ -18,13 +18,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, data_masks
-from hsrzoo.errors import (
-    BandsError,
-    DatasetError,
-    DatasetMissingError,
-    HsrzooError,
-    require_known,
-)
+from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, HsrzooError, require_known
 from hsrzoo.spec import DatasetSpec
 from hsrzoo.utils.files import sha256_of_file
 
