@@ -15,7 +15,8 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
 from hsrzoo.hub import front_matter
 from hsrzoo.hub.client import LIBRARY
-from hsrzoo.results import HASH_LENGTH, Figure
+from hsrzoo.hub.rows import Figure
+from hsrzoo.results import HASH_LENGTH
 from hsrzoo.utils.markdown import markdown_table
 
 BEGIN = "<!-- hsrzoo: begin. Written by hsrzoo push; what stands outside of these two lines is kept. -->"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hsrzoo import results
 from hsrzoo.errors import StoreError
-from hsrzoo.results import AnyRow, Figure, ScoreRow, SkippedLine, SpeedRow
+from hsrzoo.results import AnyRow, ScoreRow, SkippedLine, SpeedRow, by_protocol, mean
 
 FOLDER = "results"
 """Folder of the rows in a repository."""
@@ -54,7 +54,7 @@ class Collected:
     def figures(self) -> list[Figure]:
         """Means of the scores, images as they are first."""
         ordered = sorted(self.rows.values(), key=_order)
-        return results.summarise(row for row in ordered if isinstance(row, ScoreRow))
+        return summarise(row for row in ordered if isinstance(row, ScoreRow))
 
 
 def collect(
@@ -131,3 +131,52 @@ def _order(row: AnyRow) -> tuple[str, ...]:
     if isinstance(row, SpeedRow):
         return "", "", "", str(row.size), row.timestamp
     return row.dataset, row.split, row.scene, "", row.timestamp
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Means over the scenes of one data set and split under one protocol."""
+
+    dataset: str
+    split: str
+    fingerprint: str
+    protocol: str
+    protocol_hash: str
+    condition: str | None
+    """Perturbation and severity; None for images as they are."""
+    tta: bool
+    scenes: int
+    seen: int
+    """How many of the scenes the weights were trained on."""
+    means: dict[str, float]
+    """Metric -> mean, in the order of the protocol; without those that are not finite on some scene."""
+
+    @property
+    def source(self) -> str:
+        """Data and protocol as text: ``cave/valid, full-frame``."""
+        parts = [f"{self.dataset}/{self.split}", self.protocol, self.condition, self.tta and "adapted"]
+        return ", ".join(str(part) for part in parts if part)
+
+
+def summarise(rows: Iterable[ScoreRow]) -> list[Figure]:
+    """The figures of one model, images as they are first."""
+    found = [_figure(group) for group in by_protocol(rows)]
+    return sorted(found, key=lambda f: (f.condition is not None, f.tta, f.source, f.protocol_hash))
+
+
+def _figure(rows: Sequence[ScoreRow]) -> Figure:
+    first = rows[0]
+    names = [metric[0] for metric in first.protocol.get("metrics", ())] or list(first.metrics)
+    means = {name: mean(rows, name) for name in names}
+    return Figure(
+        dataset=first.dataset,
+        split=first.split,
+        fingerprint=first.fingerprint,
+        protocol=first.protocol_name,
+        protocol_hash=first.protocol_hash,
+        condition=" ".join(filter(None, (first.perturbation, first.severity))) or None,
+        tta=first.tta,
+        scenes=len(rows),
+        seen=sum(row.seen_in_training for row in rows),
+        means={name: value for name, value in means.items() if value is not None},
+    )

@@ -10,7 +10,7 @@ from hsrzoo.errors import FormatError
 from hsrzoo.hub import card as cards
 from hsrzoo.hub.card import BEGIN, END, CodebookLink, merge
 from hsrzoo.hub.front_matter import change, join, parse, split
-from hsrzoo.results import Figure
+from hsrzoo.hub.rows import Figure
 
 MANAGED: dict[str, Any] = {"library_name": "hsrzoo", "tags": ["hsrzoo", "poly"], "license": "mit"}
 CONFIG: dict[str, Any] = {
