@@ -10,6 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,26 +19,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    console: Console
 
-_cache: dict[str, Any] = {}
+@cache
+def _stderr() -> Console:
+    from rich.console import Console
 
-
-def __getattr__(name: str) -> Any:
-    if name != "console":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if "console" not in _cache:
-        from rich.console import Console
-
-        # Only a terminal has a width; elsewhere a message is one line.
-        soft = not Console(stderr=True).is_terminal
-        _cache["console"] = Console(stderr=True, highlight=False, soft_wrap=soft)
-    return _cache["console"]
+    # Only a terminal has a width; elsewhere a message is one line.
+    soft = not Console(stderr=True).is_terminal
+    return Console(stderr=True, highlight=False, soft_wrap=soft)
 
 
 def say(text: str, style: str | None = None) -> None:
     """Print a message for people on stderr; square brackets are plain text."""
-    __getattr__("console").print(text, style=style, markup=False)
+    _stderr().print(text, style=style, markup=False)
 
 
 def print_table(
@@ -113,7 +107,7 @@ def progress() -> Progress:
     """A progress bar on stderr, shown only on a terminal: ``with progress() as bar: ...``."""
     from rich import progress as parts
 
-    stderr = __getattr__("console")
+    stderr = _stderr()
     columns = (
         parts.TextColumn("{task.description}"), parts.BarColumn(), parts.MofNCompleteColumn(),
         parts.TimeElapsedColumn(), parts.TimeRemainingColumn(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,12 +62,11 @@ def check_spec(subject: Subject) -> str:
     """The spec says what it is, and builds."""
     spec = subject.spec
     name = parse_name(spec.name)
-    require(
-        name.kind == "zoo" and name.tag is None,
+    what, expected = (
         "The spec's name is not that of an architecture",
         "lower case letters, digits and hyphens",
-        repr(spec.name),
     )
+    require(name.kind == "zoo" and name.tag is None, what, expected, repr(spec.name))
     for field in ("summary", "source", "licence"):
         require(bool(getattr(spec, field).strip()), f"The spec's {field} is empty", "one line", "nothing")
     count = sum(p.numel() for p in subject.module.parameters())
@@ -316,35 +315,22 @@ def check_tiles(subject: Subject) -> str:
     for size in ((15, 2 * tile - 1), (2 * tile - 1, 15)):
         rgb = np.random.default_rng(5).random((*size, 3), dtype=np.float32)
         seams = compare(model, rgb, tile)
-        require(
-            seams.relative <= TOLERANCE,
-            f"In tiles the cube of {size[0]} x {size[1]} pixels is another one",
-            f"a relative difference of at most {TOLERANCE:g}",
-            f"{seams.relative:.2g} (largest {seams.largest:.2g})",
-            "Declare a larger halo, and ask for what depends on all pixels by hsrzoo.layers.whole_image",
-        )
+        what = f"In tiles the cube of {size[0]} x {size[1]} pixels is another one"
+        expected = f"a relative difference of at most {TOLERANCE:g}"
+        got = f"{seams.relative:.2g} (largest {seams.largest:.2g})"
+        fix = "Declare a larger halo, and ask for what depends on all pixels by hsrzoo.layers.whole_image"
+        require(seams.relative <= TOLERANCE, what, expected, got, fix)
         passes = f"{seams.passes} pass{'es' * (seams.passes != 1)}"
         text = f"tiles with a halo of {seams.grid.halo} agree with the whole image, {passes}"
     return text
 
 
-CHECKS: dict[str, Callable[[Subject], str]] = {
-    "spec": check_spec,
-    "shape": check_shape,
-    "dtype": check_dtype,
-    "range": check_range,
-    "bands": check_bands,
-    "sizes": check_sizes,
-    "batch": check_batch,
-    "determinism": check_determinism,
-    "save-and-load": check_save_and_load,
-    "tiles": check_tiles,
-    "gradient": check_gradient,
-    "fit": check_fit,
-    "adaptation": check_adaptation,
-    "export": check_export,
-    "onnx": check_onnx,
-}
+_IN_ORDER = (
+    check_spec, check_shape, check_dtype, check_range, check_bands, check_sizes, check_batch,
+    check_determinism, check_save_and_load, check_tiles, check_gradient, check_fit, check_adaptation,
+    check_export, check_onnx,
+)  # fmt: skip
+CHECKS = {check.__name__.removeprefix("check_").replace("_", "-"): check for check in _IN_ORDER}
 """All checks by name, in the order in which they are worth reading."""
 
 

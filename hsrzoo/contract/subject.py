@@ -37,12 +37,8 @@ class Subject:
         """The module in eval mode, with the same random (or fitted) weights at every call with a seed."""
         with fixed_seed(seed):
             module = build_module(self.spec, bands, {})
-            if not isinstance(module, nn.Module):
-                raise ContractError(
-                    "build returns something else than a network",
-                    expected="a torch.nn.Module",
-                    got=type(module).__name__,
-                )
+            what, kind = "build returns something else than a network", type(module).__name__
+            require(isinstance(module, nn.Module), what, "a torch.nn.Module", kind)
             if self.spec.fit is not None:
                 resolve(self.spec.fit)(module, Synthetic(bands), "train")
         return module.eval()
@@ -68,17 +64,10 @@ class Subject:
         """The cube (B, C, H, W) that the shared module, or ``module``, makes of a batch."""
         with torch.inference_mode():
             cube = (module or self.module)(rgb)
-        if not isinstance(cube, Tensor) or cube.ndim != 4:
-            got = (
-                f"a tensor of shape {tuple(cube.shape)}"
-                if isinstance(cube, Tensor)
-                else type(cube).__name__
-            )
-            raise ContractError(
-                f"The forward pass of {self.spec.name} gives no cube",
-                expected="a tensor (B, C, H, W)",
-                got=got,
-            )
+        is_tensor = isinstance(cube, Tensor)
+        what = f"The forward pass of {self.spec.name} gives no cube"
+        got = f"a tensor of shape {tuple(cube.shape)}" if is_tensor else type(cube).__name__
+        require(is_tensor and cube.ndim == 4, what, "a tensor (B, C, H, W)", got)
         return cube
 
 

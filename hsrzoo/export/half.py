@@ -46,7 +46,7 @@ class _Conversion:
     halves: set[str] = field(default_factory=set)
     """Names of the values that are fp16 now."""
     nodes: list[NodeProto] = field(default_factory=list)
-    casts: dict[str, str] = field(default_factory=dict)
+    converted: set[str] = field(default_factory=set)
 
     def run(self, halved: set[str]) -> None:
         graph = self.proto.graph
@@ -66,22 +66,18 @@ class _Conversion:
         """The name of ``name`` in fp16, if it is a float at all."""
         if name in self.halves or name not in self.floats | self.weights.keys():
             return name
-        made = f"{name}_half"
-        if made not in self.casts:
-            self.casts[made] = name
+        return self._convert_once(name, f"{name}_half", TensorProto.FLOAT16)
+
+    def _as_float(self, name: str) -> str:
+        return self._convert_once(name, f"{name}_float", TensorProto.FLOAT) if name in self.halves else name
+
+    def _convert_once(self, name: str, made: str, kind: int) -> str:
+        if made not in self.converted:
+            self.converted.add(made)
             if name in self.weights:
                 self.proto.graph.initializer.append(_rounded(self.weights[name], made))
             else:
-                self._cast(name, made, TensorProto.FLOAT16)
-        return made
-
-    def _as_float(self, name: str) -> str:
-        if name not in self.halves:
-            return name
-        made = f"{name}_float"
-        if made not in self.casts:
-            self.casts[made] = name
-            self._cast(name, made, TensorProto.FLOAT)
+                self._cast(name, made, kind)
         return made
 
     def _cast(self, source: str, target: str, kind: int) -> None:

@@ -232,12 +232,12 @@ def figure_table(figures: Sequence[Figure]) -> str:
     metrics = list(dict.fromkeys(name for figure in figures for name in figure.means))
     rows = [
         (
-            figure.source,
-            figure.protocol_hash[:HASH_LENGTH],
-            figure.scenes,
-            *(_shown(figure.means.get(metric)) for metric in metrics),
+            f.source,
+            f.protocol_hash[:HASH_LENGTH],
+            f.scenes,
+            *(_shown(f.means.get(name)) for name in metrics),
         )
-        for figure in figures
+        for f in figures
     ]
     return table(("data and protocol", "hash", "scenes", *map(title, metrics)), rows)
 

@@ -194,13 +194,7 @@ def _unzip(image: Any, size: int, header: Path) -> bytes:
     offset = int(image.offset)
     with format_errors(Path(image.filename), "a gzipped ENVI binary"), gzip.open(image.filename) as stream:
         data = stream.read(offset + size)[offset:]
-    if len(data) < size:
-        raise FormatError(
-            f"{image.filename} is shorter than {header.name} states",
-            expected=f"{size} bytes after decompression",
-            got=f"{len(data)} bytes",
-            fix="Copy it again",
-        )
+    _require_bytes(image, header, len(data), size, "after decompression", "Copy it again")
     return data
 
 
@@ -259,11 +253,17 @@ def _require_size(image: Any, header: Path) -> None:
     """FormatError for a truncated binary, which SPy would map without an error until it is read."""
     rows, columns, bands = image.shape
     needed = int(image.offset) + math.prod(image.shape) * np.dtype(image.dtype).itemsize
-    size = os.path.getsize(image.filename)
+    what, fix = (
+        f"for {rows} x {columns} pixels in {bands} bands",
+        "Copy it again; if it is compressed, decompress it first",
+    )
+    _require_bytes(image, header, os.path.getsize(image.filename), needed, what, fix)
+
+
+def _require_bytes(image: Any, header: Path, size: int, needed: int, what: str, fix: str) -> None:
     if size < needed:
-        raise FormatError(
+        problem, expected = (
             f"{image.filename} is shorter than {header.name} states",
-            expected=f"{needed} bytes for {rows} x {columns} pixels in {bands} bands",
-            got=f"{size} bytes",
-            fix="Copy it again; if it is compressed, decompress it first",
+            f"{needed} bytes {what}",
         )
+        raise FormatError(problem, expected=expected, got=f"{size} bytes", fix=fix)

@@ -80,6 +80,13 @@ class CubeStream(ABC):
             self._write(top, left, values)
         self.written = True
 
+    def write_whole(self, cube: np.ndarray) -> None:
+        """Create the file, write all of ``cube`` (H, W, C) and finish."""
+        self.create()
+        for top in range(0, self.cube.height, self.rows):
+            self.write(top, 0, cube[top : top + self.rows])
+        self.finish()
+
     @contextmanager
     def convert_errors(self) -> Iterator[None]:
         """Turns an OSError into a StoreError that names the partial file, which stays."""

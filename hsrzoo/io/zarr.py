@@ -160,10 +160,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
         raise write_error(path, FileNotFoundError(2, "No such file or directory"))
     check_target(path)
     with ZarrStream(path, CubeShape(height, width, bands), (height, width), metadata) as stream:
-        stream.create()
-        for top in range(0, height, stream.rows):
-            stream.write(top, 0, cube[top : top + stream.rows])
-        stream.finish()
+        stream.write_whole(cube)
 
 
 def open_array(path: Path) -> tuple[Any, BandSet | None]:

@@ -155,10 +155,7 @@ def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOp
     if out.suffix.lower() in stream.SUFFIXES:
         with open_stream(out, form, step=shape, metadata=about) as file:
             file.state.unlink(missing_ok=True)
-            file.create()
-            for top in range(0, height, file.rows):
-                file.write(top, 0, cube[top : top + file.rows])
-            file.finish()
+            file.write_whole(cube)
     else:
         save_cube(out, cube, target.bands, metadata=about)
     return PredictReport(out, shape, len(target.bands), 1, 1, shape, 0, form.bytes, 0.0, False, None)

@@ -82,12 +82,9 @@ def save_quicklook(cube: Path) -> Path:
     height, width = rows.shape
     step = -(-max(height, width) // LONGEST)
     strip = step * max(1, _AT_ONCE // (-(-width // step) * len(rows.bands)))
-    picture = np.concatenate(
-        [
-            srgb_of(rows.read(top, min(strip, height - top), step), rows.bands)
-            for top in range(0, height, strip)
-        ]
-    )
+    tops = range(0, height, strip)
+    strips = [srgb_of(rows.read(top, min(strip, height - top), step), rows.bands) for top in tops]
+    picture = np.concatenate(strips)
     target = quicklook_of(cube)
     with output_file(target) as temporary:
         Image.fromarray(picture).save(temporary, "PNG")

@@ -49,25 +49,18 @@ def check_cubes(cubes: Sequence[NamedCube]) -> list[NamedCube]:
     if len(cubes) == 1:
         return list(cubes)
     one, two = cubes
+    fix = "Resample one of them to the bands of the other first"
     if one.shape[:2] != two.shape[:2]:
-        raise InputError(
-            "The cubes differ in size and cannot be shown side by side",
-            expected=f"{_size(one)} ({one.name})",
-            got=f"{_size(two)} ({two.name})",
-            fix="Cut or resample one of them first",
-        )
+        sizes = [f"{_size(cube)} ({cube.name})" for cube in cubes]
+        problem = "The cubes differ in size and cannot be shown side by side"
+        raise InputError(problem, expected=sizes[0], got=sizes[1], fix="Cut or resample one of them first")
     if one.shape[2] != two.shape[2]:
-        raise BandsError(
-            "The cubes differ in bands and cannot be shown side by side",
-            expected=f"{one.shape[2]} bands ({one.name})",
-            got=f"{two.shape[2]} bands ({two.name})",
-            fix="Resample one of them to the bands of the other first",
-        )
+        counts = [f"{cube.shape[2]} bands ({cube.name})" for cube in cubes]
+        problem = "The cubes differ in bands and cannot be shown side by side"
+        raise BandsError(problem, expected=counts[0], got=counts[1], fix=fix)
     bands = one.bands or two.bands
     if one.bands is not None and two.bands is not None:
-        one.bands.require_same(
-            two.bands, one.name, two.name, fix="Resample one of them to the bands of the other first"
-        )
+        one.bands.require_same(two.bands, one.name, two.name, fix=fix)
     return [replace(one, bands=bands), replace(two, bands=bands)]
 
 

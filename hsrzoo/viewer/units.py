@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from hsrzoo.io import format_of
 
 _LONGEST = 80
 """Characters of units that fit beside the plot."""
@@ -19,9 +20,8 @@ def units_of(path: Path) -> str | None:
     By format: ``data units`` in ENVI headers, ``units`` in the ImageDescription of
     TIFF, as an attribute in HDF5 and Zarr, as a variable in .mat and .npz.
     """
-    reader = _READERS.get(path.suffix.lower(), _envi)
     try:
-        found = reader(path)
+        found = _READERS[format_of(path)](path)
     except Exception:  # a label must not fail the command, and files have anything under this name
         return None
     text = " ".join(str(found).split()) if found is not None else ""
@@ -56,7 +56,7 @@ def _mat(path: Path) -> Any:
 
 
 def _npz(path: Path) -> Any:
-    with np.load(path, allow_pickle=False) as archive:
+    with np.load(path, allow_pickle=False) as archive:  # fails for .npy, which has no units
         return str(archive["units"]) if "units" in archive.files else None
 
 
@@ -66,13 +66,4 @@ def _zarr(path: Path) -> Any:
     return zarr.open(str(path), mode="r").attrs.get("units")
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {
-    ".tif": _tiff,
-    ".tiff": _tiff,
-    ".h5": _h5,
-    ".hdf5": _h5,
-    ".mat": _mat,
-    ".npz": _npz,
-    ".npy": lambda path: None,
-    ".zarr": _zarr,
-}
+_READERS = {"envi": _envi, "tiff": _tiff, "h5": _h5, "mat": _mat, "npz": _npz, "zarr": _zarr}
