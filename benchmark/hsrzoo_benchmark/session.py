@@ -111,7 +111,7 @@ def _print(session: Session, rows: Sequence[SpeedRow], references: Sequence[str]
         remarks.append(_UNTRAINED)
     remarks += terminal.nodata_note(row for group in groups for e in group.entries for row in e.rows)
     for note in [*remarks, *terminal.notes(found, options.metrics)]:
-        output.console.print(note, style="dim", markup=False)
+        output.say(note, style="dim")
 
 
 def _print_figures(
@@ -225,7 +225,7 @@ def _announce(session: Session, speed_options: SpeedOptions | None) -> None:
             f"all timed at {sizes} in turn: for each size and model one process for memory, then runs of "
             f"{seconds:g} s or a little more"
         )
-    output.console.print(f"{len(session.models)} models: {'; '.join(parts)}.", style="dim", markup=False)
+    output.say(f"{len(session.models)} models: {'; '.join(parts)}.", style="dim")
 
 
 def _note_left_out(session: Session, outcome: Outcome) -> None:

@@ -37,8 +37,7 @@ def command(ctx: click.Context, name: str, as_json: bool, tiles: int | None, siz
     """
     if tiles is not None:
         ctx.exit(_check_seams(name, tiles, size or SIDE, as_json))
-    if size is not None:
-        raise click.UsageError("--size belongs to --tiles")
+    options.forbid(size is not None, "--size belongs to --tiles")
     import traceback
 
     from hsrzoo.cli.errors import one_paragraph

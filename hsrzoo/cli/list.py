@@ -36,12 +36,10 @@ def command(
     """
     from hsrzoo.models.locate import bundled, tags_of
 
-    if pretrained and kind:
-        raise click.UsageError("--pretrained goes with models only")
-    if org is not None and (pretrained or kind):
-        raise click.UsageError("--hub goes with none of the other lists")
-    if parameters and (pretrained or kind or org is not None):
-        raise click.UsageError("--parameters goes with architectures only")
+    options.forbid(pretrained and kind, "--pretrained goes with models only")
+    options.forbid(org is not None and (pretrained or kind), "--hub goes with none of the other lists")
+    other = pretrained or kind or org is not None
+    options.forbid(parameters and other, "--parameters goes with architectures only")
     if org is not None:
         from hsrzoo.hub.client import list_repos
 
@@ -61,7 +59,7 @@ def command(
         say(f"No repository of hsrzoo by {org} on the Hub is visible to you")
     if org is not None and not as_json:
         rows = [{**row, "tags": ", ".join(row["tags"])} for row in rows]
-    if (parameters or as_json) and not (pretrained or kind or org is not None):
+    if (parameters or as_json) and not other:
         rows = [{**row, **_size(row["name"])} for row in rows]
     print_table(rows, list(rows[0]) if rows else ["name"], as_json=as_json)
 

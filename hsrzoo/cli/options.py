@@ -52,6 +52,12 @@ class Wavelengths(click.ParamType):
         return found
 
 
+def forbid(wrong: object, message: str) -> None:
+    """UsageError with ``message`` if ``wrong`` is true or not empty."""
+    if wrong:
+        raise click.UsageError(message)
+
+
 def parse_pairs(pairs: Iterable[str], hint: str) -> dict[str, str]:
     """``("key=value", ...)`` as a dictionary; BadParameter for the option ``hint`` otherwise."""
     found = {}
@@ -106,15 +112,14 @@ def json_or_csv(function: F) -> F:
     """``--json`` and ``--csv``, which exclude each other, as ``as_json`` and ``as_csv``."""
 
     def callback(context: click.Context, _: click.Parameter, given: bool) -> bool:
-        if given and (context.params.get("as_json") or context.params.get("as_csv")):
-            raise click.UsageError("--json and --csv exclude each other")
+        other = context.params.get("as_json") or context.params.get("as_csv")
+        forbid(given and other, "--json and --csv exclude each other")
         return given
 
     for name in ("csv", "json"):
         text = f"All figures as {name.upper()} on stdout."
-        function = click.option(f"--{name}", f"as_{name}", is_flag=True, help=text, callback=callback)(
-            function
-        )
+        option = click.option(f"--{name}", f"as_{name}", is_flag=True, help=text, callback=callback)
+        function = option(function)
     return function
 
 
@@ -140,8 +145,7 @@ def choose_workers(
     """
     if worker_count is None and ray_address is None:
         return None
-    if worker_count is not None and ray_address is not None:
-        raise click.UsageError("--workers and --ray exclude each other")
+    forbid(worker_count is not None and ray_address is not None, "--workers and --ray exclude each other")
     from hsrzoo.utils.devices import torch_device  # imports torch
     from hsrzoo.utils.workers import Workers
 

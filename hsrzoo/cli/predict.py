@@ -91,8 +91,7 @@ def command(
     from hsrzoo.models.loading import load
     from hsrzoo.prediction.predict import PredictOptions
 
-    if linear and srgb:
-        raise click.UsageError("--linear and --srgb exclude each other")
+    options.forbid(linear and srgb, "--linear and --srgb exclude each other")
     jobs, alone = _jobs(image, out, form)
     workers = options.choose_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
@@ -243,10 +242,8 @@ class Bar:
 
     def show(self, step: Step) -> None:
         """Show the progress of a single image."""
-        total = step.passes * step.total
-        self.progress.update(
-            self.task, description=f"pass {step.current}/{step.passes}", total=total, completed=step.tiles
-        )
+        description, total = f"pass {step.current}/{step.passes}", step.passes * step.total
+        self.progress.update(self.task, description=description, total=total, completed=step.tiles)
 
     def count(self, total: int) -> None:
         """Set the number of images."""

@@ -71,8 +71,7 @@ def make_target(
     from hsrzoo.hub import client
     from hsrzoo.hub.push import Target
 
-    if create_pr and revision is not None:
-        raise click.UsageError("--create-pr starts from main: omit --revision")
+    options.forbid(create_pr and revision is not None, "--create-pr starts from main: omit --revision")
     if revision is not None:
         client.require_revision(revision)
     target = Target(client.require_repo(repo), public, create_pr, revision, message, dry_run)

@@ -13,11 +13,8 @@ METRICS = ("mrae", "rmse", "psnr", "sam", "de2000")
 def scores(stored: StoredRows, architecture: str) -> list[dict[str, Any]]:
     """Means over the scenes of images as they are: one dict for each set of weights, data set, split and
     protocol. Random weights are left out."""
-    wanted = [
-        row
-        for row in stored.scores
-        if row.architecture == architecture and row.perturbation is None and not (row.tta or row.untrained)
-    ]
+    own = (row for row in stored.scores if row.architecture == architecture)
+    wanted = [row for row in own if row.perturbation is None and not (row.tta or row.untrained)]
     return [
         {
             "model": rows[0].model,

@@ -76,15 +76,11 @@ def command(
         return
     if name is None or dataset is None:
         raise click.UsageError("Give the NAME of a model and a --dataset, or a --queue")
-    wrong = {
-        "--only belongs to --queue": only,
-        "--steps and --minutes exclude each other": fields["steps"] is not None and minutes is not None,
-        "--minutes must be above 0": minutes is not None and not minutes > 0,
-        "--also-option belongs to --also": also_options and not also,
-    }
-    for message, happens in wrong.items():
-        if happens:
-            raise click.UsageError(message)
+    both = fields["steps"] is not None and minutes is not None
+    options.forbid(only, "--only belongs to --queue")
+    options.forbid(both, "--steps and --minutes exclude each other")
+    options.forbid(minutes is not None and not minutes > 0, "--minutes must be above 0")
+    options.forbid(also_options and not also, "--also-option belongs to --also")
     from hsrzoo.datasets import open_dataset
     from hsrzoo.registry import MODELS
 
@@ -138,8 +134,7 @@ def _require_queue_options_only() -> None:
         if parameter.name not in ("queue", "only", "out")
         and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
     ]
-    if given:
-        raise click.UsageError(f"Jobs of a queue set their own options: omit {', '.join(sorted(given))}")
+    options.forbid(given, f"Jobs of a queue set their own options: omit {', '.join(sorted(given))}")
 
 
 def _run_queue(file: Path, runs: Path, only: tuple[str, ...]) -> None:
@@ -228,13 +223,8 @@ def _save(
 
     run = json.loads((folder / "record.json").read_text())
     about = {key: value for key, value in task.record().items() if key not in ("model", "arguments")}
-    training = {
-        **about,
-        **run,
-        "recipe": {**asdict(recipe), "steps": run["steps"]},
-        "seed": recipe.seed,
-        **origin,
-    }
+    trained_by = {**asdict(recipe), "steps": run["steps"]}
+    training = {**about, **run, "recipe": trained_by, "seed": recipe.seed, **origin}
     save_folder(
         folder / "weights", module, task.spec, task.dataset.bands,
         arguments=task.arguments, training=training, codebook=task.start or None,

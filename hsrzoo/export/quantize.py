@@ -63,11 +63,8 @@ def to_int8(proto: ModelProto, crops: Sequence[np.ndarray], record: dict[str, An
 def nodes_in_fp32(proto: ModelProto) -> list[str]:
     """Names of the nodes that stay in fp32: they decide, write the cube, or multiply two features."""
     weights = {tensor.name for tensor in proto.graph.initializer}
-    bare = [
-        node.name
-        for node in proto.graph.node
-        if node.op_type in ("MatMul", "Gemm") and not weights.issuperset(node.input[1:2])
-    ]
+    products = [node for node in proto.graph.node if node.op_type in ("MatMul", "Gemm")]
+    bare = [node.name for node in products if not weights.issuperset(node.input[1:2])]
     return [*deciding_nodes(proto), *output_nodes(proto), *bare]
 
 
@@ -81,11 +78,8 @@ def calibration_crops(
     """
     names = dataset.scenes(split)
     if not 1 <= scenes <= len(names):
-        raise InputError(
-            f"{dataset.name} cannot give that many scenes to calibrate on",
-            expected=f"1 to {len(names)}",
-            got=scenes,
-        )
+        problem = f"{dataset.name} cannot give that many scenes to calibrate on"
+        raise InputError(problem, expected=f"1 to {len(names)}", got=scenes)
     chosen = [names[round(i)] for i in np.linspace(0, len(names) - 1, scenes)]
     random = np.random.default_rng(0)
     crops = []
@@ -93,9 +87,8 @@ def calibration_crops(
         rgb = dataset.load(split, name).rgb
         height, width = (min(CROP, n) // multiple * multiple for n in rgb.shape[1:])
         if not height or not width:
-            raise InputError(
-                f"{name} is too small to calibrate on", expected=f"{multiple} pixels", got=rgb.shape
-            )
+            problem = f"{name} is too small to calibrate on"
+            raise InputError(problem, expected=f"{multiple} pixels", got=rgb.shape)
         for _ in range(CROPS_PER_SCENE):
             top, left = random.integers((rgb.shape[1] - height + 1, rgb.shape[2] - width + 1))
             crops.append(np.ascontiguousarray(rgb[:, top : top + height, left : left + width]))

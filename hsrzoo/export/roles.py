@@ -29,10 +29,8 @@ def deciding_nodes(proto: ModelProto) -> list[str]:
     outputs = {port.name for port in proto.graph.output}
     counted: set[str] = set()  # nodes whose numbers reach the output
     for node in reversed(proto.graph.node):  # in topological order, as ONNX demands
-        if any(
-            name in outputs or any(_passes_on(user, name, counted) for user in consumers.get(name, ()))
-            for name in node.output
-        ):
+        users = [(user, name) for name in node.output for user in consumers.get(name, ())]
+        if outputs.intersection(node.output) or any(_passes_on(*pair, counted) for pair in users):
             counted.add(node.name)
     return [node.name for node in proto.graph.node if node.name not in counted]
 
@@ -52,11 +50,8 @@ def _passes_on(user: NodeProto, name: str, counted: set[str]) -> bool:
 
 def statistic_nodes(proto: ModelProto) -> list[str]:
     """Names of the nodes all of whose results have a fixed size: no height or width is left in them."""
-    fixed = {
-        value.name
-        for value in proto.graph.value_info
-        if not any(d.dim_param for d in value.type.tensor_type.shape.dim)
-    }
+    values = proto.graph.value_info
+    fixed = {v.name for v in values if not any(d.dim_param for d in v.type.tensor_type.shape.dim)}
     return [node.name for node in proto.graph.node if fixed.issuperset(filter(None, node.output))]
 
 

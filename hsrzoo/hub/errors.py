@@ -157,9 +157,8 @@ def _of_disk(error: Exception, where: str) -> HsrzooError:
             fix="Make room, or set HF_HOME to a folder on another disk",
         )
     if "Consistency check failed" in str(error):
-        return HubError(
-            f"The download of {where} was interrupted", fix="Try again: complete files are kept"
-        )
+        fix = "Try again: complete files are kept"
+        return HubError(f"The download of {where} was interrupted", fix=fix)
     return StoreError(
         f"The files of {where} cannot be stored",
         got=_safe(str(error)),

@@ -61,9 +61,8 @@ def check_config(folder: Path, where: str) -> None:
         got = _list_names(sorted(config)) if isinstance(config, Mapping) else type(config).__name__
         raise _foreign(where, f"a {CONFIG} with a schema", f"one with {got}")
     of_codebooks = config.get("sha256")
-    declared = (
-        of_codebooks if isinstance(of_codebooks, Mapping) else {TENSORS: config.get("weights_sha256")}
-    )
+    is_model = not isinstance(of_codebooks, Mapping)
+    declared = {TENSORS: config.get("weights_sha256")} if is_model else of_codebooks
     for name, expected in declared.items():
         path = folder / name
         found = sha256_of_file(path) if path.is_file() else "no such file"
@@ -73,11 +72,8 @@ def check_config(folder: Path, where: str) -> None:
 
 
 def _foreign(where: str, expected: str, got: str) -> HubError:
-    return HubError(
-        f"{where} is not a repository of hsrzoo",
-        expected=f"{expected}, as `hsrzoo push` writes it",
-        got=got,
-    )
+    expected = f"{expected}, as `hsrzoo push` writes it"
+    return HubError(f"{where} is not a repository of hsrzoo", expected=expected, got=got)
 
 
 def _changed(summary: str, kind: str, expected: object, found: str, where: str) -> HubError:

@@ -197,10 +197,12 @@ def require_cube(cube: np.ndarray, bands: BandSet) -> np.ndarray:
         raise InputError(
             "Only a cube can be saved", expected="shape (H, W, C)", got=f"shape {cube.shape}, {cube.dtype}"
         )
-    if cube.shape[2] != len(bands):
-        raise BandsError(
-            "The cube does not have these bands",
-            expected=f"{len(bands)} channels last ({bands})",
-            got=f"shape {cube.shape}",
-        )
+    require_bands(cube, bands)
     return np.ascontiguousarray(cube, dtype=np.float32)
+
+
+def require_bands(cube: np.ndarray, bands: BandSet) -> None:
+    """BandsError unless ``cube`` is (H, W, C) with C bands."""
+    if cube.ndim != 3 or cube.shape[2] != len(bands):
+        expected = f"(H, W, {len(bands)}) for {bands}"
+        raise BandsError("The cube does not have these bands", expected=expected, got=f"shape {cube.shape}")

@@ -131,11 +131,9 @@ def _check(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> None:
             got=f"truth {truth.shape}, prediction {pred.shape}",
         )
     if len(context.bands) != truth.shape[0]:
-        raise BandsError(
-            "The cubes do not have the declared number of bands",
-            expected=f"{len(context.bands)} channels ({context.bands})",
-            got=f"{truth.shape[0]} channels",
-        )
+        problem = "The cubes do not have the declared number of bands"
+        expected = f"{len(context.bands)} channels ({context.bands})"
+        raise BandsError(problem, expected=expected, got=f"{truth.shape[0]} channels")
     bad = np.count_nonzero(np.isinf(truth))
     if bad:
         raise InputError(

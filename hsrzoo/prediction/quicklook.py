@@ -10,8 +10,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import XYZ_OF_SRGB, encode_srgb
-from hsrzoo.errors import BandsError
-from hsrzoo.io.common import display_bands, output_file
+from hsrzoo.io.common import display_bands, output_file, require_bands
 from hsrzoo.io.rows import open_rows
 from hsrzoo.metrics.colour import xyz_matrix
 
@@ -57,12 +56,7 @@ def srgb_of(cube: np.ndarray, bands: BandSet) -> np.ndarray:
     :func:`rendering`.
     """
     cube = np.asarray(cube)
-    if cube.ndim != 3 or cube.shape[2] != len(bands):
-        raise BandsError(
-            "The cube does not have these bands",
-            expected=f"(H, W, {len(bands)}) for {bands}",
-            got=f"shape {cube.shape}",
-        )
+    require_bands(cube, bands)
     matrix = rendering(bands).matrix
     used = np.flatnonzero(matrix.any(axis=0))  # so that missing data in unused bands have no effect
     linear = cube[..., used].astype(np.float32, copy=False) @ matrix[:, used].T

@@ -95,12 +95,12 @@ def _table(what: str, evidence: Evidence, dataset: str | None, options: dict[str
         for part in split_to_width(Table(title, columns, list(cells)), stdout_width()):
             output.print_table(part.rows, part.columns, title=title)
         for note in text.notes(what, rows, dataset):
-            output.console.print(note, style="dim", markup=False)
+            output.say(note, style="dim")
     for line in missing_lines(row["missing"] for row in rows if row["missing"]):
-        output.console.print(line, markup=False)
+        output.say(line)
     if there and what == "figure-3":
         path = figures.shares(there, options["out"] or Path("figure-3.png"))
-        output.console.print(f"Picture: {path}", markup=False, highlight=False)
+        output.say(f"Picture: {path}")
     return 0 if there else 1
 
 

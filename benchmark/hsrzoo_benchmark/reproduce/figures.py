@@ -66,7 +66,7 @@ def draw(
         rows = densities(reconstructors, loaded, data.bands.centres_nm, out, region)
     title = f"{what}: {dataset}/{split}, {loaded.name}"
     output.print_table(rows, list(rows[0]), as_json=as_json, as_csv=as_csv, title=title)
-    output.console.print(f"Picture: {out}", markup=False, highlight=False)
+    output.say(f"Picture: {out}")
     return 0
 
 

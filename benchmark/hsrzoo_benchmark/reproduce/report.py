@@ -45,7 +45,7 @@ def write(evidence: Evidence, out: Path) -> int:
     """Write the report to ``out``; 0."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(render(evidence), encoding="utf-8")
-    output.console.print(f"Report: {out}", markup=False, highlight=False)
+    output.say(f"Report: {out}")
     return 0
 
 

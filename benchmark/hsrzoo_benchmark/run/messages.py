@@ -33,13 +33,12 @@ def stdout_width() -> int:
 
 def finish(outcome: Outcome, store: Path | None) -> int:
     """Say on stderr what was computed and what failed; 1 if anything failed. None: nothing was kept."""
-    console = output.console
     where = f"results in {store}" if store else "none kept"
-    console.print(f"{outcome.computed} rows computed, {where}", style="dim", markup=False)
+    output.say(f"{outcome.computed} rows computed, {where}", style="dim")
     for sentence in _sentences(outcome.skipped, "Left out"):
-        console.print(sentence, style="dim", markup=False)
+        output.say(sentence, style="dim")
     for sentence in _sentences(outcome.failures, "Failed"):
-        console.print(sentence, style="red", markup=False)
+        output.say(sentence, style="red")
     return 1 if outcome.failures else 0
 
 

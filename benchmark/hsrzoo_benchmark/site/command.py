@@ -74,9 +74,9 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
             wanted, root = options["scene_names"], options["data_root"]
             sections = scenes.sections(found, out, wanted, root, options["data_options"])
         page = writing.write(found, out, sections)
-        output.console.print(f"Site: {page}", markup=False, highlight=False)
+        output.say(f"Site: {page}")
     elif markdown == STDOUT:
         click.echo(render(found))
     elif markdown is not None:
         fill(Path(markdown), render(found))
-        output.console.print(f"Results: {markdown}", markup=False, highlight=False)
+        output.say(f"Results: {markdown}")

@@ -125,7 +125,7 @@ def _predict(
             except HsrzooError as error:
                 failed.append(f"{entry.label} is not shown: {error}")
     for line in failed:
-        output.console.print(line, markup=False, highlight=False)
+        output.say(line)
     return failed
 
 
