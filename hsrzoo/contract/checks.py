@@ -117,9 +117,8 @@ def check_bands(subject: Subject) -> str:
         except HsrzooError:
             raise
         except Exception as error:
-            raise ContractError(
-                f"The network cannot be built and run for {bands}", got=f"{type(error).__name__}: {error}"
-            ) from error
+            problem = f"The network cannot be built and run for {bands}"
+            raise ContractError(problem, got=f"{type(error).__name__}: {error}") from error
         require_equal(f"The cube for {bands} has the wrong depth", len(bands), int(channels))
     return f"also runs with {' and '.join(str(len(b)) for b in OTHER_BANDS)} bands"
 

@@ -51,9 +51,8 @@ class Subject:
     def reconstructor(self) -> Reconstructor:
         """The shared module as ``hsrzoo.load`` hands it to users."""
         config = make_config(self.spec, VISIBLE_31, arguments={}, training={"weights": "random"})
-        return Reconstructor(
-            self.module, self.spec, VISIBLE_31, name=self.spec.name, config=config, device="cpu"
-        )
+        name = self.spec.name
+        return Reconstructor(self.module, self.spec, VISIBLE_31, name=name, config=config, device="cpu")
 
     def rgb(self, batch: int, size: tuple[int, int] = (32, 48)) -> Tensor:
         """A random batch in [0, 1], of ``size`` or what the spec needs above that."""

@@ -50,10 +50,8 @@ def export_onnx(
     if precision not in PRECISIONS:
         raise InputError("Unknown precision", expected=", ".join(PRECISIONS), got=repr(precision))
     if precision == "int8" and calibration is None:
-        raise InputError(
-            "int8 needs scenes on which the ranges of the features are measured",
-            fix="Name a data set: --calibrate cave",
-        )
+        problem = "int8 needs scenes on which the ranges of the features are measured"
+        raise InputError(problem, fix="Name a data set: --calibrate cave")
     opset = graph.check_opset(opset)
     make_folder(path.parent)
     proto = graph.to_onnx(model, opset)

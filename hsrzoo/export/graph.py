@@ -227,11 +227,8 @@ def _understandable(name: str, how: str) -> Iterator[None]:
         while cause.__cause__ is not None:  # the first one says what, those around it what to report
             cause = cause.__cause__
         text = " ".join(f"{type(cause).__name__}: {cause}".split())[:_LONGEST]
-        raise ExportError(
-            f"{name} cannot be converted by {how}",
-            got=text,
-            fix="A network must not decide by its numbers or sizes which layers run",
-        ) from error
+        fix = "A network must not decide by its numbers or sizes which layers run"
+        raise ExportError(f"{name} cannot be converted by {how}", got=text, fix=fix) from error
 
 
 @contextmanager

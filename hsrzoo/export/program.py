@@ -35,9 +35,8 @@ def save_program(model: Reconstructor, path: Path) -> Program:
         torch.export.save(program, buffer, extra_files={METADATA_KEY: json.dumps(facts, sort_keys=True)})
     except Exception as error:  # the serializer raises anything
         text = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ExportError(
-            f"torch.export traces {model.name}, but cannot save it", got=text, fix="Use --format onnx"
-        ) from error
+        problem = f"torch.export traces {model.name}, but cannot save it"
+        raise ExportError(problem, got=text, fix="Use --format onnx") from error
     write_atomically(path, buffer.getvalue())
     return Program(path, model)
 

@@ -10,7 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -116,10 +116,8 @@ def _fetch(repo: str, revision: str | None, force: bool) -> Path:
     if is_offline_mode() and not force:
         return snapshot(local_files_only=True)
     if revision and _COMMIT.fullmatch(revision) and not force:  # a commit never changes
-        try:
+        with suppress(LocalEntryNotFoundError):
             return snapshot(local_files_only=True)
-        except LocalEntryNotFoundError:
-            pass
     try:
         info = _api().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:
@@ -129,11 +127,8 @@ def _fetch(repo: str, revision: str | None, force: bool) -> Path:
             folder = snapshot(local_files_only=True)
         except LocalEntryNotFoundError:
             raise error from None
-        warnings.warn(
-            f"The Hub does not answer: using the last pulled version of {at(repo, revision)}, "
-            f"commit {folder.name[:8]}.",
-            stacklevel=4,
-        )
+        used = f"using the last pulled version of {at(repo, revision)}, commit {folder.name[:8]}"
+        warnings.warn(f"The Hub does not answer: {used}.", stacklevel=4)
         return folder
     verify.require_safetensors([file.rfilename for file in info.siblings or ()], at(repo, revision))
     return snapshot()
@@ -145,9 +140,8 @@ def list_repos(org: str) -> list[dict[str, Any]]:
     Keys: name, private, updated (ISO date or None), downloads (of the last 30 days), tags.
     """
     if not _PART.fullmatch(org):
-        raise HubError(
-            f"{org!r} is not the name of a user or organisation", expected="letters, digits and - _ ."
-        )
+        problem = f"{org!r} is not the name of a user or organisation"
+        raise HubError(problem, expected="letters, digits and - _ .")
     with _translate(f"the repositories of {org}"):
         found = list(_api().list_models(author=org, filter=LIBRARY, full=True))
     rows = [

@@ -58,17 +58,13 @@ def translate(error: Exception, repo: str | None, revision: str | None = None) -
     if is_a(error, "XetAuthenticationError"):  # an OSError of the client's other way to send large files
         return refused_token()
     if is_a(error, "OfflineModeIsEnabled"):
-        return HubError(
-            f"HF_HUB_OFFLINE=1 forbids contacting the Hub about {where}",
-            fix="Unset HF_HUB_OFFLINE to use the Hub",
-        )
+        problem = f"HF_HUB_OFFLINE=1 forbids contacting the Hub about {where}"
+        return HubError(problem, fix="Unset HF_HUB_OFFLINE to use the Hub")
     if is_a(error, "LocalTokenNotFoundError"):
         return HubError("There is no token for the Hub on this machine", fix=f"For this, {LOGIN}")
     if is_a(error, "GatedRepoError"):
-        return HubError(
-            f"{where} is gated: its owners grant access to individual users",
-            fix=f"Ask for access on the repository's page, and {LOGIN}",
-        )
+        problem = f"{where} is gated: its owners grant access to individual users"
+        return HubError(problem, fix=f"Ask for access on the repository's page, and {LOGIN}")
     if is_a(error, "RepositoryNotFoundError"):
         return missing(where)
     if is_a(error, "FileMetadataError", "JSONDecodeError"):
@@ -140,11 +136,8 @@ def _of_status(error: Exception, where: str) -> HubError:
         return HubError(f"{where} changed in the meantime", got=f"status {status}", fix="Try again")
     if status == 429:
         wait = error.response.headers.get("Retry-After")  # type: ignore[attr-defined]
-        return HubError(
-            "The rate limit of the Hub is exceeded",
-            got="status 429",
-            fix=f"Wait {wait} seconds and try again" if wait else f"Wait a few minutes; or {LOGIN}",
-        )
+        fix = f"Wait {wait} seconds and try again" if wait else f"Wait a few minutes; or {LOGIN}"
+        return HubError("The rate limit of the Hub is exceeded", got="status 429", fix=fix)
     return HubError(f"The Hub rejects a request for {where}", got=f"status {status}: {_safe(_said(error))}")
 
 
@@ -159,11 +152,8 @@ def _of_disk(error: Exception, where: str) -> HsrzooError:
     if "Consistency check failed" in str(error):
         fix = "Try again: complete files are kept"
         return HubError(f"The download of {where} was interrupted", fix=fix)
-    return StoreError(
-        f"The files of {where} cannot be stored",
-        got=_safe(str(error)),
-        fix="Set HF_HOME to a folder that is writable",
-    )
+    problem, fix = f"The files of {where} cannot be stored", "Set HF_HOME to a folder that is writable"
+    return StoreError(problem, got=_safe(str(error)), fix=fix)
 
 
 def _said(error: Exception) -> str:

@@ -116,10 +116,8 @@ def _text(card: bytes | None, repo: str) -> str | None:
     try:
         return None if card is None else card.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise FormatError(
-            f"The {CARD} of {repo} is not UTF-8, so its text cannot be kept",
-            fix="Fix or remove that file on the Hub",
-        ) from None
+        problem = f"The {CARD} of {repo} is not UTF-8, so its text cannot be kept"
+        raise FormatError(problem, fix="Fix or remove that file on the Hub") from None
 
 
 def _change(content: Content, digest: str | None) -> str:

@@ -60,9 +60,8 @@ def check_config(folder: Path, where: str) -> None:
     if not isinstance(config, Mapping) or "schema" not in config:
         got = _list_names(sorted(config)) if isinstance(config, Mapping) else type(config).__name__
         raise _foreign(where, f"a {CONFIG} with a schema", f"one with {got}")
-    of_codebooks = config.get("sha256")
-    is_model = not isinstance(of_codebooks, Mapping)
-    declared = {TENSORS: config.get("weights_sha256")} if is_model else of_codebooks
+    listed = config.get("sha256")  # of codebooks
+    declared = listed if isinstance(listed, Mapping) else {TENSORS: config.get("weights_sha256")}
     for name, expected in declared.items():
         path = folder / name
         found = sha256_of_file(path) if path.is_file() else "no such file"

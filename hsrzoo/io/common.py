@@ -38,11 +38,8 @@ def output_file(path: Path) -> Iterator[Path]:
 
 def write_error(path: Path, error: OSError) -> InputError:
     """The InputError for a path that cannot be written: no folder, no permission, no space."""
-    return InputError(
-        f"Cannot write {path}",
-        expected="an existing folder that is writable, with room for the file",
-        got=error.strerror or str(error),
-    )
+    expected = "an existing folder that is writable, with room for the file"
+    return InputError(f"Cannot write {path}", expected=expected, got=error.strerror or str(error))
 
 
 def require_file(path: Path) -> None:
@@ -89,11 +86,8 @@ def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
             got=repr(axes),
         )
     if array.ndim != 3 or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-        raise FormatError(
-            f"{path} does not hold a cube",
-            expected="a real array with three axes",
-            got=f"shape {array.shape}, {array.dtype}",
-        )
+        got = f"shape {array.shape}, {array.dtype}"
+        raise FormatError(f"{path} does not hold a cube", expected="a real array with three axes", got=got)
     return np.require(array.transpose([axes.index(a) for a in "hwc"]), np.float32, ["C", "W"])
 
 

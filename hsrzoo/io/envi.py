@@ -253,17 +253,12 @@ def _require_size(image: Any, header: Path) -> None:
     """FormatError for a truncated binary, which SPy would map without an error until it is read."""
     rows, columns, bands = image.shape
     needed = int(image.offset) + math.prod(image.shape) * np.dtype(image.dtype).itemsize
-    what, fix = (
-        f"for {rows} x {columns} pixels in {bands} bands",
-        "Copy it again; if it is compressed, decompress it first",
-    )
+    what = f"for {rows} x {columns} pixels in {bands} bands"
+    fix = "Copy it again; if it is compressed, decompress it first"
     _require_bytes(image, header, os.path.getsize(image.filename), needed, what, fix)
 
 
 def _require_bytes(image: Any, header: Path, size: int, needed: int, what: str, fix: str) -> None:
     if size < needed:
-        problem, expected = (
-            f"{image.filename} is shorter than {header.name} states",
-            f"{needed} bytes {what}",
-        )
-        raise FormatError(problem, expected=expected, got=f"{size} bytes", fix=fix)
+        problem = f"{image.filename} is shorter than {header.name} states"
+        raise FormatError(problem, expected=f"{needed} bytes {what}", got=f"{size} bytes", fix=fix)

@@ -59,8 +59,11 @@ def read_image(path: str | Path) -> np.ndarray:
             raise _not_rgb(path, _REFUSED.get(image.mode, f"an image of mode {image.mode}"))
         pixels = _decode(image, path)
         orientation = _orientation(image)  # after: it loads PNG files by itself
-    pixels = _UPRIGHT.get(orientation, lambda a: a)(pixels)
-    return np.ascontiguousarray(pixels)
+    return _upright(pixels, orientation)
+
+
+def _upright(pixels: np.ndarray, orientation: Any) -> np.ndarray:
+    return np.ascontiguousarray(_UPRIGHT.get(orientation, lambda a: a)(pixels))
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -122,9 +125,8 @@ def _decode(image: Image.Image, path: Path) -> np.ndarray:
         low = _low_bytes(image, path)
         high = np.asarray(image)
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise FormatError(
-            f"The image {path} is truncated or damaged", got=str(error), fix="Copy or download it again"
-        ) from error
+        problem = f"The image {path} is truncated or damaged"
+        raise FormatError(problem, got=str(error), fix="Copy or download it again") from error
     return high if low is None else (high.astype(np.uint16) << 8) | low
 
 
@@ -161,8 +163,7 @@ def _rgb_from_tiff(path: Path) -> np.ndarray:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
         raise _not_rgb(path, f"shape {pixels.shape}, {pixels.dtype}")
-    turn = _UPRIGHT.get(int(orientation.value) if orientation else 1, lambda a: a)
-    return np.ascontiguousarray(turn(pixels))
+    return _upright(pixels, int(orientation.value) if orientation else 1)
 
 
 def _not_rgb(path: Path, got: str) -> InputError:

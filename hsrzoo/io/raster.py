@@ -125,13 +125,8 @@ class Raster:
         return {
             "shape": list(self.shape),
             "files": [
-                {
-                    "name": path.name,
-                    "bytes": path.stat().st_size,
-                    "changed_ns": path.stat().st_mtime_ns,
-                    "sha256": _digest(path),
-                }
-                for path in self.files
+                {"name": p.name, "bytes": s.st_size, "changed_ns": s.st_mtime_ns, "sha256": _digest(p)}
+                for p, s in ((path, path.stat()) for path in self.files)
             ],
         }
 
@@ -192,14 +187,12 @@ def _envi(header: Path) -> Raster:
     with open_envi(header) as image:
         pixels = envi_pixels(image, header)
     if pixels.channels != 3:
-        raise InputError(
-            f"{header} does not hold an RGB image", expected="three bands", got=f"{pixels.channels} bands"
-        )
+        got = f"{pixels.channels} bands"
+        raise InputError(f"{header} does not hold an RGB image", expected="three bands", got=got)
     order, notes = _rgb_order(image.bands.centers)
     scale = scale_of(image.metadata, header)
-    return Raster(
-        replace(pixels, order=order), (header, pixels.path), (0.0, scale) if scale > 0 else None, notes
-    )
+    value_range = (0.0, scale) if scale > 0 else None
+    return Raster(replace(pixels, order=order), (header, pixels.path), value_range, notes)
 
 
 def _rgb_order(centres: Sequence[float] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -74,10 +74,8 @@ def to_unit(values: Values, dtype: str, value_range: tuple[float, float] | None)
     smallest, largest = float(values.min()), float(values.max())
     if not (math.isfinite(smallest) and math.isfinite(largest)):
         bad = math.prod(values.shape) - int((abs(values) < math.inf).sum())
-        raise InputError(
-            "The image holds values that are not finite",
-            got=f"{bad} NaN or infinite of {math.prod(values.shape)}",
-        )
+        got = f"{bad} NaN or infinite of {math.prod(values.shape)}"
+        raise InputError("The image holds values that are not finite", got=got)
     got = f"{dtype} in [{smallest:g}, {largest:g}]"
     low, high = _range(dtype, value_range, got)
     span = high - low
@@ -102,12 +100,8 @@ def _range(dtype: str, declared: tuple[float, float] | None, got: str) -> tuple[
             raise InputError("value_range is not a range", expected="(low, high), low < high", got=declared)
         return low, high
     if "float" not in dtype and dtype not in FULL_SCALE:
-        raise InputError(
-            f"{dtype} images have no natural full scale",
-            expected=f"{_NUMBERS} in [0, 1]",
-            got=got,
-            fix="Declare it: value_range=(low, high)",
-        )
+        problem, fix = f"{dtype} images have no natural full scale", "Declare it: value_range=(low, high)"
+        raise InputError(problem, expected=f"{_NUMBERS} in [0, 1]", got=got, fix=fix)
     return 0.0, float(FULL_SCALE.get(dtype, 1))
 
 

@@ -48,9 +48,8 @@ class CubeShape:
         if self.dtype == "float32":
             return np.ascontiguousarray(block, np.float32)
         if not np.isfinite(block).all():
-            raise InputError(
-                "The cube holds NaN or infinity, which uint16 cannot", fix="Write it as float32"
-            )
+            problem = "The cube holds NaN or infinity, which uint16 cannot"
+            raise InputError(problem, fix="Write it as float32")
         return to_uint16(block)
 
 

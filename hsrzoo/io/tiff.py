@@ -181,11 +181,9 @@ def _no_data(text: str, path: Path) -> np.float32:
     try:
         return np.float32(text.strip("\0 "))
     except ValueError:
-        raise FormatError(
-            f"The no-data value of {path} is not a number",
-            got=repr(text),
-            fix="Correct the tag GDAL_NODATA, or remove it",
-        ) from None
+        fix = "Correct the tag GDAL_NODATA, or remove it"
+        problem = f"The no-data value of {path} is not a number"
+        raise FormatError(problem, got=repr(text), fix=fix) from None
 
 
 def _gdal_items(tiff: tifffile.TiffFile) -> GdalItems:

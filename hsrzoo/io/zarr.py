@@ -58,10 +58,8 @@ class ZarrStream(CubeStream):
 
     def __init__(self, out: Path, cube: CubeShape, step: tuple[int, int], metadata: dict[str, Any]) -> None:
         super().__init__(out, cube, step, metadata)
-        sides = [
-            min(length, chunk_side(side, side < length))
-            for length, side in zip((cube.height, cube.width), step, strict=True)
-        ]
+        lengths = zip((cube.height, cube.width), step, strict=True)
+        sides = [min(length, chunk_side(side, side < length)) for length, side in lengths]
         self.chunks = (sides[0], sides[1], len(cube.bands))
         self.rows = sides[0]
         self.array: Any = None

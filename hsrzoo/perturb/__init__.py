@@ -69,9 +69,8 @@ def perturb(
         )
     generator = generator_for(seed, scene.name, name, "" if spec.one_draw else severity)
     known = (context,) if spec.needs_camera else ()
-    rgb, cube, info = resolve(spec.apply)(
-        scene.rgb, scene.cube, spec.severities[severity], generator, *known
-    )
+    strength = spec.severities[severity]
+    rgb, cube, info = resolve(spec.apply)(scene.rgb, scene.cube, strength, generator, *known)
     rgb = np.ascontiguousarray(quantise(rgb.astype(np.float64), rgb_bits), dtype=np.float32)
     if spec.touches_cube:
         cube = np.ascontiguousarray(cube, dtype=np.float32)

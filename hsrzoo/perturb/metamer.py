@@ -60,11 +60,9 @@ def metamer(
     camera = Camera.named(context.response)
     clean = camera.render(cube, context.bands, bits=context.rgb_bits)
     if _steps(rgb, clean) > 1:
-        raise DoesNotApplyError(
-            f"The RGB of this scene is not what {camera.name} renders from its cube",
-            expected="a difference of one step of 8 bits at most",
-            got=f"{_steps(rgb, clean):.1f} steps",
-        )
+        problem = f"The RGB of this scene is not what {camera.name} renders from its cube"
+        expected, got = "a difference of one step of 8 bits at most", f"{_steps(rgb, clean):.1f} steps"
+        raise DoesNotApplyError(problem, expected=expected, got=got)
     matrix, curve = camera.matrix(context.bands), modulation(context.bands, generator)
     flat = cube.reshape(len(cube), -1)
     changed = np.empty_like(flat, dtype=np.float32)

@@ -56,10 +56,8 @@ def find_images(names: Sequence[str]) -> list[Path]:
         else:
             more = [path]  # reading reports a missing file
         if not more:
-            raise InputError(
-                f"There is no image in {name}",
-                expected=f"files ending in {', '.join((*images.SUFFIXES, *RASTERS))}",
-            )
+            endings = ", ".join((*images.SUFFIXES, *RASTERS))
+            raise InputError(f"There is no image in {name}", expected=f"files ending in {endings}")
         for file in more:
             found.setdefault(file.resolve(), file)
     return list(found.values())
@@ -73,10 +71,9 @@ def jobs_for_folder(found: Sequence[Path], folder: Path, form: str) -> list[Job]
     for image in found:
         out = folder / (image.stem + SUFFIX_OF[form])
         if out in jobs:
-            raise InputError(
-                f"{jobs[out].image} and {image} would both become {out}",
-                fix="Give images of different names, or write them into different folders",
-            )
+            problem = f"{jobs[out].image} and {image} would both become {out}"
+            fix = "Give images of different names, or write them into different folders"
+            raise InputError(problem, fix=fix)
         if out.resolve() == image.resolve():
             raise InputError(f"The cube of {image} would overwrite it", fix="Choose another folder")
         jobs[out] = Job(image, out)

@@ -176,10 +176,8 @@ def _require_apart(out: Path, sources: tuple[Path, ...], options: PredictOptions
     require_apart(out, sources)
     picture = quicklook_of(out)
     if options.quicklook and any(picture.exists() and picture.samefile(source) for source in sources):
-        raise InputError(
-            f"The quick look {picture.name} would overwrite the image",
-            fix="Write the cube to another folder, or under another name",
-        )
+        fix = "Write the cube to another folder, or under another name"
+        raise InputError(f"The quick look {picture.name} would overwrite the image", fix=fix)
 
 
 def _about(model: Reconstructor | OnnxModel, photo: Photo, options: PredictOptions) -> dict[str, str]:

@@ -189,10 +189,8 @@ class Run:
     def _warn_of_room(self, file: CubeStream) -> None:
         free = shutil.disk_usage(file.part.parent).free
         if free < self.cube.bytes and self.target.out.suffix.lower() == ".zarr":
-            self.say(
-                f"The cube has {self.cube.bytes / 1e9:.2f} GB before compression; {free / 1e9:.2f} GB are "
-                "free on the disk"
-            )
+            size = f"{self.cube.bytes / 1e9:.2f} GB before compression"
+            self.say(f"The cube has {size}; {free / 1e9:.2f} GB are free on the disk")
 
 
 class _Keeper:

@@ -67,17 +67,11 @@ def check_cubes(cubes: Sequence[NamedCube]) -> list[NamedCube]:
 def _require_cube(cube: NamedCube) -> None:
     values = cube.values
     if values.ndim != 3 or 0 in values.shape or values.dtype.kind not in "iuf":
-        raise InputError(
-            f"{cube.name} is not a cube",
-            expected="real numbers of shape (H, W, C)",
-            got=f"shape {values.shape}, {values.dtype}",
-        )
+        got = f"shape {values.shape}, {values.dtype}"
+        raise InputError(f"{cube.name} is not a cube", expected="real numbers of shape (H, W, C)", got=got)
     if cube.bands is not None and len(cube.bands) != values.shape[2]:
-        raise BandsError(
-            f"The bands of {cube.name} do not fit its values",
-            expected=f"{values.shape[2]} bands",
-            got=cube.bands,
-        )
+        problem = f"The bands of {cube.name} do not fit its values"
+        raise BandsError(problem, expected=f"{values.shape[2]} bands", got=cube.bands)
 
 
 def _size(cube: NamedCube) -> str:
@@ -122,11 +116,8 @@ def fit_photo(photo: np.ndarray, height: int, width: int) -> np.ndarray:
     A photograph that is larger by an integer factor is averaged down; other sizes raise InputError.
     """
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype not in (np.uint8, np.uint16):
-        raise InputError(
-            "The photograph is not RGB",
-            expected="shape (H, W, 3), uint8 or uint16",
-            got=f"shape {photo.shape}, {photo.dtype}",
-        )
+        got = f"shape {photo.shape}, {photo.dtype}"
+        raise InputError("The photograph is not RGB", expected="shape (H, W, 3), uint8 or uint16", got=got)
     factor = photo.shape[0] // height
     if factor < 1 or photo.shape[:2] != (factor * height, factor * width):
         raise InputError(
