@@ -62,10 +62,8 @@ def check_spec(subject: Subject) -> str:
     """The spec says what it is, and builds."""
     spec = subject.spec
     name = parse_name(spec.name)
-    what, expected = (
-        "The spec's name is not that of an architecture",
-        "lower case letters, digits and hyphens",
-    )
+    what = "The spec's name is not that of an architecture"
+    expected = "lower case letters, digits and hyphens"
     require(name.kind == "zoo" and name.tag is None, what, expected, repr(spec.name))
     for field in ("summary", "source", "licence"):
         require(bool(getattr(spec, field).strip()), f"The spec's {field} is empty", "one line", "nothing")
