@@ -198,5 +198,5 @@ def require_cube(cube: np.ndarray, bands: BandSet) -> np.ndarray:
 def require_bands(cube: np.ndarray, bands: BandSet) -> None:
     """BandsError unless ``cube`` is (H, W, C) with C bands."""
     if cube.ndim != 3 or cube.shape[2] != len(bands):
-        expected = f"(H, W, {len(bands)}) for {bands}"
+        expected = f"(H, W, C) with {len(bands)} channels ({bands})"
         raise BandsError("The cube does not have these bands", expected=expected, got=f"shape {cube.shape}")
