@@ -186,7 +186,7 @@ def test_the_quick_look_is_the_cube_rendered(photo, name, dtype):
 
 
 def test_a_large_cube_is_shown_by_every_nth_pixel(photo, monkeypatch):
-    monkeypatch.setattr("hsrzoo.prediction.quicklook.save_quicklook.__defaults__", (11,))
+    monkeypatch.setattr("hsrzoo.prediction.quicklook.LONGEST", 11)
     monkeypatch.setattr("hsrzoo.prediction.quicklook._AT_ONCE", 1)  # a strip is one row of the picture
     monkeypatch.setattr("hsrzoo.io.load_cube", lambda *_, **__: pytest.fail("the cube was read whole"))
     out = photo.with_name("a.tif")
