@@ -32,16 +32,10 @@ def _spec(scales: int) -> ModelSpec:
         start="hsrzoo_mcga.stage2.build:start",
         adapt="hsrzoo_mcga.adaptation:adapt",
         features="hsrzoo_mcga.stage2.features:brightness_features",
-        # the attention's table of code frequencies from every 2nd or 4th row and column
-        variants={
-            **{f"counts-{n}": {"count_stride": n} for n in (2, 4)},
-            # a control: each code that is found is replaced by another one
-            "permuted": {"permuted": True},
-        },
+        # the attention's table of code frequencies from every 2nd or 4th row and column; and a control:
+        # each code that is found is replaced by another one
+        variants={**{f"counts-{n}": {"count_stride": n} for n in (2, 4)}, "permuted": {"permuted": True}},
     )
 
 
-MCGA_S1 = _spec(1)
-MCGA_S2 = _spec(2)
-MCGA_S3 = _spec(3)
-MCGA_S4 = _spec(4)
+MCGA_S1, MCGA_S2, MCGA_S3, MCGA_S4 = map(_spec, _WIDTHS)

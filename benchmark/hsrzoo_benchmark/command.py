@@ -76,16 +76,10 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("bench")
-@click.option(
-    "--model",
-    "models",
-    type=MODEL,
-    multiple=True,
-    required=True,
-    metavar="[TITLE=]NAME",
-    help="Model, repeatable; or a quoted shell pattern such as '*', 'mcga-*' or '*.cave'. A title is what "
-    "tables and rows call it: table-4.k-64=local-dir:runs/k-64/weights.",
-)
+@click.option("--model", "models", type=MODEL, multiple=True, required=True, metavar="[TITLE=]NAME",
+              help="Model, repeatable; or a quoted shell pattern such as '*', 'mcga-*' or '*.cave'. A "
+              "title is what tables and rows call it: "
+              "table-4.k-64=local-dir:runs/k-64/weights.")  # fmt: skip
 @click.option("--dataset", type=DATASET, help="Data set to score (speed needs none).")
 @click.option("--bench", "kind", type=benches(*BENCHES, "speed", "all"), callback=_parse_bench,
               default="accuracy", show_default=True, metavar="NAME",

@@ -17,7 +17,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset
-from hsrzoo.errors import InputError, unknown_name
+from hsrzoo.errors import InputError, require_known
 from hsrzoo.registry import METRICS, PERTURBATIONS
 from hsrzoo.results import plain
 from hsrzoo.spec import DatasetSpec
@@ -116,8 +116,7 @@ NAMED = {
 
 def named_protocol(name: str) -> Protocol:
     """The named protocol before it meets a data set; unknown names raise UnknownNameError."""
-    if name not in NAMED:
-        raise unknown_name("protocol", name, NAMED)
+    require_known("protocol", name, NAMED)
     return NAMED[name]
 
 
@@ -140,8 +139,7 @@ def resolve_protocol(
     value = None
     if condition.perturbation is not None:
         severity, severities = str(condition.severity), PERTURBATIONS.get(condition.perturbation).severities
-        if severity not in severities:
-            raise unknown_name(f"severity of {condition.perturbation}", severity, severities)
+        require_known(f"severity of {condition.perturbation}", severity, severities)
         value = severities[severity]
     specs = [METRICS.get(metric) for metric in metrics]
     return replace(

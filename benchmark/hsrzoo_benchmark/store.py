@@ -15,18 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from hsrzoo import results
 from hsrzoo.errors import StoreError
-from hsrzoo.results import (
-    HASH_LENGTH,
-    SCHEMA,
-    SPEED,
-    ScoreRow,
-    SpeedRow,
-    parse_row,
-    read_file,
-    score_file,
-    speed_file,
-)
+from hsrzoo.results import HASH_LENGTH, SCHEMA, SPEED, ScoreRow, SpeedRow
 from hsrzoo.utils.files import slug
 from hsrzoo_benchmark.protocol import Protocol
 
@@ -53,14 +44,14 @@ class ResultFile(Generic[R]):
                 os.fsync(handle)
             finally:
                 os.close(handle)
-        self.rows += self._of_kind([parse_row(line)])
+        self.rows += self._of_kind([results.parse_row(line)])
 
     def _read(self) -> list[R]:
         """All rows; an unfinished last line is cut off the file."""
         with _translated(self.path):
             if not self.path.exists():
                 return []
-            rows, skipped = read_file(self.path)
+            rows, skipped = results.read_file(self.path)
             for line in skipped:
                 if line.newer:
                     raise StoreError(
@@ -96,7 +87,7 @@ class Store:
         """The file of one model, of this identity (None: random weights), on one data set's split
         under one protocol."""
         folder = self.root / f"{slug(dataset)}-{slug(split)}" / _model_folder(model, sha256)
-        name = score_file(
+        name = results.score_file(
             protocol.name, protocol.perturbation, protocol.severity, protocol.tta, protocol.hash
         )
         return self._open(folder / name, ScoreRow)
@@ -104,7 +95,7 @@ class Store:
     def speed(self, model: str, sha256: str | None, device: str, threads: int) -> ResultFile[SpeedRow]:
         """The file of one model's timings on one device with one number of threads."""
         folder = self.root / SPEED / _model_folder(model, sha256)
-        return self._open(folder / speed_file(device, threads), SpeedRow)
+        return self._open(folder / results.speed_file(device, threads), SpeedRow)
 
     def _open(self, path: Path, kind: type[R]) -> ResultFile[R]:
         if path not in self._files:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError, WeightsError, unknown_name
+from hsrzoo.errors import InputError, WeightsError, require_known
 from hsrzoo.models.locate import resolve_folder
 from hsrzoo.models.metadata import read_object
 from hsrzoo.models.tensors import load_tensors, save_tensors
@@ -102,9 +102,10 @@ class CodebookFolder:
             raise InputError(
                 f"{self.path} holds several sources", got=", ".join(named), fix="Choose one by --source"
             )
-        if name is not None and name not in named:
-            raise unknown_name(f"source in {self.path}", name, list(named))
-        return self.sources[0] if name is None else named[name]
+        if name is None:
+            return self.sources[0]
+        require_known(f"source in {self.path}", name, named)
+        return named[name]
 
     def files_of(self, source: Source) -> dict[str, str]:
         """Files with the numbers of ``source`` -> their sha256."""

@@ -83,15 +83,9 @@ def block(folder: CodebookFolder, target: Target) -> str:
         f"# {target.title}",
         f"Codebooks of stage 1 of MCGA, {folder.scales} scales of widths {widths}, learned from measured "
         "cubes, with the autoencoder of each source. For the Python package hsrzoo.",
-        "\n".join(
-            [
-                "```",
-                f"hsrzoo pull {target.repo}",
-                f"hsrzoo train {model} --dataset NAME --start {address}",
-                f"hsrzoo codebook mix {address} OTHER --out mixture",
-                "```",
-            ]
-        ),
+        f"```\nhsrzoo pull {target.repo}\n"
+        f"hsrzoo train {model} --dataset NAME --start {address}\n"
+        f"hsrzoo codebook mix {address} OTHER --out mixture\n```",
         "## Sources",
         card.table(("source", "bands", "codes", "trained on", "steps"), map(_source, folder.sources)),
         "## Figures",

@@ -10,18 +10,9 @@ from hsrzoo_mcga.command.push import push_codebook
 from hsrzoo_mcga.command.synthetic import judge_samples, sample_codebook
 from hsrzoo_mcga.command.train import train_codebook
 
+_COMMANDS = [train_codebook, mix_codebooks, inspect_codebook, sample_codebook, judge_samples, push_codebook]
 
-@click.group("codebook")
+
+@click.group("codebook", commands=_COMMANDS)
 def command() -> None:
     """Train, mix, inspect and push codebooks (stage 1 of MCGA)."""
-
-
-for subcommand in (
-    train_codebook,
-    mix_codebooks,
-    inspect_codebook,
-    sample_codebook,
-    judge_samples,
-    push_codebook,
-):
-    command.add_command(subcommand)

@@ -82,7 +82,6 @@ def _panel(axis: Any, report: SourceReport, scale: int, spectra: np.ndarray) -> 
     side = f"1/{2**scale} resolution"
     dead = f", {report.dead[scale - 1]} dead (dashed)" if report.used is not None else ""
     axis.set_title(f"{report.source.name}, {side}: {len(spectra)} codes{dead}", fontsize=9)
-    axis.set_xlabel("wavelength (nm)")
-    axis.set_ylabel("decoded value")
+    axis.set(xlabel="wavelength (nm)", ylabel="decoded value")
     axis.set_facecolor("0.82")  # both white and black spectra are visible on it
     axis.tick_params(labelsize=8)

@@ -19,14 +19,8 @@ from torch import Tensor, nn
 from hsrzoo.layers.pixel_rows import on_pixels
 from hsrzoo.layers.whole_image import whole_image
 from hsrzoo_mcga.codebook.lookup import Codebook, MixtureOfCodebooks, Site
-from hsrzoo_mcga.stage2.attention import (
-    QuantizedAttention,
-    Slots,
-    group_means,
-    group_sums,
-    straight_through,
-    top_codes,
-)
+from hsrzoo_mcga.stage2 import attention as gqa
+from hsrzoo_mcga.stage2.attention import QuantizedAttention, Slots
 from hsrzoo_mcga.stage2.grayscale import Bounds, GrayscaleAware, GrayscaleFeedForward
 from hsrzoo_mcga.stage2.network import CodeFusion, GANet, Parts, Settings, check_choices
 
@@ -71,15 +65,11 @@ def make_network(bands: int, settings: Settings, ablation: Ablation) -> GANet:
 
 def select_parts(a: Ablation) -> Parts:
     """The constructors of the parts of ``a``."""
-    codebooks: dict[str, Any] = {
-        "mixture": PermutedCodebooks if a.permuted else MixtureOfCodebooks,
-        "random": PermutedCodebooks if a.permuted else MixtureOfCodebooks,
-        "bypass": draw_no_codebooks,
-        "none": NoCodebooks,
-    }
+    codebooks: dict[str, Any] = {"bypass": draw_no_codebooks, "none": NoCodebooks}
+    learned = PermutedCodebooks if a.permuted else MixtureOfCodebooks
     curve, attention = _select_curve(a), _select_attention(a)
     return Parts(
-        codebooks=codebooks[a.codebook],
+        codebooks=codebooks.get(a.codebook, learned),
         fusion=None if a.codebook == "none" else CodeFusion,
         attention=None if attention is None else partial(attention, curve=curve),
         feed=partial(GrayscaleFeedForward, curve=curve if a.ga else None),
@@ -186,16 +176,16 @@ class LiteralAttention(QuantizedAttention):
         if not self.rank:
             return super().group(q, key, codebook)
         n = len(codebook.codes)
-        of_q = group_sums(codebook.query(q).indices, n, q)
-        return *of_q, *group_sums(codebook.query(key).indices, n, key)
+        of_q = gqa.group_sums(codebook.query(q).indices, n, q)
+        return *of_q, *gqa.group_sums(codebook.query(key).indices, n, key)
 
     def slots(self, totals: Sequence[Tensor], codebook: Codebook) -> Slots:
         if not self.rank:
             return super().slots(totals, codebook)
         codes, counts = [], []
         for count, total in (totals[:2], totals[2:]):  # of Q, of K
-            kept, count = top_codes(count, self.k)
-            codes.append(straight_through(codebook.codes[kept], group_means(total[kept], count)))
+            kept, count = gqa.top_codes(count, self.k)
+            codes.append(gqa.straight_through(codebook.codes[kept], gqa.group_means(total[kept], count)))
             counts.append(count)
         return self.weigh(*codes, *counts)
 

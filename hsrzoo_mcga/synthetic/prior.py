@@ -12,6 +12,7 @@ depends on one window of the padded map and nothing else, so drawing it costs on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +86,7 @@ class CodePrior(nn.Module):
 
     def logits(self, maps: Maps, place: int) -> Tensor:
         """Of every index of ``maps[place]``: (B, N, h, w)."""
-        prior = self._prior(place)
+        prior: Any = self.scales[place]  # a ScalePrior
         last = place + 1 == len(self.scales)
         context = None if last else prior.pad_context(maps[place + 1])
         return prior(prior.pad(maps[place]), context)
@@ -114,7 +115,7 @@ class CodePrior(nn.Module):
         coarser: Tensor | None,
         generator: torch.Generator,
     ) -> Tensor:
-        prior = self._prior(place)
+        prior: Any = self.scales[place]  # a ScalePrior
         reach, across = prior.reach, 2 * prior.reach + 1
         canvas = prior.pad(torch.full((count, *size), NO_CODE))
         around = None if coarser is None else prior.pad_context(coarser)
@@ -126,12 +127,6 @@ class CodePrior(nn.Module):
                 p = prior(window, below)[:, :, 0, 0].softmax(1)
                 canvas[:, top + reach, left + reach] = torch.multinomial(p, 1, generator=generator)[:, 0]
         return canvas[:, reach:, reach : reach + size[1]].contiguous()
-
-    def _prior(self, place: int) -> ScalePrior:
-        found = self.scales[place]
-        if not isinstance(found, ScalePrior):
-            raise TypeError(f"scale {place + 1} has no ScalePrior")
-        return found
 
 
 def _padded_vectors(codes: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +28,9 @@ REPORT = "report"
               help="Folder of the rows.")  # fmt: skip
 @click.option("--dataset", type=click.Choice(DATASETS),
               help="Data that was scored [cave in ARAD-1K's place, enmap in HySpecNet-11k's].")  # fmt: skip
-@click.option(
-    "--run",
-    is_flag=True,
-    help="First make missing rows by benchmark/hsrzoo_benchmark/studies, into records.",
-)
+@click.option("--run", is_flag=True,
+              help="First make missing rows by benchmark/hsrzoo_benchmark/studies, "
+              "into records.")  # fmt: skip
 @click.option("--out", type=shared.PATH,
               help="Report: file [docs/results.md]. Figures: picture [WHAT.png].")  # fmt: skip
 @click.option("--model", "models", type=MODEL, multiple=True, metavar="[TITLE=]NAME",
@@ -114,14 +111,10 @@ def _run_missing(what: str, store: Path, dataset: str | None) -> None:
         evidence = Evidence.read(store)
     except HsrzooError:  # a store without rows lacks all of them
         evidence = Evidence([])
-    jobs: Sequence[str]
-    if what == REPORT:
-        jobs = lacking(evidence)
-    else:
-        jobs = [row["missing"] for row in _rows(what, evidence, dataset)[1] if row["missing"]]
+    rows = [] if what == REPORT else _rows(what, evidence, dataset)[1]
+    jobs = lacking(evidence) if what == REPORT else [row["missing"] for row in rows if row["missing"]]
     for file, names in queues_of(jobs).items():
         if file is not None:
             only = [part for name in names for part in ("--only", name)]
-            subprocess.run(
-                [sys.executable, "-m", "hsrzoo", "train", "--queue", str(file), *only], check=False
-            )
+            train = [sys.executable, "-m", "hsrzoo", "train"]
+            subprocess.run([*train, "--queue", str(file), *only], check=False)

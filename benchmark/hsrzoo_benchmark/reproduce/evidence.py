@@ -17,15 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.results import (
-    HASH_LENGTH,
-    ScoreRow,
-    SpeedRow,
-    by_time,
-    newest_state,
-    newest_weights,
-    read_store,
-)
+from hsrzoo import results
+from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow
+from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.results.figures import Entry
 from hsrzoo_benchmark.run.scores import training_cost
@@ -93,9 +87,8 @@ class SeedGroup:
         records = [cost_of(entry.first) or {} for entry in self.entries]
         if any(record.get(kind) is None for record in records):
             return None
-        return float(
-            np.mean([record[kind] + (record.get(f"codebook_{kind}") or 0.0) for record in records])
-        )
+        totals = [record[kind] + (record.get(f"codebook_{kind}") or 0.0) for record in records]
+        return float(np.mean(totals))
 
 
 def commits_of(groups: Iterable[SeedGroup]) -> str:
@@ -137,15 +130,13 @@ class Evidence:
 
     def __init__(self, scores: Iterable[ScoreRow], speed: Iterable[SpeedRow] = ()) -> None:
         usable = [row for row in scores if not row.untrained and set(METRICS) <= row.metrics.keys()]
-        self._rows: dict[str, list[ScoreRow]] = {}
-        for row in newest_weights(usable):
-            self._rows.setdefault(row.model, []).append(row)
-        self.speed = by_time(speed)
+        self._rows = group_by(results.newest_weights(usable), lambda row: row.model)
+        self.speed = results.by_time(speed)
 
     @classmethod
     def read(cls, root: Path) -> Evidence:
         """All rows of the store ``root``. Raises StoreError where there is none."""
-        stored = read_store(root, required=True)
+        stored = results.read_store(root, required=True)
         return cls(stored.scores, stored.speed)
 
     @property
@@ -174,7 +165,7 @@ class Evidence:
         own = [row for row in self._rows.get(name, ()) if _key(row) == wanted]
         if place.fingerprint is not None:
             own = [row for row in own if row.fingerprint == place.fingerprint]
-        return Entry(tuple(newest_state(own))) if own else None
+        return Entry(tuple(results.newest_state(own))) if own else None
 
     def seeds_of(self, name: str) -> list[str]:
         """``name`` and its repetitions with other seeds, as far as they have rows."""

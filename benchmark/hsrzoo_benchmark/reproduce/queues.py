@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from hsrzoo_benchmark.grouping import group_by
+
 FOLDER = Path(__file__).parents[1] / "studies"
 _TOLD_AS = "benchmark/hsrzoo_benchmark/studies"
 
@@ -13,14 +15,13 @@ def queues_of(jobs: Iterable[str]) -> dict[Path | None, list[str]]:
     """Queue file -> those of ``jobs`` that it makes; None: no queue does."""
     from hsrzoo.training.queue import read_queue
 
-    found: dict[Path | None, list[str]] = {}
     queues = {
         file: [job.name for job in read_queue(file, Path("runs"))] for file in sorted(FOLDER.glob("*.toml"))
     }
-    for job in dict.fromkeys(jobs):
-        file = next((file for file, names in queues.items() if job in names), None)
-        found.setdefault(file, []).append(job)
-    return found
+    return group_by(
+        dict.fromkeys(jobs),
+        lambda job: next((file for file, names in queues.items() if job in names), None),
+    )
 
 
 def missing_lines(jobs: Iterable[str]) -> list[str]:

@@ -52,8 +52,6 @@ def comparable(
 def ranking(groups: Mapping[str, SeedGroup], metric: str) -> list[Ranked]:
     """The best first and NaN last, on the scenes that all have; models level with a leader share its
     rank."""
-    if not groups:
-        return []
     runs = {name: group.runs(metric) for name, group in groups.items()}
     scenes = common_scenes(*runs.values())
     if not scenes:

@@ -277,9 +277,8 @@ def _weights(entry: Entry) -> tuple[str, str | None]:
 def _where(place: Place, condition: Condition) -> str:
     resampled = ", resampled" if place.resampled else ""
     files = f" ({place.fingerprint})" if place.dataset == "folder" else ""
-    return f"{place.dataset}/{place.split}{files}{resampled}" + (
-        "" if condition == CLEAN else f", {condition}"
-    )
+    under = "" if condition == CLEAN else f", {condition}"
+    return f"{place.dataset}/{place.split}{files}{resampled}{under}"
 
 
 def _training(evidence: Evidence) -> list[str]:
@@ -302,24 +301,21 @@ def _speed(evidence: Evidence) -> list[str]:
 
 
 def _claims_table(judged: Sequence[Judged]) -> str:
-    found = []
-    for one in judged:
-        for i, finding in enumerate(one.findings):
-            gap = finding.gap
-            found.append(
-                {
-                    "claim": one.claim.text if i == 0 else "",
-                    "verdict": f"**{one.verdict}**" if i == 0 else "",
-                    "metric": metric_heading(finding.sum.metric),
-                    "what is to be on the better side of 0": _formula(finding),
-                    "mean (interval), scenes for it": _difference(finding),
-                    "n": f"{gap.scenes}, seeds {finding.seeds}" if gap else ABSENT,
-                    "hash": finding.hash if gap else ABSENT,
-                    "commit": finding.commits if gap else ABSENT,
-                    "reported by the paper": " / ".join(f"{v:g}" for v in finding.paper) or ABSENT,
-                }
-            )
-    return text.markdown(found)
+    return text.markdown(
+        {
+            "claim": one.claim.text if i == 0 else "",
+            "verdict": f"**{one.verdict}**" if i == 0 else "",
+            "metric": metric_heading(finding.sum.metric),
+            "what is to be on the better side of 0": _formula(finding),
+            "mean (interval), scenes for it": _difference(finding),
+            "n": f"{finding.gap.scenes}, seeds {finding.seeds}" if finding.gap else ABSENT,
+            "hash": finding.hash if finding.gap else ABSENT,
+            "commit": finding.commits if finding.gap else ABSENT,
+            "reported by the paper": " / ".join(f"{v:g}" for v in finding.paper) or ABSENT,
+        }
+        for one in judged
+        for i, finding in enumerate(one.findings)
+    )
 
 
 def _difference(finding: Finding) -> str:

@@ -201,13 +201,11 @@ def speed_rows(evidence: Evidence) -> list[dict[str, Any]]:
         for row in evidence.speed
         if row.architecture == "mst-plus-plus" and row.model.endswith(":reference")
     }
-    found = []
-    for size in SIZES:
-        for arch in NETWORKS:
-            own = times.get((arch, size))
-            base = reference.get((own.run, size)) if own else None
-            found.append(_speed_row(arch, size, own, base))
-    return found
+    cells = [(arch, size, times.get((arch, size))) for size in SIZES for arch in NETWORKS]
+    return [
+        _speed_row(arch, size, own, reference.get((own.run, size)) if own else None)
+        for arch, size, own in cells
+    ]
 
 
 def _speed_row(arch: str, size: str, own: SpeedRow | None, base: SpeedRow | None) -> dict[str, Any]:

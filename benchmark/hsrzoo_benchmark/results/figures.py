@@ -11,6 +11,7 @@ import numpy as np
 from hsrzoo.metrics import check_psnr_invariant
 from hsrzoo.registry import METRICS
 from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest_scores
+from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.cells import Cell, Source
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import Condition
@@ -54,10 +55,8 @@ class Entry:
 
     def scenes(self, column: str) -> dict[str, float]:
         """Scene -> value, averaged over the perturbation's seeds; NaN stays NaN."""
-        found: dict[str, list[float]] = {}
-        for row in self.rows:
-            found.setdefault(row.scene, []).append(row.metrics[column])
-        return {scene: float(np.mean(values)) for scene, values in sorted(found.items())}
+        found = sorted(group_by(self.rows, lambda row: row.scene).items())
+        return {scene: float(np.mean([row.metrics[column] for row in rows])) for scene, rows in found}
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,10 @@ def gather(cells: Iterable[Cell], source: Source) -> list[Group]:
 
 def entries_by(rows: Iterable[ScoreRow], key: Callable[[ScoreRow], Hashable]) -> list[tuple[Entry, ...]]:
     """The entries of each value of ``key``, all in order of appearance."""
-    found: dict[Hashable, dict[tuple[str, bool], list[ScoreRow]]] = {}
-    for row in rows:
-        found.setdefault(key(row), {}).setdefault((row.model, row.tta), []).append(row)
-    return [tuple(Entry(tuple(own)) for own in entries.values()) for entries in found.values()]
+    return [
+        tuple(Entry(tuple(own)) for own in group_by(part, lambda row: (row.model, row.tta)).values())
+        for part in group_by(rows, key).values()
+    ]
 
 
 def better(metric: str) -> Better:
@@ -122,7 +121,8 @@ def figures(groups: Iterable[Group]) -> list[dict[str, Any]]:
     found = []
     for group in groups:
         for metric in group.metrics:
-            _check(metric, group)
+            if metric == "psnr":
+                _check_psnr(group)
             for i, column in enumerate(METRICS.get(metric).columns):
                 found += _figures_of(group, metric, column, headline=i == 0)
         if group.condition.perturbation == metamer.NAME:
@@ -132,10 +132,8 @@ def figures(groups: Iterable[Group]) -> list[dict[str, Any]]:
     return found
 
 
-def _check(metric: str, group: Group) -> None:
+def _check_psnr(group: Group) -> None:
     """The invariant between stored PSNR and RMSE, over each entry's scenes."""
-    if metric != "psnr":
-        return
     for entry in group.entries:
         psnrs, roots = ([row.metrics[c] for row in entry.rows] for c in ("psnr", "rmse_clamped"))
         check_psnr_invariant(psnrs, roots, group.first.protocol["value_range"][1])

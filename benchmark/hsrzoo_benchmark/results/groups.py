@@ -16,6 +16,7 @@ from typing import Any
 from hsrzoo.errors import StoreError, unknown_name
 from hsrzoo.models.locate import bundled
 from hsrzoo.results import ScoreRow, SpeedRow, newest, newest_scores, newest_weights, read_store
+from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.results.figures import Entry, Group, entries_by, speed_figures
 from hsrzoo_benchmark.speed import timing
@@ -80,9 +81,7 @@ def groups(rows: Iterable[ScoreRow]) -> list[Group]:
 
 def _group(entries: Sequence[Entry]) -> Group:
     """The largest number of entries with the same scenes; the others are apart."""
-    by_scenes: dict[frozenset[str], list[Entry]] = {}
-    for entry in entries:
-        by_scenes.setdefault(frozenset(row.scene for row in entry.rows), []).append(entry)
+    by_scenes = group_by(entries, lambda entry: frozenset(row.scene for row in entry.rows))
     ordered = sorted(by_scenes.items(), key=lambda item: (-len(item[1]), -len(item[0]), sorted(item[0])))
     main, *apart = (tuple(own) for _, own in ordered)
     return Group(main, tuple(Group(own) for own in apart))
@@ -115,11 +114,9 @@ def clean_group(found: Sequence[Group]) -> Group:
 def speed_groups(current: Current) -> dict[SpeedPlace, list[dict[str, Any]]]:
     """Figures of speed by :func:`speed_place`, sizes from small to large; ratios are to MST++, as published
     and ours, as far as these are there, else to none."""
-    found: dict[SpeedPlace, list[SpeedRow]] = {}
-    for row in sorted(current.speed, key=lambda row: (row.size[0] * row.size[1], row.size)):
-        found.setdefault(speed_place(row), []).append(row)
+    ordered = sorted(current.speed, key=lambda row: (row.size[0] * row.size[1], row.size))
     figures = {}
-    for place, rows in found.items():
+    for place, rows in group_by(ordered, speed_place).items():
         usual = {row.model: row.architecture for row in rows if plain_name(row.model) == row.model}
         figures[place] = speed_figures(rows, default_references(usual))
     return figures

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hsrzoo.cli import output
+from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.run.scores import Failure, Outcome
 
 
@@ -44,7 +45,5 @@ def finish(outcome: Outcome, store: Path | None) -> int:
 
 def _sentences(failures: Sequence[Failure], word: str) -> list[str]:
     """One paragraph for each cause, with the scenes it struck."""
-    scenes: dict[tuple[str, str], list[str]] = {}
-    for failure in failures:
-        scenes.setdefault((failure.what, failure.error), []).append(failure.scene)
-    return [f"{word}: {', '.join(names)}: {what}. {error}" for (what, error), names in scenes.items()]
+    causes = group_by(failures, lambda one: (one.what, one.error)).items()
+    return [f"{word}: {', '.join(f.scene for f in own)}: {what}. {error}" for (what, error), own in causes]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
@@ -24,6 +24,7 @@ from hsrzoo.errors import BandsError, HsrzooError, InputError
 from hsrzoo.perturb import DoesNotApplyError
 from hsrzoo.results import ScoreRow
 from hsrzoo.spec import MetricContext, PerturbationContext
+from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, Work
 from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
 from hsrzoo_benchmark.protocol import Protocol, crop_border, digest
@@ -117,7 +118,8 @@ def score_scene(name: str, scores: Sequence[Score], source: Source) -> Iterator[
     except Exception as error:
         yield failed("reading", error, len(scores))
         return
-    for (condition, seed), perturbed in _grouped(scores, lambda s: (s.protocol.condition, s.protocol.seed)):
+    by_input = group_by(scores, lambda s: (s.protocol.condition, s.protocol.seed))
+    for (condition, seed), perturbed in by_input.items():
         try:
             scene, info = perturb_scene(clean, perturbed[0].protocol)
         except DoesNotApplyError as error:
@@ -126,7 +128,7 @@ def score_scene(name: str, scores: Sequence[Score], source: Source) -> Iterator[
         except Exception as error:
             yield failed(f"{condition}, seed {seed}", error, len(perturbed))
             continue
-        for (model, tta), sharing in _grouped(perturbed, lambda s: (s.model, s.protocol.tta)):
+        for (model, tta), sharing in group_by(perturbed, lambda s: (s.model, s.protocol.tta)).items():
             try:
                 pred, seconds = predict(model, scene, tta)
             except Exception as error:
@@ -146,14 +148,6 @@ def _title(score: Score) -> str:
     """Model and condition, for people."""
     tta = " with TTA" if score.protocol.tta else ""
     return f"{score.model.name}{tta} on {score.protocol.condition}"
-
-
-def _grouped(scores: Iterable[Score], key: Callable[[Score], Any]) -> list[tuple[Any, list[Score]]]:
-    """Scores of one key, keys and scores in order of appearance."""
-    found: dict[Any, list[Score]] = {}
-    for score in scores:
-        found.setdefault(key(score), []).append(score)
-    return list(found.items())
 
 
 def perturb_scene(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, Any]]:

@@ -8,12 +8,13 @@ shown as text; nothing here is HTML.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hsrzoo.registry import METRICS
 from hsrzoo.results import HASH_LENGTH, AnyRow, ScoreRow, SpeedRow
 from hsrzoo.utils.files import slug
+from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.results.figures import Entry, Group, better, condition_text, figures, learned_from
 from hsrzoo_benchmark.results.groups import Current, speed_groups, speed_place
 from hsrzoo_benchmark.run import metamer
@@ -83,10 +84,8 @@ def _score_board(group: Group, ids: Ids, entries: Data, protocols: Data) -> Data
     name = ids.of(dataset, split, first.protocol_name, condition, hash_)
     columns = _columns(group)
     keys = [column["key"] for column in columns]
-    by_entry: dict[tuple[str, bool], list[Data]] = {}
-    for figure in found:
-        if figure["metric"] in keys:
-            by_entry.setdefault((figure["model"], figure["tta"]), []).append(figure)
+    shown = (figure for figure in found if figure["metric"] in keys)
+    by_entry = group_by(shown, lambda figure: (figure["model"], figure["tta"]))
     listed = {ids.of(name, entry.label): entry for entry in group.all_entries}
     for key, entry in listed.items():
         entries[key] = _entry(entry, by_entry[entry.first.model, entry.first.tta], name)
@@ -238,43 +237,37 @@ def _plain(value: float | None) -> float | str | None:
     return measured(value) if value is not None and not math.isfinite(value) else value
 
 
-def _speed_boards(current: Current, ids: Ids, entries: Data) -> list[Data]:
+def _speed_boards(current: Current, ids: Ids, entries: Data) -> Iterator[Data]:
     """One board for each device, number of threads, limit of memory and size."""
     rows = {(speed_place(row), row.model): row for row in current.speed}
-    boards = []
     for place, found in speed_groups(current).items():
         device, threads, limit, size = place
-        by_model: dict[str, list[Data]] = {}
-        for figure in found:
-            if figure["condition"]:  # not the paper's time for all sizes
-                by_model.setdefault(figure["model"], []).append(figure)
+        measured_here = (f for f in found if f["condition"])  # not the paper's time for all sizes
+        by_model = group_by(measured_here, lambda figure: figure["model"])
         where = f"{device}, {threads_text(threads)}"
         where += f", at most {limit:g} GiB" if limit else ""
         name = ids.of("speed", where, "x".join(map(str, size)))
         listed = {ids.of(name, model): model for model in by_model}
         for key, model in listed.items():
             entries[key] = _speed_entry(by_model[model], rows[place, model], name)
-        boards.append(
-            {
-                "id": name,
-                "kind": "speed",
-                "place": "speed",
-                "protocol": where,
-                "condition": f"{size[0]} x {size[1]} pixels",
-                "columns": [
-                    {
-                        "key": f"{metric} {reference}" if reference else metric,
-                        "heading": heading,
-                        "better": "higher" if metric in _HIGHER else "lower",
-                    }
-                    for heading, metric, reference in speed_columns(references_of(found))
-                ],
-                "sort": "images_s",
-                "entries": list(listed),
-                "notes": [_SPEED_NOTE],
-            }
-        )
-    return boards
+        yield {
+            "id": name,
+            "kind": "speed",
+            "place": "speed",
+            "protocol": where,
+            "condition": f"{size[0]} x {size[1]} pixels",
+            "columns": [
+                {
+                    "key": f"{metric} {reference}" if reference else metric,
+                    "heading": heading,
+                    "better": "higher" if metric in _HIGHER else "lower",
+                }
+                for heading, metric, reference in speed_columns(references_of(found))
+            ],
+            "sort": "images_s",
+            "entries": list(listed),
+            "notes": [_SPEED_NOTE],
+        }
 
 
 def _speed_entry(found: Sequence[Data], row: SpeedRow, board: str) -> Data:

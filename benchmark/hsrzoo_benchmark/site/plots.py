@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,10 +147,12 @@ def _labels(axes: Axes, found: Sequence[Point]) -> None:
     """Every name at the first place where it covers no point and no other name; a line leads to those
     that stand further away."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.transforms import Bbox
 
     canvas = FigureCanvasAgg(axes.get_figure(root=True))
     canvas.draw()  # the layout has to be settled before pixels mean anything
-    taken = list(_marks(axes, found))
+    marks = axes.transData.transform([(one.x, one.mean) for one in found])
+    taken = [Bbox.from_extents(x - 9, y - 9, x + 9, y + 9) for x, y in marks]  # what the points cover
     frame = axes.get_window_extent()
     for one in sorted(found, key=lambda p: p.mean):
         best, cost = _PLACES[0], math.inf
@@ -164,15 +166,6 @@ def _labels(axes: Axes, found: Sequence[Point]) -> None:
                 break
         taken.append(_box(axes, canvas, one, best))
         _annotate(axes, one, best, led=True)
-
-
-def _marks(axes: Axes, found: Sequence[Point]) -> Iterator[Bbox]:
-    """What the points cover, pixels."""
-    from matplotlib.transforms import Bbox
-
-    for one in found:
-        x, y = axes.transData.transform((one.x, one.mean))
-        yield Bbox.from_extents(x - 9, y - 9, x + 9, y + 9)
 
 
 def _annotate(axes: Axes, one: Point, place: tuple[int, int, str, str], led: bool) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Dataset, Scene, data_masks
-from hsrzoo.errors import HsrzooError, InputError, unknown_name
+from hsrzoo.errors import HsrzooError, InputError, require_known
 from hsrzoo.io.common import output_file
 from hsrzoo.registry import METRICS
 from hsrzoo.results import HASH_LENGTH
@@ -62,8 +62,7 @@ def sections(
 def _names(data: Dataset, split: str, wanted: Sequence[str]) -> list[str]:
     known = data.scenes(split)
     for name in wanted:
-        if name not in known:
-            raise unknown_name(f"scene of {data.name}/{split}", name, known)
+        require_known(f"scene of {data.name}/{split}", name, known)
     return list(dict.fromkeys(wanted)) or known[:FIRST]
 
 
@@ -146,12 +145,8 @@ def _predict_with(
         scene = data.load(split, name)
         shown = views(scene, model.predict(scene.rgb), choose(scene, data.bands.centres_nm))
         with output_file(cached(cache, entry, name)) as temporary:
-            np.savez_compressed(
-                temporary,
-                images=shown.images.astype(np.float16),
-                error=shown.error.astype(np.float16),
-                spectra=shown.spectra.astype(np.float32),
-            )
+            images, error = (part.astype(np.float16) for part in (shown.images, shown.error))
+            np.savez_compressed(temporary, images=images, error=error, spectra=shown.spectra)
         advance(f"{name}: {entry.label}")
 
 

@@ -55,9 +55,7 @@ def time_ratio(row: SpeedRow, reference: SpeedRow) -> float:
 def ratios(row: SpeedRow, reference: SpeedRow | None) -> dict[str, float]:
     """The row's cost in terms of the reference's: time over the rounds that both ran, peak memory,
     growth of memory; and how many times faster it is. Empty unless both ran, in one run."""
-    if reference is None or reference.run != row.run:
-        return {}
-    if row.status != "ok" or reference.status != "ok":
+    if reference is None or (reference.run, reference.status, row.status) != (row.run, "ok", "ok"):
         return {}
     found = {"time_ratio": time_ratio(row, reference), "speedup": time_ratio(reference, row)}
     if row.peak_mib is not None and reference.peak_mib is not None:

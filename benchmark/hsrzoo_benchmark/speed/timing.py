@@ -199,12 +199,8 @@ def _text(size: tuple[int, int]) -> str:
 def _timing(times: list[float]) -> dict[str, Any]:
     """What a row keeps of the times of its runs, in seconds."""
     p50, p90 = np.percentile(times, [50, 90]).round(7).tolist() if times else (None, None)
-    return {
-        "runs": len(times),
-        "p50": p50,
-        "p90": p90,
-        "seconds": [round(t, 7) for t in times[:KEPT_ROUNDS]],
-    }
+    kept = [round(t, 7) for t in times[:KEPT_ROUNDS]]
+    return {"runs": len(times), "p50": p50, "p90": p90, "seconds": kept}
 
 
 def time_in_turn(
@@ -276,14 +272,9 @@ def in_child(
         "threads": torch.get_num_threads(),
         "memory_limit_gib": options.memory_limit,
     }
+    command = [sys.executable, "-m", "hsrzoo_benchmark.speed.cell", json.dumps(request)]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "hsrzoo_benchmark.speed.cell", json.dumps(request)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CHILD_SECONDS,
-        )
+        done = subprocess.run(command, capture_output=True, errors="replace", timeout=CHILD_SECONDS)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"one prediction took more than {CHILD_SECONDS:g} s") from None
     if done.returncode == 0:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.utils.files import write_atomically
 from hsrzoo.utils.markdown import markdown_table
+from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.results.figures import figures, learned_from
 from hsrzoo_benchmark.results.groups import Current, clean_group, groups, speed_groups
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
@@ -133,25 +134,18 @@ def score_table(
 def speed_tables(found: Figures, models: Sequence[str]) -> str:
     """A table for each device, number of threads and limit of memory, as times of different ones are
     not comparable; nothing without figures."""
-    places: dict[Any, list[Mapping[str, Any]]] = {}
-    for figure in found:
-        if figure["condition"]:
-            place = figure["device"], figure["threads"], figure["memory_limit_gib"]
-            places.setdefault(place, []).append(figure)
+    sized = (figure for figure in found if figure["condition"])
+    places = group_by(sized, itemgetter("device", "threads", "memory_limit_gib"))
     return "\n\n".join(speed_table(group, models) for group in places.values())
 
 
 def speed_table(found: Figures, models: Sequence[str]) -> str:
     """Cost of one image, measured in one place, from the smallest size to the largest."""
-    references = references_of(found)
-    rows = []
+    references, rows = references_of(found), []
+    by_row = group_by(found, itemgetter("condition", "model"))
     for size in sorted({f["condition"] for f in found}, key=pixels):
         for model in models:
-            own = {
-                (f["metric"], f["reference"]): f
-                for f in found
-                if (f["condition"], f["model"]) == (size, model)
-            }
+            own = {(f["metric"], f["reference"]): f for f in by_row.get((size, model), ())}
             if own:
                 rows.append([f"{model}, {size}", *speed_cells(own, references)])
     head = ["batch 1", *(heading for heading, _, _ in speed_columns(references))]

@@ -58,10 +58,8 @@ def score_tables(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> l
     A cell holds the mean and the rank, the 95 % interval, and on how many scenes the model beats
     the best one. A line below a model shows what the paper reports for it.
     """
-    heads = {}
-    for metric in metrics:
-        spec = METRICS.get(metric)
-        heads[spec.columns[0]] = f"{metric} {'↓' if spec.better == 'lower' else '↑'}"
+    specs = [METRICS.get(metric) for metric in metrics]
+    heads = {spec.columns[0]: f"{spec.name} {'↓' if spec.better == 'lower' else '↑'}" for spec in specs}
     tables = ("bench", "dataset", "split", "protocol")
     return _tabulate(figures, {**_SCORE_HEADINGS, **heads}, tables, ("bench", "hash", "model", "tta"))
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from hsrzoo.errors import InputError, PluginError, unknown_name
+from hsrzoo.errors import InputError, PluginError, require_known
 
 ENGINES = {"torch": "blocked", "faiss": "cpu_faiss", "triton": "gpu_triton"}
 """Name of an engine -> the module here whose ``search`` runs it; imported where it is first used, since
@@ -64,7 +64,7 @@ def search_engine(name: str | None) -> Iterator[None]:
     """
     global _forced
     if name is not None:
-        _check_name(name)
+        require_known("search engine", name, ENGINES)
     before, _forced = _forced, name
     try:
         yield
@@ -91,7 +91,7 @@ def engine_for(features: Tensor, codes: Tensor) -> str:
 
 def check_engine(name: str, features: Tensor) -> None:
     """Raise an error with the reason if the engine ``name`` cannot search ``features``."""
-    _check_name(name)
+    require_known("search engine", name, ENGINES)
     if name == "torch":
         return
     if not _can_import(name):
@@ -112,11 +112,6 @@ def check_engine(name: str, features: Tensor) -> None:
         )
 
 
-def _check_name(name: str) -> None:
-    if name not in ENGINES:
-        raise unknown_name("search engine", name, ENGINES)
-
-
 @functools.cache
 def _can_import(package: str) -> bool:
     try:
@@ -129,9 +124,6 @@ def _can_import(package: str) -> bool:
 @functools.cache
 def _fall_back(missing: str) -> str:
     """Warn once per process that an engine is missing; the name of the engine to use in its place."""
-    warnings.warn(
-        f"{missing} cannot be imported: nearest codes are searched with torch, exactly but slower.",
-        RuntimeWarning,
-        stacklevel=6,
-    )
+    text = f"{missing} cannot be imported: nearest codes are searched with torch, exactly but slower."
+    warnings.warn(text, RuntimeWarning, stacklevel=6)
     return "torch"

@@ -45,9 +45,6 @@ def lowest_equal(codes: np.ndarray) -> np.ndarray | None:
     if (column[1:] != column[:-1]).all():
         return None  # the usual case, and cheap: equal rows have equal first numbers
     rows = np.ascontiguousarray(codes + 0.0)  # -0.0 becomes 0.0, so that equal means equal bytes
-    _, first, inverse = np.unique(
-        rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1]))),
-        return_index=True,
-        return_inverse=True,
-    )
+    as_bytes = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))
+    _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
     return first[inverse.reshape(-1)]
