@@ -212,11 +212,10 @@ def _announce(session: Session, speed_options: SpeedOptions | None) -> None:
     if len(session.models) < 2 or session.options.random_weights:
         return
     parts = []
-    if session.source is not None and session.options.benches:
+    source = session.source
+    if source is not None and session.options.benches:
         scored = len({cell.model.name for cell in session.cells})
-        parts.append(
-            f"{scored} scored on {len(session.source.scenes)} scenes of {session.source.spec.name}"
-        )
+        parts.append(f"{scored} scored on {len(source.scenes)} scenes of {source.spec.name}")
     if speed_options is not None:
         sizes = ", ".join(f"{h} x {w}" for h, w in speed_options.sizes)
         seconds = speed_options.speed_seconds

@@ -40,26 +40,22 @@ def break_at_gaps(bands: BandSet, spectra: np.ndarray) -> tuple[np.ndarray, np.n
     return np.insert(nm, breaks, nm[breaks]), np.insert(spectra, breaks, np.nan, axis=1)
 
 
-def _pyplot() -> Any:
+def _new_figure(width: float, height: float) -> Any:
     try:
-        import matplotlib
+        from matplotlib.figure import Figure  # drawn without a screen
     except ImportError:
         raise StoreError(
             "Pictures need the package matplotlib", fix='pip install "hsrzoo[report]", or omit --picture'
         ) from None
-    matplotlib.use("Agg")  # writes files; needs no display
-    from matplotlib import pyplot
-
-    return pyplot
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def draw(path: Path, reports: Sequence[SourceReport]) -> None:
     """Draw one panel for each source (row) and scale (column): every code's spectrum, in its own colour in
     daylight. Codes known to be dead are dashed. The suffix of ``path`` sets the format."""
-    pyplot = _pyplot()
     scales = max(len(r.spectra) for r in reports)
-    size = (5.2 * scales, 3.2 * len(reports) + 0.4)
-    figure, axes = pyplot.subplots(len(reports), scales, figsize=size, squeeze=False, layout="constrained")
+    figure = _new_figure(5.2 * scales, 3.2 * len(reports) + 0.4)
+    axes = figure.subplots(len(reports), scales, squeeze=False)
     for row, report in zip(axes, reports, strict=True):
         for scale, (axis, spectra) in enumerate(zip(row, report.spectra, strict=False), 1):
             _panel(axis, report, scale, spectra)
@@ -69,8 +65,6 @@ def draw(path: Path, reports: Sequence[SourceReport]) -> None:
         raise StoreError(
             f"{path} cannot be drawn", got=str(error), fix="Name a .png, .svg or .pdf"
         ) from None
-    finally:
-        pyplot.close(figure)
 
 
 def _panel(axis: Any, report: SourceReport, scale: int, spectra: np.ndarray) -> None:

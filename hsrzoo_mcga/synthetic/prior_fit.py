@@ -284,9 +284,8 @@ def load_or_fit(
     record = source.record
     chosen_split = split or record.get("split", "train")
     data = open_dataset(dataset, data_root, **(options or {})) if dataset else None
-    found = load_prior(
-        folder, source, module, steps, chosen_split, None if data is None else data.fingerprint()
-    )
+    fingerprint = None if data is None else data.fingerprint()
+    found = load_prior(folder, source, module, steps, chosen_split, fingerprint)
     if found is not None:
         return found
     if data is None:

@@ -147,24 +147,18 @@ class Evidence:
     @cached_property
     def places(self) -> list[tuple[Place, Condition]]:
         """Wherever a run was scored, with fingerprints and resampling."""
-        found = {
-            (
-                Place(row.dataset, row.split, row.protocol_name, row.fingerprint, _resampled(row)),
-                Condition(row.perturbation, row.severity),
-            )
-            for rows in self._rows.values()
-            for row in rows
-        }
-        return sorted(found, key=str)
+        return sorted({_where(row) for rows in self._rows.values() for row in rows}, key=str)
 
     def entry(
         self, name: str, place: Place, condition: Condition = CLEAN, tta: bool = False
     ) -> Entry | None:
         """One run's rows, of the newest files and protocol that it was scored on."""
-        wanted = (*(place.dataset, place.split, place.protocol), condition, tta, place.resampled)
-        own = [row for row in self._rows.get(name, ()) if _key(row) == wanted]
-        if place.fingerprint is not None:
-            own = [row for row in own if row.fingerprint == place.fingerprint]
+
+        def fits(row: ScoreRow) -> bool:
+            here, under = _where(row)
+            return under == condition and place in (here, replace(here, fingerprint=None))
+
+        own = [row for row in self._rows.get(name, ()) if row.tta == tta and fits(row)]
         return Entry(tuple(results.newest_state(own))) if own else None
 
     def seeds_of(self, name: str) -> list[str]:
@@ -191,10 +185,7 @@ class Evidence:
         return next((group for group in groups if group is not None), None)
 
 
-def _resampled(row: ScoreRow) -> bool:
-    return row.protocol["resampled_from"] is not None
-
-
-def _key(row: ScoreRow) -> tuple[Any, ...]:
-    condition = Condition(row.perturbation, row.severity)
-    return row.dataset, row.split, row.protocol_name, condition, row.tta, _resampled(row)
+def _where(row: ScoreRow) -> tuple[Place, Condition]:
+    resampled = row.protocol["resampled_from"] is not None
+    place = Place(row.dataset, row.split, row.protocol_name, row.fingerprint, resampled)
+    return place, Condition(row.perturbation, row.severity)

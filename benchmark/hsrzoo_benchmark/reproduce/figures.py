@@ -82,10 +82,9 @@ def features(model: Reconstructor, scene: Scene, out: Path) -> list[dict[str, An
         raise InputError(
             f"{model.name} does not tell its features", expected="a model whose ModelSpec has `features`"
         )
-    rgb = normalise(
-        torch.from_numpy(np.ascontiguousarray(scene.rgb))[None].float(), model.spec.input.normalise
-    )
-    maps = resolve(model.spec.features)(model.module, pad(rgb, model.spec.input))
+    image = torch.from_numpy(np.ascontiguousarray(scene.rgb))[None].float()
+    rgb = pad(normalise(image, model.spec.input.normalise), model.spec.input)
+    maps = resolve(model.spec.features)(model.module, rgb)
     arrays = {title: part.float().cpu().numpy() for title, part in maps.items()}
     figure = new_figure(2.2 * (len(arrays) + 1), 2.5)
     axes = figure.subplots(1, len(arrays) + 1)

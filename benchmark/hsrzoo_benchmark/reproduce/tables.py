@@ -107,10 +107,8 @@ def table_spec(name: str, dataset: str) -> TableSpec:
             f"{name} is not about {dataset}", expected=f"--dataset {' or '.join(allowed)}", got=dataset
         )
     conditions = tuple(map(Condition.parse, table["conditions"]))
-    reference = (headline("mst-plus-plus", dataset),)
-    return TableSpec(
-        table["title"], _networks(dataset, PLUS in conditions), conditions, reference=reference
-    )
+    networks, reference = _networks(dataset, PLUS in conditions), (headline("mst-plus-plus", dataset),)
+    return TableSpec(table["title"], networks, conditions, reference=reference)
 
 
 def rows_of(spec: TableSpec, evidence: Evidence, dataset: str) -> list[dict[str, Any]]:

@@ -115,8 +115,7 @@ def _errors(scene: Scene, shown: Mapping[str, Views], chosen: Chosen, out: Path)
         _plain(axes)
     for axes in cells[len(shown) + 1 :]:
         axes.set_visible(False)
-    bar = figure.colorbar(drawn, ax=list(cells), shrink=0.8, extend="max")
-    bar.set_label("RMSE over bands")
+    figure.colorbar(drawn, ax=list(cells), shrink=0.8, extend="max", label="RMSE over bands")
     return save(figure, out)
 
 

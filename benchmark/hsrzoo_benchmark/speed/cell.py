@@ -44,11 +44,8 @@ def sample_rgb(size: tuple[int, int]) -> np.ndarray:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True for MemoryError and for what torch raises in its place."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError | ImportError) and any(
-        sign in str(error).lower() for sign in _SIGNS
-    )
+    in_words = any(sign in str(error).lower() for sign in _SIGNS)
+    return isinstance(error, MemoryError) or (in_words and isinstance(error, RuntimeError | ImportError))
 
 
 @contextlib.contextmanager

@@ -249,9 +249,8 @@ def _has_enough_runs(seen: list[float] | Exception, cap_seconds: float) -> bool:
         return True
     total = sum(seen)
     least = 1 if max(seen) >= LONG_RUN else MIN_RUNS_CAPPED
-    return (len(seen) >= MIN_RUNS and total >= min(MIN_SECONDS, cap_seconds)) or (
-        len(seen) >= least and total >= cap_seconds
-    )
+    enough = len(seen) >= MIN_RUNS and total >= min(MIN_SECONDS, cap_seconds)
+    return enough or (len(seen) >= least and total >= cap_seconds)
 
 
 def in_child(
