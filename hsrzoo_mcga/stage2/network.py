@@ -108,10 +108,9 @@ class GABlock(nn.Module):
         """(B, C, H, W) -> (B, C, H, W): what depends on the whole image first, then strip by strip.
         Without gradients ``x`` may be overwritten."""
         if self.attention is not None:
-            affine = self.attention.affine(x, codebook, before=self.norm_attention)
-            x = in_strips(
-                lambda part: part + apply_affine(self.norm_attention(part), *affine), x, reuse=True
-            )
+            norm = self.norm_attention
+            affine = self.attention.affine(x, codebook, before=norm)
+            x = in_strips(lambda part: part + apply_affine(norm(part), *affine), x, reuse=True)
         s = in_strips(lambda part: self.feed.features(self.norm_feed(part)), x, halo=1)  # B 2C H W
         curves = self.feed.curves(s)
         return in_strips(lambda part, own: part + self.feed.combine(own, curves), x, s, reuse=True)
@@ -227,9 +226,8 @@ class GANet(nn.Module):
 
         encoded = [in_strips(first, rgb, halo=2, down=2)]
         for down in list(self.down)[1:]:
-            encoded.append(
-                in_strips(lambda part, down=down: down(F.gelu(part)), encoded[-1], halo=1, down=2)
-            )
+            finer = encoded[-1]
+            encoded.append(in_strips(lambda part, down=down: down(F.gelu(part)), finer, halo=1, down=2))
         return encoded
 
     def decode(self, h: Tensor, i: int, codebook: Codebook) -> Tensor:

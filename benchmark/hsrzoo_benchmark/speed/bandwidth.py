@@ -82,10 +82,8 @@ def on_device(model: Reconstructor, rgb: np.ndarray) -> dict[str, float]:
     second; nothing on the CPU, where nothing is copied."""
     if model.device.type != "cuda":
         return {}
-    return {
-        "device_p50": round(network_seconds(model, rgb), 7),
-        "bandwidth": round(_bandwidth(str(model.device))),
-    }
+    seconds, bandwidth = network_seconds(model, rgb), _bandwidth(str(model.device))
+    return {"device_p50": round(seconds, 7), "bandwidth": round(bandwidth)}
 
 
 @cache

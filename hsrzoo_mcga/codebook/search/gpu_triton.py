@@ -78,19 +78,9 @@ def search(features: Tensor, codes: Tensor) -> Tensor:
     out = torch.empty(len(features), dtype=torch.int64, device=features.device)
     (m, d), n = features.shape, len(codes)
     constants = tile(d)
+    grid = (triton.cdiv(m, constants["BLOCK_M"]),)
+    tensors = features, codes, half_norms(codes), centre, out
     on_device = torch.cuda.device(features.device) if features.is_cuda else contextlib.nullcontext()
     with on_device:  # Triton launches on the current device
-        nearest_kernel[(triton.cdiv(m, constants["BLOCK_M"]),)](
-            features,
-            codes,
-            half_norms(codes),
-            centre,
-            out,
-            m,
-            n,
-            features.stride(0),
-            features.stride(1),
-            **constants,
-            num_warps=WARPS,
-        )
+        nearest_kernel[grid](*tensors, m, n, *features.stride(), **constants, num_warps=WARPS)
     return out
