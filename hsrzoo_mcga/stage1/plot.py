@@ -42,12 +42,12 @@ def break_at_gaps(bands: BandSet, spectra: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _new_figure(width: float, height: float) -> Any:
     try:
-        from matplotlib.figure import Figure  # drawn without a screen
+        import matplotlib.figure
     except ImportError:
         raise StoreError(
             "Pictures need the package matplotlib", fix='pip install "hsrzoo[report]", or omit --picture'
         ) from None
-    return Figure(figsize=(width, height), layout="constrained")
+    return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")  # needs no screen
 
 
 def draw(path: Path, reports: Sequence[SourceReport]) -> None:
