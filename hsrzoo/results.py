@@ -300,13 +300,13 @@ def parse_lines(
     """
     file = (path.relative_to(root) if root else path).as_posix()
     *lines, rest = data.split(b"\n")
-    for i, line in enumerate(lines, 1):
+    for i, line in enumerate([*lines, rest] if rest else lines, 1):
         try:
             yield line, parse_row(line, file, i)
         except RowError as error:
-            yield line, SkippedLine(path, i, str(error), error.newer)
-    if rest:
-        yield rest, SkippedLine(path, len(lines) + 1, "an unfinished line", torn=True)
+            torn = i > len(lines) and not error.newer
+            reason = "an unfinished line" if torn else str(error)
+            yield line, SkippedLine(path, i, reason, error.newer, torn)
 
 
 def read_file(path: Path, root: Path | None = None) -> tuple[list[AnyRow], list[SkippedLine]]:

@@ -194,7 +194,7 @@ class MPRNet(nn.Module):
         height, width = rgb.shape[-2:]
         rgb = padded(rgb, MULTIPLE)
         image = self.conv_in(rgb)
-        encoded = _joined([self._half(half) for half in _split(image, 2)], 2)
+        encoded = _concatenate([self._half(half) for half in _split(image, 2)], 2)
         decoded = self.stage2_decoder(encoded)
         gated = self.sam23(decoded[0], image)
         x = self.concat23(torch.cat([self.shallow_feat3(image), gated], dim=1))
@@ -207,7 +207,7 @@ class MPRNet(nn.Module):
     def _half(self, image: Tensor) -> list[Tensor]:
         """The upper or lower half (B, 31, H, W) to the second stage's features of three levels."""
         quarters = [self.stage1_encoder(self.shallow_feat1(quarter)) for quarter in _split(image, 3)]
-        encoded = _joined(quarters, 3)
+        encoded = _concatenate(quarters, 3)
         decoded = self.stage1_decoder(encoded)
         gated = self.sam12(decoded[0], image)
         x = self.concat12(torch.cat([self.shallow_feat2(image), gated], dim=1))
@@ -220,7 +220,7 @@ def _split(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return x.narrow(dim, 0, half), x.narrow(dim, half, half)
 
 
-def _joined(parts: Sequence[Sequence[Tensor]], dim: int) -> list[Tensor]:
+def _concatenate(parts: Sequence[Sequence[Tensor]], dim: int) -> list[Tensor]:
     """Features of three levels, concatenated along ``dim``."""
     return [torch.cat(levels, dim=dim) for levels in zip(*parts, strict=True)]
 

@@ -11,7 +11,9 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,12 +27,16 @@ R = TypeVar("R", ScoreRow, SpeedRow)
 
 
 class ResultFile(Generic[R]):
-    """A file of rows of one kind. ``rows`` are read once; :meth:`append` adds to the file and to them."""
+    """A file of rows of one kind. ``rows`` are read once; :meth:`append` adds to the file and to them.
 
-    def __init__(self, path: Path, kind: type[R]) -> None:
+    ``elsewhere``: rows of the same cell that other files of the store hold.
+    """
+
+    def __init__(self, path: Path, kind: type[R], elsewhere: Iterable[R] = ()) -> None:
         self.path = path
         self._kind: type[R] = kind
         self.rows: list[R] = self._read()
+        self.rows.extend(elsewhere)
 
     def append(self, row: R) -> None:
         """Write one row durably. Raises StoreError where the disk refuses."""
@@ -51,7 +57,9 @@ class ResultFile(Generic[R]):
         with _translated(self.path):
             if not self.path.exists():
                 return []
-            rows, skipped = results.read_file(self.path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # given below, unless an error says the same
+                rows, skipped = results.read_file(self.path)
             for line in skipped:
                 if line.newer:
                     raise StoreError(
@@ -60,9 +68,13 @@ class ResultFile(Generic[R]):
                         got=line.reason.partition(",")[0],
                         fix="Upgrade hsrzoo, or use another --store",
                     )
-                if line.torn:
-                    data = self.path.read_bytes()
-                    os.truncate(self.path, data.rfind(b"\n") + 1)
+            results.warn_of_skipped(skipped)
+            data = self.path.read_bytes()
+            if any(line.torn for line in skipped):
+                os.truncate(self.path, data.rfind(b"\n") + 1)
+            elif data and not data.endswith(b"\n"):  # a whole row, which the next one must not continue
+                with self.path.open("ab") as file:
+                    file.write(b"\n")
         return self._of_kind(rows)
 
     def _of_kind(self, rows: list[Any]) -> list[R]:
@@ -87,20 +99,32 @@ class Store:
         """The file of one model, of this identity (None: random weights), on one data set's split
         under one protocol."""
         folder = self.root / f"{slug(dataset)}-{slug(split)}" / _model_folder(model, sha256)
-        name = results.score_file(
+        path = folder / results.score_file(
             protocol.name, protocol.perturbation, protocol.severity, protocol.tta, protocol.hash
         )
-        return self._open(folder / name, ScoreRow)
+        own, cell = path.relative_to(self.root).as_posix(), (model, sha256, dataset, split, protocol.hash)
+        elsewhere = (row for row in self._stored.scores if row.file != own and _cell_of(row) == cell)
+        return self._open(path, ScoreRow, elsewhere)
 
     def speed(self, model: str, sha256: str | None, device: str, threads: int) -> ResultFile[SpeedRow]:
         """The file of one model's timings on one device with one number of threads."""
         folder = self.root / SPEED / _model_folder(model, sha256)
         return self._open(folder / results.speed_file(device, threads), SpeedRow)
 
-    def _open(self, path: Path, kind: type[R]) -> ResultFile[R]:
+    @cached_property
+    def _stored(self) -> results.StoredRows:
+        with warnings.catch_warnings(), _translated(self.root):
+            warnings.simplefilter("ignore")  # a file warns of its lines when it is opened itself
+            return results.read_store(self.root)
+
+    def _open(self, path: Path, kind: type[R], elsewhere: Iterable[R] = ()) -> ResultFile[R]:
         if path not in self._files:
-            self._files[path] = ResultFile(path, kind)
+            self._files[path] = ResultFile(path, kind, elsewhere)
         return self._files[path]
+
+
+def _cell_of(row: ScoreRow) -> tuple[str | None, ...]:
+    return row.model, row.model_sha256, row.dataset, row.split, row.protocol_hash
 
 
 def _model_folder(model: str, sha256: str | None) -> str:

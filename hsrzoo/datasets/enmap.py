@@ -53,7 +53,7 @@ def choose(stored: BandSet, choice: str) -> BandSet:
         if not covered.any():
             raise BandsError("These files hold no visible band", expected=VISIBLE_31, got=stored)
         return VISIBLE_31.select(np.flatnonzero(covered).tolist())
-    return stored.select(_kept(len(stored), choice))
+    return stored.select(_select_bands(len(stored), choice))
 
 
 def take(cube: np.ndarray, stored: BandSet, choice: str) -> np.ndarray:
@@ -63,10 +63,10 @@ def take(cube: np.ndarray, stored: BandSet, choice: str) -> np.ndarray:
     if choice == "visible":
         cube, _ = stored.resample(np.clip(cube, 0, 1), choose(stored, choice))
         return cube
-    return np.clip(cube[_kept(len(stored), choice)], 0, 1, dtype=np.float32)
+    return np.clip(cube[_select_bands(len(stored), choice)], 0, 1, dtype=np.float32)
 
 
-def _kept(count: int, choice: str) -> list[int]:
+def _select_bands(count: int, choice: str) -> list[int]:
     if choice == "all" or count == 202:  # without water vapour already
         return list(range(count))
     if count != 224:

@@ -235,14 +235,14 @@ def figure_table(figures: Sequence[Figure]) -> str:
             f.source,
             f.protocol_hash[:HASH_LENGTH],
             f.scenes,
-            *(_shown(f.means.get(name)) for name in metrics),
+            *(_format(f.means.get(name)) for name in metrics),
         )
         for f in figures
     ]
     return table(("data and protocol", "hash", "scenes", *map(title, metrics)), rows)
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 

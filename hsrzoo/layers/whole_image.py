@@ -118,11 +118,11 @@ def whole_image(
     nothing is computed.
     """
     if torch.compiler.is_compiling() or (call := _current.call) is None:
-        return _joined_strips(compute, maps, reduce)
+        return _join_strips(compute, maps, reduce)
     call.asked += 1
     if call.asked <= len(call.known):
         return call.known[call.asked - 1]
-    parts = _joined_strips(compute, [call.own_part(x) for x in maps], reduce)
+    parts = _join_strips(compute, [call.own_part(x) for x in maps], reduce)
     raise StatisticReached(parts, _joins(reduce, len(parts)))
 
 
@@ -130,7 +130,7 @@ def _joins(reduce: str | tuple[str, ...], count: int) -> tuple[str, ...]:
     return (reduce,) * count if isinstance(reduce, str) else reduce
 
 
-def _joined_strips(
+def _join_strips(
     compute: Callable[..., Totals], maps: Sequence[Tensor], reduce: str | tuple[str, ...]
 ) -> Totals:
     if not can_strip():  # asked before any size is compared, which would fix it in a traced network

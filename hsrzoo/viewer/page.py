@@ -82,7 +82,7 @@ class _Content:
         """Values and colour rendering of each cube."""
         letters = ("A: ", "B: ") if len(self.cubes) > 1 else ("",)
         for letter, cube in zip(letters, self.cubes, strict=True):
-            kept = self._kept(np.asarray(cube.values))
+            kept = self._subsample(np.asarray(cube.values))
             self._store("cubes", kept, name=cube.name, label=letter + cube.name)
             pixels, how = colour_picture(kept, cube.bands)
             self._show("cube", letter + cube.name, how, pixels)
@@ -92,9 +92,9 @@ class _Content:
         one, two = self.cubes
         found = error_maps(one.values, two.values)
         maps = {"RMSE": (found.rmse, ""), "Spectral angle": (found.angle, "°")}
-        there = {name: v for name, v in maps.items() if np.isfinite(self._kept(v[0])).any()}
+        there = {name: v for name, v in maps.items() if np.isfinite(self._subsample(v[0])).any()}
         for name, (values, sign) in there.items():
-            self._store("maps", self._kept(values)[..., None], name=name, sign=sign)
+            self._store("maps", self._subsample(values)[..., None], name=name, sign=sign)
         if there:
             self._show("error", "Error of B")
             self.summary += f"; RMSE {found.total_rmse:.4g}"
@@ -106,9 +106,9 @@ class _Content:
         fitted = fit_photo(photo, self.height, self.width)
         shrunk = f", {photo.shape[0] // self.height} x {photo.shape[0] // self.height} pixels averaged"
         how = "photograph" + (shrunk if photo.shape[0] > self.height else "")
-        self._show("photo", name, how, self._kept(fitted))
+        self._show("photo", name, how, self._subsample(fitted))
 
-    def _kept(self, values: np.ndarray) -> np.ndarray:
+    def _subsample(self, values: np.ndarray) -> np.ndarray:
         return values[:: self.stride, :: self.stride]
 
     def _store(self, kind: str, values: np.ndarray, **facts: str) -> None:

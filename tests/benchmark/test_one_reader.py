@@ -22,6 +22,7 @@ from hsrzoo.results import ScoreRow, newest_scores, parse_row, plain, read_store
 from hsrzoo_benchmark.command import bench, compare
 from hsrzoo_benchmark.reproduce.command import command as reproduce
 from hsrzoo_benchmark.site.command import command as report
+from hsrzoo_benchmark.store import ResultFile
 from make_fixtures import CAVE_VALID, make_cave_tree
 
 RECORDS = Path(__file__).parents[2] / "records"
@@ -134,6 +135,29 @@ def figures(store: Path, data: Path, folder: Path) -> dict[str, float]:
         "show": shown["rmse"],
         "card": float(table_of(card.figure_table([pushed]))["RMSE"]),
     }
+
+
+def test_newer_rows_in_another_file_count_in_all_commands(scored: Path, data: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(scored, store)
+    for path in list(store.rglob("*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row["timestamp"] = "2100-01-01T00:00:00+00:00"
+            row["metrics"] |= {"rmse": 0.5, "rmse_clamped": 0.5, "psnr": 20 * math.log10(2)}
+        path.with_name("merged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert set(figures(store, data, tmp_path).values()) == {0.5}
+
+
+def test_a_whole_last_row_without_a_newline_counts(scored: Path, tmp_path: Path) -> None:
+    (path, *_) = sorted(scored.rglob("*.jsonl"))
+    copy = tmp_path / "rows.jsonl"
+    copy.write_bytes(path.read_bytes().rstrip(b"\n"))
+    rows = ResultFile(copy, ScoreRow).rows
+    assert len(rows) == len(CAVE_VALID)
+    file = ResultFile(copy, ScoreRow)
+    file.append(rows[0])
+    assert len(ResultFile(copy, ScoreRow).rows) == len(rows) + 1
 
 
 def table_of(text: str) -> dict[str, str]:

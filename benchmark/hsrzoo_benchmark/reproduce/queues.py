@@ -8,7 +8,7 @@ from pathlib import Path
 from hsrzoo_benchmark.grouping import group_by
 
 FOLDER = Path(__file__).parents[1] / "studies"
-_TOLD_AS = "benchmark/hsrzoo_benchmark/studies"
+_SHOWN_AS = "benchmark/hsrzoo_benchmark/studies"
 
 
 def queues_of(jobs: Iterable[str]) -> dict[Path | None, list[str]]:
@@ -29,7 +29,7 @@ def missing_lines(jobs: Iterable[str]) -> list[str]:
     lines = []
     for file, names in queues_of(jobs).items():
         made = (
-            f"`hsrzoo train --queue {_TOLD_AS}/{file.name}` makes them" if file else "no queue makes them"
+            f"`hsrzoo train --queue {_SHOWN_AS}/{file.name}` makes them" if file else "no queue makes them"
         )
         lines.append(f"No rows of {', '.join(names)}: {made}.")
     return lines

@@ -83,7 +83,7 @@ def render(evidence: Evidence) -> str:
         ("Speed", _speed),
     ]
     networks = text.markdown(_networks(evidence)) or "No rows."
-    parts = [_first_line(judged), "# Results", _INTRODUCTION, networks]
+    parts = ["# Results", _about_learned_codes(judged), _INTRODUCTION, networks]
     parts += [claims.verdicts(judged), "## How to read the tables", _READING]
     for title, section in sections:
         found = [part for part in section(evidence) if part]
@@ -102,7 +102,7 @@ def _blocks(lines: Sequence[str]) -> list[str]:
     return list(lines)
 
 
-def _first_line(judged: Sequence[Judged]) -> str:
+def _about_learned_codes(judged: Sequence[Judged]) -> str:
     """Whether learned codes beat random ones; "" where they do."""
     codes = next(one for one in judged if one.claim.key == "random")
     if codes.kind == HOLDS:
