@@ -42,7 +42,8 @@ SAMPLE = (
     "tests/hub/test_cards.py",
     "tests/cli/test_main.py::test_help_names_every_command_with_a_line",
     "tests/cli/test_list_and_info.py::test_the_table_is_data_on_stdout",
-    "tests/datasets/test_data_command.py",
+    "tests/datasets/test_data_command.py::test_list_tells_present_from_absent",
+    "tests/datasets/test_data_command.py::test_absent_raises_with_exit_code_two",
     "tests/core/test_provenance.py",
     "tests/mcga/test_search_engines.py::test_the_engine_follows_from_device_type_and_width",
 )

@@ -24,11 +24,15 @@ from hsrzoo_mcga.codebook.search import blocked
 SIZES = ((48, 32), (39, 61), (8, 8))
 
 
-def test_mst_plus_plus_gives_the_same_cube_at_every_size(mst: Reconstructor, tmp_path: Path) -> None:
-    made, _ = export_onnx(mst, tmp_path / "m.onnx")
+@pytest.mark.parametrize("network", ["toy", pytest.param("mst", marks=pytest.mark.long)])
+def test_a_file_gives_the_same_cube_at_every_size(
+    network: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    model = request.getfixturevalue(network)
+    made, _ = export_onnx(model, tmp_path / "m.onnx")
     for size in SIZES:
         rgb = check.example(*size)
-        assert np.abs(made.predict(rgb) - mst.predict(rgb)).max() < 1e-5
+        assert np.abs(made.predict(rgb) - model.predict(rgb)).max() < 1e-5
 
 
 class Revealing(graph.Whole):
