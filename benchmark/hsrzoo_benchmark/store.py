@@ -57,9 +57,9 @@ class ResultFile(Generic[R]):
         with _translated(self.path):
             if not self.path.exists():
                 return []
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # given below, unless an error says the same
-                rows, skipped = results.read_file(self.path)
+            data = self.path.read_bytes()
+            found = [one for _, one in results.parse_lines(data, self.path)]
+            skipped = [one for one in found if isinstance(one, results.SkippedLine)]
             for line in skipped:
                 if line.newer:
                     raise StoreError(
@@ -69,13 +69,12 @@ class ResultFile(Generic[R]):
                         fix="Upgrade hsrzoo, or use another --store",
                     )
             results.warn_of_skipped(skipped)
-            data = self.path.read_bytes()
             if any(line.torn for line in skipped):
                 os.truncate(self.path, data.rfind(b"\n") + 1)
             elif data and not data.endswith(b"\n"):  # a whole row, which the next one must not continue
                 with self.path.open("ab") as file:
                     file.write(b"\n")
-        return self._of_kind(rows)
+        return self._of_kind(found)
 
     def _of_kind(self, rows: list[Any]) -> list[R]:
         return [row for row in rows if isinstance(row, self._kind)]
