@@ -15,7 +15,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import WeightsError
 from hsrzoo.models.pickles import read_pickle
 from hsrzoo.models.tensors import load_tensors
-from hsrzoo.models.weights import load_strictly
+from hsrzoo.models.weights import load_strictly, require_fit
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec, Official, build_module, resolve
 from hsrzoo.utils.files import sha256_of_file
@@ -54,12 +54,11 @@ def convert(path: Path, spec: ModelSpec, bands: BandSet) -> Converted:
     module = build_module(spec, bands, {}).eval()
     ours = _in_our_names(state, official, module)
     try:
-        load_strictly(module, ours, str(path))
+        require_fit(module.state_dict(), ours, str(path))
     except WeightsError as error:
         counts = _other_counts(ours, module)
         raise WeightsError(str(error), fix=_advice(state, spec, bands, counts)) from None
-    _require_same_kind(ours, module, path)
-    _require_finite(module, path)
+    load_strictly(module, ours, str(path))
     record = {
         "method": "converted",
         "converted_from": path.name,
@@ -128,27 +127,6 @@ def _in_our_names(state: Mapping[str, Tensor], official: Official, module: nn.Mo
     if official.by_position and len(own) == len(state) and own.keys() != state.keys():
         return dict(zip(own, state.values(), strict=True))
     return dict(state)
-
-
-def _require_same_kind(ours: Mapping[str, Tensor], module: nn.Module, path: Path) -> None:
-    """Weights of any precision are weights; whole numbers or flags in their place are not."""
-    for key, own in module.state_dict().items():
-        if own.is_floating_point() != ours[key].is_floating_point():
-            raise WeightsError(
-                f"{path} holds other numbers than the network",
-                expected=f"{key} of {own.dtype}",
-                got=f"{ours[key].dtype}",
-            )
-
-
-def _require_finite(module: nn.Module, path: Path) -> None:
-    bad = [key for key, value in module.state_dict().items() if not value.isfinite().all()]
-    if bad:
-        raise WeightsError(
-            f"{path} holds weights that are not finite",
-            expected="finite numbers, in float32",
-            got=f"NaN or infinity in {len(bad)} tensors, first {bad[0]}",
-        )
 
 
 def _advice(state: Mapping[str, Tensor], spec: ModelSpec, bands: BandSet, counts: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo.errors import WeightsError
+from hsrzoo.errors import HsrzooError, TrainingError, WeightsError
 from hsrzoo.utils.files import PICKLE_SUFFIXES, write_atomically
 
 if TYPE_CHECKING:
@@ -36,9 +36,11 @@ def save_tensors(
 
     ``metadata`` is any JSON value with string keys. The same tensors and metadata give the same
     bytes: it goes into one key as sorted JSON, since safetensors does not order several keys.
+    TrainingError where a value is not finite: nobody could load such weights.
     """
     from safetensors.torch import save
 
+    require_finite(tensors, str(path), TrainingError)
     # Cloned, because safetensors refuses tensors that share memory (tied weights, views).
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(dict(metadata or {}), sort_keys=True)
@@ -67,6 +69,23 @@ def require_safetensors(path: Path) -> None:
     # 8 bytes: length of a JSON header, little endian; then the header itself.
     if len(head) < 9 or head[8:9] != b"{" or int.from_bytes(head[:8], "little") > path.stat().st_size:
         raise _damaged(path, "it does not begin as a safetensors file")
+
+
+def require_finite(
+    tensors: Mapping[str, Tensor],
+    origin: str,
+    error: type[HsrzooError] = WeightsError,
+    fix: str | None = None,
+) -> None:
+    """Raise ``error`` if one of ``tensors`` holds NaN or an infinity; ``origin`` says whose they are."""
+    bad = [key for key, value in tensors.items() if not bool(value.isfinite().all())]
+    if bad:
+        raise error(
+            f"The weights of {origin} are not finite",
+            expected="finite numbers, in float32",
+            got=f"NaN or infinity in {len(bad)} of {len(tensors)} tensors, first {bad[0]}",
+            fix=fix,
+        )
 
 
 def looks_like_pickle(path: Path) -> bool:

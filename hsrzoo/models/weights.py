@@ -16,7 +16,13 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import WeightsError
 from hsrzoo.models.locate import require_folder
 from hsrzoo.models.metadata import Kind, read_object
-from hsrzoo.models.tensors import load_tensors, pickle_refused, require_safetensors, save_tensors
+from hsrzoo.models.tensors import (
+    load_tensors,
+    pickle_refused,
+    require_finite,
+    require_safetensors,
+    save_tensors,
+)
 from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
 from hsrzoo.utils.files import (
     CARD,
@@ -62,7 +68,8 @@ def save_folder(
     """Write a model's folder; each file appears whole or not at all, config.json last.
 
     ``arguments`` override the spec's own; ``training`` is the record of the run; ``codebook`` says
-    where a codebook came from. Floating-point weights are stored as float32.
+    where a codebook came from. Floating-point weights are stored as float32; TrainingError where they are
+    not finite.
     """
     state = {k: v.float() if v.is_floating_point() else v for k, v in module.state_dict().items()}
     make_folder(folder)
@@ -180,7 +187,8 @@ def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tup
     """Build ``spec`` as ``config`` says and load the folder's weights strictly.
 
     Returns the module in eval mode on the CPU and the sha256 of its file. Raises WeightsError for
-    another architecture, a changed file, missing or extra keys and other shapes.
+    another architecture, a changed file, missing or extra keys, other shapes or kinds of numbers, NaN and
+    infinities.
     """
     if config["architecture"] != spec.name:
         raise WeightsError(
@@ -212,8 +220,17 @@ def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tup
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Copy ``state`` into ``module``; any difference of keys or shapes raises, naming the first."""
+    """Copy ``state`` into ``module``. WeightsError, naming the first, for any difference of keys, shapes or
+    kinds of numbers, and for values that are not finite in the module's precision."""
     own = module.state_dict()
+    require_fit(own, state, origin)
+    _require_same_kinds(own, state, origin)
+    module.load_state_dict(dict(state), strict=True)
+    require_finite(module.state_dict(), origin)
+
+
+def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str) -> None:
+    """WeightsError unless ``state`` has the keys and shapes of ``own``, a network's state_dict."""
     problems = [f"missing {key}" for key in own if key not in state]
     problems += [f"unexpected {key}" for key in state if key not in own]
     problems += [
@@ -228,4 +245,19 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
             expected=f"{len(own)} tensors",
             got=f"{len(state)}: {'; '.join(problems[:4])}{more}",
         )
-    module.load_state_dict(dict(state), strict=True)
+
+
+def _require_same_kinds(own: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str) -> None:
+    """Weights of any precision are weights; whole numbers, flags or complex numbers in their place are
+    not."""
+    for key, value in own.items():
+        if _kind(value) != _kind(state[key]):
+            raise WeightsError(
+                f"{origin} holds other numbers than the network",
+                expected=f"{key} of {value.dtype}",
+                got=f"{state[key].dtype}",
+            )
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex(), str(tensor.dtype) == "torch.bool"

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from hsrzoo.errors import TrainingError
+from hsrzoo.models.tensors import require_finite
 from hsrzoo.spec import Recipe
 from hsrzoo.training.engine import Engine, make_accelerator
 from hsrzoo.training.progress import Progress
@@ -46,8 +47,8 @@ def train(
     ``minutes``: fix the number of steps by timing instead of ``recipe.steps``. ``resume``: go on
     from the checkpoint in ``run_dir`` (from the start if it was stopped before the first one).
     ``stop_after``: leave with a checkpoint after that many steps. ``notes``: what else goes into
-    config.json. Raises TrainingError when the loss is not finite, when ``run_dir`` is in use, or
-    when it belongs to another run.
+    config.json. Raises TrainingError when the loss or the weights are not finite, when ``run_dir`` is in
+    use, or when it belongs to another run.
     """
     accelerator = make_accelerator(recipe)
     require_equal_shares(recipe.batch, accelerator.num_processes)
@@ -70,13 +71,14 @@ def train(
     ):
         clock = Clock(*spent)
         while done < last:
-            figures = _step(engine, folder, done, steps)
+            save = (done + 1) % recipe.checkpoint_every == 0 or done + 1 == last
+            figures = _step(engine, folder, done, steps, save)
             done += 1
             valid = engine.validate() if done % recipe.valid_every == 0 or done == steps else {}
             _write_log(log, done, clock, figures, valid)
             bar.update(done, figures)
             bar.validated(done, valid)
-            if main and (done % recipe.checkpoint_every == 0 or done == last):
+            if main and save:
                 _save(engine, folder, log, clock, identity, done)
         # A run resumed after its end has nothing to add.
         if main and not folder.read_json(folder.record).get("complete"):
@@ -166,10 +168,15 @@ def _restore(engine: Engine, folder: RunDir, identity: Mapping[str, Any]) -> tup
     return int(state["step"]), state["wall_seconds"], state["cpu_seconds"]
 
 
-def _step(engine: Engine, folder: RunDir, done: int, steps: int) -> dict[str, float]:
-    """One step; if it diverges, the error names the last good checkpoint."""
+def _step(engine: Engine, folder: RunDir, done: int, steps: int, save: bool) -> dict[str, float]:
+    """One step; if it diverges, the error names the last good checkpoint. Before a ``save`` the
+    weights must be finite: an update can overflow although loss and gradient were finite."""
     try:
-        return engine.step(done, steps)
+        figures = engine.step(done, steps)
+        if save:
+            state = engine.average_module().state_dict()
+            require_finite(state, f"step {done + 1}", TrainingError, "Lower the learning rate (--lr)")
+        return figures
     except TrainingError as error:
         kept = f"The last good checkpoint is kept in {folder.checkpoint}"
         fix = kept if folder.checkpoint.is_file() else "There is no checkpoint yet"

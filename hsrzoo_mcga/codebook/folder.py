@@ -19,7 +19,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError, require_known
 from hsrzoo.models.locate import resolve_folder
 from hsrzoo.models.metadata import read_object
-from hsrzoo.models.tensors import load_tensors, save_tensors
+from hsrzoo.models.tensors import load_tensors, require_finite, save_tensors
 from hsrzoo.utils.files import CONFIG, sha256_of_file, write_json
 
 SCHEMA = 1
@@ -89,11 +89,14 @@ class CodebookFolder:
 
     def codes(self) -> list[Tensor]:
         """The codebooks of scales 1 .. S, each (N, D_i) float32."""
-        return [load_tensors(self.path / _codes_file(i))["codes"] for i in range(1, self.scales + 1)]
+        return [_read_codes(self.path / _codes_file(i)) for i in range(1, self.scales + 1)]
 
     def autoencoder(self, source: Source) -> dict[str, Tensor]:
         """Stage 1's weights of one source, without its codes."""
-        return load_tensors(self.path / _autoencoder_file(source.name))
+        path = self.path / _autoencoder_file(source.name)
+        state = load_tensors(path)
+        require_finite(state, str(path))
+        return state
 
     def source(self, name: str | None) -> Source:
         """The source called ``name``, or the only one. Raises UnknownNameError or InputError."""
@@ -127,6 +130,19 @@ def _read_sources(entries: Sequence[Mapping[str, Any]]) -> tuple[Source, ...]:
         first = s.get("first_code", sum(other.n_codes for other in found))
         found.append(Source(s["name"], BandSet.from_json(s["bands"]), s["n_codes"], s["record"], first))
     return tuple(found)
+
+
+def _read_codes(path: Path) -> Tensor:
+    """The codes (N, D) of one scale. Raises WeightsError where the file holds anything else."""
+    tensors = load_tensors(path)
+    codes = tensors.get("codes")
+    if codes is None or codes.ndim != 2 or not codes.is_floating_point():
+        got = ", ".join(f"{key} {tuple(t.shape)} {t.dtype}" for key, t in list(tensors.items())[:4])
+        raise WeightsError(
+            f"{path} is not a codebook", expected="codes (N, D), floating-point", got=got or "no tensors"
+        )
+    require_finite(tensors, str(path))
+    return codes
 
 
 def _codes_file(scale: int) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import InputError
 from hsrzoo.models.tensors import load_tensors, save_tensors
+from hsrzoo.models.weights import load_strictly
 from hsrzoo.utils.files import make_folder, sha256_of_file, write_json
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, verify
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
@@ -263,7 +264,7 @@ def load_prior(
         return None
     verify(tensors, record.get("sha256"), fix=f"Remove {record_file}: the prior is then fitted again")
     prior = CodePrior([c.detach() for c in module.codes])
-    prior.load_state_dict(load_tensors(tensors))
+    load_strictly(prior, load_tensors(tensors), str(tensors))
     return FittedPrior(prior.eval(), record)
 
 

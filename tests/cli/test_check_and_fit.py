@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import hsrzoo
 from hsrzoo.cli.fit import command
 from hsrzoo.datasets import open_dataset
-from hsrzoo.errors import StoreError
+from hsrzoo.errors import StoreError, TrainingError
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec
 
@@ -88,6 +88,19 @@ def test_fit_passes_options_of_the_set_on_and_records_them(run_hsrzoo, tmp_path)
     training = config["training"]
     assert training["dataset_info"] == open_dataset("indian-pines", bands="all").info
     assert training["command"] == "hsrzoo fit linear --dataset indian-pines --data-option bands=all"
+
+
+def test_a_fit_that_is_not_finite_writes_no_weights(tmp_path, monkeypatch):
+    def fit(module, dataset, split):
+        torch.nn.init.constant_(module.weight, float("nan"))
+
+    spec = ModelSpec("never-fitted", lambda bands: torch.nn.Conv2d(3, len(bands), 1), "s", "t", fit=fit)
+    monkeypatch.setattr(MODELS, "get", lambda name: spec)
+    result = CliRunner().invoke(
+        command, ["never-fitted", "--dataset", "indian-pines", "--out", str(tmp_path / "out")]
+    )
+    assert isinstance(result.exception, TrainingError) and result.exception.exit_code == 1
+    assert "not finite" in str(result.exception) and list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_fitted(tmp_path, monkeypatch):

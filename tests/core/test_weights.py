@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import HsrzooError, StoreError, WeightsError
+from hsrzoo.errors import HsrzooError, StoreError, TrainingError, WeightsError
 from hsrzoo.models.locate import folder_of
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.tensors import load_tensors, save_tensors
@@ -197,6 +198,10 @@ def test_arguments_that_do_not_fit_are_named(folder: Path) -> None:
 def rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Other tensors under a configuration that agrees with their sha256."""
     save_tensors(folder / "model.safetensors", tensors)
+    declare(folder)
+
+
+def declare(folder: Path) -> None:
     sha = sha256_of_file(folder / "model.safetensors")
     edit_config(folder, lambda c: c.update(weights_sha256=sha))
 
@@ -212,6 +217,44 @@ def test_missing_extra_and_misshaped_tensors_are_named(folder: Path) -> None:
     text = str(caught.value)
     assert "missing b.bias" in text and "unexpected extra" in text
     assert "a.weight is (1, 3, 1, 1), not (6, 3, 1, 1)" in text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("key", ["a.weight", "b.bias"])
+def test_weights_that_are_not_finite_are_refused(folder: Path, key: str, value: float) -> None:
+    state = load_tensors(folder / "model.safetensors")
+    state[key].view(-1)[-1] = value
+    with pytest.raises(TrainingError, match="not finite"):
+        save_tensors(folder / "model.safetensors", state)
+    save_file(state, folder / "model.safetensors")
+    declare(folder)
+    with pytest.raises(WeightsError, match=f"not finite.*1 of 5 tensors, first {key}"):
+        load(folder)
+
+
+def test_numbers_too_large_for_the_network_are_refused(folder: Path) -> None:
+    state = load_tensors(folder / "model.safetensors")
+    rewrite(folder, {**state, "a.bias": torch.full((6,), 1e300, dtype=torch.float64)})
+    with pytest.raises(WeightsError, match=r"not finite.*first a\.bias"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "dtype"),
+    [("a.weight", torch.int64), ("a.weight", torch.bool), ("a.weight", torch.complex64),
+     ("count", torch.float32), ("count", torch.bool)],
+)  # fmt: skip
+def test_numbers_of_another_kind_are_refused(folder: Path, key: str, dtype: torch.dtype) -> None:
+    state = load_tensors(folder / "model.safetensors")
+    rewrite(folder, {**state, key: state[key].to(dtype)})
+    with pytest.raises(WeightsError, match=rf"other numbers.*{key} of {state[key].dtype}. Got {dtype}"):
+        load(folder)
+
+
+def test_half_precision_is_a_precision(folder: Path) -> None:
+    state = load_tensors(folder / "model.safetensors")
+    rewrite(folder, {key: v.half() if v.is_floating_point() else v for key, v in state.items()})
+    assert load(folder).a.weight.dtype == torch.float32
 
 
 def test_long_lists_of_differences_are_cut(folder: Path) -> None:

@@ -1,14 +1,18 @@
 """GANet as a whole: sizes, what it starts from, and that every part and switch matters."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module
+from hsrzoo.utils.files import sha256_of_file
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.task import split_state
@@ -242,8 +246,6 @@ def test_codebooks_of_another_number_of_scales_are_refused(codebooks: Path) -> N
 
 
 def test_a_changed_codebook_file_is_refused(codebooks: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(codebooks / "first", tmp_path / "copy")
     victim = tmp_path / "copy" / "codebooks" / "1.safetensors"
     data = bytearray(victim.read_bytes())
@@ -251,6 +253,27 @@ def test_a_changed_codebook_file_is_refused(codebooks: Path, tmp_path: Path) -> 
     victim.write_bytes(bytes(data))
     with pytest.raises(WeightsError, match="not the file that was saved"):
         CodebookFolder.read(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"codes": torch.full((16, 4), float("nan"))}, "not finite.*first codes"),
+        ({"codes": torch.ones(16, 4, dtype=torch.int64)}, r"not a codebook.*codes \(16, 4\) torch.int64"),
+        ({"codes": torch.ones(16)}, r"not a codebook.*codes \(16,\)"),
+        ({"table": torch.ones(16, 4)}, "not a codebook.*table"),
+    ],
+)
+def test_codes_that_are_no_table_of_finite_numbers_are_refused(
+    codebooks: Path, tmp_path: Path, tensors: dict[str, torch.Tensor], words: str
+) -> None:
+    shutil.copytree(codebooks / "first", tmp_path / "copy")
+    save_file(tensors, tmp_path / "copy/codebooks/1.safetensors")
+    config = json.loads((tmp_path / "copy/config.json").read_text())
+    config["sha256"]["codebooks/1.safetensors"] = sha256_of_file(tmp_path / "copy/codebooks/1.safetensors")
+    (tmp_path / "copy/config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=words):
+        CodebookFolder.read(tmp_path / "copy").codes()
 
 
 def test_mixing_a_source_with_itself_is_refused(codebooks: Path, tmp_path: Path) -> None:

@@ -119,6 +119,27 @@ def test_an_infinite_gradient_of_a_finite_loss_stops_too(make_task, tmp_path) ->
         train(task, recipe, tmp_path / "run", progress=False)
 
 
+@pytest.mark.parametrize(("at", "kept"), [(12, 10), (3, None)])
+def test_weights_that_overflow_in_the_last_update_are_no_result(make_task, tmp_path, at, kept) -> None:
+    class Overflowing(PairTask):
+        def after_step(self, step: int, generator: torch.Generator) -> dict[str, float]:
+            if step == at:  # loss and gradient of this step were finite
+                self.module.leave.bias[0] = math.inf
+            return {}
+
+    task, recipe = make_task(Overflowing, steps=at)
+    words = r"checkpoint\.pt" if kept else "no checkpoint yet"
+    with pytest.raises(
+        TrainingError, match=f"step {at} are not finite.*first leave.bias.*{words}"
+    ) as found:
+        train(task, recipe, tmp_path / "run", progress=False)
+    assert found.value.exit_code == 1
+    assert "complete" not in json.loads((tmp_path / "run" / "record.json").read_text())
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    assert checkpoint.is_file() == bool(kept)
+    assert not kept or torch.load(checkpoint, weights_only=True)["step"] == kept
+
+
 def test_minutes_fix_the_steps_and_change_nothing_else(make_task, tmp_path, monkeypatch, same_bits) -> None:
     monkeypatch.setattr(loop, "TIMED_STEPS", 10)
     looks = itertools.count(0, 0.05)  # seconds between two looks at the clock: five milliseconds a step
