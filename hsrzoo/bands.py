@@ -11,7 +11,23 @@ from hsrzoo.errors import BandsError
 
 _EPSILON_NM = 1e-9
 """Slack for comparing wavelengths that went through a unit conversion."""
-_TO_NM = {"nm": 1.0, "um": 1e3, "micrometers": 1e3, "nanometers": 1.0, "m": 1e9}
+_TO_NM = {"nm": 1.0, "um": 1e3, "mm": 1e6, "m": 1e9, "angstrom": 0.1}
+"""Unit of length -> nanometres."""
+_OVER = {"cm-1": 1e7, "thz": 299_792.458, "ghz": 299_792_458.0, "mhz": 299_792_458e3, "ev": 1239.841984}
+"""Unit of wavenumber, frequency or energy -> what divided by the number gives nanometres (in vacuum)."""
+_SPELLINGS = {
+    **dict.fromkeys(("nanometer", "nanometers", "nanometre", "nanometres"), "nm"),
+    **dict.fromkeys(("micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"), "um"),
+    **dict.fromkeys(("millimeter", "millimeters", "millimetre", "millimetres"), "mm"),
+    **dict.fromkeys(("meter", "meters", "metre", "metres"), "m"),
+    **dict.fromkeys(("\u00e5", "ang", "angstroms", "\u00e5ngstr\u00f6m"), "angstrom"),
+    **dict.fromkeys(("wavenumber", "wavenumbers", "cm^-1", "cm**-1", "1/cm", "/cm", "kayser"), "cm-1"),
+    **{name: name[0] + "hz" for name in ("terahertz", "gigahertz", "megahertz")},
+}
+_LETTERS = str.maketrans({"\u00b5": "u", "\u03bc": "u", "\u212b": "\u00e5", "\u207b": "-", "\u00b9": "1"})
+"""Micro sign and mu, the sign of Angstrom, superscript -1 -> how units are spelled here."""
+_LEAST_DETECTOR = 20
+"""Bands of the smallest detector of a spectrometer: AVIRIS has 32, those of EnMAP have 91."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +74,26 @@ class BandSet:
         Args:
             centres: C centres in ``unit``.
             widths: C full widths at half maximum in ``unit``, if known.
-            unit: nm, um, nanometers, micrometers or m.
+            unit: nm, um, mm, m or Angstrom; or cm-1, THz, GHz, MHz or eV, of which centres become the
+                wavelengths in vacuum, and widths are multiplied by the derivative there. Full names
+                ("micrometers") and other spellings too.
 
         Raises:
             BandsError: Unknown unit, or centres or widths that are not finite and positive.
         """
-        scale = _TO_NM.get(unit.lower())
-        if scale is None:
-            raise BandsError("Unknown unit of wavelength", expected=", ".join(_TO_NM), got=unit)
-        widths_nm = None if widths is None else tuple(float(w) * scale for w in widths)
-        return cls(tuple(float(c) * scale for c in centres), widths_nm)
+        name = unit_named(unit)
+        if name is None:
+            known = ", ".join((*_TO_NM, *_OVER))
+            raise BandsError("Unknown unit of wavelength", expected=known, got=unit)
+        if name in _TO_NM:
+            scale = _TO_NM[name]
+            widths_nm = None if widths is None else tuple(float(w) * scale for w in widths)
+            return cls(tuple(float(c) * scale for c in centres), widths_nm)
+        numbers = np.asarray(centres, dtype=np.float64)
+        with np.errstate(divide="ignore"):
+            centres_nm = _OVER[name] / numbers
+            widths_nm = None if widths is None else tuple(np.asarray(widths) * centres_nm / numbers)
+        return cls(tuple(centres_nm), widths_nm)
 
     @classmethod
     def regular(cls, start_nm: float, stop_nm: float, step_nm: float) -> BandSet:
@@ -121,9 +147,26 @@ class BandSet:
             raise BandsError(
                 f"The bands of {what} and {other_what} differ",
                 expected=f"{self} ({what})",
-                got=f"{other} ({other_what})",
+                got=f"{other} ({other_what}){self._first_difference(other)}",
                 fix=fix,
             )
+
+    def _first_difference(self, other: BandSet, tolerance_nm: float = 0.5) -> str:
+        """Where the lists first differ, counted from 1; "" where one is the beginning of the other."""
+        for number, (own, its) in enumerate(zip(self.centres_nm, other.centres_nm, strict=False), 1):
+            if not abs(own - its) <= tolerance_nm:
+                return f"; the first difference is band {number}: {own:g} nm against {its:g} nm"
+        return ""
+
+    def sorting(self) -> list[int] | None:
+        """The order that sorts the bands by wavelength; None where they are sorted, or where every ascending
+        run is long enough for a detector: spectrometers made of several overlap where these meet."""
+        centres = np.asarray(self.centres_nm)
+        descents = np.flatnonzero(np.diff(centres) < 0) + 1
+        lengths = np.diff([0, *descents, len(centres)])
+        if lengths.min() >= _LEAST_DETECTOR or len(lengths) == 1:
+            return None
+        return [int(i) for i in np.argsort(centres, kind="stable")]
 
     def select(self, indices: Sequence[int]) -> BandSet:
         """The bands at ``indices``, in that order."""
@@ -255,6 +298,14 @@ class BandSet:
         matrix, covered = self.resample_matrix(target)
         flat = combine(matrix, cube.reshape(len(self), -1).astype(np.float64))
         return flat.reshape(len(target), *cube.shape[1:]).astype(np.float32), covered
+
+
+def unit_named(text: str) -> str | None:
+    """The short name of a unit of wavelength, wavenumber, frequency or energy in any usual spelling; None
+    for anything else."""
+    name = text.lower().translate(_LETTERS).replace("^{-1}", "-1").replace(" ", "")
+    name = _SPELLINGS.get(name, name)
+    return name if name in _TO_NM or name in _OVER else None
 
 
 def combine(matrix: np.ndarray, spectra: np.ndarray, least: float = 0.0) -> np.ndarray:

@@ -7,6 +7,7 @@ library users catch :class:`HsrzooError`.
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Collection, Iterable
 
 
@@ -84,6 +85,16 @@ class TrainingError(HsrzooError):
     """Training that stopped: NaN, a checkpoint of another run, an impossible recipe."""
 
     exit_code = 1
+
+
+class Note(UserWarning):
+    """How a file was read where that may surprise: a scale that was applied, bands that were sorted. The
+    command line prints each text once."""
+
+
+def note(text: str) -> None:
+    """Issue a :class:`Note`; ``text`` does not name the file, so that a set of equal files gives one."""
+    warnings.warn(text, Note, stacklevel=2)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -18,10 +18,12 @@ from click.shell_completion import CompletionItem
 
 from hsrzoo.cli import completion
 from hsrzoo.cli.errors import run
-from hsrzoo.errors import PluginError, unknown_name
+from hsrzoo.errors import Note, PluginError, unknown_name
 from hsrzoo.utils.entry_points import describe, entry_points_of, load_entry, paths_of
 
 GROUP = "hsrzoo.commands"
+_noted: set[str] = set()
+"""Texts of the notes that were shown."""
 
 
 class LazyGroup(click.Group):
@@ -123,7 +125,11 @@ def main() -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    if not issubclass(category, Note):
+        click.echo(f"Warning: {message}", err=True)
+    elif str(message) not in _noted:  # Python forgets what it has shown whenever filters change
+        _noted.add(str(message))
+        click.echo(f"Note: {message}", err=True)
 
 
 if __name__ == "__main__":

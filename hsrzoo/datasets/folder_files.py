@@ -31,7 +31,7 @@ def find_splits(folder: Path, *, rendered: bool) -> dict[str, SplitFiles]:
     ``valid``, ``test`` or in ``folder``, and ``folder`` may be one cube.
     """
     if folder.is_file() or folder.suffix == ".zarr":
-        return {ONLY_SPLIT: SplitFiles({folder.stem: folder}, {})} if rendered and folder.exists() else {}
+        return {ONLY_SPLIT: SplitFiles({_stem(folder): folder}, {})} if rendered and folder.exists() else {}
     if not folder.is_dir():
         return {}
     with_cubes = [f for f in folder.iterdir() if (f / "cube").is_dir()]
@@ -60,7 +60,14 @@ def by_stem(folder: Path, suffixes: tuple[str, ...] = CUBE_SUFFIXES) -> dict[str
     files = [f for f in files if f.suffix.lower() in suffixes and not f.name.startswith(".")]
     headers = {f.stem for f in files if f.suffix.lower() == ".hdr"}
     with_header = {f for f in files if f.suffix.lower() in ENVI_BINARIES and {f.stem, f.name} & headers}
-    return unique_files(folder, ((file.stem, file) for file in files if file not in with_header))
+    return unique_files(folder, ((_stem(file), file) for file in files if file not in with_header))
+
+
+def _stem(file: Path) -> str:
+    """The name without suffix: ``a`` for ``a.bil.hdr`` too, beside the binary ``a.bil``."""
+    binary = file.with_suffix("")
+    is_header = file.suffix.lower() == ".hdr" and binary.suffix.lower() in ENVI_BINARIES
+    return binary.stem if is_header and binary.is_file() else file.stem
 
 
 def parts_of(cube: Path) -> list[Path]:

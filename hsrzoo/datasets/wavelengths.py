@@ -3,52 +3,92 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.bands import VISIBLE_31, BandSet, unit_named
 from hsrzoo.errors import BandsError
-from hsrzoo.io.common import require_file
+from hsrzoo.io.common import decode, require_file
 from hsrzoo.io.values import bands_from
 
 FILE_NAME = "wavelengths.csv"
 _UNITS = "nanometres, or micrometres with decimals"
+_CENTRES = ("wavelength", "wavenumber", "frequency", "centre", "center", "lambda", "wl")
+_WIDTHS = ("fwhm", "width", "bandwidth")
+"""Beginnings of the headings of centres and widths."""
 _MOST_BANDS = 10_000
 """Far above any sensor, and far below what a typing error in STEP asks for."""
 
 
 def read_wavelengths(file: Path) -> BandSet:
-    """Bands from a CSV file.
+    """Bands from a text file of columns.
 
     Args:
-        file: Columns ``wavelength_nm`` and, if known, ``fwhm_nm``, or numbers alone; nanometres or
-            micrometres, distinguished by their magnitude.
+        file: A column ``wavelength_nm`` and, if known, ``fwhm_nm``, or numbers alone. Columns are separated
+            by commas, semicolons or tabs; numbers with a decimal comma are read unless commas separate.
+            The heading may name the unit (``wavelength_um``, ``Wavelength [cm-1]``); without one, nm or
+            micrometres by their size. UTF-8, UTF-16 or Latin-1.
+
+    Returns:
+        The bands, in the order of the file.
 
     Raises:
         BandsError: The file is not a list of wavelengths.
         InputError: There is no such file.
     """
     require_file(file)
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        rows = [row for row in csv.reader(stream) if row and not row[0].lstrip().startswith("#")]
+    rows = _rows(decode(file.read_bytes()))
     try:
-        names = [cell.strip().lower() for cell in rows[0]] if rows else []
-        column = next((i for i, name in enumerate(names) if name.startswith("wavelength")), None)
-        if column is None:
-            column, width = 0, (1 if len(names) > 1 else None)
-        else:
-            rows = rows[1:]
-            width = next((i for i, name in enumerate(names) if name.startswith(("fwhm", "width"))), None)
-        centres = [float(row[column]) for row in rows]
-        widths = None if width is None else [float(row[width]) for row in rows]
-        bands = bands_from(centres, widths, len(centres)) if centres else None
+        heading, rows = (rows[0], rows[1:]) if rows and not _is_number(rows[0][0]) else ([], rows)
+        names = [cell.strip().lower() for cell in heading]
+        column = next((i for i, name in enumerate(names) if name.startswith(_CENTRES)), 0)
+        width = next((i for i, name in enumerate(names) if name.startswith(_WIDTHS)), None)
+        if not names:
+            width = 1 if rows and len(rows[0]) > 1 else None
+        elif not names[column].startswith(_CENTRES):
+            raise ValueError(f"no column {' or '.join(_CENTRES[:2])} among {', '.join(heading)}")
+        centres = [_number(row[column]) for row in rows]
+        widths = None if width is None else [_number(row[width]) for row in rows]
+        unit = _unit_in(names[column]) if names else None
+        bands = bands_from(centres, widths, len(centres), unit) if centres else None
     except (ValueError, IndexError) as error:
         raise BandsError(f"{file} is not a list of wavelengths", got=str(error)) from error
     if bands is None:
         raise BandsError(f"{file} is not a list of wavelengths", expected=_UNITS, got=rows[:2])
     return bands
+
+
+def _rows(text: str) -> list[list[str]]:
+    """Cells of the lines that are neither empty nor comments."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    separator = next((mark for mark in (";", "\t") if any(mark in line for line in lines)), ",")
+    if lines and "," not in lines[0] and not _is_number(lines[0]):
+        separator = "\t" if separator == "," else separator  # one column: commas below are decimal
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
+    return [row for row in rows if any(row)]
+
+
+def _number(cell: str) -> float:
+    """A number with a decimal point or comma."""
+    return float(cell.replace(",", ".") if "." not in cell else cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return bool(np.isfinite(_number(cell)))
+    except ValueError:
+        return False
+
+
+def _unit_in(heading: str) -> str | None:
+    """The unit that a heading names, after "_" or in brackets; without one cm-1 for wavenumbers."""
+    units = [word for word in re.split(r"[\s_()\[\]{},:]+", heading) if unit_named(word)]
+    if not units and heading.startswith("frequency"):
+        raise ValueError(f"no unit in the heading {heading!r}")
+    return units[-1] if units else None
 
 
 def wavelengths_text(bands: BandSet) -> str:

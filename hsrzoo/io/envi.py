@@ -22,8 +22,6 @@ from hsrzoo.io.common import CubeAndBands, display_bands, format_errors, require
 from hsrzoo.io.stream import CubeShape, FlatStream, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
-_NOT_LENGTHS = ("wavenumber", "ghz", "mhz", "index")
-"""``wavelength units`` of headers whose ``wavelength`` is something else."""
 _AXES_OF = {"bip": "hwc", "bil": "hcw", "bsq": "chw"}
 """Interleave -> order of the axes in the binary."""
 _IN_NAME = re.compile(
@@ -209,8 +207,7 @@ def bands_of(image: Any, count: int) -> BandSet | None:
     """From ``wavelength`` and ``fwhm``; else from ``band names`` that are wavelengths with a unit."""
     centres, widths = image.bands.centers, image.bands.bandwidths
     if centres is not None:
-        unit = str(image.bands.band_unit or "").strip().lower()
-        return None if unit in _NOT_LENGTHS else bands_from(centres, widths, count)
+        return bands_from(centres, widths, count, image.bands.band_unit)
     found = [_IN_NAME.search(str(name)) for name in image.metadata.get("band names", ())]
     named = [f for f in found if f is not None]
     if len(named) != len(found) or len(found) != count:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.bands import BandSet
+from hsrzoo.bands import BandSet, unit_named
+from hsrzoo.errors import note
 
 UNITS = "1 (reflectance or radiance scaled to [0, 1])"
 """Units of the cube's values that are written unless ``metadata["units"]`` says otherwise."""
@@ -19,6 +20,10 @@ WAVELENGTH_KEYS = ("wavelengths_nm", "wavelengths", "wavelength", "bands", "wavl
 """Names under which files hold band centres (one public set spells it ``wavlength``)."""
 WIDTH_KEYS = ("widths_nm", "fwhm", "widths")
 """Names under which files hold widths of bands."""
+
+_SHORTEST_NM, _LONGEST_NM = 100.0, 1e6
+"""No band of an image lies outside: X-rays, radio."""
+_NO_UNIT = ("", "unknown", "none", "n/a", "1", "-")
 
 
 def over_full_scale(stored: np.ndarray) -> np.ndarray:
@@ -73,24 +78,53 @@ def to_values(
     return cube.astype(np.float32, copy=False)
 
 
-def bands_from(centres: Any, widths: Any, count: int) -> BandSet | None:
-    """Bands from numbers found in a file, nm or micrometres by their size; None if they are neither.
+def bands_from(centres: Any, widths: Any, count: int, unit: object = None) -> BandSet | None:
+    """Bands from numbers found in a file; None if they are no wavelengths.
 
-    A list of band numbers (1, 2, 3, ...) or of another length is not taken for wavelengths.
+    Args:
+        centres: Numbers; a list of band numbers (1, 2, 3, ...) or of another length than ``count`` is not
+            taken for wavelengths.
+        widths: Full widths at half maximum in the same unit; left out where they do not fit.
+        count: C, the number of bands.
+        unit: The unit that the file states, text or bytes. Without one, or where it is "unknown": nm or
+            micrometres by the size of the numbers.
     """
     found = np.asarray(centres, dtype=np.float64).ravel()
     if found.size != count or not np.all(np.isfinite(found)):
         return None
-    if found.min() >= 100:
-        unit = "nm"
-    elif found.min() > 0.1 and found.max() < 20 and np.any(found != np.rint(found)):
-        unit = "um"
-    else:
+    stated = text_of(unit)
+    name = unit_named(stated)
+    if stated.lower() in _NO_UNIT:
+        name = _unit_by_size(found)
+    elif name is None:
+        note(f"Band centres in {stated!r} are not used: that is no unit of wavelength or wavenumber")
+    if name is None or found.min() <= 0:
         return None
     fwhm = None if widths is None else np.asarray(widths, dtype=np.float64).ravel()
     if fwhm is not None and (fwhm.size != count or not np.all(np.isfinite(fwhm) & (fwhm > 0))):
         fwhm = None
-    return BandSet.of(found.tolist(), None if fwhm is None else fwhm.tolist(), unit)
+    bands = BandSet.of(found.tolist(), None if fwhm is None else fwhm.tolist(), name)
+    low, high = min(bands.centres_nm), max(bands.centres_nm)
+    if low < _SHORTEST_NM or high > _LONGEST_NM:
+        note(f"Band centres of {found.min():g} to {found.max():g} {stated} are not used: too short or long")
+        return None
+    return bands
+
+
+def _unit_by_size(centres: np.ndarray) -> str | None:
+    if centres.min() >= _SHORTEST_NM:
+        return "nm"
+    whole = np.all(centres == np.rint(centres))  # numbers of bands
+    return "um" if centres.min() > 0.1 and centres.max() < 20 and not whole else None
+
+
+def text_of(value: object) -> str:
+    """Text of an attribute or a cell: bytes, an array of one, or None, as stripped str."""
+    if isinstance(value, np.ndarray):
+        value = value.ravel()[0] if value.size else None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return "" if value is None else str(value).strip()
 
 
 def first_of(names: tuple[str, ...], among: Any) -> Any:

@@ -15,6 +15,40 @@ def test_units_become_nanometres() -> None:
 
 
 @pytest.mark.parametrize(
+    ("unit", "centre", "width"),
+    [
+        ("Nanometers", 500, 10),
+        ("\u00b5m", 0.5, 0.01),
+        ("\u03bcm", 0.5, 0.01),
+        ("Micrometers", 0.5, 0.01),
+        ("Angstroms", 5000, 100),
+        ("\u212b", 5000, 100),
+        ("metres", 5e-7, 1e-8),
+        ("cm-1", 20000, 400),  # 1e7 / 20000 nm; 1e7 / 20000^2 x 400 nm
+        ("Wavenumber", 20000, 400),
+        ("cm\u207b\u00b9", 20000, 400),
+        ("1/cm", 20000, 400),
+        ("THz", 599.584916, 11.99169832),  # c / 500 nm; c / (500 nm)^2 x 10 nm
+        ("GHz", 599584.916, 11991.69832),
+        ("eV", 2.479683968, 0.04959367936),  # h c / 500 nm
+    ],
+)
+def test_lengths_and_reciprocal_units_become_nanometres(unit, centre, width) -> None:
+    bands = BandSet.of([centre, centre], [width, width], unit)
+    assert bands.centres_nm == pytest.approx((500, 500), abs=1e-9)
+    assert bands.widths_nm == pytest.approx((10, 10), abs=1e-9)
+
+
+def test_bands_that_ascend_within_large_detectors_keep_their_order() -> None:
+    assert VISIBLE_31.sorting() is None and BandSet((500,)).sorting() is None
+    assert BandSet((700, 600, 600, 500)).sorting() == [3, 1, 2, 0]
+    assert BandSet((500, 700, 600)).sorting() == [0, 2, 1]
+    detectors = [*range(400, 800, 10), *range(700, 1300, 20)]
+    assert BandSet(tuple(detectors)).sorting() is None
+    assert BandSet((*detectors, 690)).sorting() is not None
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda: BandSet(()),
@@ -22,7 +56,8 @@ def test_units_become_nanometres() -> None:
         lambda: BandSet((-1.0,)),
         lambda: BandSet((400.0, 500.0), (10.0,)),
         lambda: BandSet((400.0,), (0.0,)),
-        lambda: BandSet.of([1], unit="angstrom"),
+        lambda: BandSet.of([1], unit="furlong"),
+        lambda: BandSet.of([0], unit="cm-1"),
         lambda: BandSet.regular(700, 400, 10),
         lambda: BandSet.regular(400, 700, 0),
     ],
@@ -50,6 +85,8 @@ def test_comparison_minds_order_and_tolerance() -> None:
         "The bands of the model and the data differ. Expected 2 bands, 400-500 nm (the model). "
         "Got 1 bands, 400-400 nm (the data). Leave them out."
     )
+    with pytest.raises(BandsError, match=r"the first difference is band 2: 500 nm against 510 nm"):
+        bands.require_same(BandSet((400.0, 510.0)), "the model", "the data")
 
 
 def test_json_round_trip_keeps_order_duplicates_and_widths() -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, InputError
+from hsrzoo.errors import FormatError, InputError, Note
 from hsrzoo.io import load_cube
 
 H, W, C = 3, 4, 5
@@ -94,9 +94,13 @@ def test_envi_band_names_that_are_wavelengths(tmp_path):
     assert load_cube(envi(tmp_path, CUBE, "band names = {band 1, band 2, b 3, b 4, b 5}"))[1] is None
 
 
-def test_envi_wavenumbers_are_not_wavelengths(tmp_path):
-    fields = "wavelength units = Wavenumber\nwavelength = {4000, 3990, 3980, 3970, 3960}"
-    assert load_cube(envi(tmp_path, CUBE, fields))[1] is None
+def test_envi_wavenumbers_become_wavelengths_and_an_index_none(tmp_path):
+    fields = "wavelength units = Wavenumber\nwavelength = {25000, 20000, 16000, 12500, 10000}"
+    assert load_cube(envi(tmp_path, CUBE, fields))[1].centres_nm == (400, 500, 625, 800, 1000)
+    for unit, numbers in (("Index", "400, 500, 600, 700, 800"), ("Nanometers", "0.4, 0.5, 0.6, 0.7, 0.8")):
+        fields = f"wavelength units = {unit}\nwavelength = {{{numbers}}}"
+        with pytest.warns(Note, match="are not used"):
+            assert load_cube(envi(tmp_path, CUBE, fields))[1] is None
 
 
 def matlab_matrix():
