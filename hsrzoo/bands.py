@@ -159,8 +159,8 @@ class BandSet:
         return ""
 
     def sorting(self) -> list[int] | None:
-        """The order that sorts the bands by wavelength; None where they are sorted, or where every ascending
-        run is long enough for a detector: spectrometers made of several overlap where these meet."""
+        """The order that sorts the bands by wavelength; None where they are sorted, or where every
+        ascending run is long enough for a detector: spectrometers made of several overlap there."""
         centres = np.asarray(self.centres_nm)
         descents = np.flatnonzero(np.diff(centres) < 0) + 1
         lengths = np.diff([0, *descents, len(centres)])
