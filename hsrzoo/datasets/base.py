@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from hsrzoo.bands import BandSet
+from hsrzoo.errors import DatasetError, HsrzooError
+
+HIGHEST, LOWEST, MANY = 2.0, -1.0, 0.01
+"""Values are not scaled to [0, 1] if more than this share of them is above 2 or below -1. Reflectance may
+exceed 1 at specular points and, after atmospheric correction, fall slightly below 0."""
+NO_DATA, NO_DATA_SCALED = -2.0, -0.5
+"""A measured value below -2 stands for no data, such as -9999; so does one below -0.5 that more than
+:data:`MANY` values share, such as -9999 / 10000."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,54 @@ def pixels_with_data(image: np.ndarray, cube: np.ndarray) -> np.ndarray:
 def any_data(cube: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels that have data in some band of a cube (C, H, W)."""
     return ~np.isnan(cube).all(axis=0)
+
+
+def require_scaled(
+    values: np.ndarray,
+    what: str,
+    *,
+    peak: float = 1.0,
+    truth: bool = True,
+    error: type[HsrzooError] = DatasetError,
+    fix: str = "Divide the values by their full scale",
+) -> None:
+    """Refuse values that are not scaled to [0, ``peak``], such as digital numbers from 0 to 4095.
+
+    This is the one rule on the range of values, for all data sets and metrics. In units of ``peak``: at
+    most 1 % of the values above 2 or below -1, and in what was measured none below -2, and no single value
+    below -0.5 that more than 1 % of them share.
+
+    Args:
+        values: Any shape. NaN (no data) and infinite values do not count.
+        what: Names the values in the message.
+        peak: The upper end of their range.
+        truth: Whether the values were measured; those of a prediction may be wrong by any amount.
+        error: What is raised.
+        fix: What to do about values that are too high.
+
+    Raises:
+        HsrzooError: ``error``, for values outside of the range.
+    """
+    if values.min(initial=0) >= NO_DATA_SCALED * peak and values.max(initial=0) <= HIGHEST * peak:
+        return  # not where any value is NaN
+    known = values[np.isfinite(values)]
+    least, expected = known.min(initial=0), f"reflectance or radiance in [0, {peak:g}]"
+
+    def many(where: np.ndarray) -> bool:
+        return int(np.count_nonzero(where)) > MANY * known.size
+
+    if many(known > HIGHEST * peak):
+        got = f"values up to {known.max():g}"
+        raise error(f"{what} is not scaled to [0, {peak:g}]", expected=expected, got=got, fix=fix)
+    shared = least < NO_DATA_SCALED * peak and many(known == least)
+    if many(known < LOWEST * peak) or (truth and (least < NO_DATA * peak or shared)):
+        raise error(
+            f"{what} holds values far below 0",
+            expected=f"{expected}, NaN where there is no data",
+            got=f"values down to {least:g}",
+            fix="If they stand for no data, name the stored number, e.g. --data-option nodata=-9999, or "
+            "make them NaN",
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +141,16 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, split: str, scene: str) -> Scene:
-        """Read one scene; a truncated or inconsistent file raises FormatError naming it."""
+        """Read one scene; a truncated or inconsistent file raises FormatError naming it.
+
+        Whatever a subclass returns, :func:`require_scaled` checks cube and image.
+        """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Every data set, of a plugin too, refuses scenes that are not scaled, whoever loads them."""
+        super().__init_subclass__(**settings)
+        if "load" in vars(cls):
+            setattr(cls, "load", _scaled(vars(cls)["load"]))  # noqa: B010  # mypy: no assignment to methods
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -93,3 +160,16 @@ class Dataset(ABC):
     @abstractmethod
     def verify(self) -> VerifyReport:
         """Read everything and report counts, shapes, wavelengths, ranges and problems."""
+
+
+def _scaled(load: Callable[[Any, str, str], Scene]) -> Callable[[Any, str, str], Scene]:
+    """``load``, a method of a data set, with a check of the scene's values."""
+
+    @wraps(load)
+    def checked(self: Any, split: str, scene: str) -> Scene:
+        found = load(self, split, scene)
+        require_scaled(found.cube, f"The cube of {scene} in {self.name}/{split}")
+        require_scaled(found.rgb, f"The image of {scene} in {self.name}/{split}")
+        return found
+
+    return checked

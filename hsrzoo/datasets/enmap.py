@@ -17,7 +17,7 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
-from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.base import HIGHEST, Scene
 from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands, unique_files
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, FormatError, require_known
@@ -208,9 +208,12 @@ def stem_of(entry: str, endings: Sequence[str]) -> str:
 
 
 def _require_reflectance(values: np.ndarray, file: Path) -> None:
-    """Raise FormatError where almost nothing, or most of it, is above what surfaces reflect."""
+    """Raise FormatError where almost nothing, or most of it, is above what surfaces reflect.
+
+    Most, and not the few of :func:`.require_scaled`: bands of water vapour may hold anything before they
+    are left out."""
     known = int(np.count_nonzero(np.isfinite(values)))
-    lit, bright = (int(np.count_nonzero(values > limit)) for limit in (2 * SCALE, 2))
+    lit, bright = (int(np.count_nonzero(values > limit)) for limit in (2 * SCALE, HIGHEST))
     if known and (not lit or bright > known / 2):
         raise FormatError(
             f"{file} does not hold reflectance",

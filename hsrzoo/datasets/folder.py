@@ -9,7 +9,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
-from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.base import Scene, require_scaled
 from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands
 from hsrzoo.datasets.folder_files import find_splits, parts_of
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
@@ -19,9 +19,6 @@ from hsrzoo.io.common import CubeAndBands
 from hsrzoo.io.values import over_full_scale
 from hsrzoo.spec import DatasetSpec
 
-_UNSCALED, _MANY = 2.0, 0.01
-"""More than this share of values above 2 are surely not reflectance or radiance scaled to [0, 1]; single
-ones may be: specular points exceed 1."""
 _ZERO_BANDS = ("keep", "nodata")
 
 
@@ -178,13 +175,7 @@ class Folder(IndexedDataset):
         if np.isnan(cube).all():
             got = "NaN or no-data values everywhere"
             raise DatasetError(f"{file} holds no data", expected="some values", got=got)
-        if np.count_nonzero(cube > _UNSCALED) > _MANY * cube.size:
-            raise DatasetError(
-                f"{file} is not scaled to [0, 1]",
-                expected="reflectance or scaled radiance",
-                got=f"values up to {np.nanmax(cube):g}",
-                fix="Give the full scale, e.g. --data-option scale=10000",
-            )
+        require_scaled(cube, str(file), fix="Give the full scale, e.g. --data-option scale=10000")
 
     def _photograph(self, image: Path) -> np.ndarray:
         pixels = images.read_image(image)

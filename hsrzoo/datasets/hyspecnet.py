@@ -16,7 +16,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets import enmap
-from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.base import Scene, require_scaled
 from hsrzoo.datasets.common import missing, nothing_in, unique_files
 from hsrzoo.errors import FormatError, InputError, require_known
 from hsrzoo.io import tiff
@@ -141,13 +141,8 @@ def _read_npy(file: Path) -> np.ndarray:
     cube = np.where(stored == enmap.NO_DATA, np.float32(np.nan), stored.astype(np.float32))
     if stored.dtype.kind != "f":
         return cube * np.float32(enmap.SCALE)
-    if np.any(cube > 2):
-        raise FormatError(
-            f"{file} does not hold reflectance",
-            expected="int16, reflectance x 10000, or floating-point reflectance in [0, 1]",
-            got=f"{stored.dtype} up to {np.nanmax(cube):g}",
-            fix="Store it as int16, or divide it by 10000",
-        )
+    fix = f"Store it as int16 (reflectance x 10000), not as {stored.dtype}, or divide it by 10000"
+    require_scaled(cube, str(file), error=FormatError, fix=fix)
     return cube
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hsrzoo.datasets.base import data_masks
+from hsrzoo.datasets.base import data_masks, require_scaled
 from hsrzoo.errors import BandsError, InputError, PluginError
 from hsrzoo.metrics.errors import MetricInvariantError, check_psnr_invariant
 from hsrzoo.registry import METRICS
@@ -29,7 +29,12 @@ NODATA = ("nodata_pixels", "nodata_bands")
 
 
 def compute(
-    names: Sequence[str], truth: np.ndarray | Tensor, pred: np.ndarray | Tensor, context: MetricContext
+    names: Sequence[str],
+    truth: np.ndarray | Tensor,
+    pred: np.ndarray | Tensor,
+    context: MetricContext,
+    *,
+    check_range: bool = True,
 ) -> dict[str, float]:
     """Compute all columns of some metrics for one scene.
 
@@ -40,6 +45,9 @@ def compute(
             lack any other band.
         pred: As ``truth``; ignored where ``truth`` has no data.
         context: The bands, and parameters of metrics.
+        check_range: Whether values far outside of [0, ``context.peak``] are an error
+            (:func:`hsrzoo.datasets.base.require_scaled`). False is for cubes of a data set, which has
+            checked them: what a network or a perturbation makes of them counts, whatever it is.
 
     Returns:
         Column -> value, then ``nan_pixels``: the number of pixels at which a band of ``pred`` is NaN or
@@ -47,12 +55,15 @@ def compute(
         network failed at. Scenes that lack data also have ``nodata_bands`` and ``nodata_pixels``.
 
     Raises:
-        InputError: The shapes differ, ``truth`` has infinite values, or no pixel has data.
+        InputError: The shapes differ, ``truth`` has infinite values, no pixel has data, or one of the cubes
+            is not scaled to [0, ``context.peak``].
         BandsError: ``context`` has another number of bands.
     """
     specs = [METRICS.get(name) for name in names]
     y, p = _contiguous(truth), _contiguous(pred)
     _check(y, p, context)
+    if check_range:
+        _check_range(y, p, context.peak)
     scored, counts = _scored(y, p, context)
     nan_pixels = int(np.count_nonzero(~np.isfinite(scored.pred).all(axis=0)))
     row: dict[str, float] = {}
@@ -142,6 +153,13 @@ def _check(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> None:
             got=f"{bad} infinite values",
             fix="Mask or crop the scene before it is scored",
         )
+
+
+def _check_range(truth: np.ndarray, pred: np.ndarray, peak: float) -> None:
+    """Metrics that clamp to [0, peak] are perfect where both cubes lie above it, whatever their error."""
+    fix = "Divide both cubes by their full scale, or give it as MetricContext(peak=...)"
+    for cube, what, measured in ((truth, "The true cube", True), (pred, "The predicted cube", False)):
+        require_scaled(cube, what, peak=peak, truth=measured, error=InputError, fix=fix)
 
 
 __all__ = ["NODATA", "STANDARD", "MetricInvariantError", "check_psnr_invariant", "compute"]

@@ -85,7 +85,7 @@ def test_foreign_mat_with_key_axes_scale_and_wavelengths_file(tmp_path):
         open_dataset("folder", tmp_path, key="ref", axes="cwh").load("valid", "x")
     file = base / "cube/x.mat"
     assert str(scale.value) == (
-        f"{file} is not scaled to [0, 1]. Expected reflectance or scaled radiance. "
+        f"{file} is not scaled to [0, 1]. Expected reflectance or radiance in [0, 1]. "
         f"Got values up to {stored.max()}. Give the full scale, e.g. --data-option scale=10000."
     )
     with pytest.raises(BandsError) as axes:

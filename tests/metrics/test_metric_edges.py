@@ -106,9 +106,28 @@ def test_one_band_has_no_angle():
 
 def test_psnr_clamps_both_cubes():
     truth, pred = np.full((31, 6, 6), 0.9), np.full((31, 6, 6), 3.0)
-    row = compute(["psnr", "rmse"], truth, pred, CONTEXT)
+    row = compute(["psnr", "rmse"], truth, pred, CONTEXT, check_range=False)
     assert row["psnr"] == pytest.approx(20, abs=1e-9)
     assert row["rmse_clamped"] == pytest.approx(0.1) and row["rmse"] == pytest.approx(2.1)
+
+
+@pytest.mark.parametrize("which", ["both", "truth", "prediction"])
+def test_cubes_that_are_not_scaled_are_refused_unless_the_peak_says_so(which):
+    truth, pred = cubes()
+    truth, pred = truth * (4095 if which != "prediction" else 1), pred * (4095 if which != "truth" else 1)
+    side = "predicted" if which == "prediction" else "true"
+    with pytest.raises(InputError, match=rf"{side} cube is not scaled to \[0, 1\].*peak=\.\.\."):
+        compute(["psnr"], truth, pred, CONTEXT)
+    if which == "both":
+        row = compute(["psnr"], truth, pred, MetricContext(BANDS, peak=4095))
+        assert row["psnr"] == pytest.approx(compute(["psnr"], *cubes(), CONTEXT)["psnr"])
+
+
+def test_no_data_written_as_a_number_is_refused_in_the_truth():
+    truth, pred = cubes()
+    truth[:, 0, 0] = -9999
+    with pytest.raises(InputError, match=r"true cube holds values far below 0.*-9999.*nodata="):
+        compute(["rmse"], truth, pred, CONTEXT)
 
 
 def test_shapes_and_bands_that_do_not_fit_are_refused_with_what_was_seen():

@@ -182,7 +182,8 @@ def score(clean: Scene, scene: Scene, pred: np.ndarray, protocol: Protocol) -> t
 
     truth, scored, bands = align(scene.cube, pred, protocol)
     context = MetricContext(bands, protocol.mrae_epsilon, protocol.value_range[1])
-    columns = compute([name for name, _, _ in protocol.metrics], truth, scored, context)
+    names = [name for name, _, _ in protocol.metrics]
+    columns = compute(names, truth, scored, context, check_range=False)
     camera = rendering(protocol)
     if protocol.perturbation == metamer.NAME and camera is not None:
         own, _, _ = align(clean.cube, pred, protocol)
