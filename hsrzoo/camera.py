@@ -1,22 +1,21 @@
-"""Spectral responses of cameras and observers, and the rendering of cubes to RGB.
-
-The tables in ``hsrzoo/data`` come from colour-science (``scripts/export_colour_tables.py``).
-"""
+"""Cameras and observers, and the rendering of cubes to RGB."""
 
 from __future__ import annotations
 
+import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hsrzoo.bands import BandSet, combine
+from hsrzoo.colour.responses import is_file, read_table, response, response_names
 from hsrzoo.errors import BandsError, InputError, require_known
 
-_FOLDER = Path(__file__).parent / "data"
-_NAMES = ("cie-1931", "cie-1964", "nikon-d5100", "sigma-sdmerill")
 _ILLUMINANTS = ("D65",)
 DEFAULT_CAMERA = "nikon-d5100"
 """The response that renders RGB where a data set has no camera image."""
@@ -24,14 +23,9 @@ NOTICEABLE = 1e-3
 """Share of a channel that a band without data must have to leave a pixel black: a quarter of a grey level
 of 8 bits. Bands at the foot of a response count as 0 there."""
 
-
 CLIPPED = 1 - 0.5 / 255
 """A channel at or above this is saturated: in 8 bits only the value 255 is."""
-
-
-def camera_names() -> list[str]:
-    """Names of the built-in responses, sorted."""
-    return list(_NAMES)
+_TABLE = ("wavelengths_nm", "sensitivities")
 
 
 @cache
@@ -41,7 +35,7 @@ def illuminant(name: str) -> tuple[np.ndarray, np.ndarray]:
     ``D65``: CIE standard illuminant D65, 300-780 nm at 5 nm, 100 at 560 nm.
     """
     require_known("illuminant", name, _ILLUMINANTS)
-    table = _read_table(f"illuminant-{name.lower()}")
+    table = read_table(f"illuminant-{name.lower()}")
     return table[0], table[1][:, 0]
 
 
@@ -63,13 +57,34 @@ class Camera:
     @staticmethod
     @cache
     def named(name: str) -> Camera:
-        """One of :func:`camera_names`.
+        """A built-in camera, or that of a file.
+
+        Args:
+            name: One of :func:`hsrzoo.colour.responses.response_names`, or a path that ends in .csv or .json
+                (see :func:`hsrzoo.colour.responses.read_response`).
 
         Raises:
             UnknownNameError: There is no such camera.
+            InputError, FormatError: The file holds no response.
         """
-        require_known("camera response", name, _NAMES)
-        return Camera(name, *_read_table(name))
+        table = response(name)
+        return Camera(_name_of_file(Path(name), table) if is_file(name) else name, *table)
+
+    @staticmethod
+    def recorded(info: Mapping[str, Any]) -> Camera | None:
+        """The camera that :meth:`record` has put into ``info``; None where it names none that is known."""
+        name, table = info.get("response"), info.get("response_table")
+        if table is not None:
+            arrays = (np.asarray(table[key], dtype=np.float64) for key in _TABLE)
+            return Camera(str(name), *arrays)
+        return Camera.named(name) if name in response_names() else None
+
+    def record(self) -> dict[str, Any]:
+        """What a file must hold so that :meth:`recorded` finds this camera: JSON values."""
+        if self.name in response_names():
+            return {"response": self.name}
+        table = zip(_TABLE, self.table, strict=True)
+        return {"response": self.name, "response_table": {key: values.tolist() for key, values in table}}
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -232,12 +247,10 @@ def _stretches(centres: np.ndarray) -> np.ndarray:
     return (np.diff(edges) / counts)[where]
 
 
-@cache
-def _read_table(stem: str) -> tuple[np.ndarray, np.ndarray]:
-    """Wavelengths (N,) and columns (N, K) of a shipped table: a source line, a header, the rows."""
-    table = np.loadtxt(_FOLDER / f"{stem}.csv", delimiter=",", skiprows=2, ndmin=2)
-    table.setflags(write=False)  # shared by all callers
-    return table[:, 0], table[:, 1:]
+def _name_of_file(path: Path, table: tuple[np.ndarray, np.ndarray]) -> str:
+    """The file's name with a digest of its numbers: another response has another name."""
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(values).tobytes() for values in table))
+    return f"{path.stem}-{digest.hexdigest()[:8]}"
 
 
 XYZ_OF_SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])

@@ -100,10 +100,15 @@ def note(text: str) -> None:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """An :class:`UnknownNameError` that suggests the nearest known names."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3)
-    near += [k for k in known if name and name.lower() in k and k not in near][:3]
+    near = nearest_names(name, known)
     fix = f"Nearest: {', '.join(near)}" if near else f"Known: {', '.join(known) or 'none'}"
     return UnknownNameError(f"There is no {kind} named {name!r}", fix=fix)
+
+
+def nearest_names(name: str, known: Collection[str]) -> list[str]:
+    """The known names that are most like ``name``, or that contain it; the nearest first."""
+    near = difflib.get_close_matches(name, known, n=3)
+    return near + [k for k in known if name and name.lower() in k and k not in near][:3]
 
 
 def require_known(kind: str, name: str, known: Collection[str]) -> None:

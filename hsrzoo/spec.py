@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera
 from hsrzoo.errors import PluginError
 
 if TYPE_CHECKING:
@@ -322,9 +323,14 @@ class PerturbationContext:
     """How the RGB of a scene was made."""
 
     bands: BandSet
-    response: str
-    """Name of the camera (:class:`hsrzoo.camera.Camera`) that rendered it."""
+    camera: Camera
+    """What rendered it."""
     rgb_bits: int | None = 8
+
+    @property
+    def response(self) -> str:
+        """The camera's name."""
+        return self.camera.name
 
 
 def build_module(

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.camera import Camera, camera_names
+from hsrzoo.camera import Camera
+from hsrzoo.colour.responses import STANDARD
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import DatasetError
@@ -33,7 +34,7 @@ def spectral_covariance(dataset: Dataset, split: str, scenes: Sequence[str] | No
     names = dataset.scenes(split) if scenes is None else list(scenes)
     count, total = 0, np.zeros(len(dataset.bands))
     products = np.zeros((len(dataset.bands),) * 2)
-    cameras = {name: Camera.named(name) for name in camera_names()}
+    cameras = {name: Camera.named(name) for name in STANDARD}
     seen: dict[str, Any] = dict.fromkeys(cameras, 0)
     for name in names:
         cube = dataset.load(split, name).cube

@@ -17,7 +17,7 @@ PACKAGES = {
     "hsrzoo_benchmark": "benchmark/hsrzoo_benchmark",
 }
 LAYERS = [
-    {"errors", "bands", "camera", "spec", "layers", "utils"},
+    {"errors", "bands", "camera", "colour", "spec", "layers", "utils"},
     {"registry", "results", "io", "hub"},
     {"datasets", "metrics", "perturb"},
     {"models"},

@@ -75,9 +75,9 @@ def _of(*kinds: str) -> Callable[[], Iterable[str]]:
 
 
 def _cameras() -> list[str]:
-    from hsrzoo.camera import camera_names  # imports numpy
+    from hsrzoo.colour.responses import response_names  # imports numpy
 
-    return [*camera_names(), "estimate"]
+    return [*response_names(), "estimate"]
 
 
 ARCHITECTURE = Name(_of("models"))

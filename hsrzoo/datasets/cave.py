@@ -32,9 +32,9 @@ class Cave(IndexedDataset):
     bands = VISIBLE_31
 
     def __init__(self, root: Path, response: str = DEFAULT_CAMERA) -> None:
-        """``root``: the data root; ``response``: which of ``hsrzoo.camera.camera_names()`` renders RGB."""
+        """``root``: the data root; ``response``: the camera that renders RGB."""
         self.camera = Camera.named(response)
-        self.info = {"response": response}
+        self.info = self.camera.record()
         self.folder = root / "cave"
         self._stacks = _find_scenes(self.folder)
         self.index = {split: sorted(found) for split, found in self._stacks.items()}

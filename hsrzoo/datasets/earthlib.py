@@ -60,7 +60,7 @@ class Earthlib(IndexedDataset):
         }
         self.bands = VISIBLE_31 if bands == "visible" else self.measured
         mosaic = f"{SIDE} x {SIDE} pixels, blocks of {BLOCK}, brightness {BRIGHTNESS}, seed {_SEED}"
-        self.info = {"bands": bands, "spectra": spectra, "response": response, "mosaic": mosaic}
+        self.info = {"bands": bands, "spectra": spectra, **self.camera.record(), "mosaic": mosaic}
 
     def read(self, split: str, scene: str) -> Scene:
         """Reflectance times brightness, (31 or 180, 64, 64); RGB rendered from all bands, in 8 bits."""

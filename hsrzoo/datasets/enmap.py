@@ -93,7 +93,7 @@ class EnmapTiles(IndexedDataset):
         self.folder, self.tiles, self.stored, self.choice = folder, tiles, stored, bands
         self.camera = Camera.named(response)
         self.bands = choose(stored, bands)
-        self.info = {"response": response, "bands": bands, "scaling": SCALING}
+        self.info = {**self.camera.record(), "bands": bands, "scaling": SCALING}
 
     def files(self) -> list[Path]:
         """The files of all scenes in splits."""

@@ -40,7 +40,7 @@ class IndianPines(IndexedDataset):
         require_known("choice of bands of indian-pines", bands, BAND_CHOICES)
         self.camera = Camera.named(response)
         self.bands = VISIBLE_31 if bands == "visible" else native_bands()
-        self.info = {"response": response, "bands": bands, "scaling": "radiance/15, clipped to [0, 1]"}
+        self.info = {**self.camera.record(), "bands": bands, "scaling": "radiance/15, clipped to [0, 1]"}
         self.folder = package_folder(SPEC, "tensorly", "datasets/data", [_FILE], "'tensorly>=0.10,<0.11'")
         self.file = self.folder / _FILE
         self.index = {split: [f"columns-{first}-{end - 1}"] for split, (first, end) in STRIPS.items()}

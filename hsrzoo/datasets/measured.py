@@ -75,7 +75,7 @@ class Measured(IndexedDataset):
         _, self.measured = self._stored(next(iter(self._sources)))
         self.bands = VISIBLE_31 if bands == "visible" else self.measured
         scale = {name: source.scale for name, source in self._sources.items()}
-        self.info = {"bands": bands, "response": response, "scale": scale, **info}
+        self.info = {"bands": bands, **self.camera.record(), "scale": scale, **info}
         self._parts = self._divide()
         self.index = {split: sorted(parts) for split, parts in self._parts.items()}
 

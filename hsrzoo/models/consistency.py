@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import CLIPPED, Camera, camera_names
+from hsrzoo.camera import CLIPPED, Camera
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import InputError
 from hsrzoo.models.spectra import spectra_for
@@ -158,17 +158,16 @@ class Correction(nn.Module):
 def correction_for(dataset: Dataset, model: str) -> Correction:
     """The correction by the camera that rendered the RGB of ``dataset``. InputError where none did,
     BandsError where there is no covariance for its bands."""
-    camera = str(dict(dataset.info).get("response"))
-    if camera not in camera_names():
+    camera = Camera.recorded(dataset.info)
+    if camera is None:
         raise InputError(
-            f"The images of {dataset.name} were not rendered by a built-in camera: {model} cannot be "
+            f"The images of {dataset.name} were not rendered by a known camera: {model} cannot be "
             "trained to agree with them",
-            expected=f"one of {', '.join(camera_names())}",
-            got=camera,
+            got=dict(dataset.info).get("response"),
             fix="Leave consistency out of the recipe",
         )
     covariance = spectra_for(dataset.bands, model).covariance
-    return Correction(Consistency(Camera.named(camera).matrix(dataset.bands), covariance, dataset.bands))
+    return Correction(Consistency(camera.matrix(dataset.bands), covariance, dataset.bands))
 
 
 def _light(seen: Tensor, rendered: Tensor, channels: int) -> Tensor:

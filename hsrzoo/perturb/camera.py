@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hsrzoo.camera import Camera, camera_names
+from hsrzoo.camera import Camera
+from hsrzoo.colour.responses import STANDARD, response_names
 from hsrzoo.datasets.base import pixels_with_data
 from hsrzoo.perturb import DoesNotApplyError, Perturbed
 from hsrzoo.spec import PerturbationContext, PerturbationSpec
@@ -33,8 +34,8 @@ def replace_camera(
 SPEC = PerturbationSpec(
     name="camera",
     apply=replace_camera,
-    severities={name: name for name in camera_names()},
-    default=tuple(camera_names()),
+    severities={name: name for name in response_names()},
+    default=STANDARD,
     summary="RGB rendered by another camera, cube unchanged",
     needs_camera=True,
 )

@@ -57,7 +57,7 @@ def metamer(
     Raises DoesNotApplyError where RGB is not what the camera renders from the cube: its metamers would
     not give the same picture.
     """
-    camera = Camera.named(context.response)
+    camera = context.camera
     clean = camera.render(cube, context.bands, bits=context.rgb_bits)
     if _steps(rgb, clean) > 1:
         problem = f"The RGB of this scene is not what {camera.name} renders from its cube"

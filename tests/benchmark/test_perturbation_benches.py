@@ -11,7 +11,8 @@ import pytest
 
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.camera import Camera, camera_names
+from hsrzoo.camera import Camera
+from hsrzoo.colour.responses import STANDARD
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Scene
 from hsrzoo.perturb import perturb
@@ -56,7 +57,7 @@ def test_every_condition_has_a_row_but_the_own_camera(root: Path, capsys) -> Non
     assert severities == {
         "noise": {"low", "medium", "high"},
         "jpeg": {"95", "65", "35"},
-        "camera": set(camera_names()) - {"nikon-d5100"},
+        "camera": set(STANDARD) - {"nikon-d5100"},
     }
     assert len(rows) == 9 * 2 * len(MODELS)  # two scenes
     assert {"snr_db", "full_well"} <= {k for r in rows if r["bench"] == "noise" for k in r["info"]}
@@ -80,7 +81,7 @@ def test_metamer_rows_score_one_prediction_against_both_truths(root: Path) -> No
     assert run_bench(options(root, ("metamer",)), None) == 0
     row = next(r for r in rows_of(root) if (r["model"], r["severity"]) == ("linear.cave", "1"))
     scene = open_dataset("cave", root).load("valid", row["scene"])
-    new, _ = perturb("metamer", "1", scene, 0, 8, PerturbationContext(VISIBLE_31, "nikon-d5100", 8))
+    new, _ = perturb("metamer", "1", scene, 0, 8, PerturbationContext(VISIBLE_31, Camera.named("nikon-d5100"), 8))
     pred = hsrzoo.load("linear", device="cpu").predict(new.rgb).astype(np.float64)
     _, _, base = np.linalg.svd(MATRIX)
     null = base[3:]  # (28, 31), orthonormal
@@ -177,7 +178,7 @@ def test_the_table_sets_clean_beside_metamers(root: Path, capsys) -> None:
 
 def test_how_rgb_was_made_is_read_from_the_protocol() -> None:
     rendered = Protocol("p", bands=VISIBLE_31, rgb_bits=16, dataset={"response": "cie-1931"})
-    assert scores.rendering(rendered) == PerturbationContext(VISIBLE_31, "cie-1931", 16)
+    assert scores.rendering(rendered) == PerturbationContext(VISIBLE_31, Camera.named("cie-1931"), 16)
     for info in ({}, {"response": None}, {"response": "three bands"}):
         assert scores.rendering(Protocol("p", bands=VISIBLE_31, dataset=info)) is None
 

@@ -14,7 +14,8 @@ from torch import nn
 import hsrzoo
 from files_as_modules import SCRIPTS, import_file
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.camera import Camera, camera_names
+from hsrzoo.camera import Camera
+from hsrzoo.colour.responses import STANDARD
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import BandsError, DatasetError, InputError, UnknownNameError
 from hsrzoo.models.camera_estimate import CELLS, colours_of, estimate_camera
@@ -139,7 +140,7 @@ def test_covariance_is_that_of_all_pixels_with_data() -> None:
     np.testing.assert_allclose(found.mean, pixels.mean(axis=1, dtype=np.float64))
     np.testing.assert_allclose(found.second_moment, pixels @ pixels.T / pixels.shape[1], atol=1e-4)
     assert found.origin["pixels"] == pixels.shape[1] and found.origin["scenes"] == names
-    assert set(found.colours) == set(camera_names())
+    assert set(found.colours) == set(STANDARD)
     nikon = Camera.named("nikon-d5100")
     images = [nikon.render(dataset.load("train", n).cube, VISIBLE_31) for n in names]
     colours = sum(colours_of(rgb).astype(int) for rgb in images)
@@ -306,7 +307,7 @@ def test_load_passes_it_on(tmp_path: Path) -> None:
         hsrzoo.load("onnx:none.onnx", consistency="nikon-d5100")
 
 
-@pytest.mark.parametrize("camera", camera_names())
+@pytest.mark.parametrize("camera", STANDARD)
 def test_training_scenes_of_every_camera_gain(data_root: Path, camera: str) -> None:
     """Two training scenes, 128 x 128: a known camera helps, and an estimate does not lose 1 %."""
     from hsrzoo.datasets import open_dataset

@@ -10,13 +10,14 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.camera import Camera, camera_names
+from hsrzoo.camera import Camera
+from hsrzoo.colour.responses import STANDARD, response_names
 from hsrzoo.datasets.base import Scene
 from hsrzoo.perturb import DoesNotApplyError, perturb
 from hsrzoo.registry import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext
 
-CONTEXT = PerturbationContext(VISIBLE_31, "nikon-d5100", 8)
+CONTEXT = PerturbationContext(VISIBLE_31, Camera.named("nikon-d5100"), 8)
 
 
 def flat(level: float, side: int = 300) -> Scene:
@@ -115,7 +116,7 @@ def test_lower_quality_is_a_smaller_file_and_a_worse_image():
     assert sizes == sorted(sizes, reverse=True) and ratios == sorted(ratios, reverse=True)
 
 
-@pytest.mark.parametrize("response", [name for name in camera_names() if name != "nikon-d5100"])
+@pytest.mark.parametrize("response", [name for name in STANDARD if name != "nikon-d5100"])
 def test_another_camera_sees_the_same_spectra_with_its_own_curves(response):
     scene = rendered()
     changed, info = perturb("camera", response, scene, 0, 8, CONTEXT)
@@ -129,7 +130,7 @@ def test_another_camera_sees_the_same_spectra_with_its_own_curves(response):
 
 def test_the_cameras_are_all_there_is():
     spec = PERTURBATIONS.get("camera")
-    assert sorted(spec.severities) == sorted(spec.default) == camera_names()
+    assert sorted(spec.severities) == response_names() and spec.default == STANDARD
 
 
 def test_another_camera_leaves_pixels_without_data_black():

@@ -24,7 +24,7 @@ def test_values_without_data_stay_without(name: str, severity: str) -> None:
     cube = np.random.default_rng(0).uniform(0.2, 0.4, (31, 16, 16)).astype(np.float32)
     cube[:, 3, 4] = cube[:, 9:, 9:] = np.nan
     rgb = Camera.named(DEFAULT_CAMERA).render(cube, VISIBLE_31)
-    context = PerturbationContext(VISIBLE_31, DEFAULT_CAMERA)
+    context = PerturbationContext(VISIBLE_31, Camera.named(DEFAULT_CAMERA))
     found, _ = perturb(name, severity, Scene("a", rgb, cube), 0, 8, context)
     assert np.isfinite(found.rgb).all()
     missing = np.isnan(found.cube)
@@ -41,7 +41,7 @@ NAMES = [
     ("mixed-patch", "8"), ("gamma", "e=0.9"), ("gain", "2"), ("gain-both", "2"),
     ("noise", "high"), ("jpeg", "35"), ("camera", "cie-1931"), ("metamer", "0.5"),
 ]  # fmt: skip
-CONTEXT = PerturbationContext(VISIBLE_31, DEFAULT_CAMERA)
+CONTEXT = PerturbationContext(VISIBLE_31, Camera.named(DEFAULT_CAMERA))
 
 
 def scene_with_gaps(seed: int = 0) -> Scene:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import Camera, camera_names
+from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError
 from hsrzoo.perturb import DoesNotApplyError
@@ -162,10 +162,10 @@ def perturb_scene(scene: Scene, protocol: Protocol) -> tuple[Scene, dict[str, An
 
 def rendering(protocol: Protocol) -> PerturbationContext | None:
     """How the data set's RGB was rendered; None where it is a photograph, or of a camera of its own."""
-    response = protocol.dataset.get("response")
-    if response not in camera_names() or protocol.bands is None:
+    camera = Camera.recorded(protocol.dataset)
+    if camera is None or protocol.bands is None:
         return None
-    return PerturbationContext(protocol.bands, response, protocol.rgb_bits)
+    return PerturbationContext(protocol.bands, camera, protocol.rgb_bits)
 
 
 def predict(model: Reconstructor, scene: Scene, tta: bool) -> tuple[np.ndarray, float]:
@@ -184,10 +184,10 @@ def score(clean: Scene, scene: Scene, pred: np.ndarray, protocol: Protocol) -> t
     context = MetricContext(bands, protocol.mrae_epsilon, protocol.value_range[1])
     names = [name for name, _, _ in protocol.metrics]
     columns = compute(names, truth, scored, context, check_range=False)
-    camera = rendering(protocol)
-    if protocol.perturbation == metamer.NAME and camera is not None:
+    rendered = rendering(protocol)
+    if protocol.perturbation == metamer.NAME and rendered is not None:
         own, _, _ = align(clean.cube, pred, protocol)
-        columns |= metamer.memory(own, truth, scored, Camera.named(camera.response).matrix(bands))
+        columns |= metamer.memory(own, truth, scored, rendered.camera.matrix(bands))
     return columns, len(bands)
 
 

@@ -8,7 +8,6 @@ from inspect import signature
 import torch
 from torch import Tensor
 
-from hsrzoo.camera import Camera, camera_names
 from hsrzoo.errors import InputError
 from hsrzoo.models.steps.base import Needs, Step
 from hsrzoo.models.steps.network import Network
@@ -44,7 +43,8 @@ class Adaptation(Step):
         if "response" not in signature(self.adapt).parameters:
             return {}
         model = self.network.model
-        if model.trained_camera not in camera_names() or model.spec.input.normalise != "none":
+        camera = model.trained_camera
+        if camera is None or model.spec.input.normalise != "none":
             return {"response": None}
-        matrix = Camera.named(str(model.trained_camera)).matrix(model.bands)
+        matrix = camera.matrix(model.bands)
         return {"response": torch.from_numpy(matrix).float().to(self.network.device)}

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera
 from hsrzoo.layers.whole_image import Region
 from hsrzoo.spec import Execution, ModelSpec
 
@@ -45,16 +46,16 @@ class LoadedModel:
     execution: Execution
 
     @property
-    def trained_camera(self) -> str | None:
+    def trained_camera(self) -> Camera | None:
         """The camera that rendered the RGB of the training pairs; None where config.json names none, as
         for photographs."""
-        return ((self.config.get("training") or {}).get("dataset_info") or {}).get("response")
+        return Camera.recorded((self.config.get("training") or {}).get("dataset_info") or {})
 
     @property
     def own_consistency(self) -> str | None:
         """The camera that cubes are corrected for because the network was trained so; None otherwise."""
         recipe = (self.config.get("training") or {}).get("recipe") or {}
-        return self.trained_camera if recipe.get("consistency") else None
+        return self.trained_camera.name if recipe.get("consistency") and self.trained_camera else None
 
 
 class Step:

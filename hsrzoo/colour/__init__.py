@@ -1,0 +1,1 @@
+"""Colour: camera responses, encodings, matrices between cameras, charts, white."""
