@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image, ImageCms
 
 import hsrzoo
-from hsrzoo.camera import encode_srgb
+from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.io.photo import to_linear
 from hsrzoo.io.raster import open_raster
 from hsrzoo.io.rgb import to_unit

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet, combine
-from hsrzoo.colour.responses import is_file, read_table, response, response_names
-from hsrzoo.errors import BandsError, InputError, require_known
+from hsrzoo.colour.responses import is_file, response, response_names
+from hsrzoo.errors import BandsError, InputError
 
-_ILLUMINANTS = ("D65",)
 DEFAULT_CAMERA = "nikon-d5100"
 """The response that renders RGB where a data set has no camera image."""
 NOTICEABLE = 1e-3
@@ -26,17 +25,6 @@ of 8 bits. Bands at the foot of a response count as 0 there."""
 CLIPPED = 1 - 0.5 / 255
 """A channel at or above this is saturated: in 8 bits only the value 255 is."""
 _TABLE = ("wavelengths_nm", "sensitivities")
-
-
-@cache
-def illuminant(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Wavelengths in nm (N,) and relative power (N,) of a standard light, both float64.
-
-    ``D65``: CIE standard illuminant D65, 300-780 nm at 5 nm, 100 at 560 nm.
-    """
-    require_known("illuminant", name, _ILLUMINANTS)
-    table = read_table(f"illuminant-{name.lower()}")
-    return table[0], table[1][:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,22 +239,3 @@ def _name_of_file(path: Path, table: tuple[np.ndarray, np.ndarray]) -> str:
     """The file's name with a digest of its numbers: another response has another name."""
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(values).tobytes() for values in table))
     return f"{path.stem}-{digest.hexdigest()[:8]}"
-
-
-XYZ_OF_SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-"""(3, 3) float64: linear sRGB to XYZ; its rows sum to the white, D65 with Y = 1."""
-
-
-def decode_srgb(stored: np.ndarray) -> np.ndarray:
-    """Stored values in [0, 1] to values proportional to light, of the same dtype (floats)."""
-    stored = np.asarray(stored)
-    bent = np.power((np.maximum(stored, 0) + 0.055) / 1.055, 2.4)
-    return np.where(stored <= 0.04045, stored / 12.92, bent).astype(stored.dtype)
-
-
-def encode_srgb(linear: np.ndarray) -> np.ndarray:
-    """Values proportional to light in [0, 1] to those that are stored: the inverse of
-    :func:`decode_srgb`."""
-    linear = np.asarray(linear)
-    bent = 1.055 * np.power(np.maximum(linear, 0), 1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, bent).astype(linear.dtype)

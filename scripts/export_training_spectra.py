@@ -16,11 +16,11 @@ import numpy as np
 
 from hsrzoo.camera import Camera
 from hsrzoo.colour.responses import STANDARD
+from hsrzoo.colour.spectra import Spectra
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import DatasetError
 from hsrzoo.models.camera_estimate import colours_of
-from hsrzoo.models.spectra import Spectra
 
 FILE = Path(__file__).resolve().parent.parent / "hsrzoo" / "data" / "spectra-cave.json"
 

@@ -12,11 +12,10 @@ from PIL import Image
 
 import hsrzoo.camera
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.camera import Camera, illuminant, jpeg_round_trip
+from hsrzoo.camera import Camera, jpeg_round_trip
 from hsrzoo.colour.responses import STANDARD
+from hsrzoo.colour.srgb import illuminant
 from hsrzoo.errors import BandsError, InputError, UnknownNameError
-
-
 
 
 def test_tables_hold_published_values():

@@ -76,7 +76,11 @@ class Folder(IndexedDataset):
         files = self._splits[split]
         self.bands = declared or self._bands_of(files.cubes[first])
         self.rgb_bits = 8 if self.camera else 8 * images.read_image(files.images[first]).dtype.itemsize
-        self.info = {"scale": self._scale, **(self.camera.record() if self.camera else {"response": None}), "zero_bands": zero_bands}
+        self.info = {
+            "scale": self._scale,
+            **(self.camera.record() if self.camera else {"response": None}),
+            "zero_bands": zero_bands,
+        }
         self.info |= self._reading
 
     def read(self, split: str, scene: str) -> Scene:

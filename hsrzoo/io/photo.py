@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hsrzoo.camera import decode_srgb
+from hsrzoo.colour.srgb import decode_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.io.raster import Pixels, Raster, open_raster

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hsrzoo.bands import BandSet
-from hsrzoo.camera import Camera, illuminant
+from hsrzoo.colour.srgb import xyz_matrix
 from hsrzoo.spec import MetricContext, MetricSpec
-
-_GRID = BandSet.regular(400, 700, 5)
-_LEAST_COVER = 0.95
-_WIDEST_GAP_NM = 20.0
-"""The coarsest step for which colorimetric tables are published (ASTM E308)."""
 
 
 def de2000(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> dict[str, float]:
@@ -29,25 +23,6 @@ def de2000(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> dict[
     )
     difference = ciede2000(lab_truth, lab_pred)
     return {"de2000": float(difference.mean()), "de2000_p95": float(np.percentile(difference, 95))}
-
-
-def xyz_matrix(bands: BandSet) -> np.ndarray | None:
-    """(3, C) float64: ``matrix @ spectrum`` is XYZ under D65 with Y = 1 for a spectrum of ones.
-
-    Spectra are interpolated to 5 nm between 400 and 700 nm. None where the bands cover too little.
-    """
-    grid = np.asarray(_GRID.centres_nm)
-    observer_nm, curves = Camera.named("cie-1931").table
-    light_nm, power = illuminant("D65")
-    response = np.stack([np.interp(grid, observer_nm, curve) for curve in curves.T])  # (3, N)
-    response *= np.interp(grid, light_nm, power)
-    resample, covered = bands.resample_matrix(_GRID)
-    distance = np.abs(grid[:, None] - np.asarray(bands.centres_nm)).min(axis=1)
-    seen = covered & (distance <= _WIDEST_GAP_NM / 2)
-    if np.any(response[:, seen].sum(axis=1) < _LEAST_COVER * response.sum(axis=1)):
-        return None
-    matrix = response[:, seen] @ resample[seen]
-    return matrix / matrix[1].sum()
 
 
 def xyz_to_lab(xyz: np.ndarray, white: np.ndarray) -> np.ndarray:

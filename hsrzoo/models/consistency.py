@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import CLIPPED, Camera
+from hsrzoo.colour.spectra import spectra_for
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import InputError
-from hsrzoo.models.spectra import spectra_for
 
 NOISE = 1 / 255 / 12**0.5
 """Standard deviation of what rounding to 8 bits adds."""

@@ -26,7 +26,6 @@ from __future__ import annotations
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import data_masks
 from hsrzoo.perturb import DoesNotApplyError, Perturbed
 from hsrzoo.spec import PerturbationContext, PerturbationSpec

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import XYZ_OF_SRGB, encode_srgb
+from hsrzoo.colour.srgb import encode_srgb, srgb_matrix
 from hsrzoo.io.common import display_bands, output_file, require_bands
 from hsrzoo.io.rows import open_rows
-from hsrzoo.metrics.colour import xyz_matrix
 
 LONGEST = 2048
 """Limit of a quick look's longer side, pixels."""
@@ -35,11 +34,8 @@ class Rendering:
 def rendering(bands: BandSet) -> Rendering:
     """Colorimetric if the bands cover the visible range: D65, CIE 1931 observer, as in dE2000, with a
     spectrum of ones as white. Else three bands are shown as red, green and blue."""
-    xyz = xyz_matrix(bands)
-    if xyz is not None:
-        # The observer's tables are cut to 400-700 nm: scale so that ones are exactly white.
-        xyz = xyz * (XYZ_OF_SRGB.sum(axis=1) / xyz.sum(axis=1))[:, None]
-        matrix = np.linalg.solve(XYZ_OF_SRGB, xyz)
+    matrix = srgb_matrix(bands)
+    if matrix is not None:
         return Rendering(matrix.astype(np.float32), "sRGB under D65, CIE 1931 2 degree observer")
     chosen = display_bands(bands)
     matrix = np.zeros((3, len(bands)), np.float32)

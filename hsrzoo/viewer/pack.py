@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import encode_srgb
+from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.prediction.quicklook import rendering, srgb_of
 

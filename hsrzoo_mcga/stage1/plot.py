@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import encode_srgb
+from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.errors import StoreError
 from hsrzoo.prediction.quicklook import rendering
 from hsrzoo_mcga.stage1.report import SourceReport

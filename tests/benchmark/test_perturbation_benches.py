@@ -81,7 +81,9 @@ def test_metamer_rows_score_one_prediction_against_both_truths(root: Path) -> No
     assert run_bench(options(root, ("metamer",)), None) == 0
     row = next(r for r in rows_of(root) if (r["model"], r["severity"]) == ("linear.cave", "1"))
     scene = open_dataset("cave", root).load("valid", row["scene"])
-    new, _ = perturb("metamer", "1", scene, 0, 8, PerturbationContext(VISIBLE_31, Camera.named("nikon-d5100"), 8))
+    new, _ = perturb(
+        "metamer", "1", scene, 0, 8, PerturbationContext(VISIBLE_31, Camera.named("nikon-d5100"), 8)
+    )
     pred = hsrzoo.load("linear", device="cpu").predict(new.rgb).astype(np.float64)
     _, _, base = np.linalg.svd(MATRIX)
     null = base[3:]  # (28, 31), orthonormal

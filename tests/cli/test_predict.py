@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from PIL import Image
 from spectral.io import envi
 
-from hsrzoo.camera import decode_srgb
 from hsrzoo.cli.options import Bytes
 from hsrzoo.cli.predict import command
+from hsrzoo.colour.srgb import decode_srgb
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io import load_cube
 from hsrzoo.io.stream import part_of

@@ -16,12 +16,12 @@ from files_as_modules import SCRIPTS, import_file
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.colour.responses import STANDARD
+from hsrzoo.colour.spectra import bundled_spectra
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import BandsError, DatasetError, InputError, UnknownNameError
 from hsrzoo.models.camera_estimate import CELLS, colours_of, estimate_camera
 from hsrzoo.models.consistency import ERROR, NOISE, Consistency
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.models.spectra import bundled_spectra
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
 from waiting import best_of
 

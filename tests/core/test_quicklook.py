@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.camera import XYZ_OF_SRGB, Camera, decode_srgb, encode_srgb, illuminant
+from hsrzoo.camera import Camera
+from hsrzoo.colour.srgb import XYZ_OF_SRGB, decode_srgb, encode_srgb, illuminant
 from hsrzoo.errors import BandsError
 from hsrzoo.prediction.quicklook import display_bands, rendering, srgb_of
 

@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import hsrzoo
 from browser import chromium
-from hsrzoo.camera import decode_srgb, encode_srgb
+from hsrzoo.colour.srgb import decode_srgb, encode_srgb
 from hsrzoo.prediction.quicklook import srgb_of
 from waiting import LONG
 

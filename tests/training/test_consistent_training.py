@@ -14,11 +14,11 @@ from torch import nn
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
+from hsrzoo.colour.spectra import bundled_spectra
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import BandsError, InputError, TrainingError
 from hsrzoo.export.graph import ExportError, trace
 from hsrzoo.models.consistency import Consistency, Correction
-from hsrzoo.models.spectra import bundled_spectra
 from hsrzoo.models.weights import save_folder
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import Recipe, RgbInput

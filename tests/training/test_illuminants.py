@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from hsrzoo.camera import illuminant
+from hsrzoo.colour.srgb import illuminant
 from hsrzoo.training.augment import blackbody, daylight, daylight_covers
 
 GRID = np.arange(380.0, 781, 10)

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
+from hsrzoo.colour.spectra import spectra_for
 from hsrzoo.errors import InputError
 from hsrzoo.layers.whole_image import Region
 from hsrzoo.models.camera_estimate import estimate_camera
 from hsrzoo.models.consistency import ERROR, NOISE, Consistency, Correction
-from hsrzoo.models.spectra import spectra_for
 from hsrzoo.models.steps.base import ImageStep, Layers, LoadedModel, Needs, View
 
 ESTIMATE = "estimate"
@@ -38,7 +38,13 @@ class CameraStep(ImageStep):
     name = "camera consistency"
 
     def __init__(
-        self, camera: Camera | None, bands: BandSet, trained: Camera | None, model: str, *, exports: bool = False
+        self,
+        camera: Camera | None,
+        bands: BandSet,
+        trained: Camera | None,
+        model: str,
+        *,
+        exports: bool = False,
     ) -> None:
         self.spectra = spectra_for(bands, model)
         if camera is None and (trained is None or trained.name not in self.spectra.colours):

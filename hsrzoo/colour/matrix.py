@@ -1,0 +1,44 @@
+"""From linear sRGB to the RGB of a camera: a matrix fitted over the spectra of natural scenes.
+
+A photograph from a phone is linear sRGB once it is decoded; networks expect the RGB of the camera that
+rendered their training pairs. Both are linear in the spectrum, L = A y and C = B y, so the best linear map
+from L to C over spectra with the second moment S is B S A^T (A S A^T)^-1. Here white is kept exactly: a
+spectrum of ones is (1, 1, 1) in both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hsrzoo.camera import Camera
+from hsrzoo.colour.spectra import bundled_spectra
+from hsrzoo.colour.srgb import srgb_matrix
+
+
+def camera_from_srgb(camera: Camera) -> np.ndarray:
+    """The matrix M of C = M L, from linear sRGB L to the RGB C of ``camera``.
+
+    L is as :func:`hsrzoo.colour.srgb.srgb_matrix` renders a reflectance under D65, C as
+    :meth:`hsrzoo.camera.Camera.render` does. M minimises the mean square of C - M L over the spectra of the
+    bundled training scenes, with M (1, 1, 1) = (1, 1, 1).
+
+    Returns:
+        (3, 3) float64, every row with the sum 1.
+    """
+    spectra = bundled_spectra()
+    seen, moment = srgb_matrix(spectra.bands), spectra.second_moment
+    assert seen is not None  # these bands cover the visible range
+    return fit_matrix(seen @ moment @ seen.T, camera.matrix(spectra.bands) @ moment @ seen.T)
+
+
+def fit_matrix(moment: np.ndarray, cross: np.ndarray) -> np.ndarray:
+    """The matrix M with the least mean square of C - M L and M 1 = 1.
+
+    Args:
+        moment: Mean of L L^T, (3, 3).
+        cross: Mean of C L^T, (3, 3).
+    """
+    ones = np.ones(3)
+    free = np.linalg.solve(moment, cross.T).T
+    towards = np.linalg.solve(moment, ones)  # what moves M's rows to the sum 1 at the least cost
+    return free + np.outer(1 - free @ ones, towards) / (ones @ towards)
