@@ -48,7 +48,7 @@ class Camera:
         """A built-in camera, or that of a file.
 
         Args:
-            name: One of :func:`hsrzoo.colour.responses.response_names`, or a path that ends in .csv or .json
+            name: One of :func:`hsrzoo.colour.responses.response_names`, or the path of a .csv or .json file
                 (see :func:`hsrzoo.colour.responses.read_response`).
 
         Raises:

@@ -1,4 +1,4 @@
-"""Write hsrzoo/data/measured-cameras.csv and camera-names.csv from the repository rawtoaces-data (Apache-2.0).
+"""Write hsrzoo/data/measured-cameras.csv and camera-names.csv from rawtoaces-data (Apache-2.0).
 
 Run ``python scripts/export_camera_responses.py FOLDER`` with a checkout of
 https://github.com/AcademySoftwareFoundation/rawtoaces-data: the output is the same byte for byte as long as

@@ -16,8 +16,8 @@ from hsrzoo.cli.output import print_table
 def command(pattern: str | None, as_json: bool) -> None:
     """List the camera responses that options named --camera, response and consistency take.
 
-    PATTERN is a shell pattern such as 'canon-*' (quoted, so that the shell does not expand it). A response of
-    your own is given as a file instead, .csv or .json: rows of wavelength in nm, red, green, blue.
+    PATTERN is a shell pattern such as 'canon-*' (quoted, so that the shell does not expand it). A response
+    of your own is given as a file instead, .csv or .json: rows of wavelength in nm, red, green, blue.
     """
     from hsrzoo.colour.responses import exif_of, response, response_names, source_of
 

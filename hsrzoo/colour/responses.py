@@ -141,7 +141,7 @@ def read_response(path: Path) -> Response:
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise FormatError(
             f"{path} is not a camera response",
-            expected="rows of wavelength_nm,red,green,blue (CSV), or JSON with wavelengths_nm and sensitivities",
+            expected="rows of wavelength in nm, red, green, blue (CSV), or the same in JSON",
             got=str(error) or type(error).__name__,
         ) from error
     return _frozen(_checked(table, path))

@@ -74,7 +74,7 @@ def test_recipes_that_consistency_contradicts_are_refused(fields, told) -> None:
 
 
 def test_images_of_no_camera_and_bands_without_a_covariance_are_refused() -> None:
-    with pytest.raises(InputError, match="not rendered by a built-in camera"):
+    with pytest.raises(InputError, match="not rendered by a known camera"):
         task_of(rendered(response=None))
     with pytest.raises(BandsError):
         task_of(rendered(BandSet.regular(400, 700, 75)))
