@@ -104,9 +104,9 @@ class Recipe:
     """Weight of the mean spectral angle in radians, added to any loss but ``own``."""
     ema: float = 0.995
     """Decay of the exponential moving average of the weights (0: none)."""
-    ema_warmup: bool = False
+    ema_warmup: bool = True
     """Step k = 0, 1, ... decays by min(``ema``, (1 + k) / (10 + k)): the average of a short run then does
-    not hold its first weights."""
+    not hold its first weights. Runs recorded without this field had none."""
     clip: float = 1.0
     """Gradient norm clipping (0: none)."""
     augment: tuple[Augmentation, ...] = ("flip", "rotate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from hsrzoo.bands import BandSet
+    from hsrzoo.spec import Recipe
     from hsrzoo.utils.workers import Workers
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -106,6 +107,21 @@ data_root = click.option(
 data_options = data_option("--data-option", "data_options", "Option of the data set, repeatable.")
 arguments = pairs("--arg", "arguments", "Constructor argument, repeatable.", parse=parse_arguments)
 threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
+
+
+def recipe(
+    chosen: Recipe, fields: Mapping[str, Any], sets: Mapping[str, str], resumed: Path | None
+) -> Recipe:
+    """The recipe ``chosen`` with the fields that have options of their own (None: not given) and those of
+    ``--set``. ``resumed``: the folder of the run to go on with."""
+    from hsrzoo.training.recipe import override
+    from hsrzoo.training.rundir import as_started  # imports torch
+
+    given = {key: str(value) for key, value in fields.items() if value is not None}
+    twice = sorted(given.keys() & sets.keys())
+    forbid(twice, f"--{''.join(twice[:1])} and --set {''.join(twice[:1])}=... exclude each other")
+    changed = override(chosen, {**given, **sets})
+    return changed if resumed is None else as_started(changed, resumed, sets)
 
 
 def json_or_csv(function: F) -> F:

@@ -90,19 +90,21 @@ def command(
             f"{name} is fitted in closed form, not trained",
             fix=f"Use `hsrzoo fit {name} --dataset {dataset}`",
         )
-    recipe = _recipe(spec, recipe_name, fields, sets)
+    folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
+    recipe = options.recipe(_recipe(spec, recipe_name), fields, sets, folder if resume else None)
     if recipe.normalise != "spec":
         spec = replace(spec, input=replace(spec.input, normalise=recipe.normalise))
     data = open_dataset(dataset, data_root, **data_options)
     extra = [(open_dataset(also, data_root, **also_options), also_split)] if also else []
-    folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
 
     import torch
     from accelerate import PartialState
 
     from hsrzoo.cli.output import say
+    from hsrzoo.training.floor import compare
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
+    from hsrzoo.training.rundir import RunDir
     from hsrzoo.utils.devices import torch_device
     from hsrzoo.utils.provenance import collect, command_line
 
@@ -121,6 +123,7 @@ def command(
     averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=origin)
     if not PartialState().is_main_process:
         return  # under torchrun every process has the same weights: one of them writes
+    RunDir(folder).update_record(**compare(task, averaged))
     _save(folder, task, averaged, recipe, origin)
     say(f"Weights: {folder / 'weights'}")
 
@@ -159,20 +162,12 @@ def _run_queue(file: Path, runs: Path, only: tuple[str, ...]) -> None:
         click.get_current_context().exit(1)
 
 
-def _recipe(
-    spec: ModelSpec, name: str | None, fields: Mapping[str, Any], sets: Mapping[str, str]
-) -> Recipe:
-    """The model's recipe of this name (default: common) with the changes that the user asked for."""
-    from hsrzoo.training.recipe import override
-
+def _recipe(spec: ModelSpec, name: str | None) -> Recipe:
+    """The model's recipe of this name (default: common)."""
     recipes = {"common": spec.recipe, **spec.recipes}
     if (name or "common") not in recipes:
         raise unknown_name(f"recipe of {spec.name}", str(name), list(recipes))
-    given = {key: str(value) for key, value in fields.items() if value is not None}
-    twice = sorted(given.keys() & sets.keys())
-    if twice:
-        raise click.UsageError(f"--{twice[0]} and --set {twice[0]}=... exclude each other")
-    return override(recipes[name or "common"], {**given, **sets})
+    return recipes[name or "common"]
 
 
 def _start(

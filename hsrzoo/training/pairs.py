@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -148,12 +148,30 @@ class PairTask(Task):
         """The recipe's loss, or the module's own one."""
         rgb, cube = batch
         if self._loss is not None:
-            pred = self.module(rgb).float()
-            if self._correction is not None:
-                pred = self._correction.to(rgb.device)(pred, rgb)
-            return self._loss(pred, cube), {}
+            return self._loss(self.predict(self.module, rgb), cube), {}
         result = self.module.training_loss(rgb, cube)  # type: ignore[operator]  # checked in __init__
         return result if isinstance(result, tuple) else (result, {})
+
+    def predict(self, module: nn.Module, rgb: Tensor) -> Tensor:
+        """The cubes (B, C, h, w) float32 of ``module``, corrected towards the images where the recipe says
+        so."""
+        pred = module(rgb).float()
+        return pred if self._correction is None else self._correction.to(rgb.device)(pred, rgb)
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of the crops."""
+        return self._size
+
+    def middles(self, count: int) -> Iterator[Batch]:
+        """Crops of the middle of ``count`` scenes or all, evenly spread over those of the data set: rgb
+        (3, h, w) and cube (C, h, w)."""
+        height, width = self._size
+        step = -(-len(self.scenes) // count)
+        for rgb, cube in self._pairs[: len(self.scenes) : step]:
+            top, left = (rgb.shape[1] - height) // 2, (rgb.shape[2] - width) // 2
+            window = (slice(None), slice(top, top + height), slice(left, left + width))
+            yield rgb[window], cube[window]
 
     def validate(self, module: nn.Module) -> dict[str, float]:
         """RMSE, PSNR, SAM and MRAE on the whole held-out scenes, averaged over scenes."""

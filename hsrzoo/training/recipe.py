@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -33,8 +34,8 @@ def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
 def check(recipe: Recipe) -> None:
     """Raise TrainingError for a recipe with impossible values."""
     for names, holds, words in (
-        (_POSITIVE, lambda v: v > 0, "above 0"),
-        ((*_COUNTS, *_WEIGHTS), lambda v: v >= 0, "0 or more"),
+        (_POSITIVE, lambda v: 0 < v < math.inf, "finite, above 0"),
+        ((*_COUNTS, *_WEIGHTS), lambda v: 0 <= v < math.inf, "finite, 0 or more"),
         (("warmup", "augment_share"), lambda v: 0 <= v <= 1, "between 0 and 1"),
         (("ema",), lambda v: 0 <= v < 1, "between 0 and 1, 1 excluded"),
         (("betas",), lambda v: all(0 <= b < 1 for b in v), "between 0 and 1, 1 excluded"),

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ from hsrzoo.utils.files import make_folder, write_atomically, write_json
 
 SCHEMA = 1
 """Of checkpoints."""
+
+
+_BEFORE = {"ema_warmup": False}
+"""Fields of a recipe whose default changed -> what runs did that do not record them."""
 
 
 class RunDir:
@@ -127,20 +131,31 @@ def _short(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def as_started(recipe: Recipe, run: Path, given: Collection[str]) -> Recipe:
+    """``recipe`` for resuming the run in the folder ``run``: fields whose default has changed are as it
+    records them, unless they are among those ``given`` by the user."""
+    folder = RunDir(run)
+    before = folder.read_json(folder.config).get("recipe")
+    if not isinstance(before, Mapping):
+        return recipe
+    changed = {name: before.get(name, value) for name, value in _BEFORE.items() if name not in given}
+    return dataclasses.replace(recipe, **changed)
+
+
 def _completed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``before`` with the defaults of those fields that only the recipe of ``now`` has."""
+    """``before`` with what it did in those fields that only the recipe of ``now`` has."""
     recipe, fields = before.get("recipe"), now.get("recipe")
     if not isinstance(recipe, Mapping) or not isinstance(fields, Mapping):
         return before
-    defaults = json.loads(json.dumps(dataclasses.asdict(Recipe())))
+    defaults = {**json.loads(json.dumps(dataclasses.asdict(Recipe()))), **_BEFORE}
     return {**before, "recipe": {**{k: v for k, v in defaults.items() if k in fields}, **recipe}}
 
 
 def require_same_run(before: Mapping[str, Any], now: Mapping[str, Any], what: Path) -> None:
     """Raise TrainingError naming what differs between the run that wrote ``what`` and this one.
 
-    A field of the recipe that an older version did not write had its default
-    value: defaults of new fields keep what was done before there were any.
+    A field of the recipe that an older version did not write had its default value, or the one it had
+    before the default changed.
     """
     now = json.loads(json.dumps(now))
     found = differences(_completed(before, now), now)

@@ -36,22 +36,21 @@ from hsrzoo.cli.names import DATASET
 @click.option("--lr", type=float)
 @click.option("--seed", type=int)
 @click.option("--holdout", type=click.IntRange(0), help="Number of held-out scenes, the last by name.")
+@options.pairs("--set", "sets", "Any other field of the recipe, repeatable.", "FIELD=VALUE")
 @click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @options.threads
 @options.data_root
 def train_codebook(
     dataset: str | None, data_options: dict[str, str], sources: tuple[str, ...], split: str,
     figures_split: str | None, out: Path | None, scales: int, latent: int, codes: int | None, mask: str,
-    name: str | None, minutes: float | None, resume: bool, threads: int | None, data_root: Path | None,
-    **fields: Any,
+    name: str | None, minutes: float | None, sets: dict[str, str], resume: bool, threads: int | None,
+    data_root: Path | None, **fields: Any,
 ) -> None:  # fmt: skip
     """Train one source's multi-scale codebooks, or those of several sources; the result is OUT/codebook.
 
     After an interruption at any moment, the same command with --resume gives the same codebooks as an
     uninterrupted run. Figures on another split are only recorded: nothing is chosen by them.
     """
-    import dataclasses
-
     import torch
     from accelerate import PartialState
 
@@ -73,11 +72,11 @@ def train_codebook(
     named = [parse_source(text) for text in sources]
     if dataset:
         named = [SourceOptions(dataset, data_options, name, split, figures_split)]
-    recipe = dataclasses.replace(RECIPE, **{k: v for k, v in fields.items() if v is not None})
+    folder = out or Path("runs") / "-".join(["codebook", *(s.dataset for s in named)])
+    recipe = options.recipe(RECIPE, fields, sets, folder if resume else None)
     torch.manual_seed(recipe.seed)
     n_codes = codes or CODES_PER_SOURCE * len(named)
     task = make_task(named, recipe, data_root, scales=scales, latent=latent, n_codes=n_codes, mask=mask)
-    folder = out or Path("runs") / "-".join(["codebook", *(s.dataset for s in named)])
     provenance = collect("cuda" if torch.cuda.is_available() else "cpu")
     averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes={"provenance": provenance})
     if not PartialState().is_main_process:

@@ -111,11 +111,12 @@ def test_codebooks_are_trained_mixed_and_taken_over_bit_for_bit(
     small = ("--steps", 3, "--batch", 2, "--patch", 16, "--latent", 8, "--codes", 16)
     call(codebook, "train", "--dataset", "cave", "--out", "a", "--holdout", 1, *small, *shared)
     pines = ("--dataset", "indian-pines", "--data-option", "bands=all", "--out", "b")
-    call(codebook, "train", *pines, *small, *shared)
+    call(codebook, "train", *pines, *small, *shared, "--set", "ema_warmup=false")
     call(codebook, "mix", "a/codebook", "b/codebook", "--out", "mixed")
     mixed = CodebookFolder.read(Path("mixed"))
     assert [s.name for s in mixed.sources] == ["cave", "indian-pines"]
     assert [len(s.bands) for s in mixed.sources] == [31, 200]
+    assert [s.record["recipe"]["ema_warmup"] for s in mixed.sources] == [True, False]
     assert mixed.sources[0].record["figures_on"] == "held-out training scenes"
 
     tiny = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -62,3 +63,22 @@ def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> b
 @pytest.fixture(name="same_bits")
 def same_bits_fixture() -> Callable[..., bool]:
     return same_bits
+
+
+def forget_fields(run: Path, *names: str) -> None:
+    """Make ``run`` one of a version that did not write these fields of its recipe."""
+    from hsrzoo.training.rundir import load_checkpoint
+
+    config, checkpoint = run / "config.json", run / "checkpoint.pt"
+    before, state = json.loads(config.read_text()), load_checkpoint(checkpoint)
+    identity = json.loads(state["identity"])
+    for recorded in (before, identity):
+        for name in names:
+            del recorded["recipe"][name]
+    config.write_text(json.dumps(before))
+    torch.save({**state, "identity": json.dumps(identity)}, checkpoint)
+
+
+@pytest.fixture(name="forget_fields")
+def forget_fields_fixture() -> Callable[..., None]:
+    return forget_fields

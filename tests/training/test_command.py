@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from hsrzoo.errors import HsrzooError, StoreError, TrainingError
 from hsrzoo.registry import load_plugin_file
 
+pytestmark = pytest.mark.filterwarnings("ignore:The trained network is worse:UserWarning")  # short runs
 TOYS = Path(__file__).with_name("toys.py")
 
 
@@ -117,6 +118,31 @@ def test_existing_folder_needs_resume(hsrzoo_train, tmp_path) -> None:
         hsrzoo_train("--steps", "3")
     assert hsrzoo_train("--steps", "3", "--resume").exit_code == 0
     assert weights.read_bytes() == before
+
+
+def test_a_run_of_an_earlier_version_is_resumed_without_warm_up(
+    hsrzoo_train, tmp_path, forget_fields
+) -> None:
+    assert hsrzoo_train("--steps", "6", "--set", "ema_warmup=false").exit_code == 0
+    run = tmp_path / "runs" / "toy-net-toy-set"
+    before = (run / "weights" / "model.safetensors").read_bytes()
+    forget_fields(run, "ema_warmup")
+    assert hsrzoo_train("--steps", "6", "--resume").exit_code == 0
+    assert (run / "weights" / "model.safetensors").read_bytes() == before
+    config = json.loads((run / "weights" / "config.json").read_text())
+    assert config["training"]["recipe"]["ema_warmup"] is False
+    with pytest.raises(TrainingError, match="ema_warmup: False before, True now"):
+        hsrzoo_train("--steps", "6", "--resume", "--set", "ema_warmup=true")
+    assert hsrzoo_train("--steps", "6", "--out", "new").exit_code == 0
+    config = json.loads((tmp_path / "new" / "weights" / "config.json").read_text())
+    assert config["training"]["recipe"]["ema_warmup"] is True
+
+
+def test_the_result_is_compared_with_the_mean_spectrum(hsrzoo_train, tmp_path) -> None:
+    with pytest.warns(UserWarning, match="worse than the mean spectrum on 4 crops"):
+        assert hsrzoo_train("--steps", "1").exit_code == 0
+    training = json.loads((tmp_path / "runs/toy-net-toy-set/weights/config.json").read_text())["training"]
+    assert training["slice_rmse"] > training["slice_rmse_mean_spectrum"] > 0
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.training.loop import train
-from hsrzoo.training.rundir import differences, load_checkpoint
+from hsrzoo.training.rundir import as_started, differences, load_checkpoint
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL and fork")
@@ -67,24 +67,21 @@ def test_a_run_of_another_recipe_or_model_is_refused_by_what_differs(make_task, 
 
 
 def test_a_run_begun_before_a_field_existed_goes_on_with_its_default_alone(
-    make_task, tmp_path, same_bits
+    make_task, tmp_path, same_bits, forget_fields
 ) -> None:
-    task, recipe = make_task(steps=6)
+    task, recipe = make_task(steps=6, ema_warmup=False)
     whole = train(task, recipe, tmp_path / "whole", progress=False).state_dict()
-    task, recipe = make_task(steps=6)
+    task, recipe = make_task(steps=6, ema_warmup=False)
     train(task, recipe, tmp_path / "old", stop_after=3, progress=False)
-    config, checkpoint = tmp_path / "old" / "config.json", tmp_path / "old" / "checkpoint.pt"
-    before, state = json.loads(config.read_text()), load_checkpoint(checkpoint)
-    identity = json.loads(state["identity"])
-    for run in (before, identity):
-        for field in ("augment_share", "ema_warmup", "sam_weight"):
-            del run["recipe"][field]
-    config.write_text(json.dumps(before))
-    torch.save({**state, "identity": json.dumps(identity)}, checkpoint)
-    task, recipe = make_task(steps=6, ema_warmup=True)
+    forget_fields(tmp_path / "old", "augment_share", "ema_warmup", "sam_weight")
+    task, recipe = make_task(steps=6)
     with pytest.raises(TrainingError, match=r"Got recipe\.ema_warmup: False before, True now\. Rep"):
         train(task, recipe, tmp_path / "old", resume=True, progress=False)
-    task, recipe = make_task(steps=6)
+    assert as_started(recipe, tmp_path / "old", ["ema_warmup"]) == recipe
+    assert as_started(recipe, tmp_path / "nowhere", []) == recipe
+    recipe = as_started(recipe, tmp_path / "old", [])
+    assert not recipe.ema_warmup
+    task.recipe = recipe
     resumed = train(task, recipe, tmp_path / "old", resume=True, progress=False).state_dict()
     assert same_bits(whole, resumed)
 
