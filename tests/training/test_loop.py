@@ -52,7 +52,8 @@ def test_weights_equal_those_of_a_plain_loop(make_task, tmp_path) -> None:
                 v.mul_(b2).add_(g * g, alpha=1 - b2)
                 p.mul_(1 - lr * 0.01)
                 p.sub_(lr * (m / (1 - b1 ** (step + 1))) / ((v / (1 - b2 ** (step + 1))).sqrt() + 1e-8))
-                average.mul_(0.9).add_(p, alpha=0.1)
+                decay = min(0.9, (1 + step) / (10 + step))
+                average.mul_(decay).add_(p, alpha=1 - decay)
     ours = [p for p in averaged.parameters() if p.requires_grad]
     for p, average in zip(ours, mean, strict=True):
         torch.testing.assert_close(p.detach(), average, rtol=1e-4, atol=1e-6)
