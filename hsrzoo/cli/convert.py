@@ -20,19 +20,33 @@ from hsrzoo.errors import StoreError
     "--bands", "bands_text", default="400:700:10", show_default=True, metavar="BANDS",
     help="Its band centres in nm: START:STOP:STEP, a list with commas, a .csv file or a data set's name.",
 )  # fmt: skip
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="KEY",
+    help="Key of the dict that holds the tensors, where it is not found; repeat it for a dict in a dict.",
+)
+@click.option(
+    "--prefix",
+    default="",
+    metavar="PREFIX",
+    help="Read the tensors whose names begin with it, such as `generator.`, without it.",
+)
 @click.option("--force", is_flag=True, help="Write into --out even if it is not empty.")
 @options.data_root
 @options.as_json
 def command(
-    checkpoint: Path, arch: str, out: Path, bands_text: str, force: bool, data_root: Path | None,
-    as_json: bool,
+    checkpoint: Path, arch: str, out: Path, bands_text: str, keys: tuple[str, ...], prefix: str,
+    force: bool, data_root: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Convert a checkpoint of a network's authors to a folder of weights.
+    """Convert a checkpoint of a network's authors, or of a fork, to a folder of weights.
 
-    Reads files of torch.save ({"state_dict": ...} or the tensors alone), with or without the prefix
-    `module.`, and safetensors. No code in the file is run: a pickle that names anything but tensors is
-    refused. Every tensor must fit the network by name and shape. Use the folder as --model local-dir:OUT;
-    its config.json records how the input is normalised.
+    Reads safetensors and files of torch.save: the tensors alone, or under `state_dict`, `params_ema`,
+    `params`, `model`, `net` and the like. The prefixes `module.`, `_orig_mod.`, `net.` and `model.` before
+    all names are left out, and so are the counters of thop. No code in the file is run: a pickle that names
+    anything but tensors is refused. Every tensor must fit the network by name and shape. Use the folder as
+    --model local-dir:OUT; its config.json records how the input is normalised.
     """
     from dataclasses import replace
 
@@ -46,7 +60,7 @@ def command(
     official = official_of(spec)
     bands = options.parse_bands(bands_text, data_root)
     _require_free(out, force)
-    converted = convert(checkpoint, spec, bands)
+    converted = convert(checkpoint, spec, bands, keys=keys, prefix=prefix)
     spec = replace(spec, input=replace(spec.input, normalise=official.normalise))
     training = {**converted.record, "command": command_line(), "provenance": collect("cpu")}
     save_folder(out, converted.module, spec, bands, arguments={}, training=training)
@@ -60,7 +74,17 @@ def command(
     }
     if as_json:
         click.echo(to_json(report))
+    say(_how_read(converted.record))
     say(f"Weights: {out} (--model local-dir:{out})")
+
+
+def _how_read(record: dict[str, Any]) -> str:
+    """Where the tensors were found, in a sentence."""
+    key, prefix, counters = record["key"], record["prefix"], record["counters_left_out"]
+    parts = [f"tensors under {key!r}" if key else "the tensors of the file"]
+    parts += [f"names without {prefix!r}"] if prefix else []
+    parts += [f"{counters} counters of thop left out"] if counters else []
+    return f"Read: {', '.join(parts)}"
 
 
 def _require_free(folder: Path, force: bool) -> None:

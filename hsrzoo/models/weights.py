@@ -231,19 +231,21 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
 
 def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str) -> None:
     """WeightsError unless ``state`` has the keys and shapes of ``own``, a network's state_dict."""
-    problems = [f"missing {key}" for key in own if key not in state]
-    problems += [f"unexpected {key}" for key in state if key not in own]
-    problems += [
+    missing = [f"missing {key}" for key in own if key not in state]
+    unexpected = [f"unexpected {key}" for key in state if key not in own]
+    shapes = [
         f"{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}"
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
+    problems = [*missing, *unexpected, *shapes]
     if problems:
-        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        shown = [*missing[:2], *unexpected[:2], *shapes[:2]]
+        more = f" and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
         raise WeightsError(
             f"The weights in {origin} do not fit the network",
             expected=f"{len(own)} tensors",
-            got=f"{len(state)}: {'; '.join(problems[:4])}{more}",
+            got=f"{len(state)}: {'; '.join(shown)}{more}",
         )
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
 from hsrzoo.models.convert import convert
 from hsrzoo.models.weights import load_strictly
 from hsrzoo.registry import MODELS
-from hsrzoo.spec import build_module
+from hsrzoo.spec import ModelSpec, Official, build_module
 from hsrzoo.utils.files import sha256_of_file
 from hsrzoo_baselines.hscnn_plus import SPEC, HSCNNPlus
 
@@ -97,6 +98,129 @@ def test_forms_of_a_checkpoint(tmp_path, form):
         torch.save(forms[form], path)
     found = convert(path, SPEC, FIVE).module.state_dict()
     assert all(torch.equal(found[key], value) for key, value in state.items())
+
+
+class Two(torch.nn.Module):
+    """A network of two layers."""
+
+    def __init__(self, bands: BandSet) -> None:
+        super().__init__()
+        self.enter = torch.nn.Conv2d(3, 4, 1)
+        self.leave = torch.nn.Conv2d(4, len(bands), 1)
+
+
+TWO = ModelSpec("two", build=Two, summary="", source="", official=Official("none"))
+
+
+@pytest.fixture
+def two() -> dict[str, torch.Tensor]:
+    return Two(FIVE).state_dict()
+
+
+def require_read(path: Path, state: dict[str, torch.Tensor], **how: Any) -> dict[str, Any]:
+    """The record of a conversion, whose network must have the tensors of ``state``."""
+    converted = convert(path, TWO, FIVE, **how)
+    found = converted.module.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+    return converted.record
+
+
+def wrapped(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("container", "prefix"),
+    [
+        ("state_dict", "_orig_mod."),
+        ("state_dict", "net."),
+        ("model_state_dict", "model."),
+        ("state_dict", "module._orig_mod."),
+        ("state_dict", "model.module.net."),
+        ("params", ""),
+        ("params_ema", ""),
+        ("model", ""),
+        ("net", "module."),
+        ("model/state_dict", ""),
+        ("", "_orig_mod.module."),
+    ],
+)
+def test_containers_and_prefixes_of_wrappers_are_left_out(tmp_path, two, container, prefix):
+    saved = wrapped(two, prefix)
+    for key in reversed([key for key in container.split("/") if key]):
+        saved = {"epoch": 3, key: saved}
+    torch.save(saved, tmp_path / "net.pth")
+    record = require_read(tmp_path / "net.pth", two)
+    assert (record["key"], record["prefix"]) == (container, prefix)
+
+
+def test_counters_of_thop_are_left_out(tmp_path, two):
+    zero = torch.zeros(1, dtype=torch.float64)
+    counters = {"total_ops": zero, "total_params": zero, "net.enter.total_ops": zero}
+    torch.save({"state_dict": {**wrapped(two, "net."), **counters}}, tmp_path / "net.pth")
+    assert require_read(tmp_path / "net.pth", two)["counters_left_out"] == 3
+
+
+def test_an_average_comes_before_what_it_is_the_average_of(tmp_path, two):
+    raw = {key: value + 1 for key, value in two.items()}
+    torch.save({"params": raw, "params_ema": two}, tmp_path / "net.pth")
+    require_read(tmp_path / "net.pth", two)
+    require_read(tmp_path / "net.pth", raw, keys=["params"])
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """No other network's checkpoints are tried, which takes seconds."""
+    monkeypatch.setattr("hsrzoo.models.convert._names_with_official", lambda: [])
+
+
+def refusal_of_two(path: Path, **how: Any) -> str:
+    with pytest.raises(WeightsError) as refused:
+        convert(path, TWO, FIVE, **how)
+    return str(refused.value)
+
+
+def test_another_key_and_prefix_are_named_and_can_be_given(tmp_path, two, alone):
+    """Names that no rule knows: the message says what to give, and with it the file is read."""
+    path = tmp_path / "net.pth"
+    torch.save({"gen": {"ema": wrapped(two, "model.generator.")}, "disc": {}}, path)
+    assert "--key gen or --key disc" in refusal_of_two(path)
+    assert "has no key 'ema' there. Got a dict of 'gen' (dict)" in refusal_of_two(path, keys=["ema"])
+    keys = ["gen", "ema"]
+    told = refusal_of_two(path, keys=keys)
+    assert "missing enter.weight; missing enter.bias; unexpected generator.enter.weight" in told
+    assert told.endswith(
+        "All names begin with 'model.generator.', and fit without it: --prefix 'model.generator.'."
+    )
+    for prefix in ("model.generator.", "model.generator"):
+        require_read(path, two, keys=keys, prefix=prefix)
+    told = refusal_of_two(path, keys=keys, prefix="g.")
+    assert "begins with 'g.'. Got model.generator.enter.weight, " in told
+
+
+def test_a_part_of_the_tensors_is_found_by_its_prefix(tmp_path, two, alone):
+    """A LightningModule saves the weights of its losses too."""
+    path = tmp_path / "net.pth"
+    torch.save({"state_dict": {**wrapped(two, "net."), "loss.weight": torch.zeros(3)}}, path)
+    assert refusal_of_two(path).endswith(
+        "4 of 5 names begin with 'net.', and fit without it: --prefix 'net.'."
+    )
+    require_read(path, two, prefix="net.")
+
+
+def test_a_common_prefix_is_named_where_the_rest_does_not_fit(tmp_path, alone):
+    state = {"g.x": torch.zeros(1), "g.y": torch.zeros(1)}
+    torch.save({"net": state, "ema": dict(state), "optimizer": {"lr": 1}}, tmp_path / "net.pth")
+    told = refusal_of_two(tmp_path / "net.pth")
+    assert "All names begin with 'g.': leave it out with --prefix 'g.'. Check --arch" in told
+    assert "They are under 'net'; for those under 'ema' give --key." in told
+
+
+def test_a_dict_that_holds_itself_is_refused(tmp_path):
+    saved: dict = {"epoch": 1}
+    saved["state_dict"] = saved
+    torch.save(saved, tmp_path / "net.pth")
+    assert "holds no tensors" in refusal_of_two(tmp_path / "net.pth")
 
 
 def test_a_folder_that_holds_something_is_kept(checkpoint, tmp_path):
@@ -228,7 +352,10 @@ def test_a_dict_whose_methods_the_file_replaced(tmp_path, method):
 @pytest.mark.parametrize(
     ("saved", "told"),
     [
-        ({"model": {"a": torch.zeros(1)}, "epoch": 3}, r"'model' \(dict\), 'epoch' \(int\)"),
+        (
+            {"gen": {"a": torch.zeros(1)}, "epoch": 3},
+            r"'gen' \(dict\), 'epoch' \(int\)\. Name .*: --key gen\.",
+        ),
         ({"state_dict": {"a": torch.zeros(1), "b": 2.0}}, r"'b' \(float\)"),
         ({"state_dict": {}}, "an empty dict"),
         ([torch.zeros(1)], "a list"),
@@ -237,7 +364,7 @@ def test_a_dict_whose_methods_the_file_replaced(tmp_path, method):
 )
 def test_files_without_tensors_where_they_should_be(tmp_path, saved, told):
     torch.save(saved, tmp_path / "net.pth")
-    with pytest.raises(WeightsError, match=rf"under 'state_dict'\. Got .*{told}"):
+    with pytest.raises(WeightsError, match=rf"under 'state_dict' or .*\. Got .*{told}"):
         convert(tmp_path / "net.pth", SPEC, VISIBLE_31)
 
 
