@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CALLS = """\
 from hsrzoo.utils.files import sha256_of_file
 from hsrzoo_baselines.recipes import toolbox
-from hsrzoo_benchmark.statistics.bootstrap import Interval
+from hsrzoo_benchmark.statistics.intervals import Interval
 from hsrzoo_mcga.plugin import MCGA_S2
 
 sha256_of_file(1)

@@ -321,14 +321,16 @@ def test_few_scenes_have_neither_interval_nor_rank(tmp_path: Path, save_model, c
     run = options(tmp_path, [save_model("net")], limit=1, as_csv=True)
     assert run_bench(run, None) == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert (row["scenes"], row["low"], row["rank"]) == ("1", "", "")
+    assert (row["scenes"], row["low"], row["rank"], row["interval"]) == ("1", "", "", "")
+    assert run_bench(options(tmp_path, list(run.models), limit=1), None) == 0
+    assert "too few scenes" in capsys.readouterr().out
 
 
 def test_compare_tells_the_better_model_and_by_how_much(tmp_path: Path, save_model, capsys) -> None:
     a, b = save_model("a"), save_model("b", offset=0.2)
     assert run_compare(options(tmp_path, [a, b])) == 0
     table = capsys.readouterr().out
-    assert "5 of 5" in table and "is better" in table
+    assert "5 of 5 (48 to 100 %)" in table and "is better" in table
     assert run_compare(options(tmp_path, [b, a], as_json=True)) == 0
     rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)}
     by_scene = {

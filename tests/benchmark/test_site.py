@@ -96,6 +96,7 @@ def test_under_four_scenes_there_is_no_interval_and_no_rank(tmp_path: Path) -> N
     data = described(site_rows.store(tmp_path, [scored(A, [0.1, 0.2, 0.3]), scored(B, [0.3, 0.4, 0.5])]))
     cells = [entry_of(data, model)["cells"]["rmse"] for model in (A, B)]
     assert all(cell["interval"] is cell["rank"] is cell["wins"] is None for cell in cells)
+    assert {cell["rank_text"] for cell in cells} == {"too few scenes"}
     assert data["boards"][0]["scenes"] == 3
     assert any("Fewer than 4 scenes" in note for note in data["boards"][0]["notes"])
 

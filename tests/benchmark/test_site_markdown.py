@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from click.testing import CliRunner, Result
 
 import site_rows
 from hsrzoo.errors import InputError, StoreError, UnknownNameError
+from hsrzoo_benchmark.reproduce.evidence import Evidence
+from hsrzoo_benchmark.reproduce.report import render
 from hsrzoo_benchmark.results import groups
 from hsrzoo_benchmark.results.figures import COLUMNS, figures
+from hsrzoo_benchmark.site import page_data
 from hsrzoo_benchmark.site.command import command
-from hsrzoo_benchmark.tables import markdown
+from hsrzoo_benchmark.tables import markdown, terminal
 from site_rows import scored
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +54,20 @@ def test_means_intervals_wins_and_ranks_are_those_of_the_report(tmp_path: Path) 
     assert text.startswith("cave/valid, 4 scenes, protocol full-frame (hash ")
 
 
+def test_no_table_parts_models_that_differ_by_rounding(tmp_path: Path) -> None:
+    values = [0.1, 0.2, 0.3, 0.5]
+    text = rendered(tmp_path, scored(A, values), scored(B, [value * (1 + 1e-9) for value in values]))
+    current = groups.read(tmp_path)
+    entries = page_data.describe(current, groups.groups(current.scores))["entries"]
+    lines = lines_of(text, f"| {A} | 0.2", f"| {B} | 0.2")
+    assert [line.split(" | ")[1].rpartition(" ")[2] for line in lines] == ["#1", "#1"]
+    assert {entry["cells"]["rmse"]["rank_text"] for entry in entries.values()} == {"#1"}
+    report = render(Evidence.read(tmp_path))
+    assert len(re.findall(r"0\.2750(?: \([^)]*\))? #1 ", report)) == 4 and "#2" not in report
+    (table,) = terminal.score_tables(figures(groups.groups(current.scores)), ["rmse"])
+    assert [row["rmse"].partition("\n")[0] for row in table.rows] == ["0.2750  #1"] * 2
+
+
 def test_models_stand_in_the_order_of_their_mean_rmse_whatever_the_order_of_rows(tmp_path: Path) -> None:
     text = rendered(tmp_path, scored(B, [0.4] * 4), scored("poly.cave", [0.3] * 4), scored(A, [0.2] * 4))
     assert [line.split(" | ")[0] for line in lines_of(text, "| ") if ".cave" in line][:3] == [
@@ -83,7 +101,7 @@ def test_brightness_shows_adaptation_and_clean_images_do_not(tmp_path: Path) -> 
 
 def test_fewer_than_four_scenes_have_no_interval_and_no_rank(tmp_path: Path) -> None:
     text = rendered(tmp_path, scored(A, [0.2, 0.3, 0.4]), scored(B, [0.5, 0.5, 0.5]))
-    assert lines_of(text, f"| {A} |")[0].startswith(f"| {A} | 0.3000 |")
+    assert lines_of(text, f"| {A} |")[0].startswith(f"| {A} | 0.3000 too few scenes |")
     assert "#" not in "".join(lines_of(text, "| mcga", "| linear"))
 
 

@@ -31,7 +31,7 @@ def rows() -> list[list[dict[str, object]]]:
     ]
     return [
         scored(A, [0.1, 0.2, 0.3, 0.4]),
-        scored(B, [0.02, 0.1, 0.2, 0.1], metrics={"sam": [90.0] * 4}),
+        scored(B, [0.03, 0.08, 0.16, 0.15], metrics={"sam": [90.0] * 4}),
         scored(C, [0.5, float("nan"), 0.6, 0.7]),
         scored(A, [0.4] * 4, condition=PLUS),
         scored(B, [0.3] * 4, condition=PLUS),

@@ -16,7 +16,7 @@ from hsrzoo_benchmark.reproduce import tables
 from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, commits_of, same_runs
 from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.results.reported import paper_claims
-from hsrzoo_benchmark.statistics.bootstrap import MIN_SCENES, Difference
+from hsrzoo_benchmark.statistics.intervals import MIN_SCENES, Difference
 from hsrzoo_benchmark.statistics.seeds import combination
 
 HOLDS, FAILS, OPEN, UNTESTED = "holds", "does not hold", "not decided", "not tested"
@@ -98,12 +98,16 @@ class Judged:
         if self.kind == UNTESTED:
             return f"{UNTESTED}: {next(f.missing for f in self.findings if f.missing)}"
         if self.kind == OPEN:
-            few = next((f.gap.scenes for f in self.findings if f.gap and f.gap.interval is None), None)
-            return f"{OPEN}: {'interval holds 0' if few is None else _why(few)}"
+            return f"{OPEN}: {_why([f.gap for f in self.findings if f.gap and not f.gap.significant])}"
         return self.kind
 
 
-def _why(scenes: int) -> str:
+def _why(gaps: Sequence[Difference]) -> str:
+    """Why differences decide nothing."""
+    scenes = next((gap.scenes for gap in gaps if gap.interval is None), None)
+    if scenes is None:
+        held = any(gap.interval and gap.interval.holds(0.0) for gap in gaps)
+        return "interval holds 0" if held else "equal within the tolerance"
     return f"n = {scenes}, {MIN_SCENES} scenes needed" if scenes < MIN_SCENES else "some figures are NaN"
 
 

@@ -12,7 +12,7 @@ from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce import tables
 from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, SeedGroup, commits_of
 from hsrzoo_benchmark.results.figures import better
-from hsrzoo_benchmark.statistics import bootstrap
+from hsrzoo_benchmark.statistics import intervals
 from hsrzoo_benchmark.statistics.seeds import averaged, common_scenes
 from hsrzoo_benchmark.tables.numbers import metric_name, significant
 
@@ -30,7 +30,7 @@ class Ranked:
     group: SeedGroup
     mean: float
     rank: int | None
-    """None under 4 scenes."""
+    """None for NaN and under 4 scenes."""
     scenes: int
 
 
@@ -58,7 +58,7 @@ def ranking(groups: Mapping[str, SeedGroup], metric: str) -> list[Ranked]:
         return []
     values = np.array([averaged(own, scenes) for own in runs.values()])
     direction = better(metric)
-    ranks = bootstrap.ranks(values, direction)
+    ranks = intervals.ranks(values, direction)
     found = [
         Ranked(name, groups[name], float(row.mean()), rank, len(scenes))
         for name, row, rank in zip(groups, values, ranks, strict=True)
@@ -122,7 +122,7 @@ def _sentence(job: str, ordered: Sequence[Ranked], metric: str) -> str:
         f"{len(ordered)} models compared"
     )
     if best.rank is None:
-        rest = f"{others[0].name} follows with {significant(others[0].mean)}; no interval for so few scenes"
+        rest = f"{intervals.TOO_FEW}: no interval and no rank"
     else:
         level = [one.name for one in others if one.rank == best.rank]
         rest = f"level with it: {', '.join(level)}" if level else "ahead of all others by interval"

@@ -18,7 +18,7 @@ from hsrzoo_benchmark.reproduce.evidence import COMMIT_LENGTH, Evidence, Place, 
 from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.results.reported import paper_tables, reported_by_paper, reported_score
 from hsrzoo_benchmark.speed.ratios import time_ratio
-from hsrzoo_benchmark.statistics.bootstrap import bounds
+from hsrzoo_benchmark.statistics.intervals import METHOD, bounds
 from hsrzoo_benchmark.statistics.seeds import paired, summarise
 
 NETWORKS = ("hscnn-plus", "hrnet", "agdnet", "gmsr", "r3st", "mst-plus-plus", "mcga-s2")
@@ -148,6 +148,7 @@ def figures(group: SeedGroup, metrics: Sequence[str]) -> dict[str, Any]:
         one = summarise(group.runs(metric))
         low, high = bounds(one.interval)
         found |= {metric: one.mean, f"{metric}_low": low, f"{metric}_high": high}
+        found |= {"interval": None if low is None else METHOD}
         found |= {f"{metric}_per_seed": list(one.per_seed), "scenes": one.scenes}
     found |= {kind: group.cost(kind) for kind in ("steps", "cpu_seconds", "wall_seconds")}
     return {**found, "seeds": len(group.entries), "hash": group.hash, "commits": commits_of([group])}

@@ -10,9 +10,16 @@ from hsrzoo_benchmark.reproduce.evidence import METRICS, SeedGroup, commits_of
 from hsrzoo_benchmark.reproduce.ranking import ranking
 from hsrzoo_benchmark.reproduce.tables import STANDS_FOR, default_dataset
 from hsrzoo_benchmark.results.figures import better
-from hsrzoo_benchmark.statistics.bootstrap import Interval
+from hsrzoo_benchmark.statistics.intervals import METHOD, Interval
 from hsrzoo_benchmark.statistics.seeds import combination, paired, summarise
-from hsrzoo_benchmark.tables.numbers import ABSENT, metric_heading, significant, with_interval, with_wins
+from hsrzoo_benchmark.tables.numbers import (
+    ABSENT,
+    metric_heading,
+    rank_text,
+    significant,
+    with_interval,
+    with_wins,
+)
 
 TableRow = dict[str, str]
 """One row of a table: heading -> text."""
@@ -93,14 +100,16 @@ def scores(
 ) -> list[TableRow]:
     """A row for each model in the order of the first metric, ranks in the cells; ``more``: further cells
     of each model."""
-    ranks = {metric: {one.name: one.rank for one in ranking(groups, metric)} for metric in metrics}
+    ranks = {
+        metric: {one.name: rank_text(one.rank, one.scenes) for one in ranking(groups, metric)}
+        for metric in metrics
+    }
     found = []
     for name in ranks[metrics[0]] or groups:
         row = {"model": name}
         for metric in metrics:
-            rank = ranks[metric].get(name)
-            cell = mean(groups[name], metric, intervals)
-            row[metric_heading(metric)] = cell if rank is None else f"{cell} #{rank}"
+            cell, rank = mean(groups[name], metric, intervals), ranks[metric].get(name, "")
+            row[metric_heading(metric)] = f"{cell} {rank}".rstrip()
         found.append({**row, **(more[name] if more else {}), **signature(groups[name])})
     return found
 
@@ -154,7 +163,7 @@ def notes(what: str, rows: Sequence[Mapping[str, Any]], dataset: str | None) -> 
         return [f"Ours: {'; '.join(devices) or 'no times'}. Reported by the paper: Jetson Orin NX 16 GB."]
     dataset = dataset or default_dataset(what)
     found = [
-        "Mean over scenes, 95 % bootstrap interval; seeds are averaged first. CPU and wall seconds are of "
+        f"Mean over scenes, {METHOD}; seeds are averaged first. CPU and wall seconds are of "
         "training, the codebooks' included. MCGA is a clean-room implementation: its authors published "
         "neither code nor weights."
     ]

@@ -19,16 +19,16 @@ from hsrzoo_benchmark.results.reported import reported_by_paper, reported_score
 from hsrzoo_benchmark.run import metamer
 from hsrzoo_benchmark.speed.cell import OOM
 from hsrzoo_benchmark.speed.ratios import ratios, summarise, variant_of
-from hsrzoo_benchmark.statistics import bootstrap
-from hsrzoo_benchmark.statistics.bootstrap import Better, Difference
+from hsrzoo_benchmark.statistics import intervals
+from hsrzoo_benchmark.statistics.intervals import Better, Difference
 from hsrzoo_benchmark.statistics.seeds import paired
 
 COLUMNS = (
     "bench", "dataset", "split", "protocol", "hash", "condition", "severity_value",
     "rgb_mean_change", "model", "weights_sha256", "model_sha256", "untrained", "tta", "trained_on",
-    "also_trained_on", "seen_in_training", "metric", "mean", "low", "high", "rank", "wins",
-    "scenes", "nan_scenes", "seeds", "scored_bands", "data_bands", "cap_seconds", "reference",
-    "device", "threads", "memory_limit_gib", "reported", "reported_note",
+    "also_trained_on", "seen_in_training", "metric", "mean", "low", "high", "interval", "rank",
+    "wins", "wins_low", "wins_high", "scenes", "nan_scenes", "seeds", "scored_bands", "data_bands",
+    "cap_seconds", "reference", "device", "threads", "memory_limit_gib", "reported", "reported_note",
 )  # fmt: skip
 """Keys of a figure, the same for scores and speed, so that one CSV holds both."""
 PAPER_TIME = "ms_per_megapixel"
@@ -128,7 +128,8 @@ def figures(groups: Iterable[Group]) -> list[dict[str, Any]]:
         if group.condition.perturbation == metamer.NAME:
             for column in metamer.COLUMNS:
                 found += _figures_of(group, column, column, headline=False)
-        found += [{**figure, "rank": None, "wins": None} for figure in figures(group.apart)]
+        none = dict.fromkeys(("rank", "wins", "wins_low", "wins_high"))
+        found += [{**figure, **none} for figure in figures(group.apart)]
     return found
 
 
@@ -147,23 +148,11 @@ def _figures_of(group: Group, metric: str, column: str, headline: bool) -> list[
     if common:
         values = [{scene: v[scene] for scene in common} for v in values]
     matrix = np.array([[v[scene] for scene in common] for v in values])
-    ranked = bootstrap.ranks(matrix, better(metric)) if headline else [None] * len(values)
-    wins = _wins(matrix, better(metric)) if headline else [None] * len(values)
+    ranked = intervals.ranks(matrix, better(metric)) if headline else [None] * len(values)
+    wins = intervals.wins(matrix, better(metric)) if headline else [None] * len(values)
     return [
         _figure(group, entry, column, np.array(list(v.values())), rank, won)
         for entry, v, rank, won in zip(group.entries, values, ranked, wins, strict=True)
-    ]
-
-
-def _wins(matrix: np.ndarray, direction: Better) -> list[int | None]:
-    """For each model on how many scenes it beats the one with the best mean; None for that one."""
-    if matrix.shape[1] == 0 or not np.all(np.isfinite(matrix)):
-        return [None] * len(matrix)
-    means = matrix.mean(axis=1)
-    best = int(np.argmin(means) if direction == "lower" else np.argmax(means))
-    return [
-        None if i == best else bootstrap.difference(row, matrix[best], direction).wins
-        for i, row in enumerate(matrix)
     ]
 
 
@@ -171,7 +160,8 @@ def _figure(
     group: Group, entry: Entry, column: str, values: np.ndarray, rank: int | None, wins: int | None
 ) -> dict[str, Any]:
     row = entry.first
-    low, high = bootstrap.bounds(bootstrap.mean_interval(values))
+    low, high = intervals.bounds(intervals.mean_interval(values))
+    wins_low, wins_high = _wins_bounds(wins, len(values))
     arch = "" if row.untrained else _paper_arch(row)
     where = row.dataset, row.split, row.protocol_name
     reported = reported_score(*where, group.condition, row.tta, arch=arch, metric=column)
@@ -188,8 +178,11 @@ def _figure(
         "mean": float(np.mean(values)),
         "low": low,
         "high": high,
+        "interval": None if low is None else intervals.METHOD,
         "rank": rank,
         "wins": wins,
+        "wins_low": wins_low,
+        "wins_high": wins_high,
         "scenes": len(values),
         "nan_scenes": int(np.isnan(values).sum()),
         "seeds": len({r.seed for r in entry.rows}),
@@ -198,6 +191,11 @@ def _figure(
         "reported_note": reported.get("note"),
     }
     return {key: found[key] for key in COLUMNS if key in found}
+
+
+def _wins_bounds(wins: int | None, scenes: int) -> tuple[float | None, float | None]:
+    """Interval of the share of scenes won."""
+    return intervals.bounds(None if wins is None else intervals.share_interval(wins, scenes))
 
 
 def _fields(row: ScoreRow | SpeedRow) -> dict[str, Any]:
@@ -310,7 +308,8 @@ def compare(group: Group) -> list[dict[str, Any]]:
     for metric in group.metrics:
         column = METRICS.get(metric).columns[0]
         gap = paired([a.scenes(column)], [b.scenes(column)], better(metric))
-        low, high = bootstrap.bounds(gap.interval)
+        low, high = intervals.bounds(gap.interval)
+        wins_low, wins_high = intervals.bounds(gap.wins_interval)
         found.append(
             {
                 "bench": group.first.bench,
@@ -323,7 +322,10 @@ def compare(group: Group) -> list[dict[str, Any]]:
                 "difference": gap.mean,
                 "low": low,
                 "high": high,
+                "interval": None if low is None else intervals.METHOD,
                 "wins": gap.wins,
+                "wins_low": wins_low,
+                "wins_high": wins_high,
                 "scenes": gap.scenes,
                 "verdict": verdict(gap, better(metric), a.label, b.label),
             }
@@ -336,7 +338,7 @@ def verdict(gap: Difference, direction: Better, a: str, b: str) -> str:
     if not np.isfinite(gap.mean):
         return "none: NaN"
     if gap.interval is None:
-        return f"none: n = {gap.scenes}, {bootstrap.MIN_SCENES} scenes needed"
+        return f"none: n = {gap.scenes}, {intervals.MIN_SCENES} scenes needed"
     if not gap.significant:
         return "no significant difference"
     return f"{a if (gap.mean < 0) == (direction == 'lower') else b} is better"

@@ -40,7 +40,7 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
     """Show what stored rows say: a site with leaderboards and plots, or Markdown tables.
 
     The site is one page that works from a disk without a network: models ranked under every protocol
-    and disturbance, with 95 % bootstrap intervals over scenes; accuracy against speed and size; each
+    and disturbance, with 95 % intervals over scenes; accuracy against speed and size; each
     number leads to its rows. No data set is needed, except for --scenes. Pictures need hsrzoo[report].
 
     \b

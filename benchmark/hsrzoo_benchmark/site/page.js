@@ -99,11 +99,12 @@ function cellOf(id, column) {
   const cell = data.entries[id].cells[column.key];
   if (!cell) return make("td", {}, "n/a");
   const wins = cell.wins ? `wins ${cell.wins}` : null;
-  const rank = cell.rank ? ` #${cell.rank}` : "";
+  const rank = cell.rank ? ` ${cell.rank_text}` : "";
   const asked = chosen && chosen.entry === id && chosen.metric === column.key;
   const kind = [cell.rank === 1 ? "lead" : "", asked ? "asked" : ""].join(" ").trim();
   const link = make("a", { href: address({ entry: id, metric: column.key }) }, cell.text + rank);
-  const lines = [cell.interval, wins].filter(Boolean).map((text) => make("small", {}, text));
+  const few = cell.rank ? null : cell.rank_text;
+  const lines = [cell.interval, wins, few].filter(Boolean).map((text) => make("small", {}, text));
   return make("td", { class: kind || null, "data-key": column.key }, link, ...lines);
 }
 

@@ -19,10 +19,9 @@ from hsrzoo_benchmark.results.figures import Entry, Group, better, condition_tex
 from hsrzoo_benchmark.results.groups import Current, speed_groups, speed_place
 from hsrzoo_benchmark.run import metamer
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
-from hsrzoo_benchmark.statistics.bootstrap import MIN_SCENES
 from hsrzoo_benchmark.tables import terminal
 from hsrzoo_benchmark.tables.markdown import bundled_config, references_of, speed_columns
-from hsrzoo_benchmark.tables.numbers import in_main_order, measured, metric_heading, threads_text
+from hsrzoo_benchmark.tables.numbers import in_main_order, measured, metric_heading, rank_text, threads_text
 from hsrzoo_benchmark.tables.terminal import column_key
 
 _MEMORY = {
@@ -164,7 +163,8 @@ def _cell(figure: Mapping[str, Any]) -> Data:
         "high": high,
         "interval": None if low is None else f"{measured(low)} to {measured(high)}",
         "rank": figure["rank"],
-        "wins": None if figure["wins"] is None or n < MIN_SCENES else f"{figure['wins']}/{n}",
+        "rank_text": rank_text(figure["rank"], n),
+        "wins": None if figure["wins"] is None else f"{figure['wins']}/{n}",
     }
 
 

@@ -1,8 +1,8 @@
 """Statistics of trainings that were repeated: seeds are nested in scenes.
 
 A seed is a training, not a scene: three of them say how much luck there was, and make no further scenes.
-So each scene's values are averaged over seeds first and then scenes are resampled, as everywhere
-(:mod:`hsrzoo_benchmark.statistics.bootstrap`: 10,000 times, from a fixed seed, all runs alike).
+So each scene's values are averaged over seeds first; intervals are over scenes, as everywhere
+(:mod:`hsrzoo_benchmark.statistics.intervals`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hsrzoo_benchmark.statistics import bootstrap
-from hsrzoo_benchmark.statistics.bootstrap import Better, Difference, Interval
+from hsrzoo_benchmark.statistics import intervals
+from hsrzoo_benchmark.statistics.intervals import Better, Difference, Interval
 
 Runs = Sequence[Mapping[str, float]]
 """For each seed scene -> value of one metric."""
 
-_ROUNDING = 1e-12
-"""What remains of sums that are 0 exactly: no win."""
-_NOTHING = Difference(float("nan"), None, 0, 0)
+_NOTHING = Difference(float("nan"), None, 0, 0, tied=False)
 """Of runs that share no scene."""
 
 
@@ -60,7 +58,7 @@ def summarise(runs: Runs) -> Summary:
     scenes = common_scenes(runs)
     matrix = _matrix(runs, scenes)
     mean = matrix.mean(axis=0)
-    return Summary(_mean(mean), bootstrap.mean_interval(mean), len(scenes), _each(matrix))
+    return Summary(_mean(mean), intervals.mean_interval(mean), len(scenes), _each(matrix))
 
 
 def paired(a: Runs, b: Runs, better: Better) -> SeededDifference:
@@ -81,9 +79,7 @@ def combination(terms: Sequence[tuple[float, Runs]], better: Better = "lower") -
     scenes = common_scenes(*(runs for _, runs in terms))
     if not scenes:
         return _NOTHING
-    total = np.sum([factor * averaged(runs, scenes) for factor, runs in terms], axis=0)
-    total = np.where(np.abs(total) < _ROUNDING, 0.0, total)
-    return bootstrap.difference(total, np.zeros_like(total), better)
+    return intervals.combination([factor * averaged(runs, scenes) for factor, runs in terms], better)
 
 
 def _matrix(runs: Runs, scenes: Sequence[str]) -> np.ndarray:

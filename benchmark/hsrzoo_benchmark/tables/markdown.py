@@ -15,7 +15,14 @@ from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.results.figures import figures, learned_from
 from hsrzoo_benchmark.results.groups import Current, clean_group, groups, speed_groups
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
-from hsrzoo_benchmark.tables.numbers import MAIN_METRICS, measured, metric_heading, threads_text
+from hsrzoo_benchmark.statistics.intervals import METHOD
+from hsrzoo_benchmark.tables.numbers import (
+    MAIN_METRICS,
+    measured,
+    metric_heading,
+    rank_text,
+    threads_text,
+)
 
 START, END = "<!-- results -->", "<!-- end of results -->"
 _DISTURBED = {
@@ -62,7 +69,7 @@ def render(current: Current) -> str:
     first = next(f for f in scores if f["bench"] == "accuracy")
     heading = (
         f"{first['dataset']}/{first['split']}, {first['scenes']} scenes, protocol {first['protocol']} "
-        f"(hash {first['hash']}): mean over scenes, 95 % bootstrap interval, "
+        f"(hash {first['hash']}): mean over scenes, {METHOD}, "
         "scenes won against the best mean, rank group."
     )
     clean = {metric_heading(m): (m, "clean") for m in MAIN_METRICS}
@@ -93,7 +100,8 @@ def pick(found: Figures, **wanted: Any) -> Mapping[str, Any] | None:
 
 
 def cell(figure: Mapping[str, Any] | None) -> str:
-    """Mean, 95 % interval, scenes on which it beats the best mean, rank; n/a: nothing was measured."""
+    """Mean, 95 % interval, scenes on which it beats the best mean, rank or why there is none; n/a: nothing
+    was measured."""
     if figure is None:
         return "n/a"
     notes = []
@@ -102,7 +110,7 @@ def cell(figure: Mapping[str, Any] | None) -> str:
     if figure["wins"] is not None:
         notes.append(f"{figure['wins']}/{figure['scenes']}")
     text = measured(figure["mean"]) + (f" ({', '.join(notes)})" if notes else "")
-    return text + (f" #{figure['rank']}" if figure["rank"] else "")
+    return f"{text} {rank_text(figure['rank'], figure['scenes'])}".rstrip()
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hsrzoo.registry import METRICS
-from hsrzoo_benchmark.statistics.bootstrap import Difference, Interval
+from hsrzoo_benchmark.statistics.intervals import MIN_SCENES, TOO_FEW, Difference, Interval
 
 ABSENT = "-"
 MAIN_METRICS = ("rmse", "psnr", "sam", "mrae", "de2000")
@@ -59,6 +59,13 @@ def with_interval(mean: float | None, interval: Interval | None, sign: bool = Fa
         return ("+" if sign and value > _NOISE else "") + significant(value)
 
     return text(mean) + (f" ({text(interval.low)} to {text(interval.high)})" if interval else "")
+
+
+def rank_text(rank: int | None, scenes: int) -> str:
+    """``#1``; that there are too few scenes for a rank; "" where a figure has none for another reason."""
+    if rank is None:
+        return TOO_FEW if scenes < MIN_SCENES else ""
+    return f"#{rank}"
 
 
 def with_wins(gap: Difference) -> tuple[str, str]:

@@ -12,7 +12,8 @@ from hsrzoo.results import ScoreRow, SpeedRow
 from hsrzoo_benchmark.results.figures import PAPER_TIME, condition_text, learned_from
 from hsrzoo_benchmark.run.metamer import HALF_WAY, STRONGEST
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
-from hsrzoo_benchmark.tables.numbers import decimals, threads_text, trimmed
+from hsrzoo_benchmark.statistics.intervals import METHOD, MIN_SCENES, TOO_FEW
+from hsrzoo_benchmark.tables.numbers import decimals, rank_text, threads_text, trimmed
 
 _SCORE_HEADINGS = {"condition": "condition, hash", "model": "model", "n": "n"}
 _LABELS_WIDTH, _METRIC_WIDTH = 50, 17
@@ -137,13 +138,15 @@ def _label(figure: dict[str, Any]) -> str:
 def _score_cell(figure: dict[str, Any]) -> str:
     if figure["nan_scenes"]:
         return f"NaN\non {figure['nan_scenes']} of {figure['scenes']} scenes"
-    rank = "" if figure["rank"] is None else f"  #{figure['rank']}"
-    lines = [decimals(figure["mean"]) + rank]
+    rank = rank_text(figure["rank"], figure["scenes"])
+    lines = [f"{decimals(figure['mean'])}  {rank}".rstrip() if figure["rank"] else decimals(figure["mean"])]
     if figure["low"] is not None:
         ends = (decimals(figure[end], like=figure["mean"]) for end in ("low", "high"))
         lines.append("..".join(ends))
     if figure["wins"] is not None:
         lines.append(f"{figure['wins']} of {figure['scenes']}")
+    if rank == TOO_FEW:
+        lines.append(rank)
     return "\n".join(lines)
 
 
@@ -225,11 +228,19 @@ def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) ->
             "b": decimals(row["b"]),
             "difference": f"{row['difference']:+.4f}",
             "interval": "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}",
-            "wins": f"{row['wins']} of {row['scenes']}",
+            "wins": _won(row),
         }
         for row in rows
     ]
     return Table(title, columns, cells)
+
+
+def _won(row: Mapping[str, Any]) -> str:
+    """Scenes won, with the interval of their share."""
+    text = f"{row['wins']} of {row['scenes']}"
+    if row["wins_low"] is None:
+        return text
+    return f"{text} ({100 * row['wins_low']:.0f} to {100 * row['wins_high']:.0f} %)"
 
 
 def commits_note(rows: Sequence[SpeedRow], present: Mapping[str, Any]) -> list[str]:
@@ -277,13 +288,13 @@ def notes(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str
         return few
     found = [
         *few,
-        "Cells: mean  #rank, 95 % bootstrap interval over scenes, scenes on which the model beats the "
-        "best mean. Models whose difference from a group's best holds 0 share its rank.",
+        f"Cells: mean  #rank, {METHOD} over scenes, scenes on which the model beats the best mean. Models "
+        "whose difference from a group's best holds 0 share its rank.",
     ]
     if any(f["bench"] == "metamer" for f in figures):
         found.append(_MEMORY_NOTE)
-    if any(f["bench"] != "speed" and f["scenes"] < 4 for f in figures):
-        found.append("Fewer than 4 scenes: no interval and no rank.")
+    if any(f["bench"] != "speed" and f["scenes"] < MIN_SCENES for f in figures):
+        found.append(f"Fewer than {MIN_SCENES} scenes are {TOO_FEW}: no interval and no rank.")
     groups = {(f["bench"], f["protocol"], f["condition"]) for f in figures}
     if len({(f["bench"], f["protocol"], f["condition"], f["hash"]) for f in figures}) > len(groups):
         found.append("Figures with different protocol hashes are not comparable and are ranked apart.")
