@@ -101,16 +101,19 @@ def load_cube(
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read an RGB photograph, upright, with its values as stored.
+    """Read an RGB photograph, upright, with its values as stored: not decoded to linear light, as
+    :func:`read_photo` does.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP, WebP or PPM with three channels.
+        path: PNG, JPEG, TIFF, BMP, WebP, PPM, HEIC or AVIF with three channels.
 
     Returns:
-        (H, W, 3) uint8 or uint16.
+        (H, W, 3) uint8 or uint16, scaled where a file states another full scale (a PPM of 12 bits); a TIFF
+        may also give other integers or floats.
 
     Raises:
-        InputError: There is no such file, or it is a grey, palette or alpha image.
+        InputError: There is no such file, it is a raw photograph, or not RGB (grey, palette, alpha, CMYK,
+            Lab, YCbCr).
         FormatError: The file is truncated, empty or of an unknown format.
     """
     from hsrzoo.io.images import read_image as read
@@ -118,11 +121,11 @@ def read_image(path: str | Path) -> np.ndarray:
     return read(path)
 
 
-def read_photo(path: str | Path, encoding: Encoding = "auto") -> np.ndarray:
+def read_photo(path: str | Path, encoding: Encoding = "auto", bit_depth: int | None = None) -> np.ndarray:
     """Read an RGB photograph with linear values; see :func:`hsrzoo.io.photo.read_photo`."""
     from hsrzoo.io.photo import read_photo as read
 
-    return read(path, encoding)
+    return read(path, encoding, bit_depth)
 
 
 def format_of(path: Path) -> str:

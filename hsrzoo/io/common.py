@@ -23,6 +23,13 @@ _NEAR_NM = 25.0
 """Largest distance of such a band from its wavelength; beyond it the picture has false colours."""
 CubeAndBands = tuple[np.ndarray, BandSet | None]
 """A cube (H, W, C) float32, and its bands if the file states them."""
+_RAW = (
+    ".3fr", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf", ".fff",
+    ".gpr", ".iiq", ".k25", ".kdc", ".mdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef",
+    ".ptx", ".r3d", ".raf", ".rw2", ".rwl", ".rwz", ".sr2", ".srf", ".srw", ".x3f",
+)  # fmt: skip
+"""Suffixes of raw photographs, which hold a mosaic of sensor values and a thumbnail."""
+_RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"\0MRM", b"FOVb")
 _SIDES = {"h": "nrow", "w": "ncol"}
 """Names, in any case, under which files of matrices hold height and width."""
 
@@ -61,6 +68,34 @@ def decode(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+def require_developed(path: Path) -> None:
+    """Raise InputError for a raw photograph, by its suffix or its first bytes."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if path.suffix.lower() in _RAW or head.startswith(_RAW_STARTS):
+        raise raw_error(path)
+    if head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":  # Canon, in a TIFF and in a container of HEIF
+        raise raw_error(path)
+
+
+def raw_error(path: Path) -> InputError:
+    """The error for a raw photograph."""
+    return InputError(
+        f"{path} is a raw photograph: values of a sensor, and a thumbnail",
+        expected="an image with red, green and blue in every pixel",
+        fix="Develop it first, to linear 16 bits if possible (darktable, RawTherapee, dcraw -4 -T)",
+    )
+
+
+def missing_codec(path: Path, error: BaseException) -> FormatError:
+    """The error for an intact file whose compression needs a package that is not installed."""
+    return FormatError(
+        f"{path} is compressed in a way that the installed packages do not read",
+        got=str(error),
+        fix="Install imagecodecs: pip install --upgrade imagecodecs",
+    )
 
 
 def read_error(path: Path, kind: str, error: BaseException) -> FormatError:

@@ -1,7 +1,6 @@
 """Photographs as arrays: 8 and 16 bit, EXIF orientation applied, anything unclear refused.
 
-Pillow decodes everything but TIFF; its 16-bit RGB PNG reader drops the low bytes, so those are
-decoded once more here.
+Pillow decodes everything but TIFF; what it would cut to 8 bits is decoded by :mod:`hsrzoo.io.deep`.
 """
 
 from __future__ import annotations
@@ -14,13 +13,23 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import require_file
+from hsrzoo.io.common import missing_codec, require_developed, require_file
+from hsrzoo.io.deep import decode_deep, to_full_scale
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pnm", ".heic", ".heif", ".avif",
+)  # fmt: skip
 """Suffixes that a folder of photographs is searched for."""
 MOST_PIXELS = 1 << 30
 """Of a photograph that is decoded whole: 3 GiB in 8 bits."""
 _TIFF = (".tif", ".tiff")
+_FORMATS = (
+    "JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "PPM", "GIF", "TGA", "PCX", "SUN", "QOI", "PSD", "SGI",
+    "JPEG2000", "AVIF", "HEIF", "TIFF",
+)  # fmt: skip
+"""Formats (Pillow's names) of which no bit is lost: 8 bits, or decoded by :mod:`hsrzoo.io.deep`."""
+_JPEG_IN_TIFF = (6, 7, 33007)
+"""Compressions whose YCbCr is decoded to RGB."""
 _EXIF_ORIENTATION = 0x0112
 # What EXIF orientation 2..8 asks a viewer to do with the stored (H, W, ...) array.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -40,14 +49,17 @@ _REFUSED = {
     "LA": "a grey image with transparency",
     "RGBA": "an image with an alpha channel",
     "CMYK": "a CMYK image",
+    "LAB": "an image of Lab values",
+    "YCbCr": "an image of YCbCr values",
 }
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """An RGB photograph as (H, W, 3) uint8 or uint16, upright.
+    """An RGB photograph as (H, W, 3), upright: uint8 or uint16 of full scale, or other numbers of a TIFF.
 
-    Raises InputError for grey, palette and alpha images (three colour channels are needed, and how
-    to get them is the owner's choice), FormatError for truncated, empty or unknown files.
+    Raises InputError for raw photographs and for grey, palette, alpha, CMYK, Lab and YCbCr images (red,
+    green and blue are needed, and how to get them is the owner's choice), FormatError for truncated, empty
+    or unknown files.
     """
     path = Path(path)
     if path.suffix.lower() in _TIFF:
@@ -95,6 +107,8 @@ def read_plane(path: str | Path) -> np.ndarray:
 def open_image(path: Path) -> Image.Image:
     """The image by Pillow, not decoded yet. Raises InputError, FormatError."""
     require_file(path)
+    require_developed(path)
+    _require_heif(path)
     # Pillow's limit is for untrusted images; those of phones and panoramas exceed it.
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -102,12 +116,16 @@ def open_image(path: Path) -> Image.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise FormatError(
             f"{path} is not an image that can be read",
-            expected="PNG, JPEG, TIFF, BMP, WebP or PPM",
+            expected="PNG, JPEG, TIFF, BMP, WebP, PPM, HEIC or AVIF",
             got=str(error),
-            fix="Check that the copy is complete and the name fits the format",
+            fix="Save it in one of these formats; if it is, check that the copy is complete",
         ) from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+    if image.format not in _FORMATS:
+        image.close()
+        fix, got = "Save it as PNG or TIFF", f"the format {image.format}"
+        raise InputError(f"{path} is of a format whose values Pillow changes", got=got, fix=fix)
     if image.width * image.height > MOST_PIXELS:
         image.close()
         raise InputError(
@@ -119,33 +137,38 @@ def open_image(path: Path) -> Image.Image:
     return image
 
 
+def _require_heif(path: Path) -> None:
+    """Make Pillow read HEIC; InputError where what reads HEIC or AVIF is not installed."""
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[4:8] != b"ftyp":
+        return
+    brands = {head[i : i + 4] for i in range(8, min(int.from_bytes(head[:4], "big"), 64), 4)}
+    if brands & {b"avif", b"avis"}:
+        from PIL import features
+
+        if not features.check("avif"):
+            fix = 'Install what reads it: pip install "hsrzoo[heif]", or save it as PNG'
+            raise InputError(f"{path} is AVIF, which the installed Pillow does not read", fix=fix)
+    elif brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            fix = 'Install it: pip install "hsrzoo[heif]", or save the photograph as PNG'
+            raise InputError(f"{path} is HEIC, which needs the package pillow-heif", fix=fix) from None
+        register_heif_opener()
+
+
 def _decode(image: Image.Image, path: Path) -> np.ndarray:
     """All pixels; a truncated stream raises instead of giving grey rows."""
     try:
-        low = _low_bytes(image, path)
-        high = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        deep = decode_deep(image, path)
+        return np.asarray(image) if deep is None else deep
+    except ImportError as error:
+        raise missing_codec(path, error) from error
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError) as error:
         problem = f"The image {path} is truncated or damaged"
         raise FormatError(problem, got=str(error), fix="Copy or download it again") from error
-    return high if low is None else (high.astype(np.uint16) << 8) | low
-
-
-def _low_bytes(image: Any, path: Path) -> np.ndarray | None:
-    """Low bytes of a 16-bit RGB PNG, else None.
-
-    Pillow unpacks such files to 8 bits with the raw mode ``RGB;16B`` (the first, high byte of each
-    pair); asking for ``RGB;16L`` makes it take the second byte instead.
-    """
-    if image.format != "PNG" or len(image.tile) != 1 or image.tile[0][3] != "RGB;16B":
-        return None
-    again: Any = open_image(path)
-    with again:
-        codec, extents, offset, _ = again.tile[0]
-        # a plain tuple in older releases of pillow, a named one in newer
-        kind = type(again.tile[0])
-        fields = (codec, extents, offset, "RGB;16L")
-        again.tile = [fields if kind is tuple else kind(*fields)]
-        return np.asarray(again)
 
 
 def _rgb_from_tiff(path: Path) -> np.ndarray:
@@ -155,14 +178,20 @@ def _rgb_from_tiff(path: Path) -> np.ndarray:
 
     with open_tiff(path) as tiff:
         page = tiff.pages.first
-        pixels = tiff.series[0].asarray()
-        orientation = page.tags.get("Orientation")
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        photometric, kinds = page.photometric, tifffile.PHOTOMETRIC
+        if photometric == kinds.PALETTE:
             raise _not_rgb(path, "an image with a colour palette")
+        from_jpeg = photometric == kinds.YCBCR and page.compression in _JPEG_IN_TIFF
+        if photometric not in (kinds.RGB, kinds.MINISBLACK) and not from_jpeg:
+            raise _not_rgb(path, f"PhotometricInterpretation {getattr(photometric, 'name', photometric)}")
+        pixels, bits = tiff.series[0].asarray(), page.bitspersample
+        orientation = page.tags.get("Orientation")
     if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[2] != 3:
         pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16):
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype.kind not in "uif":
         raise _not_rgb(path, f"shape {pixels.shape}, {pixels.dtype}")
+    if pixels.dtype.name in ("uint8", "uint16"):  # 12 bits come in 16
+        pixels = to_full_scale(pixels, 2**bits - 1)
     return _upright(pixels, int(orientation.value) if orientation else 1)
 
 

@@ -1,48 +1,40 @@
 """Decoding of photographs to linear light: what their files state, and what is assumed.
 
 Networks of the zoo expect linear values, proportional to light. Phones and cameras write sRGB, which is not
-linear; linear renderings and rendered data sets are. The encoding is taken from evidence in the file or
-given by the user, and reported in one line.
+linear; linear renderings and rendered data sets are. The encoding is taken from evidence in the file
+(:mod:`hsrzoo.io.evidence`) or given by the user, and reported in one line. Commands, data sets and Python
+helpers all decide it here.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from hsrzoo.colour.srgb import decode_srgb
-from hsrzoo.errors import InputError
+from hsrzoo.colour.spaces import LINEAR, SRGB, ColourSpace
+from hsrzoo.colour.srgb import decode_srgb, encode_srgb
+from hsrzoo.errors import InputError, require_known
+from hsrzoo.io.evidence import Evidence, find_evidence, plain
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.io.raster import Pixels, Raster, open_raster
 from hsrzoo.io.rgb import to_unit
 
 Encoding = Literal["auto", "linear", "srgb"]
 """``linear``: values proportional to light. ``srgb``: sRGB (IEC 61966-2-1). ``auto``: by the file."""
-
-_CURVE = "decoded by IEC 61966-2-1"
-_CHOOSE = "Convert it to sRGB, or say what its values are by --linear or --srgb"
-_EXIF_IFD, _COLOR_SPACE, _MAKE, _MODEL = 0x8769, 0xA001, 0x010F, 0x0110
-_ICC_TAG = 34675
+ENCODINGS = ("auto", "linear", "srgb")
+_CHOOSE = "Convert it to sRGB, or say what its values are by --linear or --srgb (data sets: encoding=...)"
 _LEVELS_OF_SRGB = 2
 """By how many of 255 levels a profile that counts as sRGB may differ from it: makers round differently."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a file states about the encoding of its values and the camera that took it."""
-
-    profile: bytes | None = field(default=None, repr=False)
-    """The embedded ICC profile."""
-    srgb: str | None = None
-    """What marks the file as sRGB, other than a profile."""
-    camera: str | None = None
-    """Maker and model by EXIF."""
+_LOW = 16
+"""Values of 16 bits that all lie below full scale over this are pointed out: 12 bits or fewer, unscaled."""
+_ROWS = 256
+"""Rows that are searched at a time for the largest value."""
 
 
 @dataclass(frozen=True)
@@ -52,143 +44,165 @@ class Photo:
     pixels: Pixels
     value_range: tuple[float, float] | None
     """Range of the values of ``pixels``, where their dtype does not define it."""
-    note: str
-    """One line for the user."""
+    encoding: Literal["linear", "srgb"]
+    """``linear``: the values are those of the file; ``srgb``: they were decoded to linear sRGB."""
+    statement: str
+    """How the values were interpreted, and why."""
     about: Mapping[str, str]
     """For the metadata of cubes: what was assumed, why, and the profile's name."""
+    option: str = ""
+    """The option of ``hsrzoo predict`` that decides otherwise; "" where the file or the user decided."""
     camera: str | None = None
     """Maker and model by EXIF."""
 
+    @property
+    def note(self) -> str:
+        """One line for the user."""
+        return f"Input: {self.statement}" + (f" ({self.option})" if self.option else "")
+
+    def unit(self) -> np.ndarray:
+        """All pixels, (H, W, 3) float32 in [0, 1]. Raises InputError for values that leave their range."""
+        values = self.pixels.read(0, 0, *self.pixels.shape)
+        return to_unit(values.astype(np.float64), values.dtype.name, self.value_range).astype(np.float32)
+
 
 def to_linear(
-    raster: Raster, path: Path, encoding: Encoding = "auto", value_range: tuple[float, float] | None = None
+    raster: Raster,
+    path: Path,
+    encoding: Encoding = "auto",
+    value_range: tuple[float, float] | None = None,
+    bit_depth: int | None = None,
 ) -> Photo:
-    """The image of ``raster``, read from ``path``, with linear values.
+    """The image of ``raster`` with linear values; what is encoded is decoded window by window.
 
-    ``value_range`` is that of the stored values. What is sRGB is decoded window by window. Raises
-    InputError for profiles that cannot be converted.
+    Args:
+        raster: The opened image.
+        path: Its file, whose tags are evidence.
+        encoding: Of the stored values.
+        value_range: Of the stored values; default: by the file, else by their dtype.
+        bit_depth: Of the stored values, where the dtype has more bits: 12 for values up to 4095 in a file
+            of 16 bits.
+
+    Raises:
+        InputError: A profile cannot be used, the values are of high dynamic range, or they cannot have
+            ``bit_depth`` bits.
     """
+    require_known("encoding", encoding, ENCODINGS)
     evidence = find_evidence(path)
     profile = _profile(evidence.profile, path) if evidence.profile and encoding == "auto" else None
-    stated = value_range or raster.value_range
-    name = profile.name if profile else _name_of(evidence.profile)
-    if encoding == "linear" or (encoding == "auto" and not profile and not evidence.srgb):
-        why = "asked for" if encoding == "linear" else "no evidence"
-        note = _linear_note(encoding, name, path)
-        return Photo(raster.pixels, stated, note, _about("linear", why, name), evidence.camera)
-    if encoding == "srgb":
-        why, note = "asked for", f"Input: taken as sRGB, as asked, and {_CURVE}{_ignored(name)}"
-    elif profile is None:
-        why, note = str(evidence.srgb), f"Input: sRGB by its {evidence.srgb}, {_CURVE}"
-    elif profile.is_srgb:
-        why, note = "ICC profile", f"Input: sRGB by its ICC profile ({name}), {_CURVE}"
-    else:
-        why = f"converted from {name}"
-        note = f"Input: its ICC profile is {name}: converted to sRGB, {_CURVE}"
-    other = profile if profile and not profile.is_srgb else None
-    dtype = raster.pixels.read(0, 0, 1, 1).dtype
-    if other is not None and dtype != np.uint8:
-        problem = f"The colours of {path} cannot be converted from {other.name} to sRGB"
-        raise InputError(problem, expected="8 bits", got=dtype.name, fix=_CHOOSE)
-    decoded = _Decoded(raster.pixels, stated, other)
-    return Photo(decoded, None, note, _about(f"sRGB, {_CURVE}", why, name), evidence.camera)
+    if evidence.hdr and encoding == "auto" and profile is None:
+        problem = f"The values of {path} are of high dynamic range ({evidence.hdr}) and cannot be decoded"
+        raise InputError(problem, expected="sRGB or linear values", fix=_CHOOSE)
+    about = {"input_profile": profile.name if profile else _name_of(evidence.profile) or "none"}
+    if bit_depth is not None:
+        value_range = _full_range(bit_depth, raster, value_range, path)
+        about["input_bit_depth"] = str(bit_depth)
+    value_range = value_range or raster.value_range
+    way, why, statement = _decide(evidence, encoding, profile)
+    if way is None:
+        option = ""
+        if why == "no evidence":
+            is_raster = path.suffix.lower() in RASTERS
+            statement += "" if is_raster else ", since the file does not say sRGB"
+            kind = "if it is encoded as sRGB" if is_raster else "for pictures of phones and cameras"
+            option = f"--srgb {kind}"
+        about |= {"input_values": "linear", "input_evidence": why}
+        return Photo(raster.pixels, value_range, "linear", statement, about, option, evidence.camera)
+    about |= {"input_values": f"{way.name}, {way.how}", "input_evidence": why}
+    pixels = _Decoded(raster.pixels, value_range, way)
+    return Photo(pixels, None, "srgb", statement, about, camera=evidence.camera)
 
 
-def read_photo(path: str | Path, encoding: Encoding = "auto") -> np.ndarray:
-    """Read a photograph with linear values, proportional to light.
+def read_photo(path: str | Path, encoding: Encoding = "auto", bit_depth: int | None = None) -> np.ndarray:
+    """Read a photograph with linear values, proportional to light, as all commands do.
 
     Args:
         path: A photograph, a TIFF, an ENVI header of three bands, or a .npy file.
         encoding: ``linear``: take the values as they are; ``srgb``: decode them from sRGB; ``auto``: decode
-            them if an ICC profile or a tag of the file marks them as sRGB.
+            them if a profile or a tag of the file says how they are encoded (sRGB, Adobe RGB, a gamma).
+        bit_depth: Bits of the stored values, if they are fewer than the file's: 12 for values up to 4095.
 
     Returns:
-        (H, W, 3), upright: float32 in [0, 1] where it was decoded, else in the stored dtype and range.
+        (H, W, 3), upright: float32 in [0, 1], linear sRGB, where it was decoded or ``bit_depth`` is given;
+        else in the stored dtype and range.
 
     Raises:
-        InputError: There is no such image, or its profile cannot be converted.
+        InputError: There is no such image, its profile cannot be used, or it has not ``bit_depth`` bits.
         FormatError: The file is damaged.
     """
-    photo = to_linear(open_raster(path), Path(path), encoding)
-    height, width = photo.pixels.shape
-    return photo.pixels.read(0, 0, height, width)
+    photo = to_linear(open_raster(path), Path(path), encoding, bit_depth=bit_depth)
+    return photo.pixels.read(0, 0, *photo.pixels.shape) if bit_depth is None else photo.unit()
 
 
-def _about(values: str, why: str, profile: str | None) -> dict[str, str]:
-    return {"input_values": values, "input_evidence": why, "input_profile": profile or "none"}
+def low_values(raster: Raster, path: Path) -> tuple[int, str] | None:
+    """How many bits the values of a 16-bit image seem to have, and a sentence about it; None if they use
+    the full scale, or the file states another.
+
+    They are pointed out and not scaled: the image may as well be dark.
+    """
+    if raster.value_range is not None or raster.pixels.read(0, 0, 1, 1).dtype.name != "uint16":
+        return None
+    evidence = find_evidence(path)
+    stated = evidence.bits if evidence.bits and evidence.bits < 16 else 0
+    limit = max(65535 // _LOW, 2**stated - 1)
+    height, width = raster.shape
+    largest = 0
+    for top in range(0, height, _ROWS):
+        largest = max(largest, int(raster.pixels.read(top, 0, min(_ROWS, height - top), width).max()))
+        if largest > limit:
+            return None
+    if largest == 0:
+        return None
+    bits = stated if largest < 2**stated else next(n for n in (8, 10, 12) if largest < 2**n)
+    by = f", and {evidence.bits_by} says {stated} bits" if bits == stated else ""
+    return bits, f"no value of {path.name} exceeds {largest} of 65535{by}"
 
 
-def _linear_note(encoding: Encoding, profile: str | None, path: Path) -> str:
-    if encoding == "linear":
-        return f"Input: taken as proportional to light, as asked{_ignored(profile)}"
-    if path.suffix.lower() in RASTERS:
-        return "Input: taken as proportional to light (--srgb if it is encoded as sRGB)"
-    return (
-        "Input: taken as proportional to light, since the file does not say sRGB "
-        "(--srgb for pictures of phones and cameras)"
-    )
+def _decide(
+    evidence: Evidence, encoding: Encoding, profile: _Profile | None
+) -> tuple[ColourSpace | _Profile | None, str, str]:
+    """What decodes the values (None: they stay), why, and a statement for the user."""
+    if encoding != "auto":
+        named = _name_of(evidence.profile)
+        ignored = f"; its ICC profile ({named}) is ignored" if named else ""
+        if (
+            evidence.space
+            and not named
+            and evidence.space.name != {"linear": "linear", "srgb": "sRGB"}[encoding]
+        ):
+            ignored = f"; its {evidence.by} says {evidence.space.name} and is ignored"
+        if encoding == "linear":
+            return None, "asked for", f"taken as proportional to light, as asked{ignored}"
+        return SRGB, "asked for", f"taken as sRGB, as asked, and {SRGB.how}{ignored}"
+    if profile is not None and profile.is_srgb:
+        return SRGB, "ICC profile", f"sRGB by its ICC profile ({profile.name}), {SRGB.how}"
+    if profile is not None:
+        why = f"converted from {profile.name}"
+        return profile, why, f"its ICC profile is {profile.name}: {profile.how}"
+    space = evidence.space
+    if space is None:
+        return None, "no evidence", "taken as proportional to light"
+    if space == LINEAR:
+        return None, evidence.by, f"proportional to light by its {evidence.by}"
+    return space, evidence.by, f"{space.name} by its {evidence.by}, {space.how}"
 
 
-def _ignored(profile: str | None) -> str:
-    return f"; its ICC profile ({profile}) is ignored" if profile else ""
-
-
-def find_evidence(path: Path) -> Evidence:
-    """What the file at ``path`` states; nothing for rasters and damaged tags."""
-    suffix = path.suffix.lower()
-    if suffix in RASTERS:
-        return Evidence()
-    try:
-        return _tiff_evidence(path) if suffix in (".tif", ".tiff") else _pillow_evidence(path)
-    # Malformed tags raise many kinds of errors; the pixels may be intact and are checked separately.
-    except Exception:
-        return Evidence()
-
-
-def _pillow_evidence(path: Path) -> Evidence:
-    from PIL import Image
-
-    from hsrzoo.io.images import open_image
-
-    with open_image(path) as image:
-        info = image.info
-        exif = Image.Exif()
-        if info.get("exif"):
-            exif.load(info["exif"])
-        srgb = None
-        if "srgb" in info:
-            srgb = "PNG chunk sRGB"
-        elif exif.get_ifd(_EXIF_IFD).get(_COLOR_SPACE) == 1:
-            srgb = "EXIF ColorSpace"
-        elif abs(float(info.get("gamma") or 0) - 1 / 2.2) < 0.001:
-            srgb = "PNG gamma of 1/2.2"
-        return Evidence(info.get("icc_profile"), srgb, _camera(exif.get(_MAKE), exif.get(_MODEL)))
-
-
-def _tiff_evidence(path: Path) -> Evidence:
-    import tifffile
-
-    with tifffile.TiffFile(path) as tiff:
-        tags = tiff.pages.first.tags
-        found = {code: tags[code].value for code in (_ICC_TAG, _EXIF_IFD, _MAKE, _MODEL) if code in tags}
-    exif = found.get(_EXIF_IFD)
-    srgb = "EXIF ColorSpace" if isinstance(exif, dict) and exif.get("ColorSpace") == 1 else None
-    profile = bytes(found[_ICC_TAG]) if found.get(_ICC_TAG) is not None else None
-    return Evidence(profile, srgb, _camera(found.get(_MAKE), found.get(_MODEL)))
-
-
-def _camera(make: object, model: object) -> str | None:
-    """Maker and model in one line; the maker only where the model does not begin with it."""
-    maker, name = (_plain(str(x)) if x else "" for x in (make, model))
-    if name.lower().startswith(maker.lower()):
-        maker = ""
-    return f"{maker} {name}".strip() or None
-
-
-def _plain(text: str) -> str:
-    """Text from a foreign file as one short line of plain characters."""
-    kept = "".join(c if c.isascii() and c.isprintable() and c not in "{}" else " " for c in text)
-    return " ".join(kept.split())[:80]
+def _full_range(
+    bit_depth: int, raster: Raster, value_range: tuple[float, float] | None, path: Path
+) -> tuple[float, float]:
+    """The range of values that have ``bit_depth`` bits."""
+    dtype = raster.pixels.read(0, 0, 1, 1).dtype
+    most = 8 * dtype.itemsize
+    if value_range is not None:
+        raise InputError("A bit depth and a range exclude each other", fix="Give one of them")
+    if dtype.kind != "u" or not 1 <= bit_depth <= most:
+        expected = f"1 to {most}" if dtype.kind == "u" else "unsigned integers"
+        raise InputError(
+            f"{path} cannot hold values of {bit_depth} bits",
+            expected=expected,
+            got=f"a file of {dtype.name}",
+        )
+    return 0.0, float(2**bit_depth - 1)
 
 
 def _name_of(data: bytes | None) -> str | None:
@@ -198,54 +212,65 @@ def _name_of(data: bytes | None) -> str | None:
     try:
         from PIL import ImageCms
 
-        return _plain(ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(data))))
+        return (
+            plain(ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(data)))) or "no name"
+        )
     except Exception:  # it is not used, only named
         return "one that cannot be read"
 
 
 @dataclass(frozen=True)
 class _Profile:
-    """An ICC profile and the way from it to sRGB, in 8 bits."""
+    """An ICC profile, from which LittleCMS converts to linear sRGB."""
 
+    data: bytes
     name: str
-    transform: Any
-    is_srgb: bool
+    is_srgb: bool = False
 
-    def apply(self, stored: np.ndarray) -> np.ndarray:
-        """(h, w, 3) uint8 in this profile as uint8 in sRGB; what lies outside of sRGB is clipped."""
-        from PIL import Image, ImageCms
+    how = "converted to linear sRGB"
 
-        image = Image.fromarray(np.ascontiguousarray(stored))
-        return np.asarray(ImageCms.applyTransform(image, self.transform))
+    def decode(self, unit: np.ndarray) -> np.ndarray:
+        """(h, w, 3) in [0, 1] as linear sRGB, float32; what lies outside of its gamut is clipped."""
+        import imagecodecs
+
+        stored = np.ascontiguousarray(unit, dtype=np.float32)
+        linear = imagecodecs.cms_transform(
+            stored, self.data, _linear_srgb(), colorspace="rgb", outcolorspace="rgb", outdtype="float32",
+            intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
+        )  # fmt: skip
+        return linear.clip(0, 1)
+
+
+@lru_cache
+def _linear_srgb() -> bytes:
+    """An ICC profile of linear sRGB."""
+    import imagecodecs
+
+    white, primaries = (0.3127, 0.3290, 1.0), (0.64, 0.33, 1, 0.30, 0.60, 1, 0.15, 0.06, 1)
+    return imagecodecs.cms_profile("rgb", whitepoint=white, primaries=primaries, gamma=1.0)
 
 
 @lru_cache(maxsize=4)
 def _profile(data: bytes, path: Path) -> _Profile:
+    steps = np.linspace(0, 1, 9)
+    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(9, 81, 3)
+    found = _Profile(data, _name_of(data) or "")
     try:
-        from PIL import ImageCms
-
-        source = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        target = ImageCms.createProfile("sRGB")
-        how = ImageCms.Intent.RELATIVE_COLORIMETRIC
-        transform = ImageCms.buildTransform(source, target, "RGB", "RGB", how)
-        name = _plain(ImageCms.getProfileDescription(source)) or "without a name"
-    except Exception as error:  # PyCMSError, OSError; ImportError where Pillow has no LittleCMS
+        linear = found.decode(colours)
+    except Exception as error:  # CmsError, ValueError and others, by what is wrong
         got = str(error) or type(error).__name__
         raise InputError(f"The colour profile of {path} cannot be used", got=got, fix=_CHOOSE) from error
-    steps = np.linspace(0, 255, 9).round().astype(np.uint8)
-    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(9, 81, 3)
-    converted = _Profile(name, transform, False).apply(colours).astype(int)
-    return _Profile(name, transform, bool(np.abs(converted - colours).max() <= _LEVELS_OF_SRGB))
+    levels = np.abs(encode_srgb(linear) - colours).max() * 255
+    return _Profile(data, found.name, bool(levels <= _LEVELS_OF_SRGB))
 
 
 @dataclass(frozen=True)
 class _Decoded:
-    """sRGB pixels as linear values: float32 in [0, 1], window by window."""
+    """Encoded pixels as linear values: float32 in [0, 1], window by window."""
 
     stored: Pixels
     value_range: tuple[float, float] | None
-    profile: _Profile | None
-    """The profile of the stored values, where it is not sRGB."""
+    way: ColourSpace | _Profile
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -253,12 +278,10 @@ class _Decoded:
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         values = np.asarray(self.stored.read(top, left, height, width))
-        if self.profile is not None:
-            values = self.profile.apply(values)
-        if self.value_range is None and values.dtype.name in ("uint8", "uint16"):
+        if self.way == SRGB and self.value_range is None and values.dtype.name in ("uint8", "uint16"):
             return _table(values.dtype.name)[values]
         unit = to_unit(values.astype(np.float64), values.dtype.name, self.value_range)
-        return decode_srgb(unit).astype(np.float32)
+        return self.way.decode(unit).astype(np.float32, copy=False)
 
 
 @lru_cache

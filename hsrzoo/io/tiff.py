@@ -19,7 +19,16 @@ import tifffile
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import CubeAndBands, format_errors, output_file, require_file, to_hwc
+from hsrzoo.io.common import (
+    CubeAndBands,
+    format_errors,
+    missing_codec,
+    output_file,
+    raw_error,
+    require_developed,
+    require_file,
+    to_hwc,
+)
 from hsrzoo.io.stream import FlatStream
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
 
@@ -27,6 +36,9 @@ _CLASSIC = (1 << 32) - (1 << 25)
 """Bytes of pixels that a TIFF with 32-bit offsets can hold, with room for its tags."""
 _STRIP = 1 << 20
 """Bytes of a strip: readers fetch these whole."""
+_DNG_VERSION = 50706
+_SENSOR = (32803, 34892)
+"""PhotometricInterpretation of raw photographs: CFA, LinearRaw."""
 _GDAL_METADATA = 42112
 _GDAL_NODATA = 42113
 _BROKEN = (
@@ -121,10 +133,34 @@ def _gdal_xml(bands: BandSet, scale: float | None = None) -> str:
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
-    """A TIFF file for reading; errors of tifffile while it is open become a FormatError."""
+    """A TIFF file for reading; errors of tifffile while it is open become a FormatError.
+
+    Raises InputError for raw photographs, whose first page is a thumbnail.
+    """
     require_file(path)
-    with format_errors(path, "TIFF", _BROKEN), tifffile.TiffFile(path) as tiff:
+    require_developed(path)
+    with format_errors(path, "TIFF", _BROKEN), _codec_errors(path), tifffile.TiffFile(path) as tiff:
+        page = tiff.pages.first
+        if page.is_reduced or _DNG_VERSION in page.tags or page.photometric in _SENSOR:
+            raise raw_error(path)
         yield tiff
+
+
+@contextmanager
+def _codec_errors(path: Path) -> Iterator[None]:
+    """What tifffile raises for compressions that it cannot read: the file may be intact."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_codec(path, error) from error
+    except ValueError as error:
+        if "requires the 'imagecodecs' package" in str(error):
+            raise missing_codec(path, error) from error
+        if "not supported" in str(error) or "not a known COMPRESSION" in str(error):
+            fix = "Save it uncompressed, or with LZW or DEFLATE"
+            problem = f"{path} is compressed in a way that cannot be read"
+            raise FormatError(problem, got=str(error), fix=fix) from error
+        raise
 
 
 def load(

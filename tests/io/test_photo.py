@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from hsrzoo.errors import InputError
 from hsrzoo.io import read_photo
-from hsrzoo.io.photo import Photo, find_evidence, to_linear
+from hsrzoo.io.evidence import find_evidence
+from hsrzoo.io.photo import Photo, low_values, to_linear
 from hsrzoo.io.raster import open_raster
 from make_fixtures import write_png16
 from make_profile import P3_TO_XYZ_D50, icc_profile
@@ -96,7 +98,7 @@ def test_what_says_srgb_is_decoded_and_named(tmp_path, name):
     [
         ("a.png", {}), ("a.jpg", {}), ("a.tif", {}), ("a.bmp", {}),
         ("b.jpg", {"exif": exif(space=0xFFFF)}),
-        ("b.png", {"pnginfo": chunk(b"gAMA", (100000).to_bytes(4, "big"))}),
+        ("_DSC1.jpg", {"quality": 90}), ("b.png", {"exif": exif(make="Maker", model="Phone 3")}),
         ("c.png", {"exif": b"Exif\0\0damaged"}),
     ],
 )  # fmt: skip
@@ -155,23 +157,21 @@ def test_windows_are_parts_of_the_whole(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 def test_another_profile_is_converted_by_its_primaries(tmp_path, name):
-    """Against matrices: gamma 2.2, primaries to XYZ, XYZ to linear sRGB. Eight bits in between."""
+    """Against matrices: gamma 2.2, primaries to XYZ, XYZ to linear sRGB."""
     Image.fromarray(PIXELS).save(tmp_path / name, icc_profile=P3)
     photo = opened(tmp_path / name)
-    assert "its ICC profile is Test P3: converted to sRGB" in photo.note
+    assert "its ICC profile is Test P3: converted to linear sRGB" in photo.note
     assert photo.about["input_evidence"] == "converted from Test P3"
     linear = (PIXELS / 255) ** 2.2 @ P3_TO_XYZ_D50.T @ XYZ_D50_TO_SRGB.T
-    inside = ((linear > 0.002) & (linear < 0.998)).all(axis=2)  # of sRGB: what is outside is clipped
-    assert inside.sum() > 20
-    assert np.abs(pixels(photo) - linear)[inside].max() < 0.012
-    assert np.abs(by_the_standard(PIXELS / 255) - linear)[inside].max() > 0.05  # without conversion
+    np.testing.assert_allclose(pixels(photo), linear.clip(0, 1), atol=0.001)
+    assert np.abs(by_the_standard(PIXELS / 255) - linear).max() > 0.05  # without conversion
 
 
 def test_profiles_that_cannot_be_used_say_what_to_do(tmp_path):
     deep = np.random.default_rng(1).integers(0, 65536, (5, 6, 3), dtype=np.uint16)
     tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", iccprofile=P3)
-    with pytest.raises(InputError, match=r"from Test P3 to sRGB.*8 bits.*uint16.*--linear or --srgb"):
-        opened(tmp_path / "deep.tif")
+    converted = ((deep / 65535) ** 2.2 @ P3_TO_XYZ_D50.T @ XYZ_D50_TO_SRGB.T).clip(0, 1)
+    np.testing.assert_allclose(pixels(opened(tmp_path / "deep.tif")), converted, atol=0.001)
     assert np.array_equal(pixels(opened(tmp_path / "deep.tif", "linear")), deep)
     tifffile.imwrite(tmp_path / "srgb.tif", deep, photometric="rgb", iccprofile=SRGB)
     np.testing.assert_allclose(
@@ -188,6 +188,111 @@ def test_a_profile_named_otherwise_that_is_srgb_counts_as_it(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "a.png", icc_profile=SRGB.replace(b"s\0R\0G\0B", b"m\0i\0n\0e"))
     photo = opened(tmp_path / "a.png")
     assert "mine" in photo.note and "sRGB by its ICC profile" in photo.note
+
+
+ADOBE_TO_SRGB = np.array([[1.39836, -0.39836, 0], [0, 1, 0], [0, -0.04293, 1.04293]])
+P3_TO_SRGB = np.array([[1.22494, -0.22494, 0], [-0.04206, 1.04206, 0], [-0.01964, -0.07864, 1.09828]])
+
+
+def dcf(space: int | None, index: str | None) -> dict:
+    """EXIF as cameras write it by DCF: R98 for sRGB, R03 for Adobe RGB."""
+    found = exif(make="Maker", model="Camera 1")
+    about = found.get_ifd(0x8769)
+    about[0x829A] = 0.01
+    if space is not None:
+        about[0xA001] = space
+    if index is not None:
+        about[0xA005] = {1: index}
+    return {"exif": found, "quality": 100}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words", "gamma", "matrix"),
+    [
+        ("a.jpg", dcf(0xFFFF, "R03"), "Adobe RGB .* R03", 563 / 256, ADOBE_TO_SRGB),
+        ("a.jpg", dcf(None, "R03"), "Adobe RGB .* R03", 563 / 256, ADOBE_TO_SRGB),
+        ("a.jpg", dcf(2, None), "Adobe RGB .* ColorSpace of 2", 563 / 256, ADOBE_TO_SRGB),
+        ("a.png", {"exif": exif(space=2)}, "Adobe RGB", 563 / 256, ADOBE_TO_SRGB),
+        ("a.tif", {"tiffinfo": exif_of_tiff({0xA001: 2})}, "Adobe RGB", 563 / 256, ADOBE_TO_SRGB),
+        ("a.jpg", dcf(1, "R03"), "sRGB by its EXIF ColorSpace,", None, None),
+        ("a.jpg", dcf(None, "R98"), "sRGB by its EXIF InteroperabilityIndex R98", None, None),
+        ("a.jpg", dcf(None, None), r"sRGB by .*a camera \(Maker Camera 1\)", None, None),
+        ("a.png", {"pnginfo": chunk(b"gAMA", (55556).to_bytes(4, "big"))}, "gamma 1.8", 1.8, None),
+        ("a.png", {"pnginfo": chunk(b"cICP", bytes([12, 13, 0, 1]))}, "P3 by its PNG", None, P3_TO_SRGB),
+    ],
+)  # fmt: skip
+def test_other_spaces_that_a_file_states_are_converted(tmp_path, name, options, words, gamma, matrix):
+    Image.fromarray(PIXELS).save(tmp_path / name, **options)
+    with Image.open(tmp_path / name) as image:
+        stored = np.asarray(image) / 255
+    expected = by_the_standard(stored) if gamma is None else stored**gamma
+    expected = expected if matrix is None else (expected @ matrix.T).clip(0, 1)
+    photo = opened(tmp_path / name)
+    assert re.search(words, photo.note) and photo.encoding == "srgb" and photo.option == ""
+    np.testing.assert_allclose(pixels(photo), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gAMA", "cICP"])
+def test_values_that_a_file_states_as_linear_stay(tmp_path, kind):
+    data = {"gAMA": (100000).to_bytes(4, "big"), "cICP": bytes([1, 8, 0, 1])}[kind]
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=chunk(kind.encode(), data))
+    photo = opened(tmp_path / "a.png")
+    assert re.search(
+        f"proportional to light by its PNG .*{'gamma of 1' if kind == 'gAMA' else kind}", photo.note
+    )
+    assert photo.encoding == "linear" and np.array_equal(pixels(photo), PIXELS)
+
+
+def test_high_dynamic_range_is_refused(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", pnginfo=chunk(b"cICP", bytes([9, 16, 0, 1])))
+    with pytest.raises(InputError, match=r"high dynamic range \(PQ\).*--linear or --srgb"):
+        opened(tmp_path / "a.png")
+    assert np.array_equal(pixels(opened(tmp_path / "a.png", "linear")), PIXELS)
+
+
+def test_a_declared_bit_depth_is_the_full_scale(tmp_path):
+    twelve = np.random.default_rng(3).integers(0, 4096, (5, 6, 3), dtype=np.uint16)
+    write_png16(tmp_path / "a.png", twelve)
+    photo = to_linear(open_raster(tmp_path / "a.png"), tmp_path / "a.png", bit_depth=12)
+    np.testing.assert_allclose(photo.unit(), twelve / 4095, atol=1e-7)
+    assert photo.about["input_bit_depth"] == "12"
+    np.testing.assert_allclose(read_photo(tmp_path / "a.png", bit_depth=12), twelve / 4095, atol=1e-7)
+    decoded = read_photo(tmp_path / "a.png", "srgb", bit_depth=12)
+    np.testing.assert_allclose(decoded, by_the_standard(twelve / 4095), atol=1e-6)
+    with pytest.raises(InputError, match="leaves its range"):
+        read_photo(tmp_path / "a.png", bit_depth=10)
+    Image.fromarray(PIXELS).save(tmp_path / "b.png")
+    with pytest.raises(InputError, match=r"b\.png cannot hold values of 12 bits.*1 to 8.*uint8"):
+        read_photo(tmp_path / "b.png", bit_depth=12)
+
+
+@pytest.mark.parametrize(
+    ("largest", "stated", "bits"),
+    [
+        (4095, None, 12), (1000, None, 10), (255, None, 8), (4096, None, None), (65535, None, None),
+        (0, None, None), (16383, 14, 14), (16384, 14, None), (900, 12, 12), (65535, 12, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_values_that_use_few_of_16_bits_are_pointed_out(tmp_path, suffix, largest, stated, bits):
+    deep = np.zeros((5, 6, 3), np.uint16)
+    deep[4, 5, 1] = largest
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".png":
+        write_png16(path, deep)
+        if stated:
+            whole = path.read_bytes()
+            sbit = b"sBIT" + bytes([stated] * 3)
+            sbit = (3).to_bytes(4, "big") + sbit + zlib.crc32(sbit).to_bytes(4, "big")
+            path.write_bytes(whole[:33] + sbit + whole[33:])
+    else:
+        tags = [(0x0119, "H", 3, [2**stated - 1] * 3, True)] if stated else []
+        tifffile.imwrite(path, deep, photometric="rgb", extratags=tags)
+    found = low_values(open_raster(path), path)
+    assert (found and found[0]) == bits
+    if found:
+        assert f"no value of a{suffix} exceeds {largest} of 65535" in found[1]
+        assert ("says" in found[1]) == (stated is not None)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
