@@ -67,7 +67,7 @@ def _record(data: Dataset, split: str, provenance: Mapping[str, Any]) -> dict[st
         "split": split,
         "scenes": data.scenes(split),
         "fingerprint": data.fingerprint(),
-        "dataset_info": dict(data.info),
+        "dataset_info": data.record(),
         "command": command_line(),
         "provenance": provenance,
     }

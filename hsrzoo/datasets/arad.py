@@ -15,7 +15,8 @@ from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_
 from hsrzoo.errors import DatasetError, FormatError
 from hsrzoo.io import mat
 from hsrzoo.io.common import require_file
-from hsrzoo.io.images import read_image
+from hsrzoo.io.photo import Encoding, to_linear
+from hsrzoo.io.raster import open_raster
 from hsrzoo.io.values import over_full_scale
 from hsrzoo.spec import DatasetSpec
 
@@ -30,6 +31,8 @@ class Arad(IndexedDataset):
     name = "arad"
     bands = VISIBLE_31
     usual_shape = "31 x 482 x 512"
+    encoding: Encoding = "linear"
+    """The convention of this benchmark: its JPEG values are taken as they are, whatever their files say."""
 
     def __init__(self, root: Path) -> None:
         """``root``: the data root; the set is in ``arad`` below it, or directly in it."""
@@ -52,7 +55,7 @@ class Arad(IndexedDataset):
                     expected=wanted,
                     fix="Copy it again, or take the name off the list in split_txt",
                 )
-        return self.paired(scene, image, _read_image(image), file, self._cube(file))
+        return self.paired(scene, image, self._read_image(image), file, self._cube(file))
 
     def files(self) -> list[Path]:
         """The lists and all listed files."""
@@ -62,8 +65,8 @@ class Arad(IndexedDataset):
         return found
 
     def notes(self) -> list[str]:
-        """Lists that are shorter than the challenge's."""
-        return [
+        """How the images are read, and lists that are shorter than the challenge's."""
+        return ["JPEG values are taken as proportional to light, as they are stored"] + [
             f"{split} lists {len(names)} of the challenge's {FULL[split]} scenes: "
             "figures will not compare with published ones"
             for split, names in self.index.items()
@@ -92,12 +95,12 @@ class Arad(IndexedDataset):
         require_stored_bands(self.bands, file, cube.shape, bands, "Copy the file again")
         return np.ascontiguousarray(cube.transpose(2, 0, 1))
 
-
-def _read_image(file: Path) -> np.ndarray:
-    pixels = read_image(file)
-    if pixels.dtype != np.uint8:
-        raise FormatError(f"{file} is not one of ARAD-1K", expected="8 bits", got=pixels.dtype)
-    return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    def _read_image(self, file: Path) -> np.ndarray:
+        photo = to_linear(open_raster(file), file, self.encoding)
+        pixels = photo.pixels.read(0, 0, *photo.pixels.shape)
+        if pixels.dtype != np.uint8:
+            raise FormatError(f"{file} is not one of ARAD-1K", expected="8 bits", got=pixels.dtype)
+        return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 SPEC = DatasetSpec(

@@ -130,6 +130,13 @@ class Dataset(ABC):
     """Perturbed images are rounded to this many bits again; None where RGB is not quantised."""
     info: dict[str, Any]
     """What else determines the values (rendering response, scaling); part of every protocol hash."""
+    encoding: str | None = None
+    """How the values of its photographs are read: ``linear`` as stored, ``srgb`` decoded; None where RGB is
+    rendered, which is linear."""
+
+    def record(self) -> dict[str, Any]:
+        """:attr:`info` and :attr:`encoding`, for the config of weights."""
+        return dict(self.info) if self.encoding is None else {**self.info, "encoding": self.encoding}
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:

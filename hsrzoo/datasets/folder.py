@@ -12,11 +12,12 @@ from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene, require_scaled
 from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands
 from hsrzoo.datasets.folder_files import find_splits, parts_of
+from hsrzoo.datasets.photographs import Photographs
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, require_known
-from hsrzoo.io import images, load_cube
+from hsrzoo.io import load_cube
 from hsrzoo.io.common import CubeAndBands
-from hsrzoo.io.values import over_full_scale
+from hsrzoo.io.photo import Encoding
 from hsrzoo.spec import DatasetSpec
 
 _ZERO_BANDS = ("keep", "nodata")
@@ -25,7 +26,6 @@ _ZERO_BANDS = ("keep", "nodata")
 class Folder(IndexedDataset):
     """Cubes in a folder; see :func:`hsrzoo.datasets.folder_files.find_splits` for the layout."""
 
-    rgb_bits: int
     layout = 2
 
     def __init__(
@@ -39,6 +39,8 @@ class Folder(IndexedDataset):
         scale: str | float = 1.0,
         response: str | None = None,
         zero_bands: str = "keep",
+        encoding: Encoding = "auto",
+        bit_depth: str | int | None = None,
     ) -> None:
         """Open the cubes in ``folder``, or the one cube that it is.
 
@@ -52,6 +54,8 @@ class Folder(IndexedDataset):
             scale: Divides the stored values.
             response: The camera that renders RGB from the cubes; None reads photographs in ``rgb/``.
             zero_bands: "nodata" if bands that are 0 in a whole cube have no data, else "keep".
+            encoding: Of the photographs; see :func:`hsrzoo.io.photo.to_linear`.
+            bit_depth: Bits of their values, where they are fewer than those of the files.
         """
         require_known("treatment of zero bands", zero_bands, _ZERO_BANDS)
         declared = parse_bands(bands) if isinstance(bands, str) else bands
@@ -75,22 +79,27 @@ class Folder(IndexedDataset):
         split, first = next((split, names[0]) for split, names in self.index.items() if names)
         files = self._splits[split]
         self.bands = declared or self._bands_of(files.cubes[first])
-        self.rgb_bits = 8 if self.camera else 8 * images.read_image(files.images[first]).dtype.itemsize
+        self.rgb_bits = 8
         self.info = {
             "scale": self._scale,
             **(self.camera.record() if self.camera else {"response": None}),
             "zero_bands": zero_bands,
         }
         self.info |= self._reading
+        if self.camera is None:
+            self._read_photographs(encoding, bit_depth)
+        elif encoding != "auto" or bit_depth is not None:
+            problem = "RGB is rendered from the cubes, so no photograph is decoded"
+            raise InputError(problem, fix="Leave out either response, or encoding and bit_depth")
 
     def read(self, split: str, scene: str) -> Scene:
-        """The photograph over 255 or 65535 (or rendered), the cube divided by ``scale``."""
+        """The photograph in linear values (or rendered), the cube divided by ``scale``."""
         files = self._splits[split]
         cube = self._cube(files.cubes[scene])
         if self.camera:
             return self.rendered(scene, cube)
         image = files.images[scene]
-        return self.paired(scene, image, self._photograph(image), files.cubes[scene], cube)
+        return self.paired(scene, image, self._photographs.read(image), files.cubes[scene], cube)
 
     def files(self) -> list[Path]:
         """All files of cubes and photographs."""
@@ -110,6 +119,16 @@ class Folder(IndexedDataset):
             for stem in sorted(files.cubes.keys() ^ files.images.keys())
             if not self.camera
         ]
+
+    def _read_photographs(self, encoding: Encoding, bit_depth: str | int | None) -> None:
+        """Decide how they are read. Only what changes their values is part of the protocol."""
+        listed = [self._splits[split].images[name] for split, names in self.index.items() for name in names]
+        self._photographs = photos = Photographs(listed, encoding, bit_depth)
+        self.encoding, self.rgb_bits = photos.encoding, photos.bits
+        if photos.encoding != "linear":
+            self.info["encoding"] = photos.encoding
+        if photos.bit_depth is not None:
+            self.info["bit_depth"] = photos.bit_depth
 
     def _require_scenes(self) -> None:
         """DatasetMissingError if there is nothing here, DatasetError if there are no pairs."""
@@ -181,13 +200,6 @@ class Folder(IndexedDataset):
             raise DatasetError(f"{file} holds no data", expected="some values", got=got)
         require_scaled(cube, str(file), fix="Give the full scale, e.g. --data-option scale=10000")
 
-    def _photograph(self, image: Path) -> np.ndarray:
-        pixels = images.read_image(image)
-        if 8 * pixels.dtype.itemsize != self.rgb_bits:
-            problem = f"{image} differs in depth from the first image"
-            raise DatasetError(problem, expected=f"{self.rgb_bits} bits", got=pixels.dtype)
-        return over_full_scale(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
 
 def _axes_hint(shape: tuple[int, ...], axes: str | None, bands: int) -> str:
     """What to try where the bands seem to be on another axis."""
@@ -218,13 +230,17 @@ def open_folder(
     scale: str | float = 1.0,
     response: str | None = None,
     zero_bands: str = "keep",
+    encoding: Encoding = "auto",
+    bit_depth: str | int | None = None,
 ) -> Folder:
     """Open cubes; ``path``: their folder, or one cube, absolute or below the data root (``folder`` if not
-    given); ``bands``: see :func:`hsrzoo.datasets.wavelengths.parse_bands`."""
+    given); ``bands``: see :func:`hsrzoo.datasets.wavelengths.parse_bands`; ``encoding``: auto (by
+    profile and EXIF, else linear), linear or srgb."""
     folder = root / Path(path or "folder").expanduser()
     return Folder(
-        folder, bands=bands, key=key, axes=axes, scale=scale, response=response, zero_bands=zero_bands
-    )
+        folder, bands=bands, key=key, axes=axes, scale=scale, response=response, zero_bands=zero_bands,
+        encoding=encoding, bit_depth=bit_depth,
+    )  # fmt: skip
 
 
 SPEC = DatasetSpec(

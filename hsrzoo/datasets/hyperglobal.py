@@ -15,6 +15,7 @@ from hsrzoo.datasets.folder import Folder
 from hsrzoo.datasets.folder_files import find_splits
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError
+from hsrzoo.io.photo import Encoding
 from hsrzoo.spec import DatasetSpec
 
 _FOLDER = "hyperglobal-450k"
@@ -35,6 +36,8 @@ def open_hyperglobal(
     scale: str | float = 1.0,
     response: str | None = DEFAULT_CAMERA,
     zero_bands: str = "keep",
+    encoding: Encoding = "auto",
+    bit_depth: str | int | None = None,
 ) -> HyperGlobal:
     """Open cubes; ``bands`` must be declared here or in wavelengths.csv, the rest is as in ``folder``.
 
@@ -51,6 +54,7 @@ def open_hyperglobal(
             fix="See docs/hyperglobal.md for a walk-through",
         )
     settings: dict[str, Any] = {"key": key, "axes": axes, "scale": scale, "zero_bands": zero_bands}
+    settings |= {"encoding": encoding, "bit_depth": bit_depth}
     return HyperGlobal(folder, SPEC, bands=bands, response=response if rendered else None, **settings)
 
 

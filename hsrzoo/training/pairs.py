@@ -179,7 +179,7 @@ class PairTask(Task):
             return {}
         data, spec = self.dataset, self.spec
         # What of config.json decides how the network is run.
-        training = {"dataset_info": dict(data.info), "recipe": {"consistency": self.recipe.consistency}}
+        training = {"dataset_info": data.record(), "recipe": {"consistency": self.recipe.consistency}}
         device = str(next(module.parameters()).device)
         model = Reconstructor(
             module, spec, data.bands, name=spec.name, config={"training": training}, device=device
@@ -297,7 +297,7 @@ def _about(data: Dataset, split: str, scenes: list[str]) -> dict[str, Any]:
     """The entries of a record that describe a data set."""
     return {
         "dataset": data.name,
-        "dataset_info": dict(data.info),
+        "dataset_info": data.record(),
         "split": split,
         "scenes": scenes,
         "fingerprint": data.fingerprint(),

@@ -143,7 +143,15 @@ def as_started(recipe: Recipe, run: Path, given: Collection[str]) -> Recipe:
 
 
 def _completed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``before`` with what it did in those fields that only the recipe of ``now`` has."""
+    """``before`` with what it did in those fields that only ``now`` has: of the recipe, and of data sets,
+    whose photographs were all read as linear before there was a choice."""
+    info = before.get("dataset_info")
+    if (
+        isinstance(info, Mapping)
+        and "encoding" not in info
+        and "encoding" in (now.get("dataset_info") or {})
+    ):
+        before = {**before, "dataset_info": {**info, "encoding": "linear"}}
     recipe, fields = before.get("recipe"), now.get("recipe")
     if not isinstance(recipe, Mapping) or not isinstance(fields, Mapping):
         return before
