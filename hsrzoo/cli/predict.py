@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--srgb", is_flag=True,
     help="Values are sRGB, as phones and cameras write it: decoded first "
-    "[sRGB if the file says so by profile or tag, else linear].",
+    "[by the file's profile or tags, else linear].",
 )  # fmt: skip
 @click.option("--tta", is_flag=True, help="Adapt the network to each image first (if the model can).")
 @click.option("--bands", type=options.Wavelengths(), metavar="NM,NM,...", help="Keep only these bands.")
@@ -57,6 +57,10 @@ if TYPE_CHECKING:
     "--value-range", nargs=2, type=float, metavar="LOW HIGH",
     help="Range of the image's values, if its dtype does not define it.",
 )  # fmt: skip
+@click.option(
+    "--bit-depth", type=click.IntRange(1, 32), metavar="N",
+    help="Bits of the image's values, if fewer than its file has: 12 for values up to 4095 in 16 bits.",
+)  # fmt: skip
 @click.option("--device", help="cpu, cuda, ... [a GPU if there is one].")
 @options.threads
 @click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
@@ -71,7 +75,7 @@ def command(
     form: str | None, linear: bool, srgb: bool, tta: bool, bands: tuple[float, ...] | None, quicklook: bool,
     overwrite: bool, worker_count: int | None, ray_address: str | None, tile: int | None,
     max_memory: float | None, approximate_tiles: bool, dtype: Literal["float32", "uint16"],
-    value_range: tuple[float, float] | None, device: str | None, threads: int | None,
+    value_range: tuple[float, float] | None, bit_depth: int | None, device: str | None, threads: int | None,
     precision: Literal["fp32", "bf16", "fp16"], consistency: str | None, compiled: bool,
 ) -> None:  # fmt: skip
     """Reconstruct the hyperspectral cube of one image or of many.
@@ -83,7 +87,8 @@ def command(
     same command again. --model onnx:FILE runs an exported file, on the whole image.
 
     Networks expect values proportional to light. For each image the command reports how its values are
-    interpreted: sRGB if an ICC profile or a tag says so, else linear; --linear and --srgb override this.
+    interpreted: sRGB or Adobe RGB if an ICC profile or a tag says so, else linear; --linear and --srgb
+    override this. Raw photographs are refused: develop them first.
     --bands keeps the nearest bands, which must lie within half a band spacing.
     """
     import torch
@@ -92,6 +97,7 @@ def command(
     from hsrzoo.prediction.predict import PredictOptions
 
     options.forbid(linear and srgb, "--linear and --srgb exclude each other")
+    options.forbid(value_range and bit_depth, "--value-range and --bit-depth exclude each other")
     jobs, alone = _jobs(image, out, form)
     workers = options.choose_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
@@ -104,7 +110,7 @@ def command(
         approximate=approximate_tiles, consistency=consistency,
     )  # fmt: skip
     encoding: Encoding = "linear" if linear else "srgb" if srgb else "auto"
-    wanted = PredictOptions(dtype, value_range, tta, encoding, bands, quicklook)
+    wanted = PredictOptions(dtype, value_range, tta, encoding, bands, quicklook, bit_depth=bit_depth)
     if bands is not None:
         network.bands.nearest(bands)  # an error here is an error for every image
     with _bar() as bar, nullcontext() if jobs[0].out == out else _new_folder(jobs[0].out.parent):

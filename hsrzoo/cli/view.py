@@ -64,19 +64,32 @@ def command(
 
 
 def _photo(path: Path) -> np.ndarray | None:
-    """A photograph; None for a cube. A TIFF of three channels of 8 or 16 bits is a photograph."""
+    """A photograph as it looks, (H, W, 3) uint8 in sRGB; None for a cube.
+
+    A TIFF of three channels of 8 or 16 bits is a photograph.
+    """
+    import numpy as np
+
+    from hsrzoo.camera import encode_srgb
     from hsrzoo.errors import InputError
-    from hsrzoo.io import CUBE_SUFFIXES, read_image
+    from hsrzoo.io import CUBE_SUFFIXES
+    from hsrzoo.io.photo import to_linear
+    from hsrzoo.io.raster import open_raster
 
     suffix = path.suffix.lower()
-    if suffix not in CUBE_SUFFIXES:
-        return read_image(path)
-    if suffix not in (".tif", ".tiff"):
+    if suffix in CUBE_SUFFIXES and suffix not in (".tif", ".tiff"):
         return None
     try:
-        return read_image(path)
-    except InputError:  # not RGB: a cube, or load_cube reports what is wrong
+        raster = open_raster(path)
+    except InputError:  # a TIFF that is not RGB: a cube, or load_cube reports what is wrong
+        if suffix not in CUBE_SUFFIXES:
+            raise
         return None
+    if suffix in CUBE_SUFFIXES and raster.pixels.read(0, 0, 1, 1).dtype.name not in ("uint8", "uint16"):
+        return None
+    photo = to_linear(raster, path)
+    say(photo.note.partition(" (--")[0])
+    return np.rint(encode_srgb(photo.unit()) * 255).astype(np.uint8)
 
 
 def _cube(path: Path, name: str, key: str | None, axes: str | None, units: str | None) -> NamedCube:

@@ -10,6 +10,7 @@ from hsrzoo.errors import HsrzooError
 from hsrzoo.registry import DATASETS
 
 if TYPE_CHECKING:
+    from hsrzoo.io.photo import Photo
     from hsrzoo.models.onnx_runtime import OnnxModel
     from hsrzoo.models.reconstructor import Reconstructor
 
@@ -38,6 +39,23 @@ def caveats(model: Reconstructor | OnnxModel, camera: str | None = None) -> str:
     )
 
 
+def other_encoding(model: Reconstructor | OnnxModel, photo: Photo) -> str | None:
+    """A sentence where the weights learned from photographs whose values were read in another way."""
+    training = model.config.get("training") or {}
+    learned = (training.get("dataset_info") or {}).get("encoding")
+    if learned is None or learned == photo.encoding:
+        return None
+    if learned == "linear":
+        return (
+            "The weights learned from photographs whose values were taken as they are; this one is decoded "
+            "(--linear takes it as it is)"
+        )
+    return (
+        "The weights learned from photographs that were decoded to linear light; this one is taken as it "
+        "is (--srgb decodes it)"
+    )
+
+
 def _title(dataset: str) -> str:
     """The data set by name and title; by name alone if no plugin provides it."""
     try:
@@ -51,4 +69,4 @@ def _training_camera(training: Mapping[str, Any]) -> str:
     return f"RGB rendered for the camera {response}" if response else "RGB of an unknown camera"
 
 
-__all__ = ["caveats"]
+__all__ = ["caveats", "other_encoding"]

@@ -15,7 +15,7 @@ import numpy as np
 from hsrzoo.errors import InputError
 from hsrzoo.io import require_writable, save_cube, stream
 from hsrzoo.io.open_stream import check_out, open_stream, require_apart, require_folder
-from hsrzoo.io.photo import Photo, to_linear
+from hsrzoo.io.photo import Photo, low_values, to_linear
 from hsrzoo.io.raster import Raster, open_raster
 from hsrzoo.io.stream import CubeShape
 from hsrzoo.models.onnx_runtime import OnnxModel
@@ -23,6 +23,7 @@ from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
+from hsrzoo.prediction.caveats import other_encoding
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
 from hsrzoo.prediction.run import PredictOptions, Progress, Run, Say, Step, Target
 
@@ -93,8 +94,8 @@ def predict_file(
     check_out(out) if streamed else _check_in_memory(out, options)
     raster = open_raster(image)
     _require_apart(out, (Path(image), *raster.files), options)
-    photo = to_linear(raster, Path(image), options.encoding, options.value_range)
-    for note in (photo.note, *raster.notes):
+    photo = to_linear(raster, Path(image), options.encoding, options.value_range, options.bit_depth)
+    for note in (photo.note, *raster.notes, *_doubts(raster, Path(image), photo, model, options)):
         say(note)
     kept = None if options.bands is None else model.bands.nearest(options.bands)
     bands = model.bands if kept is None else model.bands.select(kept)
@@ -112,6 +113,19 @@ def predict_file(
         if not rendering(bands).as_seen:
             say(f"Quick look: {rendering(bands).how}")
     return replace(report, seconds=time.monotonic() - begun, camera=photo.camera, picture=picture)
+
+
+def _doubts(
+    raster: Raster, image: Path, photo: Photo, model: Reconstructor | OnnxModel, options: PredictOptions
+) -> list[str]:
+    """What suggests that the values mean something else than was assumed."""
+    found = []
+    if options.value_range is None and options.bit_depth is None:
+        low = low_values(raster, image)
+        if low is not None:
+            found.append(f"Input: {low[1]}; if it holds {low[0]} bits, give --bit-depth {low[0]}")
+    other = other_encoding(model, photo)
+    return found if other is None else [*found, other]
 
 
 @contextmanager
@@ -194,6 +208,8 @@ def _identity(
     # interpretation of the image's values is part of the metadata.
     without_effect = ("save_seconds", "share", "quicklook", "encoding")
     decisive = {key: value for key, value in asdict(options).items() if key not in without_effect}
+    if options.bit_depth is None:  # as in partial files of versions without it
+        del decisive["bit_depth"]
     weights = model.identity or f"random {digest_of(model.module)}"
     return {
         "model": {"name": model.name, "identity": weights, "bands": model.bands.to_json()},

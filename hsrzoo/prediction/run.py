@@ -50,6 +50,9 @@ class PredictOptions:
     """Share of the free memory to use at most, if the model sets no limit; of all processes together."""
     save_seconds: float = 10.0
     """Seconds between two saved states: what an interruption costs at most."""
+    bit_depth: int | None = None
+    """Bits of the image's values, if they are fewer than its dtype has; see
+    :func:`hsrzoo.io.photo.to_linear`."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -12,12 +14,16 @@ import spectral
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from hsrzoo.cli.fit import command as fit
 from hsrzoo.cli.predict import command
-from hsrzoo.errors import BandsError, HsrzooError, InputError, StoreError
-from hsrzoo.io import SUFFIX_OF, load_cube
+from hsrzoo.datasets import open_dataset
+from hsrzoo.errors import BandsError, HsrzooError, InputError, Note, StoreError
+from hsrzoo.io import SUFFIX_OF, load_cube, save_cube
 from hsrzoo.io.stream import part_of
+from hsrzoo.models.loading import load
 from hsrzoo.prediction.predict import PredictOptions, Step, predict_file
 from hsrzoo.prediction.quicklook import srgb_of
+from make_fixtures import write_png16
 from tiled_networks import BANDS, Chained, Local, model
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 44, 3), dtype=np.uint8)
@@ -105,6 +111,49 @@ def test_what_was_assumed_is_said_and_exclusive(photo):
         result = predict(photo, "-o", photo.with_name("a.hdr"), option)
         assert result.exit_code == 0 and words in result.stderr and result.stderr.count("Input:") == 1
     assert "exclude each other" in refused(photo, "-o", photo.with_name("b.hdr"), "--srgb", "--linear")
+
+
+def test_a_bit_depth_that_is_declared_or_seems_to_be_needed(photo):
+    twelve = np.random.default_rng(0).integers(0, 4096, (30, 44, 3), dtype=np.uint16)
+    write_png16(photo, twelve)
+    out, said = photo.with_name("a.npz"), []
+    predict_file(photo, model(Local), out, say=said.append)
+    assert re.search(
+        r"no value of photo\.png exceeds \d+ of 65535; .*give --bit-depth 12$", "\n".join(said)
+    )
+    result = predict(photo, "-o", photo.with_name("b.npz"), "--bit-depth", "12")
+    assert result.exit_code == 0 and "exceeds" not in result.stderr
+    predict_file(photo, model(Local), out, PredictOptions(bit_depth=12))
+    np.testing.assert_allclose(
+        load_cube(out)[0], model(Local)((twelve / 4095).astype(np.float32)).cube, atol=3e-6
+    )
+    options = ("--bit-depth", "12", "--value-range", "0", "1")
+    assert "exclude each other" in refused(photo, "-o", photo.with_name("c.hdr"), *options)
+
+
+def test_weights_of_decoded_pairs_give_the_cube_that_their_data_set_scores(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = 1
+    for split in ("train", "valid"):
+        for kind in ("rgb", "cube"):
+            (tmp_path / "folder" / split / kind).mkdir(parents=True)
+        Image.fromarray(PIXELS).save(tmp_path / f"folder/{split}/rgb/{split}.jpg", exif=exif)
+        cube = np.linspace(0.1, 0.9, len(BANDS)) * PIXELS.mean(axis=2, keepdims=True) / 255
+        save_cube(tmp_path / f"folder/{split}/cube/{split}.npz", cube, BANDS)
+    out, weights = tmp_path / "p.npz", tmp_path / "w"
+    call = ["poly", "--dataset", "folder", "--data-root", str(tmp_path), "--out", str(weights)]
+    with pytest.warns(Note, match=r"train\.jpg, the first of 2: sRGB by its EXIF ColorSpace"):
+        CliRunner().invoke(fit, call, catch_exceptions=False)
+        scene = open_dataset("folder", tmp_path).load("valid", "valid")
+    config = json.loads((weights / "config.json").read_text())
+    assert config["training"]["dataset_info"]["encoding"] == "srgb"
+    image = tmp_path / "folder/valid/rgb/valid.jpg"
+    result = predict(image, "-o", out, network=f"local-dir:{weights}")
+    assert result.exit_code == 0 and "The weights learned" not in result.stderr
+    scored = load(f"local-dir:{weights}", device="cpu").predict(scene.rgb)
+    np.testing.assert_allclose(load_cube(out)[0].transpose(2, 0, 1), scored, atol=1e-5)
+    taken = predict(image, "-o", out, "--linear", network=f"local-dir:{weights}")
+    assert "decoded to linear light; this one is taken as it is (--srgb" in taken.stderr
 
 
 def interrupted(photo: Path, out: Path, options: PredictOptions) -> None:

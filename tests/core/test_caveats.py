@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hsrzoo.prediction.caveats import caveats
+from hsrzoo.prediction.caveats import caveats, other_encoding
 
 
 def weights(training: dict, codebook: dict | None = None) -> SimpleNamespace:
@@ -37,6 +37,24 @@ def test_the_camera_of_a_photograph_is_another_one():
     assert "cameras (such as Maker Phone 3) are outside" in caveats(
         weights({"dataset": "cave"}), "Maker Phone 3"
     )
+
+
+@pytest.mark.parametrize(
+    ("learned", "now", "words"),
+    [
+        ("linear", "srgb", "taken as they are; this one is decoded (--linear"),
+        ("srgb", "linear", "decoded to linear light; this one is taken as it is (--srgb"),
+        ("srgb", "srgb", None),
+        ("linear", "linear", None),
+        (None, "srgb", None),
+    ],
+)
+def test_a_photograph_that_is_decoded_otherwise_than_those_of_the_training(learned, now, words):
+    info = {} if learned is None else {"encoding": learned}
+    text = other_encoding(
+        weights({"dataset": "folder", "dataset_info": info}), SimpleNamespace(encoding=now)
+    )
+    assert text is None if words is None else words in text
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageCms
 
 from hsrzoo.bands import BandSet
-from hsrzoo.cli.view import command
+from hsrzoo.camera import encode_srgb
+from hsrzoo.cli.view import _photo, command
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
 from hsrzoo.viewer.cubes import fit_photo, runs_of, stride_for
@@ -76,6 +78,17 @@ def test_a_photograph_is_shown_upright_beside_the_cube(run_hsrzoo, tmp_path, cub
     text = (tmp_path / "pages/both.html").read_text("utf-8")
     assert 'data-kind="photo"' in text
     assert "photograph, 2 x 2 pixels averaged" in text
+
+
+def test_a_photograph_is_shown_in_srgb_however_it_is_stored(tmp_path):
+    stored = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(stored).save(tmp_path / "srgb.png", icc_profile=profile)
+    assert np.array_equal(_photo(tmp_path / "srgb.png"), stored)
+    Image.fromarray(stored).save(tmp_path / "linear.png")
+    assert np.array_equal(_photo(tmp_path / "linear.png"), np.rint(encode_srgb(stored / 255) * 255))
+    tifffile.imwrite(tmp_path / "cube.tif", (stored / 255).astype(np.float32), photometric="rgb")
+    assert _photo(tmp_path / "cube.tif") is None
 
 
 @pytest.mark.parametrize("name", [".", "absent.npz"])
