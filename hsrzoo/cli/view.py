@@ -70,7 +70,7 @@ def _photo(path: Path) -> np.ndarray | None:
     """
     import numpy as np
 
-    from hsrzoo.camera import encode_srgb
+    from hsrzoo.colour.srgb import encode_srgb
     from hsrzoo.errors import InputError
     from hsrzoo.io import CUBE_SUFFIXES
     from hsrzoo.io.photo import to_linear

@@ -65,11 +65,13 @@ _HDR = {16: "PQ", 18: "HLG"}
 
 
 def space_of_codes(primaries: int, transfer: int) -> tuple[ColourSpace | None, str | None]:
-    """The space of two codes of H.273, or the name of what makes it HDR; None for codes without a meaning."""
+    """The space of two codes of H.273, or the name of what makes it HDR; None for unknown codes."""
     if transfer in _HDR or transfer not in _GAMMAS:
         return None, _HDR.get(transfer)
     gamma = _GAMMAS[transfer]
     if primaries in _PRIMARIES:
         name, corners = _PRIMARIES[primaries]
         return ColourSpace(name if gamma is None else f"{name} of gamma {gamma}", gamma, corners), None
-    return (SRGB if gamma is None else LINEAR if gamma == 1 else ColourSpace(f"gamma {gamma}", gamma)), None
+    if gamma is None:
+        return SRGB, None
+    return LINEAR if gamma == 1 else ColourSpace(f"gamma {gamma}", gamma), None

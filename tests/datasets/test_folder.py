@@ -9,7 +9,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import Camera, decode_srgb
+from hsrzoo.camera import Camera
+from hsrzoo.colour.srgb import decode_srgb
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.wavelengths import parse_bands, read_wavelengths
 from hsrzoo.errors import (

@@ -11,7 +11,7 @@ import torch
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.training.loop import train
-from hsrzoo.training.rundir import as_started, differences, load_checkpoint
+from hsrzoo.training.rundir import as_started, differences, load_checkpoint, require_same_run
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL and fork")
@@ -126,3 +126,10 @@ def test_differences_name_nested_keys() -> None:
         "b.d: 0 before, nothing now",
         "e: nothing before, 5 now",
     ]
+
+
+def test_a_run_from_before_encodings_were_recorded_took_photographs_as_linear():
+    before = {"dataset_info": {"scale": 1.0}}
+    require_same_run(before, {"dataset_info": {"scale": 1.0, "encoding": "linear"}}, Path("config.json"))
+    with pytest.raises(TrainingError, match=r"encoding.*linear.*srgb"):
+        require_same_run(before, {"dataset_info": {"scale": 1.0, "encoding": "srgb"}}, Path("config.json"))

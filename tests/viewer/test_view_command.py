@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from PIL import Image, ImageCms
 
 from hsrzoo.bands import BandSet
-from hsrzoo.camera import encode_srgb
 from hsrzoo.cli.view import _photo, command
+from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
 from hsrzoo.viewer.cubes import fit_photo, runs_of, stride_for
