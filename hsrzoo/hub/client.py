@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from hsrzoo.errors import HubError
 from hsrzoo.hub import errors, verify
 from hsrzoo.hub.errors import at
 from hsrzoo.hub.ids import is_revision, suggest_repo
+from hsrzoo.hub.retry import bounded_waits, retried
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -115,23 +117,32 @@ def _fetch(repo: str, revision: str | None, force: bool) -> Path:
 
     if is_offline_mode() and not force:
         return snapshot(local_files_only=True)
-    if revision and _COMMIT.fullmatch(revision) and not force:  # a commit never changes
+    last = None
+    if not force:
+        # Looked up first: a download that fails in the middle has moved the branch in the cache already.
         with suppress(LocalEntryNotFoundError):
-            return snapshot(local_files_only=True)
+            last = snapshot(local_files_only=True)
+    if last and revision and _COMMIT.fullmatch(revision):  # a commit never changes
+        return last
     try:
-        info = _api().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        info = retried(
+            lambda: _api().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        )
+        verify.require_safetensors([file.rfilename for file in info.siblings or ()], at(repo, revision))
+        found = retried(snapshot)
+        if found != last or found.name == info.sha:
+            return found
+        problem = "fails"  # and the client has taken the cache without a word
     except Exception as error:
-        if force or not errors.is_unreachable(error):
+        if last is None or not errors.is_unreachable(error):
             raise
-        try:
-            folder = snapshot(local_files_only=True)
-        except LocalEntryNotFoundError:
-            raise error from None
-        used = f"using the last pulled version of {at(repo, revision)}, commit {folder.name[:8]}"
-        warnings.warn(f"The Hub does not answer: {used}.", stacklevel=4)
-        return folder
-    verify.require_safetensors([file.rfilename for file in info.siblings or ()], at(repo, revision))
-    return snapshot()
+        status = errors.status_of(error)
+        problem = "does not answer" if status is None else f"fails (status {status})"
+    with suppress(OSError):  # the branch may stand for a newer commit already, of which files are missing
+        Path(last.parents[1], "refs", revision or "main").write_text(last.name)
+    used = f"using the last pulled version of {at(repo, revision)}, commit {last.name[:8]}"
+    warnings.warn(f"The Hub {problem}: {used}.", stacklevel=4)
+    return last
 
 
 def list_repos(org: str) -> list[dict[str, Any]]:
@@ -143,7 +154,7 @@ def list_repos(org: str) -> list[dict[str, Any]]:
         problem = f"{org!r} is not the name of a user or organisation"
         raise HubError(problem, expected="letters, digits and - _ .")
     with _translate(f"the repositories of {org}"):
-        found = list(_api().list_models(author=org, filter=LIBRARY, full=True))
+        found = retried(lambda: list(_api().list_models(author=org, filter=LIBRARY, full=True)))
     rows = [
         {
             "name": one.id,
@@ -163,7 +174,7 @@ def head(repo: str, revision: str | None = None) -> str | None:
 
     with _translate(repo, revision):
         try:
-            return _api().model_info(require_repo(repo), revision=revision).sha
+            return retried(lambda: _api().model_info(require_repo(repo), revision=revision)).sha
         except (RepositoryNotFoundError, RevisionNotFoundError):
             return None
 
@@ -175,9 +186,11 @@ def state(repo: str, branch: str | None = None) -> State | None:
 
     with _translate(repo, branch):
         try:
-            info = _api().model_info(require_repo(repo), revision=branch, files_metadata=True)
+            info = retried(
+                lambda: _api().model_info(require_repo(repo), revision=branch, files_metadata=True)
+            )
         except RevisionNotFoundError:
-            info = _api().model_info(repo, files_metadata=True)
+            info = retried(lambda: _api().model_info(repo, files_metadata=True))
         except RepositoryNotFoundError:
             return None
     files = {f.rfilename: f.lfs.sha256 if f.lfs else str(f.blob_id) for f in info.siblings or ()}
@@ -190,7 +203,8 @@ def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None
 
     with _translate(repo, revision):
         try:
-            return Path(_api().hf_hub_download(require_repo(repo), path, revision=revision)).read_bytes()
+            file = retried(lambda: _api().hf_hub_download(require_repo(repo), path, revision=revision))
+            return Path(file).read_bytes()
         except LocalEntryNotFoundError:  # the Hub did not answer: the file may exist
             raise
         except EntryNotFoundError:
@@ -199,8 +213,13 @@ def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None
 
 def create_repo(repo: str, private: bool) -> None:
     """Create a repository for a model; HubError if it exists."""
+    attempts = count()
+
+    def create() -> None:  # an attempt that was told to have failed may have created it
+        _api().create_repo(require_repo(repo), private=private, exist_ok=next(attempts) > 0)
+
     with _translate(repo):
-        _api().create_repo(require_repo(repo), private=private)
+        retried(create)
 
 
 def commit(
@@ -231,20 +250,24 @@ def commit(
         )  # fmt: skip
         return made.pr_url or str(made.commit_url)
 
+    def again(status: int | None) -> bool:
+        # After a failure the pull request may exist. A second commit has the wrong parent and is refused.
+        return status == 429 or not create_pr
+
     with _translate(repo, revision):
         try:
-            return send()
+            return retried(send, again)
         except RevisionNotFoundError:
             if create_pr or revision is None:
                 raise
-            _api().create_branch(repo, branch=revision, exist_ok=True)
-            return send()
+            retried(lambda: _api().create_branch(repo, branch=revision, exist_ok=True))
+            return retried(send, again)
 
 
 def whoami() -> str:
     """The user of the token; HubError without a valid token."""
     with _translate(None):
-        return str(_api().whoami()["name"])
+        return str(retried(lambda: _api().whoami())["name"])
 
 
 def _api() -> HfApi:
@@ -257,7 +280,7 @@ def _api() -> HfApi:
 def _translate(repo: str | None, revision: str | None = None) -> Iterator[None]:
     """Translate the client's exceptions, without their chain, which contains URLs and headers."""
     try:
-        with _quiet():
+        with _quiet(), bounded_waits():
             yield
     except Exception as error:
         if repo and errors.is_a(error, "RevisionNotFoundError"):

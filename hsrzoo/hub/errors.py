@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from typing import Any
 
 from hsrzoo.errors import HsrzooError, HubError, StoreError
 
@@ -26,16 +27,31 @@ def is_a(error: BaseException | None, *names: str) -> bool:
     return any(kind.__name__ in names for kind in type(error).__mro__)
 
 
+def response_of(error: BaseException | None) -> Any:
+    """The HTTP response that an exception, or the cause of one about the client's cache, stands for."""
+    if is_a(error, "LocalEntryNotFoundError") and error is not None and error.__cause__ is not None:
+        return response_of(error.__cause__)
+    return getattr(error, "response", None)
+
+
 def status_of(error: BaseException | None) -> int | None:
     """The HTTP status that an exception stands for."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = getattr(response_of(error), "status_code", None)
     return status if isinstance(status, int) else None
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """True if the Hub answered that it is not available now, or not to this user."""
+    status = status_of(error) or 0
+    return status == 429 or status >= 500
 
 
 def is_unreachable(error: BaseException | None) -> bool:
     """True if the Hub did not answer, or answered that it is not available now."""
-    status = status_of(error)
-    return is_a(error, "RequestError", "ConnectionError") if status is None else status >= 500
+    if status_of(error) is not None:
+        return is_busy(error)
+    cause = error.__cause__ if is_a(error, "LocalEntryNotFoundError") and error is not None else None
+    return is_a(cause or error, "RequestError", "ConnectionError")
 
 
 def translate(error: Exception, repo: str | None, revision: str | None = None) -> HsrzooError | None:
@@ -49,11 +65,11 @@ def translate(error: Exception, repo: str | None, revision: str | None = None) -
         if isinstance(cause, Exception) and not is_a(cause, "OfflineModeIsEnabled"):
             return translate(cause, repo, revision) or unreachable(cause, where)
         return not_cached(where)
-    if is_a(error, "RuntimeError") and is_unreachable(error.__cause__):  # of an upload
+    if is_a(error, "RuntimeError") and isinstance(error.__cause__, Exception):  # of an upload
+        return _of_upload(error.__cause__, where)
+    if is_a(error, "LocalProtocolError", "UnicodeEncodeError"):  # of the header, whose value is not shown
         return HubError(
-            f"The upload to {where} was interrupted",
-            got=type(error.__cause__).__name__,
-            fix="Push again: nothing was committed, and large files that are complete are not sent again",
+            "The token for the Hub holds characters that no token has", fix=f"For this, {LOGIN}"
         )
     if is_a(error, "XetAuthenticationError"):  # an OSError of the client's other way to send large files
         return refused_token()
@@ -83,7 +99,47 @@ def translate(error: Exception, repo: str | None, revision: str | None = None) -
         return _of_disk(error, where)
     if is_a(error, "ValueError") and "README.md" in str(error):
         return HubError("The Hub refuses the card's metadata", got=_safe(str(error)))
-    return None
+    if is_a(error, "ValueError") and str(error).startswith("LFS batch API returned errors"):
+        said = str(error).partition("\n")[2].replace("`", "")
+        return HubError(f"The Hub takes no large files for {where}", got=_safe(said))
+    return _unexpected(error, where) if _raised_by_client(error) else None
+
+
+def _of_upload(error: Exception, where: str) -> HubError:
+    """The error of sending a large file, ``error`` being its cause."""
+    if not is_unreachable(error):
+        status = status_of(error)
+        said = _safe(_said(error)) or type(error).__name__
+        return HubError(
+            f"The storage of the Hub does not take a file for {where}",
+            got=said if status is None else f"status {status}: {said}",
+            fix="Nothing was committed. Check that the token has write access and that there is room left "
+            "for your account",
+        )
+    return HubError(
+        f"The upload to {where} was interrupted",
+        got=type(error).__name__,
+        fix="Push again: nothing was committed, and large files that are complete are not sent again",
+    )
+
+
+def _raised_by_client(error: BaseException) -> bool:
+    """Whether an exception was raised inside the client or its HTTP library."""
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__"))
+        trace = trace.tb_next
+    return module.partition(".")[0] in ("huggingface_hub", "hf_xet", "httpx", "httpx2")
+
+
+def _unexpected(error: Exception, where: str) -> HubError:
+    """The error for an answer that makes the client fail."""
+    return HubError(
+        f"The Hub's answer about {where} cannot be used",
+        expected="an answer of the Hub's interface",
+        got=_safe(f"{type(error).__name__}: {error}"),
+        fix="Check HF_ENDPOINT, and update the client: pip install --upgrade huggingface-hub",
+    )
 
 
 def missing(where: str) -> HubError:
@@ -135,9 +191,9 @@ def _of_status(error: Exception, where: str) -> HubError:
     if status in (409, 412):
         return HubError(f"{where} changed in the meantime", got=f"status {status}", fix="Try again")
     if status == 429:
-        wait = error.response.headers.get("Retry-After")  # type: ignore[attr-defined]
+        wait = response_of(error).headers.get("Retry-After")
         fix = f"Wait {wait} seconds and try again" if wait else f"Wait a few minutes; or {LOGIN}"
-        return HubError("The rate limit of the Hub is exceeded", got="status 429", fix=fix)
+        return HubError("The rate limit of the Hub is exceeded", got="status 429", fix=f"{fix}; {OFFLINE}")
     return HubError(f"The Hub rejects a request for {where}", got=f"status {status}: {_safe(_said(error))}")
 
 
