@@ -73,6 +73,14 @@ class StoreError(HsrzooError):
     """Results, runs or weights that cannot be stored: no permission, no room, a damaged file."""
 
 
+class LockedError(StoreError):
+    """An output that another process is writing; the message has its pid."""
+
+
+class ExistsError(StoreError):
+    """An output that is there already and must not be replaced."""
+
+
 class HubError(HsrzooError):
     """The Hugging Face Hub: a repository, revision or file that cannot be had, or no permission."""
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import StoreError
-from hsrzoo.utils.files import slug
+from hsrzoo.utils.files import require_regular, slug
 
 SCHEMA = "hsrzoo.result/1"
 """Of every row that this version writes and reads."""
@@ -309,11 +309,17 @@ def parse_lines(
             yield line, SkippedLine(path, i, reason, error.newer, torn)
 
 
+def bytes_of(path: Path) -> bytes:
+    """The content of a file of rows. Raises InputError for a pipe, a socket or a device."""
+    require_regular(path)
+    return path.read_bytes()
+
+
 def read_file(path: Path, root: Path | None = None) -> tuple[list[AnyRow], list[SkippedLine]]:
     """The rows of one file, and the lines that are skipped. Warns once of a file with such lines."""
     rows: list[AnyRow] = []
     skipped: list[SkippedLine] = []
-    for _, found in parse_lines(path.read_bytes(), path, root):
+    for _, found in parse_lines(bytes_of(path), path, root):
         if isinstance(found, SkippedLine):
             skipped.append(found)
         else:

@@ -239,7 +239,10 @@ def compute(session: Session) -> Outcome:
     work = missing(session.cells, source) if source else []
     if source is None or not work:
         return Outcome()
-    with bar("scoring", sum(len(cells) for _, cells in work)) as advance:
-        if options.workers is None:
-            return scores.run(work, source, advance)
-        return distributed.run(work, source, session.setups, options, options.workers, advance)
+    files = {cell.file.path: cell.file for _, cells in work for cell in cells}
+    with session.store.hold(files.values(), output.say):
+        work = missing(session.cells, source)  # without what another run has stored meanwhile
+        with bar("scoring", sum(len(cells) for _, cells in work)) as advance:
+            if options.workers is None or not work:
+                return scores.run(work, source, advance)
+            return distributed.run(work, source, session.setups, options, options.workers, advance)

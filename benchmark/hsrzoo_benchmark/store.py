@@ -2,7 +2,8 @@
 
 One file per (model, its weights and configuration, data set and split, protocol hash); one row a scene,
 written by a single ``write`` and fsynced. Rows are read by :mod:`hsrzoo.results`; a last line that a kill
-left unfinished is cut off when the file is opened for appending.
+left unfinished is cut off before the next one is appended. Of several runs one at a time adds rows of a
+model (:meth:`Store.hold`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -21,13 +22,15 @@ from hsrzoo import results
 from hsrzoo.errors import StoreError
 from hsrzoo.results import HASH_LENGTH, SCHEMA, SPEED, ScoreRow, SpeedRow
 from hsrzoo.utils.files import slug
+from hsrzoo.utils.locks import hold_folder
 from hsrzoo_benchmark.protocol import Protocol
 
 R = TypeVar("R", ScoreRow, SpeedRow)
 
 
 class ResultFile(Generic[R]):
-    """A file of rows of one kind. ``rows`` are read once; :meth:`append` adds to the file and to them.
+    """A file of rows of one kind. ``rows`` are read when it is opened; :meth:`append` adds to the file and
+    to them.
 
     ``elsewhere``: rows of the same cell that other files of the store hold.
     """
@@ -35,46 +38,57 @@ class ResultFile(Generic[R]):
     def __init__(self, path: Path, kind: type[R], elsewhere: Iterable[R] = ()) -> None:
         self.path = path
         self._kind: type[R] = kind
-        self.rows: list[R] = self._read()
-        self.rows.extend(elsewhere)
+        self._elsewhere: list[R] = list(elsewhere)
+        self.rows: list[R] = []
+        self.read()
+
+    def read(self) -> None:
+        """Read ``rows`` again. The file is left as it is: another process may be writing a row."""
+        with _translated(self.path):
+            data = results.bytes_of(self.path) if self.path.exists() else b""
+        found = [one for _, one in results.parse_lines(data, self.path)]
+        skipped = [one for one in found if isinstance(one, results.SkippedLine)]
+        for line in skipped:
+            if line.newer:
+                raise StoreError(
+                    f"Line {line.line} of {self.path} has a newer schema",
+                    expected=SCHEMA,
+                    got=line.reason.partition(",")[0],
+                    fix="Upgrade hsrzoo, or use another --store",
+                )
+        results.warn_of_skipped(skipped)
+        self.rows = self._of_kind(found) + self._elsewhere
 
     def append(self, row: R) -> None:
-        """Write one row durably. Raises StoreError where the disk refuses."""
+        """Write one row durably. Raises StoreError where the disk refuses, LockedError while another
+        process adds rows of this model."""
         line = json.dumps(row.to_json(), ensure_ascii=False).encode()
         with _translated(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                if os.write(handle, line + b"\n") != len(line) + 1:
-                    raise OSError("the row was written in part: is the disk full?")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            with hold_folder(self.path.parent):
+                self._mend()
+                handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                try:
+                    if os.write(handle, line + b"\n") != len(line) + 1:
+                        raise OSError("the row was written in part: is the disk full?")
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
         self.rows += self._of_kind([results.parse_row(line)])
 
-    def _read(self) -> list[R]:
-        """All rows; an unfinished last line is cut off the file."""
-        with _translated(self.path):
-            if not self.path.exists():
-                return []
-            data = self.path.read_bytes()
-            found = [one for _, one in results.parse_lines(data, self.path)]
-            skipped = [one for one in found if isinstance(one, results.SkippedLine)]
-            for line in skipped:
-                if line.newer:
-                    raise StoreError(
-                        f"Line {line.line} of {self.path} has a newer schema",
-                        expected=SCHEMA,
-                        got=line.reason.partition(",")[0],
-                        fix="Upgrade hsrzoo, or use another --store",
-                    )
-            results.warn_of_skipped(skipped)
-            if any(line.torn for line in skipped):
-                os.truncate(self.path, data.rfind(b"\n") + 1)
-            elif data and not data.endswith(b"\n"):  # a whole row, which the next one must not continue
-                with self.path.open("ab") as file:
-                    file.write(b"\n")
-        return self._of_kind(found)
+    def _mend(self) -> None:
+        """Cut off an unfinished last line; end a whole one that lacks its newline."""
+        if not self.path.exists() or _ends_in_newline(self.path):
+            return
+        data = results.bytes_of(self.path)
+        end = data.rfind(b"\n") + 1
+        try:
+            results.parse_row(data[end:])
+        except results.RowError:
+            os.truncate(self.path, end)
+        else:
+            with self.path.open("ab") as file:
+                file.write(b"\n")
 
     def _of_kind(self, rows: list[Any]) -> list[R]:
         return [row for row in rows if isinstance(row, self._kind)]
@@ -116,10 +130,38 @@ class Store:
             warnings.simplefilter("ignore")  # a file warns of its lines when it is opened itself
             return results.read_store(self.root)
 
+    @contextlib.contextmanager
+    def hold(self, files: Iterable[ResultFile[Any]], wait: Callable[[str], None]) -> Iterator[None]:
+        """Be the only process that adds rows of the models of ``files``, which are then read again.
+
+        ``wait`` is called with a message for every model whose rows another process is adding; this one
+        waits until it has ended.
+        """
+        files = list(files)
+        with contextlib.ExitStack() as stack:
+            # in one order in all processes, or two might wait for each other
+            for folder in sorted({file.path.parent for file in files}):
+                with _translated(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(hold_folder(folder, wait))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it was warned of when the file was opened
+                for file in files:
+                    file.read()
+            yield
+
     def _open(self, path: Path, kind: type[R], elsewhere: Iterable[R] = ()) -> ResultFile[R]:
         if path not in self._files:
             self._files[path] = ResultFile(path, kind, elsewhere)
         return self._files[path]
+
+
+def _ends_in_newline(path: Path) -> bool:
+    """Whether a file is empty or its last line is ended."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        return file.read() in (b"", b"\n")
 
 
 def _cell_of(row: ScoreRow) -> tuple[str | None, ...]:

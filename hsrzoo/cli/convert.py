@@ -54,6 +54,8 @@ def command(
     from hsrzoo.models.convert import convert, official_of
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
+    from hsrzoo.utils.files import make_folder
+    from hsrzoo.utils.locks import hold_folder
     from hsrzoo.utils.provenance import collect, command_line
 
     spec = MODELS.get(arch)
@@ -63,7 +65,10 @@ def command(
     converted = convert(checkpoint, spec, bands, keys=keys, prefix=prefix)
     spec = replace(spec, input=replace(spec.input, normalise=official.normalise))
     training = {**converted.record, "command": command_line(), "provenance": collect("cpu")}
-    save_folder(out, converted.module, spec, bands, arguments={}, training=training)
+    make_folder(out)
+    with hold_folder(out):
+        _require_free(out, force)  # another process may have written it meanwhile
+        save_folder(out, converted.module, spec, bands, arguments={}, training=training)
     report: dict[str, Any] = {
         "folder": str(out),
         "architecture": spec.name,
@@ -88,7 +93,9 @@ def _how_read(record: dict[str, Any]) -> str:
 
 
 def _require_free(folder: Path, force: bool) -> None:
-    if force or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    from hsrzoo.utils.locks import is_empty
+
+    if force or not folder.exists() or (folder.is_dir() and is_empty(folder)):
         return
     raise StoreError(
         f"{folder} is not empty",

@@ -39,6 +39,7 @@ def command(
     from hsrzoo.spec import resolve
     from hsrzoo.training.recipe import build_as_asked
     from hsrzoo.utils.files import make_folder
+    from hsrzoo.utils.locks import hold_folder
     from hsrzoo.utils.provenance import collect
 
     spec = MODELS.get(name)
@@ -52,8 +53,9 @@ def command(
     module = build_as_asked(spec, data.bands, arguments)
     training = _record(data, split, collect("cpu"))  # the state of the code before fitting
     make_folder(folder)
-    resolve(spec.fit)(module, data, split)
-    save_folder(folder, module, spec, data.bands, arguments=arguments, training=training)
+    with hold_folder(folder):
+        resolve(spec.fit)(module, data, split)
+        save_folder(folder, module, spec, data.bands, arguments=arguments, training=training)
     say(f"Weights: {folder}")
 
 

@@ -110,17 +110,17 @@ def command(
         approximate=approximate_tiles, consistency=consistency,
     )  # fmt: skip
     encoding: Encoding = "linear" if linear else "srgb" if srgb else "auto"
-    wanted = PredictOptions(dtype, value_range, tta, encoding, bands, quicklook, bit_depth=bit_depth)
+    wanted = PredictOptions(
+        dtype, value_range, tta, encoding, bands, quicklook, bit_depth=bit_depth,
+        overwrite=overwrite or jobs[0].out == out,
+    )  # fmt: skip
     if bands is not None:
         network.bands.nearest(bands)  # an error here is an error for every image
     with _bar() as bar, nullcontext() if jobs[0].out == out else _new_folder(jobs[0].out.parent):
         try:
             if alone:
-                if jobs[0].out == out or overwrite or not jobs[0].out.exists():
-                    _predict_one(jobs[0], network, wanted, bar)
-                else:
-                    bar.say(f"{jobs[0].out}: skipped (exists; --overwrite replaces it)")
-            elif _predict_many(jobs, network, model, wanted, workers, overwrite, bar):
+                _predict_one(jobs[0], network, wanted, bar)
+            elif _predict_many(jobs, network, model, wanted, workers, bar):
                 context.exit(1)
         except KeyboardInterrupt:
             if _left(jobs):
@@ -181,24 +181,29 @@ def _left(jobs: list[Job]) -> bool:
 
 def _predict_one(job: Job, network: Reconstructor, wanted: PredictOptions, bar: Bar) -> None:
     """One image given by its name: an error ends the command."""
+    from hsrzoo.errors import ExistsError
     from hsrzoo.prediction.caveats import caveats
     from hsrzoo.prediction.predict import predict_file
 
-    report = predict_file(job.image, network, job.out, wanted, bar.show, bar.say)
+    try:
+        report = predict_file(job.image, network, job.out, wanted, bar.show, bar.say)
+    except ExistsError:
+        bar.say(f"{job.out}: skipped (exists; --overwrite replaces it)")
+        return
     bar.say(_summary(report))
     bar.say(caveats(network, report.camera))
 
 
 def _predict_many(
     jobs: list[Job], network: Reconstructor, name: str, wanted: PredictOptions, workers: Workers | None,
-    overwrite: bool, bar: Bar,
+    bar: Bar,
 ) -> int:  # fmt: skip
     """Make all missing cubes; returns the number of failures."""
     from hsrzoo.prediction.batch import predict_many
     from hsrzoo.prediction.caveats import caveats
     from hsrzoo.utils.workers import TaskFailure
 
-    existing = [] if overwrite else [job for job in jobs if job.out.exists()]
+    existing = [] if wanted.overwrite else [job for job in jobs if job.out.exists()]
     if existing:
         bar.say(f"{len(existing)} cubes: skipped (exist; --overwrite replaces them)")
     failed = _missing_pictures(existing, bar) if wanted.quicklook else 0
@@ -211,10 +216,11 @@ def _predict_many(
             failed += 1
             bar.say(f"Failed: {left[i].image}: {result.error}")
             continue
-        done, camera = done + 1, camera or result.report.camera
         for note in result.notes:
             bar.say(f"{left[i].image.name}: {note}")
-        bar.say(_summary(result.report))
+        if result.report is not None:
+            done, camera = done + 1, camera or result.report.camera
+            bar.say(_summary(result.report))
     bar.say(f"{done} of {len(left)} images done, {failed} failed")
     if done:
         bar.say(caveats(network, camera))

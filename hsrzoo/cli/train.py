@@ -104,7 +104,7 @@ def command(
     from hsrzoo.training.floor import compare
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
-    from hsrzoo.training.rundir import RunDir
+    from hsrzoo.training.rundir import RunDir, hold_run
     from hsrzoo.utils.devices import torch_device
     from hsrzoo.utils.provenance import collect, command_line
 
@@ -120,11 +120,12 @@ def command(
     )  # fmt: skip
     # the state of the code when training starts, not when it ends
     origin = {"command": command_line(), "provenance": collect(str(torch_device(None)))}
-    averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=origin)
-    if not PartialState().is_main_process:
-        return  # under torchrun every process has the same weights: one of them writes
-    RunDir(folder).update_record(**compare(task, averaged))
-    _save(folder, task, averaged, recipe, origin)
+    with hold_run(folder):
+        averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=origin)
+        if not PartialState().is_main_process:
+            return  # under torchrun every process has the same weights: one of them writes
+        RunDir(folder).update_record(**compare(task, averaged))
+        _save(folder, task, averaged, recipe, origin)
     say(f"Weights: {folder / 'weights'}")
 
 

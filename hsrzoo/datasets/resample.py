@@ -19,6 +19,7 @@ from hsrzoo.errors import BandsError, DatasetError, InputError, StoreError, requ
 from hsrzoo.io import save_cube
 from hsrzoo.io.common import output_file
 from hsrzoo.utils.files import write_atomically
+from hsrzoo.utils.locks import hold
 
 RECORD = "resampled.json"
 _LAYOUT = 1
@@ -83,6 +84,11 @@ def write(
     ``out`` appears when everything is written; until then it grows in ``.NAME-part`` beside it, which a
     repeated run completes. ``tell`` is called with the name of each scene that is done.
     """
+    with hold(out):
+        return _write(source, resampling, out, tell)
+
+
+def _write(source: Dataset, resampling: Resampling, out: Path, tell: Callable[[str], None]) -> int:
     part = out.with_name(f".{out.name}-part")
     if out.exists():
         raise InputError(f"{out} exists already", fix="Delete it, or give another --out")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hsrzoo import results
 from hsrzoo.errors import StoreError
-from hsrzoo.results import AnyRow, ScoreRow, SkippedLine, SpeedRow, by_protocol, mean
+from hsrzoo.results import AnyRow, ScoreRow, SkippedLine, SpeedRow, by_protocol, bytes_of, mean
 
 FOLDER = "results"
 """Folder of the rows in a repository."""
@@ -73,7 +73,7 @@ def collect(
     found = Collected()
     for place in places:
         for path in _files(place):
-            _take(found, path.read_bytes(), identity, path, named=path == place)
+            _take(found, bytes_of(path), identity, path, named=path == place)
     for name, data in (published or {}).items():
         _take(found, data, identity, Path(name))
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import errno
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +16,8 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, FormatError, HsrzooError, InputError
 from hsrzoo.io.values import WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of
-from hsrzoo.utils.files import atomic_file
+from hsrzoo.utils.files import atomic_file, require_regular
+from hsrzoo.utils.locks import hold
 
 _MATRIX = re.compile(r"(?P<before>c?)\((?P<slow>[hw])(?P<fast>[hw])(?P<length>[1-9]\d*)?\)(?P<after>c?)")
 _PRIMARIES_NM = (640.0, 550.0, 460.0)
@@ -36,9 +39,13 @@ _SIDES = {"h": "nrow", "w": "ncol"}
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """:func:`hsrzoo.utils.files.atomic_file` for a file that a user named: raises InputError."""
+    """:func:`hsrzoo.utils.files.atomic_file` for a file that a user named, under its lock.
+
+    Raises InputError, or LockedError if another process is writing the file.
+    """
+    require_parent(path)
     try:
-        with atomic_file(path) as temporary:
+        with hold(path), atomic_file(path, locked=True) as temporary:
             yield temporary
     except OSError as error:
         raise write_error(path, error) from error
@@ -50,8 +57,15 @@ def write_error(path: Path, error: OSError) -> InputError:
     return InputError(f"Cannot write {path}", expected=expected, got=error.strerror or str(error))
 
 
+def require_parent(path: Path) -> None:
+    """InputError unless the folder of an output exists."""
+    if not path.parent.is_dir():
+        raise write_error(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+
+
 def require_file(path: Path) -> None:
-    """Raise InputError for a missing file, FormatError for an empty one."""
+    """Raise InputError for a missing file, a pipe or a device, FormatError for an empty file."""
+    require_regular(path)
     if not path.is_file():
         raise InputError("There is no such file", expected="a file that exists", got=path)
     if path.stat().st_size == 0:

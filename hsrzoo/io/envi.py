@@ -7,7 +7,6 @@ import math
 import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +17,17 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import CubeAndBands, display_bands, format_errors, require_file, to_hwc, write_error
+from hsrzoo.io.common import (
+    CubeAndBands,
+    display_bands,
+    format_errors,
+    require_file,
+    require_parent,
+    to_hwc,
+)
 from hsrzoo.io.stream import CubeShape, FlatStream, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
+from hsrzoo.utils.locks import hold
 
 _AXES_OF = {"bip": "hwc", "bil": "hcw", "bsq": "chw"}
 """Interleave -> order of the axes in the binary."""
@@ -33,23 +40,13 @@ _IN_NAME = re.compile(
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
     """Write ``NAME.hdr`` and ``NAME.img`` (float32, band-interleaved by pixel), whichever was named.
 
-    The pair is written in a folder of its own and moved: the binary first, so that no header
-    describes data that is not there yet.
+    The binary gets its name first, so that no header describes data that is not there yet.
     """
-    from spectral.io import envi
-
-    target = path.with_suffix(".hdr")
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
-            written = Path(folder, target.name)
-            fields = _fields(bands, metadata)
-            envi.save_image(
-                str(written), cube, dtype=np.float32, interleave="bip", ext=".img", metadata=fields
-            )
-            os.replace(written.with_suffix(".img"), target.with_suffix(".img"))
-            os.replace(written, target)
-    except OSError as error:
-        raise write_error(path, error) from error
+    target, (height, width) = path.with_suffix(".hdr"), cube.shape[:2]
+    require_parent(path)
+    shape = CubeShape(height, width, bands)
+    with hold(target), EnviStream(target, shape, (height, width), metadata) as stream:
+        stream.write_whole(cube)
 
 
 def _fields(bands: BandSet, metadata: dict[str, Any]) -> dict[str, Any]:

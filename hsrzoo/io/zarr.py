@@ -13,9 +13,10 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError, StoreError
-from hsrzoo.io.common import CubeAndBands, format_errors, one_cube, to_hwc, write_error
+from hsrzoo.io.common import CubeAndBands, format_errors, one_cube, require_parent, to_hwc
 from hsrzoo.io.stream import CubeShape, CubeStream, sync_folder
 from hsrzoo.io.values import FULL_SCALE, UNITS, WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of, to_values
+from hsrzoo.utils.locks import hold
 
 _CHUNK = 256
 """Largest side of a chunk, pixels; all bands of a pixel lie in one chunk."""
@@ -154,10 +155,10 @@ def _raise_cause() -> Iterator[None]:
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
     """Write ``cube`` (H, W, C) float32."""
     height, width = cube.shape[:2]
-    if not path.parent.is_dir():
-        raise write_error(path, FileNotFoundError(2, "No such file or directory"))
+    require_parent(path)
     check_target(path)
-    with ZarrStream(path, CubeShape(height, width, bands), (height, width), metadata) as stream:
+    shape = CubeShape(height, width, bands)
+    with hold(path), ZarrStream(path, shape, (height, width), metadata) as stream:
         stream.write_whole(cube)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from hsrzoo.errors import FormatError, InputError, PluginError
 from hsrzoo.models.metadata import Kind, read_object
 from hsrzoo.spec import ModelSpec, RgbInput
+from hsrzoo.utils.files import require_regular
 
 SCHEMA = 1
 """Version of the metadata in a file; a higher number asks the user to upgrade."""
@@ -45,6 +46,7 @@ def missing_onnx(error: ImportError) -> PluginError:
 
 def read(path: Path) -> bytes:
     """The file's bytes. Raises InputError where there is none, FormatError where it is empty."""
+    require_regular(path)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import WeightsError
+from hsrzoo.utils.files import require_regular
 
 ALLOWED_NAMES = frozenset(
     [
@@ -80,6 +81,7 @@ def read_pickle(path: Path) -> Any:
 
 def _bytes_of(path: Path) -> bytes:
     """The whole file: what is scanned must be what is loaded, even if the file changes in between."""
+    require_regular(path)
     try:
         return path.read_bytes()
     except OSError as error:

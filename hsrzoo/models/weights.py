@@ -30,10 +30,12 @@ from hsrzoo.utils.files import (
     PICKLE_SUFFIXES,
     TENSORS,
     make_folder,
+    remove_leftovers,
     sha256_of_file,
     write_atomically,
     write_json,
 )
+from hsrzoo.utils.locks import hold_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,18 +68,21 @@ def save_folder(
     codebook: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model's folder; each file appears whole or not at all, config.json last.
+    Raises LockedError if another process is writing it.
 
     ``arguments`` override the spec's own; ``training`` is the record of the run; ``codebook`` says
     where a codebook came from. Floating-point weights are stored as float32; TrainingError where they are
     not finite.
     """
     state = {k: v.float() if v.is_floating_point() else v for k, v in module.state_dict().items()}
-    make_folder(folder)
-    save_tensors(folder / TENSORS, state, {"architecture": spec.name, "schema": SCHEMA})
     config = make_config(spec, bands, arguments=arguments, training=training, codebook=codebook)
-    config["weights_sha256"] = sha256_of_file(folder / TENSORS)
-    write_atomically(folder / CARD, _card(config).encode())
-    write_json(folder / CONFIG, config)
+    make_folder(folder)
+    with hold_folder(folder):
+        remove_leftovers(folder / name for name in (TENSORS, CARD, CONFIG))
+        save_tensors(folder / TENSORS, state, {"architecture": spec.name, "schema": SCHEMA})
+        config["weights_sha256"] = sha256_of_file(folder / TENSORS)
+        write_atomically(folder / CARD, _card(config).encode())
+        write_json(folder / CONFIG, config)
 
 
 def make_config(

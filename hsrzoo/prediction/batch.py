@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hsrzoo.errors import FormatError, InputError
+from hsrzoo.errors import ExistsError, FormatError, InputError
 from hsrzoo.io import SUFFIX_OF, images
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.spec import Execution
@@ -36,7 +36,8 @@ class Job:
 class Done:
     """A written cube, and the messages for the user."""
 
-    report: PredictReport
+    report: PredictReport | None
+    """None for a cube that another process has written meanwhile, and that is not to be overwritten."""
     notes: tuple[str, ...]
 
 
@@ -155,5 +156,8 @@ def _predict(
     from hsrzoo.prediction.predict import predict_file  # imports torch
 
     notes: list[str] = []
-    report = predict_file(job.image, model, job.out, options, progress, notes.append)
+    try:
+        report = predict_file(job.image, model, job.out, options, progress, notes.append)
+    except ExistsError:
+        return Done(None, (f"{job.out}: skipped (another process has written it)",))
     return Done(report, tuple(notes))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hsrzoo.errors import InputError
+from hsrzoo.errors import ExistsError, InputError
 from hsrzoo.io import require_writable, save_cube, stream
 from hsrzoo.io.open_stream import check_out, open_stream, require_apart, require_folder
 from hsrzoo.io.photo import Photo, low_values, to_linear
@@ -26,6 +26,7 @@ from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.caveats import other_encoding
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
 from hsrzoo.prediction.run import PredictOptions, Progress, Run, Say, Step, Target
+from hsrzoo.utils.locks import hold
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,27 @@ def predict_file(
         InputError, FormatError, BandsError: the image, the output format or the bands are not usable.
         StoreError: the disk is full (the message names the partial file, which is kept), or a partial
             file belongs to another run.
+        LockedError: another process is writing this cube.
+        ExistsError: the cube is there, and ``options`` say not to overwrite it.
     """
-    begun = time.monotonic()
     out, options, say = Path(out), options or PredictOptions(), say or (lambda _: None)
     out = out.with_suffix(".hdr") if out.suffix.lower() == ".img" else out
-    streamed = out.suffix.lower() in stream.SUFFIXES
-    check_out(out) if streamed else _check_in_memory(out, options)
+    check_out(out) if _is_streamed(out) else _check_in_memory(out, options)
+    with hold(out):
+        if not options.overwrite and out.exists():
+            raise ExistsError(f"{out} exists", fix="Give --overwrite to replace it")
+        return _predict(Path(image), model, out, options, progress or (lambda _: None), say)
+
+
+def _predict(
+    image: Path, model: Reconstructor | OnnxModel, out: Path, options: PredictOptions, progress: Progress,
+    say: Say,
+) -> PredictReport:  # fmt: skip
+    begun = time.monotonic()
     raster = open_raster(image)
-    _require_apart(out, (Path(image), *raster.files), options)
-    photo = to_linear(raster, Path(image), options.encoding, options.value_range, options.bit_depth)
-    for note in (photo.note, *raster.notes, *_doubts(raster, Path(image), photo, model, options)):
+    _require_apart(out, (image, *raster.files), options)
+    photo = to_linear(raster, image, options.encoding, options.value_range, options.bit_depth)
+    for note in (photo.note, *raster.notes, *_doubts(raster, image, photo, model, options)):
         say(note)
     kept = None if options.bands is None else model.bands.nearest(options.bands)
     bands = model.bands if kept is None else model.bands.select(kept)
@@ -104,15 +116,21 @@ def predict_file(
         report = _exported(photo, model, target, options)
     else:
         padded = PaddedImage(photo.pixels, model.spec.input, photo.value_range)
-        run = Run(padded, model, target, options, progress or (lambda _: None), say)
+        run = Run(padded, model, target, options, progress, say)
+        identity = _identity(raster, model, target, options) if _is_streamed(out) else None
         with _warnings_to(say):
-            report = _tiled(run, _identity(raster, model, target, options) if streamed else None)
+            report = _tiled(run, identity)
     picture = None
     if options.quicklook:
         picture = save_quicklook(out)
         if not rendering(bands).as_seen:
             say(f"Quick look: {rendering(bands).how}")
     return replace(report, seconds=time.monotonic() - begun, camera=photo.camera, picture=picture)
+
+
+def _is_streamed(out: Path) -> bool:
+    """Whether the format of ``out`` is written tile by tile."""
+    return out.suffix.lower() in stream.SUFFIXES
 
 
 def _doubts(
@@ -166,7 +184,7 @@ def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOp
     cube = cube if target.kept is None else cube[..., list(target.kept)]
     form = CubeShape(height, width, target.bands, options.dtype)
     out, about = target.out, dict(target.about)
-    if out.suffix.lower() in stream.SUFFIXES:
+    if _is_streamed(out):
         with open_stream(out, form, step=shape, metadata=about) as file:
             file.state.unlink(missing_ok=True)
             file.write_whole(cube)
@@ -206,7 +224,7 @@ def _identity(
     """All that determines the bytes of the cube file, and the requested tiles."""
     # Tiles chosen by the free memory do not change the bytes, and are saved with the partial file; the
     # interpretation of the image's values is part of the metadata.
-    without_effect = ("save_seconds", "share", "quicklook", "encoding")
+    without_effect = ("save_seconds", "share", "quicklook", "encoding", "overwrite")
     decisive = {key: value for key, value in asdict(options).items() if key not in without_effect}
     if options.bit_depth is None:  # as in partial files of versions without it
         del decisive["bit_depth"]

@@ -46,6 +46,8 @@ class PredictOptions:
     """Wavelengths in nm of the bands to keep, in this order; see :meth:`hsrzoo.bands.BandSet.nearest`."""
     quicklook: bool = False
     """Also write a picture, ``NAME.png``."""
+    overwrite: bool = True
+    """Whether to replace a cube that is there."""
     share: float = SHARE
     """Share of the free memory to use at most, if the model sets no limit; of all processes together."""
     save_seconds: float = 10.0

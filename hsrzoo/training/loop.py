@@ -22,7 +22,7 @@ from hsrzoo.models.tensors import require_finite
 from hsrzoo.spec import Recipe
 from hsrzoo.training.engine import Engine, make_accelerator
 from hsrzoo.training.progress import Progress
-from hsrzoo.training.rundir import RunDir, load_checkpoint, require_same_run, save_checkpoint
+from hsrzoo.training.rundir import RunDir, hold_run, load_checkpoint, require_same_run, save_checkpoint
 from hsrzoo.training.task import Task, require_equal_shares
 
 WARM_UP_STEPS = 5
@@ -47,15 +47,23 @@ def train(
     ``minutes``: fix the number of steps by timing instead of ``recipe.steps``. ``resume``: go on
     from the checkpoint in ``run_dir`` (from the start if it was stopped before the first one).
     ``stop_after``: leave with a checkpoint after that many steps. ``notes``: what else goes into
-    config.json. Raises TrainingError when the loss or the weights are not finite, when ``run_dir`` is in
-    use, or when it belongs to another run.
+    config.json. Raises TrainingError when the loss or the weights are not finite, or when ``run_dir`` holds
+    another run; LockedError when another process trains in it.
     """
+    with hold_run(run_dir):
+        return _train(task, recipe, run_dir, resume, minutes, progress, stop_after, notes or {})
+
+
+def _train(
+    task: Task, recipe: Recipe, run_dir: Path, resume: bool, minutes: float | None, progress: bool,
+    stop_after: int | None, notes: Mapping[str, Any],
+) -> nn.Module:  # fmt: skip
     accelerator = make_accelerator(recipe)
     require_equal_shares(recipe.batch, accelerator.num_processes)
     identity = _identity(task, recipe, minutes)
     folder, main = RunDir(run_dir), accelerator.is_main_process
     if main:
-        folder.open(identity, notes or {}, resume)
+        folder.open(identity, notes, resume)
     accelerator.wait_for_everyone()
     task.prepare()
     engine = Engine(task, recipe, accelerator)

@@ -18,21 +18,20 @@ takes back however that process ends.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hsrzoo.errors import TrainingError, require_known
-from hsrzoo.utils.files import make_folder, write_atomically
+from hsrzoo.errors import LockedError, TrainingError, require_known
+from hsrzoo.utils.files import make_folder, require_regular, write_atomically
+from hsrzoo.utils.locks import hold
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,6 +64,7 @@ class State:
 def read_queue(file: Path, runs: Path) -> list[Job]:
     """The jobs of ``file`` in its order; ``runs`` is the folder of all runs. TrainingError names what is
     wrong: no TOML, unknown keys or words, a name twice, an ``after`` that is no job above it."""
+    require_regular(file)
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -147,12 +147,12 @@ def run_queue(
     make_folder(folder)
     tried: set[str] = set()
     while job := _next(jobs, wanted, tried, folder):
-        with _lock(folder / f"{job.name}.lock") as handle:
-            tried.add(job.name)
-            if handle is None:
-                say(f"{job.name}: another process is running it")
-            else:
+        tried.add(job.name)
+        try:
+            with hold(folder / job.name) as handle:
                 _run_job(job, folder, handle, say)
+        except LockedError:
+            say(f"{job.name}: another process is running it")
     return {job.name: read_state(job, folder) for job in jobs if job.name in wanted}
 
 
@@ -163,7 +163,7 @@ def _next(jobs: Sequence[Job], wanted: set[str], tried: set[str], folder: Path) 
     return next((job for job in jobs if job.name in free and finished.issuperset(job.after)), None)
 
 
-def _run_job(job: Job, folder: Path, lock: int, say: Callable[[str], None]) -> None:
+def _run_job(job: Job, folder: Path, lock: int | None, say: Callable[[str], None]) -> None:
     state = read_state(job, folder)  # again: another process may have changed it
     for place in range(state.done, len(job.commands)):
         command = job.commands[place]
@@ -179,7 +179,7 @@ def _run_job(job: Job, folder: Path, lock: int, say: Callable[[str], None]) -> N
         _write_state(job, folder, state)
 
 
-def _run(command: Sequence[str], log: Path, lock: int) -> int:
+def _run(command: Sequence[str], log: Path, lock: int | None) -> int:
     """Exit code of one ``hsrzoo`` command. It keeps the lock if this process is killed before it."""
     resumed = any(tuple(command[: len(start)]) == start for start in RESUMED)
     words = [*command, *(["--resume"] if resumed and "--resume" not in command else [])]
@@ -191,21 +191,9 @@ def _run(command: Sequence[str], log: Path, lock: int) -> int:
             stdout=out,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            pass_fds=[lock],
+            pass_fds=[] if lock is None else [lock],
             check=False,
         ).returncode
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[int | None]:
-    """A descriptor that holds the lock on ``path``, or None where another process does."""
-    with path.open("a") as file:
-        handle: int | None = file.fileno()
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle = None
-        yield handle
 
 
 def read_state(job: Job, folder: Path) -> State:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import pickle
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
-from hsrzoo.utils.files import make_folder, write_atomically, write_json
+from hsrzoo.utils.files import make_folder, remove_leftovers, write_atomically, write_json
+from hsrzoo.utils.locks import hold_folder, is_empty
 
 SCHEMA = 1
 """Of checkpoints."""
@@ -23,6 +25,27 @@ SCHEMA = 1
 
 _BEFORE = {"ema_warmup": False}
 """Fields of a recipe whose default changed -> what runs did that do not record them."""
+
+
+@contextmanager
+def hold_run(folder: Path) -> Iterator[None]:
+    """Be the only run in ``folder``, which is created, and removed if nothing was written. In a group of
+    processes (torchrun) the first one is.
+
+    Raises LockedError if another run uses it, StoreError if it cannot be written.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        yield
+        return
+    existed = folder.exists()
+    make_folder(folder)
+    try:
+        with hold_folder(folder):
+            yield
+    finally:
+        if not existed:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
 
 
 class RunDir:
@@ -41,15 +64,13 @@ class RunDir:
         ``identity`` decides the weights and must be equal on resuming; ``notes`` need not.
         """
         if resume:  # after a process that was killed while it wrote
-            for file in (self.config, self.record, self.checkpoint, self.log):
-                for leftover in self.path.glob(f".{file.name}.*"):
-                    leftover.unlink(missing_ok=True)
+            remove_leftovers((self.config, self.record, self.checkpoint, self.log))
         if self.config.is_file() and resume:
             before = self.read_json(self.config)
             known = {key: before.get(key, "nothing") for key in identity}
             require_same_run(known, identity, self.config)
             return
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or not is_empty(self.path)):
             content = "no run to resume" if resume else "other files"
             other = "Give another folder by --out"
             raise TrainingError(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hsrzoo.errors import StoreError
+from hsrzoo.errors import InputError, StoreError
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 """Files in a folder of weights."""
@@ -73,15 +74,20 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, locked: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it, durably, when the block ends without an error.
 
     A reader never sees half a file, and a failed write leaves the old one as it was. The file gets the
-    permissions that a plain ``open`` would give it. Raises OSError.
+    permissions that a plain ``open`` would give it. ``locked``: the caller holds the lock of ``path``, so
+    that the temporary name is always the same, and what a killed process left is replaced. Raises OSError.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    if locked:
+        temporary = path.with_name(f".{path.name}.part{path.suffix}")
+        temporary.write_bytes(b"")
+    else:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
     try:
         yield temporary
         umask = os.umask(0)
@@ -92,6 +98,27 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(files: Iterable[Path]) -> None:
+    """Remove the temporary files of :func:`atomic_file` for ``files`` that a killed process left. The
+    caller holds the lock of their folder."""
+    for file in files:
+        for leftover in file.parent.glob(f".{glob.escape(file.name)}.*"):
+            leftover.unlink(missing_ok=True)
+
+
+def require_regular(path: Path) -> None:
+    """InputError for a pipe, a socket or a device: opening one may wait for ever, and reading may not end.
+
+    Nothing is said of a path that does not exist, or of a folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"{path} is a pipe, a socket or a device",
+            expected="a file or folder on a disk",
+            fix="Write its content into a file first",
+        )
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -20,7 +20,8 @@ from hsrzoo.errors import InputError, WeightsError, require_known
 from hsrzoo.models.locate import resolve_folder
 from hsrzoo.models.metadata import read_object
 from hsrzoo.models.tensors import load_tensors, require_finite, save_tensors
-from hsrzoo.utils.files import CONFIG, sha256_of_file, write_json
+from hsrzoo.utils.files import CONFIG, make_folder, sha256_of_file, write_json
+from hsrzoo.utils.locks import hold_folder
 
 SCHEMA = 1
 _FIELDS = {"schema": int, "scales": int, "latent": int, "sources": list, "sha256": dict}
@@ -160,7 +161,22 @@ def write(
     sources: Sequence[Source],
     latent: int,
 ) -> None:
-    """Write a folder; config.json comes last, so an interrupted write leaves no folder of codebooks."""
+    """Write a folder; config.json comes last, so an interrupted write leaves no folder of codebooks.
+
+    Raises LockedError if another process is writing it.
+    """
+    make_folder(path)
+    with hold_folder(path):
+        _write(path, codes, autoencoders, sources, latent)
+
+
+def _write(
+    path: Path,
+    codes: Sequence[Tensor],
+    autoencoders: Mapping[str, Mapping[str, Tensor]],
+    sources: Sequence[Source],
+    latent: int,
+) -> None:
     digests = {}
 
     def save(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

@@ -38,6 +38,7 @@ def sample_codebook(
     import torch
 
     from hsrzoo.cli.output import print_table, progress, say, to_json
+    from hsrzoo.utils.locks import hold_folder
     from hsrzoo_mcga.codebook.folder import CodebookFolder
     from hsrzoo_mcga.stage1.decoding import load_autoencoder
     from hsrzoo_mcga.synthetic.prior_fit import STEPS, load_or_fit
@@ -52,7 +53,8 @@ def sample_codebook(
     module = load_autoencoder(read, chosen)
     check_request(module, chosen.bands, size, out)
     steps = prior_steps or STEPS
-    with progress() as bar:
+    with hold_folder(out), progress() as bar:
+        check_request(module, chosen.bands, size, out)  # another process may have written meanwhile
         fitting = bar.add_task("prior", total=steps)
         fitted = load_or_fit(
             read, chosen, module, steps, dataset=dataset, options=data_options, split=split,

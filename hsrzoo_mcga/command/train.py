@@ -56,6 +56,7 @@ def train_codebook(
 
     from hsrzoo.cli.output import print_table, say
     from hsrzoo.training.loop import train
+    from hsrzoo.training.rundir import hold_run
     from hsrzoo.utils.provenance import collect
     from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE
     from hsrzoo_mcga.stage1.sources import SourceOptions, make_task, parse_source, save_codebook
@@ -78,8 +79,10 @@ def train_codebook(
     n_codes = codes or CODES_PER_SOURCE * len(named)
     task = make_task(named, recipe, data_root, scales=scales, latent=latent, n_codes=n_codes, mask=mask)
     provenance = collect("cuda" if torch.cuda.is_available() else "cpu")
-    averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes={"provenance": provenance})
-    if not PartialState().is_main_process:
-        return  # under torchrun every process has the same codes: one of them writes
-    print_table(save_codebook(folder, task, averaged, provenance), ["source", "figure", "value", "on"])
+    notes = {"provenance": provenance}
+    with hold_run(folder):
+        averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=notes)
+        if not PartialState().is_main_process:
+            return  # under torchrun every process has the same codes: one of them writes
+        print_table(save_codebook(folder, task, averaged, provenance), ["source", "figure", "value", "on"])
     say(f"Codebook: {folder / 'codebook'}")

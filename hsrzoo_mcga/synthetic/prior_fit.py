@@ -19,6 +19,7 @@ from hsrzoo.errors import InputError
 from hsrzoo.models.tensors import load_tensors, save_tensors
 from hsrzoo.models.weights import load_strictly
 from hsrzoo.utils.files import make_folder, sha256_of_file, write_json
+from hsrzoo.utils.locks import hold
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, verify
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.decoding import Maps, codes_only_rmse, encode
@@ -239,8 +240,9 @@ def save_prior(folder: CodebookFolder, source: Source, fitted: FittedPrior) -> N
     """Store a prior in FOLDER/priors; the record comes last and holds the digest of the weights."""
     tensors, record_file = _files(folder, source)
     make_folder(tensors.parent)
-    save_tensors(tensors, fitted.prior.state_dict(), {"source": source.name})
-    write_json(record_file, {**fitted.record, "sha256": sha256_of_file(tensors)})
+    with hold(record_file):
+        save_tensors(tensors, fitted.prior.state_dict(), {"source": source.name})
+        write_json(record_file, {**fitted.record, "sha256": sha256_of_file(tensors)})
 
 
 def load_prior(

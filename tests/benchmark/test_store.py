@@ -51,8 +51,19 @@ def test_torn_last_line_is_cut_off_and_the_file_goes_on(tmp_path: Path, torn: st
     path.write_bytes(whole + torn.encode())
     again = opened(path)
     assert [row.scene for row in again.rows] == ["one"]
-    assert path.read_bytes() == whole
     again.append(row("two"))
+    assert path.read_bytes().startswith(whole + b'{"schema": "hsrzoo.result/1", "bench"')
+    assert scenes(path) == ["one", "two"]
+
+
+def test_opening_a_file_leaves_the_row_that_another_process_is_writing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    opened(path).append(row("one"))
+    begun = path.read_bytes()
+    whole = begun + json.dumps(row("two").to_json()).encode() + b"\n"
+    path.write_bytes(whole[:-20])
+    assert scenes(path) == ["one"] and path.read_bytes() == whole[:-20]
+    path.write_bytes(whole)
     assert scenes(path) == ["one", "two"]
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hsrzoo.cli import output
 from hsrzoo.errors import InputError
 from hsrzoo.results import SPEED, SpeedRow, by_time
 from hsrzoo_benchmark.plan.models import ModelSetup
@@ -102,12 +103,19 @@ def measure(
         file = store.speed(model.name, model.identity, device, threads)
         timed.append(TimedModel(setups[model.name], model, file))
     files, versions = [one.file for one in timed], _versions(scores.provenance_of(str(models[0].device)))
-    rows = {size: _common_run(files, conditions(size, options), versions) for size in options.sizes}
-    missing = [size for size, stored in rows.items() if not stored]
-    with bar("speed", 2 * len(models) * len(missing)) as advance:
-        for size in missing:
-            rows[size] = _measure_size(timed, size, options, outcome, advance)
-    return [row for stored in rows.values() for row in stored]
+
+    def stored() -> dict[tuple[int, int], list[SpeedRow]]:
+        return {size: _common_run(files, conditions(size, options), versions) for size in options.sizes}
+
+    rows = stored()
+    if not all(rows.values()):
+        with store.hold(files, output.say):
+            rows = stored()  # with what another run has measured meanwhile
+            missing = [size for size, found in rows.items() if not found]
+            with bar("speed", 2 * len(models) * len(missing)) as advance:
+                for size in missing:
+                    rows[size] = _measure_size(timed, size, options, outcome, advance)
+    return [row for found in rows.values() for row in found]
 
 
 def conditions(size: tuple[int, int], options: SpeedOptions) -> dict[str, Any]:
