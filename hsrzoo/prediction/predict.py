@@ -87,13 +87,14 @@ def predict_file(
         InputError, FormatError, BandsError: the image, the output format or the bands are not usable.
         StoreError: the disk is full (the message names the partial file, which is kept), or a partial
             file belongs to another run.
-        LockedError: another process is writing this cube.
+        LockedError: another process is writing this cube, and ``options`` say to overwrite it; else that
+            process is waited for.
         ExistsError: the cube is there, and ``options`` say not to overwrite it.
     """
     out, options, say = Path(out), options or PredictOptions(), say or (lambda _: None)
     out = out.with_suffix(".hdr") if out.suffix.lower() == ".img" else out
     check_out(out) if _is_streamed(out) else _check_in_memory(out, options)
-    with hold(out):
+    with hold(out, None if options.overwrite else say):  # the cube that was waited for is not made again
         if not options.overwrite and out.exists():
             raise ExistsError(f"{out} exists", fix="Give --overwrite to replace it")
         return _predict(Path(image), model, out, options, progress or (lambda _: None), say)

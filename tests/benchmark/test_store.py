@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import result_rows
-from hsrzoo.errors import StoreError
+from hsrzoo import results
+from hsrzoo.errors import InputError, LockedError, StoreError
 from hsrzoo.results import ScoreRow
+from hsrzoo.utils import locks
 from hsrzoo.utils.files import slug
 from hsrzoo_benchmark.protocol import Protocol
 from hsrzoo_benchmark.store import ResultFile, Store
@@ -128,6 +132,65 @@ def test_store_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_opening_a_store_leaves_nothing_behind(tmp_path: Path) -> None:
     Store(tmp_path / "results")
     assert list((tmp_path / "results").iterdir()) == []
+
+
+KEY = ("m", "a" * 64, "cave", "valid")
+
+
+def test_a_run_waits_for_another_one_of_its_model_and_reads_its_rows(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(locks, "_POLL_SECONDS", 0.001)
+    stores = Store(tmp_path), Store(tmp_path)
+    first, second = (store.scores(*KEY, Protocol("p")) for store in stores)
+    said: list[str] = []
+
+    def later() -> list[str]:
+        with stores[1].hold([second], said.append):
+            return [row.scene for row in second.rows]
+
+    with ThreadPoolExecutor(1) as pool:
+        with stores[0].hold([first], pytest.fail):
+            waiting = pool.submit(later)
+            while not said:
+                assert not waiting.done()
+            first.append(row("one"))
+        assert waiting.result() == ["one"]
+    assert len(said) == 1 and f"process {os.getpid()}" in said[0] and "m@aaaaaaaaaaaa" in said[0]
+
+
+def test_runs_that_name_their_models_in_other_orders_do_not_wait_for_each_other(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(locks, "_POLL_SECONDS", 0.0)
+
+    def run(names: str) -> None:
+        store = Store(tmp_path)
+        files = [store.scores(name, *KEY[1:], Protocol("p")) for name in names]
+        for _ in range(30):
+            with store.hold(files, lambda _: None):
+                pass
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, ["mn", "nm"]))
+
+
+def test_a_row_is_not_appended_beside_another_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    file = store.scores(*KEY, Protocol("p"))
+    with (
+        store.hold([file], pytest.fail),
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(LockedError, match="in use by process"),
+    ):
+        pool.submit(file.append, row("one")).result()
+    assert not file.path.exists() and not file.rows
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_a_store_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    for read in (opened, lambda path: results.read_store(path.parent)):
+        with pytest.raises(InputError, match=r"rows\.jsonl is a pipe"):
+            read(tmp_path / "rows.jsonl")
 
 
 def test_slug_is_a_safe_file_name() -> None:
