@@ -24,6 +24,8 @@ from hsrzoo.spec import DatasetSpec, MetricSpec, ModelSpec, PerturbationSpec
 from hsrzoo.utils.entry_points import describe, duplicate_name, entry_points_of, load_entry
 
 T = TypeVar("T")
+_OWN = "hsrzoo"
+"""The distribution of this project."""
 
 
 @dataclass
@@ -114,6 +116,18 @@ class Registry(Generic[T]):
             raise unknown_name(self.kind, name, self.names())
         return known
 
+    def requires(self, name: str) -> str | None:
+        """What others need to have ``name``: ``pip install PACKAGE==VERSION`` or ``--plugin FILE``. None
+        where it is part of hsrzoo, or nothing is known."""
+        file = next((path for path in _files if self._origins.get(name) == str(path)), None)
+        if file is not None:
+            return f"--plugin {file.name}"
+        found = self._entry_points().get(name)
+        package = found[0].dist if found else None
+        if package is None or package.name == _OWN:
+            return None
+        return f"pip install {package.name}=={package.version}"
+
     def working(self) -> Iterator[tuple[str, T]]:
         """All (name, value) pairs; a plugin that does not load is warned about and left out."""
         for name in self.names():
@@ -151,13 +165,13 @@ def load_plugin_files_from_environment() -> None:
             warnings.warn(f"HSRZOO_PLUGINS: {error}", stacklevel=3)
 
 
-def load_plugin_file(path: Path) -> ModuleType:
+def load_plugin_file(path: Path | str) -> ModuleType:
     """Import one Python file and register every spec that it holds at module level.
 
     Specs that it merely imports from other plugins stay theirs. Raises PluginError, and then
     nothing of the file is registered.
     """
-    path = _absolute(path)
+    path = _absolute(Path(path))
     loaded = _files.get(path)
     if loaded is not None:
         return loaded

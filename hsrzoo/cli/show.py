@@ -97,16 +97,15 @@ def describe(name: str) -> dict[str, Any]:
 
 def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
     """The architecture, and config.json of the named weights; of all bundled weights if there is no tag."""
-    from hsrzoo.models.loading import spec_of
+    from hsrzoo.models.loading import spec_of, spec_of_config
     from hsrzoo.models.locate import find_weights, folder_of, tags_of
     from hsrzoo.models.names import ModelName
     from hsrzoo.models.weights import read_config
-    from hsrzoo.registry import MODELS
 
     if name.kind != "zoo":
         name, folder = find_weights(name)
         config = read_config(folder)
-        return MODELS.get(config["architecture"]), {str(name): config}
+        return spec_of_config(config, str(name)), {str(name): config}
     spec = spec_of(name)
     tags = [name.tag] if name.tag else tags_of(spec.name)
     names = [ModelName("zoo", arch=spec.name, tag=tag) for tag in tags]

@@ -15,6 +15,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
 from hsrzoo.hub import front_matter
 from hsrzoo.hub.client import LIBRARY
+from hsrzoo.hub.ids import is_requirement
 from hsrzoo.hub.rows import Figure
 from hsrzoo.results import HASH_LENGTH
 from hsrzoo.utils.markdown import markdown_table
@@ -161,11 +162,7 @@ def model_block(
         f"# {name}",
         f"{config['architecture']}: a photograph in RGB becomes a hyperspectral cube of {bands}. "
         "Weights for the Python package hsrzoo.",
-        fence(
-            "import hsrzoo",
-            f'model = hsrzoo.load("hf-hub:{address}")  # a commit after @ pins the weights',
-            f"cube = model(rgb).cube  # rgb (H, W, 3) in [0, 1] becomes (H, W, {len(bands)})",
-        ),
+        *_usage(address, config, len(bands)),
         "## Caveats",
         _caveats(config),
         "## Origin",
@@ -175,6 +172,31 @@ def model_block(
         parts += ["## Figures", figure_notes(figures), figure_table(figures)]
     parts += ["## Citation", f"{plain(config['source'])}. Licence: {plain(config['licence'])}."]
     return "\n\n".join(parts)
+
+
+def _usage(address: str, config: Mapping[str, Any], bands: int) -> list[str]:
+    """How to run the model in Python; before that, what defines an architecture that is not hsrzoo's."""
+    requires = str(config.get("requires"))
+    kind, _, what = requires.rpartition(" ") if is_requirement(requires) else ("", "", "")
+    is_file = kind == "--plugin"
+    origin = {
+        "": [],
+        "--plugin": [
+            f"The architecture is not part of hsrzoo: the plugin file `{what}` of its authors defines it. "
+            f"On the command line, write `hsrzoo --plugin {what} ...`."
+        ],
+        "pip install": [
+            "The architecture is not part of hsrzoo: a package of its authors defines it.",
+            fence(f"pip install {what}", language="sh"),
+        ],
+    }
+    snippet = fence(
+        "import hsrzoo" + ".registry" * is_file,
+        *[f'hsrzoo.registry.load_plugin_file("{what}")'] * is_file,
+        f'model = hsrzoo.load("hf-hub:{address}")  # a commit after @ pins the weights',
+        f"cube = model(rgb).cube  # rgb (H, W, 3) in [0, 1] becomes (H, W, {bands})",
+    )
+    return [*origin[kind], snippet]
 
 
 def plain(text: object) -> str:
@@ -210,6 +232,7 @@ def model_facts(config: Mapping[str, Any], link: CodebookLink | None) -> list[tu
         "fingerprint of the data": training.get("fingerprint"),
         "steps": training.get("steps"),
         "seed": training.get("seed"),
+        "requires": config.get("requires"),
         "seconds of training": training.get("wall_seconds"),
         "codebooks from": ", ".join(codebook.get("sources", [])) or None,
         "codebook repository": f"{link.repo} at {link.revision}" if link else None,
@@ -255,6 +278,6 @@ def _cell(value: object) -> str:
     return plain(f"{value:.0f}" if isinstance(value, float) else value)
 
 
-def fence(*lines: str) -> str:
-    """Lines of Python."""
-    return "\n".join(["```python", *lines, "```"])
+def fence(*lines: str, language: str = "python") -> str:
+    """A block of code."""
+    return "\n".join([f"```{language}", *lines, "```"])

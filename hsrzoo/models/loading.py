@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hsrzoo.bands import VISIBLE_31, BandSet
-from hsrzoo.errors import InputError, unknown_name
+from hsrzoo.errors import InputError, UnknownNameError, unknown_name
+from hsrzoo.hub.ids import is_requirement
 from hsrzoo.models import locate
 from hsrzoo.models import weights as weight_files
 from hsrzoo.models.names import ModelName, parse_name
@@ -77,7 +79,7 @@ def load(
     parsed = replace(found, variant=parsed.variant)
     config = weight_files.read_config(folder)
     if parsed.kind != "zoo":
-        spec = MODELS.get(config["architecture"])
+        spec = spec_of_config(config, str(parsed))
         _require_variant(spec, parsed.variant)
     if parsed.variant:
         config = {**config, "arguments": {**config["arguments"], **spec.variants[parsed.variant]}}
@@ -111,6 +113,28 @@ def spec_of(name: ModelName) -> ModelSpec:
     spec = MODELS.get(str(name.arch))
     _require_variant(spec, name.variant)
     return spec
+
+
+def spec_of_config(config: Mapping[str, Any], where: str) -> ModelSpec:
+    """The architecture that a config.json names; UnknownNameError says who defines it where no installed
+    package does. ``where``: the weights, for the message."""
+    name = config["architecture"]
+    if name in MODELS:
+        return MODELS.get(name)
+    requires = str(config.get("requires"))
+    if not is_requirement(requires):
+        fix = "Install the package that defines it, or load its file with `hsrzoo --plugin FILE`"
+    elif requires.startswith("--plugin"):
+        file = requires.partition(" ")[2]
+        fix = (
+            f"Its plugin is the file {file}: get it from the authors, and run `hsrzoo --plugin {file} ...`"
+        )
+    else:
+        fix = f"It comes with a package: {requires}"
+    raise UnknownNameError(
+        f"{where} needs the architecture {name!r}, which neither hsrzoo nor an installed plugin defines",
+        fix=f"{fix}. Plugins are programs: take them from authors whom you trust",
+    )
 
 
 def _require_variant(spec: ModelSpec, variant: str | None) -> None:

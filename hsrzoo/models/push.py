@@ -24,7 +24,7 @@ from hsrzoo.hub.rows import PUBLISHED, Collected, Identity, collect
 from hsrzoo.models.loading import load, spec_of
 from hsrzoo.models.locate import folder_of, no_weights
 from hsrzoo.models.names import ModelName, parse_name
-from hsrzoo.models.weights import read_config
+from hsrzoo.models.weights import read_config, requirement
 from hsrzoo.utils.files import CONFIG, TENSORS, sha256_of_file
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Weights:
     folder: Path
     config: Mapping[str, Any]
     identity: Identity
+    completed: bool = False
+    """Whether ``config`` says more than the folder's file does."""
 
 
 def checked_weights(text: str) -> Weights:
@@ -63,7 +65,9 @@ def checked_weights(text: str) -> Weights:
     sha, identity = sha256_of_file(folder / TENSORS), by_name.identity
     if sha != config["weights_sha256"] or identity is None or identity != copy.identity:
         raise WeightsError(f"The folder of {text} changed while it was checked", fix="Push again")
-    return Weights(folder, config, Identity(sha, identity))
+    # Folders of earlier versions do not say who defines their architecture.
+    added = {} if "requires" in config else requirement(config["architecture"])
+    return Weights(folder, {**config, **added}, Identity(sha, identity), bool(added))
 
 
 def _with_tag(name: ModelName) -> ModelName:
@@ -144,10 +148,12 @@ def push_model(
 
 
 def _config_bytes(weights: Weights, link: CodebookLink | None) -> bytes:
-    """config.json as it lies in the folder; with a link to its codebooks, that added."""
-    if link is None:
+    """config.json as it lies in the folder; with what others need and a link to its codebooks added."""
+    if link is None and not weights.completed:
         return (weights.folder / CONFIG).read_bytes()
-    config = {**weights.config, "codebook_repository": link.to_json()}
+    config = dict(weights.config)
+    if link is not None:
+        config["codebook_repository"] = link.to_json()
     return (json.dumps(config, indent=1, sort_keys=True) + "\n").encode()
 
 

@@ -23,6 +23,7 @@ from hsrzoo.models.tensors import (
     require_safetensors,
     save_tensors,
 )
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
 from hsrzoo.utils.files import (
     CARD,
@@ -105,7 +106,15 @@ def make_config(
         "source": spec.source,
         "licence": spec.licence,
         "codebook": None if codebook is None else dict(codebook),
+        **requirement(spec.name),
     }
+
+
+def requirement(architecture: str) -> dict[str, str]:
+    """The field ``requires`` of config.json: what others need for an architecture of a plugin; empty for
+    those of hsrzoo."""
+    requires = MODELS.requires(architecture)
+    return {} if requires is None else {"requires": requires}
 
 
 _CARD_FACTS = ("dataset", "split", "steps", "minutes", "wall_seconds", "cpu_seconds", "threads", "command")

@@ -169,3 +169,33 @@ def test_the_weights_and_not_the_architecture_decide_the_normalisation(tmp_path:
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match="zscore"):
         hsrzoo.load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("requires", "words"),
+    [
+        ("pip install my-nets==1.0", r"It comes with a package: pip install my-nets==1\.0\."),
+        ("--plugin tiny_net.py", r"the file tiny_net\.py: .*hsrzoo --plugin tiny_net\.py"),
+        (None, r"load its file with `hsrzoo --plugin FILE`"),
+        ("pip install x; rm -rf /", r"load its file with `hsrzoo --plugin FILE`"),
+        ("--plugin ../../x.py", r"load its file with `hsrzoo --plugin FILE`"),
+        (["--plugin x.py"], r"load its file with `hsrzoo --plugin FILE`"),
+    ],
+)
+def test_weights_of_a_plugin_say_who_defines_their_architecture(
+    tmp_path: Path, tiny_bands: BandSet, monkeypatch: pytest.MonkeyPatch, requires: object, words: str
+) -> None:
+    from hsrzoo.cli.show import describe
+
+    known = requires if isinstance(requires, str) else None
+    monkeypatch.setattr(type(MODELS), "requires", lambda self, name: known)
+    folder = tmp_path / "weights"
+    save_folder(folder, Net(tiny_bands), SPEC, tiny_bands, arguments={}, training={})
+    config = json.loads((folder / "config.json").read_text())
+    assert config.get("requires") == known
+    (folder / "config.json").write_text(json.dumps({**config, "requires": requires}))
+    start = f"local-dir:{folder} needs the architecture 'loading-test', which neither hsrzoo nor"
+    for call in (lambda name: hsrzoo.load(name, device="cpu"), describe):
+        with pytest.raises(UnknownNameError, match=words) as caught:
+            call(f"local-dir:{folder}")
+        assert str(caught.value).startswith(start) and "rm -rf" not in str(caught.value)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from forks import Forks
+from hsrzoo import registry
 from hsrzoo import spec as specs
 from hsrzoo.errors import PluginError, UnknownNameError
-from hsrzoo.registry import Registry
+from hsrzoo.registry import MODELS, Registry
 from hsrzoo.spec import MetricSpec, ModelSpec, resolve
 from hsrzoo.utils.entry_points import entry_points_of
 
@@ -71,6 +72,18 @@ def test_a_value_is_imported_when_asked_for(models: Registry, distribution: Dist
     distribution("one", models.group, {"good_mod": SPEC_SOURCE.format(name="good")}, good="good_mod:SPEC")
     assert models.get("good").name == "good"
     assert models.get("good") is models.get("good")
+
+
+def test_what_others_need_for_a_plugins_name_is_told(
+    models: Registry, distribution: Distribution, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    distribution("my-nets", models.group, {"reg_alone": SPEC_SOURCE.format(name="m")}, m="reg_alone:SPEC")
+    assert models.requires("m") == "pip install my-nets==1.0"
+    models.add("mine", spec("mine"), origin=str(tmp_path / "tiny_net.py"))
+    assert models.requires("mine") is None, "added by hand"
+    monkeypatch.setitem(registry._files, tmp_path / "tiny_net.py", None)
+    assert models.requires("mine") == "--plugin tiny_net.py"
+    assert models.requires("nobodys") is None and MODELS.requires("mst-plus-plus") is None
 
 
 def test_a_broken_plugin_breaks_only_itself(models: Registry, distribution: Distribution) -> None:

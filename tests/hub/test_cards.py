@@ -212,3 +212,19 @@ def test_text_of_a_record_can_neither_break_the_table_nor_the_markers() -> None:
     assert "| command | a \\| b &lt;script&gt;x&lt;/script&gt;" in block
     once = merge(None, MANAGED, block)
     assert merge(once, MANAGED, block) == once
+
+
+def test_the_card_of_a_plugins_model_says_what_others_need() -> None:
+    def block(requires: str | None) -> str:
+        return cards.model_block("net", "lab/net@main", {**CONFIG, "requires": requires}, [], None)
+
+    assert "not part of hsrzoo" not in block(None)
+    package = block("pip install my-nets==1.0")
+    assert "```sh\npip install my-nets==1.0\n```\n\n```python\nimport hsrzoo\n" in package
+    assert "| requires | pip install my-nets==1.0 |" in package
+    file = block("--plugin tiny_net.py")
+    assert "the plugin file `tiny_net.py` of its authors defines it" in file
+    assert "`hsrzoo --plugin tiny_net.py ...`" in file
+    code = file.partition("```python\n")[2].partition("```")[0]
+    assert code.startswith('import hsrzoo.registry\nhsrzoo.registry.load_plugin_file("tiny_net.py")\n')
+    assert 'hsrzoo.load("hf-hub:lab/net@main")' in code

@@ -19,6 +19,7 @@ from hsrzoo.models.locate import folder_of
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.push import checked_weights
 from hsrzoo.models.tensors import load_tensors, save_tensors
+from hsrzoo.registry import Registry
 from hsrzoo.utils.files import CONFIG, TENSORS, sha256_of_file
 
 NAME = "linear.indian-pines"
@@ -63,6 +64,20 @@ def test_names_without_weights_of_their_own_are_refused(
 ) -> None:
     with pytest.raises(kind, match=expected):
         checked_weights(name)
+
+
+def test_weights_of_a_plugin_are_pushed_with_what_others_need(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = checked_weights(f"local-dir:{folder}")
+    assert push._config_bytes(weights, None) == (folder / CONFIG).read_bytes()
+    monkeypatch.setattr(Registry, "requires", lambda self, name: "pip install my-nets==1.0")
+    weights = checked_weights(f"local-dir:{folder}")
+    pushed = json.loads(push._config_bytes(weights, None))
+    assert pushed == {**json.loads((folder / CONFIG).read_text()), "requires": "pip install my-nets==1.0"}
+    edit(folder, lambda c: c.update(requires="pip install my-nets==0.9"))  # as the weights were made
+    weights = checked_weights(f"local-dir:{folder}")
+    assert push._config_bytes(weights, None) == (folder / CONFIG).read_bytes()
 
 
 @pytest.mark.parametrize(
