@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 class HsrzooError(Exception):
@@ -103,6 +105,23 @@ class Note(UserWarning):
 def note(text: str) -> None:
     """Issue a :class:`Note`; ``text`` does not name the file, so that a set of equal files gives one."""
     warnings.warn(text, Note, stacklevel=2)
+
+
+@contextmanager
+def notes_to(tell: Callable[[str], object]) -> Iterator[None]:
+    """Pass the text of every note that is issued meanwhile to ``tell``; other warnings stay as they are."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, Note):
+                tell(str(message))
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.simplefilter("always", Note)
+        warnings.showwarning = show
+        yield
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -94,12 +94,13 @@ def _photo(path: Path) -> np.ndarray | None:
 
 def _cube(path: Path, name: str, key: str | None, axes: str | None, units: str | None) -> NamedCube:
     from hsrzoo.io import load_cube
+    from hsrzoo.io.common import by_wavelength
     from hsrzoo.viewer import NamedCube
     from hsrzoo.viewer.units import units_of
 
     if path.suffix.lower() in _ENVI:
         key = axes = None
-    values, bands = load_cube(path, key=key, axes=axes)
+    values, bands = by_wavelength(*load_cube(path, key=key, axes=axes))
     return NamedCube(name, values, bands, units or units_of(path))
 
 

@@ -18,7 +18,15 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, data_masks
-from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, HsrzooError, require_known
+from hsrzoo.datasets.orientation import Turned
+from hsrzoo.errors import (
+    BandsError,
+    DatasetError,
+    DatasetMissingError,
+    HsrzooError,
+    notes_to,
+    require_known,
+)
 from hsrzoo.spec import DatasetSpec
 from hsrzoo.utils.files import sha256_of_file
 
@@ -295,7 +303,8 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
     """Read every scene once, for ``data verify``; errors become problems instead of ending the survey.
 
     Values without data (NaN in a cube) are counted in the notes; a scene without any data is a problem, as
-    are infinite values, and an image that is black everywhere.
+    are infinite values, and an image that is black everywhere. How files were read, and images that
+    resemble their cubes more after a turn, are notes.
 
     Args:
         dataset: The opened data set.
@@ -305,7 +314,8 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
     problems, notes = list(problems), list(notes)
     shapes: Counter[str] = Counter()
     ranges = dict.fromkeys(("cube", "rgb"), (np.inf, -np.inf))
-    gaps = _Gaps()
+    gaps, turned = _Gaps(), Turned()
+    told: list[str] = []
     counts: dict[str, int] = {}
     seen: dict[str, str] = {}
     for split in dataset.splits():
@@ -318,13 +328,16 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
                 problems.append(f"{name} is in both {seen[name]} and {split}")
             seen[name] = split
             try:
-                scene = dataset.load(split, name)
+                with notes_to(told.append):
+                    scene = dataset.load(split, name)
             except HsrzooError as error:
                 problems.append(f"{split}/{name}: {error}")
                 continue
             shapes[" x ".join(map(str, scene.cube.shape))] += 1
             problems += [f"{split}/{name}: {what}" for what in _faults(scene)]
             gaps.add(scene.cube)
+            if getattr(dataset, "camera", None) is None:  # rendered images fit their cubes
+                turned.add(scene)
             for what, array in (("cube", scene.cube), ("rgb", scene.rgb)):
                 (low, high), finite = ranges[what], np.isfinite(array)
                 low, high = array.min(initial=low, where=finite), array.max(initial=high, where=finite)
@@ -341,7 +354,7 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
         rgb_range=ranges["rgb"],
         fingerprint=dataset.fingerprint(),
         problems=problems,
-        notes=notes + gaps.notes(dataset),
+        notes=[*notes, *dict.fromkeys(told), *gaps.notes(dataset), *turned.notes()],
     )
 
 

@@ -22,6 +22,7 @@ from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, FormatError, require_known
 from hsrzoo.io import tiff
+from hsrzoo.io.values import Stated
 from hsrzoo.spec import DatasetSpec
 
 CHOICES = ("202", "all", "visible")
@@ -30,6 +31,7 @@ as the instrument covers them."""
 WATER = (*range(126, 141), *range(160, 167))
 """Places of the bands 127-141 and 161-167 (1-based), which HySpecNet-11k drops."""
 SCALE, NO_DATA = 1e-4, -32768
+USUAL = Stated(no_data=(NO_DATA,), gain=np.array([SCALE], np.float32))
 """Of L2A tiles that do not state them."""
 SCALING = "reflectance, clipped to [0, 1]"
 _FOLDERS = ("enmap_potsdam", "enmap")
@@ -138,7 +140,7 @@ class Enmap(EnmapTiles):
     def read(self, split: str, scene: str) -> Scene:
         """Reflectance of the chosen bands (C, H, W), NaN where there is no data; RGB in 8 bits."""
         file = self.tiles[scene]
-        cube, bands = tiff.load(file, scale=SCALE, no_data=NO_DATA)
+        cube, bands = tiff.load(file, usual=USUAL)
         require_stored_bands(self.stored, file, cube.shape, bands)
         _require_reflectance(cube, file)
         return self.rendered(scene, take(cube.transpose(2, 0, 1), self.stored, self.choice))

@@ -14,19 +14,29 @@ from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_
 from hsrzoo.datasets.folder_files import find_splits, parts_of
 from hsrzoo.datasets.photographs import Photographs
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
-from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, InputError, require_known
+from hsrzoo.errors import (
+    BandsError,
+    DatasetError,
+    DatasetMissingError,
+    InputError,
+    note,
+    notes_to,
+    require_known,
+)
 from hsrzoo.io import load_cube
-from hsrzoo.io.common import CubeAndBands
+from hsrzoo.io.common import CubeAndBands, by_wavelength
 from hsrzoo.io.photo import Encoding
 from hsrzoo.spec import DatasetSpec
 
 _ZERO_BANDS = ("keep", "nodata")
+_FILLS = (-9999, -32768)
+"""Stored numbers that are no measurements wherever they occur."""
 
 
 class Folder(IndexedDataset):
     """Cubes in a folder; see :func:`hsrzoo.datasets.folder_files.find_splits` for the layout."""
 
-    layout = 2
+    layout = 3
 
     def __init__(
         self,
@@ -36,7 +46,8 @@ class Folder(IndexedDataset):
         bands: str | BandSet | None = None,
         key: str | None = None,
         axes: str | None = None,
-        scale: str | float = 1.0,
+        scale: str | float | None = None,
+        nodata: str | float | None = None,
         response: str | None = None,
         zero_bands: str = "keep",
         encoding: Encoding = "auto",
@@ -51,7 +62,8 @@ class Folder(IndexedDataset):
                 :func:`hsrzoo.datasets.wavelengths.parse_bands` reads.
             key: The variable of .mat, .h5 and .npz files that holds the cube.
             axes: The order of its axes, e.g. "cwh"; "hwc" if not given.
-            scale: Divides the stored values.
+            scale: Divides the stored numbers, where the files do not state their scale.
+            nodata: A stored number that stands for no data, besides those that the files state.
             response: The camera that renders RGB from the cubes; None reads photographs in ``rgb/``.
             zero_bands: "nodata" if bands that are 0 in a whole cube have no data, else "keep".
             encoding: Of the photographs; see :func:`hsrzoo.io.photo.to_linear`.
@@ -67,7 +79,8 @@ class Folder(IndexedDataset):
         self.folder = folder if folder.is_dir() and folder.suffix != ".zarr" else folder.parent
         self.camera = Camera.named(response) if response else None
         self._reading = {"key": key, "axes": axes}
-        self._scale = _factor(scale)
+        self._scale = None if scale is None else _factor(scale)
+        self._no_data = None if nodata is None else _number(nodata)
         self._zero_bands = zero_bands
         self._splits = find_splits(folder, rendered=self.camera is not None)
         self.index = {
@@ -78,14 +91,21 @@ class Folder(IndexedDataset):
         self.require_disjoint()
         split, first = next((split, names[0]) for split, names in self.index.items() if names)
         files = self._splits[split]
+        declared = declared or self._listed_bands()
+        self._order = declared.sorting() if declared else None
+        if declared and self._order:
+            note("The bands are not declared by wavelength: cubes that state none are sorted")
+            declared = declared.select(self._order)
         self.bands = declared or self._bands_of(files.cubes[first])
         self.rgb_bits = 8
         self.info = {
-            "scale": self._scale,
+            "scale": self._scale or 1.0,
             **(self.camera.record() if self.camera else {"response": None}),
             "zero_bands": zero_bands,
         }
         self.info |= self._reading
+        if self._no_data is not None:
+            self.info["nodata"] = self._no_data
         if self.camera is None:
             self._read_photographs(encoding, bit_depth)
         elif encoding != "auto" or bit_depth is not None:
@@ -93,7 +113,7 @@ class Folder(IndexedDataset):
             raise InputError(problem, fix="Leave out either response, or encoding and bit_depth")
 
     def read(self, split: str, scene: str) -> Scene:
-        """The photograph in linear values (or rendered), the cube divided by ``scale``."""
+        """The photograph in linear values (or rendered), the cube's values."""
         files = self._splits[split]
         cube = self._cube(files.cubes[scene])
         if self.camera:
@@ -155,31 +175,35 @@ class Folder(IndexedDataset):
             fix=f"{SPEC.where} Put them there, or name another folder with --data-option path=FOLDER",
         )
 
-    def _bands_of(self, cube: Path) -> BandSet:
-        """The bands of the set, of which ``cube`` is one."""
+    def _listed_bands(self) -> BandSet | None:
         listed = self.folder / FILE_NAME
-        if listed.is_file():
-            return read_wavelengths(listed)
-        _, bands = self._stored(cube)
+        return read_wavelengths(listed) if listed.is_file() else None
+
+    def _bands_of(self, cube: Path) -> BandSet:
+        """The bands that ``cube`` states, one of the set."""
+        with notes_to(lambda _: None):  # they are issued when the cube is read for its values
+            _, bands = self._read(cube)
         if bands is None:
             raise BandsError(
                 f"The wavelengths of {cube} are not known",
                 expected="wavelengths inside the file",
-                fix=f"Write them into {listed} (a column wavelength_nm), or give "
+                fix=f"Write them into {self.folder / FILE_NAME} (a column wavelength_nm), or give "
                 "--data-option bands=400:700:10 or bands=FILE.csv",
             )
         return bands
 
-    def _stored(self, file: Path) -> CubeAndBands:
-        """Values as stored, (H, W, C) float32 with NaN where there is no data, and the file's bands."""
-        return load_cube(file, **self._reading)
+    def _read(self, file: Path) -> CubeAndBands:
+        """Values, (H, W, C) float32 with NaN where there is no data, and the file's bands."""
+        return by_wavelength(*load_cube(file, **self._reading, scale=self._scale, nodata=self._no_data))
 
     def _cube(self, file: Path) -> np.ndarray:
-        """(C, H, W) float32, scaled."""
-        array, bands = self._stored(file)
+        """(C, H, W) float32."""
+        array, bands = self._read(file)
         hint = _axes_hint(array.shape, self._reading["axes"], len(self.bands))
         require_stored_bands(self.bands, file, array.shape, bands, hint)
-        cube = np.ascontiguousarray(array.transpose(2, 0, 1)) / np.float32(self._scale)
+        if bands is None and self._order:
+            array = array[..., self._order]
+        cube = np.ascontiguousarray(array.transpose(2, 0, 1))
         if self._zero_bands == "nodata":
             cube[~cube.any(axis=(1, 2))] = np.nan
         self._require_values(cube, file)
@@ -198,6 +222,15 @@ class Folder(IndexedDataset):
         if np.isnan(cube).all():
             got = "NaN or no-data values everywhere"
             raise DatasetError(f"{file} holds no data", expected="some values", got=got)
+        for number in _FILLS:  # also where few values have it
+            found = np.count_nonzero(cube == np.float32(number) / np.float32(self._scale or 1))
+            if found:
+                raise DatasetError(
+                    f"{file} holds {number} without stating that it is no data",
+                    expected="values, or NaN where there is no data",
+                    got=f"it {found} times",
+                    fix=f"Give --data-option nodata={number} if there is no data, or make these values NaN",
+                )
         require_scaled(cube, str(file), fix="Give the full scale, e.g. --data-option scale=10000")
 
 
@@ -212,13 +245,19 @@ def _axes_hint(shape: tuple[int, ...], axes: str | None, bands: int) -> str:
 
 
 def _factor(scale: str | float) -> float:
-    try:
-        factor = float(scale)
-    except ValueError:
-        factor = np.nan
+    factor = _number(scale, "The scale divides the cubes", "a number above 0")
     if not (np.isfinite(factor) and factor > 0):
         raise InputError("The scale divides the cubes", expected="a number above 0", got=scale)
     return factor
+
+
+def _number(
+    text: str | float, what: str = "No data is a stored number", expected: str = "a number"
+) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(what, expected=expected, got=text) from None
 
 
 def open_folder(
@@ -227,7 +266,8 @@ def open_folder(
     bands: str | BandSet | None = None,
     key: str | None = None,
     axes: str | None = None,
-    scale: str | float = 1.0,
+    scale: str | float | None = None,
+    nodata: str | float | None = None,
     response: str | None = None,
     zero_bands: str = "keep",
     encoding: Encoding = "auto",
@@ -237,10 +277,9 @@ def open_folder(
     given); ``bands``: see :func:`hsrzoo.datasets.wavelengths.parse_bands`; ``encoding``: auto (by
     profile and EXIF, else linear), linear or srgb."""
     folder = root / Path(path or "folder").expanduser()
-    return Folder(
-        folder, bands=bands, key=key, axes=axes, scale=scale, response=response, zero_bands=zero_bands,
-        encoding=encoding, bit_depth=bit_depth,
-    )  # fmt: skip
+    settings: dict[str, Any] = {"key": key, "axes": axes, "scale": scale, "nodata": nodata}
+    settings |= {"encoding": encoding, "bit_depth": bit_depth}
+    return Folder(folder, bands=bands, response=response, zero_bands=zero_bands, **settings)
 
 
 SPEC = DatasetSpec(

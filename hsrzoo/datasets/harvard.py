@@ -17,7 +17,8 @@ from hsrzoo.datasets.common import mask_among
 from hsrzoo.datasets.folder import Folder
 from hsrzoo.errors import DatasetError, require_known
 from hsrzoo.io import mat
-from hsrzoo.io.common import CubeAndBands, cube_among, require_file
+from hsrzoo.io.arrays import cube_among
+from hsrzoo.io.common import CubeAndBands, require_file
 from hsrzoo.spec import DatasetSpec
 
 BANDS = BandSet.regular(420, 720, 10)
@@ -41,10 +42,10 @@ class Harvard(Folder):
         read = f"pixels whose {_MASK_KEY} {MASKS[self._mask]} have no data"
         return super().notes() + ([] if self._mask == "none" else [read])
 
-    def _stored(self, file: Path) -> CubeAndBands:
+    def _read(self, file: Path) -> CubeAndBands:
         require_file(file)
         with mat.variables(file) as found:
-            cube, bands = cube_among(found, "ref", "hwc", file)
+            cube, bands = cube_among(found, "ref", "hwc", file, scale=self._scale, no_data=self._no_data)
             if self._mask != "none":
                 fix = "Read the scenes without masks: --data-option mask=none"
                 mask = mask_among(found, _MASK_KEY, cube.shape[:2], file, DatasetError, fix)
@@ -53,7 +54,7 @@ class Harvard(Folder):
 
 
 def open_harvard(
-    root: Path, response: str = DEFAULT_CAMERA, mask: str = "zero", scale: str | float = 1.0
+    root: Path, response: str = DEFAULT_CAMERA, mask: str = "zero", scale: str | float | None = None
 ) -> Harvard:
     """Open Harvard under the data root; ``response`` renders RGB, cubes are divided by ``scale``."""
     return Harvard(root / "harvard", SPEC, mask=mask, bands=BANDS, scale=scale, response=response)

@@ -33,7 +33,8 @@ def open_hyperglobal(
     path: str | Path | None = None,
     key: str | None = None,
     axes: str | None = None,
-    scale: str | float = 1.0,
+    scale: str | float | None = None,
+    nodata: str | float | None = None,
     response: str | None = DEFAULT_CAMERA,
     zero_bands: str = "keep",
     encoding: Encoding = "auto",
@@ -53,8 +54,8 @@ def open_hyperglobal(
             expected=f"--data-option bands=FILE.csv, or {folder / FILE_NAME} (a column wavelength_nm)",
             fix="See docs/hyperglobal.md for a walk-through",
         )
-    settings: dict[str, Any] = {"key": key, "axes": axes, "scale": scale, "zero_bands": zero_bands}
-    settings |= {"encoding": encoding, "bit_depth": bit_depth}
+    settings: dict[str, Any] = {"key": key, "axes": axes, "scale": scale, "nodata": nodata}
+    settings |= {"zero_bands": zero_bands, "encoding": encoding, "bit_depth": bit_depth}
     return HyperGlobal(folder, SPEC, bands=bands, response=response if rendered else None, **settings)
 
 

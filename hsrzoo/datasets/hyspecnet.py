@@ -70,7 +70,7 @@ class HySpecNet(enmap.EnmapTiles):
         if file.suffix.lower() == ".npy":
             stored = _read_npy(file)
         else:
-            cube, _ = tiff.load(file, scale=enmap.SCALE, no_data=enmap.NO_DATA)
+            cube, _ = tiff.load(file, usual=enmap.USUAL)
             stored = cube.transpose(2, 0, 1)
         bands = _bands_of(len(stored), file)
         if self.choice == "all" and len(bands) != len(self.bands):

@@ -6,6 +6,7 @@ Arad and Ben-Shahar, "Sparse Recovery of Hyperspectral Signal from Natural RGB I
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import DEFAULT_CAMERA
@@ -22,13 +23,15 @@ def open_icvl(
     key: str = "rad",
     axes: str | None = None,
     scale: str | float = FULL_SCALE,
+    nodata: str | float | None = None,
 ) -> Folder:
     """Open ICVL under the data root; ``response`` renders RGB, the other options are those of ``folder``.
 
     MATLAB v7.3 files hold ``rad`` as 31 x W x H, which MATLAB shows as H x W x 31.
     """
     folder = root / "icvl"
-    return Folder(folder, SPEC, bands=VISIBLE_31, key=key, axes=axes, scale=scale, response=response)
+    settings: dict[str, Any] = {"key": key, "axes": axes, "scale": scale, "nodata": nodata}
+    return Folder(folder, SPEC, bands=VISIBLE_31, response=response, **settings)
 
 
 SPEC = DatasetSpec(

@@ -25,7 +25,8 @@ def open_kaist(
     key: str | None = None,
     axes: str | None = None,
     bands: str | BandSet = BANDS,
-    scale: str | float = 1.0,
+    scale: str | float | None = None,
+    nodata: str | float | None = None,
 ) -> Folder:
     """Open KAIST under the data root; ``response`` renders RGB, the other options are those of ``folder``.
 
@@ -35,7 +36,9 @@ def open_kaist(
     folder = root / "kaist"
     if not find_splits(folder, rendered=True):
         _refuse_exr(folder)
-    return Folder(folder, SPEC, bands=bands, key=key, axes=axes, scale=scale, response=response)
+    return Folder(
+        folder, SPEC, bands=bands, key=key, axes=axes, scale=scale, nodata=nodata, response=response
+    )
 
 
 def _refuse_exr(folder: Path) -> None:

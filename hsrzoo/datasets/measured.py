@@ -113,9 +113,9 @@ class Measured(IndexedDataset):
         return parts
 
     def _stored(self, name: str) -> tuple[np.ndarray, BandSet]:
-        """Values as stored, (H, W, C) float32, and their bands; both without the empty ones."""
+        """Values, (H, W, C) float32, and their bands; both without the empty ones."""
         source, file = self._sources[name], self._file(name)
-        array, stated = load_cube(file, axes=source.axes)
+        array, stated = load_cube(file, axes=source.axes, scale=None if source.scale == 1 else source.scale)
         channels, *size = source.shape
         if array.shape != (*size, channels):
             raise FormatError(
@@ -136,7 +136,7 @@ class Measured(IndexedDataset):
         source, file = self._sources[name], self._file(name)
         array, bands = self._stored(name)
         self.measured.require_same(bands, f"the set {self.name}", str(file), fix="Copy the file again")
-        cube = array.transpose(2, 0, 1) / np.float32(source.scale)
+        cube = array.transpose(2, 0, 1)
         if source.mask is not None:
             with mat.variables(file) as found:
                 cube[:, mask_among(found, source.mask, cube.shape[1:], file, FormatError) == 0] = np.nan

@@ -18,11 +18,11 @@ _FORMATS = {
     "envi": (".hdr", ".img", ".dat", ".bsq", ".bil", ".bip"),
     "tiff": (".tif", ".tiff"),
     "zarr": (".zarr",),
-    "h5": (".h5", ".hdf5"),
+    "h5": (".h5", ".hdf5", ".he5", ".nc", ".nc4"),
     "mat": (".mat",),
     "npz": (".npz", ".npy"),
 }
-_READ_ONLY = (".npy", ".dat", ".bsq", ".bil", ".bip")
+_READ_ONLY = (".npy", ".dat", ".bsq", ".bil", ".bip", ".he5", ".nc", ".nc4")
 SUFFIX_OF = {name: suffixes[0] for name, suffixes in _FORMATS.items()}
 """The ending that a file of each format is given."""
 CUBE_SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
@@ -71,23 +71,31 @@ def require_writable(path: Path) -> None:
 
 
 def load_cube(
-    path: str | Path, *, format: str | None = None, key: str | None = None, axes: str | None = None
-) -> tuple[np.ndarray, BandSet | None]:
+    path: str | Path, *, format: str | None = None, key: str | None = None, axes: str | None = None,
+    scale: float | None = None, nodata: float | None = None,
+) -> tuple[np.ndarray, BandSet | None]:  # fmt: skip
     """Read a cube and, if the file states them, its bands.
 
+    What the file states about its numbers (no data, scale, offset, masks, bad bands) is applied once, and
+    named by a :class:`hsrzoo.errors.Note`. Bands that are not sorted by wavelength are sorted, unless they
+    are those of several detectors (:meth:`hsrzoo.bands.BandSet.sorting`) or were written in this order by
+    :func:`save_cube` or ``hsrzoo predict``.
+
     Args:
-        path: An ENVI, TIFF, HDF5, MATLAB, NumPy or Zarr file.
+        path: An ENVI, TIFF, HDF5, NetCDF, MATLAB, NumPy or Zarr file.
         format: envi, tiff, h5, mat, npz or zarr, if the suffix should not choose.
-        key: The variable of a .mat, .h5 or .npz file, or the array of a Zarr group (default: "cube", or the
-            only array with three axes).
+        key: The variable of a .mat, .h5 or .npz file ("a.b" for a field of a struct, "a{1}" in a cell), or
+            the array of a Zarr group (default: "cube", or the only array with three axes).
         axes: The stored order, a permutation of "hwc"; for .mat, .h5 and .npz also "c(wh)" and the like, a
-            matrix of bands and pixels (see :func:`hsrzoo.io.common.cube_among`).
+            matrix of bands and pixels (see :func:`hsrzoo.io.arrays.cube_among`).
+        scale: What 1.0 is stored as, for files that do not state it.
+        nodata: A stored number that stands for no data, besides those that the file states.
 
     Returns:
-        The cube, (H, W, C) float32, NaN where the file states that there is no data; and its bands or None.
+        The cube, (H, W, C) float32, NaN where there is no data; and its bands or None.
 
     Raises:
-        InputError: There is no such file, or ``axes`` is not an order.
+        InputError: There is no such file, ``axes`` is not an order, or the file states another scale.
         FormatError: The file is damaged or holds no cube.
     """
     from hsrzoo.io.common import require_file
@@ -97,7 +105,8 @@ def load_cube(
         require_file(path)
     name = format or format_of(path)
     require_known("cube format", name, _FORMATS)
-    return import_module(f"hsrzoo.io.{name}").load(path, key=key, axes=axes)
+    load = import_module(f"hsrzoo.io.{name}").load
+    return load(path, key=key, axes=axes, scale=scale, no_data=nodata)
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -1,25 +1,21 @@
-"""What the cube formats share: atomic writing, axis orders, the cube among the arrays of a file."""
+"""What the cube formats share: atomic writing, errors of libraries, axis orders, checks before writing."""
 
 from __future__ import annotations
 
 import codecs
 import errno
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import BandsError, FormatError, HsrzooError, InputError
-from hsrzoo.io.values import WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of
+from hsrzoo.errors import BandsError, FormatError, HsrzooError, InputError, note
 from hsrzoo.utils.files import atomic_file, require_regular
 from hsrzoo.utils.locks import hold
 
-_MATRIX = re.compile(r"(?P<before>c?)\((?P<slow>[hw])(?P<fast>[hw])(?P<length>[1-9]\d*)?\)(?P<after>c?)")
 _PRIMARIES_NM = (640.0, 550.0, 460.0)
 """Wavelengths of the single bands that are displayed as red, green and blue."""
 _NEAR_NM = 25.0
@@ -33,8 +29,6 @@ _RAW = (
 )  # fmt: skip
 """Suffixes of raw photographs, which hold a mosaic of sensor values and a thumbnail."""
 _RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"\0MRM", b"FOVb")
-_SIDES = {"h": "nrow", "w": "ncol"}
-"""Names, in any case, under which files of matrices hold height and width."""
 
 
 @contextmanager
@@ -135,11 +129,8 @@ def format_errors(
         raise read_error(path, kind, error) from error
 
 
-def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
-    """``array`` whose axes are ``axes`` (a permutation of "hwc") as contiguous (H, W, C) float32.
-
-    Writable: a copy where ``array`` is not, for example a view of the bytes of a decompressed file.
-    """
+def in_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
+    """A view (H, W, C) of ``array`` whose axes are ``axes``, a permutation of "hwc"."""
     if sorted(axes) != ["c", "h", "w"]:
         raise InputError(
             "Unknown order of axes",
@@ -150,87 +141,18 @@ def to_hwc(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
     if array.ndim != 3 or not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         got = f"shape {array.shape}, {array.dtype}"
         raise FormatError(f"{path} does not hold a cube", expected="a real array with three axes", got=got)
-    return np.require(array.transpose([axes.index(a) for a in "hwc"]), np.float32, ["C", "W"])
+    return array.transpose([axes.index(a) for a in "hwc"])
 
 
-def cube_among(arrays: Mapping[str, Any], key: str | None, axes: str, path: Path) -> CubeAndBands:
-    """The cube (H, W, C) float32 among the named arrays of a file, and its bands if they are there too.
-
-    ``axes``: a permutation of "hwc", or "c(wh)" and the like for a matrix of bands and pixels, of which
-    the letter written last changes fastest; its length follows it ("c(wh95)") or is in the file
-    (``nRow``, ``nCol``). Arrays need ``shape`` and are read by ``array[()]``.
-    """
-    name = one_cube({k: tuple(a.shape) for k, a in arrays.items()}, key, path, 2 if "(" in axes else 3)
-    array = np.asarray(arrays[name][()])
-    if "(" in axes:
-        array, axes = _unfold(array, axes, arrays, path)
-    cube = to_hwc(array, axes, path)
-    others = tuple(sorted(k for k in arrays if k.rpartition("/")[2].lower().startswith("wav")))
-    centres, widths = first_of(WAVELENGTH_KEYS + others, arrays), first_of(WIDTH_KEYS, arrays)
-    if centres is None:
-        return cube, None
-    return cube, bands_from(centres[()], None if widths is None else widths[()], cube.shape[2])
-
-
-def _unfold(array: np.ndarray, axes: str, arrays: Mapping[str, Any], path: Path) -> tuple[np.ndarray, str]:
-    """A matrix of bands and pixels as an array with three axes, and their order."""
-    found = _MATRIX.fullmatch(axes)
-    if found is None or bool(found["before"]) == bool(found["after"]) or found["slow"] == found["fast"]:
-        raise InputError(
-            "Unknown order of a matrix",
-            expected='"c(wh)" for bands x pixels that run down the columns (as MATLAB stores them), '
-            '"c(hw)" along the rows, or "(wh)c" and "(hw)c" for pixels x bands',
-            got=repr(axes),
-        )
-    if array.ndim != 2:
-        raise FormatError(f"{path} does not hold a matrix", expected="two axes", got=f"shape {array.shape}")
-    pixels = array.shape[1 if found["before"] else 0]
-    fast = int(found["length"] or _side_in(arrays, found["fast"], path, axes))
-    if fast < 1 or pixels % fast:
-        raise FormatError(
-            f"The pixels of {path} do not fit into an image",
-            expected=f"a multiple of {fast}, the length of {found['fast']}",
-            got=f"{pixels} pixels in shape {array.shape}",
-            fix="Check the order of the axes, and the number in it",
-        )
-    sides = (pixels // fast, fast)
-    plain = f"{found['before']}{found['slow']}{found['fast']}{found['after']}"
-    bands = array.shape[0 if found["before"] else 1]
-    return array.reshape((bands, *sides) if found["before"] else (*sides, bands)), plain
-
-
-def _side_in(arrays: Mapping[str, Any], letter: str, path: Path, axes: str) -> int:
-    """Height or width as the file states it."""
-    for name, value in arrays.items():
-        if name.lower() == _SIDES[letter] and np.prod(value.shape) == 1:
-            return int(np.asarray(value[()]).item())
-    raise FormatError(
-        f"{path} does not state the size of its image",
-        expected=f"a number named {'nRow' if letter == 'h' else 'nCol'}",
-        fix=f"Write the length after the last letter, e.g. axes={axes.replace(')', '95)')}",
-    )
-
-
-def one_cube(arrays: dict[str, tuple[int, ...]], key: str | None, path: Path, axes: int = 3) -> str:
-    """Which of the named arrays (name -> shape) is the cube: ``key``, "cube", or the only one with three
-    ``axes`` (or two, both longer than 1)."""
-    listing = ", ".join(f"{name} {shape}" for name, shape in arrays.items()) or "nothing"
-    if key is not None:
-        if key not in arrays:
-            raise FormatError(f"{path} has no array {key!r}", got=listing, fix="Give the right key")
-        return key
-    cubes = [name for name, shape in arrays.items() if len(shape) == axes and (axes == 3 or min(shape) > 1)]
-    if "cube" in cubes:
-        return "cube"
-    if len(cubes) != 1:
-        matrices = not cubes and any(len(shape) == 2 and min(shape) > 1 for shape in arrays.values())
-        raise FormatError(
-            f"It is ambiguous which array of {path} is the cube",
-            expected=f'one array with {"three" if axes == 3 else "two"} axes, or one named "cube"',
-            got=listing,
-            fix="For a matrix of bands x pixels, give axes=c(wh)" if matrices else "Name it with key=...",
-        )
-    return cubes[0]
+def by_wavelength(cube: np.ndarray, bands: BandSet | None) -> CubeAndBands:
+    """A cube (H, W, C) and its bands, sorted where the bands are not
+    (:meth:`hsrzoo.bands.BandSet.sorting`); a note says so."""
+    order = bands.sorting() if bands is not None else None
+    if bands is None or order is None:
+        return cube, bands
+    shown = ", ".join(f"{centre:g}" for centre in bands.centres_nm[:3])
+    note(f"The bands are stored as {shown}, ... nm: they are sorted by wavelength")
+    return np.ascontiguousarray(cube[..., order]), bands.select(order)
 
 
 def display_bands(bands: BandSet) -> tuple[int, int, int]:

@@ -1,40 +1,30 @@
-"""ENVI: a text header and a raw binary, read and written by SPy (package ``spectral``)."""
+"""ENVI: a text header and a raw binary. SPy (package ``spectral``) writes the header."""
 
 from __future__ import annotations
 
 import gzip
 import math
 import os
-import re
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import FormatError, InputError
+from hsrzoo.errors import InputError
 from hsrzoo.io.common import (
     CubeAndBands,
+    by_wavelength,
     display_bands,
     format_errors,
-    require_file,
+    in_hwc,
     require_parent,
-    to_hwc,
 )
+from hsrzoo.io.envi_header import EnviImage, open_envi, require_bytes
 from hsrzoo.io.stream import CubeShape, FlatStream, sync_folder
-from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
+from hsrzoo.io.values import FULL_SCALE, UNITS
 from hsrzoo.utils.locks import hold
-
-_AXES_OF = {"bip": "hwc", "bil": "hcw", "bsq": "chw"}
-"""Interleave -> order of the axes in the binary."""
-_IN_NAME = re.compile(
-    r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>nm|nanomet(?:er|re)s?|um|µm|μm|micromet(?:er|re)s?|microns?)\b",
-    re.IGNORECASE,
-)
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -136,123 +126,43 @@ class EnviStream(FlatStream):
             os.fsync(written.fileno())
 
 
-def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
-    """The cube as (H, W, C) float32, divided by the header's ``reflectance scale factor`` if any.
+def load(
+    path: Path, *, key: str | None = None, axes: str | None = None, scale: float | None = None,
+    no_data: float | None = None,
+) -> CubeAndBands:  # fmt: skip
+    """The cube as (H, W, C) float32, and its bands; what the header states is applied
+    (:meth:`hsrzoo.io.envi_header.EnviImage.stated`).
 
-    NaN where the value is the header's ``data ignore value``, and in bands that its ``bbl`` marks as bad.
     Binaries of ``file compression = 1`` (gzip) are decompressed in memory.
     """
     if key is not None or axes not in (None, "hwc"):
         raise InputError("An ENVI header states the layout itself", expected="neither key nor axes")
-    header = _header_of(path)
-    require_file(header)
-    with open_envi(header, _binary_of(path)) as image:
-        stored, fields = _stored(image, header), image.metadata
-    cube = to_hwc(stored, "hwc", header)
-    ignored = fields.get("data ignore value")
-    no_data = None if ignored is None else _number(ignored, "data ignore value", header)
-    scale = scale_of(fields, header)
-    good = [_number(flag, "bbl", header) for flag in fields.get("bbl", ())]
-    bad = np.equal(good, 0) if len(good) == cube.shape[2] else None
-    cube = to_values(cube, stored, no_data=no_data, divisor=scale if scale > 0 else None, bad=bad)
-    return cube, bands_of(image, cube.shape[2])
+    image = open_envi(path)
+    stated = image.stated().declared(scale, no_data, image.header).tell()
+    cube, bands = stated.apply(in_hwc(_stored(image), image.axes, image.header)), image.bands()
+    return (cube, bands) if _written_here(image) else by_wavelength(cube, bands)
 
 
-def scale_of(fields: Mapping[str, Any], header: Path) -> float:
-    """What 1.0 is stored as; 0 where the header's fields do not say."""
-    return _number(fields.get("reflectance scale factor", 0), "reflectance scale factor", header)
+def _written_here(image: EnviImage) -> bool:
+    """Whether its bands have the order that was asked for."""
+    told = image.fields.get("description", "")
+    return "written by hsrzoo" in told or any(name.startswith("hsrzoo ") for name in image.fields)
 
 
-def _stored(image: Any, header: Path) -> np.ndarray:
-    """The binary's values as (H, W, C), a view of their order in the file."""
-    count, dtype = math.prod(image.shape), np.dtype(image.dtype)
-    if _is_compressed(image):
-        flat = np.frombuffer(_unzip(image, count * dtype.itemsize, header), dtype)
+def _stored(image: EnviImage) -> np.ndarray:
+    """The binary's numbers, axes as they lie in it."""
+    count = math.prod(image.lengths)
+    if image.compressed:
+        flat = np.frombuffer(_unzip(image), image.dtype)
     else:
-        flat = np.fromfile(image.filename, dtype, count, offset=int(image.offset))
-    lengths, axes = stored_axes(image)
-    return flat.reshape(lengths).transpose([axes.index(a) for a in "hwc"])
+        with format_errors(image.binary, "an ENVI binary", OSError):
+            flat = np.fromfile(image.binary, image.dtype, count, offset=image.offset)
+    return flat.reshape(image.lengths)
 
 
-def stored_axes(image: Any) -> tuple[tuple[int, ...], str]:
-    """Lengths of the axes as they lie in the binary of SPy's ``image``, and their order."""
-    axes = _AXES_OF[str(image.metadata["interleave"]).lower()]
-    return tuple(image.shape["hwc".index(a)] for a in axes), axes
-
-
-def _is_compressed(image: Any) -> bool:
-    return str(image.metadata.get("file compression", "0")).strip() == "1"
-
-
-def _unzip(image: Any, size: int, header: Path) -> bytes:
-    """``size`` bytes of a gzipped binary: never more, even if the file would decompress to more."""
-    offset = int(image.offset)
-    with format_errors(Path(image.filename), "a gzipped ENVI binary"), gzip.open(image.filename) as stream:
-        data = stream.read(offset + size)[offset:]
-    _require_bytes(image, header, len(data), size, "after decompression", "Copy it again")
+def _unzip(image: EnviImage) -> bytes:
+    """The bytes of a gzipped binary: never more than its header states, even if there were more."""
+    with format_errors(image.binary, "a gzipped ENVI binary"), gzip.open(image.binary) as stream:
+        data = stream.read(image.offset + image.bytes)[image.offset :]
+    require_bytes(image, len(data), image.bytes, "after decompression", "Copy it again")
     return data
-
-
-def _number(text: Any, field: str, header: Path) -> float:
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        raise FormatError(f"The field {field!r} of {header} is not a number", got=repr(text)) from None
-
-
-def bands_of(image: Any, count: int) -> BandSet | None:
-    """From ``wavelength`` and ``fwhm``; else from ``band names`` that are wavelengths with a unit."""
-    centres, widths = image.bands.centers, image.bands.bandwidths
-    if centres is not None:
-        return bands_from(centres, widths, count, image.bands.band_unit)
-    found = [_IN_NAME.search(str(name)) for name in image.metadata.get("band names", ())]
-    named = [f for f in found if f is not None]
-    if len(named) != len(found) or len(found) != count:
-        return None
-    return BandSet.of([float(f["number"]) * (1 if f["unit"][0] in "nN" else 1000) for f in named])
-
-
-def _header_of(path: Path) -> Path:
-    """``NAME.hdr`` for ``NAME.hdr`` itself, ``NAME.img`` or ``NAME.img.hdr``."""
-    if path.suffix.lower() == ".hdr":
-        return path
-    appended = path.with_name(path.name + ".hdr")
-    return appended if appended.is_file() else path.with_suffix(".hdr")
-
-
-def _binary_of(path: Path) -> str | None:
-    """The file that was named, or the one next to its header; None leaves the search to SPy, which knows
-    fewer endings than these but more of other makers."""
-    if path.suffix.lower() != ".hdr":
-        return str(path)
-    beside = (path.with_suffix(s) for s in ("", ".img", ".dat", ".bsq", ".bil", ".bip"))
-    return next((str(file) for file in beside if file.is_file()), None)
-
-
-@contextmanager
-def open_envi(header: Path, binary: str | None = None) -> Iterator[Any]:
-    """SPy's image of a header whose binary has the length it states; SPy's errors become a FormatError."""
-    from spectral.io import envi
-
-    with format_errors(header, "ENVI"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # SPy's, of upper case in headers
-            image = envi.open(str(header), binary)
-        if not _is_compressed(image):
-            _require_size(image, header)
-        yield image
-
-
-def _require_size(image: Any, header: Path) -> None:
-    """FormatError for a truncated binary, which SPy would map without an error until it is read."""
-    rows, columns, bands = image.shape
-    needed = int(image.offset) + math.prod(image.shape) * np.dtype(image.dtype).itemsize
-    what = f"for {rows} x {columns} pixels in {bands} bands"
-    fix = "Copy it again; if it is compressed, decompress it first"
-    _require_bytes(image, header, os.path.getsize(image.filename), needed, what, fix)
-
-
-def _require_bytes(image: Any, header: Path, size: int, needed: int, what: str, fix: str) -> None:
-    if size < needed:
-        problem = f"{image.filename} is shorter than {header.name} states"
-        raise FormatError(problem, expected=f"{needed} bytes {what}", got=f"{size} bytes", fix=fix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
-from hsrzoo.io.common import CubeAndBands, cube_among, format_errors, output_file
-from hsrzoo.io.h5 import ERRORS, arrays_in
-from hsrzoo.io.values import UNITS
+from hsrzoo.io.arrays import Variable, cube_among
+from hsrzoo.io.common import CubeAndBands, format_errors, output_file
+from hsrzoo.io.h5 import open_h5
+from hsrzoo.io.values import UNITS, text_of
 
 _USER_BLOCK = 512
 """Bytes before the HDF5 part: MATLAB puts its 128-byte header there."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_DEEPEST = 8
+"""Structs and cells in each other."""
 
 
 def header() -> bytes:
@@ -60,47 +64,78 @@ def _text(file: h5py.File, name: str, text: str) -> None:
     _variable(file, name, codes, "char").attrs["MATLAB_int_decode"] = np.int32(2)
 
 
-def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
-    """The cube as (H, W, C) float32; ``key`` its variable, ``axes`` its order as MATLAB shows it
-    ("hwc" if not given). Version by the file's first bytes."""
+def load(
+    path: Path, *, key: str | None = None, axes: str | None = None, scale: float | None = None,
+    no_data: float | None = None,
+) -> CubeAndBands:  # fmt: skip
+    """The cube as (H, W, C) float32, and its bands; see :func:`hsrzoo.io.arrays.cube_among`. ``key`` is its
+    variable, or "variable.field" in a struct, "variable{1}" in a cell; ``axes`` its order as MATLAB shows
+    it. Version by the file's first bytes."""
+    key = key and key.replace("/", ".")
     with variables(path) as arrays:
-        return cube_among(arrays, key, axes or "hwc", path)
+        return cube_among(arrays, key, axes, path, scale=scale, no_data=no_data)
 
 
 @contextmanager
-def variables(path: Path) -> Iterator[dict[str, Any]]:
-    """The numeric variables of a file of either version by name, each with ``shape`` and ``[()]`` as
-    MATLAB shows them; those of v7.3 are read on access."""
+def variables(path: Path) -> Iterator[dict[str, Variable]]:
+    """The numeric variables and texts of a file of either version by name, also those in structs and
+    cells, as MATLAB shows them; those of v7.3 are read on access."""
     with path.open("rb") as stream:
         start = stream.read(_USER_BLOCK + 8)
+    found: dict[str, Variable] = {}
     if start[:8] == _HDF5 or start[_USER_BLOCK:] == _HDF5:
-        with format_errors(path, "MATLAB v7.3", ERRORS), h5py.File(path, "r") as file:
-            yield {name: _Reversed(array) for name, array in arrays_in(file).items()}
+        with open_h5(path, "MATLAB v7.3") as file:
+            _add_stored(file, "", file, found)
+            yield found
     else:
-        yield _version_5(path)
+        from scipy.io import loadmat
+
+        with format_errors(path, "MATLAB v5"):
+            content = loadmat(path)
+        names = [name for name in content if not name.startswith("__")]
+        for name in names:
+            _add(name, content[name], found)
+        if not found:
+            raise FormatError(f"{path} holds no numeric array", got=", ".join(names) or "nothing")
+        yield found
 
 
-class _Reversed:
-    """An HDF5 dataset of v7.3, whose axes are MATLAB's in reverse."""
+def _add(name: str, value: Any, found: dict[str, Variable], depth: int = 0) -> None:
+    """Add an array of a v5 file, or those in a struct or a cell."""
+    if not isinstance(value, np.ndarray) or depth > _DEEPEST:
+        return
+    if value.dtype.kind in "iufU":
+        found[name] = Variable(value.shape, value.view)
+        return
+    if not (value.dtype.names or value.dtype.kind == "O"):
+        return
+    for number, item in enumerate(value.ravel(order="F"), 1):
+        if not value.dtype.names:
+            _add(f"{name}{{{number}}}", item, found, depth + 1)
+        for part in value.dtype.names or ():
+            one = name if value.size == 1 else f"{name}({number})"
+            _add(f"{one}.{part}", item[part], found, depth + 1)
 
-    def __init__(self, stored: h5py.Dataset) -> None:
-        self.stored = stored
-        self.shape = tuple(stored.shape or ())[::-1]
 
-    def __getitem__(self, index: tuple[()]) -> np.ndarray:
-        return np.asarray(self.stored[index]).T
+def _add_stored(file: h5py.File, name: str, item: Any, found: dict[str, Variable], depth: int = 0) -> None:
+    """Add a dataset of a v7.3 file, or those in a struct (a group) or a cell (references)."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(item, h5py.Group):
+        for part in item:
+            if not part.startswith("#"):
+                _add_stored(file, f"{name}.{part}" if name else part, item.get(part), found, depth + 1)
+    elif isinstance(item, h5py.Dataset) and h5py.check_ref_dtype(item.dtype) is h5py.Reference:
+        for number, reference in enumerate(np.ravel(item[()]), 1):
+            _add_stored(file, f"{name}{{{number}}}", file[reference], found, depth + 1)
+    elif isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf":
+        shape = tuple(item.shape or ())[::-1]
+        found[name] = Variable(shape, partial(_as_shown, item), item.attrs)
 
 
-def _version_5(path: Path) -> dict[str, np.ndarray]:
-    from scipy.io import loadmat
-
-    with format_errors(path, "MATLAB v5"):
-        content = loadmat(path)
-    arrays = {
-        name: value
-        for name, value in content.items()
-        if not name.startswith("__") and isinstance(value, np.ndarray) and value.dtype.kind in "iuf"
-    }
-    if not arrays:
-        raise FormatError(f"{path} holds no numeric array", got=", ".join(content) or "nothing")
-    return arrays
+def _as_shown(stored: h5py.Dataset) -> np.ndarray:
+    """Axes are MATLAB's in reverse, texts are arrays of UTF-16 codes."""
+    array = np.asarray(stored[()])
+    if text_of(stored.attrs.get("MATLAB_class")) == "char":
+        return np.asarray(array.astype("<u2").tobytes().decode("utf-16-le", "replace"))
+    return array.T

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.bands import BandSet
-from hsrzoo.io.common import CubeAndBands, cube_among, format_errors, output_file
+from hsrzoo.io.arrays import cube_among, in_memory
+from hsrzoo.io.common import CubeAndBands, format_errors, output_file
 from hsrzoo.io.values import UNITS
 
 _BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -31,8 +32,11 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
         np.savez(stream, **arrays)
 
 
-def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
-    """The cube as (H, W, C) float32; ``axes`` is the stored order, "hwc" if not given."""
+def load(
+    path: Path, *, key: str | None = None, axes: str | None = None, scale: float | None = None,
+    no_data: float | None = None,
+) -> CubeAndBands:  # fmt: skip
+    """The cube as (H, W, C) float32, and its bands; see :func:`hsrzoo.io.arrays.cube_among`."""
     if path.suffix.lower() == ".npy":
         key = key or "cube"
         with format_errors(path, "NPY", _BROKEN):
@@ -41,4 +45,4 @@ def load(path: Path, *, key: str | None = None, axes: str | None = None) -> Cube
         errors = (*_BROKEN, TypeError, AttributeError)  # a bare array under an .npz name is no archive
         with format_errors(path, "NPZ", errors), np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    return cube_among(arrays, key, axes or "hwc", path)
+    return cube_among(in_memory(arrays), key, axes, path, scale=scale, no_data=no_data)

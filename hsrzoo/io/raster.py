@@ -16,9 +16,12 @@ import numpy as np
 
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.common import format_errors, read_error, require_file
+from hsrzoo.io.values import Stated
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
+
+    from hsrzoo.io.envi_header import EnviImage
 
 _WHOLE_FILE = 64 << 20
 """Files up to this many bytes are identified by all of them, larger ones by samples."""
@@ -143,16 +146,10 @@ def open_raster(path: str | Path) -> Raster:
     if suffix in SUFFIXES:
         return _envi(path) if suffix == ".hdr" else _npy(path)
     if suffix in (".tif", ".tiff"):
-        found = _plain_tiff(path)
-        if found is not None:
-            return Raster(found, (path,))
+        return _tiff(path)
     from hsrzoo.io.images import read_image
 
-    array = read_image(path)
-    notes: tuple[str, ...] = ()
-    if suffix in (".tif", ".tiff"):
-        notes = (f"{path.name} is compressed or not stored pixel by pixel: it is held in memory whole",)
-    return Raster(ArrayPixels(array), (path,), notes=notes)
+    return Raster(ArrayPixels(read_image(path)), (path,))
 
 
 def _npy(path: Path) -> Raster:
@@ -172,27 +169,61 @@ def _npy(path: Path) -> Raster:
     return Raster(ArrayPixels(whole), (path,), notes=(note,))
 
 
-def envi_pixels(image: Any, path: Path) -> FilePixels:
-    """Where the pixels lie in the binary of SPy's ``image``, whose header is at ``path``."""
-    from hsrzoo.io.envi import stored_axes
-
-    dtype = np.dtype(image.dtype)
-    _require_numbers(dtype, path)
-    return FilePixels(Path(image.filename), dtype, *stored_axes(image), int(image.offset))
+def envi_pixels(image: EnviImage) -> FilePixels:
+    """Where the pixels lie in the binary."""
+    _require_numbers(image.dtype, image.header)
+    return FilePixels(image.binary, image.dtype, image.lengths, image.axes, image.offset)
 
 
 def _envi(header: Path) -> Raster:
-    from hsrzoo.io.envi import open_envi, scale_of
+    from hsrzoo.io.envi_header import open_envi
 
-    with open_envi(header) as image:
-        pixels = envi_pixels(image, header)
+    image = open_envi(header)
+    pixels = envi_pixels(image)
     if pixels.channels != 3:
         got = f"{pixels.channels} bands"
         raise InputError(f"{header} does not hold an RGB image", expected="three bands", got=got)
-    order, notes = _rgb_order(image.bands.centers)
-    scale = scale_of(image.metadata, header)
-    value_range = (0.0, scale) if scale > 0 else None
-    return Raster(replace(pixels, order=order), (header, pixels.path), value_range, notes)
+    bands = image.bands()
+    order, notes = _rgb_order(None if bands is None else bands.centres_nm)
+    raster = Raster(replace(pixels, order=order), (header, image.binary), None, notes)
+    return _as_stated(raster, image.stated().select(order), header)
+
+
+@dataclass(frozen=True)
+class _StatedPixels:
+    """Pixels of which the file states a scale for each band, or numbers that stand for no data."""
+
+    stored: Pixels
+    stated: Stated
+    path: Path
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.stored.shape
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """Values if the file states a scale, else what is stored; InputError where pixels lack data, which
+        those that lack it in one channel need not: black may be written as such a number."""
+        stored = self.stored.read(top, left, height, width)
+        if np.isnan(self.stated.apply(stored)).all(axis=-1).any():
+            raise InputError(
+                f"{self.path} holds pixels without data",
+                expected="an image without gaps",
+                got="; ".join(self.stated.fields),
+                fix="Cut them off, or fill them and remove that statement from the file",
+            )
+        return replace(self.stated, no_data=(), valid=None).apply(stored) if self.stated.scaled else stored
+
+
+def _as_stated(raster: Raster, stated: Stated, path: Path) -> Raster:
+    """``raster`` with what its file states applied."""
+    if not stated.fields:
+        return raster
+    if stated.divisor is not None and len(stated.fields) == 1:
+        return replace(raster, value_range=(0.0, stated.divisor))
+    notes = (*raster.notes, f"as the file states: {'; '.join(stated.fields)}")
+    pixels = _StatedPixels(raster.pixels, stated, path)
+    return replace(raster, pixels=pixels, notes=notes, value_range=(0.0, 1.0) if stated.scaled else None)
 
 
 def _rgb_order(centres: Sequence[float] | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -214,6 +245,19 @@ def tiff_pixels(tiff: TiffFile, path: Path) -> FilePixels | None:
     dtype = np.dtype(page.dtype).newbyteorder(tiff.byteorder)
     axes = "chw" if page.axes == "SYX" else "hwc"
     return FilePixels(path, dtype, (*page.shape, 1)[:3], axes, int(page.dataoffsets[0]))
+
+
+def _tiff(path: Path) -> Raster:
+    from hsrzoo.io.images import read_image
+    from hsrzoo.io.tiff import image_stated_by
+
+    found = _plain_tiff(path)
+    if found is not None:
+        raster = Raster(found, (path,))
+    else:
+        note = f"{path.name} is compressed or not stored pixel by pixel: it is held in memory whole"
+        raster = Raster(ArrayPixels(read_image(path)), (path,), notes=(note,))
+    return _as_stated(raster, image_stated_by(path), path)
 
 
 def _plain_tiff(path: Path) -> FilePixels | None:

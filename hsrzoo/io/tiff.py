@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,18 +20,20 @@ import tifffile
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
+from hsrzoo.io import gdal
 from hsrzoo.io.common import (
     CubeAndBands,
+    by_wavelength,
     format_errors,
+    in_hwc,
     missing_codec,
     output_file,
     raw_error,
     require_developed,
     require_file,
-    to_hwc,
 )
 from hsrzoo.io.stream import FlatStream
-from hsrzoo.io.values import FULL_SCALE, UNITS, bands_from, to_values
+from hsrzoo.io.values import FULL_SCALE, UNITS, Stated, bands_from
 
 _CLASSIC = (1 << 32) - (1 << 25)
 """Bytes of pixels that a TIFF with 32-bit offsets can hold, with room for its tags."""
@@ -39,15 +42,13 @@ _STRIP = 1 << 20
 _DNG_VERSION = 50706
 _SENSOR = (32803, 34892)
 """PhotometricInterpretation of raw photographs: CFA, LinearRaw."""
-_GDAL_METADATA = 42112
-_GDAL_NODATA = 42113
+_ALPHA = (1, 2)
+"""ExtraSamples of alpha, associated or not."""
 _BROKEN = (
     tifffile.TiffFileError, OSError, ValueError, TypeError, LookupError, RuntimeError, EOFError,
     struct.error, zlib.error,
 )  # fmt: skip
 """What tifffile and its decoders raise for damaged files."""
-GdalItems = dict[str, dict[int, str]]
-"""GDAL's metadata: name -> sample -> text."""
 
 
 def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any]) -> None:
@@ -61,7 +62,7 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
             description=_description(bands, "chw", metadata),
             metadata=None,
             software=False,
-            extratags=[(_GDAL_METADATA, "s", 0, _gdal_xml(bands), True)],
+            extratags=[(gdal.METADATA, "s", 0, _gdal_xml(bands), True)],
         )
 
 
@@ -83,7 +84,7 @@ class TiffStream(FlatStream):
                 description=_description(cube.bands, "hwc", self.metadata),
                 metadata=None,
                 software=False,
-                extratags=[(_GDAL_METADATA, "s", 0, _gdal_xml(cube.bands, scale), True)],
+                extratags=[(gdal.METADATA, "s", 0, _gdal_xml(cube.bands, scale), True)],
             )
         return self._offset()
 
@@ -164,103 +165,148 @@ def _codec_errors(path: Path) -> Iterator[None]:
 
 
 def load(
-    path: Path,
-    *,
-    key: str | None = None,
-    axes: str | None = None,
-    scale: float = 1.0,
-    no_data: float | None = None,
-) -> CubeAndBands:
-    """The cube as (H, W, C) float32: stored values times GDAL's SCALE plus OFFSET. NaN where GDAL's
-    no-data value is stored, and in bands that the file marks as bad (``bbl`` 0).
+    path: Path, *, key: str | None = None, axes: str | None = None, scale: float | None = None,
+    no_data: float | None = None, usual: Stated | None = None,
+) -> CubeAndBands:  # fmt: skip
+    """The cube as (H, W, C) float32, and its bands; what the file states is applied.
+
+    That is GDAL's no-data value, SCALE, OFFSET and ``bbl``, in the file or in ``NAME.aux.xml``, and masks:
+    a page of the file, ``NAME.msk``, or a sample that is alpha, which is no band.
 
     ``axes``: stored order as tifffile shows it; if not given, by the file (samples per pixel, or
-    pages first). ``scale`` and ``no_data`` hold where the file states neither SCALE nor OFFSET, and no
-    value for no data.
+    pages first). ``usual``: what holds where the file states no scale, and no value for no data.
     """
     if key is not None:
         raise InputError("A TIFF file has no keys", expected="no key", got=repr(key))
     with open_tiff(path) as tiff:
-        series = tiff.series[0]
-        array, last_is_band = series.asarray(), series.axes.endswith("S")
-        if array.ndim == 2:
-            array, last_is_band = array[None], False
-        cube = to_hwc(array, axes or ("hwc" if last_is_band else "chw"), path)
-        count = cube.shape[2]
-        gdal, stated, bands = _gdal_items(tiff), _text_of(tiff, _GDAL_NODATA), _bands(tiff, count)
-    factors = offsets = None
-    if "SCALE" in gdal or "OFFSET" in gdal:
-        factors = _numbers(gdal, "SCALE", count, default=1.0, path=path)
-        offsets = _numbers(gdal, "OFFSET", count, default=0.0, path=path)
-    elif scale != 1:
-        factors = np.float32(scale)
-    ignored = no_data if stated is None else _no_data(stated, path)
-    bad = _numbers(gdal, "bbl", count, default=1.0, path=path) == 0
-    return to_values(cube, cube, no_data=ignored, scale=factors, offset=offsets, bad=bad), bands
+        array, order = _pixels(tiff)
+        stored = in_hwc(array, axes or order, path)
+        alpha = _alpha(tiff, stored, path)
+        samples = [sample for sample in range(stored.shape[2]) if sample != alpha]
+        masks = _masks(tiff, samples, path)
+        items = gdal.read_items(tiff, path)
+        stated, (bands, ours) = gdal.stated_by(items, samples, path), _bands(tiff, items, samples)
+    if alpha is not None:
+        masks["its alpha sample"] = stored[..., alpha, None] == 0
+        stored = stored[..., samples]
+    if masks:
+        missing = np.logical_or.reduce(np.broadcast_arrays(*masks.values()))
+        phrase = f"pixels that {' and '.join(masks)} leaves out hold no data"
+        stated = replace(
+            stated, mask=np.broadcast_to(missing, stored.shape), fields=(*stated.fields, phrase)
+        )
+    stated = stated.or_else(usual or Stated()).declared(scale, no_data, path).tell()
+    cube = stated.apply(stored)
+    return (cube, bands) if ours else by_wavelength(cube, bands)
 
 
 def read_bands(path: Path) -> BandSet | None:
-    """The bands that a TIFF file states; its pixels are not read."""
+    """The bands that :func:`load` gives, read without the pixels."""
     with open_tiff(path) as tiff:
         series = tiff.series[0]
         count = 1 if len(series.shape) < 3 else series.shape[-1 if series.axes.endswith("S") else 0]
-        return _bands(tiff, count)
+        bands, ours = _bands(tiff, gdal.read_items(tiff, path), range(count))
+        order = bands.sorting() if bands is not None and not ours else None
+        return bands if bands is None or order is None else bands.select(order)
 
 
-def _text_of(tiff: tifffile.TiffFile, code: int) -> str | None:
-    """A tag of the first page, if it has it."""
-    tag = tiff.pages.first.tags.get(code)
-    return None if tag is None else str(tag.value)
+def stated_without_masks(tiff: tifffile.TiffFile, path: Path, count: int) -> Stated | None:
+    """What a file with ``count`` samples a pixel states; None where it has masks or alpha."""
+    alpha = any(int(kind) in _ALPHA for kind in tiff.pages.first.extrasamples)
+    if alpha or _mask_file(path).is_file() or any(page.is_mask for page in _pages(tiff)):
+        return None
+    return gdal.stated_by(gdal.read_items(tiff, path), range(count), path)
 
 
-def _no_data(text: str, path: Path) -> np.float32:
-    try:
-        return np.float32(text.strip("\0 "))
-    except ValueError:
-        fix = "Correct the tag GDAL_NODATA, or remove it"
-        problem = f"The no-data value of {path} is not a number"
-        raise FormatError(problem, got=repr(text), fix=fix) from None
+def image_stated_by(path: Path) -> Stated:
+    """What the file of an RGB image states; InputError where a mask leaves out some of its pixels."""
+    with open_tiff(path) as tiff:
+        samples = range(3)
+        for name, missing in _masks(tiff, samples, path).items():
+            if missing.any():
+                problem = f"{path} has pixels that {name} leaves out"
+                raise InputError(
+                    problem, expected="an image without gaps", fix="Cut them off, or remove the mask"
+                )
+        return gdal.stated_by(gdal.read_items(tiff, path), samples, path)
 
 
-def _gdal_items(tiff: tifffile.TiffFile) -> GdalItems:
-    """GDAL's metadata; empty without the tag and if it is not XML."""
-    found: GdalItems = {}
-    try:
-        root = ElementTree.fromstring((_text_of(tiff, _GDAL_METADATA) or "").strip("\0 \n"))
-    except ElementTree.ParseError:
-        return found
-    for item in root.iter("Item"):
-        name, sample = item.get("name"), item.get("sample")
-        if name and sample and sample.isdigit():
-            found.setdefault(name, {})[int(sample)] = item.text or ""
+def _pixels(tiff: tifffile.TiffFile) -> tuple[np.ndarray, str]:
+    """The stored numbers with three axes, and their order."""
+    series = tiff.series[0]
+    array = series.asarray()
+    if array.ndim == 2:
+        return array[None], "chw"
+    return array, "hwc" if series.axes.endswith("S") else "chw"
+
+
+def _pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    """All pages whole: those of one series share the tags of its first."""
+    tiff.pages.useframes = False
+    for page in tiff.pages:
+        if isinstance(page, tifffile.TiffPage):
+            yield page
+
+
+def _alpha(tiff: tifffile.TiffFile, stored: np.ndarray, path: Path) -> int | None:
+    """Which sample of ``stored`` (H, W, samples) is alpha, if the first page says that one is.
+
+    GDAL may leave the mark on the first sample beyond grey or RGB where another one holds the mask.
+    """
+    page = tiff.pages.first
+    first = {2: 3, 5: 4, 6: 3, 8: 3}.get(int(page.photometric), 1)
+    marked = [first + place for place, kind in enumerate(page.extrasamples) if int(kind) in _ALPHA]
+    last = stored.shape[2] - 1
+    if not marked or page.samplesperpixel != last + 1 or marked[0] > last:
+        return None
+    for sample in (marked[0], last):
+        levels = np.unique(stored[..., sample])
+        if sample == last == marked[0] or len(levels) == 1 or (len(levels) == 2 and levels[0] == 0):
+            return sample
+    raise FormatError(
+        f"{path} marks sample {marked[0] + 1} as alpha, which it is not",
+        expected="0 and one other value in it or in the last sample",
+        got=f"{len(np.unique(stored[..., marked[0]]))} values",
+        fix="Set its tag ExtraSamples to 0",
+    )
+
+
+def _mask_file(path: Path) -> Path:
+    return path.with_name(path.name + ".msk")
+
+
+def _masks(tiff: tifffile.TiffFile, samples: Sequence[int], path: Path) -> dict[str, np.ndarray]:
+    """Name -> (H, W, 1) or (H, W, C) bool, True where there is no data: of mask pages and ``NAME.msk``;
+    C bands at the places ``samples`` of the file."""
+    first = tiff.pages.first
+    size = (first.imagelength, first.imagewidth)
+    found = {}
+    for page in _pages(tiff):
+        if page.is_mask and not page.is_reduced and page.shape[:2] == size:
+            found["its mask"] = page.asarray().reshape(*size, -1)[..., :1] == 0
+    beside = _mask_file(path)
+    if beside.is_file():
+        with open_tiff(beside) as mask:
+            array, order = _pixels(mask)
+            missing = in_hwc(array, order, beside) == 0
+        if missing.shape[:2] != size:
+            problem = f"The mask {beside} does not fit its image"
+            raise FormatError(problem, expected=size, got=missing.shape[:2])
+        each = missing.shape[2] == first.samplesperpixel > 1  # or one mask for all bands
+        found["its .msk file"] = missing[..., list(samples)] if each else missing[..., :1]
     return found
 
 
-def _numbers(gdal: GdalItems, name: str, count: int, *, default: float, path: Path) -> np.ndarray:
-    """One number per band (C,) float32, ``default`` for bands without, as GDAL has it."""
-    items = gdal.get(name, {})
-    try:
-        return np.array([float(items.get(i, default)) for i in range(count)], dtype=np.float32)
-    except ValueError as error:
-        raise FormatError(f"{name} of {path} is not a number for each band", got=str(error)) from None
-
-
-def _all_numbers(gdal: GdalItems, name: str, count: int) -> list[float] | None:
-    """One number per band, or None unless every band has one."""
-    items = gdal.get(name, {})
-    try:
-        return [float(items[i]) for i in range(count)]
-    except (KeyError, ValueError):
-        return None
-
-
-def _bands(tiff: tifffile.TiffFile, count: int) -> BandSet | None:
+def _bands(
+    tiff: tifffile.TiffFile, items: gdal.GdalItems, samples: Sequence[int]
+) -> tuple[BandSet | None, bool]:
+    """From our own description, else GDAL's metadata, else descriptions of bands with a unit; and whether
+    it is the first."""
     try:
         ours = json.loads(tiff.pages.first.description or "")
     except ValueError:
         ours = None
+    count = len(samples)
     if isinstance(ours, dict) and "wavelengths_nm" in ours:
-        return bands_from(ours["wavelengths_nm"], ours.get("widths_nm"), count)
-    gdal = _gdal_items(tiff)
-    centres, widths = (_all_numbers(gdal, name, count) for name in ("wavelength", "fwhm"))
-    return None if centres is None else bands_from(centres, widths, count)
+        return bands_from(ours["wavelengths_nm"], ours.get("widths_nm"), count), True
+    return gdal.bands_by(items, samples), False

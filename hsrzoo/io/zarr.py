@@ -13,9 +13,10 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError, StoreError
-from hsrzoo.io.common import CubeAndBands, format_errors, one_cube, require_parent, to_hwc
+from hsrzoo.io.arrays import Variable, cube_among
+from hsrzoo.io.common import CubeAndBands, format_errors, require_parent
 from hsrzoo.io.stream import CubeShape, CubeStream, sync_folder
-from hsrzoo.io.values import FULL_SCALE, UNITS, WAVELENGTH_KEYS, WIDTH_KEYS, bands_from, first_of, to_values
+from hsrzoo.io.values import FULL_SCALE, UNITS, Stated, bands_from, by_attributes
 from hsrzoo.utils.locks import hold
 
 _CHUNK = 256
@@ -162,31 +163,39 @@ def save(path: Path, cube: np.ndarray, bands: BandSet, metadata: dict[str, Any])
         stream.write_whole(cube)
 
 
-def open_array(path: Path) -> tuple[Any, BandSet | None]:
-    """The array (H, W, C) of a cube written by :func:`save`, unread, and its bands."""
+def open_array(path: Path) -> tuple[Any, BandSet | None, Stated]:
+    """The array (H, W, C) of a cube written by :func:`save`, unread, its bands, and what it states."""
     with format_errors(path, "Zarr"):
         array = _zarr().open_array(str(path), mode="r")
-        return array, _bands(dict(array.attrs), array.shape[2])
+        about, count = dict(array.attrs), array.shape[2]
+        bands = bands_from(about.get("wavelengths_nm", ()), about.get("widths_nm"), count)
+        return array, bands, by_attributes(about, array.dtype, count, path)
 
 
-def _bands(about: dict[str, Any], count: int) -> BandSet | None:
-    centres = first_of(WAVELENGTH_KEYS, about)
-    return None if centres is None else bands_from(centres, first_of(WIDTH_KEYS, about), count)
-
-
-def load(path: Path, *, key: str | None = None, axes: str | None = None) -> CubeAndBands:
-    """The cube as (H, W, C) float32: an array, or the array ``key`` of a group; stored values times
-    ``scale_factor`` plus ``add_offset``."""
+def load(
+    path: Path, *, key: str | None = None, axes: str | None = None, scale: float | None = None,
+    no_data: float | None = None,
+) -> CubeAndBands:  # fmt: skip
+    """The cube as (H, W, C) float32, and its bands: an array, or the array ``key`` of a group; see
+    :func:`hsrzoo.io.arrays.cube_among`."""
     with format_errors(path, "Zarr"):
         node = _zarr().open(str(path), mode="r")
         if hasattr(node, "array_keys"):
-            shapes = {name: node[name].shape for name in node.array_keys()}
-            node = node[one_cube(shapes, key, path)]
+            arrays = {name: _variable(node[name]) for name in node.array_keys()}
         elif key is not None:
             raise FormatError(f"{path} is one array and has no keys", got=repr(key))
-        cube = to_hwc(np.asarray(node[...]), axes or "hwc", path)
-        about = dict(node.attrs)
-    scale, offset = float(about.get("scale_factor", 1)), float(about.get("add_offset", 0))
-    if (scale, offset) != (1, 0):
-        cube = to_values(cube, cube, scale=np.float64(scale), offset=np.float64(offset))
-    return cube, _bands(about, cube.shape[2])
+        else:
+            arrays = {"cube": _variable(node)}
+        return cube_among(arrays, key, axes, path, scale=scale, no_data=no_data)
+
+
+def _variable(array: Any) -> Variable:
+    about = dict(array.attrs)
+    if (
+        array.metadata.zarr_format == 2 and array.fill_value
+    ):  # version 3 has it for chunks that are not there
+        about.setdefault("_FillValue", array.fill_value)
+    names = getattr(array.metadata, "dimension_names", None) or about.get("_ARRAY_DIMENSIONS") or ()
+    return Variable(
+        tuple(array.shape), lambda: np.asarray(array[...]), about, tuple(str(n or "") for n in names)
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.colour.srgb import encode_srgb, srgb_matrix
 from hsrzoo.io.common import display_bands, output_file, require_bands
-from hsrzoo.io.rows import open_rows
+from hsrzoo.prediction.rows import open_rows
 
 LONGEST = 2048
 """Limit of a quick look's longer side, pixels."""

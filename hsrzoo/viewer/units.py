@@ -29,9 +29,9 @@ def units_of(path: Path) -> str | None:
 
 
 def _envi(path: Path) -> Any:
-    from spectral.io import envi
+    from hsrzoo.io.envi_header import header_of, read_fields
 
-    return envi.read_envi_header(str(path.with_suffix(".hdr"))).get("data units")
+    return read_fields(header_of(path)).get("data units")
 
 
 def _tiff(path: Path) -> Any:
@@ -42,16 +42,16 @@ def _tiff(path: Path) -> Any:
 
 
 def _h5(path: Path) -> Any:
-    import h5py
+    from hsrzoo.io.h5 import open_h5
 
-    with h5py.File(path, "r") as file:
+    with open_h5(path) as file:
         return file["cube"].attrs.get("units")
 
 
 def _mat(path: Path) -> Any:
-    import h5py
+    from hsrzoo.io.h5 import open_h5
 
-    with h5py.File(path, "r") as file:  # v7.3: text is an array of UTF-16 codes
+    with open_h5(path) as file:  # v7.3: text is an array of UTF-16 codes
         return np.asarray(file["units"]).astype("<u2").tobytes().decode("utf-16-le")
 
 

@@ -385,3 +385,90 @@ def test_resonon_pairs_of_binary_and_header_have_one_name(tmp_path):
     for name in ("a.bil", "a.bil.hdr"):
         one = open_dataset("folder", tmp_path, path=f"folder/cube/{name}", response="cie-1931")
         assert one.scenes("valid") == ["a"]
+
+
+def fill(base, stem, number, cube=CUBE, **attributes):
+    """A pair whose cube, in an .h5 file, has ``number`` at one pixel."""
+    import h5py
+
+    stored = cube.transpose(1, 2, 0).copy()
+    stored[2, 3] = number
+    (base / "cube").mkdir(parents=True, exist_ok=True)
+    with h5py.File(base / f"cube/{stem}.h5", "w") as file:
+        file["cube"], file["wavelength"] = stored, BANDS.centres_nm
+        file["cube"].attrs.update(attributes)
+    photograph(base / "rgb", f"{stem}.png")
+
+
+@pytest.mark.parametrize(("scale", "number"), [(1, -9999), (1, -32768), (10000, -9999), (4095, -32768)])
+def test_fill_values_that_nobody_states_stop_and_name_the_option(tmp_path, scale, number):
+    cube = np.rint(CUBE * scale).astype(np.int16) if scale > 1 else CUBE
+    fill(tmp_path / "folder", "a", number, cube)
+    options = {"scale": scale} if scale > 1 else {}
+    dataset = open_dataset("folder", tmp_path, **options)
+    with pytest.raises(
+        DatasetError, match=rf"holds {number} without.*5 times.*--data-option nodata={number}"
+    ):
+        dataset.load("valid", "a")
+    assert len(dataset.verify().problems) == 1
+    declared = open_dataset("folder", tmp_path, nodata=str(number), **options)
+    expected = cube / np.float32(scale)
+    expected[:, 2, 3] = np.nan
+    np.testing.assert_allclose(declared.load("valid", "a").cube, expected, rtol=1e-6)
+    assert declared.info["nodata"] == number and "nodata" not in dataset.info
+    assert declared.fingerprint() != dataset.fingerprint() and declared.verify().problems == []
+    with pytest.raises(InputError, match=r"No data is a stored number.*Got much"):
+        open_dataset("folder", tmp_path, nodata="much")
+
+
+def test_a_stated_scale_is_applied_once_and_told_in_a_note(tmp_path):
+    cube = np.rint(CUBE * 10000).astype(np.int16)
+    fill(tmp_path / "folder", "a", -9999, cube, Scale_Factor=10000.0, Data_Ignore_Value=-9999.0)
+    expected = cube / np.float32(10000)
+    expected[:, 2, 3] = np.nan
+    for options in ({}, {"scale": "10000"}):
+        dataset = open_dataset("folder", tmp_path, **options)
+        np.testing.assert_allclose(dataset.load("valid", "a").cube, expected, rtol=1e-6)
+        notes = dataset.verify().notes
+        assert sum("divided by 10000 (Scale_Factor)" in note for note in notes) == 1
+        assert any("scale=10000 is what" in note for note in notes) == bool(options)
+    with pytest.raises(InputError, match="states another scale itself"):
+        open_dataset("folder", tmp_path, scale=255)
+
+
+def test_declared_and_stated_bands_are_sorted(tmp_path):
+    down = list(range(len(BANDS)))[::-1]
+    pair(tmp_path / "stated", "a", cube=CUBE[down], bands=BANDS.select(down))
+    (tmp_path / "silent/cube").mkdir(parents=True)
+    np.save(tmp_path / "silent/cube/a.npy", CUBE[down].transpose(1, 2, 0))
+    photograph(tmp_path / "silent/rgb", "a.png")
+    listed = "650,600,550,500,450"
+    for folder, options in (("stated", {}), ("stated", {"bands": listed}), ("silent", {"bands": listed})):
+        dataset = open_dataset("folder", tmp_path, path=folder, **options)
+        assert dataset.bands.same_as(BANDS)
+        assert np.array_equal(dataset.load("valid", "a").cube, CUBE)
+        assert any("sorted by wavelength" in note for note in dataset.verify().notes) == (
+            folder == "stated"
+        )
+
+
+@pytest.mark.parametrize("turn", ["transposed", "flipped upside down", "turned by 90 degrees", None])
+def test_verify_tells_of_cubes_that_are_turned_against_their_images(tmp_path, turn):
+    cube = smooth_cube(BANDS, 12, 12, 7)
+    base = tmp_path / "folder"
+    (base / "rgb").mkdir(parents=True)
+    for stem in ("a", "b"):
+        pixels = np.rint(Camera.named("cie-1931").render(cube, BANDS) * 255).astype(np.uint8)
+        Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))).save(base / f"rgb/{stem}.png")
+        (base / "cube").mkdir(exist_ok=True)
+        stored = {
+            "transposed": cube.transpose(0, 2, 1),
+            "flipped upside down": cube[:, ::-1],
+            "turned by 90 degrees": np.rot90(cube, -1, (1, 2)),
+        }.get(turn, cube)
+        save_cube(base / f"cube/{stem}.npz", np.ascontiguousarray(stored.transpose(1, 2, 0)), BANDS)
+    notes = [note for note in open_dataset("folder", tmp_path).verify().notes if "resembles" in note]
+    assert len(notes) == (turn is not None)
+    if turn:
+        assert f"2 of 2 scenes: the cube resembles its image more when it is {turn}" in notes[0]
+        assert ("axes=whc" in notes[0]) == (turn == "transposed")

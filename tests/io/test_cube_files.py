@@ -14,7 +14,7 @@ from scipy.io import savemat
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, FormatError, InputError, UnknownNameError
 from hsrzoo.io import load_cube, save_cube, tiff
-from hsrzoo.io.values import bands_from
+from hsrzoo.io.values import Stated, bands_from
 
 NAMES = ["a.hdr", "a.img", "a.tif", "a.tiff", "a.h5", "a.hdf5", "a.mat", "a.npz"]
 WIDE = BandSet.of([418.24, 423.874, 902.5, 898.25], [7.0, 6.5, 10.0, 9.75])  # unsorted, as EnMAP is
@@ -281,11 +281,12 @@ def test_tiff_scale_offset_and_no_data_in_every_layout(tmp_path, layout):
 def test_tiff_defaults_hold_only_where_the_file_says_nothing(tmp_path):
     stored = np.array([[[5000, -32768]], [[7, -1]]], np.int16)
     write_tiff(tmp_path / "silent.tif", stored)
-    cube, bands = tiff.load(tmp_path / "silent.tif", scale=1e-4, no_data=-32768)
+    usual = Stated(no_data=(-32768,), gain=np.float32([1e-4]))
+    cube, bands = tiff.load(tmp_path / "silent.tif", usual=usual)
     assert np.allclose(cube, [[[0.5, 7e-4], [np.nan, -1e-4]]], equal_nan=True) and bands is None
     assert tiff.read_bands(tmp_path / "silent.tif") is None
     write_tiff(tmp_path / "telling.tif", stored, items("SCALE", {0: 2.0, 1: 2.0}), "-1")
-    cube, _ = tiff.load(tmp_path / "telling.tif", scale=1e-4, no_data=-32768)
+    cube, _ = tiff.load(tmp_path / "telling.tif", usual=usual)
     assert np.array_equal(cube, [[[10000, 14], [-65536, np.nan]]], equal_nan=True)
 
 

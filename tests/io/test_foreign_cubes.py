@@ -15,7 +15,7 @@ from hsrzoo.io import load_cube
 
 H, W, C = 3, 4, 5
 CUBE = np.arange(H * W * C, dtype=np.int16).reshape(H, W, C)
-GRID = BandSet.of([424, 429, 435, 905, 902])
+GRID = BandSet.of([424, 429, 435, 902, 905])
 
 
 def envi(folder, stored, fields="", interleave="bsq", order=0):
@@ -33,7 +33,7 @@ def envi(folder, stored, fields="", interleave="bsq", order=0):
     return folder / "a.hdr"
 
 
-MICROMETRES = "wavelength units = Micrometers\nwavelength = {0.424, 0.429, 0.435, 0.905, 0.902}"
+MICROMETRES = "wavelength units = Micrometers\nwavelength = {0.424, 0.429, 0.435, 0.902, 0.905}"
 
 
 @pytest.mark.parametrize("interleave", ["bsq", "bil", "bip"])
