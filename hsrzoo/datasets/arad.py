@@ -5,16 +5,19 @@ Arad et al., "NTIRE 2022 Spectral Recovery Challenge and Data Set", CVPR Worksho
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands
+from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands, unique_files
+from hsrzoo.datasets.layout import child, entries, name_in, unpacked
 from hsrzoo.errors import DatasetError, FormatError
 from hsrzoo.io import mat
-from hsrzoo.io.common import require_file
+from hsrzoo.io.common import decode, require_file
 from hsrzoo.io.photo import Encoding, to_linear
 from hsrzoo.io.raster import open_raster
 from hsrzoo.io.values import over_full_scale
@@ -23,6 +26,12 @@ from hsrzoo.spec import DatasetSpec
 FULL = {"train": 897, "valid": 50}
 """Scenes in the challenge's own lists: 0001-0900 less 0314, 0340 and 0531; 0901-0950."""
 _FOLDERS = ("Train_Spec", "Train_RGB", "split_txt")
+_CUBES, _IMAGES = ("Train_Spec", "Valid_Spec"), ("Train_RGB", "Valid_RGB")
+"""Folders of the challenge's archives; its baseline has the files of both splits in the first of each."""
+
+
+_SUFFIX = re.compile(r"\.(mat|jpe?g)$", re.IGNORECASE)
+"""Of names in the lists."""
 
 
 class Arad(IndexedDataset):
@@ -36,10 +45,11 @@ class Arad(IndexedDataset):
 
     def __init__(self, root: Path) -> None:
         """``root``: the data root; the set is in ``arad`` below it, or directly in it."""
-        own = root / "arad"
-        self.folder = root if not own.is_dir() and (root / "Train_Spec").is_dir() else own
+        own = child(root, "arad")
+        beside = not own.is_dir() and child(root, "Train_Spec").is_dir()
+        self.folder = root if beside else unpacked(own, lambda folder: child(folder, "Train_Spec").is_dir())
         self.info: dict[str, object] = {}
-        lacking = [name for name in _FOLDERS if not (self.folder / name).is_dir()]
+        lacking = [name for name in _FOLDERS if not child(self.folder, name).is_dir()]
         if lacking:
             raise missing(SPEC, own, nothing_in(own, f"no {', '.join(lacking)}"))
         self.index = {split: self._listed(split) for split in FULL}
@@ -74,19 +84,35 @@ class Arad(IndexedDataset):
         ]
 
     def _list_file(self, split: str) -> Path:
-        return self.folder / "split_txt" / f"{split}_list.txt"
+        return child(child(self.folder, "split_txt"), f"{split}_list.txt")
 
     def _cube_file(self, scene: str) -> Path:
-        return self.folder / "Train_Spec" / f"{scene}.mat"
+        return self._cubes.get(scene, self.folder / _CUBES[0] / f"{scene}.mat")
 
     def _rgb_file(self, scene: str) -> Path:
-        return self.folder / "Train_RGB" / f"{scene}.jpg"
+        return self._images.get(scene, self.folder / _IMAGES[0] / f"{scene}.jpg")
+
+    @cached_property
+    def _cubes(self) -> dict[str, Path]:
+        return self._found(_CUBES, (".mat",))
+
+    @cached_property
+    def _images(self) -> dict[str, Path]:
+        return self._found(_IMAGES, (".jpg", ".jpeg"))
+
+    def _found(self, names: tuple[str, ...], suffixes: tuple[str, ...]) -> dict[str, Path]:
+        """Scene -> its file with one of the ``suffixes`` in the folders of these ``names``."""
+
+        def files_in(folder: Path) -> list[Path]:
+            return [file for file in entries(folder) if file.suffix.lower() in suffixes]
+
+        folders = (unpacked(child(self.folder, name), lambda one: bool(files_in(one))) for name in names)
+        return unique_files(self.folder, ((f.stem, f) for folder in folders for f in files_in(folder)))
 
     def _listed(self, split: str) -> list[str]:
         file = self._list_file(split)
         self.require_list(file, "Copy it from the challenge")
-        lines = file.read_text(encoding="utf-8").split()
-        return sorted({line.removesuffix(".mat").removesuffix(".jpg") for line in lines})
+        return sorted({_SUFFIX.sub("", name_in(entry)) for entry in decode(file.read_bytes()).split()})
 
     def _cube(self, file: Path) -> np.ndarray:
         require_file(file)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hsrzoo.camera import DEFAULT_CAMERA
+from hsrzoo.datasets.layout import child
 from hsrzoo.datasets.measured import Measured, Source
 from hsrzoo.errors import require_known
 from hsrzoo.spec import DatasetSpec
@@ -40,7 +41,7 @@ def open_berlin(
     """Open one of the two scenes under the data root; ``sensor``: ``hymap`` or ``enmap``, the other options
     are those of :class:`Measured`."""
     require_known("sensor of berlin", sensor, SOURCES)
-    folder, sources = root / "berlin_urban_gradient", {sensor: SOURCES[sensor]}
+    folder, sources = child(root, "berlin_urban_gradient"), {sensor: SOURCES[sensor]}
     return Measured(SPEC, folder, sources, bands=bands, response=response, info={"sensor": sensor})
 
 

@@ -14,6 +14,7 @@ from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in
+from hsrzoo.datasets.layout import child, entries, subfolders, unpacked
 from hsrzoo.errors import BandsError, FormatError
 from hsrzoo.io.images import read_plane
 from hsrzoo.io.values import over_full_scale
@@ -35,7 +36,7 @@ class Cave(IndexedDataset):
         """``root``: the data root; ``response``: the camera that renders RGB."""
         self.camera = Camera.named(response)
         self.info = self.camera.record()
-        self.folder = root / "cave"
+        self.folder = unpacked(child(root, "cave"), _holds_scenes)
         self._stacks = _find_scenes(self.folder)
         self.index = {split: sorted(found) for split, found in self._stacks.items()}
         self.require_disjoint()
@@ -67,25 +68,40 @@ class Cave(IndexedDataset):
 
 def _find_scenes(folder: Path) -> dict[str, dict[str, Path]]:
     """Split -> scene -> folder of its PNG files; portraits are left out."""
-    if any((folder / split).is_dir() for split in _SPLITS):
-        return {split: _stacks(folder / split) for split in _SPLITS}
+    if _has_splits(folder):
+        return {split: _stacks(unpacked(child(folder, split), _holds_stacks)) for split in _SPLITS}
     stacks = _stacks(folder)
     valid = {name: path for name, path in stacks.items() if name in _VALID}
     return {"train": {n: p for n, p in stacks.items() if n not in valid}, "valid": valid}
 
 
+def _has_splits(folder: Path) -> bool:
+    return any(child(folder, split).is_dir() for split in _SPLITS)
+
+
+def _holds_stacks(folder: Path) -> bool:
+    return any(outer.name.endswith("_ms") for outer in subfolders(folder))
+
+
+def _holds_scenes(folder: Path) -> bool:
+    return _has_splits(folder) or _holds_stacks(folder)
+
+
 def _stacks(folder: Path) -> dict[str, Path]:
     found = {}
-    for outer in folder.glob("*_ms"):
+    for outer in subfolders(folder):
         name = outer.name.removesuffix("_ms")
-        if outer.is_dir() and name not in _PORTRAITS:
-            inner = outer / outer.name
+        if name != outer.name and name not in _PORTRAITS:
+            inner = child(outer, outer.name)
             found[name] = inner if inner.is_dir() else outer
     return found
 
 
 def _band_files(stack: Path) -> list[Path]:
-    return [stack / f"{stack.name}_{band:02d}.png" for band in range(1, len(VISIBLE_31) + 1)]
+    """The files of all bands, whatever the case of their names."""
+    there = {file.name.lower(): file for file in entries(stack)}
+    names = [f"{stack.name}_{band:02d}.png" for band in range(1, len(VISIBLE_31) + 1)]
+    return [there.get(name.lower(), stack / name) for name in names]
 
 
 SPEC = DatasetSpec(
@@ -95,5 +111,6 @@ SPEC = DatasetSpec(
     where="Columbia University offers it for research without a formal licence: "
     "https://www.cs.columbia.edu/CAVE/databases/multispectral/ (Complete data set).",
     layout="cave/train and cave/valid with SCENE_ms/SCENE_ms/SCENE_ms_01.png to _31.png, or all scenes "
-    "directly in cave/ (beads, fake_and_real_food, feathers and paints are then the valid split)",
+    "in cave/ or cave/complete_ms_data/ (the valid split is then beads, fake_and_real_food, feathers and "
+    "paints)",
 )

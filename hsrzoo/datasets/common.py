@@ -18,6 +18,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, data_masks
+from hsrzoo.datasets.layout import entries
 from hsrzoo.datasets.orientation import Turned
 from hsrzoo.errors import (
     BandsError,
@@ -234,9 +235,14 @@ def missing(
     )
 
 
-def nothing_in(folder: Path, nothing: str = "an empty folder") -> str:
-    """What was found instead of a data set: ``nothing``, or that there is not even the folder."""
-    return nothing if folder.is_dir() else f"no folder {folder}"
+def nothing_in(folder: Path, nothing: str = "") -> str:
+    """What was found instead of a data set: ``nothing``, by default the first names in ``folder``, or that
+    there is not even the folder."""
+    if not folder.is_dir():
+        return f"no folder {folder}"
+    names = [entry.name for entry in entries(folder)]
+    listing = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return nothing or (f"a folder with {listing}" if names else "an empty folder")
 
 
 def package_folder(

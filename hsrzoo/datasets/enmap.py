@@ -7,10 +7,11 @@ centres are not sorted. Fuchs and Demir, "HySpecNet-11k", IGARSS 2023, drop 22 b
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import HIGHEST, Scene
 from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands, unique_files
+from hsrzoo.datasets.layout import child, name_in, unpacked
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, FormatError, require_known
 from hsrzoo.io import tiff
+from hsrzoo.io.common import decode
 from hsrzoo.io.values import Stated
 from hsrzoo.spec import DatasetSpec
 
@@ -130,7 +133,8 @@ class Enmap(EnmapTiles):
         if not given); ``bands``: one of :data:`CHOICES`; ``response``: the camera that renders RGB from
         them; ``wavelengths``: a CSV file, or ``nominal``, for tiles that do not state theirs."""
         if path is None:
-            path = next((name for name in _FOLDERS if (root / name).is_dir()), _FOLDERS[-1])
+            folders = [child(root, name) for name in _FOLDERS]
+            path = next((one for one in folders if one.is_dir()), folders[-1])
         folder = root / Path(path).expanduser()
         tiles = _find_tiles(folder)
         super().__init__(folder, tiles, _wavelengths(folder, tiles, wavelengths), bands, response)
@@ -155,7 +159,7 @@ class Enmap(EnmapTiles):
         return super().notes() + ([f"{unused} tiles are in no split"] if unused else [])
 
     def _find_splits(self) -> dict[str, list[str]]:
-        lists = {split: self.folder / "splits" / f"{split}.csv" for split in _SPLITS}
+        lists = {split: child(lists_below(self.folder), f"{split}.csv") for split in _SPLITS}
         listed = {split: self._listed(file) for split, file in lists.items() if file.is_file()}
         if listed:
             return listed
@@ -192,19 +196,23 @@ def _wavelengths(folder: Path, tiles: Mapping[str, Path], declared: str) -> Band
     return bands
 
 
+def lists_below(folder: Path) -> Path:
+    """The folder ``splits``, with the lists of scenes, in ``folder`` or an archive's folder below it."""
+    return child(unpacked(folder, lambda one: child(one, "splits").is_dir()), "splits")
+
+
 def read_list(file: Path) -> list[str]:
     """All cells of a CSV file without a header that are not empty; DatasetError if it is no text."""
+    text = decode(file.read_bytes())
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            return [cell.strip() for row in csv.reader(stream) for cell in row if cell.strip()]
-    except (UnicodeDecodeError, csv.Error) as error:
+        return [cell.strip() for row in csv.reader(io.StringIO(text)) for cell in row if cell.strip()]
+    except csv.Error as error:
         raise DatasetError(f"{file} is not a list of scenes", got=str(error)) from None
 
 
 def stem_of(entry: str, endings: Sequence[str]) -> str:
     """A path of any system without folders, suffix (.tif, .tiff, .npy) and one of the ``endings``."""
-    name = PurePosixPath(entry.replace("\\", "/")).name
-    name = re.sub(r"\.(tiff?|npy)$", "", name, flags=re.IGNORECASE)
+    name = re.sub(r"\.(tiff?|npy)$", "", name_in(entry), flags=re.IGNORECASE)
     ending = next((ending for ending in endings if name.endswith(ending)), "")
     return name.removesuffix(ending)
 

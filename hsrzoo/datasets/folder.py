@@ -11,7 +11,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene, require_scaled
 from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands
-from hsrzoo.datasets.folder_files import find_splits, parts_of
+from hsrzoo.datasets.folder_files import Layout, parts_of
 from hsrzoo.datasets.photographs import Photographs
 from hsrzoo.datasets.wavelengths import FILE_NAME, parse_bands, read_wavelengths
 from hsrzoo.errors import (
@@ -34,7 +34,7 @@ _FILLS = (-9999, -32768)
 
 
 class Folder(IndexedDataset):
-    """Cubes in a folder; see :func:`hsrzoo.datasets.folder_files.find_splits` for the layout."""
+    """Cubes in a folder; see :class:`hsrzoo.datasets.folder_files.Layout`."""
 
     layout = 3
 
@@ -52,11 +52,12 @@ class Folder(IndexedDataset):
         zero_bands: str = "keep",
         encoding: Encoding = "auto",
         bit_depth: str | int | None = None,
+        suffix: str | None = None,
     ) -> None:
         """Open the cubes in ``folder``, or the one cube that it is.
 
         Args:
-            folder: See :func:`hsrzoo.datasets.folder_files.find_splits`.
+            folder: See :class:`hsrzoo.datasets.folder_files.Layout`.
             spec: The data set that this is; ``folder`` if not given.
             bands: The wavelengths of files that do not state them, as a text one that
                 :func:`hsrzoo.datasets.wavelengths.parse_bands` reads.
@@ -68,6 +69,7 @@ class Folder(IndexedDataset):
             zero_bands: "nodata" if bands that are 0 in a whole cube have no data, else "keep".
             encoding: Of the photographs; see :func:`hsrzoo.io.photo.to_linear`.
             bit_depth: Bits of their values, where they are fewer than those of the files.
+            suffix: Of the cubes, where other files have their names.
         """
         require_known("treatment of zero bands", zero_bands, _ZERO_BANDS)
         declared = parse_bands(bands) if isinstance(bands, str) else bands
@@ -75,14 +77,15 @@ class Folder(IndexedDataset):
         self.name = self.spec.name
         # The sizes have to do for the tens of GB of a published set.
         self.contents = self.spec is SPEC
-        self._path = folder
-        self.folder = folder if folder.is_dir() and folder.suffix != ".zarr" else folder.parent
         self.camera = Camera.named(response) if response else None
+        where = Layout(rendered=self.camera is not None, suffix=suffix, several=self.spec is not SPEC)
+        self._path, base = folder, where.base(folder)
+        self.folder = base if base.is_dir() and base.suffix != ".zarr" else base.parent
         self._reading = {"key": key, "axes": axes}
         self._scale = None if scale is None else _factor(scale)
         self._no_data = None if nodata is None else _number(nodata)
         self._zero_bands = zero_bands
-        self._splits = find_splits(folder, rendered=self.camera is not None)
+        self._splits = where.splits(base)
         self.index = {
             split: sorted(files.cubes if self.camera else files.cubes.keys() & files.images.keys())
             for split, files in self._splits.items()
@@ -162,7 +165,8 @@ class Folder(IndexedDataset):
             )
         if self.spec is not SPEC:
             raise missing(self.spec, self._path, nothing_in(self._path, f"no cube in {self._path}"))
-        if find_splits(self._path, rendered=True):
+        cubes = Layout(rendered=True)
+        if cubes.splits(cubes.base(self._path)):
             raise DatasetMissingError(
                 f"{self._path} holds cubes without photographs",
                 expected="folders rgb and cube with files of the same names",
@@ -176,8 +180,11 @@ class Folder(IndexedDataset):
         )
 
     def _listed_bands(self) -> BandSet | None:
-        listed = self.folder / FILE_NAME
-        return read_wavelengths(listed) if listed.is_file() else None
+        # In the second place where an archive was unpacked below it.
+        for listed in (self.folder / FILE_NAME, self._path / FILE_NAME):
+            if listed.is_file():
+                return read_wavelengths(listed)
+        return None
 
     def _bands_of(self, cube: Path) -> BandSet:
         """The bands that ``cube`` states, one of the set."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from hsrzoo.datasets.common import unique_files
+from hsrzoo.datasets.layout import child, entries, subfolders, unpacked
 from hsrzoo.io import CUBE_SUFFIXES, images
 
 ONLY_SPLIT = "valid"
@@ -23,44 +25,89 @@ class SplitFiles:
     images: dict[str, Path]
 
 
-def find_splits(folder: Path, *, rendered: bool) -> dict[str, SplitFiles]:
-    """Split -> files; empty if nothing here looks like cubes.
+@dataclass(frozen=True)
+class Layout:
+    """How a folder may hold cubes."""
 
-    ``folder/SPLIT/cube`` (any name; train, valid and test come first) or ``folder/cube``, with ``rgb``
-    beside ``cube``. If RGB is ``rendered``, the cubes may also be directly in ``folder/train``,
-    ``valid``, ``test`` or in ``folder``, and ``folder`` may be one cube.
-    """
-    if folder.is_file() or folder.suffix == ".zarr":
-        return {ONLY_SPLIT: SplitFiles({_stem(folder): folder}, {})} if rendered and folder.exists() else {}
-    if not folder.is_dir():
-        return {}
-    with_cubes = [f for f in folder.iterdir() if (f / "cube").is_dir()]
-    found = {f.name: f / "cube" for f in sorted(with_cubes, key=_order)}
-    if not found and (folder / "cube").is_dir():
-        found = {ONLY_SPLIT: folder / "cube"}
-    if not found and rendered:
-        found = {s: folder / s for s in _SPLITS if (folder / s).is_dir() and by_stem(folder / s)}
-        if not found and by_stem(folder):
-            found = {ONLY_SPLIT: folder}
-    return {
-        split: SplitFiles(
-            by_stem(cubes), {} if rendered else by_stem(cubes.with_name("rgb"), images.SUFFIXES)
-        )
-        for split, cubes in found.items()
-    }
+    rendered: bool
+    """Whether RGB is rendered: there need be no photographs."""
+    suffix: str | None = None
+    """Of the cubes, where there are files of this suffix: others beside them are not cubes of the set."""
+    several: bool = False
+    """Whether the set may consist of several archives, each unpacked into a folder of its own."""
+
+    def base(self, folder: Path) -> Path:
+        """``folder``, or the one below it into which the set was unpacked."""
+        if _is_cube(folder):
+            return folder
+        return unpacked(folder, lambda one: bool(self._folders(one)), several=self.several)
+
+    def splits(self, base: Path) -> dict[str, SplitFiles]:
+        """Split -> files; empty if nothing here looks like cubes.
+
+        ``base/SPLIT/cube`` (any name; train, valid and test come first) or ``base/cube``, with ``rgb``
+        beside ``cube``. If RGB is ``rendered``, the cubes may also be directly in ``base/train``,
+        ``valid``, ``test`` or in ``base``, and ``base`` may be one cube.
+        """
+        if _is_cube(base):
+            exists = self.rendered and base.exists()
+            return {ONLY_SPLIT: SplitFiles({_stem(base): base}, {})} if exists else {}
+        found = self._folders(base)
+        if not found and self.several:
+            below = [one for outer in subfolders(base) for one in (outer, *subfolders(outer))]
+            holding = [one for one in below if self._cubes(one)]
+            found = {ONLY_SPLIT: holding} if holding else {}
+        return {
+            split: SplitFiles(
+                unique_files(base, (pair for folder in folders for pair in self._cubes(folder).items())),
+                {} if self.rendered else by_stem(child(folders[0].parent, "rgb"), images.SUFFIXES),
+            )
+            for split, folders in found.items()
+        }
+
+    def _folders(self, base: Path) -> dict[str, list[Path]]:
+        """Split -> folders of its cubes."""
+        within = {one.name: child(one, "cube") for one in subfolders(base)}
+        found = {split: [within[split]] for split in sorted(within, key=_order) if within[split].is_dir()}
+        if not found and child(base, "cube").is_dir():
+            found = {ONLY_SPLIT: [child(base, "cube")]}
+        if not found and self.rendered:
+            parts = {split: child(base, split) for split in _SPLITS}
+            found = {split: [cubes] for split, cubes in parts.items() if self._cubes(cubes)}
+            if not found and self._cubes(base):
+                found = {ONLY_SPLIT: [base]}
+        return found
+
+    def _cubes(self, folder: Path) -> dict[str, Path]:
+        suffix = self.suffix
+        chosen = suffix is not None and any(file.suffix.lower() == suffix for file in entries(folder))
+        return by_stem(folder, (suffix,) if suffix and chosen else CUBE_SUFFIXES)
 
 
-def _order(folder: Path) -> tuple[int, str]:
-    return _SPLITS.index(folder.name) if folder.name in _SPLITS else len(_SPLITS), folder.name
+def _is_cube(path: Path) -> bool:
+    return path.is_file() or path.suffix == ".zarr"
+
+
+def _order(split: str) -> tuple[int, str]:
+    return _SPLITS.index(split) if split in _SPLITS else len(_SPLITS), split
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...] = CUBE_SUFFIXES) -> dict[str, Path]:
-    """Stem -> file; two files of one stem are an error, ENVI's pairs of files count once."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [f for f in files if f.suffix.lower() in suffixes and not f.name.startswith(".")]
+    """Stem -> file; two files of one stem are an error, ENVI's pairs of files count once.
+
+    A header without its binary does not count beside another file of its stem.
+    """
+    files = [file for file in entries(folder) if file.suffix.lower() in suffixes]
     headers = {f.stem for f in files if f.suffix.lower() == ".hdr"}
     with_header = {f for f in files if f.suffix.lower() in ENVI_BINARIES and {f.stem, f.name} & headers}
-    return unique_files(folder, ((_stem(file), file) for file in files if file not in with_header))
+    stems = [(_stem(file), file) for file in files if file not in with_header]
+    count = Counter(stem for stem, _ in stems)
+    alone = {file for stem, file in stems if count[stem] > 1 and _is_header_alone(file)}
+    return unique_files(folder, ((stem, file) for stem, file in stems if file not in alone))
+
+
+def _is_header_alone(file: Path) -> bool:
+    return file.suffix.lower() == ".hdr" and parts_of(file) == [file]
 
 
 def _stem(file: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hsrzoo.camera import DEFAULT_CAMERA
+from hsrzoo.datasets.layout import child
 from hsrzoo.datasets.measured import Measured, Source
 from hsrzoo.errors import require_known
 from hsrzoo.spec import DatasetSpec
@@ -46,7 +47,9 @@ def open_gatorsense(
     group = str(group)
     require_known("group of gatorsense", group, GROUPS)
     info = {"sensor": f"{group} bands"}
-    return Measured(SPEC, root / "gatorsense", GROUPS[group], bands=bands, response=response, info=info)
+    return Measured(
+        SPEC, child(root, "gatorsense"), GROUPS[group], bands=bands, response=response, info=info
+    )
 
 
 SPEC = DatasetSpec(

@@ -15,6 +15,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.common import mask_among
 from hsrzoo.datasets.folder import Folder
+from hsrzoo.datasets.layout import child
 from hsrzoo.errors import DatasetError, require_known
 from hsrzoo.io import mat
 from hsrzoo.io.arrays import cube_among
@@ -57,7 +58,8 @@ def open_harvard(
     root: Path, response: str = DEFAULT_CAMERA, mask: str = "zero", scale: str | float | None = None
 ) -> Harvard:
     """Open Harvard under the data root; ``response`` renders RGB, cubes are divided by ``scale``."""
-    return Harvard(root / "harvard", SPEC, mask=mask, bands=BANDS, scale=scale, response=response)
+    settings: dict[str, Any] = {"scale": scale, "response": response, "suffix": ".mat"}
+    return Harvard(child(root, "harvard"), SPEC, mask=mask, bands=BANDS, **settings)
 
 
 SPEC = DatasetSpec(
@@ -66,6 +68,6 @@ SPEC = DatasetSpec(
     title="Harvard real-world hyperspectral images, 420-720 nm in 31 bands",
     where="Harvard offers it for research, not for commerce; read its page's terms: "
     "http://vision.seas.harvard.edu/hyperspec/.",
-    layout="harvard/SCENE.mat, all in the split valid; or in harvard/train, harvard/valid and "
-    "harvard/test, as you divide them: there is no official split",
+    layout="harvard/SCENE.mat (or in harvard/CZ_hsdb and harvard/CZ_hsdbi), all in the split valid; or in "
+    "harvard/train, harvard/valid and harvard/test, as you divide them: there is no official split",
 )

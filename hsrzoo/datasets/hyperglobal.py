@@ -12,7 +12,7 @@ from typing import Any
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.folder import Folder
-from hsrzoo.datasets.folder_files import find_splits
+from hsrzoo.datasets.folder_files import Layout
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError
 from hsrzoo.io.photo import Encoding
@@ -46,9 +46,11 @@ def open_hyperglobal(
     """
     folder = root / Path(path or _FOLDER).expanduser()
     rendered = response not in (None, "none")
+    where = Layout(rendered=rendered, several=True)
+    folder = where.base(folder)
     if bands is None and (folder / FILE_NAME).is_file():
         bands = read_wavelengths(folder / FILE_NAME)
-    if bands is None and find_splits(folder, rendered=rendered):
+    if bands is None and where.splits(folder):
         raise BandsError(
             "The bands of hyperglobal-450k must be declared: the set has no public layout",
             expected=f"--data-option bands=FILE.csv, or {folder / FILE_NAME} (a column wavelength_nm)",

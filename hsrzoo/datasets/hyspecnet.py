@@ -18,6 +18,7 @@ from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets import enmap
 from hsrzoo.datasets.base import Scene, require_scaled
 from hsrzoo.datasets.common import missing, nothing_in, unique_files
+from hsrzoo.datasets.layout import child
 from hsrzoo.errors import FormatError, InputError, require_known
 from hsrzoo.io import tiff
 from hsrzoo.io.common import format_errors, require_file
@@ -58,10 +59,8 @@ class HySpecNet(enmap.EnmapTiles):
         self.partial = str(partial).lower() == "true"
         self.absent: dict[str, int] = {}
         """Split -> number of listed patches that are missing; not empty only if ``partial``."""
-        self.index = {
-            split: self._listed(split, folder / "splits" / split_set / file)
-            for split, file in _LISTS.items()
-        }
+        lists = child(enmap.lists_below(folder), split_set)
+        self.index = {split: self._listed(split, lists / file) for split, file in _LISTS.items()}
         self.require_disjoint()
 
     def read(self, split: str, scene: str) -> Scene:
@@ -151,7 +150,7 @@ def _find_patches(folder: Path) -> dict[str, Path]:
     is no data."""
     kinds: dict[str, list[tuple[str, Path]]] = {_NPY: [], _TIFF: []}
     for where, _, names in os.walk(folder):
-        for name in names:
+        for name in (name for name in names if not name.startswith(".")):
             stem, suffix = os.path.splitext(name)
             kind = {".tif": _TIFF, ".tiff": _TIFF, ".npy": _NPY}.get(suffix.lower())
             if kind is not None and stem.endswith(kind):

@@ -11,6 +11,7 @@ from typing import Any
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.folder import Folder
+from hsrzoo.datasets.layout import child
 from hsrzoo.spec import DatasetSpec
 
 FULL_SCALE = 4095.0
@@ -27,11 +28,12 @@ def open_icvl(
 ) -> Folder:
     """Open ICVL under the data root; ``response`` renders RGB, the other options are those of ``folder``.
 
-    MATLAB v7.3 files hold ``rad`` as 31 x W x H, which MATLAB shows as H x W x 31.
+    MATLAB v7.3 files hold ``rad`` as 31 x W x H, which MATLAB shows as H x W x 31. The .hdr and .raw files
+    of the same names, with the 519 bands of the sensor, are left out.
     """
-    folder = root / "icvl"
     settings: dict[str, Any] = {"key": key, "axes": axes, "scale": scale, "nodata": nodata}
-    return Folder(folder, SPEC, bands=VISIBLE_31, response=response, **settings)
+    settings |= {"response": response, "suffix": ".mat"}
+    return Folder(child(root, "icvl"), SPEC, bands=VISIBLE_31, **settings)
 
 
 SPEC = DatasetSpec(

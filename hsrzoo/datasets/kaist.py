@@ -12,7 +12,8 @@ from pathlib import Path
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.datasets.folder import Folder
-from hsrzoo.datasets.folder_files import find_splits
+from hsrzoo.datasets.folder_files import Layout
+from hsrzoo.datasets.layout import child
 from hsrzoo.errors import FormatError
 from hsrzoo.spec import DatasetSpec
 
@@ -33,8 +34,9 @@ def open_kaist(
     Copies differ in key (if not given: ``cube``, or the only array with three axes), order of axes (as
     MATLAB shows them; "hwc" if not given) and bands.
     """
-    folder = root / "kaist"
-    if not find_splits(folder, rendered=True):
+    folder = child(root, "kaist")
+    where = Layout(rendered=True, several=True)
+    if not where.splits(where.base(folder)):
         _refuse_exr(folder)
     return Folder(
         folder, SPEC, bands=bands, key=key, axes=axes, scale=scale, nodata=nodata, response=response

@@ -14,6 +14,7 @@ from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, mask_among, missing, nothing_in
 from hsrzoo.datasets.folder_files import parts_of
+from hsrzoo.datasets.layout import child, unpacked
 from hsrzoo.errors import BandsError, FormatError, require_known
 from hsrzoo.io import load_cube, mat
 from hsrzoo.spec import DatasetSpec
@@ -66,11 +67,10 @@ class Measured(IndexedDataset):
         """``sources``: name -> file below ``folder``, all on the same bands; ``bands``: one of
         :data:`BAND_CHOICES`; ``response``: the camera that renders RGB; ``info``: what else to record."""
         require_known(f"choice of bands of {spec.name}", bands, BAND_CHOICES)
-        self.name, self.folder = spec.name, folder
-        self.camera = Camera.named(response)
         self._sources, self._choice = dict(sources), bands
-        absent = [source.file for source in self._sources.values() if not (folder / source.file).is_file()]
-        if absent:
+        self.name, self.folder = spec.name, unpacked(folder, lambda one: not self._absent(one))
+        self.camera = Camera.named(response)
+        if absent := self._absent(self.folder):
             raise missing(spec, folder, nothing_in(folder, f"no {', '.join(absent)}"))
         _, self.measured = self._stored(next(iter(self._sources)))
         self.bands = VISIBLE_31 if bands == "visible" else self.measured
@@ -100,8 +100,13 @@ class Measured(IndexedDataset):
             f"{WHOLE} holds the pixels of train and valid too: it is for models trained on other sets",
         ]
 
+    def _absent(self, folder: Path) -> list[str]:
+        """Files of the sources that are not in ``folder``."""
+        files = [source.file for source in self._sources.values()]
+        return [file for file in files if not child(folder, file).is_file()]
+
     def _file(self, name: str) -> Path:
-        return self.folder / self._sources[name].file
+        return child(self.folder, self._sources[name].file)
 
     def _divide(self) -> dict[str, dict[str, tuple[str, tuple[int, int]]]]:
         """Split -> scene -> (source, its rows)."""

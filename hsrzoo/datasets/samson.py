@@ -12,6 +12,7 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import DEFAULT_CAMERA
+from hsrzoo.datasets.layout import child
 from hsrzoo.datasets.measured import Measured, Source
 from hsrzoo.spec import DatasetSpec
 
@@ -30,7 +31,7 @@ SOURCES = {
 def open_samson(root: Path, bands: str = "visible", response: str = DEFAULT_CAMERA) -> Measured:
     """Open Samson under the data root; the options are those of :class:`Measured`."""
     info = {"sensor": "samson"}
-    return Measured(SPEC, root / "samson", SOURCES, bands=bands, response=response, info=info)
+    return Measured(SPEC, child(root, "samson"), SOURCES, bands=bands, response=response, info=info)
 
 
 SPEC = DatasetSpec(

@@ -94,6 +94,19 @@ def test_paths_in_lists_need_not_be_those_on_disk(tmp_path):
     assert open_dataset("hyspecnet-11k", tmp_path).load("test", names[3]).cube.shape == (202, 6, 7)
 
 
+def test_lists_in_an_archive_of_their_own_and_hidden_files(tmp_path):
+    names = tree(tmp_path, "flat")
+    root = tmp_path / "hyspecnet-11k"
+    (root / "lists").mkdir()
+    (root / "splits").rename(root / "lists/Splits")
+    for file in (root / "lists/Splits").rglob("*.csv"):
+        file.write_bytes(file.read_text().encode("utf-16"))
+    for file in list(root.rglob("*.TIF")):
+        (root / "lists" / f"._{file.name}").write_bytes(b"1")
+    data = open_dataset("hyspecnet-11k", tmp_path)
+    assert data.scenes("train") == names[:2] and len(data.tiles) == 4
+
+
 def test_the_tiff_is_read_where_both_are_there(tmp_path):
     names = tree(tmp_path, kind="tiff")
     tree(tmp_path, kind="float")
