@@ -68,7 +68,7 @@ def _by_pillow(path: Path) -> Evidence:
     exif = Image.Exif()
     if info.get("exif"):
         exif.load(info["exif"])
-    camera = _camera(exif)
+    camera = _camera(exif.get(_MAKE), exif.get(_MODEL))
     profile = info.get("icc_profile")
     chunks = _png_chunks(path) if form == "PNG" else {}
     coded = chunks.get(b"cICP") or _nclx(path, form)
@@ -82,7 +82,9 @@ def _by_pillow(path: Path) -> Evidence:
             return Evidence(space=space, by=by, hdr=hdr, **known)
     space, by = _of_png(info) if form == "PNG" else (None, "")
     if space is None or by.startswith("PNG gamma"):  # EXIF is more specific than a gamma
-        found = _of_exif(exif, camera if form in _OF_CAMERAS else None)
+        found = _of_dcf(exif.get_ifd(_EXIF_IFD).get(_COLOR_SPACE), _index(exif))
+        if found[0] is None and camera and form in _OF_CAMERAS:
+            found = SRGB, f"EXIF, which names a camera ({camera})"
         space, by = found if found[0] else (space, by)
     return Evidence(profile, space, by, **known)
 
@@ -101,14 +103,16 @@ def _of_png(info: Mapping[Any, Any]) -> tuple[ColourSpace | None, str]:
     return None, ""
 
 
-def _of_exif(exif: Any, camera: str | None) -> tuple[ColourSpace | None, str]:
-    """By EXIF and DCF. ``camera``: the maker of a file in a format that cameras write."""
-    about = exif.get_ifd(_EXIF_IFD)
-    index = ""
-    if _INTEROPERABILITY_IFD in about:
-        found = exif.get_ifd(_INTEROPERABILITY_IFD).get(_INDEX, "")
-        index = (found.decode("latin-1") if isinstance(found, bytes) else str(found)).strip("\0 ")
-    space = about.get(_COLOR_SPACE)
+def _index(exif: Any) -> str:
+    """DCF's InteroperabilityIndex; "" without one."""
+    if _INTEROPERABILITY_IFD not in exif.get_ifd(_EXIF_IFD):
+        return ""
+    found = exif.get_ifd(_INTEROPERABILITY_IFD).get(_INDEX, "")
+    return (found.decode("latin-1") if isinstance(found, bytes) else str(found)).strip("\0 ")
+
+
+def _of_dcf(space: Any, index: str) -> tuple[ColourSpace | None, str]:
+    """By EXIF's ColorSpace, and the InteroperabilityIndex where that says nothing."""
     if space == 1:
         return SRGB, "EXIF ColorSpace"
     if space == 2:
@@ -117,8 +121,6 @@ def _of_exif(exif: Any, camera: str | None) -> tuple[ColourSpace | None, str]:
         return ADOBE_RGB, "EXIF InteroperabilityIndex R03"
     if space is None and index == "R98":
         return SRGB, "EXIF InteroperabilityIndex R98"
-    if camera:
-        return SRGB, f"EXIF, which names a camera ({camera})"
     return None, ""
 
 
@@ -143,27 +145,41 @@ def _nclx(path: Path, form: str | None) -> bytes | None:
 
 
 def _of_tiff(path: Path) -> Evidence:
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        tags = {tag.code: tag.value for tag in tiff.pages.first.tags}
+    profile, about = tags.get(_ICC), tags.get(_EXIF_IFD)
+    space, by = None, ""
+    if isinstance(about, dict):
+        space, by = _of_dcf(about.get("ColorSpace"), _index_in_tiff(path))
+    bits, bits_by = None, ""
+    for code, name in _LARGEST_SAMPLE.items():
+        found = np.max(tags.get(code, 0))
+        if 1 <= found < 2**16:
+            bits, bits_by = int(found).bit_length(), f"its tag {name}"
+    camera = _camera(tags.get(_MAKE), tags.get(_MODEL))
+    data = bytes(profile) if profile else None
+    return Evidence(data, space, by, camera=camera, bits=bits, bits_by=bits_by)
+
+
+def _index_in_tiff(path: Path) -> str:
+    """DCF's InteroperabilityIndex, which tifffile does not read."""
     from PIL import Image
 
     exif = Image.Exif()
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tags that are damaged
-        exif.load_from_fp(file, None)
-        space, by = _of_exif(exif, None)
-    profile = exif.get(_ICC)
-    bits, bits_by = None, ""
-    for code, name in _LARGEST_SAMPLE.items():
-        found = np.atleast_1d(np.asarray(exif.get(code, 0), dtype=float)).max()
-        if found >= 1:
-            bits, bits_by = int(found).bit_length(), f"its tag {name}"
-    return Evidence(
-        bytes(profile) if profile else None, space, by, camera=_camera(exif), bits=bits, bits_by=bits_by
-    )
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tags that are damaged
+            exif.load_from_fp(file, None)
+            return _index(exif)
+    except Exception:  # any kind, for damaged tags and BigTIFF
+        return ""
 
 
-def _camera(exif: Any) -> str | None:
+def _camera(make: object, model: object) -> str | None:
     """Maker and model in one line; the maker only where the model does not begin with it."""
-    maker, name = (plain(str(exif.get(code))) if exif.get(code) else "" for code in (_MAKE, _MODEL))
+    maker, name = (plain(str(x)) if x else "" for x in (make, model))
     if name.lower().startswith(maker.lower()):
         maker = ""
     return f"{maker} {name}".strip() or None

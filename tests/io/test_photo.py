@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import tifffile
 from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
+from hsrzoo.colour.spaces import ADOBE_RGB
 from hsrzoo.errors import InputError
 from hsrzoo.io import read_photo
 from hsrzoo.io.evidence import find_evidence
@@ -230,6 +232,27 @@ def test_other_spaces_that_a_file_states_are_converted(tmp_path, name, options, 
     photo = opened(tmp_path / name)
     assert re.search(words, photo.note) and photo.encoding == "srgb" and photo.option == ""
     np.testing.assert_allclose(pixels(photo), expected, atol=1e-4)
+
+
+def test_tiff_of_cameras_states_adobe_rgb_in_a_block_within_exif(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, PIXELS, photometric="rgb", extratags=[(65000, "I", 1, 0, True)])
+    data = path.read_bytes()
+    exif = struct.pack("<HHHIIHHIII", 2, 0xA001, 3, 1, 0xFFFF, 0xA005, 4, 1, len(data) + 30, 0)
+    dcf = struct.pack("<HHHI4sI", 1, 1, 2, 4, b"R03", 0)
+    tag, pointer = struct.pack("<HHII", 65000, 4, 1, 0), struct.pack("<HHII", 34665, 4, 1, len(data))
+    path.write_bytes(data.replace(tag, pointer) + exif + dcf)
+    found = find_evidence(path)
+    assert found.space == ADOBE_RGB and found.by == "EXIF InteroperabilityIndex R03"
+
+
+def test_profile_and_camera_of_a_bigtiff(tmp_path):
+    tags = [(0x010F, "s", 0, "Maker", True)]
+    tifffile.imwrite(
+        tmp_path / "a.tif", PIXELS, photometric="rgb", bigtiff=True, iccprofile=P3, extratags=tags
+    )
+    found = find_evidence(tmp_path / "a.tif")
+    assert found.profile == P3 and found.camera == "Maker"
 
 
 @pytest.mark.parametrize("kind", ["gAMA", "cICP"])
