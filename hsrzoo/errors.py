@@ -124,6 +124,11 @@ def notes_to(tell: Callable[[str], object]) -> Iterator[None]:
         yield
 
 
+def text_of(error: BaseException) -> str:
+    """What an error says; of those that are not ours, with the name of the class."""
+    return str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """An :class:`UnknownNameError` that suggests the nearest known names."""
     known = sorted(known)

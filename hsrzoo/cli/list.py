@@ -12,7 +12,7 @@ import click
 from hsrzoo import registry as registries
 from hsrzoo.cli import options
 from hsrzoo.cli.output import print_table, say
-from hsrzoo.errors import HsrzooError
+from hsrzoo.errors import text_of
 
 
 @click.command("list")
@@ -73,6 +73,5 @@ def _size(name: str) -> dict[str, Any]:
     try:
         return size_of(registries.MODELS.get(name), VISIBLE_31)._asdict()
     except Exception as error:
-        text = str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
-        warnings.warn(f"The parameters of {name} cannot be counted: {text}", stacklevel=2)
+        warnings.warn(f"The parameters of {name} cannot be counted: {text_of(error)}", stacklevel=2)
         return dict.fromkeys(Size._fields)

@@ -33,7 +33,7 @@ from hsrzoo.contract.subject import (
     state,
 )
 from hsrzoo.datasets.synthetic import Synthetic
-from hsrzoo.errors import HsrzooError
+from hsrzoo.errors import HsrzooError, text_of
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
@@ -348,8 +348,7 @@ def run_all(spec: ModelSpec) -> Iterator[Result]:
         try:
             yield Result(name, True, check(subject))
         except Exception as error:  # a model under test may raise anything
-            text = str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
-            yield Result(name, False, text, error)
+            yield Result(name, False, text_of(error), error)
             if check is check_spec:
                 return
 

@@ -49,15 +49,16 @@ def make_folder(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
-def _unwritable(path: Path, error: OSError) -> StoreError:
+def unwritable(path: Path, error: OSError) -> StoreError:
+    """The error for a path that cannot be written: no permission, no room."""
     return StoreError(
         f"{path} cannot be written",
         expected="a folder that is writable, with room for the files",
         got=error.strerror or str(error),
-        fix="Give another folder by --out, or make room",
+        fix="Give another place by --out, or make room",
     )
 
 
@@ -70,7 +71,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with atomic_file(path) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 @contextmanager

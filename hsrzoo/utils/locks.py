@@ -20,7 +20,8 @@ from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
 
-from hsrzoo.errors import LockedError, StoreError
+from hsrzoo.errors import LockedError
+from hsrzoo.utils.files import unwritable
 
 FOLDER_LOCK = ".lock"
 """Name of the lock of a folder, inside it."""
@@ -94,7 +95,7 @@ def _acquire(path: Path, lock: Path, wait: Callable[[str], None] | None) -> int 
         except OSError as error:
             os.close(handle)
             if error.errno not in _UNSUPPORTED:
-                raise _unusable(path, error) from None
+                raise unwritable(path, error) from None
             break
         os.close(handle)
         if locked:
@@ -125,16 +126,7 @@ def _open(path: Path, lock: Path) -> int | None:
     except OSError as error:
         if error.errno in _UNSUPPORTED:
             return None
-        raise _unusable(path, error) from None
-
-
-def _unusable(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"{path} cannot be written",
-        expected="an existing folder that is writable, with room for the files",
-        got=error.strerror or str(error),
-        fix="Choose another folder, or make room",
-    )
+        raise unwritable(path, error) from None
 
 
 def _is_at(lock: Path, handle: int) -> bool:

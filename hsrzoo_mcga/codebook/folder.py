@@ -167,35 +167,25 @@ def write(
     """
     make_folder(path)
     with hold_folder(path):
-        _write(path, codes, autoencoders, sources, latent)
+        digests = {}
 
+        def save(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            save_tensors(path / name, tensors, metadata)
+            digests[name] = sha256_of_file(path / name)
 
-def _write(
-    path: Path,
-    codes: Sequence[Tensor],
-    autoencoders: Mapping[str, Mapping[str, Tensor]],
-    sources: Sequence[Source],
-    latent: int,
-) -> None:
-    digests = {}
-
-    def save(name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        save_tensors(path / name, tensors, metadata)
-        digests[name] = sha256_of_file(path / name)
-
-    for i, table in enumerate(codes, 1):
-        save(_codes_file(i), {"codes": table}, {"scale": i})
-    for name, state in autoencoders.items():
-        save(_autoencoder_file(name), state, {"source": name})
-    config = {
-        "schema": SCHEMA,
-        "scales": len(codes),
-        "latent": latent,
-        "sources": [s.to_json() for s in sources],
-        "sha256": digests,
-    }
-    write_json(path / CONFIG, config)
+        for i, table in enumerate(codes, 1):
+            save(_codes_file(i), {"codes": table}, {"scale": i})
+        for name, state in autoencoders.items():
+            save(_autoencoder_file(name), state, {"source": name})
+        config = {
+            "schema": SCHEMA,
+            "scales": len(codes),
+            "latent": latent,
+            "sources": [s.to_json() for s in sources],
+            "sha256": digests,
+        }
+        write_json(path / CONFIG, config)
 
 
 def mix(folders: Sequence[CodebookFolder], path: Path, target: BandSet | None = None) -> CodebookFolder:

@@ -16,20 +16,14 @@ from hsrzoo.bands import BandSet
 from hsrzoo.cli.output import print_table, to_json
 from hsrzoo.models.complexity import Size, size_of
 from hsrzoo.spec import ModelSpec
+from one_layer import ONE_LAYER
 
-PLUGIN = """
-from torch import nn
-from hsrzoo.spec import ModelSpec
-
-class Net(nn.Module):
-    def __init__(self, bands):
-        super().__init__()
-        self.conv = nn.Conv2d(3, len(bands), 1)
-    def forward(self, rgb):
-        return self.conv(rgb)
-
+PLUGIN = (
+    ONE_LAYER
+    + """
 SPEC = ModelSpec(name="plugin-net", build=Net, summary="One layer", source="A test", licence="CC0")
 """
+)
 
 
 @pytest.fixture

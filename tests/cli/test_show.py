@@ -19,24 +19,18 @@ from hsrzoo.models.weights import save_folder
 from hsrzoo.registry import MODELS
 from hsrzoo.results import SCHEMA, read_store
 from hsrzoo.spec import RgbInput, build_module
+from one_layer import ONE_LAYER
 
-PLUGIN = """
-from torch import nn
-from hsrzoo.spec import ModelSpec, Official, Recipe
-
-class Net(nn.Module):
-    def __init__(self, bands):
-        super().__init__()
-        self.conv = nn.Conv2d(3, len(bands), 1)
-    def forward(self, rgb):
-        return self.conv(rgb)
-
+PLUGIN = (
+    ONE_LAYER
+    + """
 SPEC = ModelSpec(
     name="plugin-net", build=Net, summary="One layer", source="A test", licence="CC0",
     recipes={"authors": Recipe(steps=7, loss="mrae")},
     official=Official("minmax-image", note="of the toolbox"), notes="Made for [tests].",
 )
 """
+)
 TEXT = "RGB in [0, 1], normalise {}, multiple of {}, at least {} pixels"
 
 

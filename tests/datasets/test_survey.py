@@ -7,7 +7,7 @@ import pytest
 
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, require_scaled
-from hsrzoo.datasets.common import survey
+from hsrzoo.datasets.survey import survey
 from hsrzoo.errors import DatasetError
 
 

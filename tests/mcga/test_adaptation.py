@@ -10,29 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.errors import InputError
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.registry import MODELS
 from hsrzoo_mcga.adaptation import adapt, descent, downsample, ga_parameters, rendering_error, total_entropy
-from hsrzoo_mcga.stage2.build import build
 from hsrzoo_mcga.stage2.network import GANet
+from tiny_mcga import BANDS, rgb_image, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}
-BANDS = BandSet.regular(400, 700, 50)
 RESPONSE = torch.from_numpy(Camera.named("nikon-d5100").matrix(BANDS)).float()
-
-
-def tiny(**changes: object) -> GANet:
-    torch.manual_seed(0)
-    return build(BANDS, **{**TINY, **changes}).eval()
 
 
 @pytest.fixture
 def rgb() -> torch.Tensor:
-    return torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(3))
+    return rgb_image()
 
 
 def unadapted(net: GANet, rgb: torch.Tensor) -> torch.Tensor:

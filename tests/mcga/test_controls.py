@@ -10,7 +10,6 @@ import torch
 
 import hsrzoo
 from code_tapes import search_by, sites_of
-from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, UnknownNameError
 from hsrzoo.layers.pixel_rows import to_rows
 from hsrzoo.models import weights
@@ -31,20 +30,12 @@ from hsrzoo_mcga.stage2.ablations import (
 )
 from hsrzoo_mcga.stage2.attention import QuantizedAttention
 from hsrzoo_mcga.stage2.build import build, start
-from hsrzoo_mcga.stage2.network import GANet
-
-TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}
-BANDS = BandSet.regular(400, 700, 50)
-
-
-def tiny(**changes: object) -> GANet:
-    torch.manual_seed(0)
-    return build(BANDS, **{**TINY, **changes}).eval()
+from tiny_mcga import BANDS, TINY, rgb_image, tiny
 
 
 @pytest.fixture(scope="module")
 def rgb() -> torch.Tensor:
-    return torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(3))
+    return rgb_image(2)
 
 
 @pytest.fixture(scope="module")

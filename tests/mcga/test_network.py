@@ -18,15 +18,7 @@ from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.task import split_state
 from hsrzoo_mcga.stage2.build import build, start
 from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
-from hsrzoo_mcga.stage2.network import GANet
-
-TINY = {"widths": (8, 12), "blocks": (1, 1), "stem": 6, "latent": 8, "n_codes": 32, "k": 16, "head": 10}
-BANDS = BandSet.regular(400, 700, 50)
-
-
-def tiny(**changes: object) -> GANet:
-    torch.manual_seed(0)
-    return build(BANDS, **{**TINY, **changes}).eval()
+from tiny_mcga import BANDS, TINY, rgb_image, tiny
 
 
 def parameters(net: torch.nn.Module) -> int:
@@ -35,7 +27,7 @@ def parameters(net: torch.nn.Module) -> int:
 
 @pytest.fixture(scope="module")
 def rgb() -> torch.Tensor:
-    return torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(3))
+    return rgb_image()
 
 
 @pytest.fixture(scope="module")

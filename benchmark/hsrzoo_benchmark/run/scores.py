@@ -20,7 +20,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
-from hsrzoo.errors import BandsError, HsrzooError, InputError
+from hsrzoo.errors import BandsError, InputError, text_of
 from hsrzoo.perturb import DoesNotApplyError
 from hsrzoo.results import ScoreRow
 from hsrzoo.spec import MetricContext, PerturbationContext
@@ -109,8 +109,7 @@ def score_scene(name: str, scores: Sequence[Score], source: Source) -> Iterator[
 
     def failed(what: str, error: Exception, lost: int) -> Failure:
         log.debug("%s failed on %s", what, name, exc_info=error)
-        text = str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
-        return Failure(name, what, text, lost)
+        return Failure(name, what, text_of(error), lost)
 
     places = {id(score): place for place, score in enumerate(scores)}
     try:
