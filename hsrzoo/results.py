@@ -7,6 +7,7 @@ have several rows; :func:`newest_scores` and :func:`newest_state` choose those t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -56,6 +57,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     return value
+
+
+def digest(value: Any) -> str:
+    """sha256 (hex) of the canonical JSON of ``value``: sorted keys, no spaces, exact floats."""
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # ------------------------------------------------------------------ rows
@@ -136,7 +143,7 @@ class ScoreRow(Row):
     protocol_hash: str
     """Of the whole protocol."""
     protocol_group: str
-    """Hash without seed and test-time adaptation: rows that share it can be compared."""
+    """Hash without metrics, seed and test-time adaptation; see :attr:`group`."""
     protocol: Mapping[str, Any]
     perturbation: str | None = None
     severity: str | None = None
@@ -153,11 +160,33 @@ class ScoreRow(Row):
     scored_bands: int = 0
     metrics: Mapping[str, float]
     """Column -> value; NaN and infinities are floats here and text in the file."""
+    per_band: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """``rmse`` and ``bias`` (mean of prediction less truth) of each band of the data, in its order; NaN for
+    bands that are not scored. Earlier versions did not store them."""
 
     @cached_property
     def time(self) -> datetime:
         """When the row was written."""
         return _time(self.timestamp)
+
+    @cached_property
+    def group(self) -> str:
+        """Hash of what two figures of one metric must share: the protocol without metrics, seed and
+        test-time adaptation.
+
+        It is ``protocol_group``, but in rows of earlier versions, where that covers the metrics too: a new
+        metric would part these rows from all later ones. For them it is computed from the protocol.
+        """
+        shared = {k: v for k, v in self.protocol.items() if k != "name"}
+        shared |= {"seed": None, "tta": False, "tta_settings": {}}
+        if digest(shared) != self.protocol_group:
+            return self.protocol_group
+        return digest({k: v for k, v in shared.items() if k != "metrics"})
+
+    @cached_property
+    def setting(self) -> tuple[Any, ...]:
+        """What rows of one cell share besides model and data: :attr:`group`, seed and adaptation."""
+        return self.group, self.seed, self.tta, digest(self.protocol.get("tta_settings", {}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +244,7 @@ R = TypeVar("R", ScoreRow, SpeedRow)
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,), "bool": (bool,), "int": (int,), "float": (int, float),
     "Mapping[str, Any]": (dict,), "Mapping[str, float]": (dict,),
+    "Mapping[str, tuple[float, ...]]": (dict,),
     "tuple[str, ...]": (list, tuple), "tuple[float, ...]": (list, tuple), "tuple[int, int]": (list, tuple),
 }  # fmt: skip
 """Annotation of a field -> what JSON has there."""
@@ -235,9 +265,18 @@ def _value(name: str, annotation: str, stored: Any) -> Any:
         value = {key: number(item) for key, item in value.items()}
     if kind == "Mapping[str, float]" and not all(isinstance(item, int | float) for item in value.values()):
         raise RowError(f"{name}: expected numbers, got {str(stored)[:40]!r}")
+    if kind == "Mapping[str, tuple[float, ...]]":
+        value = {key: _numbers(name, item) for key, item in value.items()}
     if name == "timestamp":
         _time(value)
     return value
+
+
+def _numbers(name: str, stored: Any) -> tuple[float, ...]:
+    values: list[Any] = [number(item) for item in stored] if isinstance(stored, list | tuple) else [None]
+    if not all(isinstance(value, int | float) for value in values):
+        raise RowError(f"{name}: expected lists of numbers, got {str(stored)[:40]!r}")
+    return tuple(values)
 
 
 def _time(text: str) -> datetime:
@@ -396,19 +435,39 @@ def by_time(rows: Iterable[R]) -> list[R]:
     return sorted(rows, key=lambda row: row.time)
 
 
-def newest_scores(rows: Iterable[ScoreRow]) -> list[ScoreRow]:
-    """Of each model and scene under comparable protocols the newest row.
+def newest_scores(
+    rows: Iterable[ScoreRow], held: Callable[[ScoreRow], Iterable[str]] = lambda row: row.metrics
+) -> list[ScoreRow]:
+    """Of each model and scene under comparable protocols the newest row, before it older ones as far as
+    they hold a metric that no newer one does.
 
     Rows of other files of the data set, or of another seed, are other scores. Another setting of
     test-time adaptation is not: the newest counts.
+
+    Args:
+        rows: In any order.
+        held: Names of the metrics of a row that count. Rows without any are left out.
     """
-    return newest(
-        rows,
-        lambda row: (
-            *(row.dataset, row.split, row.fingerprint, row.protocol_name, row.protocol_group),
+    groups: dict[Hashable, list[ScoreRow]] = {}
+    for row in by_time(rows):
+        key = (
+            *(row.dataset, row.split, row.fingerprint, row.protocol_name, row.group),
             *(row.model, row.model_sha256, row.tta, row.scene, row.seed),
-        ),
-    )
+        )
+        groups.setdefault(key, []).append(row)
+    return [row for group in groups.values() for row in _supplementing(group, held)]
+
+
+def _supplementing(rows: Sequence[ScoreRow], held: Callable[[ScoreRow], Iterable[str]]) -> list[ScoreRow]:
+    """Those of ``rows``, the oldest first, that hold what no later one does."""
+    known: set[str] = set()
+    found = []
+    for row in reversed(rows):
+        names = set(held(row))
+        if names - known:
+            found.append(row)
+        known |= names
+    return found[::-1]
 
 
 def newest_state(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
@@ -416,7 +475,7 @@ def newest_state(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     newest protocol and adaptation settings; empty without ``rows``."""
 
     def state(row: ScoreRow) -> tuple[Any, ...]:
-        return row.fingerprint, row.protocol_group, row.protocol.get("tta_settings")
+        return row.fingerprint, row.group, row.protocol.get("tta_settings")
 
     latest = by_time(rows)
     current = (row for row in latest if state(row) == state(latest[-1]))

@@ -280,6 +280,8 @@ class MetricSpec:
     spatial: bool = False
     """True if it looks at neighbours. Where a scene has pixels without data, such a metric gets the whole
     image and ``context.valid``; any other gets the pixels with data alone, as (C, N, 1)."""
+    same_since: Mapping[str, str] = field(default_factory=dict)
+    """Earlier version -> a column: where a stored row has 0 there, its value is that of this version."""
 
 
 @dataclass(frozen=True)

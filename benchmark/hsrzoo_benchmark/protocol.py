@@ -6,8 +6,6 @@ number (device, number of workers or threads, where the data lies) has no place 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,10 +17,10 @@ from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import InputError, require_known
 from hsrzoo.registry import METRICS, PERTURBATIONS
-from hsrzoo.results import plain
+from hsrzoo.results import digest, plain
 from hsrzoo.spec import DatasetSpec
 
-DEFAULT_METRICS = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas", "de2000")
+DEFAULT_METRICS = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas", "de2000", "sam-lit", "mrae-lit")
 """Fixed, not "all that are registered": installing a plugin metric must not change any hash."""
 
 
@@ -102,9 +100,16 @@ class Protocol:
 
     @cached_property
     def group(self) -> str:
-        """Hash of what two figures must share to be compared: all but the seed, over which one
-        averages, and test-time adaptation, which belongs to the model."""
-        return replace(self, seed=None, tta=False, tta_settings={}).hash
+        """Hash of what two figures of one metric must share to be compared: all but the metrics, each of
+        which has a version, the seed, over which one averages, and test-time adaptation, which belongs to
+        the model."""
+        value = replace(self, seed=None, tta=False, tta_settings={}).to_json()
+        return digest({key: item for key, item in value.items() if key not in ("name", "metrics")})
+
+    @property
+    def setting(self) -> tuple[Any, ...]:
+        """As :attr:`hsrzoo.results.ScoreRow.setting` of its rows."""
+        return self.group, self.seed, self.tta, digest(self.tta_settings)
 
 
 NAMED = {
@@ -172,9 +177,3 @@ def crop_border(array: np.ndarray, border: int) -> np.ndarray:
             fix="Use --protocol full-frame",
         )
     return array[:, border:-border, border:-border]
-
-
-def digest(value: Any) -> str:
-    """sha256 of the canonical JSON of ``value``: sorted keys, no spaces, exact floats."""
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -115,7 +115,8 @@ class Store:
         path = folder / results.score_file(
             protocol.name, protocol.perturbation, protocol.severity, protocol.tta, protocol.hash
         )
-        own, cell = path.relative_to(self.root).as_posix(), (model, sha256, dataset, split, protocol.hash)
+        own = path.relative_to(self.root).as_posix()
+        cell = (model, sha256, dataset, split, protocol.setting)
         elsewhere = (row for row in self._stored.scores if row.file != own and _cell_of(row) == cell)
         return self._open(path, ScoreRow, elsewhere)
 
@@ -164,8 +165,8 @@ def _ends_in_newline(path: Path) -> bool:
         return file.read() in (b"", b"\n")
 
 
-def _cell_of(row: ScoreRow) -> tuple[str | None, ...]:
-    return row.model, row.model_sha256, row.dataset, row.split, row.protocol_hash
+def _cell_of(row: ScoreRow) -> tuple[Any, ...]:
+    return row.model, row.model_sha256, row.dataset, row.split, row.setting
 
 
 def _model_folder(model: str, sha256: str | None) -> str:

@@ -15,14 +15,14 @@ import numpy as np
 
 from hsrzoo.datasets.base import data_masks, require_scaled
 from hsrzoo.errors import BandsError, InputError, PluginError
-from hsrzoo.metrics.errors import MetricInvariantError, check_psnr_invariant
+from hsrzoo.metrics.errors import MetricInvariantError, band_errors, check_psnr_invariant
 from hsrzoo.registry import METRICS
 from hsrzoo.spec import MetricContext, MetricSpec, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-STANDARD = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas", "de2000")
+STANDARD = ("mrae", "rmse", "psnr", "sam", "ssim", "ergas", "de2000", "sam-lit", "mrae-lit")
 """Our own metrics in table order."""
 NODATA = ("nodata_pixels", "nodata_bands")
 """Columns of scenes that lack data somewhere; a row without them is of a complete scene."""
@@ -59,6 +59,29 @@ def compute(
             is not scaled to [0, ``context.peak``].
         BandsError: ``context`` has another number of bands.
     """
+    return measure(names, truth, pred, context, check_range=check_range).columns
+
+
+@dataclass(frozen=True)
+class SceneScore:
+    """What is measured of one scene."""
+
+    columns: dict[str, float]
+    """As :func:`compute` returns them."""
+    per_band: dict[str, np.ndarray]
+    """``rmse`` and ``bias`` (mean of prediction less truth), float64 (C,): NaN for bands without data, and
+    for all where a pixel of the prediction is not finite."""
+
+
+def measure(
+    names: Sequence[str],
+    truth: np.ndarray | Tensor,
+    pred: np.ndarray | Tensor,
+    context: MetricContext,
+    *,
+    check_range: bool = True,
+) -> SceneScore:
+    """As :func:`compute`, with the errors of each band."""
     specs = [METRICS.get(name) for name in names]
     y, p = _contiguous(truth), _contiguous(pred)
     _check(y, p, context)
@@ -69,7 +92,16 @@ def compute(
     row: dict[str, float] = {}
     for spec in specs:
         row |= dict.fromkeys(spec.columns, float("nan")) if nan_pixels else _columns(spec, scored)
-    return {**row, "nan_pixels": nan_pixels, **counts}
+    return SceneScore({**row, "nan_pixels": nan_pixels, **counts}, _per_band(scored, finite=not nan_pixels))
+
+
+def _per_band(scored: _Scored, finite: bool) -> dict[str, np.ndarray]:
+    found = {}
+    for name, values in band_errors(scored.of_pixels.truth, scored.of_pixels.pred).items():
+        found[name] = np.full(len(scored.bands), np.nan)
+        if finite:
+            found[name][scored.bands] = values
+    return found
 
 
 @dataclass(frozen=True)
@@ -80,6 +112,8 @@ class _Scored:
     truth: np.ndarray
     pred: np.ndarray
     context: MetricContext
+    bands: np.ndarray
+    """(C,) bool of the scene's bands: those that have data."""
 
     @cached_property
     def of_pixels(self) -> _Scored:
@@ -88,7 +122,7 @@ class _Scored:
         if valid is None:
             return self
         truth, pred = (np.ascontiguousarray(cube[:, valid, None]) for cube in (self.truth, self.pred))
-        return _Scored(truth, pred, replace(self.context, valid=None))
+        return _Scored(truth, pred, replace(self.context, valid=None), self.bands)
 
 
 def _scored(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> tuple[_Scored, dict[str, int]]:
@@ -96,7 +130,7 @@ def _scored(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> tupl
     bands, valid = data_masks(truth)
     counts = (int(np.count_nonzero(~valid)), int(np.count_nonzero(~bands)))
     if not any(counts):
-        return _Scored(truth, pred, context), {}
+        return _Scored(truth, pred, context, bands), {}
     if not valid.any():
         raise InputError(
             "The scene has no pixel with data",
@@ -110,7 +144,7 @@ def _scored(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> tupl
     if counts[0]:
         truth[:, ~valid] = pred[:, ~valid] = 0
         context = replace(context, valid=valid)
-    return _Scored(truth, pred, context), dict(zip(NODATA, counts, strict=True))
+    return _Scored(truth, pred, context, bands), dict(zip(NODATA, counts, strict=True))
 
 
 def _columns(spec: MetricSpec, scored: _Scored) -> dict[str, float]:
@@ -162,4 +196,12 @@ def _check_range(truth: np.ndarray, pred: np.ndarray, peak: float) -> None:
         require_scaled(cube, what, peak=peak, truth=measured, error=InputError, fix=fix)
 
 
-__all__ = ["NODATA", "STANDARD", "MetricInvariantError", "check_psnr_invariant", "compute"]
+__all__ = [
+    "NODATA",
+    "STANDARD",
+    "MetricInvariantError",
+    "SceneScore",
+    "check_psnr_invariant",
+    "compute",
+    "measure",
+]

@@ -61,6 +61,12 @@ def psnr(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> dict[st
     return {"psnr": float(value), "rmse_clamped": clamped}
 
 
+def band_errors(truth: np.ndarray, pred: np.ndarray) -> dict[str, np.ndarray]:
+    """RMSE and bias, the mean of prediction less truth, of each band: float64 (C,) each."""
+    error = (pred - truth).reshape(len(truth), -1)
+    return {"rmse": np.sqrt(np.mean(np.square(error), axis=1)), "bias": error.mean(axis=1)}
+
+
 def check_psnr_invariant(psnrs: Sequence[float], clamped_rmses: Sequence[float], peak: float = 1.0) -> None:
     """Raise :class:`MetricInvariantError` unless PSNR and RMSE of the scenes fit together.
 

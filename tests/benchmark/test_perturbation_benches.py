@@ -111,10 +111,10 @@ def test_existing_conditions_keep_their_hash(root: Path) -> None:
     hashes = {
         str(condition): resolve_protocol(
             "full-frame", dataset, DATASETS.get("cave"), condition=condition
-        ).hash[:12]
+        ).group[:12]
         for condition in (Condition(), Condition("mixed-patch", "32"), Condition("gain", "0.5"))
     }
-    assert hashes == {"clean": "c0b364d385fd", "mixed-patch 32": "28d407691928", "gain 0.5": "425fdb9a4ebf"}
+    assert hashes == {"clean": "19a6c28d3e42", "mixed-patch 32": "e9091d396792", "gain 0.5": "0c9b99a2a42e"}
 
 
 def perfect(scale: float) -> dict[str, float]:
@@ -193,9 +193,12 @@ def test_resampled_models_are_scored_on_the_bands_they_share() -> None:
         dataset={"response": "nikon-d5100"}, metrics=(("rmse", "1", ""),),
     )  # fmt: skip
     scenes = [Scene("s", np.zeros((3, 5, 5), np.float32), cube) for cube in (clean, truth)]
-    found, bands = scores.score(*scenes, wide[5:26], protocol)
+    found, per_band, bands = scores.score(*scenes, wide[5:26], protocol)
     matrix = Camera.named("nikon-d5100").matrix(narrow)
     expected = metamer.memory(clean[5:26], truth[5:26], wide[5:26], matrix)
+    assert len(per_band["rmse"]) == 31 and np.flatnonzero(np.isfinite(per_band["rmse"])).tolist() == [
+        *range(5, 26)
+    ]
     assert bands == 21 and {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-5)
 
 

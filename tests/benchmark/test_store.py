@@ -87,6 +87,7 @@ def test_damaged_line_in_the_middle_is_named_and_skipped(tmp_path: Path, damage:
     [
         ("metrics", {"rmse": "much"}), ("metrics", [1]), ("scene", None), ("timestamp", "yesterday"),
         ("tta", "no"), ("also_trained_on", "cave"), ("provenance", None),
+        ("per_band", {"rmse": [0.1, "much"]}), ("per_band", {"rmse": 0.1}),
     ],
 )  # fmt: skip
 def test_a_field_of_another_type_makes_no_row(tmp_path: Path, field: str, value: Any) -> None:

@@ -118,7 +118,7 @@ def test_models_with_their_tags_and_other_places(line: str, offered: Offered) ->
 
 
 def test_metrics_after_a_comma_and_benchmarks_of_each_command(offered: Offered) -> None:
-    assert offered("hsrzoo bench --metrics mrae,s") == ["mrae,sam", "mrae,ssim"]
+    assert offered("hsrzoo bench --metrics mrae,s") == ["mrae,sam", "mrae,sam-lit", "mrae,ssim"]
     bench, compare = (offered(f"hsrzoo {c} --bench ") for c in ("bench", "compare a b"))
     assert {*names("hsrzoo.perturbations"), "accuracy", "brightness", "all", "speed"} == set(bench)
     assert set(bench) - set(compare) == {"speed"}

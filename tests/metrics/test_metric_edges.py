@@ -11,7 +11,7 @@ import pytest
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError, PluginError, UnknownNameError
-from hsrzoo.metrics import STANDARD, MetricInvariantError, check_psnr_invariant, compute
+from hsrzoo.metrics import STANDARD, MetricInvariantError, check_psnr_invariant, compute, measure
 from hsrzoo.registry import METRICS
 from hsrzoo.spec import MetricContext, MetricSpec
 from waiting import LONG
@@ -50,13 +50,70 @@ def test_an_all_black_truth_has_no_relative_figures_but_a_count():
     assert row["rmse"] == pytest.approx(0.5) and row["psnr"] == pytest.approx(20 * math.log10(2))
 
 
-def test_sam_leaves_out_pixels_where_either_spectrum_is_zero():
+def test_sam_leaves_out_a_truth_of_zero_and_counts_a_prediction_of_zero_as_90_degrees():
     truth, pred = cubes()
-    alone = compute(["sam"], truth[:, 1:], pred[:, 1:], CONTEXT)
-    truth[:, 0, :3], pred[:, 0, 3:] = 0, 0
+    alone = compute(["sam"], truth[:, 1:], pred[:, 1:], CONTEXT)["sam"]
+    truth[:, 0, :3], pred[:, 0, 2:] = 0, 0  # both are zero at (0, 2)
     row = compute(["sam"], truth, pred, CONTEXT)
-    assert row["sam_zero"] == 7
-    assert row["sam"] == pytest.approx(alone["sam"], abs=1e-9)
+    assert row["sam_zero"] == 3
+    assert row["sam"] == pytest.approx((49 * alone + 4 * 90) / 53, abs=1e-9)
+    assert compute(["sam"], truth, 0 * pred, CONTEXT)["sam"] == 90
+    assert math.isnan(compute(["sam"], 0 * truth, pred, CONTEXT)["sam"])
+
+
+def test_zeroing_dark_pixels_makes_no_network_better():
+    truth, pred = cubes()
+    truth[:, 0] *= 0.01
+    before = compute(["sam", "sam-lit"], truth, pred, CONTEXT)
+    pred[:, 0] = 0
+    after = compute(["sam", "sam-lit"], truth, pred, CONTEXT)
+    assert after["sam"] > before["sam"] and after["sam-lit"] == before["sam-lit"]
+
+
+@pytest.mark.parametrize(("peak", "epsilon"), [(1.0, 1 / 255), (1.0, 0.0), (20.0, 1 / 255)])
+def test_lit_pixels_are_those_whose_true_mean_is_above_a_twentieth_of_the_peak(peak, epsilon):
+    truth, pred = cubes()
+    truth, pred = truth * peak, pred * peak
+    truth[:, 0] = np.linspace(0, 0.098 * peak, len(BANDS))[:, None]  # mean 0.049 of the peak
+    truth[:, 1] = np.linspace(0, 0.102 * peak, len(BANDS))[:, None]
+    context = MetricContext(BANDS, epsilon, peak)
+    row = compute(["sam-lit", "mrae-lit"], truth, pred, context)
+    alone = compute(["sam", "mrae"], truth[:, 1:], pred[:, 1:], context)
+    assert row["sam-lit_pixels"] == row["mrae-lit_pixels"] == 7 * 7
+    assert row["mrae-lit_zero"] == alone["mrae_zero"] == (7 if epsilon == 0 else 0)
+    assert (row["sam-lit"], row["mrae-lit"]) == pytest.approx((alone["sam"], alone["mrae"]), abs=1e-12)
+
+
+def test_a_scene_without_a_lit_pixel_has_no_figures_of_lit_pixels():
+    row = compute(["sam-lit", "mrae-lit"], np.full((31, 6, 6), 0.049), np.full((31, 6, 6), 0.04), CONTEXT)
+    assert math.isnan(row["sam-lit"]) and math.isnan(row["mrae-lit"])
+    assert row["sam-lit_pixels"] == row["mrae-lit_pixels"] == 0
+
+
+def test_errors_of_each_band():
+    truth, pred = cubes()
+    pred = truth.copy()
+    pred[3] += 0.1
+    pred[4, 0], pred[4, 1] = truth[4, 0] + 0.2, truth[4, 1] - 0.2
+    found = measure(["rmse"], truth, pred, CONTEXT).per_band
+    rmse, bias = np.zeros(31), np.zeros(31)
+    rmse[3] = bias[3] = 0.1
+    rmse[4] = math.sqrt(2 * 0.04 / 8)
+    np.testing.assert_allclose(found["rmse"], rmse, atol=1e-12)
+    np.testing.assert_allclose(found["bias"], bias, atol=1e-12)
+
+
+def test_bands_without_data_and_failed_predictions_have_no_errors():
+    truth, pred = cubes()
+    gaps = truth.copy()
+    gaps[7], gaps[5, 0, 0] = np.nan, np.nan
+    found = measure([], gaps, pred, CONTEXT).per_band
+    assert np.flatnonzero(np.isnan(found["rmse"])).tolist() == [7]
+    whole = measure([], truth[:, 1:], pred[:, 1:], CONTEXT).per_band["bias"]
+    rows = measure([], gaps[:, 1:], pred[:, 1:], CONTEXT).per_band["bias"]
+    np.testing.assert_array_equal(np.delete(whole, 7), np.delete(rows, 7))
+    pred[0, 0, 1] = np.inf
+    assert np.isnan(measure([], truth, pred, CONTEXT).per_band["rmse"]).all()
 
 
 def test_sam_is_in_degrees():
@@ -82,7 +139,7 @@ def test_a_prediction_that_is_not_finite_makes_every_figure_nan_and_is_counted(b
     pred[3, 0, 0] = pred[5, 0, 0] = pred[5, 1, 2] = bad
     row = compute(STANDARD, truth, pred, MetricContext(BANDS, mrae_epsilon=0))
     assert row.pop("nan_pixels") == 2
-    assert len(row) == 12 and all(math.isnan(value) for value in row.values())
+    assert len(row) == 17 and all(math.isnan(value) for value in row.values())
 
 
 def test_a_truth_with_infinite_values_is_refused():

@@ -11,10 +11,12 @@ from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import BandsError, HsrzooError, WeightsError
 from hsrzoo.results import ScoreRow
 from hsrzoo.spec import DatasetSpec, resolve
+from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.conditions import conditions_of
 from hsrzoo_benchmark.plan.models import plain_name, untrained
 from hsrzoo_benchmark.plan.options import Options
 from hsrzoo_benchmark.protocol import Protocol, resolve_protocol
+from hsrzoo_benchmark.results.versions import held
 from hsrzoo_benchmark.store import ResultFile, Store
 
 if TYPE_CHECKING:
@@ -49,8 +51,11 @@ class Cell(Score):
     file: ResultFile[ScoreRow]
 
     def finished(self, source: Source) -> set[str]:
-        """Scenes of ``source`` that have a row already."""
-        return {row.scene for row in self.file.rows if row.fingerprint == source.fingerprint}
+        """Scenes of ``source`` whose rows hold all metrics of the protocol already."""
+        wanted = {name for name, _, _ in self.protocol.metrics}
+        rows = (row for row in self.file.rows if row.fingerprint == source.fingerprint)
+        found = group_by(rows, lambda row: row.scene)
+        return {scene for scene, own in found.items() if wanted <= {name for r in own for name in held(r)}}
 
 
 Work = list[tuple[str, list[Cell]]]

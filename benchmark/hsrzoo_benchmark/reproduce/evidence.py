@@ -66,7 +66,7 @@ class SeedGroup:
     @property
     def protocol(self) -> str:
         """Hash of what comparable groups share (hex)."""
-        return self.entries[0].first.protocol_group
+        return self.entries[0].first.group
 
     @property
     def hash(self) -> str:
@@ -152,14 +152,16 @@ class Evidence:
     def entry(
         self, name: str, place: Place, condition: Condition = CLEAN, tta: bool = False
     ) -> Entry | None:
-        """One run's rows, of the newest files and protocol that it was scored on."""
+        """One run's rows, of the newest files and protocol that it was scored on; None without any, or
+        where they hold an outdated version of a metric."""
 
         def fits(row: ScoreRow) -> bool:
             here, under = _where(row)
             return under == condition and place in (here, replace(here, fingerprint=None))
 
         own = [row for row in self._rows.get(name, ()) if row.tta == tta and fits(row)]
-        return Entry(tuple(results.newest_state(own))) if own else None
+        found = Entry(tuple(results.newest_state(own))) if own else None
+        return found if found and found.has(*METRICS) else None
 
     def seeds_of(self, name: str) -> list[str]:
         """``name`` and its repetitions with other seeds, as far as they have rows."""
@@ -174,7 +176,7 @@ class Evidence:
         """All seeds of ``name`` that are comparable with its first."""
         entries = [self.entry(own, place, condition, tta) for own in self.seeds_of(name)]
         found = [entry for entry in entries if entry is not None]
-        alike = tuple(e for e in found if e.first.protocol_group == found[0].first.protocol_group)
+        alike = tuple(e for e in found if e.first.group == found[0].first.group)
         return SeedGroup(name, alike) if alike else None
 
     def first(

@@ -272,7 +272,7 @@ def _consistency(evidence: Evidence) -> list[str]:
 
 
 def _weights(entry: Entry) -> tuple[str, str | None]:
-    return entry.first.protocol_group, entry.first.weights_sha256
+    return entry.first.group, entry.first.weights_sha256
 
 
 def _where(place: Place, condition: Condition) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from hsrzoo.metrics import check_psnr_invariant
+from hsrzoo.errors import StoreError
+from hsrzoo.metrics import MetricInvariantError, check_psnr_invariant
 from hsrzoo.registry import METRICS
 from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest_scores
 from hsrzoo_benchmark.grouping import group_by
@@ -16,6 +18,7 @@ from hsrzoo_benchmark.plan.cells import Cell, Source
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.results.reported import reported_by_paper, reported_score
+from hsrzoo_benchmark.results.versions import current, held
 from hsrzoo_benchmark.run import metamer
 from hsrzoo_benchmark.speed.cell import OOM
 from hsrzoo_benchmark.speed.ratios import ratios, summarise, variant_of
@@ -31,6 +34,7 @@ COLUMNS = (
     "cap_seconds", "reference", "device", "threads", "memory_limit_gib", "reported", "reported_note",
 )  # fmt: skip
 """Keys of a figure, the same for scores and speed, so that one CSV holds both."""
+_PSNR = {"psnr", "rmse_clamped"}
 PAPER_TIME = "ms_per_megapixel"
 PUBLISHED = "reference"
 """The variant that is a network in its published structure."""
@@ -41,7 +45,8 @@ class Entry:
     """A model that is compared, with or without test-time adaptation: its rows under one condition."""
 
     rows: tuple[ScoreRow, ...]
-    """At least one; one for each scene and seed of the perturbation."""
+    """At least one for each scene and seed of the perturbation; of several, which hold other metrics, the
+    newest is the last."""
 
     @property
     def first(self) -> ScoreRow:
@@ -53,10 +58,28 @@ class Entry:
         """The model's name, as tables show it."""
         return self.first.model + (" + TTA" if self.first.tta else "")
 
+    @cached_property
+    def values(self) -> dict[tuple[str, int | None], dict[str, float]]:
+        """(scene, seed) -> its columns, each from the newest row that has it."""
+        found: dict[tuple[str, int | None], dict[str, float]] = {}
+        for row in self.rows:
+            found.setdefault((row.scene, row.seed), {}).update(current(row))
+        return found
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that every scene has, as the installed versions define them."""
+        return [name for name in _names(self.rows) if self.has(METRICS.get(name).columns[0])]
+
+    def has(self, *columns: str) -> bool:
+        """Whether there are values of ``columns`` for every scene."""
+        return all(set(columns) <= values.keys() for values in self.values.values())
+
     def scenes(self, column: str) -> dict[str, float]:
         """Scene -> value, averaged over the perturbation's seeds; NaN stays NaN."""
-        found = sorted(group_by(self.rows, lambda row: row.scene).items())
-        return {scene: float(np.mean([row.metrics[column] for row in rows])) for scene, rows in found}
+        keys = sorted(self.values, key=lambda key: (key[0], str(key[1])))
+        by_scene = group_by(keys, lambda key: key[0])
+        return {s: float(np.mean([self.values[key][column] for key in own])) for s, own in by_scene.items()}
 
 
 @dataclass(frozen=True)
@@ -89,8 +112,19 @@ class Group:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics that were computed."""
-        return [name for name, _, _ in self.first.protocol["metrics"]]
+        """Names of the metrics that an entry has."""
+        names = _names(row for entry in self.all_entries for row in entry.rows)
+        return [name for name in names if any(name in entry.metrics for entry in self.all_entries)]
+
+    def having(self, *columns: str) -> list[Entry]:
+        """The entries that have ``columns`` on every scene."""
+        return [entry for entry in self.entries if entry.has(*columns)]
+
+
+def _names(rows: Iterable[ScoreRow]) -> list[str]:
+    """Of the metrics of all ``rows``, in the order of the row that has most of them."""
+    lists = [[name for name, _, _ in row.protocol["metrics"]] for row in rows]
+    return list(dict.fromkeys(name for names in sorted(lists, key=len, reverse=True) for name in names))
 
 
 def gather(cells: Iterable[Cell], source: Source) -> list[Group]:
@@ -99,8 +133,8 @@ def gather(cells: Iterable[Cell], source: Source) -> list[Group]:
     rows: list[ScoreRow] = []
     for cell in cells:
         own = (row for row in cell.file.rows if row.fingerprint == source.fingerprint)
-        rows += newest_scores(row for row in own if row.scene in scenes)
-    return [Group(entries) for entries in entries_by(rows, lambda row: (row.bench, row.protocol_group))]
+        rows += newest_scores((row for row in own if row.scene in scenes), held)
+    return [Group(entries) for entries in entries_by(rows, lambda row: (row.bench, row.group))]
 
 
 def entries_by(rows: Iterable[ScoreRow], key: Callable[[ScoreRow], Hashable]) -> list[tuple[Entry, ...]]:
@@ -135,15 +169,37 @@ def figures(groups: Iterable[Group]) -> list[dict[str, Any]]:
 
 def _check_psnr(group: Group) -> None:
     """The invariant between stored PSNR and RMSE, over each entry's scenes."""
+    peak = group.first.protocol["value_range"][1]
     for entry in group.entries:
-        psnrs, roots = ([row.metrics[c] for row in entry.rows] for c in ("psnr", "rmse_clamped"))
-        check_psnr_invariant(psnrs, roots, group.first.protocol["value_range"][1])
+        rows = [row for row in entry.rows if row.metrics.keys() >= _PSNR]
+        for row in rows:
+            _check_row(row, peak)
+        psnrs, roots = ([row.metrics[column] for row in rows] for column in ("psnr", "rmse_clamped"))
+        check_psnr_invariant(psnrs, roots, peak)
+
+
+def _check_row(row: ScoreRow, peak: float) -> None:
+    """StoreError for a row whose PSNR and RMSE contradict each other."""
+    psnr, root = row.metrics["psnr"], row.metrics["rmse_clamped"]
+    try:
+        check_psnr_invariant([psnr], [root], peak)
+    except MetricInvariantError as error:
+        raise StoreError(
+            f"PSNR and RMSE of a stored row contradict each other: {row.file}, line {row.line}",
+            expected="psnr = 20 log10(peak / rmse_clamped)",
+            got=error,
+            fix=f"Remove this row of {row.model} on {row.scene} and score the scene again",
+        ) from None
 
 
 def _figures_of(group: Group, metric: str, column: str, headline: bool) -> list[dict[str, Any]]:
-    """Over the scenes that all entries have, so that a scene on which one of them failed does
-    not make means incomparable; where there is none, over each one's own, without ranks."""
-    values = [entry.scenes(column) for entry in group.entries]
+    """Of the entries that have the column, over the scenes that all of them have, so that a scene on which
+    one of them failed does not make means incomparable; where there is none, over each one's own, without
+    ranks."""
+    entries = group.having(column)
+    if not entries:
+        return []
+    values = [entry.scenes(column) for entry in entries]
     common = sorted(set.intersection(*(set(v) for v in values)))
     if common:
         values = [{scene: v[scene] for scene in common} for v in values]
@@ -152,7 +208,7 @@ def _figures_of(group: Group, metric: str, column: str, headline: bool) -> list[
     wins = intervals.wins(matrix, better(metric)) if headline else [None] * len(values)
     return [
         _figure(group, entry, column, np.array(list(v.values())), rank, won)
-        for entry, v, rank, won in zip(group.entries, values, ranked, wins, strict=True)
+        for entry, v, rank, won in zip(entries, values, ranked, wins, strict=True)
     ]
 
 
@@ -168,7 +224,7 @@ def _figure(
     found = {
         **_fields(row),
         "protocol": row.protocol_name,
-        "hash": row.protocol_group[:HASH_LENGTH],
+        "hash": row.group[:HASH_LENGTH],
         "condition": str(group.condition),
         "severity_value": row.protocol["severity_value"],
         "rgb_mean_change": _mean_change(entry),
@@ -305,7 +361,7 @@ def compare(group: Group) -> list[dict[str, Any]]:
     """``group`` has two entries, A and B: for each metric the paired difference and a verdict."""
     a, b = group.entries
     found: list[dict[str, Any]] = []
-    for metric in group.metrics:
+    for metric in (name for name in a.metrics if name in b.metrics):
         column = METRICS.get(metric).columns[0]
         gap = paired([a.scenes(column)], [b.scenes(column)], better(metric))
         low, high = intervals.bounds(gap.interval)
@@ -314,7 +370,7 @@ def compare(group: Group) -> list[dict[str, Any]]:
             {
                 "bench": group.first.bench,
                 "protocol": group.first.protocol_name,
-                "hash": group.first.protocol_group[:HASH_LENGTH],
+                "hash": group.first.group[:HASH_LENGTH],
                 "condition": str(group.condition),
                 "metric": metric,
                 "a": gap.a_per_seed[0],

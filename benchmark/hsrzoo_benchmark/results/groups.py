@@ -19,6 +19,7 @@ from hsrzoo.results import ScoreRow, SpeedRow, newest, newest_scores, newest_wei
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.results.figures import Entry, Group, entries_by, speed_figures
+from hsrzoo_benchmark.results.versions import held
 from hsrzoo_benchmark.speed import timing
 from hsrzoo_benchmark.speed.ratios import default_references
 
@@ -54,7 +55,7 @@ class Current:
 def read(root: Path) -> Current:
     """All rows of the store ``root`` that count. Raises StoreError where there is none."""
     stored = read_store(root, required=True)
-    scores = newest_scores(newest_weights(stored.scores))
+    scores = newest_scores(newest_weights(stored.scores), held)
     usable = (row for row in stored.speed if row.method == timing.METHOD)
     times = newest(usable, lambda row: (*speed_place(row), row.model))
     older = len(stored.scores) + len(stored.speed) - len(scores) - len(times)
@@ -70,9 +71,7 @@ def groups(rows: Iterable[ScoreRow]) -> list[Group]:
     """Entries that share data, protocol and condition. The data set and split with most rows comes first;
     within it clean images, then perturbations; of data sets that changed the newest state."""
     rows = list(rows)
-    found = entries_by(
-        rows, lambda r: (r.dataset, r.split, r.protocol_name, r.protocol_group, r.fingerprint)
-    )
+    found = entries_by(rows, lambda r: (r.dataset, r.split, r.protocol_name, r.group, r.fingerprint))
     size = Counter((row.dataset, row.split) for row in rows)
     made = [_group(entries) for entries in found]
     made.sort(key=lambda group: max(row.time for e in group.all_entries for row in e.rows), reverse=True)

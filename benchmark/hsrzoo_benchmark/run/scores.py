@@ -22,12 +22,12 @@ from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, InputError, text_of
 from hsrzoo.perturb import DoesNotApplyError
-from hsrzoo.results import ScoreRow
+from hsrzoo.results import ScoreRow, digest
 from hsrzoo.spec import MetricContext, PerturbationContext
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, Work
 from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
-from hsrzoo_benchmark.protocol import Protocol, crop_border, digest
+from hsrzoo_benchmark.protocol import Protocol, crop_border
 from hsrzoo_benchmark.run import metamer
 
 if TYPE_CHECKING:
@@ -135,11 +135,11 @@ def score_scene(name: str, scores: Sequence[Score], source: Source) -> Iterator[
                 continue
             for wanted in sharing:
                 try:
-                    metrics, scored_bands = score(clean, scene, pred, wanted.protocol)
+                    measured = score(clean, scene, pred, wanted.protocol)
                 except Exception as error:
                     yield failed(f"{_title(wanted)}, protocol {wanted.protocol.name}", error, 1)
                     continue
-                row = _row(wanted, source, name, info, seconds, metrics, scored_bands)
+                row = _row(wanted, source, name, info, seconds, *measured)
                 yield Scored(places[id(wanted)], row)
 
 
@@ -174,20 +174,33 @@ def predict(model: Reconstructor, scene: Scene, tta: bool) -> tuple[np.ndarray, 
     return pred, time.perf_counter() - begin
 
 
-def score(clean: Scene, scene: Scene, pred: np.ndarray, protocol: Protocol) -> tuple[dict[str, float], int]:
-    """Metric columns of one prediction of the perturbed ``scene``, and on how many of the data's bands
-    they were computed."""
-    from hsrzoo.metrics import compute
+def score(
+    clean: Scene, scene: Scene, pred: np.ndarray, protocol: Protocol
+) -> tuple[dict[str, float], dict[str, list[float]], int]:
+    """Metric columns of one prediction of the perturbed ``scene``, errors of each of the data's bands (NaN
+    for bands that are not scored), and how many of these are scored."""
+    from hsrzoo.metrics import measure
 
     truth, scored, bands = align(scene.cube, pred, protocol)
     context = MetricContext(bands, protocol.mrae_epsilon, protocol.value_range[1])
     names = [name for name, _, _ in protocol.metrics]
-    columns = compute(names, truth, scored, context, check_range=False)
+    found = measure(names, truth, scored, context, check_range=False)
+    columns, where = found.columns, _scored_bands(protocol, len(bands))
+    per_band = {name: np.full(len(where), np.nan) for name in found.per_band}
+    for name, values in found.per_band.items():
+        per_band[name][where] = values
     rendered = rendering(protocol)
     if protocol.perturbation == metamer.NAME and rendered is not None:
         own, _, _ = align(clean.cube, pred, protocol)
         columns |= metamer.memory(own, truth, scored, rendered.camera.matrix(bands))
-    return columns, len(bands)
+    return columns, {name: values.tolist() for name, values in per_band.items()}, len(bands)
+
+
+def _scored_bands(protocol: Protocol, scored: int) -> np.ndarray:
+    """(C,) bool of the data's bands: those ``scored`` ones that the model's reach."""
+    if protocol.resampled_from is None or protocol.bands is None:
+        return np.ones(scored, dtype=bool)
+    return protocol.resampled_from.resample_matrix(protocol.bands)[1]
 
 
 def align(
@@ -275,6 +288,7 @@ def _row(
     info: dict[str, Any],
     seconds: float,
     metrics: Mapping[str, float],
+    per_band: Mapping[str, Sequence[float]],
     scored_bands: int,
 ) -> ScoreRow:
     """A row: what was done, with what, on what, and its score."""
@@ -301,4 +315,5 @@ def _row(
         seconds=round(seconds, 6),
         scored_bands=scored_bands,
         metrics=metrics,
+        per_band={name: tuple(values) for name, values in per_band.items()},
     )

@@ -78,14 +78,15 @@ def describe(current: Current, scored: Sequence[Group]) -> Data:
 def _score_board(group: Group, ids: Ids, entries: Data, protocols: Data) -> Data:
     found = figures([group])
     first, condition = group.first, str(group.condition)
-    hash_ = first.protocol_group[:HASH_LENGTH]
+    hash_ = first.group[:HASH_LENGTH]
     dataset, split = group.place
     name = ids.of(dataset, split, first.protocol_name, condition, hash_)
     columns = _columns(group)
     keys = [column["key"] for column in columns]
     shown = (figure for figure in found if figure["metric"] in keys)
     by_entry = group_by(shown, lambda figure: (figure["model"], figure["tta"]))
-    listed = {ids.of(name, entry.label): entry for entry in group.all_entries}
+    shown_entries = (e for e in group.all_entries if (e.first.model, e.first.tta) in by_entry)
+    listed = {ids.of(name, entry.label): entry for entry in shown_entries}
     for key, entry in listed.items():
         entries[key] = _entry(entry, by_entry[entry.first.model, entry.first.tta], name)
         protocols |= {row.protocol_hash: row.protocol for row in entry.rows}

@@ -15,7 +15,7 @@ from hsrzoo.datasets.base import Dataset, Scene, data_masks
 from hsrzoo.errors import HsrzooError, InputError, require_known
 from hsrzoo.io.common import output_file
 from hsrzoo.registry import METRICS
-from hsrzoo.results import HASH_LENGTH
+from hsrzoo.results import HASH_LENGTH, ScoreRow
 from hsrzoo.utils.files import make_folder, slug
 from hsrzoo_benchmark.plan.models import RunModes, load_models, plain_name
 from hsrzoo_benchmark.results.figures import Entry, Group
@@ -66,9 +66,16 @@ def _names(data: Dataset, split: str, wanted: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(wanted)) or known[:FIRST]
 
 
+def _cell(entry: Entry, row: ScoreRow, column: str) -> str:
+    value = entry.values[row.scene, row.seed].get(column)
+    return "n/a" if value is None else measured(value)
+
+
 def _ordered(group: Group) -> list[Entry]:
     """Models run as usual, without adaptation, by their mean RMSE."""
-    usual = [e for e in group.all_entries if not e.first.tta and e.label == plain_name(e.label)]
+    usual = [
+        e for e in group.all_entries if not e.first.tta and e.label == plain_name(e.label) and e.has("rmse")
+    ]
 
     def mean(entry: Entry) -> float:
         value = float(np.mean(list(entry.scenes("rmse").values())))
@@ -201,13 +208,12 @@ def _section(
         "rows": [
             {
                 "model": entry.label,
-                "cells": [measured(row.metrics[METRICS.get(metric).columns[0]]) for metric in metrics],
+                "cells": [_cell(entry, row, METRICS.get(metric).columns[0]) for metric in metrics],
                 "identity": row.model_sha256,
                 "protocol": row.protocol_hash,
             }
             for entry in entries
-            for row in entry.rows
-            if row.scene == scene.name
+            for row in [row for row in entry.rows if row.scene == scene.name][-1:]
         ],
         "pictures": pictures,
         "notes": [*notes, *missing],

@@ -25,6 +25,7 @@ from hsrzoo_benchmark.tables.numbers import (
 )
 
 START, END = "<!-- results -->", "<!-- end of results -->"
+_LIT = ("sam-lit", "mrae-lit")
 _DISTURBED = {
     "mixed patches 16": ("rmse", "mixed-patch 16"),
     "mixed patches 8": ("rmse", "mixed-patch 8"),
@@ -75,6 +76,7 @@ def render(current: Current) -> str:
     clean = {metric_heading(m): (m, "clean") for m in MAIN_METRICS}
     tables = [
         score_table("model", clean, scores, models),
+        score_table("lit pixels", {metric_heading(m): (m, "clean") for m in _LIT}, scores, models),
         score_table("RMSE ↓", _DISTURBED, scores, models),
         score_table("same picture, other spectra", _MEMORY, scores, models),
         speed_tables(speeds, models),

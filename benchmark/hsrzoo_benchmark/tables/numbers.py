@@ -14,7 +14,8 @@ MAIN_METRICS = ("rmse", "psnr", "sam", "mrae", "de2000")
 """In the order of tables for readers; others follow."""
 _NOISE = 1e-12
 """Below this a difference is rounding."""
-_UNITS = {"psnr": " dB", "sam": " °"}
+_NAMES = {"de2000": "dE2000", "sam-lit": "SAM, lit pixels,", "mrae-lit": "MRAE, lit pixels"}
+_UNITS = {"psnr": " dB", "sam": " °", "sam-lit": " °"}
 
 
 def significant(value: Any, digits: int = 4) -> str:
@@ -81,7 +82,7 @@ def metric_heading(metric: str) -> str:
 
 def metric_name(metric: str) -> str:
     """``PSNR dB``."""
-    return ("dE2000" if metric == "de2000" else metric.upper()) + _UNITS.get(metric, "")
+    return _NAMES.get(metric, metric.upper()) + _UNITS.get(metric, "")
 
 
 def in_main_order(metrics: Sequence[str]) -> list[str]:
