@@ -20,6 +20,7 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import HIGHEST, Scene
 from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_stored_bands, unique_files
+from hsrzoo.datasets.folder_files import parts_of
 from hsrzoo.datasets.layout import child, name_in, unpacked
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, FormatError, require_known
@@ -102,7 +103,9 @@ class EnmapTiles(IndexedDataset):
 
     def files(self) -> list[Path]:
         """The files of all scenes in splits."""
-        return [self.tiles[name] for names in self.index.values() for name in names]
+        return [
+            part for names in self.index.values() for name in names for part in parts_of(self.tiles[name])
+        ]
 
     def options(self) -> dict[str, Any]:
         """Splits, bands and response."""

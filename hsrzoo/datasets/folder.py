@@ -29,8 +29,9 @@ from hsrzoo.io.photo import Encoding
 from hsrzoo.spec import DatasetSpec
 
 _ZERO_BANDS = ("keep", "nodata")
-_FILLS = (-9999, -32768)
-"""Stored numbers that are no measurements wherever they occur."""
+_FILLS, _HIGHEST = (-9999, -32768), 1e10
+"""Stored numbers that are no measurements wherever they occur, and what none exceeds, scaled or not: NetCDF
+fills with 1e37."""
 
 
 class Folder(IndexedDataset):
@@ -229,16 +230,24 @@ class Folder(IndexedDataset):
         if np.isnan(cube).all():
             got = "NaN or no-data values everywhere"
             raise DatasetError(f"{file} holds no data", expected="some values", got=got)
+        scale = np.float32(self._scale or 1)
         for number in _FILLS:  # also where few values have it
-            found = np.count_nonzero(cube == np.float32(number) / np.float32(self._scale or 1))
-            if found:
-                raise DatasetError(
-                    f"{file} holds {number} without stating that it is no data",
-                    expected="values, or NaN where there is no data",
-                    got=f"it {found} times",
-                    fix=f"Give --data-option nodata={number} if there is no data, or make these values NaN",
-                )
+            self._require_absent(cube, np.float32(number) / scale, str(number), file)
+        most = np.nanmax(cube)
+        if most > _HIGHEST:
+            self._require_absent(cube, most, str(most * scale), file)
         require_scaled(cube, str(file), fix="Give the full scale, e.g. --data-option scale=10000")
+
+    def _require_absent(self, cube: np.ndarray, value: np.float32, number: str, file: Path) -> None:
+        """DatasetError where ``value``, stored as ``number``, occurs: it is no measurement."""
+        found = np.count_nonzero(cube == value)
+        if found:
+            raise DatasetError(
+                f"{file} holds {number} without stating that it is no data",
+                expected="values, or NaN where there is no data",
+                got=f"it {found} times",
+                fix=f"Give --data-option nodata={number} if there is no data, or make these values NaN",
+            )
 
 
 def _axes_hint(shape: tuple[int, ...], axes: str | None, bands: int) -> str:

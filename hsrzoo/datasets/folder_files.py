@@ -9,11 +9,13 @@ from pathlib import Path
 from hsrzoo.datasets.common import unique_files
 from hsrzoo.datasets.layout import child, entries, subfolders, unpacked
 from hsrzoo.io import CUBE_SUFFIXES, images
+from hsrzoo.io.envi_header import BINARIES
+from hsrzoo.io.gdal import sidecars
 
 ONLY_SPLIT = "valid"
 """Name of the split where there are no split folders: scenes to score a model on."""
 _SPLITS = ("train", "valid", "test")
-ENVI_BINARIES = (".img", ".dat", ".bsq", ".bil", ".bip")
+_ENVI_BINARIES = BINARIES[1:]
 """They count as cubes only if there is no .hdr of that name."""
 
 
@@ -99,7 +101,7 @@ def by_stem(folder: Path, suffixes: tuple[str, ...] = CUBE_SUFFIXES) -> dict[str
     """
     files = [file for file in entries(folder) if file.suffix.lower() in suffixes]
     headers = {f.stem for f in files if f.suffix.lower() == ".hdr"}
-    with_header = {f for f in files if f.suffix.lower() in ENVI_BINARIES and {f.stem, f.name} & headers}
+    with_header = {f for f in files if f.suffix.lower() in _ENVI_BINARIES and {f.stem, f.name} & headers}
     stems = [(_stem(file), file) for file in files if file not in with_header]
     count = Counter(stem for stem, _ in stems)
     alone = {file for stem, file in stems if count[stem] > 1 and _is_header_alone(file)}
@@ -113,18 +115,21 @@ def _is_header_alone(file: Path) -> bool:
 def _stem(file: Path) -> str:
     """The name without suffix: ``a`` for ``a.bil.hdr`` too, beside the binary ``a.bil``."""
     binary = file.with_suffix("")
-    is_header = file.suffix.lower() == ".hdr" and binary.suffix.lower() in ENVI_BINARIES
+    is_header = file.suffix.lower() == ".hdr" and binary.suffix.lower() in _ENVI_BINARIES
     return binary.stem if is_header and binary.is_file() else file.stem
 
 
 def parts_of(cube: Path) -> list[Path]:
-    """All files that make up one cube: an ENVI header and its binary, the chunks of a .zarr folder."""
+    """All files that make up one cube: an ENVI header and its binary, the chunks of a .zarr folder, a TIFF
+    file and its mask and metadata."""
     if cube.is_dir():
         return sorted(f for f in cube.rglob("*") if f.is_file())
     own = cube.suffix.lower()
-    if own not in (".hdr", *ENVI_BINARIES):
+    if own in (".tif", ".tiff"):
+        return [cube, *sidecars(cube)]
+    if own not in (".hdr", *_ENVI_BINARIES):
         return [cube]
-    others = (suffix for suffix in (".hdr", "", *ENVI_BINARIES) if suffix != own)
+    others = (suffix for suffix in (".hdr", "", *_ENVI_BINARIES) if suffix != own)
     beside = [(cube.with_suffix(suffix), cube.with_suffix(suffix.upper())) for suffix in others]
     beside.append((cube.with_name(cube.name + ".hdr"), cube.with_name(cube.name + ".HDR")))
     # Not both, which are one file on case-insensitive file systems.

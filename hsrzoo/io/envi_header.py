@@ -25,7 +25,7 @@ _DTYPES = {
     1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 6: "c8", 9: "c16", 12: "u2", 13: "u4", 14: "i8", 15: "u8",
 }  # fmt: skip
 _OPTIONAL = {"header offset": "0", "file type": "ENVI Standard", "byte order": "0"}
-_BINARIES = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".hyspex", ".envi")
+BINARIES = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin", ".hyspex", ".envi")
 """Endings of binaries beside NAME.hdr, in this order; also in capitals."""
 
 
@@ -211,10 +211,10 @@ def header_of(path: Path) -> Path:
 
 
 def _binary_of(header: Path) -> Path:
-    beside = [header.with_suffix(end) for suffix in _BINARIES for end in (suffix, suffix.upper())]
+    beside = [header.with_suffix(end) for suffix in BINARIES for end in (suffix, suffix.upper())]
     found = next((file for file in beside if file.is_file()), None)
     if found is None:
-        endings = ", ".join(_BINARIES[1:])
+        endings = ", ".join(BINARIES[1:])
         raise FormatError(
             f"There is no binary beside {header}", expected=f"its name without .hdr, or {endings}"
         )

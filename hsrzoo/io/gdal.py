@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
-import tifffile
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
 from hsrzoo.io.common import format_errors
 from hsrzoo.io.values import Stated, bands_from, bands_in_names, ignored, scaling
+
+if TYPE_CHECKING:
+    import tifffile
 
 METADATA, NO_DATA = 42112, 42113
 """Tags of TIFF."""
@@ -26,6 +28,12 @@ def _text_of(tiff: tifffile.TiffFile, code: int) -> str | None:
     """A tag of the first page, if it has it."""
     tag = tiff.pages.first.tags.get(code)
     return None if tag is None else str(tag.value)
+
+
+def sidecars(path: Path) -> list[Path]:
+    """The files beside an image at ``path`` from which GDAL takes a mask and metadata."""
+    beside = (path.with_name(path.name + ending) for ending in (".aux.xml", ".msk"))
+    return [file for file in beside if file.is_file()]
 
 
 def read_items(tiff: tifffile.TiffFile, path: Path) -> GdalItems:

@@ -248,15 +248,17 @@ def tiff_pixels(tiff: TiffFile, path: Path) -> FilePixels | None:
 
 
 def _tiff(path: Path) -> Raster:
+    from hsrzoo.io.gdal import sidecars
     from hsrzoo.io.images import read_image
     from hsrzoo.io.tiff import image_stated_by
 
+    files = (path, *sidecars(path))
     found = _plain_tiff(path)
     if found is not None:
-        raster = Raster(found, (path,))
+        raster = Raster(found, files)
     else:
         note = f"{path.name} is compressed or not stored pixel by pixel: it is held in memory whole"
-        raster = Raster(ArrayPixels(read_image(path)), (path,), notes=(note,))
+        raster = Raster(ArrayPixels(read_image(path)), files, notes=(note,))
     return _as_stated(raster, image_stated_by(path), path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tifffile
@@ -270,6 +272,14 @@ def test_the_fingerprint_covers_envi_binaries(tmp_path):
     assert open_dataset("folder", tmp_path).fingerprint() != before
 
 
+def test_the_fingerprint_covers_masks_beside_tiff_files(tmp_path):
+    pair(tmp_path / "folder", "a", ".tif")
+    before = open_dataset("folder", tmp_path).fingerprint()
+    (tmp_path / "folder/cube/a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    dataset = open_dataset("folder", tmp_path)
+    assert dataset.fingerprint() != before and dataset.scenes("valid") == ["a"]
+
+
 def test_envi_pairs_in_upper_case_are_one_cube(tmp_path):
     cubes = tmp_path / "folder/cube"
     pair(tmp_path / "folder", "a", ".hdr")
@@ -373,16 +383,17 @@ def test_headings_of_wavelength_lists_decide(tmp_path):
             read_wavelengths(file)
 
 
-def test_resonon_pairs_of_binary_and_header_have_one_name(tmp_path):
+@pytest.mark.parametrize("suffix", [".bil", ".raw"])
+def test_binaries_and_their_headers_have_one_name(tmp_path, suffix):
     cubes = tmp_path / "folder/cube"
     pair(tmp_path / "folder", "a", ".hdr")
-    (cubes / "a.img").rename(cubes / "a.bil")
-    (cubes / "a.hdr").rename(cubes / "a.bil.hdr")
+    (cubes / "a.img").rename(cubes / f"a{suffix}")
+    (cubes / "a.hdr").rename(cubes / f"a{suffix}.hdr")
     dataset = open_dataset("folder", tmp_path)
     assert dataset.scenes("valid") == ["a"] and np.array_equal(dataset.load("valid", "a").cube, CUBE)
-    assert {file.name for file in dataset.files()} == {"a.bil", "a.bil.hdr", "a.png"}
+    assert {file.name for file in dataset.files()} == {f"a{suffix}", f"a{suffix}.hdr", "a.png"}
     assert dataset.verify().problems == []
-    for name in ("a.bil", "a.bil.hdr"):
+    for name in ("a.bil", "a.bil.hdr") if suffix == ".bil" else ("a.raw.hdr",):
         one = open_dataset("folder", tmp_path, path=f"folder/cube/{name}", response="cie-1931")
         assert one.scenes("valid") == ["a"]
 
@@ -400,15 +411,16 @@ def fill(base, stem, number, cube=CUBE, **attributes):
     photograph(base / "rgb", f"{stem}.png")
 
 
-@pytest.mark.parametrize(("scale", "number"), [(1, -9999), (1, -32768), (10000, -9999), (4095, -32768)])
+@pytest.mark.parametrize(
+    ("scale", "number"),
+    [(1, -9999), (1, -32768), (1, 9.96921e36), (10000, -9999), (4095, -32768)],
+)
 def test_fill_values_that_nobody_states_stop_and_name_the_option(tmp_path, scale, number):
     cube = np.rint(CUBE * scale).astype(np.int16) if scale > 1 else CUBE
     fill(tmp_path / "folder", "a", number, cube)
     options = {"scale": scale} if scale > 1 else {}
-    dataset = open_dataset("folder", tmp_path, **options)
-    with pytest.raises(
-        DatasetError, match=rf"holds {number} without.*5 times.*--data-option nodata={number}"
-    ):
+    dataset, text = open_dataset("folder", tmp_path, **options), re.escape(str(number))
+    with pytest.raises(DatasetError, match=rf"holds {text} without.*5 times.*--data-option nodata={text}"):
         dataset.load("valid", "a")
     assert len(dataset.verify().problems) == 1
     declared = open_dataset("folder", tmp_path, nodata=str(number), **options)
