@@ -17,6 +17,8 @@ from hsrzoo.io.values import bands_from, by_attributes, text_of
 
 _WAVELENGTHS = ("wavelengths_nm", "wavelengths", "wavelength", "bands", "wavlength", "lambda", "wl")
 """Names under which files hold band centres (one public set spells it ``wavlength``)."""
+_IN_NAMES = ("wav", "center", "centre", "freq")
+"""Parts of other names that such lists have."""
 _WIDTHS = ("widths_nm", "fwhm", "widths")
 """Names under which files hold widths of bands."""
 _UNITS = ("units", "unit", "wavelength_units", "wavelength_unit")
@@ -169,6 +171,7 @@ def _centres_among(arrays: Mapping[str, Variable], path: Path) -> list[_Centres]
     }
     names = [name for likely in _WAVELENGTHS for name in (likely, *lists) if _last(name) == likely]
     names += sorted(name for name in lists if _last(name).startswith("wav"))
+    names += sorted(name for name in lists if any(part in _last(name) for part in _IN_NAMES))
     beside = next((array for name, array in lists.items() if _last(name) in _UNITS[2:]), None)
     found = []
     for name in dict.fromkeys(name for name in names if name in lists and _last(name) not in _UNITS):
@@ -184,9 +187,11 @@ def _centres_among(arrays: Mapping[str, Variable], path: Path) -> list[_Centres]
 
 
 def _unit_in(name: str) -> str:
-    """The unit in the name of a list, where the size of its numbers does not tell it better."""
+    """The unit in the name of a list, where the size of its numbers does not tell it better; that of
+    frequencies must be stated."""
     units = [unit_named(word) for word in re.split(r"[_\W]+", name)]
-    return next((unit for unit in units if unit not in (None, "nm", "um")), None) or ""
+    found = next((unit for unit in units if unit not in (None, "nm", "um")), None)
+    return found or (name if "freq" in name else "")
 
 
 def _widths_among(arrays: Mapping[str, Variable], count: int) -> np.ndarray | None:

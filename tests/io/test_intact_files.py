@@ -134,6 +134,13 @@ def test_units_of_wavelengths_are_attributes_names_or_variables(tmp_path):
         tmp_path / "c.mat", {"x": CUBE, "wavelength": np.array(NM) * 10, "wavelength_units": "Angstrom"}
     )
     assert load_cube(tmp_path / "c.mat")[1].centres_nm == pytest.approx(NM)
+    path = h5(tmp_path / "e.h5", {"data": CUBE, "frequency": [700.0, 600.0, 500.0]})
+    with pytest.warns(Note, match="Band centres in 'frequency' are not used"):
+        assert load_cube(path)[1] is None
+    with h5py.File(path, "r+") as file:
+        file["frequency"].attrs["units"] = "THz"
+    assert load_cube(path)[1].centres_nm == pytest.approx((428.2749, 499.6541, 599.5849))
+    assert load_cube(h5(tmp_path / "f.h5", {"data": CUBE, "band_centers": NM}))[1] == BandSet.of(NM)
     deep = {"a/Reflectance": CUBE, "a/Spectral/Wavelength": NM, "a/Spectral/FWHM": [9.0, 8.0, 7.0]}
     assert load_cube(h5(tmp_path / "d.h5", deep))[1] == BandSet.of(NM, [9, 8, 7])
 
