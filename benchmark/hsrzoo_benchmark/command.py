@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hsrzoo_benchmark.plan.options import Options
 
 BENCHES = ("accuracy", "mixed-patch", "brightness", "noise", "jpeg", "camera", "metamer")
+SPEED = "speed"
 
 _SMALLEST = (256, 256)
 """The one size of ``--bench all``: large ones of every network take hours on a CPU."""
@@ -34,15 +36,19 @@ def _parse_size(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     return sizes
 
 
-def _parse_bench(context: click.Context, _: click.Parameter, name: str) -> str:
-    """A benchmark of our own, or a registered perturbation, at its default severities."""
-    own = [*BENCHES, *(("speed",) if context.info_name == "bench" else ()), "all"]
-    if name not in own:
-        from hsrzoo.registry import PERTURBATIONS
+def _parse_benches(context: click.Context, _: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Benchmarks of our own, or registered perturbations at their default severities, each once; ``all``
+    becomes the names that it stands for."""
+    with_speed = (SPEED,) if context.info_name == "bench" else ()
+    own = [*BENCHES, *with_speed, "all"]
+    for name in names:
+        if name not in own:
+            from hsrzoo.registry import PERTURBATIONS
 
-        if name not in PERTURBATIONS:
-            raise unknown_name("benchmark", name, [*own, *PERTURBATIONS.names()])
-    return name
+            if name not in PERTURBATIONS:
+                raise unknown_name("benchmark", name, {*own, *PERTURBATIONS.names()})
+    found = ((*BENCHES, *with_speed) if name == "all" else (name,) for name in names)
+    return tuple(dict.fromkeys(chain.from_iterable(found)))
 
 
 _SHARED = [
@@ -81,9 +87,10 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
               "title is what tables and rows call it: "
               "table-4.k-64=local-dir:runs/k-64/weights.")  # fmt: skip
 @click.option("--dataset", type=DATASET, help="Data set to score (speed needs none).")
-@click.option("--bench", "kind", type=benches(*BENCHES, "speed", "all"), callback=_parse_bench,
-              default="accuracy", show_default=True, metavar="NAME",
-              help=f"{', '.join(BENCHES)}, speed, all of these, or any other perturbation.")  # fmt: skip
+@click.option("--bench", "kinds", type=benches(*BENCHES, SPEED, "all"), callback=_parse_benches,
+              multiple=True, default=("accuracy",), show_default=True, metavar="NAME",
+              help=f"{', '.join(BENCHES)}, speed, all of these, or any other perturbation; "
+              "repeatable.")  # fmt: skip
 @_shared
 @click.option("--precision", "precisions", type=click.Choice(["fp32", "bf16", "fp16"]), multiple=True,
               default=("fp32",), show_default=True,
@@ -112,8 +119,9 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
               "rows, shows no scores, keeps nothing.")  # fmt: skip
 @click.pass_context
 def bench(
-    context: click.Context, models: tuple[str, ...], dataset: str | None, kind: str, **values: Any
-) -> None:
+    context: click.Context, models: tuple[str, ...], dataset: str | None, kinds: tuple[str, ...],
+    **values: Any,
+) -> None:  # fmt: skip
     """Score models on a data set and print a table with intervals and ranks.
 
     Rows are appended to --store scene by scene: after an interruption the same command computes what is
@@ -126,12 +134,15 @@ def bench(
     models were timed in one run with the same hsrzoo and torch versions, device, threads,
     --memory-limit, --speed-seconds and HSRZOO_SEARCH; a note names the commit if it differs.
     """
-    if kind == "speed" and (values["worker_count"] is not None or values["ray_address"] is not None):
+    benches = tuple(kind for kind in kinds if kind != SPEED)
+    if not benches and (values["worker_count"] is not None or values["ray_address"] is not None):
         raise click.UsageError("--bench speed is measured in this process: leave out --workers and --ray")
-    benches = BENCHES if kind == "all" else () if kind == "speed" else (kind,)
-    with_speed = kind in ("speed", "all")
     if benches and dataset is None:
-        raise click.UsageError(f"--bench {kind} needs --dataset")
+        raise click.UsageError(f"--bench {benches[0]} needs --dataset")
+    if SPEED not in kinds:
+        shared.forbid_without("--bench speed", ("references", "sizes", "speed_seconds", "memory_limit"))
+    if dataset is None:
+        shared.forbid_without("--dataset", ("split", "protocols", "limit", "resample", "data_options"))
     if values["random_weights"]:
         tagged = [name for name in models if "." in name and not {":", "="} & set(name)]
         if tagged:
@@ -141,7 +152,7 @@ def bench(
         if values["worker_count"] is not None or values["ray_address"] is not None:
             raise click.UsageError("--random-weights runs in this process: leave out --workers and --ray")
         values |= {"sizes": values["sizes"] or [_CROP], "speed_seconds": 0.0}
-    elif kind == "all":
+    elif {*BENCHES, SPEED} <= set(kinds):
         values["sizes"] = values["sizes"] or [_SMALLEST]
     # Imported here, because these import numpy, rich and, with the models, torch.
     from hsrzoo_benchmark.plan.models import RunModes
@@ -162,19 +173,22 @@ def bench(
         consistency=values.pop("consistency"),
     )
     options = _options(models, dataset, benches, {**values, "ways": ways})
-    context.exit(run_bench(options, speed if with_speed else None))
+    context.exit(run_bench(options, speed if SPEED in kinds else None))
 
 
 @click.command("compare")
 @click.argument("a", type=MODEL)
 @click.argument("b", type=MODEL)
 @click.option("--dataset", type=DATASET, required=True, help="Data set to score.")
-@click.option("--bench", "kind", type=benches(*BENCHES, "all"), callback=_parse_bench,
-              default="accuracy", show_default=True, metavar="NAME",
-              help=f"{', '.join(BENCHES)}, all of these, or any other perturbation.")  # fmt: skip
+@click.option("--bench", "benches", type=benches(*BENCHES, "all"), callback=_parse_benches,
+              multiple=True, default=("accuracy",), show_default=True, metavar="NAME",
+              help=f"{', '.join(BENCHES)}, all of these, or any other perturbation; "
+              "repeatable.")  # fmt: skip
 @_shared
 @click.pass_context
-def compare(context: click.Context, a: str, b: str, dataset: str, kind: str, **values: Any) -> None:
+def compare(
+    context: click.Context, a: str, b: str, dataset: str, benches: tuple[str, ...], **values: Any
+) -> None:
     """Compare two models scene by scene: differences, intervals, verdicts.
 
     A and B are NAME or TITLE=NAME. Scores that the store lacks are computed first. With --tta both run
@@ -182,7 +196,6 @@ def compare(context: click.Context, a: str, b: str, dataset: str, kind: str, **v
     """
     if a == b:
         raise click.UsageError("A and B are the same model")
-    benches = BENCHES if kind == "all" else (kind,)
     options = _options((a, b), dataset, benches, values)
     from hsrzoo_benchmark.session import run_compare  # imports numpy, rich and, with the models, torch
 
@@ -202,7 +215,7 @@ def _options(
         models=tuple(dict.fromkeys(models)),
         dataset=dataset,
         benches=benches,
-        metrics=tuple(filter(None, names.split(","))) if names else DEFAULT_METRICS,
+        metrics=tuple(dict.fromkeys(names.split(","))) if names else DEFAULT_METRICS,
         workers=shared.choose_workers(*where, values["threads"], values["device"]),
         **{**values, "seeds": tuple(dict.fromkeys(values["seeds"]))},
     )

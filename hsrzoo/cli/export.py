@@ -72,6 +72,8 @@ def command(
         raise click.UsageError("--opset and --precision belong to --format onnx")
     if (precision == "int8") != (calibrate is not None):
         raise click.UsageError("--precision int8 and --calibrate DATASET go together")
+    if calibrate is None:
+        options.forbid_without("--calibrate", ("split", "scenes"))
     if threads is not None:
         torch.set_num_threads(threads)
     model = hsrzoo.load(name, device="cpu")

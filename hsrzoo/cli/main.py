@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem
 
 from hsrzoo.cli import completion
 from hsrzoo.cli.errors import run
+from hsrzoo.cli.strict import require_strict, require_strict_below
 from hsrzoo.errors import Note, PluginError, unknown_name
 from hsrzoo.utils.entry_points import describe, entry_points_of, load_entry, paths_of
 
@@ -42,7 +43,15 @@ class LazyGroup(click.Group):
         is_name = args and not args[0].startswith("-") and not ctx.resilient_parsing
         if is_name and args[0] not in entry_points_of(GROUP):
             raise unknown_name("command", args[0], entry_points_of(GROUP))
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None and not ctx.resilient_parsing:
+            require_strict_below(command, ctx, [name, *rest])
+        return name, command, rest
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            require_strict(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names of commands, and the group's own options; no command is imported."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -31,6 +32,15 @@ class Name(click.ParamType):
         self, known: Callable[[], Iterable[str]], *, paths: bool = False, several: bool = False
     ) -> None:
         self.known, self.paths, self.several = known, paths, several
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text as it is; for ``several`` without spaces around the commas."""
+        if not self.several:
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(parts):
+            self.fail(f"{value!r} has an empty name: write A,B", param, ctx)
+        return ",".join(parts)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

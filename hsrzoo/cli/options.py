@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from hsrzoo.bands import BandSet
@@ -36,6 +37,21 @@ class Bytes(click.ParamType):
         return float(found[1]) * _UNITS[found[2].upper()]
 
 
+class PerCore(click.IntRange):
+    """A number of threads or processes: 1 or more, and a few for each core of this machine."""
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from hsrzoo.utils.workers import most_threads
+
+        number = super().convert(value, param, ctx)
+        if number > most_threads():
+            self.fail(f"{number} is too many for this machine: at most {most_threads()}", param, ctx)
+        return number
+
+
 class Wavelengths(click.ParamType):
     """``450,550,650``: numbers above 0, in nm."""
 
@@ -59,20 +75,45 @@ def forbid(wrong: object, message: str) -> None:
         raise click.UsageError(message)
 
 
+def given(names: Iterable[str]) -> str:
+    """Those of the parameters ``names`` of the running command that stand on its command line, as text."""
+    context = click.get_current_context()
+    found = [
+        parameter.human_readable_name if isinstance(parameter, click.Argument) else parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in tuple(names)
+        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    ]
+    return ", ".join(sorted(found))
+
+
+def forbid_without(needed: str, names: Iterable[str]) -> None:
+    """UsageError if one of the parameters ``names`` is given, which have an effect only with ``needed``."""
+    found = given(names)
+    forbid(found, f"{found} {'have' if ',' in found else 'has'} no effect without {needed}")
+
+
 def parse_pairs(pairs: Iterable[str], hint: str) -> dict[str, str]:
     """``("key=value", ...)`` as a dictionary; BadParameter for the option ``hint`` otherwise."""
-    found = {}
+    found: dict[str, str] = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
+        key, _, value = (part.strip() for part in pair.partition("="))
+        if not key or not value:
             raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE", param_hint=hint)
-        found[key.strip()] = value.strip()
+        if key in found:
+            raise click.BadParameter(f"{key} is given twice", param_hint=hint)
+        found[key] = value
     return found
 
 
 def parse_options(pairs: Iterable[str], hint: str = "--data-option") -> dict[str, str]:
     """Options of a data set, which parses the values itself."""
-    return {key.replace("-", "_"): value for key, value in parse_pairs(pairs, hint).items()}
+    return parse_pairs((_with_underscores(pair) for pair in pairs), hint)
+
+
+def _with_underscores(pair: str) -> str:
+    key, equals, value = pair.partition("=")
+    return key.strip().replace("-", "_") + equals + value
 
 
 def parse_arguments(pairs: Iterable[str], hint: str = "--arg") -> dict[str, Any]:
@@ -106,7 +147,7 @@ data_root = click.option(
 )
 data_options = data_option("--data-option", "data_options", "Option of the data set, repeatable.")
 arguments = pairs("--arg", "arguments", "Constructor argument, repeatable.", parse=parse_arguments)
-threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads [torch's default].")
+threads = click.option("--threads", type=PerCore(), help="CPU threads [torch's default].")
 
 
 def recipe(
@@ -142,7 +183,7 @@ def json_or_csv(function: F) -> F:
 def workers(function: F) -> F:
     """``--workers`` and ``--ray``, as ``worker_count`` and ``ray_address``."""
     count = click.option(
-        "--workers", "worker_count", type=click.IntRange(min=1), metavar="N",
+        "--workers", "worker_count", type=PerCore(), metavar="N",
         help="Run N processes on this machine, by Ray.",
     )  # fmt: skip
     address = click.option(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from hsrzoo.cli import options
 from hsrzoo.cli.names import ARCHITECTURE, DATASET
@@ -80,7 +79,8 @@ def command(
     options.forbid(only, "--only belongs to --queue")
     options.forbid(both, "--steps and --minutes exclude each other")
     options.forbid(minutes is not None and not minutes > 0, "--minutes must be above 0")
-    options.forbid(also_options and not also, "--also-option belongs to --also")
+    if also is None:
+        options.forbid_without("--also", ("also_options", "also_split", "also_share"))
     from hsrzoo.datasets import open_dataset
     from hsrzoo.registry import MODELS
 
@@ -131,14 +131,9 @@ def command(
 
 def _require_queue_options_only() -> None:
     """UsageError that names the options of a single training, which a queue would ignore."""
-    context = click.get_current_context()
-    given = [
-        parameter.human_readable_name if isinstance(parameter, click.Argument) else parameter.opts[0]
-        for parameter in context.command.params
-        if parameter.name not in ("queue", "only", "out")
-        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-    ]
-    options.forbid(given, f"Jobs of a queue set their own options: omit {', '.join(sorted(given))}")
+    names = {str(parameter.name) for parameter in click.get_current_context().command.params}
+    given = options.given(names - {"queue", "only", "out"})
+    options.forbid(given, f"Jobs of a queue set their own options: omit {given}")
 
 
 def _run_queue(file: Path, runs: Path, only: tuple[str, ...]) -> None:

@@ -26,6 +26,7 @@ RETRIES = 3
 """How often a task is repeated if its process dies, before it counts as failed."""
 _PASSED_ON = ("HSRZOO_PLUGINS", "HSRZOO_DATA", "HSRZOO_SEARCH")
 """Environment variables that every task needs."""
+_THREADS_PER_CORE = 8
 _CONNECT_SECONDS, _ANSWER_SECONDS = 5.0, 12.0
 _LONGEST_ROOT = 16
 _OBJECT_STORE_BYTES = 128 * 2**20
@@ -51,6 +52,13 @@ class Workers:
             )
         if self.count is not None and self.count < 1:
             raise InputError("Too few workers", expected="1 or more", got=self.count)
+        if self.count is not None and self.count * self.threads_each > most_threads():
+            raise InputError(
+                "The workers have too many threads for this machine",
+                expected=f"at most {most_threads()} together",
+                got=f"{self.count} workers of {self.threads_each} threads",
+                fix="Give fewer --workers or --threads",
+            )
 
     @property
     def threads_each(self) -> int:
@@ -139,6 +147,12 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def most_threads() -> int:
+    """How many threads processes on this machine may be given together: far more would slow them down, and
+    in the end leave the system none."""
+    return _THREADS_PER_CORE * cores()
 
 
 def _import_ray() -> Any:

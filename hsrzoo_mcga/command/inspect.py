@@ -35,6 +35,8 @@ def inspect_codebook(
     from hsrzoo_mcga.stage1.plot import draw
     from hsrzoo_mcga.stage1.report import report_source, write_spectra
 
+    if dataset is None:
+        options.forbid_without("--dataset", ("data_options", "split"))
     read = CodebookFolder.read(folder)
     data = open_dataset(dataset, data_root, **data_options) if dataset else None
     chosen = [read.source(source)] if source else list(read.sources)
