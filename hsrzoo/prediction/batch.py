@@ -159,5 +159,5 @@ def _predict(
     try:
         report = predict_file(job.image, model, job.out, options, progress, notes.append)
     except ExistsError:
-        return Done(None, (f"{job.out}: skipped (another process has written it)",))
+        return Done(None, (*notes, f"{job.out}: skipped (another process has written it)"))
     return Done(report, tuple(notes))
