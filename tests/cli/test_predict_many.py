@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io import load_cube
 from hsrzoo.prediction.batch import find_images, jobs_for_folder
-from waiting import LONG
 
 PLUGIN = Path(__file__).with_name("deadly_plugin.py")
 
@@ -102,40 +94,6 @@ def test_the_same_command_makes_only_what_is_missing(photographs: Path, tmp_path
     assert changed == {"a.npz", "c.npz"}
     assert predict(*call, "--overwrite").exit_code == 0
     assert all(p.stat().st_mtime_ns > after[p] for p in after)
-
-
-@pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
-def test_a_killed_worker_changes_no_byte_and_leaves_nothing(
-    photographs: Path, tmp_path: Path, save_model
-) -> None:
-    alone, out = tmp_path / "alone", tmp_path / "cubes"
-    predict(photographs, "--model", save_model("net"), "-o", alone, "--tile", 16, "--format", "tiff")
-    model = save_model("deadly", counter=str(tmp_path / "runs"), deadly=5)
-    call = [photographs, "--model", model, "-o", out, "--format", "tiff", "--tile", 16, "--workers", 1]
-    command = [sys.executable, "-m", "hsrzoo.cli.main", "--plugin", PLUGIN, "predict", *call]
-    temporary = tempfile.mkdtemp(dir="/tmp")  # short, as Ray needs it
-    done = subprocess.run(
-        [str(word) for word in command],
-        env={**os.environ, "TMPDIR": temporary},
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-    )
-    assert done.returncode == 1, done.stderr
-    # Ray has said nothing, and neither its files nor its processes are left
-    own = ("Failed: ", "Other scenes", "The weights were", "3 of 4 images")
-    rest = [line for line in done.stderr.splitlines() if not line.startswith(own)]
-    assert len(rest) == 6 and all(": Input: " in x or "40 x 52 pixels" in x for x in rest), done.stderr
-    os.rmdir(temporary)
-    assert not [p for p in psutil.process_iter(["cmdline"]) if temporary in str(p.info["cmdline"])]
-    assert done.stdout == "" and done.stderr.count("Failed:") == 1
-    assert f"Failed: {photographs / 'c.png'}" in done.stderr and "3 of 4 images done" in done.stderr
-    # 12 tiles an image; the killed process had begun five
-    assert len((tmp_path / "runs").read_text()) > 3 * 12
-    assert sorted(p.name for p in out.iterdir()) == ["a.tif", "b.tif", "d.tif"]
-    for path in out.iterdir():
-        cube, _ = load_cube(path)
-        assert np.array_equal(cube, load_cube(alone / path.name)[0])
 
 
 def test_tasks_on_a_machine_of_a_cluster_share_its_memory(tmp_path: Path, monkeypatch) -> None:
