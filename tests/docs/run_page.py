@@ -1,7 +1,7 @@
 """Run the steps of one page in this folder: ``python run_page.py < steps.json``.
 
 A step is {"where", "words", "env", "console"} or {"where", "source"}. hsrzoo commands run in this one
-process, those with ``console`` in one forked from it, and those with variables by the console script.
+process, those with ``console`` or with variables in one forked from it.
 Leaves with 1 at the first step that fails; its output is the last.
 """
 
@@ -16,13 +16,19 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from hsrzoo.cli.main import main as hsrzoo
-
 SCRIPTS = Path(sys.executable).parent
+
+
+def import_again() -> None:
+    """Forget hsrzoo and what reads the environment when it is imported."""
+    for name in [name for name in sys.modules if name.startswith(("hsrzoo", "huggingface_hub"))]:
+        del sys.modules[name]
 
 
 def in_process(words: list[str]) -> int:
     """The exit code of the console script ``hsrzoo``, run here."""
+    from hsrzoo.cli.main import main as hsrzoo
+
     sys.argv = words
     try:
         hsrzoo()
@@ -36,7 +42,9 @@ def forked(words: list[str], env: dict[str, str]) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        os.environ.update(env)
+        if env:
+            os.environ.update(env)
+            import_again()
         code = in_process(words)
         sys.stdout.flush()
         os._exit(code)
@@ -59,9 +67,9 @@ def run(step: dict[str, Any], names: dict[str, Any]) -> int:
             traceback.print_exc()
             return 1
         return 0
-    if step["words"][0] == "hsrzoo" and step["console"]:
+    if step["words"][0] == "hsrzoo" and (step["console"] or step["env"]):
         return forked(step["words"], step["env"])
-    if step["words"][0] == "hsrzoo" and not step["env"]:
+    if step["words"][0] == "hsrzoo":
         return in_process(step["words"])
     return apart(step["words"], step["env"])
 

@@ -110,9 +110,10 @@ def checkpoint(folder: Path, page: str) -> None:
 
 
 def queue(folder: Path, page: str) -> None:
-    """The file that the page shows."""
-    text = (ROOT / "docs" / f"{page}.md").read_text()
-    (folder / "queue.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    """The file that the page shows, with shorter runs."""
+    text = (ROOT / "docs" / f"{page}.md").read_text().split("```toml\n")[1].split("```")[0]
+    assert "--steps 2 " in text
+    (folder / "queue.toml").write_text(text.replace("--steps 2 ", "--steps 1 --batch 1 --patch 16 "))
 
 
 MARKERS = "before\n<!-- results -->\n<!-- end of results -->\nafter\n"
