@@ -8,13 +8,14 @@ JOBS ?= 2
 bench: $(VENV)/ready
 	$(VENV)/bin/hsrzoo bench --model mcga-s2 --dataset indian-pines
 
-# One thread a worker: the workers share the cores already. A file stays in one worker, with its fixtures.
+# One thread a worker: the workers share the cores already. A file stays in one worker, with its fixtures; long files
+# come first, as tests/conftest.py orders them.
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Also the tests marked long; with real data where HSRZOO_DATA and HSRZOO_PARITY name their folders.
 test-all: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile -m ""
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m ""
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

@@ -29,8 +29,22 @@ BESIDE = ROOT.with_name("shared")
 """Large files that several checkouts may share lie here."""
 
 
+LONGEST = (
+    "docs/test_commands.py", "baselines/test_contract.py", "examples/test_tutorials.py",
+    "export/test_onnx.py", "examples/test_demo.py", "benchmark/test_workers.py", "training/test_queue.py",
+    "mcga/test_contract.py", "baselines/test_parity.py", "cli/test_predict.py", "baselines/test_halo.py",
+    "test_environment.py",
+)  # fmt: skip
+"""Files that take longest, by time: they run first, so that no process is left with one in the end."""
+
+
 def pytest_configure() -> None:
     environment.clean_warnings()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
 
 
 REAL_DATA = {name: os.environ.get(name) for name in environment.READ_BY_TESTS}

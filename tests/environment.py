@@ -37,6 +37,9 @@ def clean() -> None:
     for name in settings_to_remove(os.environ):
         del os.environ[name]
     os.environ.update(FIXED)
+    # Otherwise every process would compile hsrzoo, and pytest all tests, again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if hasattr(time, "tzset"):
         time.tzset()
 
