@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 import hsrzoo
 from hsrzoo.colour.srgb import encode_srgb
-from hsrzoo.io.photo import to_linear
+from hsrzoo.io.model_input import HasConfig, photo_for
 from hsrzoo.io.raster import open_raster
 from hsrzoo.io.rgb import to_unit
 from hsrzoo.models.reconstructor import Reconstruction
@@ -28,14 +28,14 @@ from hsrzoo.prediction.caveats import caveats
 from hsrzoo.prediction.quicklook import srgb_of
 
 LONGEST = 512  # pixels of a reduced photograph's longer side
-ENCODINGS = [("as the file says, else linear", "auto"), ("sRGB", "srgb"), ("linear", "linear")]
+ENCODINGS = [("as the file says, else sRGB", "auto"), ("sRGB", "srgb"), ("linear", "linear")]
 COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000"]  # Okabe and Ito's
 load = lru_cache(maxsize=2)(hsrzoo.load)
 
 
-def read(path: str, encoding: Any) -> tuple[np.ndarray, str]:
-    """A photograph as (H, W, 3) float32 in [0, 1], proportional to light, reduced; and what was done."""
-    photo = to_linear(open_raster(path), Path(path), encoding)
+def read(path: str, encoding: Any, model: HasConfig) -> tuple[np.ndarray, str]:
+    """A photograph as (H, W, 3) float32 in [0, 1], as the model needs it, reduced; and what was done."""
+    photo = photo_for(model.config, open_raster(path), Path(path), encoding)
     height, width = photo.pixels.shape
     step = min(-(-max(height, width) // LONGEST), height, width)
     rgb = np.empty((height // step, width // step, 3), np.float32)
@@ -44,7 +44,8 @@ def read(path: str, encoding: Any) -> tuple[np.ndarray, str]:
         unit = to_unit(strip.astype(np.float32), strip.dtype.name, photo.value_range)
         rgb[row] = unit.reshape(step, -1, step, 3).mean(axis=(0, 2))
     reduced = f", averaged to {rgb.shape[0]} x {rgb.shape[1]}" if step > 1 else ""
-    return rgb, f"{photo.note.replace('--srgb', 'sRGB')}. {height} x {width} pixels{reduced}."
+    note = photo.note.replace("--srgb", "sRGB").replace("--linear", "linear")
+    return rgb, f"{note}. {height} x {width} pixels{reduced}."
 
 
 def reconstruct(path: str | None, name: str, encoding: str, request: gr.Request) -> list[Any]:
@@ -52,8 +53,8 @@ def reconstruct(path: str | None, name: str, encoding: str, request: gr.Request)
     if path is None:
         raise gr.Error("Upload a photograph first, or take the example.", print_exception=False)
     try:
-        rgb, note = read(path, encoding)
         model = load(name)
+        rgb, note = read(path, encoding, model)
         result = model(rgb)
         with tempfile.TemporaryDirectory() as folder:  # header and values as one file
             result.save(Path(folder, f"{Path(path).stem}.{name}.hdr"))

@@ -67,6 +67,12 @@ class Camera:
             return Camera(str(name), *arrays)
         return Camera.named(name) if name in response_names() else None
 
+    @staticmethod
+    def of_training(config: Mapping[str, Any]) -> Camera | None:
+        """The camera that rendered the RGB of the training pairs of a model with this config.json; None
+        where it names none, as for photographs."""
+        return Camera.recorded((config.get("training") or {}).get("dataset_info") or {})
+
     def record(self) -> dict[str, Any]:
         """What a file must hold so that :meth:`recorded` finds this camera: JSON values."""
         if self.name in response_names():

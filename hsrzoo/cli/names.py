@@ -84,17 +84,18 @@ def _of(*kinds: str) -> Callable[[], Iterable[str]]:
     return lambda: [name for kind in kinds for name in entry_points_of(f"hsrzoo.{kind}")]
 
 
-def _cameras() -> list[str]:
+def _responses() -> list[str]:
     from hsrzoo.colour.responses import response_names  # imports numpy
 
-    return [*response_names(), "estimate"]
+    return response_names()
 
 
 ARCHITECTURE = Name(_of("models"))
 MODEL = Name(_of("models", "weights"), paths=True)
 DATASET = Name(_of("datasets"))
 METRIC_LIST = Name(_of("metrics"), several=True)
-CAMERA = Name(_cameras)
+RESPONSE = Name(_responses)
+CAMERA = Name(lambda: [*_responses(), "estimate"])
 
 
 def benches(*own: str) -> Name:

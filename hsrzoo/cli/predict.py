@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from hsrzoo.cli import options, output
-from hsrzoo.cli.names import CAMERA, MODEL
+from hsrzoo.cli.names import CAMERA, MODEL, RESPONSE
 from hsrzoo.io import SUFFIX_OF
 
 if TYPE_CHECKING:
@@ -36,8 +36,13 @@ if TYPE_CHECKING:
 @click.option("--linear", is_flag=True, help="Values are proportional to light.")
 @click.option(
     "--srgb", is_flag=True,
-    help="Values are sRGB, as phones and cameras write it: decoded first "
-    "[by the file's profile or tags, else linear].",
+    help="Values are sRGB, as phones and cameras write it [by the file's profile or tags; "
+    "else sRGB for 8 bits, linear for more].",
+)  # fmt: skip
+@click.option(
+    "--camera", type=RESPONSE, metavar="CAMERA",
+    help="Camera whose RGB linear values are, as in `hsrzoo cameras`, or the file of its response "
+    "[the camera of the training pairs].",
 )  # fmt: skip
 @click.option("--tta", is_flag=True, help="Adapt the network to each image first (if the model can).")
 @click.option("--bands", type=options.Wavelengths(), metavar="NM,NM,...", help="Keep only these bands.")
@@ -72,8 +77,9 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     context: click.Context, image: tuple[str, ...], model: str, out: Path,
-    form: str | None, linear: bool, srgb: bool, tta: bool, bands: tuple[float, ...] | None, quicklook: bool,
-    overwrite: bool, worker_count: int | None, ray_address: str | None, tile: int | None,
+    form: str | None, linear: bool, srgb: bool, camera: str | None, tta: bool,
+    bands: tuple[float, ...] | None, quicklook: bool, overwrite: bool,
+    worker_count: int | None, ray_address: str | None, tile: int | None,
     max_memory: float | None, approximate_tiles: bool, dtype: Literal["float32", "uint16"],
     value_range: tuple[float, float] | None, bit_depth: int | None, device: str | None, threads: int | None,
     precision: Literal["fp32", "bf16", "fp16"], consistency: str | None, compiled: bool,
@@ -86,9 +92,10 @@ def command(
     image does not stop the others; the command then exits with 1. To continue an interrupted run, run the
     same command again. --model onnx:FILE runs an exported file, on the whole image.
 
-    Networks expect values proportional to light. For each image the command reports how its values are
-    interpreted: sRGB or Adobe RGB if an ICC profile or a tag says so, else linear; --linear and --srgb
-    override this. Raw photographs are refused: develop them first.
+    For each image the command reports how its values are interpreted: by an ICC profile or a tag; without
+    one, 8 bits are sRGB and more bits linear; --linear and --srgb override this. Decoded photographs are
+    mapped to the camera of the training pairs, and the cube is reflectance relative to the photograph's
+    white. Raw photographs are refused: develop them first.
     --bands keeps the nearest bands, which must lie within half a band spacing.
     """
     import torch
@@ -111,7 +118,7 @@ def command(
     )  # fmt: skip
     encoding: Encoding = "linear" if linear else "srgb" if srgb else "auto"
     wanted = PredictOptions(
-        dtype, value_range, tta, encoding, bands, quicklook, bit_depth=bit_depth,
+        dtype, value_range, tta, encoding, bands, quicklook, bit_depth=bit_depth, camera=camera,
         overwrite=overwrite or jobs[0].out == out,
     )  # fmt: skip
     if bands is not None:
@@ -296,4 +303,5 @@ def _summary(report: PredictReport) -> str:
         f"{how}, {passes}{' (some in an earlier run)' if report.resumed else ''}, {report.seconds:.1f} s"
     )
     text += f"; quick look {report.picture}" if report.picture else ""
+    text += f"\n{report.outside}" if report.outside else ""
     return text + (f"\nApproximate tiles: {report.difference}" if report.difference else "")

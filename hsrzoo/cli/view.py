@@ -87,7 +87,7 @@ def _photo(path: Path) -> np.ndarray | None:
         return None
     if suffix in CUBE_SUFFIXES and raster.pixels.read(0, 0, 1, 1).dtype.name not in ("uint8", "uint16"):
         return None
-    photo = to_linear(raster, path)
+    photo = to_linear(raster, path, untagged="srgb")
     say(photo.note.partition(" (--")[0])
     return np.rint(encode_srgb(photo.unit()) * 255).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""From linear sRGB to the RGB of a camera: a matrix fitted over the spectra of natural scenes.
+"""From linear sRGB, or another camera's RGB, to the RGB of a camera: a matrix fitted over natural spectra.
 
 A photograph from a phone is linear sRGB once it is decoded; networks expect the RGB of the camera that
 rendered their training pairs. Both are linear in the spectrum, L = A y and C = B y, so the best linear map
@@ -28,6 +28,17 @@ def camera_from_srgb(camera: Camera) -> np.ndarray:
     spectra = bundled_spectra()
     seen, moment = srgb_matrix(spectra.bands), spectra.second_moment
     assert seen is not None  # these bands cover the visible range
+    return fit_matrix(seen @ moment @ seen.T, camera.matrix(spectra.bands) @ moment @ seen.T)
+
+
+def camera_from_camera(camera: Camera, other: Camera) -> np.ndarray:
+    """The matrix from the RGB of ``other`` to that of ``camera``, fitted as :func:`camera_from_srgb`.
+
+    Returns:
+        (3, 3) float64, every row with the sum 1.
+    """
+    spectra = bundled_spectra()
+    seen, moment = other.matrix(spectra.bands), spectra.second_moment
     return fit_matrix(seen @ moment @ seen.T, camera.matrix(spectra.bands) @ moment @ seen.T)
 
 

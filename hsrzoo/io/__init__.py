@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hsrzoo.bands import BandSet
-    from hsrzoo.io.photo import Encoding
+    from hsrzoo.io.model_input import HasConfig
 
 _FORMATS = {
     "envi": (".hdr", ".img", ".dat", ".bsq", ".bil", ".bip"),
@@ -130,11 +130,12 @@ def read_image(path: str | Path) -> np.ndarray:
     return read(path)
 
 
-def read_photo(path: str | Path, encoding: Encoding = "auto", bit_depth: int | None = None) -> np.ndarray:
-    """Read an RGB photograph with linear values; see :func:`hsrzoo.io.photo.read_photo`."""
-    from hsrzoo.io.photo import read_photo as read
+def read_photo(path: str | Path, model: HasConfig | None = None, **how: Any) -> np.ndarray:
+    """Read an RGB photograph with linear values, for ``model``; see
+    :func:`hsrzoo.io.model_input.read_photo`."""
+    from hsrzoo.io.model_input import read_photo as read
 
-    return read(path, encoding, bit_depth)
+    return read(path, model, **how)
 
 
 def format_of(path: Path) -> str:

@@ -22,7 +22,7 @@ from hsrzoo.colour.srgb import decode_srgb, encode_srgb
 from hsrzoo.errors import InputError, require_known
 from hsrzoo.io.evidence import Evidence, find_evidence, plain
 from hsrzoo.io.raster import SUFFIXES as RASTERS
-from hsrzoo.io.raster import Pixels, Raster, open_raster
+from hsrzoo.io.raster import Pixels, Raster
 from hsrzoo.io.rgb import to_unit
 
 Encoding = Literal["auto", "linear", "srgb"]
@@ -72,6 +72,7 @@ def to_linear(
     encoding: Encoding = "auto",
     value_range: tuple[float, float] | None = None,
     bit_depth: int | None = None,
+    untagged: Literal["linear", "srgb"] = "linear",
 ) -> Photo:
     """The image of ``raster`` with linear values; what is encoded is decoded window by window.
 
@@ -82,6 +83,8 @@ def to_linear(
         value_range: Of the stored values; default: by the file, else by their dtype.
         bit_depth: Of the stored values, where the dtype has more bits: 12 for values up to 4095 in a file
             of 16 bits.
+        untagged: What values of 8 bits are where no tag of a photograph says it. Untagged values of 16
+            bits, floats and rasters (ENVI, .npy) are always linear.
 
     Raises:
         InputError: A profile cannot be used, the values are of high dynamic range, or they cannot have
@@ -99,8 +102,12 @@ def to_linear(
         about["input_bit_depth"] = str(bit_depth)
     value_range = value_range or raster.value_range
     way, why, statement = _decide(evidence, encoding, profile)
+    option = ""
+    if why == "no evidence" and untagged == "srgb" and _is_photograph_of_8_bits(raster, path):
+        way = SRGB
+        statement = f"taken as sRGB, as photographs of 8 bits are, and {SRGB.how}"
+        option = "--linear if its values are proportional to light"
     if way is None:
-        option = ""
         if why == "no evidence":
             is_raster = path.suffix.lower() in RASTERS
             statement += "" if is_raster else ", since the file does not say sRGB"
@@ -110,28 +117,12 @@ def to_linear(
         return Photo(raster.pixels, value_range, "linear", statement, about, option, evidence.camera)
     about |= {"input_values": f"{way.name}, {way.how}", "input_evidence": why}
     pixels = _Decoded(raster.pixels, value_range, way)
-    return Photo(pixels, None, "srgb", statement, about, camera=evidence.camera)
+    return Photo(pixels, None, "srgb", statement, about, option, evidence.camera)
 
 
-def read_photo(path: str | Path, encoding: Encoding = "auto", bit_depth: int | None = None) -> np.ndarray:
-    """Read a photograph with linear values, proportional to light, as all commands do.
-
-    Args:
-        path: A photograph, a TIFF, an ENVI header of three bands, or a .npy file.
-        encoding: ``linear``: take the values as they are; ``srgb``: decode them from sRGB; ``auto``: decode
-            them if a profile or a tag of the file says how they are encoded (sRGB, Adobe RGB, a gamma).
-        bit_depth: Bits of the stored values, if they are fewer than the file's: 12 for values up to 4095.
-
-    Returns:
-        (H, W, 3), upright: float32 in [0, 1], linear sRGB, where it was decoded or ``bit_depth`` is given;
-        else in the stored dtype and range.
-
-    Raises:
-        InputError: There is no such image, its profile cannot be used, or it has not ``bit_depth`` bits.
-        FormatError: The file is damaged.
-    """
-    photo = to_linear(open_raster(path), Path(path), encoding, bit_depth=bit_depth)
-    return photo.pixels.read(0, 0, *photo.pixels.shape) if bit_depth is None else photo.unit()
+def _is_photograph_of_8_bits(raster: Raster, path: Path) -> bool:
+    dtype = raster.pixels.read(0, 0, 1, 1).dtype.name
+    return dtype == "uint8" and path.suffix.lower() not in RASTERS
 
 
 def low_values(raster: Raster, path: Path) -> tuple[int, str] | None:

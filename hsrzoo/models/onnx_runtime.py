@@ -183,12 +183,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="[one per core]")
     asked = parser.parse_args(arguments)
     try:
-        from hsrzoo.io.photo import to_linear
+        from hsrzoo.io.model_input import photo_for
         from hsrzoo.io.raster import open_raster
 
-        photo = to_linear(open_raster(asked.photo), asked.photo)
-        rgb = photo.pixels.read(0, 0, *photo.pixels.shape)
-        cube = OnnxModel(asked.model, threads=asked.threads)(rgb, photo.value_range)
+        model = OnnxModel(asked.model, threads=asked.threads)
+        photo = photo_for(model.config, open_raster(asked.photo), asked.photo)
+        cube = model(photo.pixels.read(0, 0, *photo.pixels.shape), photo.value_range)
         cube.save(asked.out)
     except HsrzooError as error:
         sys.stderr.write(f"Error: {error}\n")

@@ -14,8 +14,9 @@ import numpy as np
 
 from hsrzoo.errors import ExistsError, InputError
 from hsrzoo.io import require_writable, save_cube, stream
+from hsrzoo.io.model_input import photo_for
 from hsrzoo.io.open_stream import check_out, open_stream, require_apart, require_folder
-from hsrzoo.io.photo import Photo, low_values, to_linear
+from hsrzoo.io.photo import Photo, low_values
 from hsrzoo.io.raster import Raster, open_raster
 from hsrzoo.io.stream import CubeShape
 from hsrzoo.models.onnx_runtime import OnnxModel
@@ -25,7 +26,7 @@ from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.caveats import other_encoding
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
-from hsrzoo.prediction.run import PredictOptions, Progress, Run, Say, Step, Target
+from hsrzoo.prediction.run import Outside, PredictOptions, Progress, Run, Say, Step, Target
 from hsrzoo.utils.locks import hold
 
 
@@ -54,6 +55,8 @@ class PredictReport:
     """Maker and model of the image's camera from its EXIF."""
     picture: Path | None = None
     """The quick look, if requested."""
+    outside: Outside | None = None
+    """Values below 0 and above 1, the white; None for a resumed run."""
 
 
 def predict_file(
@@ -107,7 +110,10 @@ def _predict(
     begun = time.monotonic()
     raster = open_raster(image)
     _require_apart(out, (image, *raster.files), options)
-    photo = to_linear(raster, image, options.encoding, options.value_range, options.bit_depth)
+    photo = photo_for(
+        model.config, raster, image, options.encoding, options.value_range, options.bit_depth,
+        options.camera,
+    )  # fmt: skip
     for note in (photo.note, *raster.notes, *_doubts(raster, image, photo, model, options)):
         say(note)
     kept = None if options.bands is None else model.bands.nearest(options.bands)
@@ -166,7 +172,7 @@ def _tiled(run: Run, identity: dict[str, Any] | None) -> PredictReport:
     out, size = run.target.out, run.image.size
     return PredictReport(
         out, size, len(run.cube.bands), work.passes, len(grid.tiles), grid.step, grid.halo,
-        run.cube.bytes, 0.0, resumed, difference,
+        run.cube.bytes, 0.0, resumed, difference, outside=None if resumed else run.outside,
     )  # fmt: skip
 
 
@@ -183,6 +189,8 @@ def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOp
             fix="Run the model that it was exported from, which runs in tiles",
         ) from error
     cube = cube if target.kept is None else cube[..., list(target.kept)]
+    outside = Outside()
+    outside.count(cube)
     form = CubeShape(height, width, target.bands, options.dtype)
     out, about = target.out, dict(target.about)
     if _is_streamed(out):
@@ -191,7 +199,9 @@ def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOp
             file.write_whole(cube)
     else:
         save_cube(out, cube, target.bands, metadata=about)
-    return PredictReport(out, shape, len(target.bands), 1, 1, shape, 0, form.bytes, 0.0, False, None)
+    return PredictReport(
+        out, shape, len(target.bands), 1, 1, shape, 0, form.bytes, 0.0, False, None, outside=outside
+    )
 
 
 def _check_in_memory(out: Path, options: PredictOptions) -> None:
@@ -225,7 +235,7 @@ def _identity(
     """All that determines the bytes of the cube file, and the requested tiles."""
     # Tiles chosen by the free memory do not change the bytes, and are saved with the partial file; the
     # interpretation of the image's values is part of the metadata.
-    without_effect = ("save_seconds", "share", "quicklook", "encoding", "overwrite")
+    without_effect = ("save_seconds", "share", "quicklook", "encoding", "camera", "overwrite")
     decisive = {key: value for key, value in asdict(options).items() if key not in without_effect}
     if options.bit_depth is None:  # as in partial files of versions without it
         del decisive["bit_depth"]

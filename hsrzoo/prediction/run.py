@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +42,7 @@ class PredictOptions:
     tta: bool = False
     """Adapt the network to the image first; needs the image in one tile."""
     encoding: Encoding = "auto"
-    """Encoding of the image's values; ``auto``: sRGB if its file says so, else linear in light."""
+    """Encoding of the image's values; see :func:`hsrzoo.io.model_input.photo_for`."""
     bands: tuple[float, ...] | None = None
     """Wavelengths in nm of the bands to keep, in this order; see :meth:`hsrzoo.bands.BandSet.nearest`."""
     quicklook: bool = False
@@ -55,6 +56,27 @@ class PredictOptions:
     bit_depth: int | None = None
     """Bits of the image's values, if they are fewer than its dtype has; see
     :func:`hsrzoo.io.photo.to_linear`."""
+    camera: str | None = None
+    """What linear values are the RGB of: a name of ``hsrzoo cameras``, or the file of a response."""
+
+
+@dataclass
+class Outside:
+    """Values of a cube below 0 and above 1, the white, counted while it is made."""
+
+    values: int = 0
+    below: int = 0
+    above: int = 0
+
+    def count(self, part: Any) -> None:
+        """Count those of a part of the cube, an array or a tensor."""
+        self.values += math.prod(part.shape)
+        self.below += int((part < 0).sum())
+        self.above += int((part > 1).sum())
+
+    def __str__(self) -> str:
+        shares = (100 * count / max(self.values, 1) for count in (self.below, self.above))
+        return "{:.2g} % of the values are below 0, {:.2g} % above the white".format(*shares)
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,7 @@ class Run:
     options: PredictOptions
     progress: Progress
     say: Say
+    outside: Outside = field(default_factory=Outside)
 
     @cached_property
     def cube(self) -> CubeShape:
@@ -161,11 +184,15 @@ class Run:
         return grid, work, False
 
     def only_kept(self, sink: Sink) -> Sink:
-        """``sink`` restricted to the kept bands."""
-        if self.target.kept is None:
-            return sink
-        kept = list(self.target.kept)
-        return lambda top, left, part: sink(top, left, part[kept])
+        """``sink`` restricted to the kept bands, whose values are counted."""
+        kept = None if self.target.kept is None else list(self.target.kept)
+
+        def counted(top: int, left: int, part: Tensor) -> None:
+            part = part if kept is None else part[kept]
+            self.outside.count(part)
+            sink(top, left, part)
+
+        return counted
 
     def grid(self, kept: int = 0) -> Grid:
         """The requested tiles, or those that fit into the share of the free memory."""

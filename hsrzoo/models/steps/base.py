@@ -47,9 +47,8 @@ class LoadedModel:
 
     @property
     def trained_camera(self) -> Camera | None:
-        """The camera that rendered the RGB of the training pairs; None where config.json names none, as
-        for photographs."""
-        return Camera.recorded((self.config.get("training") or {}).get("dataset_info") or {})
+        """See :meth:`hsrzoo.camera.Camera.of_training`."""
+        return Camera.of_training(self.config)
 
     @property
     def own_consistency(self) -> str | None:

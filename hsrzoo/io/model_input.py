@@ -1,0 +1,160 @@
+"""Photographs as models need them: linear, in the RGB of the camera that rendered the training pairs.
+
+A decoded photograph is linear sRGB. Where config.json names the camera of the training pairs, the image
+is mapped to the RGB of that camera (:mod:`hsrzoo.colour.matrix`); the cube is then reflectance relative to
+the photograph's white. Weights that name no camera, as those trained on pairs of photographs, get values
+that are decoded as in training. Linear values are RGB of the camera already, unless another one is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from hsrzoo.camera import Camera
+from hsrzoo.colour.matrix import camera_from_camera, camera_from_srgb
+from hsrzoo.errors import InputError
+from hsrzoo.io.photo import Encoding, Photo, to_linear
+from hsrzoo.io.raster import Pixels, Raster, open_raster
+from hsrzoo.io.rgb import to_unit
+
+
+class HasConfig(Protocol):
+    """A loaded model: a Reconstructor, or an exported file."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Of its config.json."""
+
+
+def photo_for(
+    config: Mapping[str, Any],
+    raster: Raster,
+    path: Path,
+    encoding: Encoding = "auto",
+    value_range: tuple[float, float] | None = None,
+    bit_depth: int | None = None,
+    camera: str | None = None,
+) -> Photo:
+    """The image of ``raster`` as the model with this config.json needs it, window by window.
+
+    Args:
+        config: Says how the model was trained.
+        raster: The opened image.
+        path: Its file, whose tags are evidence.
+        encoding: As for :func:`hsrzoo.io.photo.to_linear`. ``auto``: untagged photographs of 8 bits are
+            sRGB, unless the weights name no camera and learned from photographs that were taken as linear.
+        value_range: Of the stored values.
+        bit_depth: Of the stored values.
+        camera: What linear values are the RGB of, see :meth:`hsrzoo.camera.Camera.named`.
+
+    Raises:
+        InputError: See :func:`hsrzoo.io.photo.to_linear`; or ``camera`` is given where it means nothing.
+        UnknownNameError: There is no such camera.
+    """
+    trained = Camera.of_training(config)
+    learned = ((config.get("training") or {}).get("dataset_info") or {}).get("encoding")
+    untagged: Literal["linear", "srgb"] = "linear" if trained is None and learned == "linear" else "srgb"
+    photo = to_linear(raster, path, encoding, value_range, bit_depth, untagged)
+    if camera is not None:
+        return _from_camera(photo, Camera.named(camera), trained)
+    if photo.encoding == "linear" or trained is None:
+        return photo
+    return _mapped(photo, camera_from_srgb(trained), "linear sRGB", trained)
+
+
+def _from_camera(photo: Photo, seen: Camera, trained: Camera | None) -> Photo:
+    """``photo``, RGB of the camera ``seen``, as RGB of the camera ``trained``."""
+    if photo.encoding != "linear":
+        raise InputError(
+            "A camera can only be named for linear values",
+            expected="raw or linear values",
+            got=photo.statement,
+            fix="Leave the camera out, or give --linear if the values are the camera's own",
+        )
+    if trained is None:
+        raise InputError(
+            f"Values of {seen.name} cannot be mapped: the weights do not name the camera they learned with",
+            fix="Leave the camera out",
+        )
+    if seen.name == trained.name:
+        return photo
+    return _mapped(photo, camera_from_camera(trained, seen), seen.name, trained)
+
+
+def _mapped(photo: Photo, matrix: np.ndarray, source: str, trained: Camera) -> Photo:
+    text = f"mapped from {source} to the camera {trained.name}"
+    about = {
+        "input_camera": source,
+        "input_map": f"3 x 3 matrix to the camera {trained.name}, white kept",
+        "cube_values": "reflectance relative to the white of the photograph",
+    }
+    pixels = _Mapped(photo.pixels, photo.value_range, matrix)
+    statement = f"{photo.statement}; {text}"
+    return replace(
+        photo, pixels=pixels, value_range=None, statement=statement, about={**photo.about, **about}
+    )
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """Pixels times a matrix, cut to [0, 1]: float32."""
+
+    stored: Pixels
+    value_range: tuple[float, float] | None
+    matrix: np.ndarray
+    """(3, 3) float64."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.stored.shape
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        values = np.asarray(self.stored.read(top, left, height, width))
+        unit = to_unit(values.astype(np.float64), values.dtype.name, self.value_range)
+        return (unit @ self.matrix.T).clip(0, 1).astype(np.float32)
+
+
+def read_photo(
+    path: str | Path,
+    model: HasConfig | None = None,
+    *,
+    encoding: Encoding = "auto",
+    bit_depth: int | None = None,
+    camera: str | None = None,
+) -> np.ndarray:
+    """Read a photograph with linear values, as ``hsrzoo predict`` does: ``model(read_photo(path, model))``.
+
+    Args:
+        path: A photograph, a TIFF, an ENVI header of three bands, or a .npy file.
+        model: A loaded model. The photograph is then in the RGB of the camera that it was trained for;
+            without it, in linear sRGB, or as stored where the values are linear.
+        encoding: ``linear``: take the values as they are; ``srgb``: decode them from sRGB; ``auto``: decode
+            them if a profile or a tag of the file says how they are encoded (sRGB, Adobe RGB, a gamma), or
+            if it is an untagged photograph of 8 bits.
+        bit_depth: Bits of the stored values, if they are fewer than the file's: 12 for values up to 4095.
+        camera: What linear values are the RGB of: a name of ``hsrzoo cameras``, or the file of a response.
+
+    Returns:
+        (H, W, 3), upright: float32 in [0, 1] where it was decoded or mapped, or ``bit_depth`` is given;
+        else in the stored dtype and range.
+
+    Raises:
+        InputError: There is no such image, its profile cannot be used, or it has not ``bit_depth`` bits.
+        FormatError: The file is damaged.
+    """
+    if isinstance(model, str):
+        raise InputError("read_photo takes a model", got=repr(model), fix=f"Use encoding={model!r}")
+    raster, path = open_raster(path), Path(path)
+    if model is None:
+        photo = to_linear(raster, path, encoding, bit_depth=bit_depth, untagged="srgb")
+    else:
+        photo = photo_for(model.config, raster, path, encoding, bit_depth=bit_depth, camera=camera)
+    return photo.pixels.read(0, 0, *photo.pixels.shape) if bit_depth is None else photo.unit()
+
+
+__all__ = ["HasConfig", "photo_for", "read_photo"]
