@@ -44,8 +44,7 @@ def read(path: str, encoding: Any, model: HasConfig) -> tuple[np.ndarray, str]:
         unit = to_unit(strip.astype(np.float32), strip.dtype.name, photo.value_range)
         rgb[row] = unit.reshape(step, -1, step, 3).mean(axis=(0, 2))
     reduced = f", averaged to {rgb.shape[0]} x {rgb.shape[1]}" if step > 1 else ""
-    note = photo.note.replace("--srgb", "sRGB").replace("--linear", "linear")
-    return rgb, f"{note}. {height} x {width} pixels{reduced}."
+    return rgb, f"Input: {photo.statement}. {height} x {width} pixels{reduced}."
 
 
 def reconstruct(path: str | None, name: str, encoding: str, request: gr.Request) -> list[Any]:

@@ -303,5 +303,5 @@ def _summary(report: PredictReport) -> str:
         f"{how}, {passes}{' (some in an earlier run)' if report.resumed else ''}, {report.seconds:.1f} s"
     )
     text += f"; quick look {report.picture}" if report.picture else ""
-    text += f"\n{report.outside}" if report.outside else ""
+    text += f"; {report.outside}" if report.outside else ""
     return text + (f"\nApproximate tiles: {report.difference}" if report.difference else "")

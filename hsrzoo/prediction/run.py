@@ -76,7 +76,7 @@ class Outside:
 
     def __str__(self) -> str:
         shares = (100 * count / max(self.values, 1) for count in (self.below, self.above))
-        return "{:.2g} % of the values are below 0, {:.2g} % above the white".format(*shares)
+        return "values: {:.2g} % below 0, {:.2g} % above the white".format(*shares)
 
 
 @dataclass(frozen=True)

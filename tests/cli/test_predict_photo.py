@@ -6,6 +6,7 @@ import json
 import os
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,13 +82,13 @@ def test_what_out_means_for_one_photograph(photo):
     assert "go into a folder" in refused(photo, photo.parent, "-o", at("many.tif"))
 
 
-def test_the_sample_of_arad_runs_with_all_defaults(data_root, tmp_path):
+def test_the_sample_of_arad_runs(data_root, tmp_path):
     result = predict(
         data_root / "arad1k_rgb_sample" / "ARAD_1K_0912.jpg", "-o", tmp_path / "out", "--format", "envi",
-        "--quicklook",
+        "--quicklook", "--linear",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "taken as proportional to light, since the file does not say sRGB" in result.stderr
+    assert "taken as proportional to light, as asked" in result.stderr
     opened = spectral.open_image(str(tmp_path / "out" / "ARAD_1K_0912.hdr"))
     assert opened.shape == (482, 512, 31) and opened.bands.centers == list(range(400, 701, 10))
     with Image.open(tmp_path / "out" / "ARAD_1K_0912.png") as picture:
@@ -98,7 +99,7 @@ def test_srgb_is_decoded_before_the_network_tile_by_tile(photo):
     stored = PIXELS / 255
     light = np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
     network = model(Chained)
-    for encoding, rgb in (("srgb", light), ("linear", stored), ("auto", stored)):
+    for encoding, rgb in (("srgb", light), ("linear", stored), ("auto", light)):
         expected = network(rgb.astype(np.float32)).cube
         for tile, name in ((16, "a.tif"), (None, "a.npz")):
             out = photo.with_name(name)
@@ -171,7 +172,7 @@ def test_going_on_never_mixes_assumptions_or_bands(photo):
     begun = PredictOptions(encoding="srgb", bands=(475, 550), save_seconds=0)
     interrupted(photo, out, begun)
     for other, words in (
-        (PredictOptions(bands=(475, 550)), r"image\.input_values: sRGB.* before, linear now"),
+        (replace(begun, encoding="linear"), r"image\.input_values: sRGB.* before, linear now"),
         (PredictOptions(encoding="srgb"), r"options\.bands: .*475.* before, None now"),
     ):
         with pytest.raises(StoreError, match=rf"another run.*{words}"):
@@ -188,7 +189,8 @@ def test_bands_are_kept_in_the_order_asked(photo, name):
         pytest.importorskip("zarr", minversion="3")
     out = photo.with_name(name)
     tile = 16 if name in ("a.hdr", "a.tif", "a.zarr") else None
-    report = predict_file(photo, model(Local, tile=tile), out, PredictOptions(bands=(640, 400, 530)))
+    options = PredictOptions(encoding="linear", bands=(640, 400, 530))
+    report = predict_file(photo, model(Local, tile=tile), out, options)
     cube, bands = load_cube(out)
     assert bands.centres_nm == (625, 400, 550) and report.bands == 3 and report.bytes == cube.nbytes
     np.testing.assert_allclose(cube, model(Local)(PIXELS).cube[..., [3, 0, 2]], atol=2e-6)
@@ -273,7 +275,8 @@ def test_adaptation_changes_the_cube_and_says_where_it_cannot(photo):
     said = []
     for name in ("a.tif", "a.npz"):
         out = photo.with_name(name)
-        predict_file(photo, model(Local, adapt=adapt), out, PredictOptions(tta=True), say=said.append)
+        options = PredictOptions(tta=True, encoding="linear")
+        predict_file(photo, model(Local, adapt=adapt), out, options, say=said.append)
         np.testing.assert_allclose(load_cube(out)[0], model(Local)(PIXELS).cube + 1, atol=1e-5)
     assert len(calls) == 2 and said.count("a word of the network") == 2
     told = refused(photo, "-o", photo.with_name("b.hdr"), "--tta")

@@ -280,7 +280,7 @@ def test_a_declared_bit_depth_is_the_full_scale(tmp_path):
     np.testing.assert_allclose(photo.unit(), twelve / 4095, atol=1e-7)
     assert photo.about["input_bit_depth"] == "12"
     np.testing.assert_allclose(read_photo(tmp_path / "a.png", bit_depth=12), twelve / 4095, atol=1e-7)
-    decoded = read_photo(tmp_path / "a.png", "srgb", bit_depth=12)
+    decoded = read_photo(tmp_path / "a.png", encoding="srgb", bit_depth=12)
     np.testing.assert_allclose(decoded, by_the_standard(twelve / 4095), atol=1e-6)
     with pytest.raises(InputError, match="leaves its range"):
         read_photo(tmp_path / "a.png", bit_depth=10)
@@ -347,6 +347,6 @@ def test_orientation_is_applied_to_decoded_pixels(tmp_path):
 def test_a_photograph_for_python_is_what_networks_expect(tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / "a.png", icc_profile=SRGB)
     np.testing.assert_allclose(read_photo(tmp_path / "a.png"), by_the_standard(PIXELS / 255), atol=1e-6)
-    assert np.array_equal(read_photo(tmp_path / "a.png", "linear"), PIXELS)
+    assert np.array_equal(read_photo(tmp_path / "a.png", encoding="linear"), PIXELS)
     np.save(tmp_path / "a.npy", PIXELS)
     assert np.array_equal(read_photo(tmp_path / "a.npy"), PIXELS)

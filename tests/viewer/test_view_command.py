@@ -24,6 +24,7 @@ from hsrzoo.io import save_cube
 from hsrzoo.viewer.cubes import fit_photo, runs_of, stride_for
 from hsrzoo.viewer.pack import NO_DATA, colour_picture, pack_values
 from hsrzoo.viewer.units import units_of
+from make_fixtures import write_png16
 
 from .conftest import BANDS
 
@@ -85,7 +86,9 @@ def test_a_photograph_is_shown_in_srgb_however_it_is_stored(tmp_path):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(stored).save(tmp_path / "srgb.png", icc_profile=profile)
     assert np.array_equal(_photo(tmp_path / "srgb.png"), stored)
-    Image.fromarray(stored).save(tmp_path / "linear.png")
+    Image.fromarray(stored).save(tmp_path / "untagged.png")
+    assert np.array_equal(_photo(tmp_path / "untagged.png"), stored)
+    write_png16(tmp_path / "linear.png", stored.astype(np.uint16) * 257)
     assert np.array_equal(_photo(tmp_path / "linear.png"), np.rint(encode_srgb(stored / 255) * 255))
     tifffile.imwrite(tmp_path / "cube.tif", (stored / 255).astype(np.float32), photometric="rgb")
     assert _photo(tmp_path / "cube.tif") is None
