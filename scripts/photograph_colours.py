@@ -1,9 +1,9 @@
 """How far the pictures of cubes are off the photographs that they were made from.
 
-``python scripts/photograph_colours.py IMAGE... [--model NAME]... [--picture OUT.jpg]`` prints a row per image
-and model: median dE76 (CIE 1976) between the photograph and the picture of its cube, and the share of values
-below 0; read as linear RGB, and decoded and mapped as ``hsrzoo predict`` does. ``--picture`` shows the first
-image, its cube read as linear, and its cube mapped, side by side.
+``python scripts/photograph_colours.py IMAGE... [--model NAME]... [--picture OUT.jpg]`` prints a row per
+image and model: median dE76 (CIE 1976) between the photograph and the picture of its cube, and the share of
+values below 0; read as linear RGB, and decoded and mapped as ``hsrzoo predict`` does. ``--picture`` shows
+the first image, its cube read as linear, and its cube mapped, side by side.
 """
 
 from __future__ import annotations

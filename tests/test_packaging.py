@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hsrzoo.camera import camera_names
+from hsrzoo.colour.responses import response_names
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.weights import read_config
 from hsrzoo.utils.files import sha256_of_file
@@ -114,7 +114,7 @@ def test_bundled_weights_are_whole(name: str) -> None:
     assert config["architecture"] == parse_name(name).arch
     assert config["weights_sha256"] == sha256_of_file(folder / "model.safetensors")
     assert config["training"] and (folder / "README.md").stat().st_size > 100
-    assert config["training"]["dataset_info"]["response"] in camera_names()
+    assert config["training"]["dataset_info"]["response"] in response_names()
 
 
 def test_default_weights_are_bundled() -> None:
