@@ -52,7 +52,10 @@ def parse_source(text: str) -> SourceOptions:
             raise InputError(
                 "A source cannot be read", expected="NAME or NAME:KEY=VALUE,KEY=VALUE", got=repr(text)
             )
-        (own if key in ("name", "split", "figures", "holdout") else options)[key.replace("-", "_")] = value
+        key = key.replace("-", "_")
+        if key in own or key in options:
+            raise InputError(f"The key {key} of a source is given twice", got=repr(text))
+        (own if key in ("name", "split", "figures", "holdout") else options)[key] = value
     if "holdout" in own:
         if not own["holdout"].isdecimal():
             raise InputError("holdout is a number of scenes", expected="0, 1, ...", got=repr(text))

@@ -242,7 +242,9 @@ def test_sources_are_read(text: str, choice: SourceOptions) -> None:
     assert parse_source(text) == choice
 
 
-@pytest.mark.parametrize("text", [":a=1", "cave:", "cave:bands", "cave:bands=", "cave:holdout=many"])
+@pytest.mark.parametrize(
+    "text", [":a=1", "cave:", "cave:bands", "cave:bands=", "cave:holdout=many", "cave:a=1,a=2"]
+)
 def test_sources_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         parse_source(text)

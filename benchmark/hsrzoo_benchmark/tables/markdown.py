@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import HsrzooError, InputError
-from hsrzoo.utils.files import write_atomically
+from hsrzoo.utils.files import require_regular, write_atomically
 from hsrzoo.utils.markdown import markdown_table
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.results.figures import figures, learned_from
@@ -47,6 +47,7 @@ Figures = Sequence[Mapping[str, Any]]
 
 def fill(path: Path, text: str) -> None:
     """Put ``text`` between the two markers of a file; InputError where they are not there."""
+    require_regular(path)
     try:
         head, start, rest = path.read_text(encoding="utf-8").partition(START)
     except (OSError, UnicodeDecodeError) as error:
