@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ def test_values_that_cannot_have_changed_are_not_scored_again(tmp_path: Path, ol
     assert run_bench(options(tmp_path, model, OLD), None) == 0
     assert len(lines(store)) == len(before) + 1
     assert "sam ↓" in capsys.readouterr().out
+
+
+def test_a_run_shows_the_metrics_that_it_asks_for(tmp_path: Path, old_store, capsys) -> None:
+    _, model = old_store
+    capsys.readouterr()
+    assert run_bench(replace(options(tmp_path, model, ["psnr", "rmse"]), as_json=True), None) == 0
+    shown = [figure["metric"] for figure in json.loads(capsys.readouterr().out)]
+    assert shown == ["psnr", "rmse_clamped", "rmse"]
 
 
 def test_rows_that_lack_a_metric_are_scored_again_once(tmp_path: Path, old_store) -> None:

@@ -89,6 +89,8 @@ class Group:
     entries: tuple[Entry, ...]
     apart: tuple[Group, ...] = ()
     """Entries that were scored on other scenes of the split: they have no rank."""
+    wanted: tuple[str, ...] | None = None
+    """The metrics to show, in this order; None: all that an entry has."""
 
     @property
     def first(self) -> ScoreRow:
@@ -112,8 +114,10 @@ class Group:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics that an entry has."""
-        names = _names(row for entry in self.all_entries for row in entry.rows)
+        """Names of the metrics that an entry has, of those that are wanted."""
+        names = self.wanted
+        if names is None:
+            names = _names(row for entry in self.all_entries for row in entry.rows)
         return [name for name in names if any(name in entry.metrics for entry in self.all_entries)]
 
     def having(self, *columns: str) -> list[Entry]:
@@ -121,20 +125,24 @@ class Group:
         return [entry for entry in self.entries if entry.has(*columns)]
 
 
-def _names(rows: Iterable[ScoreRow]) -> list[str]:
+def _names(rows: Iterable[ScoreRow]) -> tuple[str, ...]:
     """Of the metrics of all ``rows``, in the order of the row that has most of them."""
     lists = [[name for name, _, _ in row.protocol["metrics"]] for row in rows]
-    return list(dict.fromkeys(name for names in sorted(lists, key=len, reverse=True) for name in names))
+    return tuple(dict.fromkeys(name for names in sorted(lists, key=len, reverse=True) for name in names))
 
 
 def gather(cells: Iterable[Cell], source: Source) -> list[Group]:
-    """The stored rows of the planned cells, on the run's scenes and files, in table order."""
+    """The stored rows of the planned cells, on the run's scenes and files, with the metrics that they ask
+    for, in table order."""
     scenes = set(source.scenes)
     rows: list[ScoreRow] = []
+    wanted: dict[str, None] = {}
     for cell in cells:
+        wanted |= dict.fromkeys(name for name, _, _ in cell.protocol.metrics)
         own = (row for row in cell.file.rows if row.fingerprint == source.fingerprint)
         rows += newest_scores((row for row in own if row.scene in scenes), held)
-    return [Group(entries) for entries in entries_by(rows, lambda row: (row.bench, row.group))]
+    found = entries_by(rows, lambda row: (row.bench, row.group))
+    return [Group(entries, wanted=tuple(wanted)) for entries in found]
 
 
 def entries_by(rows: Iterable[ScoreRow], key: Callable[[ScoreRow], Hashable]) -> list[tuple[Entry, ...]]:
@@ -361,7 +369,7 @@ def compare(group: Group) -> list[dict[str, Any]]:
     """``group`` has two entries, A and B: for each metric the paired difference and a verdict."""
     a, b = group.entries
     found: list[dict[str, Any]] = []
-    for metric in (name for name in a.metrics if name in b.metrics):
+    for metric in (name for name in group.metrics if name in a.metrics and name in b.metrics):
         column = METRICS.get(metric).columns[0]
         gap = paired([a.scenes(column)], [b.scenes(column)], better(metric))
         low, high = intervals.bounds(gap.interval)
