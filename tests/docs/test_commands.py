@@ -81,6 +81,13 @@ def cubes_of_mine(folder: Path, page: str) -> None:
     save_cube(folder / "data" / "mine" / "garden.hdr", cube, VISIBLE_31)
 
 
+def measured_points(folder: Path, page: str) -> None:
+    spectra = smooth_cube(VISIBLE_31, 4, 5, 1)
+    lines = ["row,column," + ",".join(f"{nm:g}" for nm in VISIBLE_31.centres_nm)]
+    lines += [f"{i},{i}," + ",".join(map(str, spectra[:, i, i])) for i in range(4)]
+    (folder / "points.csv").write_text("\n".join(lines) + "\n")
+
+
 def hyperglobal(folder: Path, page: str) -> None:
     from scipy.io import savemat
 
@@ -129,7 +136,7 @@ def tables(folder: Path, page: str) -> None:
 
 
 FILES: dict[str, Callable[[Path, str], None]] = {
-    "cubes": cubes, "cubes-of-mine": cubes_of_mine, "hyperglobal": hyperglobal, "raster": raster,
+    "cubes": cubes, "cubes-of-mine": cubes_of_mine, "measured-points": measured_points, "hyperglobal": hyperglobal, "raster": raster,
     "checkpoint": checkpoint, "queue": queue, "readme": readme, "tables": tables,
 }  # fmt: skip
 COMMANDS = {
