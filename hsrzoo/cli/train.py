@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hsrzoo.cli import options
-from hsrzoo.cli.names import ARCHITECTURE, DATASET
+from hsrzoo.cli.names import ARCHITECTURE, DATASET, MODEL
 from hsrzoo.errors import TrainingError, unknown_name
 
 if TYPE_CHECKING:
@@ -33,7 +33,17 @@ if TYPE_CHECKING:
     "--start", type=options.PATH,
     help="Weights to start from (MCGA: codebooks of stage 1): a folder or hf-hub:ORG/REPO[@REVISION].",
 )  # fmt: skip
-@click.option("--recipe", "recipe_name", metavar="NAME", help="Another recipe of the model, e.g. authors.")
+@click.option(
+    "--init", "init_name", type=MODEL,
+    help="Weights of this network to fine-tune: ARCH.TAG, local-dir:FOLDER or hf-hub:ORG/REPO[@REVISION].",
+)  # fmt: skip
+@click.option(
+    "--freeze", "frozen", multiple=True, metavar="PATTERN",
+    help="Keep parameters of these names, or of parts of the network, as they are; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--recipe", "recipe_name", metavar="NAME", help="Another recipe of the model: few-pairs, authors."
+)
 @click.option("--seed", type=int, help="Seed of weights, crops and everything random.")
 @click.option("--lr", type=float, help="Peak learning rate.")
 @click.option("--batch", type=int, help="Crops in a batch, over all processes.")
@@ -52,7 +62,8 @@ if TYPE_CHECKING:
 @click.option("--only", multiple=True, metavar="JOB", help="Of the queue: this job and those it needs.")
 def command(
     name: str | None, dataset: str | None, split: str, out: Path | None, minutes: float | None,
-    resume: bool, start: Path | None, recipe_name: str | None, sets: dict[str, str],
+    resume: bool, start: Path | None, init_name: str | None, frozen: tuple[str, ...],
+    recipe_name: str | None, sets: dict[str, str],
     arguments: dict[str, Any], threads: int | None, data_options: dict[str, str], also: str | None,
     also_options: dict[str, str], also_split: str, also_share: float, data_root: Path | None,
     queue: Path | None, only: tuple[str, ...], **fields: Any,
@@ -79,6 +90,9 @@ def command(
     options.forbid(only, "--only belongs to --queue")
     options.forbid(both, "--steps and --minutes exclude each other")
     options.forbid(minutes is not None and not minutes > 0, "--minutes must be above 0")
+    options.forbid(
+        start and init_name, "--start and --init exclude each other: codebooks are part of the weights"
+    )
     if also is None:
         options.forbid_without("--also", ("also_options", "also_split", "also_share"))
     from hsrzoo.datasets import open_dataset
@@ -92,7 +106,7 @@ def command(
         )
     folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
     recipe = options.recipe(_recipe(spec, recipe_name), fields, sets, folder if resume else None)
-    if recipe.normalise != "spec":
+    if recipe.normalise != "spec" and not init_name:  # trained weights have an input of their own
         spec = replace(spec, input=replace(spec.input, normalise=recipe.normalise))
     data = open_dataset(dataset, data_root, **data_options)
     extra = [(open_dataset(also, data_root, **also_options), also_split)] if also else []
@@ -111,12 +125,13 @@ def command(
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
-    source = _start(spec, start, data.bands, {**spec.arguments, **arguments})
-    merged = {**spec.arguments, **(source.arguments if source else {}), **arguments}
-    module = _build(spec, data.bands, merged, source)
+    if init_name:
+        built = _from_weights(spec, init_name, data.bands, arguments, recipe)
+    else:
+        built = _from_start(spec, start, data.bands, arguments)
     task = PairTask(
-        spec, module, data, recipe, split=split, arguments=merged,
-        start=dict(source.record) if source else {}, extra=extra, extra_share=also_share,
+        built.spec, built.module, data, recipe, split=split, arguments=built.arguments, start=built.start,
+        init=built.init, freeze=frozen, extra=extra, extra_share=also_share,
     )  # fmt: skip
     # the state of the code when training starts, not when it ends
     origin = {"command": command_line(), "provenance": collect(str(torch_device(None)))}
@@ -160,10 +175,49 @@ def _run_queue(file: Path, runs: Path, only: tuple[str, ...]) -> None:
 
 def _recipe(spec: ModelSpec, name: str | None) -> Recipe:
     """The model's recipe of this name (default: common)."""
-    recipes = {"common": spec.recipe, **spec.recipes}
+    from hsrzoo.training.recipe import recipes_of
+
+    recipes = recipes_of(spec)
     if (name or "common") not in recipes:
         raise unknown_name(f"recipe of {spec.name}", str(name), list(recipes))
     return recipes[name or "common"]
+
+
+@dataclass(frozen=True)
+class _Built:
+    """The network that is trained, and the records of what it starts from."""
+
+    spec: ModelSpec
+    module: nn.Module
+    arguments: Mapping[str, Any]
+    start: Mapping[str, Any] = field(default_factory=dict)
+    init: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _from_weights(
+    spec: ModelSpec, name: str, bands: BandSet, arguments: Mapping[str, Any], recipe: Recipe
+) -> _Built:
+    """The network with trained weights; says which layers do not take part."""
+    from hsrzoo.cli.output import say
+    from hsrzoo.training.init import build_from, read_init
+
+    init = read_init(name, spec, arguments, recipe)
+    module, fresh = build_from(init, bands)
+    say(f"Weights of {init.name} are fine-tuned")
+    record = dict(init.record)
+    if fresh:
+        shown = ", ".join(fresh[:5]) + (f" and {len(fresh) - 5} more" if len(fresh) > 5 else "")
+        say(f"Initialised anew, for {len(bands)} bands in place of {len(init.bands)}: {shown}")
+        record["reinitialised"] = fresh
+    return _Built(init.spec, module, init.arguments, init.codebook, record)
+
+
+def _from_start(spec: ModelSpec, path: Path | None, bands: BandSet, arguments: Mapping[str, Any]) -> _Built:
+    """The network with new weights, and those of ``path``."""
+    start = _start(spec, path, bands, {**spec.arguments, **arguments})
+    merged = {**spec.arguments, **(start.arguments if start else {}), **arguments}
+    module = _build(spec, bands, merged, start)
+    return _Built(spec, module, merged, dict(start.record) if start else {})
 
 
 def _start(

@@ -230,6 +230,7 @@ def model_facts(config: Mapping[str, Any], link: CodebookLink | None) -> list[tu
         "bands": f"{len(bands)}, centres {low:g} to {high:g} nm; all of them are in config.json",
         "training data": f"{split}{count}" if split else None,
         "fingerprint of the data": training.get("fingerprint"),
+        "fine-tuned from": init_fact(training),
         "steps": training.get("steps"),
         "seed": training.get("seed"),
         "requires": config.get("requires"),
@@ -241,6 +242,15 @@ def model_facts(config: Mapping[str, Any], link: CodebookLink | None) -> list[tu
         "sha256 of model.safetensors": config["weights_sha256"],
     }
     return [(key, value) for key, value in facts.items() if value is not None]
+
+
+def init_fact(training: Mapping[str, Any]) -> str | None:
+    """The weights that training started from, and the revision and sha256 that identify them."""
+    init = training.get("init")
+    if not init:
+        return None
+    revision = f" at {init['revision']}" if init.get("revision") else ""
+    return f"{init['name']}{revision}, sha256 {init['sha256']}"
 
 
 def figure_notes(figures: Sequence[Figure]) -> str:

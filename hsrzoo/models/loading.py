@@ -71,10 +71,7 @@ def load(
         return _exported(parsed, bands, device, execution)
     if parsed.kind == "zoo":
         spec = spec_of(parsed)
-        if parsed.tag is None:
-            if spec.default_tag is None:
-                raise locate.no_weights(parsed)
-            parsed = replace(parsed, tag=spec.default_tag)
+        parsed = with_tag(parsed, spec)
     found, folder = locate.find_weights(replace(parsed, variant=None))
     parsed = replace(found, variant=parsed.variant)
     config = weight_files.read_config(folder)
@@ -113,6 +110,16 @@ def spec_of(name: ModelName) -> ModelSpec:
     spec = MODELS.get(str(name.arch))
     _require_variant(spec, name.variant)
     return spec
+
+
+def with_tag(name: ModelName, spec: ModelSpec) -> ModelName:
+    """A zoo name with the tag of its weights: the default one where it has none. WeightsError if ``spec``
+    has no default."""
+    if name.tag is not None:
+        return name
+    if spec.default_tag is None:
+        raise locate.no_weights(name)
+    return replace(name, tag=spec.default_tag)
 
 
 def spec_of_config(config: Mapping[str, Any], where: str) -> ModelSpec:

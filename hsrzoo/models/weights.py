@@ -133,12 +133,15 @@ gives it; scenes and cameras unlike those are out of this model's domain.
 
 
 def _card(config: Mapping[str, Any]) -> str:
+    from hsrzoo.hub.card import init_fact  # imports what only cards need
+
     bands, training = BandSet.from_json(config["bands"]), config["training"]
     facts = {
         "source": config["source"],
         "licence": config["licence"],
         "sha256": config["weights_sha256"],
         "commit": training.get("provenance", {}).get("commit"),
+        "fine-tuned from": init_fact(training),
         **{key: training[key] for key in _CARD_FACTS if key in training},
     }
     if config["codebook"]:

@@ -107,6 +107,8 @@ class Engine:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.task.module.train()
+        for part in self.task.frozen:
+            part.eval()
         batch, generator = self._draw(index)
         with self.accelerator.autocast():
             loss, logs = self.task.loss(batch)

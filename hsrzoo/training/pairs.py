@@ -19,6 +19,7 @@ from hsrzoo.models.rgb import normalise
 from hsrzoo.registry import DATASETS
 from hsrzoo.spec import MetricContext, ModelSpec, Recipe
 from hsrzoo.training.augment import Augmenter
+from hsrzoo.training.init import freeze_parameters, require_trained
 from hsrzoo.training.losses import loss_function
 from hsrzoo.training.recipe import check, split_holdout
 from hsrzoo.training.task import Task
@@ -39,6 +40,9 @@ class PairTask(Task):
     Values without data (NaN in a cube) stay NaN in the batch and count in no loss; crops without any
     data are drawn again. ``training_loss`` of a module has to leave them out itself.
 
+    ``init`` is the record of the weights that ``module`` holds (:mod:`hsrzoo.training.init`); parameters
+    that a pattern of ``freeze`` matches stay as they are.
+
     ``extra``: data sets and splits of the same bands that are trained on too, wholly: ``extra_share`` of
     the crops come from their scenes, each as often as any other. They never validate.
     """
@@ -53,11 +57,16 @@ class PairTask(Task):
         split: str = "train",
         arguments: Mapping[str, Any] | None = None,
         start: Mapping[str, Any] | None = None,
+        init: Mapping[str, Any] | None = None,
+        freeze: Sequence[str] = (),
         extra: Sequence[tuple[Dataset, str]] = (),
         extra_share: float = 0.25,
     ) -> None:
         self.spec, self.module, self.dataset, self.recipe = spec, module, dataset, recipe
         self.split, self.arguments, self.start = split, dict(arguments or {}), dict(start or {})
+        self.init, self.freeze = dict(init or {}), tuple(freeze)
+        self.frozen = freeze_parameters(module, self.freeze)
+        require_trained(module, self.init.get("reinitialised", ()))
         names = sorted(dataset.scenes(split))
         check(recipe)
         self.scenes, self.held_out = split_holdout(names, recipe, f"{dataset.name}/{split}")
@@ -200,6 +209,10 @@ class PairTask(Task):
             "held_out": self.held_out,
             "start": self.start,
         }
+        if self.init:
+            about["init"] = self.init
+        if self.freeze:
+            about["freeze"] = list(self.freeze)
         if self.extra:
             about["extra"] = [_about(data, split, data.scenes(split)) for data, split in self.extra]
             about["extra_share"] = self.extra_share

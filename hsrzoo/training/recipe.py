@@ -31,6 +31,21 @@ def override(recipe: Recipe, texts: Mapping[str, str]) -> Recipe:
     return changed
 
 
+def recipes_of(spec: ModelSpec) -> dict[str, Recipe]:
+    """The recipes of a model by their names: ``common``, ``few-pairs`` and its own ones."""
+    return {"common": spec.recipe, "few-pairs": few_pairs(spec.recipe), **spec.recipes}
+
+
+def few_pairs(recipe: Recipe) -> Recipe:
+    """``recipe`` for going on from trained weights with a few pairs: few steps at a tenth of the learning
+    rate, which first rises, and an average over the last of them. Checkpoints are as close as a run of so
+    few steps needs."""
+    return dataclasses.replace(
+        recipe, steps=300, lr=recipe.lr / 10, schedule="one-cycle", warmup=0.1, ema=0.98, ema_warmup=True,
+        valid_every=50, checkpoint_every=50,
+    )  # fmt: skip
+
+
 def check(recipe: Recipe) -> None:
     """Raise TrainingError for a recipe with impossible values."""
     for names, holds, words in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,9 @@ class Task(ABC):
     module: nn.Module
     """What is optimised and averaged. The loop moves it to its device; parameters with
     ``requires_grad=False`` and buffers are never touched by the optimiser."""
+
+    frozen: Sequence[nn.Module] = ()
+    """Parts of the module that stay in eval mode, because none of their parameters is trained."""
 
     steps: int = 0
     """Total number of steps of the run; set by the loop before the first one, because with a budget

@@ -88,6 +88,16 @@ def measured_points(folder: Path, page: str) -> None:
     (folder / "points.csv").write_text("\n".join(lines) + "\n")
 
 
+def pairs(folder: Path, page: str) -> None:
+    for seed, split in enumerate(("train", "train", "valid"), 1):
+        name = f"leaf-0{seed}"
+        cube = smooth_cube(VISIBLE_31, 40, 48, seed).transpose(1, 2, 0)
+        for kind in ("rgb", "cube"):
+            (folder / "pairs" / split / kind).mkdir(parents=True, exist_ok=True)
+        save_cube(folder / "pairs" / split / "cube" / f"{name}.hdr", cube, VISIBLE_31)
+        photograph(folder / "pairs" / split / "rgb" / f"{name}.png", seed)
+
+
 def hyperglobal(folder: Path, page: str) -> None:
     from scipy.io import savemat
 
@@ -136,7 +146,8 @@ def tables(folder: Path, page: str) -> None:
 
 
 FILES: dict[str, Callable[[Path, str], None]] = {
-    "cubes": cubes, "cubes-of-mine": cubes_of_mine, "measured-points": measured_points, "hyperglobal": hyperglobal, "raster": raster,
+    "cubes": cubes, "cubes-of-mine": cubes_of_mine, "measured-points": measured_points, "pairs": pairs,
+    "hyperglobal": hyperglobal, "raster": raster,
     "checkpoint": checkpoint, "queue": queue, "readme": readme, "tables": tables,
 }  # fmt: skip
 COMMANDS = {

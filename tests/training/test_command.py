@@ -152,7 +152,7 @@ def test_the_result_is_compared_with_the_mean_spectrum(hsrzoo_train, tmp_path) -
         (("--steps", "3"), "toy-fitted", "hsrzoo fit toy-fitted"),
         (("--set", "sepps=3"), "toy-net", "steps"),
         (("--recipe", "athors"), "toy-net", "recipe of toy-net named 'athors'.*authors"),
-        (("--recipe", "paper"), "toy-net", "Known: authors, common"),
+        (("--recipe", "paper"), "toy-net", "Known: authors, common, few-pairs"),
         (("--arg", "widht=3"), "toy-net", "widht"),
         (("--holdout", "9"), "toy-net", "held out"),
         (("--split", "valid", "--lr", "0"), "toy-net", "lr"),

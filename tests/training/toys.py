@@ -22,8 +22,10 @@ class ToySet(Dataset):
     bands = BandSet.regular(400, 700, 75)
     rgb_bits = None
 
-    def __init__(self, height: int = 20, width: int = 24) -> None:
-        self.shape = (5, height, width)
+    def __init__(self, height: int = 20, width: int = 24, count: int = 5) -> None:
+        self.shape = (count, height, width)
+        if count != 5:
+            self.bands = BandSet.regular(400, 700, 300 / (count - 1))
         self.info = {}
 
     def splits(self) -> tuple[str, ...]:
@@ -68,6 +70,8 @@ def start(path: Path, bands: BandSet, arguments: Mapping[str, Any]) -> Start:
 
 
 DATA = DatasetSpec("toy-set", lambda root: ToySet(), "toy", "made on the fly", "none")
+SEVEN = DatasetSpec("toy-seven", lambda root: ToySet(count=7), "toy", "made on the fly", "none")
+"""The same of seven bands."""
 NET = ModelSpec(
     "toy-net",
     ToyNet,

@@ -239,10 +239,12 @@ def also_trained_on(model: Reconstructor) -> list[str]:
 
 
 def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
-    """True if the weights were trained on this very scene, whichever split it lay in then: a set may be
-    split in more than one way, and in each of them a name stands for one scene."""
+    """True if the weights, or those that they were fine-tuned from, were trained on this very scene,
+    whichever split it lay in then: a set may be split in more than one way, and in each of them a name
+    stands for one scene."""
     training = (model.config or {}).get("training", {})
-    sets = [training, *training.get("extra", ())]
+    before = (training.get("init") or {}).get("trained_on", ())
+    sets = [training, *training.get("extra", ()), *before]
     return any(one.get("dataset") == dataset and scene in one.get("scenes", ()) for one in sets)
 
 
