@@ -95,7 +95,7 @@ def command(
     For each image the command reports how its values are interpreted: by an ICC profile or a tag; without
     one, 8 bits are sRGB and more bits linear; --linear and --srgb override this. Decoded photographs are
     mapped to the camera of the training pairs, and the cube is reflectance relative to the photograph's
-    white. Raw photographs are refused: develop them first.
+    white. Raw photographs (extra raw) are mapped from the camera that their EXIF or --camera names.
     --bands keeps the nearest bands, which must lie within half a band spacing.
     """
     import torch

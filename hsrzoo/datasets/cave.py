@@ -16,7 +16,7 @@ from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in
 from hsrzoo.datasets.layout import child, entries, subfolders, unpacked
 from hsrzoo.errors import BandsError, FormatError
-from hsrzoo.io.images import read_plane
+from hsrzoo.io.photographs.images import read_plane
 from hsrzoo.io.values import over_full_scale
 from hsrzoo.spec import DatasetSpec
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from hsrzoo.datasets.common import unique_files
 from hsrzoo.datasets.layout import child, entries, subfolders, unpacked
-from hsrzoo.io import CUBE_SUFFIXES, images
+from hsrzoo.io import CUBE_SUFFIXES
 from hsrzoo.io.envi_header import BINARIES
 from hsrzoo.io.gdal import sidecars
+from hsrzoo.io.photographs import images
 
 ONLY_SPLIT = "valid"
 """Name of the split where there are no split folders: scenes to score a model on."""

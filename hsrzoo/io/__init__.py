@@ -125,7 +125,7 @@ def read_image(path: str | Path) -> np.ndarray:
             Lab, YCbCr).
         FormatError: The file is truncated, empty or of an unknown format.
     """
-    from hsrzoo.io.images import read_image as read
+    from hsrzoo.io.photographs.images import read_image as read
 
     return read(path)
 

@@ -78,13 +78,18 @@ def decode(content: bytes) -> str:
         return content.decode("latin-1")
 
 
-def require_developed(path: Path) -> None:
-    """Raise InputError for a raw photograph, by its suffix or its first bytes."""
+def is_raw(path: Path) -> bool:
+    """Whether a file is a raw photograph, by its suffix or its first bytes."""
     with path.open("rb") as file:
         head = file.read(16)
     if path.suffix.lower() in _RAW or head.startswith(_RAW_STARTS):
-        raise raw_error(path)
-    if head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":  # Canon, in a TIFF and in a container of HEIF
+        return True
+    return head[8:10] == b"CR" or head[4:12] == b"ftypcrx "  # Canon, in a TIFF and in a container of HEIF
+
+
+def require_developed(path: Path) -> None:
+    """Raise InputError for a raw photograph."""
+    if is_raw(path):
         raise raw_error(path)
 
 
@@ -93,7 +98,8 @@ def raw_error(path: Path) -> InputError:
     return InputError(
         f"{path} is a raw photograph: values of a sensor, and a thumbnail",
         expected="an image with red, green and blue in every pixel",
-        fix="Develop it first, to linear 16 bits if possible (darktable, RawTherapee, dcraw -4 -T)",
+        fix="Develop it first, to linear 16 bits if possible (darktable, RawTherapee, dcraw -4 -T), or "
+        "install what `hsrzoo predict` reads raw files with: pip install 'hsrzoo[raw]'",
     )
 
 

@@ -19,6 +19,7 @@ from hsrzoo.camera import Camera
 from hsrzoo.colour.matrix import camera_from_camera, camera_from_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.io.photo import Encoding, Photo, to_linear
+from hsrzoo.io.photographs.raw import camera_by_exif
 from hsrzoo.io.raster import Pixels, Raster, open_raster
 from hsrzoo.io.rgb import to_unit
 
@@ -50,7 +51,8 @@ def photo_for(
             sRGB, unless the weights name no camera and learned from photographs that were taken as linear.
         value_range: Of the stored values.
         bit_depth: Of the stored values.
-        camera: What linear values are the RGB of, see :meth:`hsrzoo.camera.Camera.named`.
+        camera: What linear values are the RGB of, see :meth:`hsrzoo.camera.Camera.named`; default: for raw
+            photographs the camera by EXIF, else that of the training pairs.
 
     Raises:
         InputError: See :func:`hsrzoo.io.photo.to_linear`; or ``camera`` is given where it means nothing.
@@ -60,6 +62,8 @@ def photo_for(
     learned = ((config.get("training") or {}).get("dataset_info") or {}).get("encoding")
     untagged: Literal["linear", "srgb"] = "linear" if trained is None and learned == "linear" else "srgb"
     photo = to_linear(raster, path, encoding, value_range, bit_depth, untagged)
+    if raster.raw and camera is None:
+        camera = camera_by_exif(path)
     if camera is not None:
         return _from_camera(photo, Camera.named(camera), trained)
     if photo.encoding == "linear" or trained is None:

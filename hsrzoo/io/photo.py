@@ -2,8 +2,8 @@
 
 Networks of the zoo expect linear values, proportional to light. Phones and cameras write sRGB, which is not
 linear; linear renderings and rendered data sets are. The encoding is taken from evidence in the file
-(:mod:`hsrzoo.io.evidence`) or given by the user, and reported in one line. Commands, data sets and Python
-helpers all decide it here.
+(:mod:`hsrzoo.io.photographs.evidence`) or given by the user, and reported in one line. Commands, data sets
+and Python helpers all decide it here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from hsrzoo.colour.spaces import LINEAR, SRGB, ColourSpace
 from hsrzoo.colour.srgb import decode_srgb, encode_srgb
 from hsrzoo.errors import InputError, require_known
-from hsrzoo.io.evidence import Evidence, find_evidence, plain
+from hsrzoo.io.photographs.evidence import Evidence, find_evidence, plain
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.io.raster import Pixels, Raster
 from hsrzoo.io.rgb import to_unit
@@ -91,6 +91,12 @@ def to_linear(
             ``bit_depth`` bits.
     """
     require_known("encoding", encoding, ENCODINGS)
+    if raster.raw:
+        if encoding == "srgb":
+            problem = f"The values of the raw photograph {path} are linear"
+            raise InputError(problem, expected="encoding auto or linear", got="srgb")
+        about = {"input_values": "linear", "input_evidence": "raw", "input_profile": "none"}
+        return Photo(raster.pixels, None, "linear", "raw values, proportional to light", about)
     evidence = find_evidence(path)
     profile = _profile(evidence.profile, path) if evidence.profile and encoding == "auto" else None
     if evidence.hdr and encoding == "auto" and profile is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hsrzoo.errors import FormatError, InputError
-from hsrzoo.io.common import format_errors, read_error, require_file
+from hsrzoo.io.common import format_errors, is_raw, read_error, require_file
 from hsrzoo.io.values import Stated
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SAMPLES = 16
 _COLOUR = (1, 2)
 """TIFF's PhotometricInterpretation of three plain samples: minisblack, RGB."""
 SUFFIXES = (".hdr", ".npy")
-"""What :func:`open_raster` reads besides the photographs of :mod:`hsrzoo.io.images`."""
+"""What :func:`open_raster` reads besides the photographs of :mod:`hsrzoo.io.photographs.images`."""
 
 
 class Pixels(Protocol):
@@ -116,6 +116,8 @@ class Raster:
     """Range that the file itself declares; None: the dtype's, or [0, 1] for floats."""
     notes: tuple[str, ...] = ()
     """Messages for the user about how it is read."""
+    raw: bool = False
+    """Whether the values are those of a sensor, demosaiced: linear RGB of the camera that took it."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -135,7 +137,7 @@ class Raster:
 
 
 def open_raster(path: str | Path) -> Raster:
-    """The image at ``path``: ENVI (.hdr, three bands), .npy, TIFF, or any photograph.
+    """The image at ``path``: ENVI (.hdr, three bands), .npy, TIFF, or any photograph, raw ones included.
 
     ENVI, .npy and plain TIFF stay on the disk; what is compressed is decoded as a whole. Raises
     InputError, FormatError.
@@ -143,11 +145,16 @@ def open_raster(path: str | Path) -> Raster:
     path = Path(path)
     suffix = path.suffix.lower()
     require_file(path)
+    if is_raw(path):
+        from hsrzoo.io.photographs.raw import read_raw
+
+        pixels, note = read_raw(path)
+        return Raster(ArrayPixels(pixels), (path,), notes=(note,), raw=True)
     if suffix in SUFFIXES:
         return _envi(path) if suffix == ".hdr" else _npy(path)
     if suffix in (".tif", ".tiff"):
         return _tiff(path)
-    from hsrzoo.io.images import read_image
+    from hsrzoo.io.photographs.images import read_image
 
     return Raster(ArrayPixels(read_image(path)), (path,))
 
@@ -249,7 +256,7 @@ def tiff_pixels(tiff: TiffFile, path: Path) -> FilePixels | None:
 
 def _tiff(path: Path) -> Raster:
     from hsrzoo.io.gdal import sidecars
-    from hsrzoo.io.images import read_image
+    from hsrzoo.io.photographs.images import read_image
     from hsrzoo.io.tiff import image_stated_by
 
     files = (path, *sidecars(path))

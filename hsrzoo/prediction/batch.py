@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hsrzoo.errors import ExistsError, FormatError, InputError
-from hsrzoo.io import SUFFIX_OF, images
+from hsrzoo.io import SUFFIX_OF
+from hsrzoo.io.photographs import images
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.spec import Execution
 from hsrzoo.utils.workers import TaskFailure, Workers, attempt, cores, require_same, run_tasks

@@ -16,8 +16,8 @@ from PIL.PngImagePlugin import PngInfo
 from hsrzoo.colour.spaces import ADOBE_RGB
 from hsrzoo.errors import InputError
 from hsrzoo.io import read_photo
-from hsrzoo.io.evidence import find_evidence
 from hsrzoo.io.photo import Photo, low_values, to_linear
+from hsrzoo.io.photographs.evidence import find_evidence
 from hsrzoo.io.raster import open_raster
 from make_fixtures import write_png16
 from make_profile import P3_TO_XYZ_D50, icc_profile

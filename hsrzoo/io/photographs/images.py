@@ -1,6 +1,6 @@
 """Photographs as arrays: 8 and 16 bit, EXIF orientation applied, anything unclear refused.
 
-Pillow decodes everything but TIFF; what it would cut to 8 bits is decoded by :mod:`hsrzoo.io.deep`.
+Pillow decodes everything but TIFF; what it would cut to 8 bits is decoded by :mod:`.deep`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from hsrzoo.errors import FormatError, InputError
 from hsrzoo.io.common import missing_codec, require_developed, require_file
-from hsrzoo.io.deep import decode_deep, to_full_scale
+from hsrzoo.io.photographs.deep import decode_deep, to_full_scale
 
 SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pnm", ".heic", ".heif", ".avif",
@@ -27,7 +27,7 @@ _FORMATS = (
     "JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "PPM", "GIF", "TGA", "PCX", "SUN", "QOI", "PSD", "SGI",
     "JPEG2000", "AVIF", "HEIF", "TIFF",
 )  # fmt: skip
-"""Formats (Pillow's names) of which no bit is lost: 8 bits, or decoded by :mod:`hsrzoo.io.deep`."""
+"""Formats (Pillow's names) of which no bit is lost: 8 bits, or decoded by :mod:`.deep`."""
 _JPEG_IN_TIFF = (6, 7, 33007)
 """Compressions whose YCbCr is decoded to RGB."""
 _EXIF_ORIENTATION = 0x0112

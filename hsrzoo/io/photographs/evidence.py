@@ -61,7 +61,7 @@ def find_evidence(path: Path) -> Evidence:
 def _by_pillow(path: Path) -> Evidence:
     from PIL import Image
 
-    from hsrzoo.io.images import open_image
+    from hsrzoo.io.photographs.images import open_image
 
     with open_image(path) as image:
         info, form = image.info, image.format

@@ -1,0 +1,1 @@
+"""Photographs: their pixels in all bits, and what their files state about them."""
