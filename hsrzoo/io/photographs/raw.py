@@ -70,7 +70,7 @@ def camera_by_exif(path: Path) -> str:
         expected="one of `hsrzoo cameras`",
         got=f"{'' if model.startswith(make) else make} {model}".strip() or "no camera in its EXIF",
         fix=f"Give --camera with the name of a similar one ({', '.join(near) or 'none is near'}) or the "
-        "file of its response",
+        "file of its response, or develop it first",
     )
 
 
