@@ -108,7 +108,9 @@ def _source(source: Source) -> tuple[object, ...]:
     data = f"{record['dataset']}/{record.get('split')}" if record.get("dataset") else ""
     scenes = f", {len(record['scenes'])} scenes" if record.get("scenes") else ""
     codes = f"{source.first_code} to {source.rows.stop - 1}"
-    return source.name, source.bands, codes, data + scenes, record.get("steps", "")
+    init = record.get("init")
+    tuned = f", fine-tuned from {init['name']} ({init['source']})" if init else ""
+    return source.name, source.bands, codes, data + scenes + tuned, record.get("steps", "")
 
 
 def _figures(folder: CodebookFolder) -> str:

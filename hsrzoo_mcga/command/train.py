@@ -22,6 +22,10 @@ from hsrzoo.cli.names import DATASET
 @click.option("--split", default="train", show_default=True)
 @click.option("--figures-split", metavar="SPLIT", help="Split for the final figures [held-out scenes].")
 @click.option("--out", type=options.PATH, help="Folder of the run [runs/codebook-NAMES].")
+@click.option(
+    "--init", "init_path", type=options.PATH,
+    help="Start from stage 1 of this folder of codebooks, or hf-hub:ORG/NAME[@REVISION].",
+)  # fmt: skip
 @click.option("--scales", default=2, show_default=True, type=click.IntRange(1, 4))
 @click.option("--latent", default=32, show_default=True, help="Common latent width; D_i = latent / 2^i.")
 @click.option("--codes", type=click.IntRange(1), help="Codes per scale [512 for each source].")
@@ -42,9 +46,9 @@ from hsrzoo.cli.names import DATASET
 @options.data_root
 def train_codebook(
     dataset: str | None, data_options: dict[str, str], sources: tuple[str, ...], split: str,
-    figures_split: str | None, out: Path | None, scales: int, latent: int, codes: int | None, mask: str,
-    name: str | None, minutes: float | None, sets: dict[str, str], resume: bool, threads: int | None,
-    data_root: Path | None, **fields: Any,
+    figures_split: str | None, out: Path | None, init_path: Path | None, scales: int, latent: int,
+    codes: int | None, mask: str, name: str | None, minutes: float | None, sets: dict[str, str],
+    resume: bool, threads: int | None, data_root: Path | None, **fields: Any,
 ) -> None:  # fmt: skip
     """Train one source's multi-scale codebooks, or those of several sources; the result is OUT/codebook.
 
@@ -59,6 +63,7 @@ def train_codebook(
     from hsrzoo.training.rundir import hold_run
     from hsrzoo.utils.provenance import collect
     from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE
+    from hsrzoo_mcga.stage1.init import read_init
     from hsrzoo_mcga.stage1.sources import SourceOptions, make_task, parse_source, save_codebook
     from hsrzoo_mcga.stage1.task import RECIPE
 
@@ -66,6 +71,7 @@ def train_codebook(
         raise click.UsageError("--steps and --minutes exclude each other")
     if bool(dataset) == bool(sources):
         raise click.UsageError("Give either --dataset or --source")
+    options.forbid(sources and init_path, "--init starts a run of one source: give it as --dataset")
     if sources and (data_options or name or figures_split or split != "train"):
         raise click.UsageError("--source takes these itself: NAME:KEY=VALUE,name=...,split=...,figures=...")
     if threads is not None:
@@ -77,7 +83,16 @@ def train_codebook(
     recipe = options.recipe(RECIPE, fields, sets, folder if resume else None)
     torch.manual_seed(recipe.seed)
     n_codes = codes or CODES_PER_SOURCE * len(named)
-    task = make_task(named, recipe, data_root, scales=scales, latent=latent, n_codes=n_codes, mask=mask)
+    settings = {"scales": scales, "latent": latent, "n_codes": n_codes, "mask": mask}
+    init = None
+    if init_path:
+        given = {key for key in settings if options.given([key.removeprefix("n_")])}
+        init = read_init(
+            init_path, name or str(dataset), {key: settings[key] for key in settings if key in given}
+        )
+    task = make_task(named, recipe, data_root, init, **settings)
+    for layer in task.record().get("init", {}).get("reinitialised", ()):
+        say(f"Initialised anew, for another number of bands: {layer}")
     provenance = collect("cuda" if torch.cuda.is_available() else "cpu")
     notes = {"provenance": provenance}
     with hold_run(folder):

@@ -17,6 +17,7 @@ from hsrzoo.spec import Recipe
 from hsrzoo.training.recipe import check
 from hsrzoo_mcga.codebook.folder import Source, write
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
+from hsrzoo_mcga.stage1.init import Init, apply_init
 from hsrzoo_mcga.stage1.pooled import PooledTask
 from hsrzoo_mcga.stage1.task import CodebookTask, split_state
 
@@ -64,19 +65,22 @@ def parse_source(text: str) -> SourceOptions:
 
 
 def make_task(
-    sources: Sequence[SourceOptions], recipe: Recipe, root: Path | None, **settings: Any
-) -> CodebookTask | PooledTask:
+    sources: Sequence[SourceOptions], recipe: Recipe, root: Path | None, init: Init | None = None,
+    **settings: Any,
+) -> CodebookTask | PooledTask:  # fmt: skip
     """The task of one source, or of several that share one codebook; ``settings`` are arguments of
-    :class:`SpectralAutoencoder`."""
+    :class:`SpectralAutoencoder`. ``init``: weights that the one source starts from, and their settings."""
     check(recipe)
     parts = []
     for source in sources:
         data = open_dataset(source.dataset, root, **source.options)
-        module = SpectralAutoencoder(len(data.bands), **settings)
+        module = SpectralAutoencoder(len(data.bands), **(init.settings if init else settings))
+        record = apply_init(init, module, data.bands) if init else None
         own = recipe if source.holdout is None else dataclasses.replace(recipe, holdout=source.holdout)
         part = CodebookTask(
-            module, data, own, source.name, source.split, source.options, figures_split=source.figures
-        )
+            module, data, own, source.name, source.split, source.options,
+            figures_split=source.figures, init=record,
+        )  # fmt: skip
         parts.append(part)
     return parts[0] if len(parts) == 1 else PooledTask(parts, recipe)
 

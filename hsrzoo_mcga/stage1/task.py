@@ -44,12 +44,14 @@ class CodebookTask(Task):
         options: Mapping[str, Any] | None = None,
         beta: float = BETA,
         figures_split: str | None = None,
+        init: Mapping[str, Any] | None = None,
     ) -> None:
-        """``figures_split``: a split that is not trained on, for :meth:`final_figures` alone."""
+        """``figures_split``: a split that is not trained on, for :meth:`final_figures` alone. ``init``: the
+        record of the weights that ``module`` holds."""
         self.module: SpectralAutoencoder = module
         self.dataset, self.recipe, self.split, self.beta = dataset, recipe, split, beta
         self.source = source or dataset.name
-        self.options = dict(options or {})
+        self.options, self.init = dict(options or {}), dict(init or {})
         names = dataset.scenes(split)
         self.train_scenes, self.held_out = split_holdout(names, recipe, f"{dataset.name}/{split}")
         if figures_split == split:
@@ -188,6 +190,7 @@ class CodebookTask(Task):
             "mask": self.module.mask,
             "kept_bands": self.module.kept,
             "beta": self.beta,
+            **({"init": self.init} if self.init else {}),
         }
 
 

@@ -202,6 +202,14 @@ def test_the_block_says_what_it_is_how_to_use_it_and_where_it_comes_from() -> No
     assert "base_model" not in cards.model_metadata("poly-cave", CONFIG, [], None)
 
 
+def test_the_block_names_the_weights_that_were_fine_tuned() -> None:
+    init = {"name": "hf-hub:lab/first", "revision": "c0ffee", "sha256": "12", "trained_on": []}
+    tuned = {**CONFIG, "training": {**CONFIG["training"], "init": init}}
+    blocks = [cards.model_block("poly-cave", "lab/x@main", config, [], None) for config in (tuned, CONFIG)]
+    found = ["| fine-tuned from | hf-hub:lab/first at c0ffee, sha256 12 |" in block for block in blocks]
+    assert found == [True, False]
+
+
 def test_text_of_a_record_can_neither_break_the_table_nor_the_markers() -> None:
     hostile = f"a | b\n<script>x</script> {END}"
     training = {**CONFIG["training"], "command": hostile, "dataset": hostile}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hsrzoo_mcga.codebook.folder import CodebookFolder, Source, mix, write
 from hsrzoo_mcga.command import command
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.evaluation import evaluate
+from hsrzoo_mcga.stage1.init import apply_init, read_init
 from hsrzoo_mcga.stage1.pooled import PooledAutoencoder, PooledTask
 from hsrzoo_mcga.stage1.sources import SourceOptions, parse_source
 from hsrzoo_mcga.stage1.task import CodebookTask, split_state
@@ -294,3 +296,57 @@ def test_the_command_line_refuses_no_source_and_two_ways_of_naming_them() -> Non
     assert "either" in run("train", "--dataset", "cave", "--source", "cave").output
     assert "takes these itself" in run("train", "--source", "cave", "--name", "x").output
     assert isinstance(run("mix", "--out", "m").exception, InputError)
+
+
+# ------------------------------------------------------------------ a run that starts from another one
+
+
+@pytest.mark.parametrize(("bands", "fresh"), [(VISIBLE, []), (INFRARED, ["lift", "reconstruction.head"])])
+def test_stage_1_starts_from_the_weights_of_a_folder(
+    tmp_path: Path, bands: BandSet, fresh: list[str]
+) -> None:
+    save_source(tmp_path / "made", "one", VISIBLE)
+    init = read_init(tmp_path / "made", "two", {"latent": 8})
+    module = SpectralAutoencoder(len(bands), **init.settings)
+    first = {key: value.clone() for key, value in module.state_dict().items()}
+    record = apply_init(init, module, bands)
+    for key, value in module.state_dict().items():
+        expected = first if key.rpartition(".")[0] in fresh else init.state
+        assert torch.equal(value, expected[key]), key
+    assert record.get("reinitialised", []) == fresh
+    assert (record["name"], record["source"]) == ("made", "one") and len(record["sha256"]) == 3
+    assert str(tmp_path) not in json.dumps(record)
+
+
+@pytest.mark.parametrize(
+    ("source", "asked", "message"),
+    [
+        ("three", {}, "several sources. Expected a run with the name of one of them: one, two"),
+        ("one", {"n_codes": 32, "latent": 8}, "other settings. Expected n_codes 16. Got n_codes 32"),
+    ],
+)
+def test_a_folder_that_does_not_fit_starts_nothing(
+    tmp_path: Path, source: str, asked: dict[str, int], message: str
+) -> None:
+    mix([save_source(tmp_path / name, name, VISIBLE) for name in ("one", "two")], tmp_path / "mixed")
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_init(tmp_path / "mixed", source, asked)
+
+
+def test_the_command_starts_from_a_folder_and_records_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = save_source(tmp_path / "made", "one", VISIBLE)
+    make_cave_tree(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    words = ("train", "--dataset", "cave", "--init", "made", "--out", "run", "--threads", "1")
+    data = ("--data-root", "data", "--batch", "2", "--patch", "16")
+    result = CliRunner().invoke(command, [*words, *data, "--steps", "1", "--lr", "1e-9"])
+    assert result.exit_code == 0 and "number of bands: lift" in result.stderr
+    tuned = CodebookFolder.read(Path("run/codebook"))
+    assert tuned.sources[0].record["init"]["sha256"] == made.sha256
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(tuned.codes(), made.codes(), strict=True))
+    refused = CliRunner().invoke(command, [*words, *data, "--out", "other", "--codes", "8"])
+    assert isinstance(refused.exception, InputError) and "n_codes 16. Got n_codes 8" in str(
+        refused.exception
+    )

@@ -132,6 +132,14 @@ def test_codebooks_are_trained_mixed_and_taken_over_bit_for_bit(
     assert config["codebook"]["codes"] == 32
     assert config["codebook"]["sha256"] == mixed.sha256
 
+    # what was trained can be fine-tuned: codebooks are part of the weights
+    tuned = ("mcga-s2", "--dataset", "cave", "--init", "local-dir:run/weights", "--out", "tuned")
+    call(train_command, *tuned, "--batch", 2, "--patch", 16, "--steps", 1, *shared)
+    after = hsrzoo.load("local-dir:tuned/weights", device="cpu")
+    assert all(torch.equal(after.module.moc.at(i), model.module.moc.at(i)) for i in (1, 2))
+    record = json.loads(Path("tuned/weights/config.json").read_text())
+    assert record["codebook"] == config["codebook"] and record["arguments"] == config["arguments"]
+
 
 class Gappy:
     """One scene of 6 x 24 x 32 without data in the left half, but for a corner; more gaps where asked."""
