@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 import hsrzoo
+from hsrzoo.colour.difference import xyz_to_lab
 from hsrzoo.colour.srgb import XYZ_OF_SRGB, encode_srgb, srgb_matrix
 from hsrzoo.io import read_photo
 from hsrzoo.io.rgb import to_unit
-from hsrzoo.metrics.colour import xyz_to_lab
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.prediction.quicklook import srgb_of
 

@@ -148,7 +148,7 @@ def test_impossible_requests_are_refused():
     with pytest.raises(UnknownNameError, match="nikon-d5100"):
         Camera.named("nikon-d510")
     with pytest.raises(UnknownNameError, match="D65"):
-        illuminant("A")
+        illuminant("D6")
 
 
 def test_pixels_without_data_are_black_and_their_neighbours_as_they_were():

@@ -90,11 +90,18 @@ def _responses() -> list[str]:
     return response_names()
 
 
+def _charts() -> Iterable[str]:
+    from hsrzoo.colour.chart import CHARTS  # imports numpy
+
+    return CHARTS
+
+
 ARCHITECTURE = Name(_of("models"))
 MODEL = Name(_of("models", "weights"), paths=True)
 DATASET = Name(_of("datasets"))
 METRIC_LIST = Name(_of("metrics"), several=True)
 RESPONSE = Name(_responses)
+CHART = Name(_charts)
 CAMERA = Name(lambda: [*_responses(), "estimate"])
 
 

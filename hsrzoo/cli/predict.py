@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--camera", type=RESPONSE, metavar="CAMERA",
     help="Camera whose RGB linear values are, as in `hsrzoo cameras`, or the file of its response "
-    "[the camera of the training pairs].",
+    "[the camera of the training pairs]; or a file of `hsrzoo calibrate`.",
 )  # fmt: skip
 @click.option("--tta", is_flag=True, help="Adapt the network to each image first (if the model can).")
 @click.option("--bands", type=options.Wavelengths(), metavar="NM,NM,...", help="Keep only these bands.")

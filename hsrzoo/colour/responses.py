@@ -21,6 +21,8 @@ STANDARD = ("cie-1931", "cie-1964", "nikon-d5100", "sigma-sdmerill")
 """The responses of the benchmark's camera perturbation."""
 SUFFIXES = (".csv", ".json")
 """Of files with the response of one camera."""
+CALIBRATION = "calibration"
+"""The kind that files of :mod:`hsrzoo.colour.calibration` state."""
 Response = tuple[np.ndarray, np.ndarray]
 """Wavelengths in nm (N,), ascending, and sensitivities (N, 3), float64, read-only."""
 
@@ -166,6 +168,11 @@ def _is_number(text: str) -> bool:
 
 def _from_json(path: Path) -> np.ndarray:
     content: Any = json.loads(path.read_text())
+    if content.get("kind") == CALIBRATION:
+        raise InputError(
+            f"{path} is a calibration of `hsrzoo calibrate`, not a camera response",
+            fix="Give it to `hsrzoo predict --camera`",
+        )
     if "spectral_data" in content:
         rows = content["spectral_data"]["data"]["main"]
         return np.asarray([[float(nm), *row] for nm, row in rows.items()], dtype=np.float64)
@@ -203,6 +210,7 @@ def _refused(path: Path, expected: str, got: str) -> InputError:
 
 
 __all__ = [
+    "CALIBRATION",
     "STANDARD",
     "SUFFIXES",
     "Response",

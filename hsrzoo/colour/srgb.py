@@ -12,7 +12,7 @@ from hsrzoo.errors import require_known
 
 XYZ_OF_SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 """(3, 3) float64: linear sRGB to XYZ; its rows sum to the white, D65 with Y = 1."""
-_ILLUMINANTS = ("D65",)
+_ILLUMINANTS = ("D65", "A")
 _GRID = BandSet.regular(400, 700, 5)
 _LEAST_COVER = 0.95
 _WIDEST_GAP_NM = 20.0
@@ -38,9 +38,16 @@ def encode_srgb(linear: np.ndarray) -> np.ndarray:
 def illuminant(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Wavelengths in nm (N,) and relative power (N,) of a standard light, both float64.
 
-    ``D65``: CIE standard illuminant D65, 300-780 nm at 5 nm, 100 at 560 nm.
+    ``D65``: CIE standard illuminant D65, 300-780 nm at 5 nm, 100 at 560 nm. ``A``: CIE standard illuminant
+    A, an incandescent lamp, by its formula (ISO 11664-2), on the same wavelengths.
     """
     require_known("illuminant", name, _ILLUMINANTS)
+    if name == "A":
+        wavelengths = read_table("illuminant-d65")[0]
+        energy = 1.435e7 / 2848 / wavelengths
+        return wavelengths, 100 * (560 / wavelengths) ** 5 * np.expm1(1.435e7 / 2848 / 560) / np.expm1(
+            energy
+        )
     table = read_table(f"illuminant-{name.lower()}")
     return table[0], table[1][:, 0]
 

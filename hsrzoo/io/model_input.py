@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from hsrzoo.camera import Camera
+from hsrzoo.colour.calibration import Calibration
 from hsrzoo.colour.matrix import camera_from_camera, camera_from_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.io.photo import Encoding, Photo, to_linear
@@ -51,11 +52,14 @@ def photo_for(
             sRGB, unless the weights name no camera and learned from photographs that were taken as linear.
         value_range: Of the stored values.
         bit_depth: Of the stored values.
-        camera: What linear values are the RGB of, see :meth:`hsrzoo.camera.Camera.named`; default: for raw
-            photographs the camera by EXIF, else that of the training pairs.
+        camera: What linear values are the RGB of, see :meth:`hsrzoo.camera.Camera.named`; or the file of a
+            calibration (:mod:`hsrzoo.colour.calibration`), for any photograph decoded as its chart's was.
+            Default: for raw photographs the camera by EXIF, else that of the training pairs.
 
     Raises:
-        InputError: See :func:`hsrzoo.io.photo.to_linear`; or ``camera`` is given where it means nothing.
+        InputError: See :func:`hsrzoo.io.photo.to_linear`; or ``camera`` is given where it means nothing, or
+            its calibration is of photographs that are decoded otherwise.
+        FormatError: The calibration is damaged.
         UnknownNameError: There is no such camera.
     """
     trained = Camera.of_training(config)
@@ -64,11 +68,34 @@ def photo_for(
     photo = to_linear(raster, path, encoding, value_range, bit_depth, untagged)
     if raster.raw and camera is None:
         camera = camera_by_exif(path)
+    if camera is not None and Calibration.is_file(camera):
+        return _calibrated(photo, Calibration.read(Path(camera)), trained)
     if camera is not None:
         return _from_camera(photo, Camera.named(camera), trained)
     if photo.encoding == "linear" or trained is None:
         return photo
     return _mapped(photo, camera_from_srgb(trained), "linear sRGB", trained)
+
+
+def _calibrated(photo: Photo, calibration: Calibration, trained: Camera | None) -> Photo:
+    """``photo``, of the camera and settings of ``calibration``, as RGB of the camera ``trained``."""
+    calibration.require_decoding(photo.about)
+    trained = _require_trained(trained, calibration.name)
+    fitted = f"fitted to the chart {calibration.chart.name}"
+    about = {
+        "input_map": f"3 x 3 matrix to the camera {trained.name}, {fitted}",
+        "cube_values": calibration.cube_values,
+    }
+    return _mapped(photo, calibration.matrix(trained), calibration.name, trained, about)
+
+
+def _require_trained(trained: Camera | None, name: str) -> Camera:
+    if trained is None:
+        raise InputError(
+            f"Values of {name} cannot be mapped: the weights do not name the camera they learned with",
+            fix="Leave the camera out",
+        )
+    return trained
 
 
 def _from_camera(photo: Photo, seen: Camera, trained: Camera | None) -> Photo:
@@ -80,22 +107,22 @@ def _from_camera(photo: Photo, seen: Camera, trained: Camera | None) -> Photo:
             got=photo.statement,
             fix="Leave the camera out, or give --linear if the values are the camera's own",
         )
-    if trained is None:
-        raise InputError(
-            f"Values of {seen.name} cannot be mapped: the weights do not name the camera they learned with",
-            fix="Leave the camera out",
-        )
+    trained = _require_trained(trained, seen.name)
     if seen.name == trained.name:
         return photo
     return _mapped(photo, camera_from_camera(trained, seen), seen.name, trained)
 
 
-def _mapped(photo: Photo, matrix: np.ndarray, source: str, trained: Camera) -> Photo:
+def _mapped(
+    photo: Photo, matrix: np.ndarray, source: str, trained: Camera, other: Mapping[str, str] | None = None
+) -> Photo:
+    """``other``: what its metadata say instead of the usual."""
     text = f"mapped from {source} to the camera {trained.name}"
     about = {
         "input_camera": source,
         "input_map": f"3 x 3 matrix to the camera {trained.name}, white kept",
         "cube_values": "reflectance relative to the white of the photograph",
+        **(other or {}),
     }
     pixels = _Mapped(photo.pixels, photo.value_range, matrix)
     statement = f"{photo.statement}; {text}"
@@ -141,7 +168,8 @@ def read_photo(
             them if a profile or a tag of the file says how they are encoded (sRGB, Adobe RGB, a gamma), or
             if it is an untagged photograph of 8 bits.
         bit_depth: Bits of the stored values, if they are fewer than the file's: 12 for values up to 4095.
-        camera: What linear values are the RGB of: a name of ``hsrzoo cameras``, or the file of a response.
+        camera: What linear values are the RGB of: a name of ``hsrzoo cameras``, or the file of a
+            response; or the file of a calibration.
 
     Returns:
         (H, W, 3), upright: float32 in [0, 1] where it was decoded or mapped, or ``bit_depth`` is given;

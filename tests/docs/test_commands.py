@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chart_image import photograph as photograph_of_chart
 from doc_pages import ROOT, Block, blocks_in, blocks_of, pages
 from forks import Forks
 from hsrzoo.bands import VISIBLE_31, BandSet
@@ -145,10 +146,16 @@ def tables(folder: Path, page: str) -> None:
     (folder / "docs" / "tables.md").write_text(MARKERS)
 
 
+def chart(folder: Path, page: str) -> None:
+    photograph_of_chart(folder / "chart.tif")
+    photograph_of_chart(folder / "scene.tif", "sg140")
+
+
 FILES: dict[str, Callable[[Path, str], None]] = {
     "cubes": cubes, "cubes-of-mine": cubes_of_mine, "measured-points": measured_points, "pairs": pairs,
     "hyperglobal": hyperglobal, "raster": raster,
     "checkpoint": checkpoint, "queue": queue, "readme": readme, "tables": tables,
+    "chart": chart,
 }  # fmt: skip
 COMMANDS = {
     "rows": ["hsrzoo bench --model linear --model poly --dataset cave --store mine"],

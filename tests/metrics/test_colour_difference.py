@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
+from hsrzoo.colour.difference import ciede2000, xyz_to_lab
 from hsrzoo.colour.srgb import illuminant, xyz_matrix
 from hsrzoo.metrics import compute
-from hsrzoo.metrics.colour import ciede2000, xyz_to_lab
 from hsrzoo.spec import MetricContext
 
 VISIBLE = BandSet.regular(400, 700, 10)
