@@ -32,7 +32,7 @@ WORST = 6.0
 _SCHEMA = 1
 _LEAST_USABLE = 0.75
 """Share of the patches that must be usable."""
-_DECODING = ("input_values", "input_bit_depth")
+_DECODING = ("input_values", "input_bit_depth", "input_raw")
 """What of the decoding of two photographs must agree."""
 _BETTER = 0.5
 """Residuals of the chart in another orientation, relative to those as stated, that show a mistake."""

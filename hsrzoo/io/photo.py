@@ -96,6 +96,7 @@ def to_linear(
             problem = f"The values of the raw photograph {path} are linear"
             raise InputError(problem, expected="encoding auto or linear", got="srgb")
         about = {"input_values": "linear", "input_evidence": "raw", "input_profile": "none"}
+        about["input_raw"] = "; ".join(raster.notes).removeprefix("Raw: ")
         return Photo(raster.pixels, None, "linear", "raw values, proportional to light", about)
     evidence = find_evidence(path)
     profile = _profile(evidence.profile, path) if evidence.profile and encoding == "auto" else None

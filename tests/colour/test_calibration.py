@@ -257,3 +257,13 @@ def test_the_photograph_is_not_overwritten(photos: dict[str, Path], tmp_path: Pa
     Image.new("RGB", (215, 150)).save(photo)
     error = calibrate(photo).exception
     assert isinstance(error, InputError) and "overwrite the photograph" in str(error)
+
+
+def test_raw_photographs_of_another_white_balance_are_refused() -> None:
+    raw = {"input_values": "linear", "input_raw": "white balance 2, 1, 1.5 as shot"}
+    of = chart("colorchecker24")
+    found = Calibration("", of, of.reflectance[:, :3], raw)
+    found.require_decoding({**raw, "input_evidence": "raw"})
+    for other in ({**raw, "input_raw": "white balance 1.8, 1, 1.7 as shot"}, {"input_values": "linear"}):
+        with pytest.raises(InputError, match="white balance 2, 1"):
+            found.require_decoding(other)
