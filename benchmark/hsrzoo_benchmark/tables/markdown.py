@@ -77,8 +77,8 @@ def render(current: Current) -> str:
     clean = {metric_heading(m): (m, "clean") for m in MAIN_METRICS}
     tables = [
         score_table("model", clean, scores, models),
-        score_table("lit pixels", {metric_heading(m): (m, "clean") for m in _LIT}, scores, models),
         score_table("RMSE ↓", _DISTURBED, scores, models),
+        score_table("lit pixels", {metric_heading(m): (m, "clean") for m in _LIT}, scores, models),
         score_table("same picture, other spectra", _MEMORY, scores, models),
         speed_tables(speeds, models),
         training_table(models),
