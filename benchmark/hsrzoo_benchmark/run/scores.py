@@ -28,7 +28,7 @@ from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, Work
 from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
 from hsrzoo_benchmark.protocol import Protocol, crop_border
-from hsrzoo_benchmark.run import metamer
+from hsrzoo_benchmark.run import metamer, refinement
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -182,6 +182,8 @@ def score(
     from hsrzoo.metrics import measure
 
     truth, scored, bands = align(scene.cube, pred, protocol)
+    if protocol.perturbation == refinement.NAME:
+        truth, scored = refinement.refine(scene.name, truth, scored, bands, protocol)
     context = MetricContext(bands, protocol.mrae_epsilon, protocol.value_range[1])
     names = [name for name, _, _ in protocol.metrics]
     found = measure(names, truth, scored, context, check_range=False)

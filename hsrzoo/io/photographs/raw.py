@@ -93,7 +93,10 @@ def _preview_tags(path: Path) -> Any:
         import rawpy
         from PIL import Image
 
-        with rawpy.imread(str(path)) as raw, Image.open(io.BytesIO(bytes(raw.extract_thumb().data))) as preview:
+        with (
+            rawpy.imread(str(path)) as raw,
+            Image.open(io.BytesIO(bytes(raw.extract_thumb().data))) as preview,
+        ):
             return preview.getexif()
     except Exception:  # no preview, or one without tags
         return {}
