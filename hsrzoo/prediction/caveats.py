@@ -32,8 +32,10 @@ def caveats(model: Reconstructor | OnnxModel, camera: str | None = None) -> str:
     other = f" (such as {camera})" if camera else ""
     sources = (model.config.get("codebook") or {}).get("sources")
     codebooks = f", codebooks from {' and '.join(sources)}" if sources else ""
+    init = training.get("init")
+    how = f"fine-tuned from {init['name']}" if init else "trained"
     return (
-        f"The weights were trained on {_title(str(dataset))}, "
+        f"The weights were {how} on {_title(str(dataset))}, "
         f"with {_training_camera(training)}{codebooks}.\n"
         f"Other scenes and cameras{other} are outside their domain; accuracy within it: {bench}"
     )

@@ -33,6 +33,11 @@ def test_a_set_that_no_plugin_knows_and_an_unknown_camera():
     assert "trained on nobodys, with RGB of an unknown camera" in text
 
 
+def test_weights_that_were_fine_tuned_name_the_first_ones():
+    text = caveats(weights({"dataset": "nobodys", "init": {"name": "net.cave"}}))
+    assert "fine-tuned from net.cave on nobodys" in text
+
+
 def test_the_camera_of_a_photograph_is_another_one():
     assert "cameras (such as Maker Phone 3) are outside" in caveats(
         weights({"dataset": "cave"}), "Maker Phone 3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def test_training_begins_with_all_tensors_of_the_source_and_records_it(
     )
     tuned, before = state_of(Path("run/weights")), state_of(source)
     assert torch.allclose(tuned["leave.weight"], before["leave.weight"], atol=1e-6)
+
+
+def test_weights_of_the_hub_are_recorded_with_their_commit(source, toys, tmp_path) -> None:
+    commit = "c0ffee" + "0" * 34
+    cached = tmp_path / "models--lab--first" / "snapshots" / commit
+    shutil.copytree(source, cached)
+    record = read_init(f"local-dir:{cached}", toys.NET, {}, toys.NET.recipe).record
+    assert (record["name"], record["revision"]) == ("hf-hub:lab/first", commit)
 
 
 def test_a_second_fine_tuning_remembers_all_scenes(source, toys, tmp_path) -> None:
