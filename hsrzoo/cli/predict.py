@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     from hsrzoo.utils.workers import Workers
 
 
+class White(click.ParamType):
+    """``x,y,width,height`` in pixels, or ``R,G,B``."""
+
+    name = "white"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            found = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            found = ()
+        area = len(found) == 4 and all(number % 1 == 0 for number in found) and min(found[2:]) >= 1
+        if not all(0 <= number < 1e9 for number in found) or not (len(found) == 3 or area):
+            self.fail(f"{value!r} is no white: write x,y,width,height in pixels, or R,G,B", param, ctx)
+        return found
+
+
 @click.command("predict")
 @click.argument("image", nargs=-1, required=True)
 @click.option("--model", type=MODEL, required=True, help="Name of the model, as in `hsrzoo list`.")
@@ -44,6 +62,11 @@ if TYPE_CHECKING:
     help="Camera whose RGB linear values are, as in `hsrzoo cameras`, or the file of its response "
     "[the camera of the training pairs]; or a file of `hsrzoo calibrate`.",
 )  # fmt: skip
+@click.option(
+    "--white", type=White(), metavar="X,Y,W,H|R,G,B",
+    help="A white or grey area in pixels, or its colour as the file stores it: it becomes neutral.",
+)  # fmt: skip
+@click.option("--reflectance", is_flag=True, help="Divide the cube by the spectrum of the area --white.")
 @click.option("--tta", is_flag=True, help="Adapt the network to each image first (if the model can).")
 @click.option("--bands", type=options.Wavelengths(), metavar="NM,NM,...", help="Keep only these bands.")
 @click.option("--quicklook", is_flag=True, help="Also write an sRGB picture of each cube, NAME.png.")
@@ -77,7 +100,8 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     context: click.Context, image: tuple[str, ...], model: str, out: Path,
-    form: str | None, linear: bool, srgb: bool, camera: str | None, tta: bool,
+    form: str | None, linear: bool, srgb: bool, camera: str | None, white: tuple[float, ...] | None,
+    reflectance: bool, tta: bool,
     bands: tuple[float, ...] | None, quicklook: bool, overwrite: bool,
     worker_count: int | None, ray_address: str | None, tile: int | None,
     max_memory: float | None, approximate_tiles: bool, dtype: Literal["float32", "uint16"],
@@ -105,6 +129,8 @@ def command(
 
     options.forbid(linear and srgb, "--linear and --srgb exclude each other")
     options.forbid(value_range and bit_depth, "--value-range and --bit-depth exclude each other")
+    options.forbid(reflectance and white is None, "--reflectance has no effect without --white")
+    options.forbid(reflectance and tta, "--reflectance and --tta exclude each other")
     jobs, alone = _jobs(image, out, form)
     workers = options.choose_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
@@ -119,7 +145,7 @@ def command(
     encoding: Encoding = "linear" if linear else "srgb" if srgb else "auto"
     wanted = PredictOptions(
         dtype, value_range, tta, encoding, bands, quicklook, bit_depth=bit_depth, camera=camera,
-        overwrite=overwrite or jobs[0].out == out,
+        white=white, reflectance=reflectance, overwrite=overwrite or jobs[0].out == out,
     )  # fmt: skip
     if bands is not None:
         network.bands.nearest(bands)  # an error here is an error for every image

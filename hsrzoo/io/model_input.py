@@ -23,6 +23,7 @@ from hsrzoo.io.photo import Encoding, Photo, to_linear
 from hsrzoo.io.photographs.raw import camera_by_exif
 from hsrzoo.io.raster import Pixels, Raster, open_raster
 from hsrzoo.io.rgb import to_unit
+from hsrzoo.io.white import White, area_of, neutral, one_pixel
 
 
 class HasConfig(Protocol):
@@ -41,6 +42,7 @@ def photo_for(
     value_range: tuple[float, float] | None = None,
     bit_depth: int | None = None,
     camera: str | None = None,
+    white: White | None = None,
 ) -> Photo:
     """The image of ``raster`` as the model with this config.json needs it, window by window.
 
@@ -55,6 +57,8 @@ def photo_for(
         camera: What linear values are the RGB of, see :meth:`hsrzoo.camera.Camera.named`; or the file of a
             calibration (:mod:`hsrzoo.colour.calibration`), for any photograph decoded as its chart's was.
             Default: for raw photographs the camera by EXIF, else that of the training pairs.
+        white: A white or grey area to be made neutral (:mod:`hsrzoo.io.white`): x, y, width and height, or
+            R, G and B as the file stores them.
 
     Raises:
         InputError: See :func:`hsrzoo.io.photo.to_linear`; or ``camera`` is given where it means nothing, or
@@ -62,6 +66,19 @@ def photo_for(
         FormatError: The calibration is damaged.
         UnknownNameError: There is no such camera.
     """
+    photo = _mapped_photo(config, raster, path, encoding, value_range, bit_depth, camera)
+    if white is None:
+        return photo
+    shown = raster if len(white) == 4 else one_pixel(raster, white)
+    stored = to_linear(shown, path, "linear", value_range, bit_depth)
+    seen = _mapped_photo(config, shown, path, encoding, value_range, bit_depth, camera)
+    return neutral(photo, area_of(seen, stored, white))
+
+
+def _mapped_photo(
+    config: Mapping[str, Any], raster: Raster, path: Path, encoding: Encoding,
+    value_range: tuple[float, float] | None, bit_depth: int | None, camera: str | None,
+) -> Photo:  # fmt: skip
     trained = Camera.of_training(config)
     learned = ((config.get("training") or {}).get("dataset_info") or {}).get("encoding")
     untagged: Literal["linear", "srgb"] = "linear" if trained is None and learned == "linear" else "srgb"
@@ -157,6 +174,7 @@ def read_photo(
     encoding: Encoding = "auto",
     bit_depth: int | None = None,
     camera: str | None = None,
+    white: White | None = None,
 ) -> np.ndarray:
     """Read a photograph with linear values, as ``hsrzoo predict`` does: ``model(read_photo(path, model))``.
 
@@ -168,8 +186,9 @@ def read_photo(
             them if a profile or a tag of the file says how they are encoded (sRGB, Adobe RGB, a gamma), or
             if it is an untagged photograph of 8 bits.
         bit_depth: Bits of the stored values, if they are fewer than the file's: 12 for values up to 4095.
-        camera: What linear values are the RGB of: a name of ``hsrzoo cameras``, or the file of a
-            response; or the file of a calibration.
+        camera: What linear values are the RGB of: a name of ``hsrzoo cameras``, the file of a response,
+            or that of a calibration.
+        white: A white or grey area to be made neutral, see :func:`photo_for`; needs ``model``.
 
     Returns:
         (H, W, 3), upright: float32 in [0, 1] where it was decoded or mapped, or ``bit_depth`` is given;
@@ -185,7 +204,9 @@ def read_photo(
     if model is None:
         photo = to_linear(raster, path, encoding, bit_depth=bit_depth, untagged="srgb")
     else:
-        photo = photo_for(model.config, raster, path, encoding, bit_depth=bit_depth, camera=camera)
+        photo = photo_for(
+            model.config, raster, path, encoding, bit_depth=bit_depth, camera=camera, white=white
+        )
     return photo.pixels.read(0, 0, *photo.pixels.shape) if bit_depth is None else photo.unit()
 
 

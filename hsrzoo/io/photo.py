@@ -38,6 +38,22 @@ _ROWS = 256
 
 
 @dataclass(frozen=True)
+class Area:
+    """A white or grey area of a photograph."""
+
+    name: str
+    """For people."""
+    rgb: tuple[float, float, float]
+    """Mean linear values in [0, 1], as the network would get them without a correction."""
+
+    @property
+    def gains(self) -> np.ndarray:
+        """(3,) float64: factors of the channels; 1 for the brightest, so that no channel of the area, and
+        of what is darker, leaves the range."""
+        return np.asarray(max(self.rgb) / np.asarray(self.rgb))
+
+
+@dataclass(frozen=True)
 class Photo:
     """An image with linear values, and how they were obtained."""
 
@@ -54,6 +70,8 @@ class Photo:
     """The option of ``hsrzoo predict`` that decides otherwise; "" where the file or the user decided."""
     camera: str | None = None
     """Maker and model by EXIF."""
+    area: Area | None = None
+    """The white or grey area that was made neutral."""
 
     @property
     def note(self) -> str:

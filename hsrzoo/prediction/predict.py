@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.caveats import other_encoding
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
+from hsrzoo.prediction.reflectance import area_spectrum
 from hsrzoo.prediction.run import Outside, PredictOptions, Progress, Run, Say, Step, Target
 from hsrzoo.utils.locks import hold
 
@@ -112,13 +113,13 @@ def _predict(
     _require_apart(out, (image, *raster.files), options)
     photo = photo_for(
         model.config, raster, image, options.encoding, options.value_range, options.bit_depth,
-        options.camera,
+        options.camera, options.white,
     )  # fmt: skip
     for note in (photo.note, *raster.notes, *_doubts(raster, image, photo, model, options)):
         say(note)
     kept = None if options.bands is None else model.bands.nearest(options.bands)
     bands = model.bands if kept is None else model.bands.select(kept)
-    target = Target(out, kept, bands, _about(model, photo, options))
+    target = Target(out, kept, bands, _about(model, photo, options), _divisor(model, photo, options, kept))
     if isinstance(model, OnnxModel):
         report = _exported(photo, model, target, options)
     else:
@@ -189,6 +190,7 @@ def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOp
             fix="Run the model that it was exported from, which runs in tiles",
         ) from error
     cube = cube if target.kept is None else cube[..., list(target.kept)]
+    cube = cube if target.divisor is None else (cube / target.divisor).astype(np.float32)
     outside = Outside()
     outside.count(cube)
     form = CubeShape(height, width, target.bands, options.dtype)
@@ -226,7 +228,24 @@ def _require_apart(out: Path, sources: tuple[Path, ...], options: PredictOptions
 def _about(model: Reconstructor | OnnxModel, photo: Photo, options: PredictOptions) -> dict[str, str]:
     """The metadata of a cube's file, besides its bands."""
     about = {"model": model.name, "weights_sha256": model.weights_sha256 or "random", **photo.about}
+    if options.reflectance and photo.area is not None:
+        about["cube_values"] = f"reflectance relative to the {photo.area.name}"
     return {**about, "test_time_adaptation": "yes"} if options.tta else about
+
+
+def _divisor(
+    model: Reconstructor | OnnxModel, photo: Photo, options: PredictOptions, kept: Sequence[int] | None
+) -> np.ndarray | None:
+    """The spectrum of the white area in the kept bands, if the cube is to be relative to it."""
+    if not options.reflectance:
+        return None
+    if options.white is None or options.tta:
+        got = (
+            "no white area" if options.white is None else "test-time adaptation, which changes the network"
+        )
+        raise InputError("A cube is divided by the spectrum of its white area", got=got)
+    spectrum = area_spectrum(model, photo, options.white)
+    return spectrum if kept is None else spectrum[list(kept)]
 
 
 def _identity(
@@ -235,7 +254,9 @@ def _identity(
     """All that determines the bytes of the cube file, and the requested tiles."""
     # Tiles chosen by the free memory do not change the bytes, and are saved with the partial file; the
     # interpretation of the image's values is part of the metadata.
-    without_effect = ("save_seconds", "share", "quicklook", "encoding", "camera", "overwrite")
+    without_effect = {
+        "save_seconds", "share", "quicklook", "encoding", "camera", "overwrite", "white", "reflectance",
+    }  # fmt: skip
     decisive = {key: value for key, value in asdict(options).items() if key not in without_effect}
     if options.bit_depth is None:  # as in partial files of versions without it
         del decisive["bit_depth"]

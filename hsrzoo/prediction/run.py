@@ -11,6 +11,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from hsrzoo.bands import BandSet
@@ -57,7 +59,12 @@ class PredictOptions:
     """Bits of the image's values, if they are fewer than its dtype has; see
     :func:`hsrzoo.io.photo.to_linear`."""
     camera: str | None = None
-    """What linear values are the RGB of: a name of ``hsrzoo cameras``, or the file of a response."""
+    """What linear values are the RGB of: a name of ``hsrzoo cameras``, the file of a response, or that of a
+    calibration."""
+    white: tuple[float, ...] | None = None
+    """A white or grey area to be made neutral; see :func:`hsrzoo.io.model_input.photo_for`."""
+    reflectance: bool = False
+    """Divide the cube by the spectrum of the area ``white``."""
 
 
 @dataclass
@@ -109,6 +116,8 @@ class Target:
     bands: BandSet
     """Of the cube."""
     about: Mapping[str, str]
+    divisor: np.ndarray | None = None
+    """(C,) of the kept bands: what the cube is divided by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +193,18 @@ class Run:
         return grid, work, False
 
     def only_kept(self, sink: Sink) -> Sink:
-        """``sink`` restricted to the kept bands, whose values are counted."""
+        """``sink`` restricted to the kept bands, which are divided and counted."""
         kept = None if self.target.kept is None else list(self.target.kept)
 
         def counted(top: int, left: int, part: Tensor) -> None:
             part = part if kept is None else part[kept]
+            if self.target.divisor is not None:
+                part = (
+                    part
+                    / torch.as_tensor(self.target.divisor, dtype=part.dtype, device=part.device)[
+                        :, None, None
+                    ]
+                )
             self.outside.count(part)
             sink(top, left, part)
 
