@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from forks import Forks
 from hsrzoo.errors import InputError
 from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.models import ModelSetup, RunModes
@@ -195,7 +199,15 @@ def options(tmp_path: Path, models: list[str], **changes: Any) -> Options:
     )  # fmt: skip
 
 
-def test_rows_oom_and_a_second_run(tmp_path: Path, save_model, toy_env, monkeypatch, capsys) -> None:
+def test_rows_oom_and_a_second_run(
+    tmp_path: Path, save_model, toy_env, forks: Forks, monkeypatch, capsys
+) -> None:
+    def child(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[:3] == [sys.executable, "-m", speed_cell.__name__]
+        return forks.python(str(speed_cell.__file__), command[3], cwd=tmp_path)
+
+    processes = SimpleNamespace(run=child, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(speed, "subprocess", processes)
     monkeypatch.setenv("HSRZOO_PLUGINS", toy_env["HSRZOO_PLUGINS"])
     small, hungry = save_model("small"), save_model("hungry", hunger_gib=64.0)
     timing = SpeedOptions(sizes=((32, 48),), speed_seconds=0.01, memory_limit=2.0)

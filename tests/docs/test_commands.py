@@ -24,6 +24,7 @@ from forks import Forks
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.cli.main import cli
 from hsrzoo.io import save_cube
+from hsrzoo.training.queue import read_queue
 from make_fixtures import make_cave_tree, smooth_cube
 
 RUNNER = Path(__file__).with_name("run_page.py")
@@ -128,10 +129,9 @@ def checkpoint(folder: Path, page: str) -> None:
 
 
 def queue(folder: Path, page: str) -> None:
-    """The file that the page shows, with shorter runs."""
-    text = (ROOT / "docs" / f"{page}.md").read_text().split("```toml\n")[1].split("```")[0]
-    assert "--steps 2 " in text
-    (folder / "queue.toml").write_text(text.replace("--steps 2 ", "--steps 1 --batch 1 --patch 16 "))
+    """The file that the page shows."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    (folder / "queue.toml").write_text(text.split("```toml\n")[1].split("```")[0])
 
 
 MARKERS = "before\n<!-- results -->\n<!-- end of results -->\nafter\n"
@@ -265,6 +265,13 @@ def test_commands_of_the_readme_and_those_that_are_not_run_can_be_read() -> None
     assert len(lines) > 10
     for words in lines:
         parsed(words)
+
+
+def test_all_jobs_of_the_queue_on_the_page_can_be_read(tmp_path: Path) -> None:
+    queue(tmp_path, "train")
+    first, last = read_queue(tmp_path / "queue.toml", tmp_path / "runs")
+    for words in (*first.commands, *last.commands):
+        parsed(["hsrzoo", *words])
 
 
 def _opened(text: str) -> str:
