@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from dataclasses import replace
 
@@ -86,8 +85,9 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kilobytes of resident memory are Linux's unit")
-def test_memory_of_attention_is_far_from_that_of_its_matrix():
-    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
+def test_memory_of_attention_is_far_from_that_of_its_matrix(forks, tmp_path):
+    done = forks.python("-c", GROWTH, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     matrix = (96 * 96) ** 2 * 4
     assert int(done.stdout) * 1024 < matrix / 8  # 324 MiB / 8
 

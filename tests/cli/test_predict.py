@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +25,6 @@ from hsrzoo.io.stream import part_of
 from hsrzoo.prediction.predict import PredictOptions, Step, predict_file
 from small_image import draw, whole
 from tiled_networks import BANDS, Chained, Local, Silent, model
-from waiting import LONG
 
 HERE = Path(__file__).parent
 NAMES = ["a.hdr", "a.tif", "a.zarr"]
@@ -110,15 +107,13 @@ def test_a_network_without_halo_runs_whole_unless_tiles_are_asked_for(image, mon
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
-def test_memory_stays_below_its_limit(tmp_path):
+def test_memory_stays_below_its_limit(forks, tmp_path):
     """0.35 megapixels of 64 features, 270 MB at once, within 120 MiB."""
     np.save(tmp_path / "large.npy", np.random.default_rng(0).integers(0, 255, (500, 700, 3), np.uint8))
     limit = 120 * 2**20
-    done = subprocess.run(
-        [sys.executable, str(HERE / "memory_of_prediction.py"), *map(str, (tmp_path / "large.npy",
-         tmp_path / "a.hdr", limit))],
-        env={**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=LONG,
+    done = forks.python(
+        str(HERE / "memory_of_prediction.py"), tmp_path / "large.npy", tmp_path / "a.hdr", limit,
+        cwd=tmp_path, env={"PYTHONPATH": str(HERE.parent)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     tiles, passes, taken = map(int, done.stdout.split())
