@@ -94,9 +94,10 @@ def tiny_bands() -> BandSet:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Processes that need not import torch: see :mod:`forks`."""
-    with started() as one:
+    shared = tmp_path_factory.getbasetemp()
+    with started(shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) as one:
         yield one
 
 

@@ -1,24 +1,29 @@
 """Processes for tests, forked from one that has imported torch: the import would take most of their time.
 
-Also a script, the process that forks: it reads one JSON request a line and answers with the exit code.
+Also a script, the process that forks, one for all processes of ``pytest -n``: for each that connects to its
+socket it forks a process that reads one JSON request a line and answers with the exit code.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import gc
+import importlib
 import json
 import os
 import runpy
 import select
+import socket
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from waiting import LONG
 
@@ -29,7 +34,7 @@ Done = subprocess.CompletedProcess[str]
 class Forks:
     """Runs Python programs as processes of their own, with an environment and a folder of their own."""
 
-    parent: subprocess.Popen[str]
+    server: socket.socket
     folder: Path
 
     def hsrzoo(self, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> Done:
@@ -56,47 +61,84 @@ class Forks:
             "env": {**os.environ, **(env or {})},
             "files": [str(given), str(out), str(err)],
         }
-        assert self.parent.stdin is not None and self.parent.stdout is not None
-        self.parent.stdin.write(json.dumps(request) + "\n")
-        self.parent.stdin.flush()
-        assert select.select([self.parent.stdout], [], [], LONG)[0], f"{program} does not end"
-        code = int(self.parent.stdout.readline())
+        self.server.sendall(json.dumps(request).encode() + b"\n")
+        assert select.select([self.server], [], [], LONG)[0], f"{program} does not end"
+        code = int(self.server.recv(16))
         return subprocess.CompletedProcess(request["arguments"], code, out.read_text(), err.read_text())
 
 
 @contextlib.contextmanager
-def started() -> Iterator[Forks]:
-    """A process that is ready to fork; it has imported nothing that reads the environment."""
-    parent = subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            yield Forks(parent, Path(folder))
-        finally:
-            parent.kill()
-            parent.wait()
+def started(folder: Path) -> Iterator[Forks]:
+    """Processes of the server whose socket is in ``folder``, which is started unless it is there."""
+    path = folder / "forks"
+    with socket.socket(socket.AF_UNIX) as server, tempfile.TemporaryDirectory() as own:
+        with open(folder / "forks.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it listens: two must not start one
+            try:
+                server.connect(str(path))
+            except OSError:  # there is none, or its last user has left
+                path.unlink(missing_ok=True)
+                start = [sys.executable, __file__, str(path)]
+                process = subprocess.Popen(start, stdout=subprocess.PIPE, start_new_session=True)
+                assert process.stdout is not None and process.stdout.read(5) == b"ready"
+                server.connect(str(path))
+        yield Forks(server, Path(own))
 
 
-def serve() -> None:
+LIBRARIES = (
+    "accelerate", "click", "filelock", "h5py", "jinja2", "onnxscript.function_libs.torch_lib.ops",
+    "onnxruntime", "PIL.Image", "rich.progress", "rich.table", "safetensors.torch", "scipy.io", "spectral",
+    "tifffile", "timm.utils", "torch.onnx._internal.exporter._core", "torchmetrics.functional.image",
+    "yaml",
+)  # fmt: skip
+"""What the programs import, apart from hsrzoo itself and what reads the environment then."""
+
+
+def listen(path: Path) -> None:
+    """Serve all who connect to a socket, each by a process of its own, until the last one has left."""
     import_libraries()
+    weakref.finalize._registry.clear()  # torch would take its operators apart at the end of every child
     gc.freeze()  # no search for garbage among them in every child
     gc.set_threshold(200_000, 50, 1000)
-    answers = os.dup(1)
-    for line in sys.stdin:
+    with socket.socket(socket.AF_UNIX) as server, open(path.with_suffix(".lock"), "w") as lock:
+        server.bind(str(path))
+        server.listen()
+        print("ready", end="", flush=True)
+        serving: set[int] = set()
+        while True:
+            if select.select([server], [], [], 1.0)[0]:
+                client, _ = server.accept()
+                child = os.fork()
+                if child == 0:
+                    server.close()
+                    serve(client)
+                client.close()
+                serving.add(child)
+            serving -= {child for child in serving if os.waitpid(child, os.WNOHANG)[0]}
+            if not serving:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # nobody connects meanwhile
+                if not select.select([server], [], [], 0)[0]:
+                    return
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def serve(client: socket.socket) -> NoReturn:
+    """Fork a process for each request of one client."""
+    for line in client.makefile():
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            os.close(answers)
+            os.close(client.fileno())
             become(request)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        os.write(answers, f"{code}\n".encode())
+        client.sendall(f"{code}\n".encode())
+    os._exit(0)
 
 
 def import_libraries() -> None:
-    import h5py  # noqa: F401
-    import torchmetrics.functional.image  # noqa: F401
-
+    for name in LIBRARIES:
+        with contextlib.suppress(ImportError):  # some belong to extras
+            importlib.import_module(name)
     # timm brings the Hub's client, which reads the environment when it is imported
     for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
         del sys.modules[name]
@@ -145,4 +187,4 @@ def run(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    listen(Path(sys.argv[1]))

@@ -94,14 +94,16 @@ def test_a_local_folder_has_its_training_record_and_its_own_input(
     assert found["input"] == TEXT.format("minmax-image", 8, 16) and found["training"] == training
 
 
-def test_variants_are_named_and_others_refused(run_hsrzoo) -> None:
+def test_variants_are_named_and_others_refused(run_hsrzoo, monkeypatch) -> None:
+    monkeypatch.setattr("hsrzoo.cli.show.SIDE", 64)
     variants = card("mst-plus-plus:reference")["variants"]
     assert variants == {"mst-plus-plus:reference": {"structure": "published"}}
     done = run_hsrzoo("show", "mst-plus-plus:referenz")
     assert done.returncode == 2 and "Nearest: reference" in done.stderr
 
 
-def test_a_variant_costs_what_it_costs() -> None:
+def test_a_variant_costs_what_it_costs(monkeypatch) -> None:
+    monkeypatch.setattr("hsrzoo.cli.show.SIDE", 192)  # where features already take more than weights
     memory = "memory at 256 x 256"
     whole, usual = card("mst-plus-plus:reference"), card("mst-plus-plus.cave")
     assert whole["parameters"] == usual["parameters"] == 1_619_625

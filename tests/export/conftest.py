@@ -19,15 +19,7 @@ from hsrzoo_baselines.mst_plus_plus import SPEC as MST
 from hsrzoo_mcga.plugin import MCGA_S2
 
 BANDS = BandSet.regular(400, 700, 75)
-SMALL_MCGA = {
-    "widths": (8, 8),
-    "blocks": (0, 1),
-    "stem": 4,
-    "latent": 8,
-    "n_codes": 24,
-    "head": 8,
-    "k": 8,
-}
+SMALL_MCGA = {"stem": 4, "latent": 8, "n_codes": 24, "head": 8, "k": 8}
 
 
 class Toy(nn.Module):
@@ -93,9 +85,13 @@ def traced_once(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "to_onnx", signed)
 
 
-@pytest.fixture(scope="session")
-def mcga() -> Reconstructor:
-    return reconstructor(MCGA_S2, SMALL_MCGA)
+@pytest.fixture(scope="session", params=[1, pytest.param(2, marks=pytest.mark.long)])
+def mcga(request: pytest.FixtureRequest) -> Reconstructor:
+    """With one scale, or two, which take twice as long; tests/mcga/test_contract.py traces two."""
+    scales = request.param
+    need = replace(MCGA_S2.input, multiple=2**scales, min_size=2**scales)
+    sizes = {"widths": (8,) * scales, "blocks": (0,) * (scales - 1) + (1,)}
+    return reconstructor(replace(MCGA_S2, input=need, variants={}), {**SMALL_MCGA, **sizes})
 
 
 @pytest.fixture(scope="session")
