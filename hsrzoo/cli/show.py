@@ -141,7 +141,9 @@ def _input(wanted: RgbInput) -> str:
 
 def _recipes(spec: ModelSpec) -> dict[str, Recipe]:
     """By the names of `hsrzoo train --recipe`; none for a closed form."""
-    return {} if spec.fit is not None else {"common": spec.recipe, **spec.recipes}
+    from hsrzoo.training.recipe import recipes_of
+
+    return {} if spec.fit is not None else recipes_of(spec)
 
 
 def _official(spec: ModelSpec) -> str | None:

@@ -56,6 +56,7 @@ def test_a_card_tells_origin_cost_recipes_and_notes(run_hsrzoo, plugin: str) -> 
     assert facts["MACs at 256 x 256"] == 3 * 31 * 256 * 256
     assert facts["weights in memory"] == 4 * 124
     assert facts["memory at 256 x 256"] == 31 * 256 * 256 * 4  # of the cube; the image was there before
+    assert facts["recipes"]["few-pairs"]["steps"] == 300
     assert facts["recipes"]["authors"]["steps"] == 7 and facts["recipes"]["common"]["steps"] == 2000
     assert facts["official checkpoints"] == (
         "hsrzoo convert FILE --arch plugin-net (input: normalise minmax-image; of the toolbox)"
