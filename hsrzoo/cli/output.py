@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+_SPEED_SECONDS = 3600.0
+"""The time left is estimated from the steps of this time: the 30 s of rich hold no two steps of a slow
+network, and the time left would stay unknown."""
+
 
 @cache
 def _stderr() -> Console:
@@ -112,4 +116,7 @@ def progress() -> Progress:
         parts.TextColumn("{task.description}"), parts.BarColumn(), parts.MofNCompleteColumn(),
         parts.TimeElapsedColumn(), parts.TimeRemainingColumn(),
     )  # fmt: skip
-    return parts.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+    return parts.Progress(
+        *columns, console=stderr, transient=True, disable=not stderr.is_terminal,
+        speed_estimate_period=_SPEED_SECONDS,
+    )  # fmt: skip

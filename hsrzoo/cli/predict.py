@@ -156,8 +156,7 @@ def command(
             elif _predict_many(jobs, network, model, wanted, workers, bar):
                 context.exit(1)
         except KeyboardInterrupt:
-            if _left(jobs):
-                bar.say("Finished parts are kept: run the same command again to continue.")
+            bar.say(_kept(jobs, wanted))
             raise
 
 
@@ -204,12 +203,24 @@ def _new_folder(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def _left(jobs: list[Job]) -> bool:
-    """Whether an interrupted run has left cubes or parts of them."""
-    from hsrzoo.io.stream import part_of
+def _kept(jobs: list[Job], wanted: PredictOptions) -> str:
+    """What an interrupted run has left, and how to go on."""
+    from hsrzoo.io.stream import SUFFIXES, part_of
 
-    parts = [part_of(j.out.with_suffix(".hdr") if j.out.suffix.lower() == ".img" else j.out) for j in jobs]
-    return any(part.exists() for part in parts) or (len(jobs) > 1 and any(job.out.exists() for job in jobs))
+    outs = [j.out.with_suffix(".hdr") if j.out.suffix.lower() == ".img" else j.out for j in jobs]
+    parts = [part for part in map(part_of, outs) if part.exists()]
+    done = sum(out.exists() for out in outs) if len(jobs) > 1 else 0
+    kept = [f"{done} of {len(jobs)} cubes"] if done else []
+    kept += [f"the finished tiles in {parts[0]}"] if len(parts) == 1 else []
+    kept += [f"the finished tiles of {len(parts)} cubes"] if len(parts) > 1 else []
+    if kept:
+        without = " without --overwrite" if done and wanted.overwrite else ""
+        return f"Kept: {' and '.join(kept)}. Run the same command again{without} to continue."
+    if len(jobs) == 1 and outs[0].exists():
+        return f"Kept: {outs[0]}, the complete cube of this or an earlier run."
+    whole = outs[0].suffix.lower() not in SUFFIXES
+    why = f": {outs[0].suffix} files are written at once, {', '.join(SUFFIXES)} in parts" if whole else ""
+    return f"No part of a cube is kept{why}. Run the same command again to start over."
 
 
 def _predict_one(job: Job, network: Reconstructor, wanted: PredictOptions, bar: Bar) -> None:

@@ -35,11 +35,11 @@ def command(
     cube: Path, other: Path | None, out: Path | None, title: str | None, units: str | None,
     max_side: int | None, key: str | None, axes: str | None, show: bool,
 ) -> None:  # fmt: skip
-    """Show a cube in the browser: images, spectra, and the error of a second cube.
+    """Show a cube in the browser: images, spectra, and a second cube.
 
     OTHER is a photograph of the same scene, or a second cube of the same size and bands, whose error
-    against CUBE is shown. The page is one HTML file that needs no server and no network. Its path is
-    printed on stdout.
+    against CUBE is shown, or the difference of both if models made them. The page is one HTML file that
+    needs no server and no network. Its path is printed on stdout.
     """
     from hsrzoo.utils.files import make_folder
     from hsrzoo.viewer import write_page
@@ -95,13 +95,14 @@ def _photo(path: Path) -> np.ndarray | None:
 def _cube(path: Path, name: str, key: str | None, axes: str | None, units: str | None) -> NamedCube:
     from hsrzoo.io import load_cube
     from hsrzoo.io.common import by_wavelength
+    from hsrzoo.io.metadata import metadata_of
     from hsrzoo.viewer import NamedCube
-    from hsrzoo.viewer.units import units_of
 
     if path.suffix.lower() in _ENVI:
         key = axes = None
     values, bands = by_wavelength(*load_cube(path, key=key, axes=axes))
-    return NamedCube(name, values, bands, units or units_of(path))
+    about = metadata_of(path)
+    return NamedCube(name, values, bands, units or about.units, about.facts)
 
 
 def _names(paths: list[Path]) -> list[str]:

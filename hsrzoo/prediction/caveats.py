@@ -30,15 +30,31 @@ def caveats(model: Reconstructor | OnnxModel, camera: str | None = None) -> str:
     if not dataset:
         return f"The training data of these weights are unknown.\nTo check them: {bench}"
     other = f" (such as {camera})" if camera else ""
-    sources = (model.config.get("codebook") or {}).get("sources")
-    codebooks = f", codebooks from {' and '.join(sources)}" if sources else ""
     init = training.get("init")
     how = f"fine-tuned from {init['name']}" if init else "trained"
     return (
-        f"The weights were {how} on {_title(str(dataset))}, "
-        f"with {_training_camera(training)}{codebooks}.\n"
+        f"The weights were {how} on {_pairs(model.config)}.\n"
         f"Other scenes and cameras{other} are outside their domain; accuracy within it: {bench}"
     )
+
+
+def training_data(config: Mapping[str, Any]) -> str:
+    """Data set and camera of the training data, by a config.json; also the sources of codebooks and the
+    weights that were fine-tuned."""
+    training = config.get("training") or {}
+    if training.get("weights") == "random":
+        return "none, the weights are random"
+    if not training.get("dataset"):
+        return "unknown"
+    init = training.get("init")
+    return _pairs(config) + (f", fine-tuned from {init['name']}" if init else "")
+
+
+def _pairs(config: Mapping[str, Any]) -> str:
+    training = config["training"]
+    sources = (config.get("codebook") or {}).get("sources")
+    codebooks = f", codebooks from {' and '.join(sources)}" if sources else ""
+    return f"{_title(str(training['dataset']))}, with {_training_camera(training)}{codebooks}"
 
 
 def other_encoding(model: Reconstructor | OnnxModel, photo: Photo) -> str | None:
@@ -71,4 +87,4 @@ def _training_camera(training: Mapping[str, Any]) -> str:
     return f"RGB rendered for the camera {response}" if response else "RGB of an unknown camera"
 
 
-__all__ = ["caveats", "other_encoding"]
+__all__ = ["caveats", "other_encoding", "training_data"]

@@ -24,11 +24,15 @@ from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
-from hsrzoo.prediction.caveats import other_encoding
+from hsrzoo.prediction.caveats import other_encoding, training_data
+from hsrzoo.prediction.outside import Outside
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
 from hsrzoo.prediction.reflectance import area_spectrum
-from hsrzoo.prediction.run import Outside, PredictOptions, Progress, Run, Say, Step, Target
+from hsrzoo.prediction.run import PredictOptions, Progress, Run, Say, Step, Target
 from hsrzoo.utils.locks import hold
+
+_LARGE = 5e8
+"""Bytes of a cube above which its size is said before it is made."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,9 @@ def _predict(
     kept = None if options.bands is None else model.bands.nearest(options.bands)
     bands = model.bands if kept is None else model.bands.select(kept)
     target = Target(out, kept, bands, _about(model, photo, options), _divisor(model, photo, options, kept))
+    size = _size_note(CubeShape(*photo.pixels.shape, bands, options.dtype).bytes, out, options)
+    if size is not None:
+        say(size)
     if isinstance(model, OnnxModel):
         report = _exported(photo, model, target, options)
     else:
@@ -134,6 +141,16 @@ def _predict(
         if not rendering(bands).as_seen:
             say(f"Quick look: {rendering(bands).how}")
     return replace(report, seconds=time.monotonic() - begun, camera=photo.camera, picture=picture)
+
+
+def _size_note(size: int, out: Path, options: PredictOptions) -> str | None:
+    """A sentence about the size of the cube's file in bytes, where it is large."""
+    if size <= _LARGE:
+        return None
+    packed = " before compression" if out.suffix.lower() == ".zarr" else ""
+    smaller = _is_streamed(out) and options.dtype == "float32"
+    halved = "; --dtype uint16 halves it and limits values to [0, 1]" if smaller else ""
+    return f"The cube will have {size / 1e9:.1f} GB{packed}{halved}"
 
 
 def _is_streamed(out: Path) -> bool:
@@ -227,7 +244,8 @@ def _require_apart(out: Path, sources: tuple[Path, ...], options: PredictOptions
 
 def _about(model: Reconstructor | OnnxModel, photo: Photo, options: PredictOptions) -> dict[str, str]:
     """The metadata of a cube's file, besides its bands."""
-    about = {"model": model.name, "weights_sha256": model.weights_sha256 or "random", **photo.about}
+    about = {"model": model.name, "weights_sha256": model.weights_sha256 or "random"}
+    about |= {"training_data": training_data(model.config), **photo.about}
     if options.reflectance and photo.area is not None:
         about["cube_values"] = f"reflectance relative to the {photo.area.name}"
     return {**about, "test_time_adaptation": "yes"} if options.tta else about
@@ -261,9 +279,10 @@ def _identity(
     if options.bit_depth is None:  # as in partial files of versions without it
         del decisive["bit_depth"]
     weights = model.identity or f"random {digest_of(model.module)}"
+    about = {name: text for name, text in target.about.items() if name != "training_data"}  # of the weights
     return {
         "model": {"name": model.name, "identity": weights, "bands": model.bands.to_json()},
-        "image": {**raster.identity(), **target.about},
+        "image": {**raster.identity(), **about},
         "options": {**decisive, **asdict(model.execution), "device": model.device.type},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.colour.srgb import encode_srgb, srgb_matrix
 from hsrzoo.io.common import display_bands, output_file, require_bands
+from hsrzoo.io.metadata import metadata_of
 from hsrzoo.prediction.rows import open_rows
 
 LONGEST = 2048
@@ -64,9 +66,10 @@ def save_quicklook(cube: Path) -> Path:
     """Write the picture ``NAME.png`` of the cube file ``NAME.*``, in the colours of :func:`rendering`.
 
     Rows are read in strips; large cubes keep every n-th pixel of every n-th row, so that the longer side
-    is at most :data:`LONGEST` pixels. Raises InputError, FormatError.
+    is at most :data:`LONGEST` pixels. What the cube's file states about its origin (model, training data,
+    input) becomes text chunks of the picture. Raises InputError, FormatError.
     """
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     rows = open_rows(cube)
     height, width = rows.shape
@@ -76,8 +79,12 @@ def save_quicklook(cube: Path) -> Path:
     strips = [srgb_of(rows.read(top, min(strip, height - top), step), rows.bands) for top in tops]
     picture = np.concatenate(strips)
     target = quicklook_of(cube)
+    chunks = PngImagePlugin.PngInfo()
+    for name, text in metadata_of(cube).facts.items():
+        if re.fullmatch(r"[a-z0-9_]{1,79}", name):  # PNG allows few characters more
+            chunks.add_text(name, text)
     with output_file(target) as temporary:
-        Image.fromarray(picture).save(temporary, "PNG")
+        Image.fromarray(picture).save(temporary, "PNG", pnginfo=chunks)
     return target
 
 

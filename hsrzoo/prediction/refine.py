@@ -16,6 +16,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.io import require_writable, save_cube
+from hsrzoo.io.metadata import metadata_of
 from hsrzoo.io.open_stream import open_stream, require_apart, require_folder
 from hsrzoo.io.stream import SUFFIXES, CubeShape
 from hsrzoo.prediction.points import read_measured
@@ -126,7 +127,8 @@ def refine_file(cube: Path, measured: Path, out: Path) -> Refinement:
     refinement = fit_refinement(points.cube, points.spectra, rows.bands)
     height, width = rows.shape
     strips = ((top, rows.read(top, min(_ROWS, height - top))) for top in range(0, height, _ROWS))
-    about = {"refined_with": f"{refinement.points} spectra of {measured.name}", "refined_from": cube.name}
+    about = dict(metadata_of(cube).facts)
+    about |= {"refined_with": f"{refinement.points} spectra of {measured.name}", "refined_from": cube.name}
     with hold(out):
         if out.suffix.lower() not in SUFFIXES:
             whole = np.concatenate([refinement(strip) for _, strip in strips])

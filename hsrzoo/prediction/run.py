@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from hsrzoo.models.tiling.grid import Grid
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory
 from hsrzoo.models.tiling.saved import Saved
 from hsrzoo.models.tiling.windows import PaddedImage
+from hsrzoo.prediction.outside import Outside
 
 SHARE = 0.5
 """Default share of the free memory that a prediction uses at most."""
@@ -65,25 +65,6 @@ class PredictOptions:
     """A white or grey area to be made neutral; see :func:`hsrzoo.io.model_input.photo_for`."""
     reflectance: bool = False
     """Divide the cube by the spectrum of the area ``white``."""
-
-
-@dataclass
-class Outside:
-    """Values of a cube below 0 and above 1, the white, counted while it is made."""
-
-    values: int = 0
-    below: int = 0
-    above: int = 0
-
-    def count(self, part: Any) -> None:
-        """Count those of a part of the cube, an array or a tensor."""
-        self.values += math.prod(part.shape)
-        self.below += int((part < 0).sum())
-        self.above += int((part > 1).sum())
-
-    def __str__(self) -> str:
-        shares = (100 * count / max(self.values, 1) for count in (self.below, self.above))
-        return "values: {:.2g} % below 0, {:.2g} % above the white".format(*shares)
 
 
 @dataclass(frozen=True)

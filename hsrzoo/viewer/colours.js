@@ -38,14 +38,22 @@ function ramp(stops) {
 
 const GREY_RAMP = ramp([[0, 0, 0], [255, 255, 255]]);
 const ERROR_RAMP = ramp(CIVIDIS);
+const OUTSIDE = { below: [86, 180, 233], above: [213, 94, 0] }; // of the palette; also in style.css
 
 // One plane as an image: `low` in the ramp's first colour, `high` in its last; no data is transparent.
+// Values below 0 and above the white have colours of their own, where the source marks them.
 function paint(context, source, plane, range, colours) {
   const image = context.createImageData(WIDTH, HEIGHT);
   if (range) {
-    const table = new Uint8Array(NO_DATA);
+    const stops = [...colours, ...OUTSIDE.below, ...OUTSIDE.above];
+    const table = new Uint16Array(NO_DATA);
     const span = range.high - range.low || 1;
     for (let i = 0; i < NO_DATA; i++) {
+      const side = source.side(i);
+      if (side) {
+        table[i] = side < 0 ? 256 : 257;
+        continue;
+      }
       const share = (source.offset + source.step * i - range.low) / span;
       table[i] = Math.max(0, Math.min(255, Math.round(255 * share)));
     }
@@ -53,9 +61,9 @@ function paint(context, source, plane, range, colours) {
       const value = source.integers[plane * SIZE + i];
       if (value === NO_DATA) continue;
       const colour = 3 * table[value];
-      image.data[4 * i] = colours[colour];
-      image.data[4 * i + 1] = colours[colour + 1];
-      image.data[4 * i + 2] = colours[colour + 2];
+      image.data[4 * i] = stops[colour];
+      image.data[4 * i + 1] = stops[colour + 1];
+      image.data[4 * i + 2] = stops[colour + 2];
       image.data[4 * i + 3] = 255;
     }
   }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,13 +22,15 @@ class NamedCube:
     """A cube and its labels.
 
     ``values``: (H, W, C), real; values that are not finite are shown as no data. ``bands``: C bands, or
-    None if unknown. ``units``: of the values, for the axis of the plot.
+    None if unknown. ``units``: of the values, for the axis of the plot. ``facts``: what its file states
+    about its origin, see :class:`hsrzoo.io.metadata.Metadata`.
     """
 
     name: str
     values: np.ndarray
     bands: BandSet | None = None
     units: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -37,6 +37,7 @@ class Planes {
     this.name = about.name;
     this.offset = about.offset;
     this.step = about.step;
+    this.marked = Boolean(about.marked); // reflectance: values outside 0 to 1 are marked
     this.integers = integers;
     this.count = integers.length / SIZE;
     this.ranges = new Map();
@@ -52,6 +53,26 @@ class Planes {
 
   at(plane, x, y) {
     return this.real(this.integers[plane * SIZE + y * WIDTH + x]);
+  }
+
+  // -1 below 0, 1 above the white, else 0. The limits themselves may be stored half a step off.
+  side(integer) {
+    if (!this.marked) return 0;
+    const value = this.real(integer), half = 0.501 * this.step;
+    return value < -half ? -1 : value > 1 + half ? 1 : 0;
+  }
+
+  // Shares of a plane's pixels with data.
+  outside(plane) {
+    let below = 0, above = 0, total = 0;
+    for (let i = plane * SIZE; i < (plane + 1) * SIZE; i++) {
+      if (this.integers[i] === NO_DATA) continue;
+      const side = this.side(this.integers[i]);
+      total++;
+      if (side < 0) below++;
+      if (side > 0) above++;
+    }
+    return { below: below / total, above: above / total };
   }
 
   // Mean, least and greatest value of every plane over a rectangle (both ends included).
@@ -119,6 +140,10 @@ function bandName(index) {
 // A number as people write it: six digits, no trailing zeros; a dash for none.
 function plain(value) {
   return Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "no data";
+}
+
+function percent(share) {
+  return `${Number((100 * share).toPrecision(2))} %`;
 }
 
 function short(value) {

@@ -128,6 +128,14 @@ function readout() {
   return parts.join("; ");
 }
 
+// Of the shown band, for both cubes; within 0 to 1 where other values are marked.
+function greyRange() {
+  const range = cubes[0].range(state.band, 0.005, 0.995);
+  if (!range || !cubes[0].marked) return range;
+  const low = Math.max(0, range.low), high = Math.min(1, range.high);
+  return low < high ? { low, high } : range;
+}
+
 function paintPanels() {
   for (const panel of panels) {
     const { kind, index } = panel.figure.dataset;
@@ -140,7 +148,7 @@ function paintPanels() {
     }
     if (kind !== "cube") continue;
     if (state.colour) panel.showPicture(panel.picture);
-    else panel.showPlane(cubes[index], state.band, cubes[0].range(state.band, 0.005, 0.995), GREY_RAMP);
+    else panel.showPlane(cubes[index], state.band, greyRange(), GREY_RAMP);
   }
 }
 

@@ -12,6 +12,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.errors import InputError
+from hsrzoo.prediction.outside import Outside
 from hsrzoo.prediction.quicklook import rendering, srgb_of
 
 NO_DATA = 65535
@@ -59,6 +60,14 @@ def _range(values: np.ndarray, name: str) -> tuple[float, float]:
     if not finite.size:
         raise InputError(f"{name} has no data: no value is finite")
     return float(finite.min()), float(finite.max())
+
+
+def outside_of(values: np.ndarray) -> Outside:
+    """The values (H, W, C) below 0 and above the white; what has no data is left out."""
+    outside = Outside()
+    for row in values:
+        outside.count(row[np.isfinite(row)])
+    return outside
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from hsrzoo.io.metadata import is_reflectance, origin
 from hsrzoo.utils.files import write_atomically
 from hsrzoo.viewer.cubes import NamedCube, check_cubes, fit_photo, runs_of, stride_for
-from hsrzoo.viewer.pack import colour_picture, error_maps, pack_values, png_uri
+from hsrzoo.viewer.pack import colour_picture, error_maps, outside_of, pack_values, png_uri
 
 _SCRIPTS = ("data.js", "colours.js", "panels.js", "plot.js", "table.js", "input.js", "main.js")
 _FIRST_NM = 550.0
 """The band nearest to green is shown first."""
+_NOTED = 0.01
+"""Share of the values below 0 or above the white that is noted."""
 
 
 def write_page(
@@ -74,21 +77,28 @@ class _Content:
         self.figures: list[dict[str, Any]] = []
         self.payloads: dict[str, str] = {}
         self.about: dict[str, list[dict[str, Any]]] = {"cubes": [], "maps": []}
+        self.origins: list[tuple[str, str]] = []
         size = f"{self.height} rows x {self.width} columns"
         first = self.cubes[0].bands
         self.summary = f"{size}, {first if first is not None else f'{self.bands} bands'}"
 
     def add_cubes(self) -> None:
-        """Values and colour rendering of each cube."""
+        """Values, origin and colour rendering of each cube."""
         letters = ("A: ", "B: ") if len(self.cubes) > 1 else ("",)
         for letter, cube in zip(letters, self.cubes, strict=True):
             kept = self._subsample(np.asarray(cube.values))
-            self._store("cubes", kept, name=cube.name, label=letter + cube.name)
+            marked = is_reflectance(cube.units, cube.facts)
+            self._store("cubes", kept, name=cube.name, label=letter + cube.name, marked=marked)
+            outside = outside_of(cube.values) if marked else None
+            if outside is not None and outside.share > _NOTED:
+                self.notes.append(f'Values of {cube.name}: {outside.shares}. "One band" marks them.')
+            if text := origin(cube.facts):
+                self.origins.append((letter + cube.name if letter else "Origin", text))
             pixels, how = colour_picture(kept, cube.bands)
             self._show("cube", letter + cube.name, how, pixels)
 
     def add_errors(self) -> None:
-        """The error maps of two cubes, and overall errors."""
+        """The error maps of two cubes, and overall errors: of B, or differences if models made both."""
         one, two = self.cubes
         found = error_maps(one.values, two.values)
         maps = {"RMSE": (found.rmse, ""), "Spectral angle": (found.angle, "°")}
@@ -96,8 +106,9 @@ class _Content:
         for name, (values, sign) in there.items():
             self._store("maps", self._subsample(values)[..., None], name=name, sign=sign)
         if there:
-            self._show("error", "Error of B")
-            self.summary += f"; RMSE {found.total_rmse:.4g}"
+            name = "Difference" if all("model" in cube.facts for cube in self.cubes) else "Error of B"
+            self._show("error", name)
+            self.summary += f"; {name[0].lower()}{name[1:]}: RMSE {found.total_rmse:.4g}"
         if "Spectral angle" in there:
             self.summary += f", mean spectral angle {found.mean_angle:.3g}°"
 
@@ -111,9 +122,9 @@ class _Content:
     def _subsample(self, values: np.ndarray) -> np.ndarray:
         return values[:: self.stride, :: self.stride]
 
-    def _store(self, kind: str, values: np.ndarray, **facts: str) -> None:
+    def _store(self, kind: str, values: np.ndarray, **facts: str | bool) -> None:
         key = f"{kind}-{len(self.about[kind])}"
-        found = pack_values(values, facts["name"])
+        found = pack_values(values, str(facts["name"]))
         self.payloads[key] = found.text
         self.about[kind].append({"id": key, "offset": found.offset, "step": found.step, **facts})
 
@@ -140,6 +151,7 @@ class _Content:
             payloads=self.payloads,
             notes=self.notes,
             summary=self.summary,
+            origins=self.origins,
             script=script,
             script_hash=_hash(script),
             style=style,

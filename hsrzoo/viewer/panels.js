@@ -8,6 +8,7 @@ class Panel {
     this.figure = figure;
     this.canvas = figure.querySelector("canvas.view");
     this.bar = figure.querySelector(".bar");
+    this.outside = figure.querySelector(".outside");
     this.source = document.createElement("canvas");
     this.source.width = WIDTH;
     this.source.height = HEIGHT;
@@ -21,6 +22,7 @@ class Panel {
     this.context.clearRect(0, 0, WIDTH, HEIGHT);
     this.context.drawImage(image, 0, 0, WIDTH, HEIGHT);
     if (this.bar) this.bar.hidden = true;
+    if (this.outside) this.outside.hidden = true;
   }
 
   // `clipped`: values above the range's high end exist, and get its colour.
@@ -30,7 +32,13 @@ class Panel {
     this.shown = key;
     paint(this.context, source, plane, range, colours);
     this.bar.hidden = !range;
+    if (this.outside) this.outside.hidden = !range || !source.marked;
     if (!range) return;
+    if (source.marked) {
+      const { below, above } = source.outside(plane);
+      const shares = this.outside.querySelectorAll("output");
+      [shares[0].textContent, shares[1].textContent] = [percent(below), percent(above)];
+    }
     paintBar(this.bar.querySelector("canvas"), colours);
     const [low, high] = this.bar.querySelectorAll("span");
     low.textContent = short(range.low);

@@ -12,6 +12,7 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.cli.refine import command
 from hsrzoo.errors import BandsError, FormatError, HsrzooError, InputError
 from hsrzoo.io import load_cube, save_cube
+from hsrzoo.io.metadata import metadata_of, origin
 from hsrzoo.prediction.refine import _fit, _inputs, fit_refinement
 
 HEIGHT, WIDTH = 12, 18
@@ -24,7 +25,7 @@ TRUTH = CUBE + WRONG
 
 @pytest.fixture
 def cube(tmp_path: Path) -> Path:
-    save_cube(tmp_path / "cube.hdr", CUBE, VISIBLE_31)
+    save_cube(tmp_path / "cube.hdr", CUBE, VISIBLE_31, metadata={"model": "net.toy"})
     return tmp_path / "cube.hdr"
 
 
@@ -60,6 +61,8 @@ def test_measured_points_correct_the_whole_cube(cube: Path, tmp_path: Path, name
     refined, bands = load_cube(tmp_path / name)
     assert bands == VISIBLE_31 and refined.shape == CUBE.shape
     assert rmse(refined) < 0.2 * rmse(CUBE)
+    wanted = "Model: net.toy; refined with: 40 spectra of points.csv"
+    assert origin(metadata_of(tmp_path / name).facts) == wanted
 
 
 def test_a_small_cube_of_the_scene_is_compared_with_means(cube: Path, tmp_path: Path) -> None:

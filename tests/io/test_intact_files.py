@@ -11,7 +11,7 @@ from scipy.io import savemat
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, Note
 from hsrzoo.io import load_cube, save_cube, tiff
-from hsrzoo.viewer.units import units_of
+from hsrzoo.io.metadata import metadata_of
 
 H, W, C = 4, 5, 3
 CUBE = np.random.default_rng(4).uniform(0, 1, (H, W, C)).astype(np.float32)
@@ -39,7 +39,7 @@ def envi(folder, text=None, name="a.hdr", binary="a.img", encoding="utf-8", valu
 def test_envi_headers_in_any_encoding(tmp_path, encoding):
     cube, bands = load_cube(envi(tmp_path, header(data_units="W/m\u00b2"), encoding=encoding))
     assert np.array_equal(cube, CUBE) and bands.same_as(BandSet.of(NM), 1e-6)
-    assert units_of(tmp_path / "a.hdr") == "W/m\u00b2"
+    assert metadata_of(tmp_path / "a.hdr").units == "W/m\u00b2"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_hdf5_that_refers_to_other_files_is_refused(tmp_path, suffix, how):
             FormatError, match=r"refers to other files.*cube (lies in|is a link to) .*secret"
         ):
             load_cube(tmp_path / f"a{suffix}", key=key)
-    assert units_of(tmp_path / f"a{suffix}") is None
+    assert metadata_of(tmp_path / f"a{suffix}").units is None
 
 
 def test_links_within_the_file_are_no_reference_to_others(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -92,6 +93,53 @@ def test_errors_over_all_pixels_are_told(opened, tmp_path, pair):
                                                     strict=True)]  # fmt: skip
     wanted = f"RMSE {rmse:.4g}, mean spectral angle {np.mean(angles):.3g}°"
     assert hands.page.locator("header p").inner_text().endswith(wanted)
+
+
+MADE = {"model": "net.<i>one</i>", "training_data": "pairs", "cube_values": "reflectance"}
+
+
+def test_cubes_of_models_tell_their_origin_and_mark_what_is_no_reflectance(opened, tmp_path, pair):
+    """Of A's first row, shown as one band, half lies below 0 and a quarter above 1."""
+    a, b = pair[0].copy(), np.clip(pair[0], 0, 1)
+    a[0, :16], a[0, 16:24], a[0, 24:28], a[0, 28:] = -0.25, 1.5, 0, 1
+    with pytest.warns(UserWarning, match=r'^Values of a: 2.1 % below 0, 1 % above the white. "One band"'):
+        write_page(
+            tmp_path / "page.html",
+            [NamedCube("a", a, BANDS, facts=MADE), NamedCube("b", b, BANDS, facts=MADE)],
+        )
+    hands = opened(tmp_path / "page.html")
+    page = hands.page
+    one, two = page.locator(".origins div").all_inner_texts()
+    assert one == "A: a Model: net.<i>one</i>; training data: pairs; values: reflectance"
+    assert two.startswith("B: b ")
+    assert page.locator("figure[data-kind=error] .name").inner_text() == "Difference"
+    page.locator("label", has_text="One band").click()
+    hands.settle()
+    assert page.locator(".outside").all_inner_texts() == [
+        "below 0: 2.1 %\nabove the white, 1: 1 %", "below 0: 0 %\nabove the white, 1: 0 %",
+    ]  # fmt: skip
+    assert hands.colour_at(3, 0)[:3] == [86, 180, 233] and hands.colour_at(20, 0)[:3] == [213, 94, 0]
+    assert hands.colour_at(26, 0)[:3] == [0, 0, 0] and hands.colour_at(30, 0)[:3] == [255, 255, 255]
+    before = page.viewport_size
+    for width in (390, 1920):
+        page.set_viewport_size({"width": width, "height": 900})
+        hands.settle()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    used, height = page.evaluate(
+        "(c => [c.clientWidth, c.clientHeight])(document.querySelector('canvas.view'))"
+    )
+    assert used / height == pytest.approx(32 / 24, rel=0.01), "the picture fills its panel"
+    page.set_viewport_size(before)
+
+
+@pytest.mark.parametrize("facts", [({}, {}), ({}, MADE), (MADE, {})])
+def test_the_error_is_that_of_b_unless_models_made_both(tmp_path, pair, facts):
+    cubes = [NamedCube(n, c, BANDS, facts=f) for n, c, f in zip("ab", pair, facts, strict=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_page(tmp_path / "page.html", cubes)
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert ">Error of B<" in text and "; error of B: RMSE" in text and "<i>one" not in text
 
 
 def test_error_maps_of_special_spectra():

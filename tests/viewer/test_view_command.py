@@ -21,9 +21,10 @@ from hsrzoo.cli.view import _photo, command
 from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
+from hsrzoo.io.metadata import Metadata, metadata_of
+from hsrzoo.io.values import UNITS as VALUES
 from hsrzoo.viewer.cubes import fit_photo, runs_of, stride_for
 from hsrzoo.viewer.pack import NO_DATA, colour_picture, pack_values
-from hsrzoo.viewer.units import units_of
 from make_fixtures import write_png16
 
 from .conftest import BANDS
@@ -147,11 +148,22 @@ def test_what_cannot_be_shown_is_explained_and_nothing_written(run_hsrzoo, tmp_p
 
 
 @pytest.mark.parametrize("name", ["c.hdr", "c.img", "c.tif", "c.h5", "c.mat", "c.npz", "c.zarr"])
-def test_units_are_read_from_every_format(tmp_path, cube, name):
+def test_units_and_origin_are_read_from_every_format(tmp_path, cube, name):
     if name.endswith(".zarr"):
         pytest.importorskip("zarr")
-    save_cube(tmp_path / name, cube, BANDS, metadata={"units": UNITS})
-    assert units_of(tmp_path / name) == UNITS
+    about = {"model": "a.b", "training_data": "some pairs, with RGB of an unknown camera"}
+    save_cube(tmp_path / name, cube, BANDS, metadata={"units": UNITS, **about})
+    found = metadata_of(tmp_path / name)
+    assert found.units == UNITS and about.items() <= found.facts.items()
+    save_cube(tmp_path / name, cube, BANDS)
+    assert metadata_of(tmp_path / name) == Metadata(VALUES, {})
+
+
+def test_files_of_others_have_no_origin(tmp_path, cube):
+    np.savez(tmp_path / "a.npz", cube=cube, metadata=np.asarray("[1]"))
+    tifffile.imwrite(tmp_path / "a.tif", cube, description='{"metadata": 3}')
+    for name in ("a.npz", "a.tif", "absent.hdr"):
+        assert metadata_of(tmp_path / name) == Metadata()
 
 
 def test_packed_values_are_off_by_half_a_step_at_most(cube):
