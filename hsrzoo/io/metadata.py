@@ -49,7 +49,8 @@ def metadata_of(path: Path) -> Metadata:
 
 def is_reflectance(units: str | None, facts: Mapping[str, str]) -> bool:
     """Whether 0 and 1, the white, are the limits of plausible values."""
-    return units in (UNITS, "reflectance") or facts.get("cube_values", "").startswith("reflectance")
+    stated = facts.get("cube_values")
+    return units in (UNITS, "reflectance") if stated is None else stated.startswith("reflectance")
 
 
 def origin(facts: Mapping[str, str]) -> str:
@@ -64,6 +65,8 @@ def origin(facts: Mapping[str, str]) -> str:
         "model": facts.get("model"),
         "training data": facts.get("training_data"),
         "encoding of the input": encoding,
+        "development of the input": facts.get("input_raw"),
+        "white of the input": facts.get("input_white"),
         "camera of the input": camera,
         "values": facts.get("cube_values"),
         "test-time adaptation": facts.get("test_time_adaptation"),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hsrzoo.prediction.caveats import caveats, other_encoding
+from hsrzoo.prediction.caveats import caveats, other_encoding, training_data
 
 
 def weights(training: dict, codebook: dict | None = None) -> SimpleNamespace:
@@ -36,6 +36,21 @@ def test_a_set_that_no_plugin_knows_and_an_unknown_camera():
 def test_weights_that_were_fine_tuned_name_the_first_ones():
     text = caveats(weights({"dataset": "nobodys", "init": {"name": "net.cave"}}))
     assert "fine-tuned from net.cave on nobodys" in text
+
+
+@pytest.mark.parametrize(
+    ("training", "told"),
+    [
+        (
+            {"dataset": "nobodys", "init": {"name": "net.cave"}},
+            "nobodys, with RGB of an unknown camera, fine-tuned from net.cave",
+        ),
+        ({"weights": "random"}, "none, the weights are random"),
+        ({}, "unknown"),
+    ],
+)
+def test_the_training_data_in_the_metadata_of_cubes(training, told):
+    assert training_data({"training": training}) == told
 
 
 def test_the_camera_of_a_photograph_is_another_one():

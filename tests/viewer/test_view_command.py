@@ -21,7 +21,7 @@ from hsrzoo.cli.view import _photo, command
 from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
-from hsrzoo.io.metadata import Metadata, metadata_of
+from hsrzoo.io.metadata import Metadata, is_reflectance, metadata_of
 from hsrzoo.io.values import UNITS as VALUES
 from hsrzoo.viewer.cubes import fit_photo, runs_of, stride_for
 from hsrzoo.viewer.pack import NO_DATA, colour_picture, pack_values
@@ -164,6 +164,21 @@ def test_files_of_others_have_no_origin(tmp_path, cube):
     tifffile.imwrite(tmp_path / "a.tif", cube, description='{"metadata": 3}')
     for name in ("a.npz", "a.tif", "absent.hdr"):
         assert metadata_of(tmp_path / name) == Metadata()
+
+
+@pytest.mark.parametrize(
+    ("units", "facts", "marked"),
+    [
+        (VALUES, {}, True),
+        ("reflectance", {}, True),
+        (None, {"cube_values": "reflectance relative to the white of the photograph"}, True),
+        (VALUES, {"cube_values": "light times reflectance"}, False),
+        (UNITS, {}, False),
+        (None, {}, False),
+    ],
+)
+def test_limits_of_values_are_those_of_reflectance(units, facts, marked):
+    assert is_reflectance(units, facts) == marked
 
 
 def test_packed_values_are_off_by_half_a_step_at_most(cube):
