@@ -43,9 +43,9 @@ def command() -> None:
 @click.argument("photo", type=options.PATH)
 @click.option("--chart", type=CHART, required=True, help="colorchecker24, sg140 or ngt130.")
 @click.option(
-    "--corners", type=Point(), nargs=4, required=True, metavar="X,Y X,Y X,Y X,Y",
+    "--corners", type=Point(), nargs=4, default=None, metavar="X,Y X,Y X,Y X,Y",
     help="Centres of the four corner patches in pixels: top left, top right, bottom right, bottom left of "
-    "the chart as it is printed.",
+    "the chart as it is printed [searched for: colorchecker24, extra chart].",
 )  # fmt: skip
 @click.option("-o", "--out", type=options.PATH, required=True, help="File for `predict --camera`: .json.")
 @click.option(
@@ -62,7 +62,7 @@ def command() -> None:
 @click.option("--bit-depth", type=click.IntRange(1, 32), metavar="N", help="As for `predict`.")
 @options.as_json
 def chart_command(
-    photo: Path, chart: str, corners: tuple[tuple[float, float], ...], out: Path, camera: str,
+    photo: Path, chart: str, corners: tuple[tuple[float, float], ...] | None, out: Path, camera: str,
     light: str | None, linear: bool, srgb: bool, bit_depth: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Calibrate by the photograph PHOTO of a colour chart.

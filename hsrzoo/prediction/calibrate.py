@@ -9,6 +9,7 @@ from hsrzoo.camera import Camera
 from hsrzoo.colour.calibration import Calibration, measure_chart
 from hsrzoo.colour.chart import Corners
 from hsrzoo.colour.chart_picture import chart_picture
+from hsrzoo.colour.find_chart import find_chart
 from hsrzoo.colour.lights import Light
 from hsrzoo.errors import InputError
 from hsrzoo.io.open_stream import require_folder
@@ -20,7 +21,7 @@ from hsrzoo.utils.files import write_atomically, write_json
 def calibrate_chart(
     photo: str | Path,
     chart: str,
-    corners: Corners,
+    corners: Corners | None,
     out: str | Path,
     *,
     camera: Camera,
@@ -37,7 +38,8 @@ def calibrate_chart(
     Args:
         photo: A photograph, decoded as ``hsrzoo predict`` decodes photographs.
         chart: Name of :data:`hsrzoo.colour.chart.CHARTS`.
-        corners: As for :func:`hsrzoo.colour.chart.read_patches`.
+        corners: As for :func:`hsrzoo.colour.chart.read_patches`. None: the chart is searched for
+            (:mod:`hsrzoo.colour.find_chart`).
         out: A .json file.
         camera: The camera of a network's training pairs, for which residuals are computed. The file serves
             for every other one, too.
@@ -62,7 +64,12 @@ def calibrate_chart(
         )
     decoded = to_linear(raster, photo, encoding, bit_depth=bit_depth, untagged="srgb")
     say(decoded.note)
-    measured = measure_chart(decoded.unit(), chart, corners, decoded.about, light)
+    pixels = decoded.unit()
+    places = find_chart(pixels, chart) if corners is None else [corners]
+    every = [measure_chart(pixels, chart, place, decoded.about, light) for place in places]
+    measured = min(every, key=lambda one: one.calibration.residuals(camera).mean)
+    if corners is None:
+        say(f"Chart found: --corners {' '.join(f'{x:.0f},{y:.0f}' for x, y in measured.corners)}")
     measured.require_usable()
     write_atomically(picture, chart_picture(measured, camera))
     say(f"Picture: {picture}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,11 +32,13 @@ DAYLIGHT = Light.named("D65").power
 CUBES = {name: chart_cube(name) for name in CHARTS}
 
 
-def given(corners: Corners) -> list[str]:
-    return ["--corners", *(f"{x},{y}" for x, y in corners)]
+def given(corners: Corners | None) -> list[str]:
+    return [] if corners is None else ["--corners", *(f"{x},{y}" for x, y in corners)]
 
 
-def calibrate(photo: Path, *more: Any, chart: str = "colorchecker24", corners: Corners = CORNERS) -> Result:
+def calibrate(
+    photo: Path, *more: Any, chart: str = "colorchecker24", corners: Corners | None = CORNERS
+) -> Result:
     out = photo.with_name("my.json")
     words = ["chart", photo, "--chart", chart, *given(corners), "-o", out, *more]
     return CliRunner().invoke(command, [str(word) for word in words])
@@ -267,3 +271,41 @@ def test_raw_photographs_of_another_white_balance_are_refused() -> None:
     for other in ({**raw, "input_raw": "white balance 1.8, 1, 1.7 as shot"}, {"input_values": "linear"}):
         with pytest.raises(InputError, match="white balance 2, 1"):
             found.require_decoding(other)
+
+
+FLAT: Corners = ((30.0, 30.0), (180.0, 30.0), (180.0, 120.0), (30.0, 120.0))
+"""Of a chart from the front; its outline is 15 pixels further out."""
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("first", [0, 1, 3])
+@pytest.mark.parametrize("clockwise", [True, False])
+def test_the_fit_decides_which_corner_of_the_outline_found_is_the_first_patch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, turned: bool, first: int, clockwise: bool
+) -> None:
+    cube = chart_cube("colorchecker24", FLAT)
+    cube = np.rot90(cube, -1, axes=(1, 2)) if turned else cube  # the detector gets it turned back
+    path = photograph(tmp_path / "a.tif", cube=cube)
+    outline = np.array([(15, 15), (195, 15), (195, 135), (15, 135)])[:: 1 if clockwise else -1]
+
+    def detect(image: np.ndarray, additional_data: bool, working_width: int) -> list[Any]:
+        assert image.shape[:2] == (150, 215)
+        return [SimpleNamespace(quadrilateral=np.roll(outline, first, axis=0) * working_width / 215)]
+
+    module = SimpleNamespace(detect_colour_checkers_segmentation=detect)
+    monkeypatch.setitem(sys.modules, "colour_checker_detection", module)
+    done = calibrate(path, corners=None)
+    assert done.exit_code == 0, done.output
+    expected = FLAT if not turned else tuple((149 - y, x) for x, y in FLAT)
+    words = done.stderr.split("--corners ")[1].split("\n")[0].split()
+    found = [tuple(map(float, word.split(","))) for word in words]
+    np.testing.assert_allclose(found, expected, atol=1)
+
+
+def test_without_the_detector_corners_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, photos: dict[str, Path]
+) -> None:
+    monkeypatch.setitem(sys.modules, "colour_checker_detection", None)
+    for name, words in (("colorchecker24", "hsrzoo[chart]"), ("sg140", "Only ColorChecker Classic")):
+        error = calibrate(photos[name], chart=name, corners=None).exception
+        assert isinstance(error, InputError) and words in str(error) and "--corners" in str(error)
