@@ -87,7 +87,7 @@ def describe(name: str) -> dict[str, Any]:
         "arguments": dict(spec.arguments),
         "variants": {f"{spec.name}:{name}": dict(values) for name, values in spec.variants.items()},
         "input": _input(spec.input),
-        **_cost(spec, next(iter(configs.values()), None), parsed.variant),
+        **_cost(spec, configs, parsed.variant),
         "recipes": {n: asdict(r) for n, r in _recipes(spec).items()},
         "official checkpoints": _official(spec),
         "notes": spec.notes,
@@ -112,15 +112,25 @@ def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
     return spec, {str(one): read_config(folder_of(one)) for one in names}
 
 
-def _cost(spec: ModelSpec, config: Mapping[str, Any] | None, variant: str | None) -> dict[str, Any]:
-    """Cost of the network with the bands of the first weights, else with 31 bands."""
+def _cost(spec: ModelSpec, configs: Mapping[str, Mapping[str, Any]], variant: str | None) -> dict[str, Any]:
+    """Cost of the network with the bands of the first weights (name -> config), else with 31 bands."""
     from hsrzoo.bands import VISIBLE_31, BandSet
+    from hsrzoo.models.building import Size, build_for
     from hsrzoo.models.complexity import cost, size
+    from hsrzoo.models.locate import folder_of
+    from hsrzoo.models.names import parse_name
     from hsrzoo.spec import build_module
+    from hsrzoo.utils.files import CONFIG, TENSORS
 
-    bands = BandSet.from_json(config["bands"]) if config else VISIBLE_31
-    arguments = {**(config["arguments"] if config else {}), **(spec.variants[variant] if variant else {})}
-    module = build_module(spec, bands, arguments, fresh=False).eval()
+    more = spec.variants[variant] if variant else {}
+    if not configs:
+        bands = VISIBLE_31
+        module = build_module(spec, bands, more, fresh=False).eval()
+    else:
+        name, config = next(iter(configs.items()))
+        bands, folder = BandSet.from_json(config["bands"]), folder_of(parse_name(name))
+        held, where = Size.of(folder / TENSORS), str(folder / CONFIG)
+        module = build_for(spec, bands, {**config["arguments"], **more}, held, where).eval()
     count = size(module)
     side = spec.input.padded(SIDE)
     macs, peak = cost(module, side, side)

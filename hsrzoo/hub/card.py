@@ -64,9 +64,12 @@ def merge(existing: str | None, managed: Mapping[str, Any], block: str) -> str:
 def _merge_value(key: str, theirs: Any, ours: Any) -> Any:
     """The value of a managed key; None removes it."""
     if key == "tags" or (key == "base_model" and ours and isinstance(theirs, list)):
-        return list(dict.fromkeys([*_as_list(theirs), *_as_list(ours)]))
+        found: list[Any] = []
+        for one in [*_as_list(theirs), *_as_list(ours)]:
+            found += [one] if one not in found else []
+        return found
     if key == "model-index":
-        names = {entry["name"] for entry in ours}
+        names = [entry["name"] for entry in ours]
         kept = [entry for entry in _as_list(theirs) if _name(entry) not in names]
         return [*kept, *(entry for entry in ours if entry["results"])] or None
     return ours

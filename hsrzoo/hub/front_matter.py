@@ -13,6 +13,8 @@ from typing import Any
 
 from hsrzoo.errors import FormatError
 
+_MOST_NODES = 100_000
+"""Values in a card's metadata."""
 _HEAD = re.compile(r"\s*---\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
 
 
@@ -28,17 +30,43 @@ def join(head: str, body: str) -> str:
 
 
 def parse(head: str) -> dict[Any, Any]:
-    """The values of YAML text; {} where it is empty. FormatError for anything but a valid mapping."""
+    """The values of YAML text; {} where it is empty. FormatError for anything but a valid mapping that is
+    not absurdly large."""
     import yaml  # only for writing a card
 
     try:
+        _require_small(yaml.compose(head, Loader=yaml.SafeLoader))
         found = yaml.safe_load(head)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
+    except RecursionError:
+        raise _unreadable("values that are nested too deeply") from None
+    # all but the first: values that PyYAML cannot make, such as an impossible date
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError, OverflowError) as error:
         where = str(getattr(error, "problem_mark", "")).strip() or type(error).__name__
         raise _unreadable(where) from None
     if not isinstance(found, dict | None):
         raise _unreadable(type(found).__name__)
     return found or {}
+
+
+def _require_small(root: Any) -> None:
+    """FormatError where YAML has more than :data:`_MOST_NODES` values with its aliases written out: a few
+    lines of aliases of aliases stand for billions."""
+    counts: dict[int, int] = {}  # 0: being counted, so that the value holds itself
+
+    def count(node: Any) -> int:
+        if id(node) not in counts:
+            counts[id(node)] = 0
+            parts = node.value if isinstance(node.value, list) else []
+            inner = (part for one in parts for part in (one if isinstance(one, tuple) else (one,)))
+            counts[id(node)] = 1 + sum(map(count, inner))
+        elif not counts[id(node)]:
+            raise _unreadable("a value that holds itself")
+        if counts[id(node)] > _MOST_NODES:
+            raise _unreadable(f"more than {_MOST_NODES} values, as its aliases stand for many")
+        return counts[id(node)]
+
+    if root is not None:
+        count(root)
 
 
 def change(head: str, values: Mapping[str, Any]) -> str:

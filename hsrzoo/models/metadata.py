@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError
+from hsrzoo.utils.json_kinds import Kind, problems
 
-Kind = type | tuple[type, ...]
+BANDS: Kind = {"centres_nm": [float], "widths_nm?": ([float], type(None))}
+LINK: Kind = ({"repo": str, "revision": str}, type(None))
+"""A repository on the Hub at a commit."""
+_SHOWN = 6
+"""Problems in a message."""
+LARGEST = 64 << 20
+"""Bytes of a file of JSON."""
+MOST_PADDED = 4096
+"""Of the multiple and the least size of images in JSON: larger ones would make any image absurdly large."""
 
 
 def read_object(
     source: Path | str, fields: Mapping[str, Kind], schema: int, what: str, error: type[HsrzooError]
 ) -> dict[str, Any]:
-    """The JSON object in a file or text, with ``fields`` (name -> type) and, if it has any, valid bands,
-    written by this version or an older one: its ``schema`` is at most the given one. Raises ``error``."""
+    """The JSON object in a file or text, with ``fields`` (name -> kind, see :mod:`hsrzoo.utils.json_kinds`)
+    and, if it has any, valid bands, written by this version or an older one: its ``schema`` is at most the
+    given one. Raises ``error``."""
     try:
+        if isinstance(source, Path) and source.stat().st_size > LARGEST:
+            raise ValueError(f"{source.stat().st_size} bytes, more than {LARGEST}")
         found = json.loads(source if isinstance(source, str) else source.read_bytes())
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise error(f"{what} cannot be read as JSON", got=str(problem)) from None
     if not isinstance(found, dict):
         raise error(f"{what} is incomplete", expected="a JSON object", got=type(found).__name__)
@@ -31,17 +44,13 @@ def read_object(
             got=f"schema {found['schema']}, library {found.get('library_version')}",
             fix="Upgrade: pip install --upgrade hsrzoo",
         )
-    missing = [f"no {name}" for name in fields if name not in found]
-    wrong = [
-        f"{name}: {type(found[name]).__name__}"
-        for name, kind in fields.items()
-        if name in found and not isinstance(found[name], kind)
-    ]
-    if missing or wrong:
-        raise error(f"{what} is incomplete", expected=", ".join(fields), got=", ".join(missing + wrong))
+    wrong = list(islice(problems(found, dict(fields)), _SHOWN))
+    if wrong:
+        expected = ", ".join(name.removesuffix("?") for name in fields)
+        raise error(f"{what} is incomplete", expected=expected, got=", ".join(wrong))
     try:
         if "bands" in fields:
             BandSet.from_json(found["bands"])
-    except (HsrzooError, KeyError, TypeError, ValueError) as problem:
+    except (HsrzooError, KeyError, TypeError, ValueError, OverflowError) as problem:
         raise error(f"{what} holds no valid bands", got=str(problem)) from None
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import FormatError, InputError, PluginError
-from hsrzoo.models.metadata import Kind, read_object
+from hsrzoo.models.metadata import MOST_PADDED, read_object
 from hsrzoo.spec import ModelSpec, RgbInput
 from hsrzoo.utils.files import require_regular
 
@@ -18,7 +18,7 @@ METADATA_KEY = "hsrzoo"
 """The file's metadata hold one JSON object under this key."""
 INPUT, OUTPUT = "rgb", "cube"
 """Names of the graph's only input, (1, 3, H, W) float32 in [0, 1], and output, (1, C, H, W) float32."""
-_FIELDS: dict[str, Kind] = {
+_FIELDS: dict[str, Any] = {
     "schema": int,
     "name": str,
     "architecture": str,
@@ -29,8 +29,6 @@ _FIELDS: dict[str, Kind] = {
     "library_version": str,
     "config": dict,
 }
-_LARGEST_MULTIPLE = 4096
-"""A file with a larger multiple counts as damaged: a multiple is a small power of two."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -103,10 +101,10 @@ def spec_of(metadata: Mapping[str, Any], path: Path) -> ModelSpec:
     """The model as far as a file describes it: its input and its source; it cannot be built."""
     given = metadata["input"]
     sizes = {key: given.get(key) for key in ("multiple", "min_size")}
-    if not all(type(v) is int and 1 <= v <= _LARGEST_MULTIPLE for v in sizes.values()):
+    if not all(type(v) is int and 1 <= v <= MOST_PADDED for v in sizes.values()):
         raise FormatError(
             f"The metadata of {path} describe an impossible input",
-            expected=f"multiple and min_size from 1 to {_LARGEST_MULTIPLE}",
+            expected=f"multiple and min_size from 1 to {MOST_PADDED}",
             got=str(given),
         )
     config = metadata["config"]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import WeightsError
+from hsrzoo.models.building import Size, build_for
 from hsrzoo.models.locate import require_folder
-from hsrzoo.models.metadata import Kind, read_object
+from hsrzoo.models.metadata import LINK, MOST_PADDED, read_object
 from hsrzoo.models.tensors import (
     load_tensors,
     pickle_refused,
@@ -24,7 +25,7 @@ from hsrzoo.models.tensors import (
     save_tensors,
 )
 from hsrzoo.registry import MODELS
-from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput, build_module
+from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput
 from hsrzoo.utils.files import (
     CARD,
     CONFIG,
@@ -36,6 +37,7 @@ from hsrzoo.utils.files import (
     write_atomically,
     write_json,
 )
+from hsrzoo.utils.json_kinds import TEXT, Kind
 from hsrzoo.utils.locks import hold_folder
 
 if TYPE_CHECKING:
@@ -50,10 +52,21 @@ _FIELDS: dict[str, Kind] = {
     "arguments": dict,
     "bands": dict,
     "input": dict,
-    "training": dict,
+    "training": {
+        "dataset?": TEXT,
+        "split?": TEXT,
+        "scenes?": ([str], type(None)),
+        "dataset_info?": ({"response?": TEXT}, type(None)),
+        "recipe?": (dict, type(None)),
+        "provenance?": (dict, type(None)),
+    },
     "source": str,
     "licence": str,
-    "codebook": (dict, type(None)),
+    "codebook": (
+        {"sources?": [str], "stage1?": [{"wall_seconds?": float}], "sha256?": dict, "repository?": LINK},
+        type(None),
+    ),
+    "codebook_repository?": LINK,
     "weights_sha256": str,
 }
 
@@ -194,8 +207,8 @@ def input_of(config: Mapping[str, Any], folder: Path) -> RgbInput:
         )
     for key in ("multiple", "min_size"):
         value = getattr(wanted, key)
-        if type(value) is not int or value < 1:
-            expected = "a whole number, 1 or more"
+        if type(value) is not int or not 1 <= value <= MOST_PADDED:
+            expected = f"a whole number from 1 to {MOST_PADDED}"
             raise WeightsError(f"The {key} {where} is impossible", expected=expected, got=repr(value))
     return wanted
 
@@ -225,13 +238,8 @@ def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tup
             got=f"{sha[:16]}...",
             fix="Fetch or write the folder again",
         )
-    try:
-        bands = BandSet.from_json(dict(config["bands"]))
-        module = build_module(spec, bands, config["arguments"], fresh=False)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise WeightsError(
-            f"{spec.name} cannot be built from the arguments in {folder / CONFIG}", got=str(error)
-        ) from error
+    bands = BandSet.from_json(config["bands"])
+    module = build_for(spec, bands, config["arguments"], Size.of(path), str(folder / CONFIG))
     load_strictly(module, load_tensors(path), str(path))
     return module.eval(), sha
 

@@ -27,10 +27,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from hsrzoo.errors import LockedError, TrainingError, require_known
 from hsrzoo.utils.files import make_folder, require_regular, write_atomically
+from hsrzoo.utils.json_kinds import TEXT, problems
 from hsrzoo.utils.locks import hold
 
 if sys.version_info >= (3, 11):
@@ -38,6 +40,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+"""Of a job: also the name of its files."""
+_LONGEST = 1 << 16
+"""Characters of a command with its words filled in."""
+_SHOWN = 200
+"""Characters of a wrong value in a message."""
 RESUMED = (("train",), ("codebook", "train"))
 """Commands that are given ``--resume``: where there is nothing to resume they start."""
 
@@ -69,11 +77,12 @@ def read_queue(file: Path, runs: Path) -> list[Job]:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"The queue {file} cannot be read", got=error.strerror or str(error)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TrainingError(f"{file} is not a TOML file", got=str(error)) from None
     _require_keys(content, {"values", "job"}, str(file))
     values, entries = content.get("values", {}), content.get("job", [])
-    _require(isinstance(values, dict), f"The values of {file} are not a table", "[values]", values)
+    plain = isinstance(values, dict) and all(isinstance(v, str | int | float) for v in values.values())
+    _require(plain, f"The values of {file} are not a table of texts", "[values] with texts", values)
     tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     _require(tables, f"The jobs of {file} are not tables", "[[job]]", entries)
     _require(bool(entries), f"{file} holds no job", "[[job]] with name and commands", entries)
@@ -86,7 +95,8 @@ def read_queue(file: Path, runs: Path) -> list[Job]:
 
 def _require(holds: bool, problem: str, expected: str, got: object) -> None:
     if not holds:
-        raise TrainingError(problem, expected=expected, got=repr(got))
+        text = repr(got)
+        raise TrainingError(problem, expected=expected, got=text[:_SHOWN] + "..." * (len(text) > _SHOWN))
 
 
 def _require_keys(entry: Mapping[str, Any], known: set[str], what: str) -> None:
@@ -98,15 +108,20 @@ def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before
     name: Any = entry.get("name")
     commands: Any = entry.get("commands")
     after: Any = entry.get("after", [])
-    plain = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9._-]+", name) is not None
-    _require(plain, "A job needs a name", "letters, digits, dot, dash, underscore", name)
+    plain = isinstance(name, str) and _NAME.fullmatch(name) is not None
+    expected = "up to 200 letters, digits, dots, dashes and underscores, the first no dot or dash"
+    _require(plain, "A job needs a name", expected, name)
     _require(name not in before, "Two jobs of a queue have the same name", "different names", name)
     texts = "a list of texts"
     _require(bool(commands) and _are_texts(commands), f"The job {name} needs commands", texts, commands)
     _require(_are_texts(after), f"The field after of the job {name} is not a list of jobs", texts, after)
     for other in after:
         require_known(f"job above {name}", other, before)
-    words = {**values, "job": name, "runs": shlex.quote(str(runs))}
+    words = {
+        **{key: str(value) for key, value in values.items()},
+        "job": name,
+        "runs": shlex.quote(str(runs)),
+    }
     return Job(name, tuple(_fill(c, words, name) for c in commands), tuple(after))
 
 
@@ -115,17 +130,31 @@ def _are_texts(value: Any) -> bool:
 
 
 def _fill(command: str, words: Mapping[str, str], job: str) -> tuple[str, ...]:
-    text = command
     try:
-        for _ in range(2):  # a value may use {job} and {runs}
-            text = text.format_map(words)
-        return tuple(shlex.split(text))
-    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        return tuple(shlex.split(_expand(command, words)))
+    except (LookupError, ValueError) as error:
         raise TrainingError(
             f"A command of the job {job} cannot be read",
             expected="words in braces from [values], {job} or {runs}",
-            got=f"{command!r}: {error}",
+            got=f"{command[:_SHOWN]!r}: {error}",
         ) from None
+
+
+def _expand(text: str, words: Mapping[str, str], depth: int = 2) -> str:
+    """``text`` with its words filled in, and those inside of them, as a value may use {job} and {runs}."""
+    if not depth:
+        return text
+    parts, length = [], 0
+    for literal, word, form, conversion in Formatter().parse(text):
+        if form or conversion or (word is not None and not word.isidentifier()):
+            raise ValueError("only plain words may stand in braces")
+        # the folder of the runs is a path, whose braces are no words
+        inner = "" if word is None else _expand(words[word], words, 0 if word == "runs" else depth - 1)
+        parts += [literal, inner]
+        length += len(literal) + len(inner)
+        if length > _LONGEST:
+            raise ValueError(f"it has more than {_LONGEST} characters when its words are filled in")
+    return "".join(parts)
 
 
 def run_queue(
@@ -196,6 +225,9 @@ def _run(command: Sequence[str], log: Path, lock: int | None) -> int:
         ).returncode
 
 
+_STATE = {"done": [[str]], "seconds": [float], "failed": TEXT}
+
+
 def read_state(job: Job, folder: Path) -> State:
     """What was done of ``job``. TrainingError if commands that are done read otherwise now: the results
     that are there would not be the ones the queue describes."""
@@ -203,13 +235,14 @@ def read_state(job: Job, folder: Path) -> State:
     if not file.is_file():
         return State()
     try:
-        found = json.loads(file.read_text())
-        done = [tuple(command) for command in found["done"]]
-        state = State(len(done), tuple(found["seconds"]), found["failed"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"{file} is damaged", got=repr(error), fix="Delete it: the job is resumed"
-        ) from None
+        found = json.loads(file.read_text(encoding="utf-8"))
+        wrong = ", ".join(problems(found, _STATE))
+    except (ValueError, RecursionError) as error:
+        found, wrong = {}, repr(error)
+    if wrong:
+        raise TrainingError(f"{file} is damaged", got=wrong, fix="Delete it: the job is resumed")
+    done = [tuple(command) for command in found["done"]]
+    state = State(len(done), tuple(found["seconds"]), found["failed"])
     if list(job.commands[: len(done)]) != done:
         changed = next(command for i, command in enumerate(done) if job.commands[i : i + 1] != (command,))
         raise TrainingError(

@@ -7,6 +7,7 @@ autoencoders/<source>.safetensors  stage 1's weights without the codes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +17,43 @@ import torch
 from torch import Tensor
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError, WeightsError, require_known
+from hsrzoo.errors import HsrzooError, InputError, WeightsError, require_known
+from hsrzoo.models.building import Size
 from hsrzoo.models.locate import resolve_folder
-from hsrzoo.models.metadata import read_object
+from hsrzoo.models.metadata import BANDS, read_object
 from hsrzoo.models.tensors import load_tensors, require_finite, save_tensors
 from hsrzoo.utils.files import CONFIG, make_folder, sha256_of_file, write_json
+from hsrzoo.utils.json_kinds import TEXT, Each, Kind, Whole
 from hsrzoo.utils.locks import hold_folder
 
 SCHEMA = 1
-_FIELDS = {"schema": int, "scales": int, "latent": int, "sources": list, "sha256": dict}
+_NAME = re.compile(r"(?!\.)[^/\\\x00]{1,200}")
+"""Of a source: it is part of the name of a file."""
+_MOST_CODES = 1 << 24
+_RECORD: Kind = {
+    "dataset?": TEXT,
+    "split?": TEXT,
+    "options?": Each(object),
+    "scenes?": [str],
+    "held_out?": [str],
+    "mask?": str,
+    "figures?": Each(float),
+}
+"""What is read of the record of a stage-1 run."""
+_SOURCE: Kind = {
+    "name": str,
+    "bands": BANDS,
+    "n_codes": Whole(1, _MOST_CODES),
+    "first_code?": Whole(0, _MOST_CODES),
+    "record": _RECORD,
+}
+_FIELDS: dict[str, Kind] = {
+    "schema": int,
+    "scales": Whole(1, 8),
+    "latent": Whole(1, 1 << 16),
+    "sources": [_SOURCE],
+    "sha256": Each(str),
+}
 
 
 @dataclass(frozen=True)
@@ -81,16 +110,47 @@ class CodebookFolder:
         config = read_object(config_file, _FIELDS, SCHEMA, str(config_file), WeightsError)
         try:
             sources = _read_sources(config["sources"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f"{config_file} is not a codebook configuration", got=repr(error)) from None
+        except HsrzooError as error:
+            raise WeightsError(f"{config_file} is not a codebook configuration", got=str(error)) from None
         folder = cls(path, config["scales"], config["latent"], sources, config["sha256"])
+        folder.require_listed()
         for name, digest in folder.sha256.items():
             verify(path / name, digest)
         return folder
 
+    def require_listed(self) -> None:
+        """WeightsError unless there is a source, and the files with digests are those of this folder."""
+        names = [source.name for source in self.sources]
+        wanted = {_codes_file(i) for i in range(1, self.scales + 1)} | {_autoencoder_file(n) for n in names}
+        bad = [name for name in names if not _NAME.fullmatch(name)]
+        if bad or not names or wanted != set(self.sha256):
+            different = sorted(wanted ^ set(self.sha256))[:4]
+            got = f"a source named {bad[0][:40]!r}" if bad else f"a difference in {', '.join(different)}"
+            raise WeightsError(
+                f"{self.path / CONFIG} does not list its files",
+                expected="sources, and the digests of their autoencoders and of the codes of all scales",
+                got=got if names else "no source",
+            )
+
     def codes(self) -> list[Tensor]:
-        """The codebooks of scales 1 .. S, each (N, D_i) float32."""
-        return [_read_codes(self.path / _codes_file(i)) for i in range(1, self.scales + 1)]
+        """The codebooks of scales 1 .. S, each (N, D_i) float32. Raises WeightsError where one is shorter
+        than the sources say."""
+        tables = [_read_codes(self.path / _codes_file(i)) for i in range(1, self.scales + 1)]
+        last = max(source.rows.stop for source in self.sources)
+        short = [len(table) for table in tables if len(table) < last]
+        if short:
+            raise WeightsError(
+                f"The codebooks in {self.path} do not fit its {CONFIG}",
+                expected=f"{last} codes at every scale",
+                got=short[0],
+            )
+        return tables
+
+    def size_of(self, source: Source) -> Size:
+        """How much the files of one source hold."""
+        files = [_codes_file(i) for i in range(1, self.scales + 1)]
+        tables = [Size.of(self.path / file) for file in files]
+        return sum(tables, Size.of(self.path / _autoencoder_file(source.name)))
 
     def autoencoder(self, source: Source) -> dict[str, Tensor]:
         """Stage 1's weights of one source, without its codes."""
@@ -115,6 +175,16 @@ class CodebookFolder:
         """Files with the numbers of ``source`` -> their sha256."""
         others = {_autoencoder_file(s.name) for s in self.sources} - {_autoencoder_file(source.name)}
         return {file: digest for file, digest in self.sha256.items() if file not in others}
+
+
+def require_source_name(name: str) -> None:
+    """InputError unless a source may be called so: its name is part of the name of a file."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            "A source cannot have this name",
+            expected="up to 200 characters without / and \\, the first no dot",
+            got=repr(name[:40]),
+        )
 
 
 def verify(path: Path, digest: str | None, fix: str | None = None) -> None:

@@ -10,10 +10,14 @@ Letters: B batch, C bands, N codes, D code width, S scales, H W pixels, h w cell
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from hsrzoo.models.building import build_within
+from hsrzoo.models.weights import load_strictly
+from hsrzoo.utils.files import CONFIG
 from hsrzoo_mcga.codebook.folder import CodebookFolder, Source
 from hsrzoo_mcga.codebook.lookup import Query
 from hsrzoo_mcga.codebook.search import nearest_code
@@ -26,9 +30,13 @@ Maps = list[Tensor]
 def load_autoencoder(folder: CodebookFolder, source: Source) -> SpectralAutoencoder:
     """The autoencoder of one source with its own codes, as stage 1 trained it."""
     mask = source.record.get("mask", "by-band")
-    module = SpectralAutoencoder(len(source.bands), folder.scales, folder.latent, source.n_codes, mask)
+    build = partial(
+        SpectralAutoencoder, len(source.bands), folder.scales, folder.latent, source.n_codes, mask
+    )
+    what = f"the autoencoder of {source.name}"
+    module = build_within(build, folder.size_of(source), what, str(folder.path / CONFIG))
     codes = {f"codes.{i}": table[source.rows] for i, table in enumerate(folder.codes())}
-    module.load_state_dict({**folder.autoencoder(source), **codes})
+    load_strictly(module, {**folder.autoencoder(source), **codes}, f"{what} in {folder.path}")
     return module.eval()
 
 

@@ -15,7 +15,7 @@ from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import InputError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.recipe import check
-from hsrzoo_mcga.codebook.folder import Source, write
+from hsrzoo_mcga.codebook.folder import Source, require_source_name, write
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.init import Init, apply_init
 from hsrzoo_mcga.stage1.pooled import PooledTask
@@ -74,6 +74,7 @@ def make_task(
     parts = []
     for source in sources:
         data = open_dataset(source.dataset, root, **source.options)
+        require_source_name(source.name or data.name)
         module = SpectralAutoencoder(len(data.bands), **(init.settings if init else settings))
         record = apply_init(init, module, data.bands) if init else None
         own = recipe if source.holdout is None else dataclasses.replace(recipe, holdout=source.holdout)

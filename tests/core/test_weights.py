@@ -16,6 +16,7 @@ from torch import nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError, StoreError, TrainingError, WeightsError
+from hsrzoo.models.building import Size
 from hsrzoo.models.locate import folder_of
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.tensors import load_tensors, save_tensors
@@ -144,7 +145,17 @@ def test_a_newer_schema_says_upgrade(folder: Path) -> None:
         (lambda c: c.pop("schema"), "no schema"),
         (lambda c: c.update(arguments=[1]), "arguments: list"),
         (lambda c: c.update(schema="1"), "schema: str"),
+        (lambda c: c.update(schema=True), "schema: bool"),
+        (lambda c: c.update(codebook=[]), "codebook: list"),
+        (lambda c: c.update(codebook={"sources": [1]}), r"codebook.sources\[0\]: int"),
+        (lambda c: c.update(codebook={"sha256": 3}), "codebook.sha256: int"),
+        (lambda c: c["training"].update(dataset_info="x"), "training.dataset_info: str"),
+        (lambda c: c["training"].update(dataset_info={"response": []}), "dataset_info.response: list"),
+        (lambda c: c["training"].update(provenance=3), "training.provenance: int"),
+        (lambda c: c["training"].update(scenes=[None]), r"training.scenes\[0\]: NoneType"),
         (lambda c: c.update(bands={}), "no valid bands"),
+        (lambda c: c.update(bands={"centres_nm": 3}), "no valid bands"),
+        (lambda c: c.update(bands={"centres_nm": [10**400]}), "no valid bands"),
         (lambda c: c.update(bands={"centres_nm": ["x"]}), "no valid bands"),
         (lambda c: c.update(bands={"centres_nm": []}), "no valid bands"),
     ],
@@ -163,8 +174,10 @@ def test_a_damaged_configuration_is_named(
         ({"order": "BGR"}, r"Expected order RGB, range \[0, 1\]. Got order BGR, range \[0, 1\]"),
         ({"range": [0, 255]}, r"range \[0, 255\]"),
         ({"range": None}, "range None"),
-        ({"multiple": 0}, "multiple.*1 or more. Got 0"),
+        ({"multiple": 0}, "multiple.*from 1 to 4096. Got 0"),
         ({"multiple": 8.0}, "multiple.*Got 8.0"),
+        ({"multiple": 10**30}, "multiple.*from 1 to 4096. Got 1000"),
+        ({"min_size": 4097}, "min_size.*from 1 to 4096"),
         ({"min_size": True}, "min_size.*Got True"),
         ({"min_size": "4"}, "min_size.*Got '4'"),
         ({"gamma": 2.2}, "unknown input"),
@@ -177,7 +190,7 @@ def test_an_input_that_cannot_be_given_is_refused(folder: Path, changes: dict, w
         input_of(read_config(folder), folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff", "[" * 5000])
 def test_a_configuration_that_is_no_json_object_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(WeightsError, match=r"config\.json"):
@@ -193,6 +206,60 @@ def test_arguments_that_do_not_fit_are_named(folder: Path) -> None:
     edit_config(folder, lambda c: c.update(arguments={"colour": 3}))
     with pytest.raises(WeightsError, match=r"cannot be built.*colour"):
         load(folder)
+
+
+class Deep(Net):
+    def __init__(self, bands: BandSet, hidden: int = 4, depth: int = 1) -> None:
+        super().__init__(bands, hidden)
+        self.more = nn.ModuleList(nn.Linear(1, 1) for _ in range(depth))
+
+
+class Restless(Net):
+    """Its constructor needs memory, so that torch's device without any cannot run it."""
+
+    def __init__(self, bands: BandSet, hidden: int = 4) -> None:
+        scale = float(torch.ones(3).sum())
+        super().__init__(bands, hidden)
+        self.scale = scale
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments", "words"),
+    [
+        (Net, {"hidden": 10**9}, r"much larger than its weights.*about 5 tensors in \d+ bytes"),
+        (Net, {"hidden": 10**12}, "much larger than its weights.*elements, and more to come"),
+        (Net, {"hidden": 10**30}, r"much larger than its weights.*an argument of 1e\+30"),
+        (Net, {"hidden": [{"x": -(10**30)}]}, r"much larger.*an argument of -1e\+30"),
+        (Deep, {"hidden": 6, "depth": 10**9}, "much larger than its weights.*tensors with"),
+        (Restless, {"hidden": 10**6}, "cannot be built.*more to come"),
+        (Net, {"hidden": -1}, "cannot be built.*negative"),
+        (Net, {"hidden": None}, "cannot be built"),
+        (Net, {"hidden": "x"}, "cannot be built"),
+        (Net, {"hidden": [3]}, "cannot be built"),
+    ],
+)
+def test_arguments_make_no_network_that_is_larger_than_its_file(
+    folder: Path, build: type[Net], arguments: dict, words: str
+) -> None:
+    edit_config(folder, lambda c: c.update(arguments=arguments))
+    with pytest.raises(WeightsError, match=words):
+        load(folder, replace(SPEC, build=build))
+
+
+def test_a_constructor_that_needs_memory_is_run_all_the_same(folder: Path) -> None:
+    assert load(folder, replace(SPEC, build=Restless)).scale > 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"[]", b'{"a": 3}', b'{"a": {}}', b'{"a": {"shape": [1e9]', b'{"a":' + b"[" * 5000],
+)
+def test_a_damaged_header_of_weights_is_told(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    for read in (load_tensors, Size.of):
+        with pytest.raises(WeightsError, match="not a complete safetensors file"):
+            read(path)
 
 
 def rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -236,3 +236,50 @@ def test_the_card_of_a_plugins_model_says_what_others_need() -> None:
     code = file.partition("```python\n")[2].partition("```")[0]
     assert code.startswith('import hsrzoo.registry\nhsrzoo.registry.load_plugin_file("tiny_net.py")\n')
     assert 'hsrzoo.load("hf-hub:lab/net@main")' in code
+
+
+def aliases(levels: int, merge: bool = False) -> str:
+    """Nested aliases, ten in each level: 10 ** levels values in a few lines."""
+    lines = ["a0: &a0 {x: 1}" if merge else "a0: &a0 [x]"]
+    for i in range(1, levels):
+        inner = ", ".join([f"*a{i - 1}"] * 10)
+        lines.append(f"a{i}: &a{i} " + (f"{{<<: [{inner}]}}" if merge else f"[{inner}]"))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (aliases(12), "more than 100000 values, as its aliases"),
+        (aliases(12, merge=True), "more than 100000 values, as its aliases"),
+        ("a: &a [*a]", "a value that holds itself"),
+        ("a: &a {b: *a}", "a value that holds itself"),
+        ("a: " + "[" * 3000, "nested too deeply"),
+        ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("a: 2020-99-99", "ValueError"),
+        ("a: 0x" + "_" * 9, "ValueError"),
+        ("a: !!binary \u20ac", "line 1"),
+        ("a: !!python/object:os.system x", "line 1"),
+        ("a: \x07", "ReaderError"),
+        ("- x", "Got list"),
+        ("x", "Got str"),
+    ],
+    ids=range(13),
+)
+def test_metadata_that_cannot_be_meant_are_refused(head: str, words: str) -> None:
+    with pytest.raises(FormatError, match="metadata cannot be read as YAML") as caught:
+        merge(f"---\n{head}\n---\nText.\n", MANAGED, "block")
+    assert words in str(caught.value)
+
+
+def test_a_few_aliases_are_fine() -> None:
+    metadata, _ = taken_apart(merge("---\na: &a [x, y]\nb: *a\n---\n", MANAGED, "block"))
+    assert metadata["b"] == ["x", "y"]
+
+
+@pytest.mark.parametrize("theirs", ["[[1], {a: 1}]", "{a: {b: c}}", "3", "[null]", "2020-01-01", "[]"])
+@pytest.mark.parametrize("key", ["tags", "base_model", "model-index", "license"])
+def test_values_of_any_kind_under_managed_keys_are_merged(key: str, theirs: str) -> None:
+    ours = cards.model_metadata("n", CONFIG, [figure()], CodebookLink("a/b", "0" * 40, {}))
+    once = merge(f"---\n{key}: {theirs}\n---\n", ours, "block")
+    assert merge(once, ours, "block") == once

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from hsrzoo.cli.train import command
-from hsrzoo.errors import HsrzooError
+from hsrzoo.errors import HsrzooError, TrainingError
 from hsrzoo.training.queue import read_queue, read_state, run_queue
 from waiting import wait_until
 
@@ -29,6 +29,9 @@ name = "second"
 after = ["first"]
 commands = ["{fit}", "bench --model again=local-dir:{runs}/{job} --dataset {data} --store {runs}/store"]
 """
+
+
+NINES = "[values]\nc = '{c}'\nb = '{b}'\n[[job]]\nname = 'a'\ncommands = ['{n}']"
 
 
 @pytest.fixture
@@ -71,7 +74,13 @@ def test_a_folder_of_runs_with_a_space_stays_one_word(queue: Path, tmp_path: Pat
         ("values = 3\n[[job]]\nname = 'a'\ncommands = ['x']", "values"),
         ("[job]\nname = 'a'\ncommands = ['x']", r"Expected \[\[job\]\]"),
         ("job = [1]", r"Expected \[\[job\]\]"),
-        ("[[job]]\nname = 'a/b'\ncommands = ['fit x']", "needs a name"),
+        ("[[job]]\ncommands = ['fit x']", "needs a name"),
+        ("[[job]]\nname = 'a'\ncommands = ['fit {job!r}']", "only plain words"),
+        ("[[job]]\nname = 'a'\ncommands = ['fit {job:>2000000000}']", "only plain words"),
+        ("[values]\nb = [1]\n[[job]]\nname = 'a'\ncommands = ['x']", "not a table of texts"),
+        (NINES.format(c="", b="x" * 9999, n="{b}" * 9), "more than 65536"),
+        (NINES.format(c="x" * 99, b="{c}" * 99, n="{b}" * 99), "more than 65536"),
+        ("x = " + "[" * 5000, "not a TOML"),
         ("[[job]]\nname = 'a'\ncommands = []", "needs commands"),
         ("[[job]]\nname = 'a'\ncommands = [' ']", "needs commands"),
         ("[[job]]\nname = 'a'\nafter = 3\ncommands = ['x']", "is not a list of jobs"),
@@ -84,6 +93,39 @@ def test_a_folder_of_runs_with_a_space_stays_one_word(queue: Path, tmp_path: Pat
 def test_a_queue_that_cannot_be_meant_is_refused(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(HsrzooError, match=said):
         jobs_of(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "-x", "a/b", "../a", "a\\\\b", "a\\u0000b", "a b", "x" * 201, "ä"]
+)
+def test_a_job_whose_name_is_no_file_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="needs a name"):
+        jobs_of(f'[[job]]\nname = "{name}"\ncommands = ["list"]', tmp_path)
+
+
+@pytest.mark.parametrize("name", ["table-3.scales-1", "a", "_b", "0"])
+def test_a_plain_name_is_taken(name: str, tmp_path: Path) -> None:
+    assert jobs_of(f'[[job]]\nname = "{name}"\ncommands = ["list"]', tmp_path)[0].name == name
+
+
+def test_numbers_are_values_and_braces_in_a_path_stay(tmp_path: Path) -> None:
+    file = tmp_path / "q.toml"
+    file.write_text("[values]\nsteps = 3\n[[job]]\nname = 'a'\ncommands = ['x {steps} {runs} {{y}}']")
+    (job,) = read_queue(file, tmp_path / "{old}")
+    assert job.commands == (("x", "3", f"{tmp_path}/{{old}}", "{y}"),)
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["", "[]", "{}", '{"done": null, "seconds": [], "failed": null}',
+     '{"done": [[1]], "seconds": [], "failed": null}', '{"done": [], "seconds": ["x"], "failed": null}',
+     '{"done": [], "seconds": [], "failed": 3}'],
+)  # fmt: skip
+def test_a_damaged_state_is_named(state: str, tmp_path: Path) -> None:
+    (job,) = jobs_of("[[job]]\nname = 'a'\ncommands = ['list']", tmp_path)
+    (tmp_path / "a.json").write_text(state)
+    with pytest.raises(TrainingError, match=r"a\.json is damaged.*Delete it"):
+        read_state(job, tmp_path)
 
 
 def test_jobs_run_once_in_order_and_failures_stop_what_needs_them(tmp_path: Path) -> None:
