@@ -72,7 +72,8 @@ def test_a_converted_network_predicts_photographs(run_hsrzoo, checkpoint, tmp_pa
 
     pixels = np.random.default_rng(0).integers(40, 200, (9, 7, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    done = run_hsrzoo("predict", "a.png", "--model", "local-dir:new/net", "-o", "a.npz", "--device", "cpu")
+    call = ["--linear", "--model", "local-dir:new/net", "-o", "a.npz", "--device", "cpu"]
+    done = run_hsrzoo("predict", "a.png", *call)
     assert done.returncode == 0, done.stderr
     rgb = pixels.transpose(2, 0, 1).astype(np.float32) / 255
     stretched = torch.from_numpy((rgb - rgb.min()) / (rgb.max() - rgb.min()))[None]
