@@ -18,7 +18,7 @@ HIGHEST, LOWEST, MANY = 2.0, -1.0, 0.01
 exceed 1 at specular points and, after atmospheric correction, fall slightly below 0."""
 NO_DATA, NO_DATA_SCALED = -2.0, -0.5
 """A measured value below -2 stands for no data, such as -9999; so does one below -0.5 that more than
-:data:`MANY` values share, such as -9999 / 10000."""
+:data:`MANY` values share, or all bands of a pixel, such as -9999 / 10000."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def require_scaled(
 
     This is the one rule on the range of values, for all data sets and metrics. In units of ``peak``: at
     most 1 % of the values above 2 or below -1, and in what was measured none below -2, and no single value
-    below -0.5 that more than 1 % of them share.
+    below -0.5 that more than 1 % of them share, or all bands of a pixel.
 
     Args:
-        values: Any shape. NaN (no data) and infinite values do not count.
+        values: Any shape, (C, H, W) if it has three axes. NaN (no data) and infinite values do not count.
         what: Names the values in the message.
         peak: The upper end of their range.
         truth: Whether the values were measured; those of a prediction may be wrong by any amount.
@@ -92,7 +92,7 @@ def require_scaled(
     if many(known > HIGHEST * peak):
         got = f"values up to {known.max():g}"
         raise error(f"{what} is not scaled to [0, {peak:g}]", expected=expected, got=got, fix=fix)
-    shared = least < NO_DATA_SCALED * peak and many(known == least)
+    shared = least < NO_DATA_SCALED * peak and (many(known == least) or _in_all_bands(values, least))
     if many(known < LOWEST * peak) or (truth and (least < NO_DATA * peak or shared)):
         raise error(
             f"{what} holds values far below 0",
@@ -101,6 +101,14 @@ def require_scaled(
             fix="If they stand for no data, name the stored number, e.g. --data-option nodata=-9999, or "
             "make them NaN",
         )
+
+
+def _in_all_bands(values: np.ndarray, number: float) -> bool:
+    """Whether a pixel of ``values`` (C, H, W) has this number in every band with data."""
+    if values.ndim != 3 or len(values) == 1:
+        return False
+    found = values == number
+    return bool((found.any(axis=0) & (found | np.isnan(values)).all(axis=0)).any())
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,11 @@ _IN_NAME = re.compile(
 _SHORTEST_NM, _LONGEST_NM = 100.0, 1e6
 """No band of an image lies outside: X-rays, radio."""
 _NO_UNIT = ("", "unknown", "none", "n/a", "1", "-")
+_NONE = ("", "none", "null", "n/a")
 _SAME = 1e-5
 """Relative difference below which two scales are one: the rounding to float32 and of decimals in text."""
-_NO_DATA = ("_FillValue", "missing_value", "Data_Ignore_Value", "Data Ignore Value", "data ignore value")
+_NO_DATA = ("fillvalue", "missingvalue", "dataignorevalue", "nodata", "nodatavalue")
+"""Attributes such as ``_FillValue`` and NEON's ``Data_Ignore_Value``, by :func:`_letters`."""
 _DIVISORS = ("Scale_Factor", "Scale Factor")
 """Attributes. NEON's name of the divisor differs from the factor of the CF conventions by its capitals."""
 
@@ -260,11 +262,12 @@ def scaling(what: str, factor: np.ndarray | float, name: str) -> str:
 def by_attributes(about: Mapping[str, Any], dtype: np.dtype, count: int, path: Path) -> Stated:
     """What attributes of HDF5, NetCDF and Zarr state about an array of ``dtype`` with ``count`` bands: by
     the CF conventions, and as NEON's files have it."""
-    known = (*_NO_DATA, *_DIVISORS, "scale_factor", "add_offset", "valid_range", "valid_min", "valid_max")
+    absent = [n for n, v in about.items() if _letters(n) in _NO_DATA and text_of(v).lower() not in _NONE]
+    known = (*absent, *_DIVISORS, "scale_factor", "add_offset", "valid_range", "valid_min", "valid_max")
     found = {
         name: _numbers(about[name], f"The attribute {name!r}", path) for name in known if name in about
     }
-    no_data = {name: found[name][~np.isnan(found[name])] for name in _NO_DATA if name in found}
+    no_data = {name: found[name][~np.isnan(found[name])] for name in absent}
     phrases = [ignored(numbers, name) for name, numbers in no_data.items() if len(numbers)]
     divisor = next((found[name] for name in _DIVISORS if name in found), None)
     gain, offset = (per_band(found.get(name), count, name, path) for name in ("scale_factor", "add_offset"))
@@ -287,6 +290,11 @@ def by_attributes(about: Mapping[str, Any], dtype: np.dtype, count: int, path: P
     # floats beside stored integers are limits of values
     kinds = {np.asarray(about[name]).dtype.kind for name in known[-3:] if name in about}
     return stated.within(low, high, of_values=dtype.kind in "iu" and kinds == {"f"})
+
+
+def _letters(name: str) -> str:
+    """The name of an attribute in lower case, without blanks and underscores: programs differ in both."""
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 def _limits(found: Mapping[str, np.ndarray]) -> tuple[float | None, float | None]:

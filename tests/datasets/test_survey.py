@@ -136,6 +136,18 @@ def test_the_rule_on_the_range_of_values(values: np.ndarray, told: str | None) -
         require_scaled(values * np.float32(4095), "it", peak=4095)
 
 
+@pytest.mark.parametrize("bands", [5, 4])
+def test_one_number_far_below_0_in_all_bands_of_a_pixel_is_no_measurement(bands: int) -> None:
+    cube = np.full((5, 20, 20), 0.5, np.float32)
+    cube[:bands, 2, 3] = -0.9999
+    if bands == 4:
+        require_scaled(cube, "it")  # the fifth is measured
+        cube[4] = np.nan
+    require_scaled(cube, "it", truth=False)
+    with pytest.raises(DatasetError, match=r"far below 0.* down to -0.9999.*nodata"):
+        require_scaled(cube, "it")
+
+
 def test_a_prediction_may_be_wrong_in_few_places_by_any_amount() -> None:
     require_scaled(spoilt(-9999, 10), "it", truth=False)
     with pytest.raises(DatasetError, match="far below 0"):

@@ -98,6 +98,18 @@ def test_raw_values_are_never_srgb(dng: Path) -> None:
         opened(dng, encoding="srgb")
 
 
+def test_a_sensor_without_colours_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("rawpy")
+    path, name = tmp_path / "a.dng", "Leica M Monochrom"
+    tags: list[Any] = [
+        (271, 2, 6, "Leica", True), (272, 2, len(name) + 1, name, True),
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True), (50717, 4, 1, WHITE, True),
+    ]  # fmt: skip
+    tifffile.imwrite(path, np.full((64, 96), 999, np.uint16), photometric=32803, extratags=tags)
+    with pytest.raises(InputError, match=r"without colours.*Got 1 channel\. .*develop it first"):
+        opened(path, camera="nikon-d5100")
+
+
 def test_what_libraw_cannot_read_is_told(tmp_path: Path) -> None:
     pytest.importorskip("rawpy")
     (tmp_path / "a.nef").write_bytes(b"no raw photograph" * 100)

@@ -45,6 +45,7 @@ ATTRIBUTES = {
     "NEON before 2018": {"Scale Factor": 1e4, "Data Ignore Value": -9999.0},
     "CF": {"scale_factor": 1e-4, "add_offset": 0.0, "_FillValue": np.int16(-9999)},
     "missing values": {"scale_factor": [1e-4], "missing_value": np.int16([-9999, -1])},
+    **{name: {"scale_factor": 1e-4, name: -9999} for name in ("FillValue", "data_ignore_value", "NoData")},
     "text": {"scale_factor": "0.0001", "missing_value": np.bytes_("-9999")},
     "range of stored numbers": {"scale_factor": 1e-4, "valid_range": np.int16([0, 10000])},
     "least stored number": {"scale_factor": 1e-4, "valid_min": np.int16(0)},
@@ -75,6 +76,11 @@ def test_large_integers_are_scaled_before_they_are_rounded(tmp_path):
     stored = np.int32(2**30) + np.arange(H * W * C, dtype=np.int32).reshape(H, W, C)
     path = h5(tmp_path / "a.h5", stored, {"scale_factor": 1.0, "add_offset": -(2.0**30)})
     close(path, stored - 2.0**30)
+
+
+@pytest.mark.parametrize("text", ["", "None"])
+def test_an_attribute_for_no_data_may_be_empty(tmp_path, text):
+    close(h5(tmp_path / "a.h5", PACKED, {"nodata": text, **ATTRIBUTES["CF"]}))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def read_raw(path: Path) -> tuple[np.ndarray, str]:
         (H, W, 3) uint16, full scale 65535.
 
     Raises:
-        InputError: rawpy is not installed.
+        InputError: rawpy is not installed, or the sensor has no colours.
         FormatError: LibRaw cannot read the file.
     """
     try:
@@ -49,6 +49,13 @@ def read_raw(path: Path) -> tuple[np.ndarray, str]:
             got=str(error),
             fix="Check that the copy is complete, install a newer rawpy, or develop it first",
         ) from error
+    if pixels.shape[2] != 3:
+        raise InputError(
+            f"{path} is a raw photograph without colours",
+            expected="a sensor of red, green and blue",
+            got=f"{pixels.shape[2]} channel{'s' * (pixels.shape[2] > 1)}",
+            fix="If it has colours, develop it first, to linear 16 bits if possible",
+        )
     how = f"white balance {balance[0] / balance[1]:.3g}, 1, {balance[2] / balance[1]:.3g} as shot"
     how = how if known else "without a white balance, which the file does not state"
     return pixels, f"Raw: demosaiced by LibRaw, black {black}, white {white}, {how}"
