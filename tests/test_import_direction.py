@@ -18,7 +18,7 @@ PACKAGES = {
 }
 LAYERS = [
     {"errors", "bands", "camera", "colour", "spec", "layers", "utils"},
-    {"registry", "results", "io", "hub"},
+    {"registry", "registries", "results", "io", "hub"},
     {"datasets", "metrics", "perturb"},
     {"models"},
     {"prediction", "training", "export"},

@@ -248,3 +248,9 @@ def test_missing_and_foreign_files_are_refused(load_file, tmp_path: Path) -> Non
 def test_every_public_name_of_the_specs_is_one_of_them() -> None:
     own = [name for name in specs.__all__ if getattr(specs, name, None) is None]
     assert own == [] and not {"Dataset", "Path"} & set(specs.__all__)
+
+
+def test_the_former_name_of_the_module_has_the_same_registries() -> None:
+    from hsrzoo import registries, registry
+
+    assert registries.MODELS is registry.MODELS and registries.DATASETS is registry.DATASETS
