@@ -94,10 +94,11 @@ def tiny_bands() -> BandSet:
 
 
 @pytest.fixture(scope="session")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+def forks(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Processes that need not import torch: see :mod:`forks`."""
-    shared = tmp_path_factory.getbasetemp()
-    with started(shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) as one:
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if hasattr(pytestconfig, "workerinput") else own
+    with started(Path(os.environ.get(environment.FORKS, shared))) as one:
         yield one
 
 

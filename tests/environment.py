@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 READ_BY_TESTS = ("HSRZOO_DATA", "HSRZOO_PARITY")
 """Where real data lie; conftest.py hides them from hsrzoo itself."""
+FORKS = "FORKS_OF_TESTS"
+"""The folder of a :mod:`forks` server, for tests that run tests."""
 
 CHANGES_RESULTS = re.compile(
     r"_?HSRZOO_.*|HF_.*|HUGGING_?FACE_.*|TRANSFORMERS_.*"  # hsrzoo and the Hub

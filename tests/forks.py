@@ -1,7 +1,7 @@
 """Processes for tests, forked from one that has imported torch: the import would take most of their time.
 
 Also a script, the process that forks, one for all processes of ``pytest -n``: for each that connects to its
-socket it forks a process that reads one JSON request a line and answers with the exit code.
+socket it forks a process that reads one JSON request a line and answers with process id and exit code.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import runpy
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -30,11 +31,50 @@ from waiting import LONG
 Done = subprocess.CompletedProcess[str]
 
 
+@dataclass
+class Running:
+    """A process, used as subprocess.Popen is."""
+
+    server: socket.socket
+    pid: int
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        if self.returncode is None and select.select([self.server], [], [], 0)[0]:
+            self.returncode = _number(self.server)
+        return self.returncode
+
+    def wait(self) -> int:
+        """The exit code, once it has ended."""
+        assert self.returncode is not None or select.select([self.server], [], [], LONG)[0], "it never ends"
+        code = self.poll()
+        assert code is not None
+        return code
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _number(server: socket.socket) -> int:
+    """The next line; nothing behind it is read, so that select tells whether there is more."""
+    line = b""
+    while not line.endswith(b"\n"):
+        read = server.recv(1)
+        assert read, "the process that forks has ended"
+        line += read
+    return int(line)
+
+
 @dataclass(frozen=True)
 class Forks:
     """Runs Python programs as processes of their own, with an environment and a folder of their own."""
 
     server: socket.socket
+    path: Path
     folder: Path
 
     def hsrzoo(self, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None) -> Done:
@@ -55,16 +95,42 @@ class Forks:
         """
         given, out, err = (self.folder / name for name in ("in", "out", "err"))
         given.write_text(text)
-        request = {
-            "arguments": [program, *map(str, arguments)],
-            "cwd": str(cwd),
-            "env": {**os.environ, **(env or {})},
-            "files": [str(given), str(out), str(err)],
-        }
-        self.server.sendall(json.dumps(request).encode() + b"\n")
-        assert select.select([self.server], [], [], LONG)[0], f"{program} does not end"
-        code = int(self.server.recv(16))
-        return subprocess.CompletedProcess(request["arguments"], code, out.read_text(), err.read_text())
+        words = [program, *map(str, arguments)]
+        code = _started(self.server, words, cwd, env, (given, out, err)).wait()
+        return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+
+    @contextlib.contextmanager
+    def running(
+        self, program: str, *arguments: object, cwd: Path, env: Mapping[str, str] | None = None, log: Path
+    ) -> Iterator[Running]:
+        """The same in the background; ``log`` gets standard output and error. Killed at the end."""
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(self.path))
+            words = [program, *map(str, arguments)]
+            process = _started(server, words, cwd, env, (Path(os.devnull), log, log))
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+
+def _started(
+    server: socket.socket,
+    words: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str] | None,
+    files: Sequence[Path],
+) -> Running:
+    request = {
+        "arguments": words,
+        "cwd": str(cwd),
+        "env": {**os.environ, **(env or {})},
+        "files": [str(file) for file in files],
+    }
+    server.sendall(json.dumps(request).encode() + b"\n")
+    return Running(server, _number(server))
 
 
 @contextlib.contextmanager
@@ -82,7 +148,7 @@ def started(folder: Path) -> Iterator[Forks]:
                 process = subprocess.Popen(start, stdout=subprocess.PIPE, start_new_session=True)
                 assert process.stdout is not None and process.stdout.read(5) == b"ready"
                 server.connect(str(path))
-        yield Forks(server, Path(own))
+        yield Forks(server, path, Path(own))
 
 
 LIBRARIES = (
@@ -130,6 +196,7 @@ def serve(client: socket.socket) -> NoReturn:
         if child == 0:
             os.close(client.fileno())
             become(request)
+        client.sendall(f"{child}\n".encode())
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         client.sendall(f"{code}\n".encode())
     os._exit(0)
@@ -146,6 +213,7 @@ def import_libraries() -> None:
 
 def become(request: dict[str, Any]) -> None:
     """Run the program of the request in this process, and end it as an interpreter ends."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
     for number, (path, flags) in enumerate(
         zip(request["files"], (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_TRUNC] * 2), strict=True)
     ):
@@ -154,6 +222,7 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    tempfile.tempdir = None  # is found anew
     code = 0
     try:
         run(request["arguments"])

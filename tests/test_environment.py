@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from environment import READ_BY_TESTS, settings_to_remove
+from environment import FORKS, READ_BY_TESTS, settings_to_remove
+from forks import Forks
 from waiting import LONG
 
 ROOT = Path(__file__).parents[1]
@@ -50,10 +51,11 @@ SAMPLE = (
 """Tests that settings of the Hub, of colours and widths, of threads, of data and of git could change."""
 
 
-def test_a_sample_of_the_tests_passes_whatever_is_set_outside() -> None:
+def test_a_sample_of_the_tests_passes_whatever_is_set_outside(forks: Forks) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *SAMPLE],
-        cwd=ROOT, env={**os.environ, **HOSTILE}, capture_output=True, text=True, timeout=LONG,
+        cwd=ROOT, env={**os.environ, **HOSTILE, FORKS: str(forks.path.parent)},
+        capture_output=True, text=True, timeout=LONG,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 

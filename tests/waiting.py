@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 LONG = 1800.0
 """Seconds after which a test that hangs is given up: an idle machine needs less than a sixtieth of it."""
 
 
-def wait_until(holds: Callable[[], object], process: subprocess.Popen | None = None) -> None:
+class Process(Protocol):
+    """subprocess.Popen, or forks.Running."""
+
+    def poll(self) -> int | None: ...
+
+
+def wait_until(holds: Callable[[], object], process: Process | None = None) -> None:
     """Return once ``holds()`` is true; AssertionError if ``process``, which should cause it, ends first."""
     end = time.monotonic() + LONG
     while not holds():

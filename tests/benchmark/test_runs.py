@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 import hsrzoo
 import site_rows
+from forks import Forks
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError, StoreError
 from hsrzoo_benchmark.results.figures import Entry, Group, figures
@@ -161,21 +161,16 @@ def test_a_failing_model_does_not_stop_the_others(tmp_path: Path, save_model, mo
 
 
 def test_sigkill_in_the_middle_then_repeat_equals_an_uninterrupted_run(
-    tmp_path: Path, save_model, toy_env: dict[str, str]
+    tmp_path: Path, save_model, toy_env: dict[str, str], forks: Forks
 ) -> None:
     name = save_model("net", offset=0.02)
     arguments = ["--model", name, "--dataset", "toy", "--bench", "accuracy", "--metrics", "rmse,psnr"]
     stuck = [*arguments, "--data-option", "stuck=scene-3", "--store", str(tmp_path / "killed")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hsrzoo.cli.main", "bench", *stuck],
-        env={**os.environ, **toy_env, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    files = (tmp_path / "killed").rglob
-    wait_until(lambda: sum(path.read_bytes().count(b"\n") for path in files("*.jsonl")) >= 2, process)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    files, log = (tmp_path / "killed").rglob, tmp_path / "log"
+    with forks.running("hsrzoo", "bench", *stuck, cwd=tmp_path, env=toy_env, log=log) as process:
+        wait_until(lambda: sum(path.read_bytes().count(b"\n") for path in files("*.jsonl")) >= 2, process)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     assert 2 <= len(stored(tmp_path / "killed")) < 5
     assert run_bench(options(tmp_path, [name], store=tmp_path / "killed"), None) == 0
     assert run_bench(options(tmp_path, [name], store=tmp_path / "whole"), None) == 0
@@ -399,8 +394,9 @@ def test_arad_runs_under_both_protocols_with_the_paper_s_figure_beside(
     # just larger than the border of 128 pixels that the challenge's protocol leaves out
     cubes = make_arad_tree(tmp_path, train=1, valid=1, height=260, width=264)
     spec = MODELS.get("mst-plus-plus")
-    module = build_module(spec, VISIBLE_31, {})
-    save_folder(tmp_path / "mst", module, spec, VISIBLE_31, arguments={}, training={"dataset": "arad"})
+    small = {"stages": 1}
+    module = build_module(spec, VISIBLE_31, small)
+    save_folder(tmp_path / "mst", module, spec, VISIBLE_31, arguments=small, training={"dataset": "arad"})
     name = f"local-dir:{tmp_path / 'mst'}"
     predicted, predict = [], scores.predict
     monkeypatch.setattr(scores, "predict", lambda *a: predicted.append(a[1].name) or predict(*a))

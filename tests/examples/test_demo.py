@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import hsrzoo
 from browser import chromium
+from forks import Forks, Running
 from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.io import read_photo
 from hsrzoo.prediction.quicklook import srgb_of
@@ -49,36 +47,25 @@ def outside() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def address(tmp_path: Path, outside: socket.socket) -> Iterator[str]:
+def address(tmp_path: Path, outside: socket.socket, forks: Forks) -> Iterator[str]:
     """The demo, started on a free port; Ctrl-C at the end takes its files away."""
     pytest.importorskip("gradio", reason="needs gradio: hsrzoo[demo]")
     chromium()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     proxy = f"http://127.0.0.1:{outside.getsockname()[1]}"
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GRADIO")}
-    env |= {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path), "NO_PROXY": "127.0.0.1,localhost"}
+    env = {"TMPDIR": str(tmp_path), "NO_PROXY": "127.0.0.1,localhost"}
     env |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy)
-    with open(tmp_path / "log", "w") as log:
-        demo = subprocess.Popen(
-            [sys.executable, DEMO, "--port", str(port)],
-            cwd=tmp_path,
-            env=env,
-            stdout=log,
-            stderr=log,
-            # A background job of a shell ignores Ctrl-C, and so would what it starts.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-    try:
-        wait_for(f"http://127.0.0.1:{port}", demo, tmp_path / "log")
+    log = tmp_path / "log"
+    with forks.running(str(DEMO), "--port", port, cwd=tmp_path, env=env, log=log) as demo:
+        wait_for(f"http://127.0.0.1:{port}", demo, log)
         yield f"http://127.0.0.1:{port}"
-    finally:
         demo.send_signal(signal.SIGINT)  # Ctrl-C
-        demo.wait(timeout=LONG)
+        demo.wait()
     assert list(tmp_path.glob("hsrzoo-demo-*")) == []  # uploads and cubes are gone
 
 
-def wait_for(url: str, demo: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(url: str, demo: Running, log: Path) -> None:
     end = time.monotonic() + LONG
     while time.monotonic() < end:
         assert demo.poll() is None, log.read_text()

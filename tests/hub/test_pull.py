@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,23 +133,21 @@ def test_a_dropped_connection_is_taken_up_where_it_broke_off(hub, client, fake) 
 
 
 def test_a_killed_download_leaves_nothing_that_is_used_and_goes_on_with_the_next_call(
-    hub, client, fake, tmp_path
+    hub, client, forks, fake, tmp_path
 ) -> None:
     data = os.urandom(1 << 20)
     hub.put("lab/large", fake(data))
     hub.fault("stall", "/_lfs/", after=1 << 19)
     code = "from hsrzoo.hub import client as hub\nprint(hub.pull('lab/large'))"
-    killed = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **hub.env()}, cwd=tmp_path)
     home = Path(hub.env()["HF_HOME"])
-    wait_until(
-        lambda: (
-            {p.name for p in home.glob("hub/*/snapshots/*/*")} == {"README.md", "config.json"}
-            and any(r["sent"] for r in hub.requests("GET", "/_lfs/"))
-        ),
-        killed,
-    )
-    killed.kill()
-    killed.wait()
+    with forks.running("-c", code, cwd=tmp_path, env=hub.env(), log=tmp_path / "log") as killed:
+        wait_until(
+            lambda: (
+                {p.name for p in home.glob("hub/*/snapshots/*/*")} == {"README.md", "config.json"}
+                and any(r["sent"] for r in hub.requests("GET", "/_lfs/"))
+            ),
+            killed,
+        )
     offline = client(hub.env(HF_HUB_OFFLINE="1"), code)
     assert "lab/large is not (or not completely) on this machine" in offline.stderr
     small = [path for path in fetched(hub) if "/_lfs/" not in path]
