@@ -93,7 +93,8 @@ def test_a_forced_engine_that_cannot_search_these_features(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("backend", "forced"), [("eager", None), ("aot_eager", None), ("aot_eager", "torch")]
+    ("backend", "forced"),
+    [pytest.param("eager", None, marks=pytest.mark.long), ("aot_eager", None), ("aot_eager", "torch")],
 )
 def test_compiled_whole_and_with_gradient(backend: str, forced: str | None) -> None:
     codes = torch.randn(70, 8)

@@ -98,7 +98,7 @@ def test_features_that_are_not_finite_get_index_0(interpreted: dict[str, Any]) -
     assert [found[i] for i in (1, 2, 4)] == [0, 0, 0] and any(found)
 
 
-@pytest.mark.parametrize("d", WIDTHS)
+@pytest.mark.parametrize("d", [pytest.param(d, marks=[pytest.mark.long] * (d in (4, 8))) for d in WIDTHS])
 def test_it_compiles_for_sm_90(d: int, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter accepts sizes that the compiler refuses; ptxas comes with Triton."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
