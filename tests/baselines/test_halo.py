@@ -26,7 +26,8 @@ def test_halo_is_how_far_a_nan_spreads(name, row):
     at = round_up(network.halo + 2, multiple)
     side = at + round_up(network.halo + 2 + max(row.places), multiple)
     rgb = torch.rand(1, 3, side, side)
-    known = statistics(network, rgb)
+    part = round_up(32, multiple)
+    known = statistics(network, rgb[..., :part, :part])  # any finite ones will do, and these are quick
     assert len(known) == row.statistics
     found = [reach(network, rgb, known, at + place) for place in row.places]
     assert max(most for most, _ in found) == network.halo

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -18,9 +15,9 @@ import click
 import pytest
 
 from doc_pages import ROOT
+from forks import Forks
 from hsrzoo.cli.main import cli
 from hsrzoo.utils.entry_points import entry_points_of
-from waiting import LONG
 
 pytest.importorskip("mkdocs", reason="needs the extra docs")
 pytest.importorskip("mkdocs_click", reason="needs the extra docs")
@@ -50,13 +47,11 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
     """What ``mkdocs build --strict`` makes, which may not warn of anything."""
     out = tmp_path_factory.mktemp("docs") / "site"
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=LONG,
-    )  # fmt: skip
+    mkdocs = "import runpy; runpy.run_module('mkdocs', run_name='__main__')"
+    done = forks.python("-c", mkdocs, "build", "--strict", "--site-dir", out, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr and "ERROR" not in done.stderr, done.stderr
     return out
