@@ -203,8 +203,8 @@ def load(
 def read_bands(path: Path) -> BandSet | None:
     """The bands that :func:`load` gives, read without the pixels."""
     with open_tiff(path) as tiff:
-        series = tiff.series[0]
-        count = 1 if len(series.shape) < 3 else series.shape[-1 if series.axes.endswith("S") else 0]
+        series, planes = tiff.series[0], len(_planes(tiff))
+        count = planes if len(series.shape) < 3 else series.shape[-1 if series.axes.endswith("S") else 0]
         bands, ours = _bands(tiff, gdal.read_items(tiff, path), range(count))
         order = bands.sorting() if bands is not None and not ours else None
         return bands if bands is None or order is None else bands.select(order)
@@ -234,10 +234,18 @@ def image_stated_by(path: Path) -> Stated:
 def _pixels(tiff: tifffile.TiffFile) -> tuple[np.ndarray, str]:
     """The stored numbers with three axes, and their order."""
     series = tiff.series[0]
+    if len(series.shape) == 2:
+        return np.stack([plane.asarray() for plane in _planes(tiff)]), "chw"
     array = series.asarray()
-    if array.ndim == 2:
-        return array[None], "chw"
     return array, "hwc" if series.axes.endswith("S") else "chw"
+
+
+def _planes(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """Where the first page is one plane: all of its size and dtype, as some programs write a page a band;
+    masks and reduced copies are none of them."""
+    first = tiff.series[0]
+    alike = [s for s in tiff.series if s.shape == first.shape and s.dtype == first.dtype]
+    return [s for s in alike if not (s.keyframe.is_reduced or s.keyframe.is_mask)]
 
 
 def _pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -241,3 +243,13 @@ def test_bands_of_several_detectors_stay_in_the_order_of_the_file(tmp_path):
     save_cube(tmp_path / "a.tif", cube, bands)
     back, found = load_cube(tmp_path / "a.tif")
     assert np.array_equal(back, cube) and found == bands
+
+
+def test_a_page_a_band_is_one_cube(tmp_path: Path) -> None:
+    """Also where every page is a series of its own, and a reduced copy follows."""
+    planes = np.random.default_rng(0).random((5, 8, 9)).astype(np.float32)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for plane in planes:
+            writer.write(plane, photometric="minisblack")
+        writer.write(planes[0][::2, ::2], subfiletype=1, photometric="minisblack")
+    np.testing.assert_array_equal(load_cube(tmp_path / "a.tif")[0], planes.transpose(1, 2, 0))
