@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -13,7 +14,7 @@ import pytest
 from waiting import LONG
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
@@ -37,28 +38,43 @@ def chromium() -> str:
     return found
 
 
-@contextmanager
-def opened_page(width: int = 1280, height: int = 900, touch: bool = False) -> Iterator[Page]:
-    """A page in a browser of its own. When the block ends without an error, it fails for what the page
-    did wrong: uncaught errors, errors in the console, requests that leave this machine."""
+_running = ExitStack()
+"""What ends the browser."""
+
+
+@cache
+def browser() -> Browser:
+    """One for all pages of this process, as its start takes longer than most tests; see :func:`close`."""
     path = chromium()
     from playwright.sync_api import sync_playwright
 
+    playwright = _running.enter_context(sync_playwright())
+    options = list(OPTIONS)
+    started = playwright.chromium.launch(executable_path=path, args=options, timeout=PATIENCE_MS)
+    return _running.enter_context(started)
+
+
+def close() -> None:
+    """End the browser if it was started."""
+    _running.close()
+    browser.cache_clear()
+
+
+@contextmanager
+def opened_page(width: int = 1280, height: int = 900, touch: bool = False) -> Iterator[Page]:
+    """A page with cookies and storage of its own. When the block ends without an error, it fails for what
+    the page did wrong: uncaught errors, errors in the console, requests that leave this machine."""
     problems: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS), timeout=PATIENCE_MS)
-        try:
-            page = browser.new_page(viewport={"width": width, "height": height}, has_touch=touch)
-            page.set_default_timeout(PATIENCE_MS)
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-            page.on(
-                "request",
-                lambda r: (
-                    None if urlsplit(r.url).hostname in LOCAL else problems.append(f"asked for {r.url}")
-                ),
-            )
-            yield page
-        finally:
-            browser.close()
+    page = browser().new_page(viewport={"width": width, "height": height}, has_touch=touch)
+    try:
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on(
+            "request",
+            lambda r: None if urlsplit(r.url).hostname in LOCAL else problems.append(f"asked for {r.url}"),
+        )
+        yield page
+    finally:
+        page.close()
     assert problems == []

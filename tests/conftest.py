@@ -17,7 +17,7 @@ environment.clean()  # before anything else is imported: libraries read variable
 # Looking for garbage among millions of objects took up to a third of the time.
 gc.set_threshold(200_000, 50, 1000)
 
-from browser import opened_page  # noqa: E402
+import browser  # noqa: E402
 from forks import Forks, started  # noqa: E402
 from hsrzoo.bands import BandSet  # noqa: E402
 
@@ -30,16 +30,21 @@ BESIDE = ROOT.with_name("shared")
 
 
 LONGEST = (
-    "docs/test_commands.py", "baselines/test_contract.py", "examples/test_tutorials.py",
-    "export/test_onnx.py", "examples/test_demo.py", "benchmark/test_workers.py", "training/test_queue.py",
-    "mcga/test_contract.py", "baselines/test_parity.py", "cli/test_predict.py", "baselines/test_halo.py",
-    "test_environment.py",
+    "docs/test_commands.py", "baselines/test_contract.py", "export/test_onnx.py", "examples/test_demo.py",
+    "benchmark/test_workers.py", "mcga/test_contract.py", "baselines/test_parity.py",
+    "examples/test_tutorials.py", "benchmark/test_site_scenes.py", "baselines/test_convert_official.py",
+    "baselines/test_halo.py", "cli/test_two_processes.py", "cli/test_predict.py", "mcga/test_tiles.py",
+    "mcga/test_search_triton.py", "training/test_queue.py",
 )  # fmt: skip
 """Files that take longest, by time: they run first, so that no process is left with one in the end."""
 
 
 def pytest_configure() -> None:
     environment.clean_warnings()
+
+
+def pytest_sessionfinish() -> None:
+    browser.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -121,5 +126,5 @@ def run_hsrzoo(forks: Forks, tmp_path: Path) -> RunHsrzoo:
 @pytest.fixture
 def page() -> Iterator[Page]:
     """A page in a real browser, 1280 x 900; see :func:`browser.opened_page`."""
-    with opened_page() as opened:
+    with browser.opened_page() as opened:
         yield opened

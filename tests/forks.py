@@ -153,9 +153,9 @@ def started(folder: Path) -> Iterator[Forks]:
 
 LIBRARIES = (
     "accelerate", "click", "filelock", "h5py", "jinja2", "onnxscript.function_libs.torch_lib.ops",
-    "onnxruntime", "PIL.Image", "rich.progress", "rich.table", "safetensors.torch", "scipy.io", "spectral",
-    "tifffile", "timm.utils", "torch.onnx._internal.exporter._core", "torchmetrics.functional.image",
-    "yaml",
+    "onnxruntime", "PIL.Image", "psutil", "rich.progress", "rich.table", "safetensors.torch", "scipy.io",
+    "spectral", "tifffile", "timm.utils", "torch.onnx._internal.exporter._core",
+    "torchmetrics.functional.image", "yaml", "zarr",
 )  # fmt: skip
 """What the programs import, apart from hsrzoo itself and what reads the environment then."""
 

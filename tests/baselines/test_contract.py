@@ -27,7 +27,7 @@ def _cases() -> list:
             )
             for check in contract.checks:
                 is_slow = check == "export" and network.name in SLOW_EXPORT
-                marks = [pytest.mark.long] if is_slow else []
+                marks = [pytest.mark.long] if is_slow or contract.long else []
                 cases.append(pytest.param(subject, check, id=f"{name}-{check}", marks=marks))
     return cases
 
