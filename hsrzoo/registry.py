@@ -12,12 +12,12 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Generic, TypeVar
+from types import ModuleType, UnionType
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hsrzoo.errors import PluginError, unknown_name
 from hsrzoo.spec import DatasetSpec, MetricSpec, ModelSpec, PerturbationSpec
@@ -82,6 +82,13 @@ class Registry(Generic[T]):
                 expected=f"a {self.spec_type.__name__} named {name!r}",
                 got=f"{type(value).__name__} {declared!r}",
             )
+        wrong = next(_misfits(value), None) if isinstance(name, str) else "name"
+        if wrong is not None:
+            raise PluginError(
+                f"{origin} offers as the {self.kind} {name!r} a value with a field of another type",
+                expected=f"the fields of {self.spec_type.__name__} as hsrzoo.spec documents them",
+                got=f"{wrong} = {str(getattr(value, wrong.partition('.')[0]))[:60]}",
+            )
 
     def owns(self, value: T) -> bool:
         """True if ``value`` itself is known already: added, or the imported value of an entry point."""
@@ -142,6 +149,29 @@ class Registry(Generic[T]):
     def _entry_origin(self, name: str) -> str | None:
         found = self._entry_points().get(name)
         return " and ".join(describe(e) for e in found) if found else None
+
+
+def _misfits(value: Any, prefix: str = "") -> Iterator[str]:
+    """Names of the fields of a spec, and of specs in it, whose values are not of the declared types."""
+    hints = get_type_hints(type(value))
+    for one in fields(value):
+        own = getattr(value, one.name)
+        if not _is_of(own, hints[one.name]):
+            yield f"{prefix}{one.name}"
+        elif is_dataclass(own) and not isinstance(own, type):
+            yield from _misfits(own, f"{prefix}{one.name}.")
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return any(_is_of(value, one) for one in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if hint is Any or origin is Callable:
+        return hint is Any or callable(value)
+    kind = origin or hint
+    return isinstance(value, {float: (int, float), tuple: (tuple, list)}.get(kind, kind))
 
 
 _files: dict[Path, ModuleType | None] = {}

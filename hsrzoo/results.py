@@ -25,6 +25,7 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import StoreError
 from hsrzoo.utils.files import require_regular, slug
+from hsrzoo.utils.json_kinds import TEXT, Each, Whole, problems
 
 SCHEMA = "hsrzoo.result/1"
 """Of every row that this version writes and reads."""
@@ -113,7 +114,13 @@ class Row:
             if stored[name].default is MISSING and stored[name].default_factory is MISSING:
                 raise RowError(f"no field {name}")
         extra = {key: item for key, item in value.items() if key not in stored and key != "schema"}
-        return cls(**values, file=file, line=line, extra=extra, absent=frozenset(absent))
+        row = cls(**values, file=file, line=line, extra=extra, absent=frozenset(absent))
+        row.check()
+        return row
+
+    def check(self) -> None:
+        """Raise RowError where a part that is read holds another kind of value."""
+        _require(self.provenance, _PROVENANCE, "provenance")  # type: ignore[attr-defined]  # of both kinds
 
     def to_json(self) -> dict[str, Any]:
         """The row as it is stored: plain JSON values, the schema first."""
@@ -168,6 +175,24 @@ class ScoreRow(Row):
     def time(self) -> datetime:
         """When the row was written."""
         return _time(self.timestamp)
+
+    def check(self) -> None:
+        super().check()
+        if "metrics" not in self.protocol:
+            _require(self.protocol, {"tta_settings?": Each(object)}, "protocol")
+            return
+        _require(self.protocol, _PROTOCOL, "protocol")
+        named = self.protocol["metrics"]
+        wrong = next((one for one in named if len(one) != 3), None)
+        if wrong is not None:
+            raise RowError(
+                f"protocol.metrics: expected name, version and signature, got {str(wrong)[:40]!r}"
+            )
+        if len(self.protocol["value_range"]) != 2:
+            raise RowError("protocol.value_range: expected two numbers")
+        absent = [name for name, _, _ in named if name not in self.metrics]
+        if absent:
+            raise RowError(f"no metrics.{absent[0]}")
 
     @cached_property
     def group(self) -> str:
@@ -228,6 +253,13 @@ class SpeedRow(Row):
         """When the row was written."""
         return _time(self.timestamp)
 
+    def check(self) -> None:
+        super().check()
+        for name in ("p50", "p90", "device_p50"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise RowError(f"{name}: expected seconds above 0, got {seconds}")
+
     @property
     def size_text(self) -> str:
         """``HEIGHTxWIDTH``."""
@@ -248,6 +280,16 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "tuple[str, ...]": (list, tuple), "tuple[float, ...]": (list, tuple), "tuple[int, int]": (list, tuple),
 }  # fmt: skip
 """Annotation of a field -> what JSON has there."""
+_TUPLES = {"tuple[str, ...]": [str], "tuple[float, ...]": [float], "tuple[int, int]": [Whole(1, 1 << 40)]}
+_PROTOCOL = {
+    "metrics": [[str]],
+    "bands": {"centres_nm": [float]},
+    "value_range": [float],
+    "severity_value": object,
+    "tta_settings?": Each(object),
+}
+"""What is read of a protocol. One without metrics is not looked at: it says only which rows to compare."""
+_PROVENANCE = {"device_name?": TEXT, "threads?": (int, type(None)), "commit?": TEXT}
 
 
 def _value(name: str, annotation: str, stored: Any) -> Any:
@@ -260,6 +302,9 @@ def _value(name: str, annotation: str, stored: Any) -> Any:
     if not isinstance(value, allowed):
         raise RowError(f"{name}: expected {annotation}, got {str(stored)[:40]!r}")
     if kind.startswith("tuple"):
+        wrong = next(problems(list(value), _TUPLES[kind], name), None)
+        if wrong or (kind == "tuple[int, int]" and len(value) != 2):
+            raise RowError(f"{name}: expected {annotation}, got {str(stored)[:40]!r}")
         return tuple(value)
     if name in ("metrics", "info"):
         value = {key: number(item) for key, item in value.items()}
@@ -270,6 +315,12 @@ def _value(name: str, annotation: str, stored: Any) -> Any:
     if name == "timestamp":
         _time(value)
     return value
+
+
+def _require(value: object, kind: Any, name: str) -> None:
+    wrong = next(problems(value, kind, name), None)
+    if wrong:
+        raise RowError(wrong)
 
 
 def _numbers(name: str, stored: Any) -> tuple[float, ...]:

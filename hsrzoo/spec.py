@@ -348,11 +348,19 @@ def build_module(
 
     Returns:
         The network: float32 (B, 3, H, W) to (B, C, H, W).
+
+    Raises:
+        PluginError: The constructor returns something else.
     """
     merged = {**spec.arguments, **arguments}
     if not fresh:
         merged = {name: value for name, value in merged.items() if name not in spec.first_weights}
-    return resolve(spec.build)(bands, **merged)
+    module = resolve(spec.build)(bands, **merged)
+    if not hasattr(module, "state_dict"):
+        raise PluginError(
+            f"{spec.name} builds no network", expected="a torch.nn.Module", got=type(module).__name__
+        )
+    return module
 
 
 __all__ = [

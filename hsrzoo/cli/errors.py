@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import click
 
 from hsrzoo.errors import HsrzooError
+from hsrzoo.utils.entry_points import entry_points_of
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -41,9 +43,37 @@ def run(work: Callable[[], Any], debug: Callable[[], bool]) -> int:
     except Exception as error:
         if debug():
             traceback.print_exc()
-        what = one_paragraph(f"{type(error).__name__}: {error}".rstrip(": "))
-        _say(f"Error: {what} (`hsrzoo --debug ...` shows where.)")
+        _say(f"Error: {one_paragraph(unexpected(error))}")
         return FAILED
+
+
+def unexpected(error: Exception) -> str:
+    """The paragraph for an exception that no code of this project translates."""
+    said = str(error).rstrip(".") or "no reason given"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"There is not enough memory. Got {said}. Use smaller tiles, images or batches."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be used. Got {error.strerror or said}."
+    return (
+        f"An unexpected {type(error).__name__} in {_place(error)}. Got {said}. This is a fault of hsrzoo, "
+        "of a plugin or of a package: the same command with `hsrzoo --debug ...` shows the traceback."
+    )
+
+
+def _place(error: Exception) -> str:
+    """Module and line of the innermost code of this project or of a plugin that took part in an error."""
+    packages = {entry.module.partition(".")[0] for found in _plugins() for entry in found}
+    place = "a package that it uses"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__"))
+        if name.startswith("hsrzoo") or name.partition(".")[0] in packages:
+            place = f"{name}, line {line}"
+    return place
+
+
+def _plugins() -> Iterator[list[EntryPoint]]:
+    for group in ("models", "datasets", "metrics", "perturbations", "commands"):
+        yield from entry_points_of(f"hsrzoo.{group}").values()
 
 
 def one_paragraph(text: str) -> str:

@@ -22,7 +22,14 @@ from hsrzoo.models.tensors import require_finite
 from hsrzoo.spec import Recipe
 from hsrzoo.training.engine import Engine, make_accelerator
 from hsrzoo.training.progress import Progress
-from hsrzoo.training.rundir import RunDir, hold_run, load_checkpoint, require_same_run, save_checkpoint
+from hsrzoo.training.rundir import (
+    RunDir,
+    damaged_checkpoint,
+    hold_run,
+    load_checkpoint,
+    require_same_run,
+    save_checkpoint,
+)
 from hsrzoo.training.task import Task, require_equal_shares
 
 WARM_UP_STEPS = 5
@@ -147,8 +154,8 @@ def _warn_of_changes(folder: RunDir, record: Mapping[str, Any], machine: Mapping
     """Sums are split by threads and processes: with another number of them the last bits of the
     weights differ."""
     for what, fix in (("threads", "Use --threads {}"), ("processes", "Start {}")):
-        before, now = record[what], machine[what]
-        if now != before:
+        before, now = record.get(what), machine[what]
+        if before is not None and now != before:
             folder.update_record(**{f"{what}_after_resuming": now})
             warnings.warn(
                 f"This run was started with {before} {what} and is resumed with {now}: its weights will "
@@ -171,8 +178,16 @@ def _restore(engine: Engine, folder: RunDir, identity: Mapping[str, Any]) -> tup
     if not folder.checkpoint.is_file():
         return 0, 0.0, 0.0
     state = load_checkpoint(folder.checkpoint)
-    require_same_run(json.loads(state["identity"]), identity, folder.checkpoint)
-    engine.load_state(state["engine"])
+    try:
+        before = json.loads(state["identity"])
+    except (ValueError, RecursionError) as error:
+        raise damaged_checkpoint(folder.checkpoint, str(error)) from None
+    require_same_run(before if isinstance(before, dict) else {}, identity, folder.checkpoint)
+    try:
+        engine.load_state(state["engine"])
+    except Exception as error:  # each part of the state raises what it does for a value of another kind
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise damaged_checkpoint(folder.checkpoint, reason) from None
     return int(state["step"]), state["wall_seconds"], state["cpu_seconds"]
 
 

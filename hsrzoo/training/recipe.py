@@ -120,7 +120,7 @@ def build_as_asked(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]
     """The network with arguments that a user typed; TrainingError names what the constructor refuses."""
     try:
         return build_module(spec, bands, arguments)
-    except TypeError as error:  # an unknown argument
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # unknown, or an impossible value
         raise TrainingError(
             f"{spec.name} cannot be built with these arguments", got=str(error), fix="Check --arg"
         ) from error

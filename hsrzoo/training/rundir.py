@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 import os
-import pickle
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,12 +16,29 @@ import torch
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
 from hsrzoo.utils.files import make_folder, remove_leftovers, write_atomically, write_json
+from hsrzoo.utils.json_kinds import Whole, problems
 from hsrzoo.utils.locks import hold_folder, is_empty
 
 SCHEMA = 1
 """Of checkpoints."""
 
 
+_MOST_STEPS = 1 << 40
+_JSON = {
+    "steps?": Whole(1, _MOST_STEPS),
+    "threads?": int,
+    "processes?": int,
+    "complete?": bool,
+    "recipe?": {"ema_warmup?": bool},
+}
+"""What is read of config.json and record.json."""
+_CHECKPOINT = {
+    "identity": str,
+    "step": Whole(0, _MOST_STEPS),
+    "wall_seconds": float,
+    "cpu_seconds": float,
+    "engine": dict,
+}
 _BEFORE = {"ema_warmup": False}
 """Fields of a recipe whose default changed -> what runs did that do not record them."""
 
@@ -86,11 +102,13 @@ class RunDir:
         if not file.is_file():
             return {}
         try:
-            return dict(json.loads(file.read_text()))
-        except (ValueError, TypeError) as error:
-            raise TrainingError(
-                f"{file} is damaged", got=str(error), fix="Train into another folder"
-            ) from None
+            found = json.loads(file.read_text(encoding="utf-8"))
+            wrong = ", ".join(problems(found, _JSON))
+        except (ValueError, RecursionError) as error:
+            found, wrong = {}, str(error)
+        if wrong:
+            raise TrainingError(f"{file} is damaged", got=wrong, fix="Train into another folder")
+        return dict(found)
 
     def update_record(self, **values: Any) -> dict[str, Any]:
         """Change some entries of record.json, durably; returns the whole."""
@@ -103,8 +121,8 @@ class RunDir:
         if not self.log.is_file():
             return
         kept = []
-        for line in self.log.read_text().splitlines():
-            with suppress(ValueError):  # a line cut off when the process died
+        for line in self.log.read_text(errors="replace").splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # a line cut off when the process died
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
         write_atomically(self.log, "".join(kept).encode())
@@ -121,17 +139,26 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; it can hold no code. Raises TrainingError if it is damaged."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise TrainingError(
-            f"The checkpoint {path} cannot be read",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-            fix="Remove it and start again with --resume, or train into another folder",
-        ) from None
+    except Exception as error:  # of any class: the file decides what goes wrong
+        first = (str(error).splitlines() or [""])[0]
+        raise damaged_checkpoint(path, f"{type(error).__name__}: {first}".rstrip(": ")) from None
     schema = state.get("schema") if isinstance(state, dict) else None
-    if schema != SCHEMA:
+    if not isinstance(schema, int) or schema != SCHEMA:
         what = f"{path} is not a checkpoint that this version reads"
-        raise TrainingError(what, expected=f"schema {SCHEMA}", got=f"schema {schema}")
+        raise TrainingError(what, expected=f"schema {SCHEMA}", got=f"schema {schema!r:.40}")
+    wrong = ", ".join(problems(state, _CHECKPOINT))
+    if wrong:
+        raise damaged_checkpoint(path, wrong)
     return state
+
+
+def damaged_checkpoint(path: Path, reason: str) -> TrainingError:
+    """The error for a checkpoint that cannot be used."""
+    return TrainingError(
+        f"The checkpoint {path} cannot be read",
+        got=reason,
+        fix="Remove it and start again with --resume, or train into another folder",
+    )
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:

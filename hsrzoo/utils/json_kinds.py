@@ -43,7 +43,7 @@ def problems(value: object, kind: Kind, name: str = "") -> Iterator[str]:
         else:
             yield _wrong(value, name)
     elif isinstance(kind, list):
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             for i, item in enumerate(value):
                 yield from problems(item, kind[0], f"{name}[{i}]")
         else:

@@ -18,7 +18,7 @@ from hsrzoo.cli.show import command as show
 from hsrzoo.hub import card
 from hsrzoo.hub.rows import collect
 from hsrzoo.models.push import checked_weights
-from hsrzoo.results import ScoreRow, newest_scores, parse_row, plain, read_store
+from hsrzoo.results import RowError, ScoreRow, SpeedRow, newest_scores, parse_row, plain, read_store
 from hsrzoo_benchmark.command import bench, compare
 from hsrzoo_benchmark.reproduce.command import command as reproduce
 from hsrzoo_benchmark.site.command import command as report
@@ -210,6 +210,54 @@ def test_fields_that_this_version_does_not_know_are_kept() -> None:
     read = ScoreRow.from_json(stored)
     assert read.extra == {"later": {"a": ["NaN"]}} and math.isnan(read.metrics["rmse"])
     assert read.to_json() == stored
+
+
+FULL = {
+    "metrics": [["rmse", "1", "r"]], "bands": {"centres_nm": [500.0]}, "value_range": [0, 1],
+    "severity_value": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"also_trained_on": [None]}, "also_trained_on: expected tuple"),
+        ({"protocol": {"tta_settings": None}}, "protocol.tta_settings: NoneType"),
+        ({"protocol": {**FULL, "metrics": None}}, "protocol.metrics: NoneType"),
+        ({"protocol": {**FULL, "metrics": [["rmse"]]}}, "protocol.metrics: expected name, version and"),
+        ({"protocol": {**FULL, "metrics": [["ssim", "1", ""]]}}, "no metrics.ssim"),
+        ({"protocol": {"metrics": FULL["metrics"]}}, "no protocol.bands"),
+        ({"protocol": {**FULL, "bands": {"centres_nm": ["x"]}}}, r"protocol.bands.centres_nm\[0\]: str"),
+        ({"protocol": {**FULL, "value_range": [0]}}, "protocol.value_range: expected two numbers"),
+        ({"provenance": {"commit": 3}}, "provenance.commit: int"),
+    ],
+)
+def test_parts_of_a_row_that_are_read_are_checked(changes: dict[str, Any], reason: str) -> None:
+    (row,) = result_rows.rows("m", [0.1])
+    ScoreRow.from_json({**row, "protocol": FULL})
+    with pytest.raises(RowError, match=reason):
+        ScoreRow.from_json({**row, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"p50": 0}, "p50: expected seconds above 0, got 0"),
+        ({"p90": "NaN"}, "p90: expected seconds above 0"),
+        ({"size": [8]}, "size: expected tuple"),
+        ({"size": [8, 0]}, "size: expected tuple"),
+        ({"seconds": ["x"]}, "seconds: expected tuple"),
+        ({"provenance": {"threads": "2"}}, "provenance.threads: str"),
+    ],
+)
+def test_parts_of_a_row_of_times_that_are_read_are_checked(changes: dict[str, Any], reason: str) -> None:
+    row = {
+        "bench": "speed", "model": "m", "architecture": "m", "weights_sha256": None, "model_sha256": None,
+        "size": [8, 8], "status": "ok", "timestamp": "2026-01-01", "provenance": {"threads": 2}, "p50": 0.1,
+    }  # fmt: skip
+    SpeedRow.from_json(row)
+    with pytest.raises(RowError, match=reason):
+        SpeedRow.from_json({**row, **changes})
 
 
 def test_skipped_lines_are_counted_and_named_once(tmp_path: Path) -> None:

@@ -148,7 +148,19 @@ def test_ctrl_c_leaves_with_130(tmp_path: Path) -> None:
     [
         (InputError("Too grey", got="1 channel"), 2, "Error: Too grey. Got 1 channel."),
         (TrainingError("The loss is NaN"), 1, "Error: The loss is NaN."),
-        (RuntimeError("two\nlines"), 1, "Error: RuntimeError: two lines (`hsrzoo --debug"),
+        (RuntimeError("two\nlines"), 1, "Error: An unexpected RuntimeError in hsrzoo.cli.errors, line "),
+        (
+            KeyError("schema"),
+            1,
+            "Got 'schema'. This is a fault of hsrzoo, of a plugin or of a package: the ",
+        ),
+        (ValueError(), 1, "Got no reason given. This is a fault"),
+        (MemoryError(), 1, "Error: There is not enough memory. Got no reason given. Use smaller tiles"),
+        (
+            PermissionError(13, "Permission denied", "a.hdr"),
+            1,
+            "Error: a.hdr cannot be used. Got Permission",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted."),
         (click.Abort(), 130, "Interrupted."),
         (click.UsageError("no"), 2, "Error: no"),

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,31 @@ def test_adding_a_wrong_type_or_a_taken_name_changes_nothing(models: Registry) -
     with pytest.raises(PluginError, match=r"ModelSpec named 'alias'.*ModelSpec 'mine'"):
         models.add("alias", spec("mine"), "there")
     assert models.names() == ["mine"] and models.get("mine") is before and models.origin("mine") == "here"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"build": None}, "build = None"), ({"build": 3}, "build = 3"), ({"source": 3}, "source = 3"),
+        ({"input": None}, "input = None"), ({"recipe": None}, "recipe = None"),
+        ({"arguments": None}, "arguments = None"), ({"tags": None}, "tags = None"),
+        ({"recipes": []}, r"recipes = \[\]"), ({"couples_batch": "no"}, "couples_batch = no"),
+        ({"input": replace(specs.RgbInput(), normalise="x")}, r"input.normalise = RgbInput"),  # type: ignore
+        ({"recipe": replace(specs.Recipe(), lr="x")}, r"recipe.lr = Recipe"),  # type: ignore
+    ],
+)  # fmt: skip
+def test_a_spec_with_a_field_of_another_type_is_refused(
+    models: Registry[ModelSpec], changes: dict[str, object], field: str
+) -> None:
+    with pytest.raises(PluginError, match=f"a field of another type.*Got {field}"):
+        models.add("n", replace(spec("n"), **changes), origin="here")  # type: ignore[arg-type]
+    models.add("n", replace(spec("n"), tags=["a list"]), origin="here")  # type: ignore[arg-type]
+
+
+def test_a_name_is_text(models: Registry[ModelSpec]) -> None:
+    with pytest.raises(PluginError, match="a field of another type"):
+        models.add(3, replace(spec("n"), name=3), origin="here")  # type: ignore[arg-type]
+    assert models.names() == []
 
 
 def test_unknown_names_offer_the_nearest(models: Registry) -> None:

@@ -22,7 +22,13 @@ def rows(*rmse: float, **changes: Any) -> list[dict[str, Any]]:
     changes = {**BELONGS, "protocol_hash": HASH, **changes}
     found = result_rows.rows(changes.pop("model", "poly.cave"), rmse, **changes)
     for row in found:
-        row["protocol"]["metrics"] = METRICS
+        bands = {"centres_nm": [500.0, 600.0], "widths_nm": None}
+        row["protocol"] |= {
+            "metrics": METRICS,
+            "bands": bands,
+            "value_range": [0, 1],
+            "severity_value": None,
+        }
     return found
 
 

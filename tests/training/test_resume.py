@@ -11,7 +11,7 @@ import torch
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.training.loop import train
-from hsrzoo.training.rundir import as_started, differences, load_checkpoint, require_same_run
+from hsrzoo.training.rundir import RunDir, as_started, differences, load_checkpoint, require_same_run
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL and fork")
@@ -106,6 +106,61 @@ def test_a_damaged_checkpoint_is_named(make_task, tmp_path) -> None:
     task, recipe = make_task(steps=4)
     with pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be read"):
         train(task, recipe, tmp_path / "run", resume=True, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("identity"), "no identity"),
+        (lambda s: s.update(identity="x"), "Expecting value"),
+        (lambda s: s.update(identity="[]"), "belongs to another run"),
+        (lambda s: s.update(step=None), "step: NoneType"),
+        (lambda s: s.update(step=-1), "step: -1, not 0 to"),
+        (lambda s: s.update(wall_seconds="x"), "wall_seconds: str"),
+        (lambda s: s.update(engine=[]), "engine: list"),
+        (lambda s: s["engine"].pop("module"), "KeyError: 'module'"),
+        (lambda s: s["engine"].update(optimiser=3), "cannot be read"),
+        (lambda s: s["engine"]["module"].update({"leave.bias": torch.zeros(2)}), "size mismatch"),
+        (lambda s: s.update(schema=torch.zeros(2)), "not a checkpoint that this version reads"),
+    ],
+)
+def test_a_checkpoint_with_other_contents_is_told(make_task, tmp_path, change, words) -> None:
+    task, recipe = make_task(steps=2)
+    train(task, recipe, tmp_path / "run", progress=False, stop_after=1)
+    file = tmp_path / "run" / "checkpoint.pt"
+    state = load_checkpoint(file)
+    change(state)
+    torch.save(state, file)
+    task, recipe = make_task(steps=2)
+    with pytest.raises(TrainingError, match=words):
+        train(task, recipe, tmp_path / "run", progress=False, resume=True)
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"x" * 99])
+def test_what_is_no_checkpoint_at_all_is_told(tmp_path, data) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(data)
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be read"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "Expecting value"), ("[]", "Got list"), ('{"steps": null}', "steps: NoneType"),
+     ('{"steps": 0}', "steps: 0, not 1"), ('{"complete": 1}', "complete: int"),
+     ('{"recipe": []}', "recipe: list"), ("[" * 5000, "recursion")],
+)  # fmt: skip
+def test_a_damaged_record_is_told(tmp_path, text, words) -> None:
+    folder = RunDir(tmp_path)
+    folder.record.write_text(text)
+    with pytest.raises(TrainingError, match=rf"record\.json is damaged.*{words}"):
+        folder.read_json(folder.record)
+
+
+def test_lines_of_a_log_that_are_no_steps_are_dropped(tmp_path) -> None:
+    folder = RunDir(tmp_path)
+    folder.log.write_bytes(b'{"step": 1}\n[]\n{}\n1\n{"step": "x"}\n\xff\n{"step": 2}\n{"step": 3}\n{"st')
+    folder.truncate_log(2)
+    assert folder.log.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
 def test_a_checkpoint_with_code_inside_is_refused(tmp_path) -> None:

@@ -95,7 +95,8 @@ def commits_of(groups: Iterable[SeedGroup]) -> str:
     """Of the code that wrote the rows of ``groups``, shortened; ``+``: with changes that were not
     committed."""
     found = {
-        (row.provenance["commit"] or "unknown")[:COMMIT_LENGTH] + ("+" if row.provenance["dirty"] else "")
+        (row.provenance.get("commit") or "unknown")[:COMMIT_LENGTH]
+        + ("+" if row.provenance.get("dirty") else "")
         for group in groups
         for row in group.rows
     }
@@ -188,6 +189,6 @@ class Evidence:
 
 
 def _where(row: ScoreRow) -> tuple[Place, Condition]:
-    resampled = row.protocol["resampled_from"] is not None
+    resampled = row.protocol.get("resampled_from") is not None
     place = Place(row.dataset, row.split, row.protocol_name, row.fingerprint, resampled)
     return place, Condition(row.perturbation, row.severity)

@@ -220,7 +220,7 @@ def _speed_row(arch: str, size: str, own: SpeedRow | None, base: SpeedRow | None
     if own.p50 and base and base.p50:
         found["faster"] = time_ratio(base, own)
     device, threads = own.machine
-    commit = (own.provenance["commit"] or "unknown")[:COMMIT_LENGTH]
+    commit = (own.provenance.get("commit") or "unknown")[:COMMIT_LENGTH]
     return {**found, "device": device, "threads": threads, "commits": commit}
 
 

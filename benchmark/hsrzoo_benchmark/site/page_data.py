@@ -182,9 +182,10 @@ def _facts(rows: Sequence[ScoreRow] | Sequence[SpeedRow]) -> list[list[str]]:
         **(_training_facts(first) if isinstance(first, ScoreRow) else {}),
         "training command": _training_command(first),
         "commit": _several(
-            (m["commit"] or "not known") + (", with changes" if m["dirty"] else "") for m in machines
+            (m.get("commit") or "not known") + (", with changes" if m.get("dirty") else "")
+            for m in machines
         ),
-        "hsrzoo": _several(machine["hsrzoo"] for machine in machines),
+        "hsrzoo": _several(machine.get("hsrzoo") for machine in machines),
         "torch, numpy, Python": _several(
             ", ".join(str(m.get(key)) for key in ("torch", "numpy", "python")) for m in machines
         ),

@@ -253,10 +253,10 @@ def commits_note(rows: Sequence[SpeedRow], present: Mapping[str, Any]) -> list[s
 
 
 def _commit(provenance: Mapping[str, Any]) -> str:
-    commit = provenance["commit"]
+    commit = provenance.get("commit")
     if commit is None:
         return "no known commit"
-    return f"commit {commit[:COMMIT_LENGTH]}" + (" with changes" if provenance["dirty"] else "")
+    return f"commit {commit[:COMMIT_LENGTH]}" + (" with changes" if provenance.get("dirty") else "")
 
 
 def nodata_note(rows: Iterable[ScoreRow]) -> list[str]:

@@ -18,6 +18,10 @@ from hsrzoo.models.tiling.passes import Shares, Work
 from hsrzoo.utils.files import write_atomically
 
 SCHEMA = 1
+_DAMAGED = (
+    OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RuntimeError,
+)  # fmt: skip
+"""What a damaged file of this form raises."""
 _OWN = ("known", "shares", "done", "passes")
 """Fields of :class:`.passes.Work`; the others are what steps have seen, by name."""
 
@@ -60,7 +64,7 @@ class Saved:
             )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except _DAMAGED as error:
             raise StoreError(
                 f"The state of an interrupted run cannot be read: {path}",
                 got=f"{type(error).__name__}: {error}",
