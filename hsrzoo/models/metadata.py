@@ -10,11 +10,25 @@ from typing import Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import HsrzooError
-from hsrzoo.utils.json_kinds import Kind, problems
+from hsrzoo.utils.json_kinds import TEXT, Kind, problems
 
 BANDS: Kind = {"centres_nm": [float], "widths_nm?": ([float], type(None))}
 LINK: Kind = ({"repo": str, "revision": str}, type(None))
 """A repository on the Hub at a commit."""
+TRAINING: Kind = {
+    "dataset?": TEXT,
+    "split?": TEXT,
+    "scenes?": ([str], type(None)),
+    "dataset_info?": ({"response?": TEXT}, type(None)),
+    "recipe?": (dict, type(None)),
+    "provenance?": (dict, type(None)),
+}
+"""What is read of the record of a training."""
+CODEBOOK: Kind = (
+    {"sources?": [str], "stage1?": [{"wall_seconds?": float}], "sha256?": dict, "repository?": LINK},
+    type(None),
+)
+"""What is read of the record of the codebooks that a network was started from."""
 _SHOWN = 6
 """Problems in a message."""
 LARGEST = 64 << 20

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import FormatError, InputError, PluginError
-from hsrzoo.models.metadata import MOST_PADDED, read_object
+from hsrzoo.models.metadata import CODEBOOK, MOST_PADDED, TRAINING, read_object
 from hsrzoo.spec import ModelSpec, RgbInput
 from hsrzoo.utils.files import require_regular
 
@@ -27,7 +27,7 @@ _FIELDS: dict[str, Any] = {
     "opset": int,
     "precision": str,
     "library_version": str,
-    "config": dict,
+    "config": {"training?": TRAINING, "codebook?": CODEBOOK},
 }
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

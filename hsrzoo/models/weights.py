@@ -16,7 +16,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import WeightsError
 from hsrzoo.models.building import Size, build_for
 from hsrzoo.models.locate import require_folder
-from hsrzoo.models.metadata import LINK, MOST_PADDED, read_object
+from hsrzoo.models.metadata import CODEBOOK, LINK, MOST_PADDED, TRAINING, read_object
 from hsrzoo.models.tensors import (
     load_tensors,
     pickle_refused,
@@ -37,7 +37,7 @@ from hsrzoo.utils.files import (
     write_atomically,
     write_json,
 )
-from hsrzoo.utils.json_kinds import TEXT, Kind
+from hsrzoo.utils.json_kinds import Kind
 from hsrzoo.utils.locks import hold_folder
 
 if TYPE_CHECKING:
@@ -52,20 +52,10 @@ _FIELDS: dict[str, Kind] = {
     "arguments": dict,
     "bands": dict,
     "input": dict,
-    "training": {
-        "dataset?": TEXT,
-        "split?": TEXT,
-        "scenes?": ([str], type(None)),
-        "dataset_info?": ({"response?": TEXT}, type(None)),
-        "recipe?": (dict, type(None)),
-        "provenance?": (dict, type(None)),
-    },
+    "training": TRAINING,
     "source": str,
     "licence": str,
-    "codebook": (
-        {"sources?": [str], "stage1?": [{"wall_seconds?": float}], "sha256?": dict, "repository?": LINK},
-        type(None),
-    ),
+    "codebook": CODEBOOK,
     "codebook_repository?": LINK,
     "weights_sha256": str,
 }

@@ -27,8 +27,11 @@ from hsrzoo.cli.names import DATASET
     help="Start from stage 1 of this folder of codebooks, or hf-hub:ORG/NAME[@REVISION].",
 )  # fmt: skip
 @click.option("--scales", default=2, show_default=True, type=click.IntRange(1, 4))
-@click.option("--latent", default=32, show_default=True, help="Common latent width; D_i = latent / 2^i.")
-@click.option("--codes", type=click.IntRange(1), help="Codes per scale [512 for each source].")
+@click.option(
+    "--latent", default=32, show_default=True, type=click.IntRange(2, 1 << 16),
+    help="Common latent width; D_i = latent / 2^i.",
+)  # fmt: skip
+@click.option("--codes", type=click.IntRange(1, 1 << 24), help="Codes per scale [512 for each source].")
 @click.option(
     "--mask", default="by-band", show_default=True, type=click.Choice(["by-band", "drop-ordered"])
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hsrzoo.datasets import open_dataset
-from hsrzoo.errors import InputError
+from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.models.metadata import read_object
 from hsrzoo.models.tensors import load_tensors, save_tensors
 from hsrzoo.models.weights import load_strictly
 from hsrzoo.utils.files import make_folder, sha256_of_file, write_json
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hsrzoo.datasets.base import Dataset
 
 SCHEMA = 1
+_RECORD = {"schema": int, "sha256": str}
 STEPS = 600
 _LR, _BATCH, _CROP = 4e-3, 8, 64
 """Peak learning rate, crops a step, side of a crop in pixels of the image."""
@@ -258,7 +259,7 @@ def load_prior(
     tensors, record_file = _files(folder, source)
     if not record_file.is_file():
         return None
-    record = json.loads(record_file.read_text(encoding="utf-8"))
+    record = read_object(record_file, _RECORD, SCHEMA, str(record_file), WeightsError)
     wanted = {"schema": SCHEMA, "codebook": folder.files_of(source), "steps": steps, "split": split}
     if fingerprint is not None:
         wanted["fingerprint"] = fingerprint

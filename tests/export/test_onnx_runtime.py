@@ -124,6 +124,8 @@ def spoiled(toy_file: Path, folder: Path, **changes: object) -> Path:
         ({"everything": "{"}, "cannot be read as JSON"),
         ({"everything": "[]"}, "incomplete"),
         ({"config": None}, "incomplete.*config: NoneType"),
+        ({"config": {"training": 3}}, "incomplete.*config.training: int"),
+        ({"config": {"codebook": {"sources": 3}}}, "incomplete.*config.codebook.sources: int"),
         ({"bands": {"centres_nm": ["x"]}}, "no valid bands"),
         ({"bands": {"centres_nm": [500.0]}}, "of another form"),
         ({"input": {"multiple": 10**9, "min_size": 1}}, "impossible input"),

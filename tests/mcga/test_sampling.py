@@ -196,6 +196,10 @@ def test_a_prior_is_fitted_anew_for_other_steps_and_refused_when_changed(
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(WeightsError, match="fitted again"):
         run(*words, "--out", root / "c", "--prior-steps", 3)
+    for damage, said in (("{", "cannot be read as JSON"), ("[]", "a JSON object"), ("{}", "no schema")):
+        about.write_text(damage)
+        with pytest.raises(WeightsError, match=said):
+            run(*words, "--out", root / "d", "--prior-steps", 3)
 
 
 def test_fitting_learns_what_lies_beside_what() -> None:
