@@ -137,7 +137,7 @@ def test_an_earlier_version_counts_where_its_value_cannot_have_changed(
 
 
 def test_a_metric_that_is_not_installed_is_left_out_with_a_warning() -> None:
-    (row,) = scored("m", [0.1])
+    (row,) = scored("m", [0.1], metrics={"of-a-plugin": [0.2]})
     row["protocol"]["metrics"] = [["rmse", "1", ""], ["of-a-plugin", "1", ""]]
     with pytest.warns(UserWarning, match="'of-a-plugin' of stored rows is not installed"):
         assert held(typed(row)) == ["rmse"]
