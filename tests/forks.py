@@ -153,7 +153,7 @@ def started(folder: Path) -> Iterator[Forks]:
 
 LIBRARIES = (
     "accelerate", "click", "filelock", "h5py", "jinja2", "onnxscript.function_libs.torch_lib.ops",
-    "onnxruntime", "PIL.Image", "psutil", "rich.progress", "rich.table", "safetensors.torch", "scipy.io",
+    "PIL.Image", "psutil", "rich.progress", "rich.table", "safetensors.torch", "scipy.io",
     "spectral", "tifffile", "timm.utils", "torch.onnx._internal.exporter._core",
     "torchmetrics.functional.image", "yaml", "zarr",
 )  # fmt: skip
