@@ -25,10 +25,9 @@ def camera_from_srgb(camera: Camera) -> np.ndarray:
     Returns:
         (3, 3) float64, every row with the sum 1.
     """
-    spectra = bundled_spectra()
-    seen, moment = srgb_matrix(spectra.bands), spectra.second_moment
+    seen = srgb_matrix(bundled_spectra().bands)
     assert seen is not None  # these bands cover the visible range
-    return fit_matrix(seen @ moment @ seen.T, camera.matrix(spectra.bands) @ moment @ seen.T)
+    return _fit(camera, seen)
 
 
 def camera_from_camera(camera: Camera, other: Camera) -> np.ndarray:
@@ -37,8 +36,13 @@ def camera_from_camera(camera: Camera, other: Camera) -> np.ndarray:
     Returns:
         (3, 3) float64, every row with the sum 1.
     """
+    return _fit(camera, other.matrix(bundled_spectra().bands))
+
+
+def _fit(camera: Camera, seen: np.ndarray) -> np.ndarray:
+    """From what ``seen`` (3, C) renders of the bundled spectra to the RGB of ``camera``."""
     spectra = bundled_spectra()
-    seen, moment = other.matrix(spectra.bands), spectra.second_moment
+    moment = spectra.second_moment
     return fit_matrix(seen @ moment @ seen.T, camera.matrix(spectra.bands) @ moment @ seen.T)
 
 

@@ -9,7 +9,6 @@ that are decoded as in training. Linear values are RGB of the camera already, un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,8 +20,7 @@ from hsrzoo.colour.matrix import camera_from_camera, camera_from_srgb
 from hsrzoo.errors import InputError
 from hsrzoo.io.photo import Encoding, Photo, to_linear
 from hsrzoo.io.photographs.raw import camera_by_exif
-from hsrzoo.io.raster import Pixels, Raster, open_raster
-from hsrzoo.io.rgb import to_unit
+from hsrzoo.io.raster import Raster, open_raster
 from hsrzoo.io.white import White, area_of, neutral, one_pixel
 
 
@@ -141,30 +139,7 @@ def _mapped(
         "cube_values": "reflectance relative to the white of the photograph",
         **(other or {}),
     }
-    pixels = _Mapped(photo.pixels, photo.value_range, matrix)
-    statement = f"{photo.statement}; {text}"
-    return replace(
-        photo, pixels=pixels, value_range=None, statement=statement, about={**photo.about, **about}
-    )
-
-
-@dataclass(frozen=True)
-class _Mapped:
-    """Pixels times a matrix, cut to [0, 1]: float32."""
-
-    stored: Pixels
-    value_range: tuple[float, float] | None
-    matrix: np.ndarray
-    """(3, 3) float64."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.stored.shape
-
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        values = np.asarray(self.stored.read(top, left, height, width))
-        unit = to_unit(values.astype(np.float64), values.dtype.name, self.value_range)
-        return (unit @ self.matrix.T).clip(0, 1).astype(np.float32)
+    return photo.transformed(matrix, text, about={**photo.about, **about})
 
 
 def read_photo(

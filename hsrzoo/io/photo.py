@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -78,10 +78,48 @@ class Photo:
         """One line for the user."""
         return f"Input: {self.statement}" + (f" ({self.option})" if self.option else "")
 
+    def window(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """A part of the image, (h, w, 3) float64 in [0, 1]. Raises InputError for values that leave their
+        range."""
+        return _unit(self.pixels, self.value_range, top, left, height, width)
+
     def unit(self) -> np.ndarray:
         """All pixels, (H, W, 3) float32 in [0, 1]. Raises InputError for values that leave their range."""
-        values = self.pixels.read(0, 0, *self.pixels.shape)
-        return to_unit(values.astype(np.float64), values.dtype.name, self.value_range).astype(np.float32)
+        return self.window(0, 0, *self.pixels.shape).astype(np.float32)
+
+    def transformed(self, matrix: np.ndarray, text: str, **changes: Any) -> Photo:
+        """The image with every pixel multiplied by ``matrix`` (3, 3), cut to [0, 1]: float32.
+
+        ``text`` is added to the statement; ``changes``: other attributes of the result.
+        """
+        pixels = _Transformed(self.pixels, self.value_range, matrix)
+        statement = f"{self.statement}; {text}"
+        return replace(self, pixels=pixels, value_range=None, statement=statement, **changes)
+
+
+def _unit(
+    pixels: Pixels, value_range: tuple[float, float] | None, top: int, left: int, height: int, width: int
+) -> np.ndarray:
+    values = np.asarray(pixels.read(top, left, height, width))
+    return to_unit(values.astype(np.float64), values.dtype.name, value_range)
+
+
+@dataclass(frozen=True)
+class _Transformed:
+    """Pixels times a matrix, window by window."""
+
+    stored: Pixels
+    value_range: tuple[float, float] | None
+    matrix: np.ndarray
+    """(3, 3) float64."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.stored.shape
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        unit = _unit(self.stored, self.value_range, top, left, height, width)
+        return (unit @ self.matrix.T).clip(0, 1).astype(np.float32)
 
 
 def to_linear(

@@ -6,15 +6,14 @@ keep white, and a calibration of another light is corrected too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from hsrzoo.camera import CLIPPED
 from hsrzoo.errors import InputError
 from hsrzoo.io.photo import Area, Photo
-from hsrzoo.io.raster import ArrayPixels, Pixels, Raster
-from hsrzoo.io.rgb import to_unit
+from hsrzoo.io.raster import ArrayPixels, Raster
 
 White = tuple[float, ...]
 """x, y, width, height of an area in pixels, or R, G, B of its stored values."""
@@ -61,15 +60,16 @@ def area_of(photo: Photo, stored: Photo, white: White) -> Area:
                 got=f"{left},{top},{width},{height}",
             )
         name, window = f"area {left},{top},{width},{height}", (top, left, height, width)
-    values = read_unit(photo, *window).reshape(-1, 3).astype(np.float64)
-    largest = np.maximum(values, read_unit(stored, *window).reshape(-1, 3)).max(axis=1)
-    clipped = float((largest >= CLIPPED).mean())
+    seen, raw = (
+        one.window(*window).astype(np.float32).astype(np.float64).reshape(-1, 3) for one in (photo, stored)
+    )
+    clipped = float((np.maximum(seen, raw).max(axis=1) >= CLIPPED).mean())
     if clipped > _MOST_CLIPPED:
         got = f"{100 * clipped:.0f} % of its pixels"
         raise InputError(
             f"The white {name} is at full scale", got=got, fix="Choose a grey area, or expose less"
         )
-    red, green, blue = values.mean(axis=0)
+    red, green, blue = seen.mean(axis=0)
     if min(red, green, blue) < _LEAST:
         got = f"linear R, G, B {red:.3g}, {green:.3g}, {blue:.3g}"
         raise InputError(
@@ -78,37 +78,9 @@ def area_of(photo: Photo, stored: Photo, white: White) -> Area:
     return Area(name, (float(red), float(green), float(blue)))
 
 
-def read_unit(photo: Photo, top: int, left: int, height: int, width: int) -> np.ndarray:
-    """A window of ``photo``: (h, w, 3) float32 in [0, 1]."""
-    values = np.asarray(photo.pixels.read(top, left, height, width))
-    return to_unit(values.astype(np.float64), values.dtype.name, photo.value_range).astype(np.float32)
-
-
 def neutral(photo: Photo, area: Area) -> Photo:
     """``photo`` with the channels divided so that ``area`` is neutral; its metadata say so."""
     gains = area.gains
     text = f"{area.name} made neutral, gains {', '.join(f'{gain:.4g}' for gain in gains)}"
-    pixels = _Divided(photo.pixels, photo.value_range, gains)
-    return replace(
-        photo, pixels=pixels, value_range=None, statement=f"{photo.statement}; {text}",
-        about={**photo.about, "input_white": text}, area=area,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Divided:
-    """Pixels times a factor for each channel, cut to [0, 1]: float32."""
-
-    stored: Pixels
-    value_range: tuple[float, float] | None
-    gains: np.ndarray
-    """(3,) float64."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.stored.shape
-
-    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        values = np.asarray(self.stored.read(top, left, height, width))
-        unit = to_unit(values.astype(np.float64), values.dtype.name, self.value_range)
-        return (unit * self.gains).clip(0, 1).astype(np.float32)
+    about = {**photo.about, "input_white": text}
+    return photo.transformed(np.diag(gains), text, about=about, area=area)

@@ -6,7 +6,7 @@ import numpy as np
 
 from hsrzoo.errors import InputError
 from hsrzoo.io.photo import Photo
-from hsrzoo.io.white import White, read_unit
+from hsrzoo.io.white import White
 from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
 
@@ -37,7 +37,7 @@ def area_spectrum(model: Reconstructor | OnnxModel, photo: Photo, white: White) 
         rows, columns = photo.pixels.shape
         y, x = max(0, top - _AROUND), max(0, left - _AROUND)
         bottom, right = min(rows, top + height + _AROUND), min(columns, left + width + _AROUND)
-        rgb = read_unit(photo, y, x, bottom - y, right - x)
+        rgb = photo.window(y, x, bottom - y, right - x).astype(np.float32)
         inner = slice(top - y, top - y + height), slice(left - x, left - x + width)
     cube = np.asarray(model(rgb).cube, dtype=np.float64)
     spectrum = cube[inner].reshape(-1, cube.shape[-1]).mean(axis=0)
