@@ -11,6 +11,7 @@ import numpy as np
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.colour.srgb import illuminant
 from hsrzoo.errors import FormatError, InputError
+from hsrzoo.utils.tables import decode, is_number, number, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +38,8 @@ class Light:
             raise InputError("There is no such file", expected="the spectrum of a light (.csv)", got=path)
         expected = "rows of wavelength in nm and power, 400-700 nm, at most 20 nm apart"
         try:
-            lines = path.read_text("utf-8-sig").splitlines()
-            rows = [line.replace(";", ",").split(",") for line in lines if line.strip()[:1].isdigit()]
-            table = np.array([[float(value) for value in row[:2]] for row in rows])
+            rows = [row for row in rows_of(decode(path.read_bytes())) if is_number(row[0])]
+            table = np.array([[number(value) for value in row[:2]] for row in rows])
             wavelengths, power = table[np.argsort(table[:, 0])].T
         except (ValueError, IndexError, OSError) as error:
             raise FormatError(f"{path} is not the spectrum of a light", expected=expected) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.errors import FormatError, HsrzooError, InputError, nearest_names, require_known
+from hsrzoo.utils.tables import decode, is_number, number, rows_of
 
 STANDARD = ("cie-1931", "cie-1964", "nikon-d5100", "sigma-sdmerill")
 """The responses of the benchmark's camera perturbation."""
@@ -151,19 +151,10 @@ def read_response(path: Path) -> Response:
 
 def _from_csv(path: Path) -> np.ndarray:
     """(N, 4) of a table with any of the usual separators; text before the first number is the header."""
-    lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    rows = [re.split(r"[,;\t ]+", line) for line in lines if line and not line.startswith("#")]
-    if rows and not _is_number(rows[0][0]):
+    rows = [" ".join(row).split() for row in rows_of(decode(path.read_bytes()))]  # spaces separate too
+    if rows and not is_number(rows[0][0]):
         rows = rows[1:]
-    return np.asarray(rows, dtype=np.float64)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return np.asarray([[number(cell) for cell in row] for row in rows], dtype=np.float64)
 
 
 def _from_json(path: Path) -> np.ndarray:

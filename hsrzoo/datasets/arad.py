@@ -17,11 +17,12 @@ from hsrzoo.datasets.common import IndexedDataset, missing, nothing_in, require_
 from hsrzoo.datasets.layout import child, entries, name_in, unpacked
 from hsrzoo.errors import DatasetError, FormatError
 from hsrzoo.io import mat
-from hsrzoo.io.common import decode, require_file
+from hsrzoo.io.common import require_file
 from hsrzoo.io.photo import Encoding, to_linear
 from hsrzoo.io.raster import open_raster
 from hsrzoo.io.values import over_full_scale
 from hsrzoo.spec import DatasetSpec
+from hsrzoo.utils.tables import decode
 
 FULL = {"train": 897, "valid": 50}
 """Scenes in the challenge's own lists: 0001-0900 less 0314, 0340 and 0531; 0901-0950."""

@@ -25,9 +25,9 @@ from hsrzoo.datasets.layout import child, name_in, unpacked
 from hsrzoo.datasets.wavelengths import FILE_NAME, read_wavelengths
 from hsrzoo.errors import BandsError, DatasetError, FormatError, require_known
 from hsrzoo.io import tiff
-from hsrzoo.io.common import decode
 from hsrzoo.io.values import Stated
 from hsrzoo.spec import DatasetSpec
+from hsrzoo.utils.tables import decode
 
 CHOICES = ("202", "all", "visible")
 """``202``: without the bands of water vapour; ``all``: as stored; ``visible``: 400-700 nm at 10 nm as far

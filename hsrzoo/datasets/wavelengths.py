@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 
 from hsrzoo.bands import VISIBLE_31, BandSet, unit_named
 from hsrzoo.errors import BandsError
-from hsrzoo.io.common import decode, require_file
+from hsrzoo.io.common import require_file
 from hsrzoo.io.values import bands_from
+from hsrzoo.utils.tables import decode, is_number, number, rows_of
 
 FILE_NAME = "wavelengths.csv"
 _UNITS = "nanometres, or micrometres with decimals"
@@ -40,9 +40,9 @@ def read_wavelengths(file: Path) -> BandSet:
         InputError: There is no such file.
     """
     require_file(file)
-    rows = _rows(decode(file.read_bytes()))
+    rows = rows_of(decode(file.read_bytes()))
     try:
-        heading, rows = (rows[0], rows[1:]) if rows and not _is_number(rows[0][0]) else ([], rows)
+        heading, rows = (rows[0], rows[1:]) if rows and not is_number(rows[0][0]) else ([], rows)
         names = [cell.strip().lower() for cell in heading]
         column = next((i for i, name in enumerate(names) if name.startswith(_CENTRES)), 0)
         width = next((i for i, name in enumerate(names) if name.startswith(_WIDTHS)), None)
@@ -50,8 +50,8 @@ def read_wavelengths(file: Path) -> BandSet:
             width = 1 if rows and len(rows[0]) > 1 else None
         elif not names[column].startswith(_CENTRES):
             raise ValueError(f"no column {' or '.join(_CENTRES[:2])} among {', '.join(heading)}")
-        centres = [_number(row[column]) for row in rows]
-        widths = None if width is None else [_number(row[width]) for row in rows]
+        centres = [number(row[column]) for row in rows]
+        widths = None if width is None else [number(row[width]) for row in rows]
         unit = _unit_in(names[column]) if names else None
         bands = bands_from(centres, widths, len(centres), unit) if centres else None
     except (ValueError, IndexError) as error:
@@ -59,28 +59,6 @@ def read_wavelengths(file: Path) -> BandSet:
     if bands is None:
         raise BandsError(f"{file} is not a list of wavelengths", expected=_UNITS, got=rows[:2])
     return bands
-
-
-def _rows(text: str) -> list[list[str]]:
-    """Cells of the lines that are neither empty nor comments."""
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    separator = next((mark for mark in (";", "\t") if any(mark in line for line in lines)), ",")
-    if lines and "," not in lines[0] and not _is_number(lines[0]):
-        separator = "\t" if separator == "," else separator  # one column: commas below are decimal
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
-    return [row for row in rows if any(row)]
-
-
-def _number(cell: str) -> float:
-    """A number with a decimal point or comma."""
-    return float(cell.replace(",", ".") if "." not in cell else cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return bool(np.isfinite(_number(cell)))
-    except ValueError:
-        return False
 
 
 def _unit_in(heading: str) -> str | None:

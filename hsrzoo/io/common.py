@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
 import os
 from collections.abc import Iterator
@@ -64,18 +63,6 @@ def require_file(path: Path) -> None:
         raise InputError("There is no such file", expected="a file that exists", got=path)
     if path.stat().st_size == 0:
         raise FormatError(f"{path} is empty (0 bytes)", fix="Copy or download it again")
-
-
-def decode(content: bytes) -> str:
-    """The text of a file: UTF-16 or UTF-8, with or without a mark, else Latin-1."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", "replace")
-    if content[1:2] == b"\0":
-        return content.decode("utf-16-le", "replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
 
 
 def is_raw(path: Path) -> bool:

@@ -16,8 +16,9 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, note
-from hsrzoo.io.common import decode, require_file
+from hsrzoo.io.common import require_file
 from hsrzoo.io.values import Stated, bands_from, bands_in_names, ignored, per_band, scaling
+from hsrzoo.utils.tables import decode
 
 AXES_OF = {"bip": "hwc", "bil": "hcw", "bsq": "chw"}
 """Interleave -> order of the axes in the binary."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,9 @@ import numpy as np
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, FormatError, InputError
 from hsrzoo.io import CUBE_SUFFIXES, load_cube
-from hsrzoo.io.common import decode, require_file
+from hsrzoo.io.common import require_file
 from hsrzoo.prediction.rows import CubeRows
+from hsrzoo.utils.tables import decode, number, rows_of
 
 _PLACE = ("row", "column")
 
@@ -49,17 +49,16 @@ def read_measured(path: Path, rows: CubeRows) -> Measured:
 
 
 def _from_table(path: Path, rows: CubeRows) -> Measured:
-    lines = decode(path.read_bytes()).splitlines()
-    header = lines[0].lower() if lines else ""
-    separator = next((s for s in ("\t", ";") if s in header), ",")
-    table = [row for row in csv.reader(lines, delimiter=separator) if any(cell.strip() for cell in row)]
-    names = [name.strip().lower() for name in table[0]] if table else []
+    table = rows_of(decode(path.read_bytes()))
+    names = [name.lower() for name in table[0]] if table else []
     if tuple(names[:2]) != _PLACE:
         expected = "a header row,column,400,410,... with wavelengths in nm"
-        raise FormatError(f"{path} is not a list of measured spectra", expected=expected, got=header[:60])
+        raise FormatError(
+            f"{path} is not a list of measured spectra", expected=expected, got=",".join(names)[:60]
+        )
     try:
         bands = BandSet(tuple(float(name.removesuffix("nm")) for name in names[2:]))
-        values = np.array([[float(cell) for cell in row] for row in table[1:]], dtype=np.float64)
+        values = np.array([[number(cell) for cell in row] for row in table[1:]], dtype=np.float64)
         if values.size and values.shape[1] != len(names):
             raise ValueError(f"rows of {values.shape[1]} cells below {len(names)} names")
     except ValueError as error:
