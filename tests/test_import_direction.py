@@ -19,7 +19,7 @@ PACKAGES = {
 }
 LAYERS = [
     {"errors", "bands", "camera", "colour", "spec", "layers", "utils"},
-    {"registry", "registries", "results", "io", "hub"},
+    {"registry", "registries", "results", "rows", "io", "hub"},
     {"datasets", "metrics", "perturb"},
     {"models"},
     {"prediction", "training", "export"},
