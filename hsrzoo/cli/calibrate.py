@@ -25,13 +25,10 @@ class Point(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        try:
-            x, y = (float(part) for part in value.split(","))
-        except ValueError:
-            x = y = float("nan")
-        if not abs(x) + abs(y) < float("inf"):
+        found = options.numbers_of(value)
+        if len(found) != 2 or not sum(map(abs, found)) < float("inf"):
             self.fail(f"{value!r} is not a point: write x,y in pixels, as 120,85", param, ctx)
-        return x, y
+        return found
 
 
 @click.group("calibrate")

@@ -52,6 +52,14 @@ class PerCore(click.IntRange):
         return number
 
 
+def numbers_of(text: str) -> tuple[float, ...]:
+    """Numbers separated by commas; none where the text is something else."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return ()
+
+
 class Wavelengths(click.ParamType):
     """``450,550,650``: numbers above 0, in nm."""
 
@@ -60,10 +68,7 @@ class Wavelengths(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        try:
-            found = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            found = ()
+        found = numbers_of(value)
         if not found or not all(0 < nm < float("inf") for nm in found):
             self.fail(f"{value!r} are not wavelengths: write 450,550,650", param, ctx)
         return found

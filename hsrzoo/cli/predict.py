@@ -30,10 +30,7 @@ class White(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
-        try:
-            found = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            found = ()
+        found = options.numbers_of(value)
         area = len(found) == 4 and all(number % 1 == 0 for number in found) and min(found[2:]) >= 1
         if not all(0 <= number < 1e9 for number in found) or not (len(found) == 3 or area):
             self.fail(f"{value!r} is no white: write x,y,width,height in pixels, or R,G,B", param, ctx)

@@ -29,7 +29,7 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
     shapes: Counter[str] = Counter()
     ranges = dict.fromkeys(("cube", "rgb"), (np.inf, -np.inf))
     gaps, turned = _Gaps(), Turned()
-    told: list[str] = []
+    read_notes: list[str] = []
     counts: dict[str, int] = {}
     seen: dict[str, str] = {}
     for split in dataset.splits():
@@ -42,7 +42,7 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
                 problems.append(f"{name} is in both {seen[name]} and {split}")
             seen[name] = split
             try:
-                with notes_to(told.append):
+                with notes_to(read_notes.append):
                     scene = dataset.load(split, name)
             except HsrzooError as error:
                 problems.append(f"{split}/{name}: {error}")
@@ -68,7 +68,7 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
         rgb_range=ranges["rgb"],
         fingerprint=dataset.fingerprint(),
         problems=problems,
-        notes=[*notes, *dict.fromkeys(told), *gaps.notes(dataset), *turned.notes()],
+        notes=[*notes, *dict.fromkeys(read_notes), *gaps.notes(dataset), *turned.notes()],
     )
 
 

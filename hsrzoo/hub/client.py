@@ -215,7 +215,7 @@ def create_repo(repo: str, private: bool) -> None:
     """Create a repository for a model; HubError if it exists."""
     attempts = count()
 
-    def create() -> None:  # an attempt that was told to have failed may have created it
+    def create() -> None:  # an attempt that failed for the client may have created it
         _api().create_repo(require_repo(repo), private=private, exist_ok=next(attempts) > 0)
 
     with _translate(repo):

@@ -16,13 +16,13 @@ from hsrzoo.hub.errors import is_busy, response_of
 T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
-"""Seconds. A server that asks for more gets no second request: the cache is used, or the error told."""
+"""Seconds. A server that asks for more gets no second request: the cache is used, or the error raised."""
 PATIENCE = 120.0
 """Seconds after which a call is not repeated any more."""
 _WAITS = (1.0, 2.0, 4.0)
 """Seconds before the second, third and fourth attempt, where the server asks for nothing."""
 _SAID = 5.0
-"""Seconds of a wait from which on the user is told."""
+"""Waits of this many seconds or more are announced."""
 
 
 def retried(call: Callable[[], T], again: Callable[[int | None], bool] = lambda status: True) -> T:

@@ -145,8 +145,8 @@ def load(
 
 def _written_here(image: EnviImage) -> bool:
     """Whether its bands have the order that was asked for."""
-    told = image.fields.get("description", "")
-    return "written by hsrzoo" in told or any(name.startswith("hsrzoo ") for name in image.fields)
+    description = image.fields.get("description", "")
+    return "written by hsrzoo" in description or any(name.startswith("hsrzoo ") for name in image.fields)
 
 
 def _stored(image: EnviImage) -> np.ndarray:

@@ -81,7 +81,7 @@ def _choose(folder: CodebookFolder, name: str) -> Source:
 
 
 def apply_init(init: Init, module: SpectralAutoencoder, bands: BandSet) -> dict[str, Any]:
-    """Copy the weights into ``module``, for ``bands``; the record, with the layers that start anew because
+    """Copy the weights into ``module``, for ``bands``; the record, with the layers re-initialised because
     their shape depends on the number of bands as ``reinitialised``."""
     fresh = take_over(module, init.state, init.record["source"], init.bands, bands)
     return {**init.record, **({"reinitialised": fresh} if fresh else {})}

@@ -35,13 +35,13 @@ def test_cube_and_quick_look_tell_their_origin(photo):
     assert report.picture is not None
     with Image.open(report.picture) as picture:
         assert picture.text == facts
-    told = origin(facts)
+    message = origin(facts)
     for words in (
         "Model: linear.cave; training data: cave (CAVE",
         "encoding of the input: sRGB, decoded by IEC 61966-2-1 (assumed)",
         "camera of the input: linear sRGB, 3 x 3 matrix to the camera nikon-d5100",
     ):
-        assert words in told
+        assert words in message
 
 
 def test_the_origin_of_the_weights_is_no_condition_of_going_on(photo):
@@ -58,7 +58,7 @@ def test_the_origin_of_the_weights_is_no_condition_of_going_on(photo):
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype", "told"),
+    ("name", "dtype", "message"),
     [
         (
             "a.hdr",
@@ -71,12 +71,12 @@ def test_the_origin_of_the_weights_is_no_condition_of_going_on(photo):
         ("a.hdr", "small", None),
     ],
 )
-def test_the_size_of_a_large_cube_is_said(name, dtype, told):
+def test_the_size_of_a_large_cube_is_said(name, dtype, message):
     size = 400_000_000 if dtype == "small" else 700_000_000
     found = predict_module._size_note(
         size, Path(name), PredictOptions("uint16" if dtype == "uint16" else "float32")
     )
-    assert found == told or (name == "a.zarr" and found is not None and found.startswith(told))
+    assert found == message or (name == "a.zarr" and found is not None and found.startswith(message))
 
 
 def test_the_size_is_said_before_the_cube_is_made(photo, monkeypatch):
@@ -103,7 +103,7 @@ def test_the_time_left_of_a_single_image_is_known_for_slow_tiles():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         (
             "a.hdr",
@@ -112,7 +112,7 @@ def test_the_time_left_of_a_single_image_is_known_for_slow_tiles():
         ("a.npz", "No part of a cube is kept: .npz files are written at once, .hdr"),
     ],
 )
-def test_an_interrupted_run_says_what_is_kept(photo, monkeypatch, name, told):
+def test_an_interrupted_run_says_what_is_kept(photo, monkeypatch, name, message):
     def interrupted(self: Bar, step: Step) -> None:
         raise KeyboardInterrupt
 
@@ -120,7 +120,7 @@ def test_an_interrupted_run_says_what_is_kept(photo, monkeypatch, name, told):
     call = [str(photo), "-o", str(photo.with_name(name)), "--model", "linear.cave", "--device", "cpu"]
     result = CliRunner().invoke(command, call)
     assert result.exit_code != 0
-    assert told.format(folder=photo.parent) in result.stderr
+    assert message.format(folder=photo.parent) in result.stderr
 
 
 def test_an_interrupted_run_of_many_images_counts_what_is_kept(tmp_path):

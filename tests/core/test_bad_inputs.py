@@ -57,10 +57,15 @@ class Attempts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             code = run(lambda: [call(), None][1], debug=lambda: False)
-        told = self.capsys.readouterr().err
+        message = self.capsys.readouterr().err
         self.made, self.refused = self.made + 1, self.refused + bool(code)
-        if code not in (0, 1, 2) or "An unexpected " in told or "Traceback" in told or told.count("\n") > 1:
-            self.bad.append(f"{what}: {told}")
+        if (
+            code not in (0, 1, 2)
+            or "An unexpected " in message
+            or "Traceback" in message
+            or message.count("\n") > 1
+        ):
+            self.bad.append(f"{what}: {message}")
 
     def require(self, made: int, refused: int) -> None:
         """All ended in one paragraph, and there were at least so many."""

@@ -34,12 +34,12 @@ def take(path: Path) -> None:
 @contextmanager
 def holder_of(path: Path) -> Iterator[int]:
     """Pid of another process that holds the lock of ``path``; it is killed at the end."""
-    ready, told = os.pipe()
+    ready, write_end = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             with hold(path):
-                os.write(told, b"x")
+                os.write(write_end, b"x")
                 signal.pause()
         finally:
             os._exit(1)
@@ -50,7 +50,7 @@ def holder_of(path: Path) -> Iterator[int]:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(ready)
-        os.close(told)
+        os.close(write_end)
 
 
 @NEEDS_FORK
