@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-LONG = 1800.0
-"""Seconds after which a test that hangs is given up: an idle machine needs less than a sixtieth of it."""
+LONG = 600.0
+"""Seconds after which a test that hangs is given up: an idle machine needs less than a twentieth of it."""
 
 
 class Process(Protocol):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.py"
+NATURAL_SIZE = "e => e.complete ? [e.naturalWidth, e.naturalHeight] : []"
 PATIENCE = 1000 * LONG
 """Milliseconds for what takes a second, or ten, where nothing else runs."""
 
@@ -104,14 +105,16 @@ def reconstruct(page: Page, path: Path, size: str) -> str:
     return page.locator("#words").inner_text()
 
 
-def click_at(page: Page, x: int, y: int) -> tuple[int, int]:
+def click_at(page: Page, x: int, y: int, width: int, height: int) -> tuple[int, int]:
     """Click on a pixel of the colour rendering; the pixel (x, y) whose spectrum appears, which may be its
     neighbour, as browsers round positions."""
     shown = page.locator("#colour img")
+    natural = np.array([width, height])
+    # The text of the page is there before its picture, which the browser loads by itself.
+    wait_until(page, lambda: shown.evaluate(NATURAL_SIZE) == [width, height])
     box = shown.bounding_box()
     assert box
     sides = np.array([box["width"], box["height"]])
-    natural = np.array(shown.evaluate("e => [e.naturalWidth, e.naturalHeight]"))
     scale = min(1.0, *(sides / natural))  # it is shown no larger than it is
     left, top = (sides - scale * natural) / 2 + scale * (np.array([x, y]) + 0.5)
     before = page.locator("#csv textarea").input_value()
@@ -166,7 +169,7 @@ def test_spectra_of_an_uploaded_photograph_are_those_of_the_library(
     assert "sRGB by its PNG chunk sRGB" in words and "trained on cave" in words
     assert np.abs(picture(page, "colour").astype(int) - srgb_of(expected.cube, expected.bands)).max() <= 1
 
-    pixels = [click_at(page, x, y) for x, y in [(5, 7), (40, 31), (87, 2)]]
+    pixels = [click_at(page, x, y, 90, 60) for x, y in [(5, 7), (40, 31), (87, 2)]]
     shown = table(page)
     assert shown.pop("nm") == list(expected.bands.centres_nm)
     truth = {f"x {x}, y {y}": expected.cube[y, x] for x, y in pixels}
@@ -219,7 +222,7 @@ def check_large_and_broken(page: Page, folder: Path) -> None:
     words = reconstruct(page, folder / "panorama.png", "41 x 1030")
     assert "averaged to 13 x 343" in words
     small = light[:39, :1029].reshape(13, 3, 343, 3, 3).mean(axis=(1, 3))
-    x, y = click_at(page, 200, 6)
+    x, y = click_at(page, 200, 6, 343, 13)
     expected = model(small).cube[y, x]
     np.testing.assert_allclose(table(page)[f"x {x}, y {y}"], expected, atol=1e-5)
 
