@@ -118,8 +118,9 @@ class Blur(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        row = torch.tensor([1.0, 2.0, 1.0]) / 4
-        self.register_buffer("filt", (row[:, None] * row).repeat(channels, 1, 1, 1))
+        row = (0.25, 0.5, 0.25)
+        filt = torch.tensor([[a * b for b in row] for a in row])
+        self.register_buffer("filt", filt.repeat(channels, 1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H / 2, W / 2)."""

@@ -62,9 +62,11 @@ def selective_scan(
         if torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling():  # torch.export
             y = _traced(*parts)
         elif torch.is_grad_enabled():
-            y = _differentiable(*parts)
+            y = _uncompiled(_Scan.apply)(*parts)
         else:
-            y = _forward(*parts, None if state is None else state.view(batch, groups, -1, a.shape[1]).mT)
+            y = _uncompiled(_forward)(
+                *parts, None if state is None else state.view(batch, groups, -1, a.shape[1]).mT
+            )
         return torch.addcmul(y, u, d.view(groups, -1)).flatten(2).permute(1, 2, 0)
 
 
@@ -91,9 +93,9 @@ def _softplus(x: Tensor) -> Tensor:
     return torch.atanh(z / (z + 2)).mul_(2).add_(x.clamp_min(0))
 
 
-@torch.compiler.disable
-def _differentiable(*parts: Tensor) -> Tensor:
-    return _Scan.apply(*parts)
+def _uncompiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A compiler would unroll every step. Outside one, ``torch.compiler.disable`` would only import it."""
+    return torch.compiler.disable(function) if torch.compiler.is_dynamo_compiling() else function
 
 
 def _traced(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
@@ -149,7 +151,6 @@ def _run(decay: Iterable[Tensor], inflow: Iterable[Tensor], state: Tensor) -> Te
     return state
 
 
-@torch.compiler.disable  # a compiler would unroll every step
 def _forward(
     u: Tensor,
     delta: Tensor,

@@ -71,11 +71,9 @@ def build_within(
 ) -> Module:
     """What ``build`` makes for weights of ``size``. WeightsError, naming the network and the file
     ``where``, if it makes none, or one that is much larger, or one of the ``arguments`` is absurd."""
-    import torch
-
     try:
         _require_bounded(arguments)
-        with _limit(size), torch.device("meta"):
+        with _limit(size), without_values():
             build()
     except _TooLargeError as error:
         raise WeightsError(
@@ -94,6 +92,27 @@ def build_within(
         raise WeightsError(
             f"{name} cannot be built from the arguments in {where}", got=str(error) or repr(error)
         ) from error
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Networks built inside have shapes but no values: they are on torch's device ``meta``.
+
+    Initialisation does nothing. On that device torch would import its compiler to draw from a normal
+    distribution, which takes more than a second.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Undrawn(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if func is torch.Tensor.normal_ or getattr(func, "__module__", "") == "torch.nn.init":
+                return kwargs.get("tensor", *args[:1])
+            return (torch.empty if func is torch.randn else func)(*args, **kwargs)
+
+    with torch.device("meta"), Undrawn():
+        yield
 
 
 class _TooLargeError(Exception):

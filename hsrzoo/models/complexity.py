@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hsrzoo.models.building import without_values
 from hsrzoo.spec import RgbInput, build_module
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ def size(module: nn.Module) -> Size:
 def size_of(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any] | None = None) -> Size:
     """:func:`size` of a spec's network, built without values where it can be, which takes neither memory
     nor time. ``arguments`` override the spec's own, as those of trained weights do."""
-    import torch
-
     try:
-        with torch.device("meta"):
+        with without_values():
             return size(build_module(spec, bands, arguments or {}, fresh=arguments is None))
     except Exception:  # a network that looks at values while it is built
         return size(build_module(spec, bands, arguments or {}, fresh=arguments is None))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import WeightsError
+from hsrzoo.models.building import without_values
 from hsrzoo.models.pickles import read_pickle
 from hsrzoo.models.tensors import load_tensors
 from hsrzoo.models.weights import load_strictly, require_fit
@@ -294,11 +295,9 @@ def _other_counts(ours: Mapping[str, Tensor], module: nn.Module) -> list[int]:
 
 def _fits(state: Mapping[str, Tensor], spec: ModelSpec, count: int) -> bool:
     """True if all names and shapes are those of ``spec`` at ``count`` bands; no weights are made."""
-    import torch
-
     try:
         bands = BandSet(tuple(float(400 + i) for i in range(count)))
-        with torch.device("meta"):
+        with without_values():
             module = build_module(spec, bands, {})
         ours = _in_our_names(state, official_of(spec), module)
     except Exception:  # this is advice for an error, which no other error may hide

@@ -34,7 +34,7 @@ class GrayscaleAware(nn.Module):
     def __init__(self, channels: int, kind: str, slope: float = 4.0) -> None:
         super().__init__()
         self.kind = kind
-        self.weight = nn.Parameter(torch.randn(channels, channels) * 0.02)
+        self.weight = nn.Parameter(nn.init.normal_(torch.empty(channels, channels), std=0.02))
         self.bias = nn.Parameter(torch.zeros(channels))
         if kind == "log":
             self.slope = nn.Parameter(torch.tensor(float(slope)))
