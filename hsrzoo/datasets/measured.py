@@ -35,6 +35,8 @@ class Source:
     scale: float = 1.0
     """Divides the stored values; the result is reflectance, or as near to it as the file comes."""
     axes: str | None = None
+    key: str | None = None
+    """The cube's variable, in files that hold several arrays."""
     bands: BandSet | None = None
     """Of files that do not state them."""
     empty: tuple[int, ...] = field(default=(), repr=False)
@@ -120,7 +122,8 @@ class Measured(IndexedDataset):
     def _stored(self, name: str) -> tuple[np.ndarray, BandSet]:
         """Values, (H, W, C) float32, and their bands; both without the empty ones."""
         source, file = self._sources[name], self._file(name)
-        array, stated = load_cube(file, axes=source.axes, scale=None if source.scale == 1 else source.scale)
+        scale = None if source.scale == 1 else source.scale
+        array, stated = load_cube(file, axes=source.axes, key=source.key, scale=scale)
         channels, *size = source.shape
         if array.shape != (*size, channels):
             raise FormatError(
