@@ -17,18 +17,13 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import DEFAULT_CAMERA, Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import BAND_CHOICES, IndexedDataset, package_folder
+from hsrzoo.datasets.mosaics import DESCRIPTION, EVERY, mosaic, mosaics_of
 from hsrzoo.errors import FormatError, require_known
 from hsrzoo.io.common import format_errors
 from hsrzoo.io.values import bands_from
 from hsrzoo.spec import DatasetSpec
 
-SIDE, BLOCK = 64, 4
-"""Pixels of a mosaic's side, and of a block's, which holds one spectrum."""
-BRIGHTNESS = (0.3, 1.0)
-"""Every block's spectrum is multiplied by a number drawn evenly from this range."""
 SPECTRA = ("measured", "all")
-_SEED, _EVERY = 0, 10
-_PER_SCENE = (SIDE // BLOCK) ** 2
 _SPLITS = ("train", "valid")
 _FILES = ("spectra.sli", "spectra.sli.hdr", "spectra.csv")
 
@@ -52,27 +47,18 @@ class Earthlib(IndexedDataset):
         self.camera = Camera.named(response)
         self.folder = package_folder(SPEC, "earthlib", "data", _FILES, "--no-deps 'earthlib>=1.1,<1.2'")
         self._with_simulated = spectra == "all"
-        library, self.measured = self._library()
+        library, self.measured = self.library()
         self._counts = {split: len(spectra) for split, spectra in library.items()}
         self.index = {
-            split: [f"{split}-{number:02d}" for number in range(-(-count // _PER_SCENE))]
+            split: [f"{split}-{number:02d}" for number in range(mosaics_of(count))]
             for split, count in self._counts.items()
         }
         self.bands = VISIBLE_31 if bands == "visible" else self.measured
-        mosaic = f"{SIDE} x {SIDE} pixels, blocks of {BLOCK}, brightness {BRIGHTNESS}, seed {_SEED}"
-        self.info = {"bands": bands, "spectra": spectra, **self.camera.record(), "mosaic": mosaic}
+        self.info = {"bands": bands, "spectra": spectra, **self.camera.record(), "mosaic": DESCRIPTION}
 
     def read(self, split: str, scene: str) -> Scene:
         """Reflectance times brightness, (31 or 180, 64, 64); RGB rendered from all bands, in 8 bits."""
-        names = self.index[split]
-        spectra = self._library()[0][split]
-        generator = np.random.default_rng((_SEED, _SPLITS.index(split)))
-        order = np.resize(generator.permutation(len(spectra)), (len(names), _PER_SCENE))
-        brightness = generator.uniform(*BRIGHTNESS, order.shape)
-        number = names.index(scene)
-        blocks = spectra[order[number]] * brightness[number, :, None]
-        grid = blocks.T.reshape(-1, SIDE // BLOCK, SIDE // BLOCK)
-        cube = grid.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2).astype(np.float32)
+        cube = mosaic(self.library()[0][split], self.index[split].index(scene), _SPLITS.index(split))
         return self.rendered(scene, cube)
 
     def files(self) -> list[Path]:
@@ -87,7 +73,7 @@ class Earthlib(IndexedDataset):
             *super().notes(),
         ]
 
-    def _library(self) -> tuple[dict[str, np.ndarray], BandSet]:
+    def library(self) -> tuple[dict[str, np.ndarray], BandSet]:
         """Split -> the spectra (N, C) chosen, and the bands. A spectrum's split depends on its place in the
         whole library, so the simulated ones move none of the others."""
         spectra, bands = _read(self.folder / _FILES[0])
@@ -101,7 +87,7 @@ class Earthlib(IndexedDataset):
             wanted = self._with_simulated or origin == "measured"
             if wanted and spectrum[visible].any() and spectrum.tobytes() not in seen:
                 seen.add(spectrum.tobytes())
-                parts["train" if place % _EVERY else "valid"].append(spectrum)
+                parts["train" if place % EVERY else "valid"].append(spectrum)
         if len(origins) != len(spectra) or not all(parts.values()):
             raise FormatError(
                 f"{table} does not match its spectra",

@@ -41,7 +41,7 @@ def open_jasper_ridge(root: Path, bands: str = "visible", response: str = DEFAUL
 SPEC = DatasetSpec(
     name="jasper-ridge",
     open=open_jasper_ridge,
-    title="Jasper Ridge, one AVIRIS scene of water, trees, soil and road in 198 bands, wavelengths unverified",
+    title="Jasper Ridge, an AVIRIS scene of water, trees and soil in 198 bands of unverified wavelengths",
     where="A test cube of unmixing that many pages on the subject offer; its terms are not stated.",
     layout="jasper_ridge/jasperRidge2_R198.mat with Y (198, 10000), nRow and nCol",
 )

@@ -1,4 +1,4 @@
-"""Jasper Ridge: a matrix of bands and pixels among other arrays, wavelengths from the places of the bands."""
+"""Jasper Ridge: a matrix of bands and pixels among other arrays, wavelengths from the bands' places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def test_the_variable_y_over_5000_on_wavelengths_marked_unverified(tmp_path):
     (tmp_path / "jasper_ridge").mkdir()
     stored = np.random.default_rng(0).integers(0, 5001, (198, 10000), dtype=np.uint16)
     others = {"A": np.zeros((4, 10000)), "M": np.zeros((198, 4)), "maxValue": 5000}
-    savemat(tmp_path / "jasper_ridge/jasperRidge2_R198.mat", {"Y": stored, "nRow": 100, "nCol": 100, **others})
+    savemat(
+        tmp_path / "jasper_ridge/jasperRidge2_R198.mat", {"Y": stored, "nRow": 100, "nCol": 100, **others}
+    )
     dataset = open_dataset("jasper-ridge", tmp_path, bands="all")
     centres = dataset.bands.centres_nm
     # Places 4, 107, 113 and 219 among the 224 bands of the sensor, counted from 1.
