@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.cli import output
 from hsrzoo.datasets import open_dataset
-from hsrzoo.errors import HsrzooError, InputError, require_known
+from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.registry import DATASETS, METRICS
 from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.cells import Cell, Source, missing, plan, reason_not_scored
@@ -184,7 +184,7 @@ def _open_source(options: Options) -> Source:
     dataset = open_dataset(spec.name, options.data_root, **options.data_options)
     splits = dataset.splits()
     split = options.split or next((s for s in ("test", "valid") if s in splits), splits[-1])
-    require_known(f"split of {spec.name}", split, splits)
+    dataset.scenes(split)  # an unknown split is an error that names those there are
     if options.random_weights:
         return smoke.open_crop(dataset, spec, [options.split] if options.split else [split, *splits])
     scenes = tuple(dataset.scenes(split)[: options.limit])

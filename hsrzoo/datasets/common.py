@@ -31,6 +31,8 @@ from hsrzoo.utils.files import sha256_of_file
 BAND_CHOICES = ("visible", "all")
 """Bands that many sets offer. ``visible``: :data:`hsrzoo.bands.VISIBLE_31`, NaN where the sensor does not
 reach; ``all``: as measured, without bands that hold no data."""
+FOLDS = 5
+"""Parts of the split ``train`` in cross-validation."""
 
 
 class IndexedDataset(Dataset):
@@ -67,14 +69,29 @@ class IndexedDataset(Dataset):
         return tuple(self.index)
 
     def scenes(self, split: str) -> list[str]:
-        """Names of the scenes of a split, sorted."""
-        require_known(f"split of {self.name}", split, self.index)
-        return list(self.index[split])
+        """Names of the scenes of a split, sorted; also those of :meth:`folds`."""
+        known = {**self.folds(), **self.index}
+        require_known(f"split of {self.name}", split, known)
+        return list(known[split])
 
     def load(self, split: str, scene: str) -> Scene:
         """Validate the names, then :meth:`read` the scene."""
         require_known(f"scene of {self.name}", scene, self.scenes(split))
-        return self.read(split, scene)
+        return self.read(split if split in self.index else "train", scene)
+
+    def folds(self) -> dict[str, list[str]]:
+        """The splits ``fold-0``, ``without-fold-0`` and so on, for cross-validation on the split ``train``
+        where it has :data:`FOLDS` or more scenes. Fold 0 has the last ones by name, fold 1 those before.
+
+        They are not among :meth:`splits`, as their scenes are in ``train`` too.
+        """
+        names = sorted(self.index.get("train", ()))
+        found: dict[str, list[str]] = {}
+        for fold in range(FOLDS if len(names) >= FOLDS else 0):
+            first, stop = (len(names) * place // FOLDS for place in (FOLDS - 1 - fold, FOLDS - fold))
+            found[f"fold-{fold}"] = names[first:stop]
+            found[f"without-fold-{fold}"] = names[:first] + names[stop:]
+        return found
 
     def fingerprint(self) -> str:
         """:func:`fingerprint_of` the files and :meth:`options`."""

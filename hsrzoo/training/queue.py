@@ -11,6 +11,11 @@
         "bench --model {job}=local-dir:{runs}/{job}/weights --dataset cave",
     ]
 
+    [[job]]
+    name = "gmsr.fold-{fold}"     # three jobs: {fold} is 0, 1 and 2 also in after and commands
+    each = { fold = [0, 1, 2] }
+    commands = ["train gmsr {common} --split without-fold-{fold} --out {runs}/{job}"]
+
 Commands are those of ``hsrzoo``; each runs in a process of its own, and commands that train are resumed.
 Several processes may work on one queue: a job belongs to the one that holds its lock, which the system
 takes back however that process ends.
@@ -19,13 +24,15 @@ takes back however that process ends.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -44,6 +51,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 """Of a job: also the name of its files."""
 _LONGEST = 1 << 16
 """Characters of a command with its words filled in."""
+_MOST = 10_000
+"""Jobs that one entry may stand for."""
 _SHOWN = 200
 """Characters of a wrong value in a message."""
 RESUMED = (("train",), ("codebook", "train"))
@@ -81,16 +90,39 @@ def read_queue(file: Path, runs: Path) -> list[Job]:
         raise TrainingError(f"{file} is not a TOML file", got=str(error)) from None
     _require_keys(content, {"values", "job"}, str(file))
     values, entries = content.get("values", {}), content.get("job", [])
-    plain = isinstance(values, dict) and all(isinstance(v, str | int | float) for v in values.values())
+    plain = isinstance(values, dict) and _are_plain(values.values())
     _require(plain, f"The values of {file} are not a table of texts", "[values] with texts", values)
     tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
     _require(tables, f"The jobs of {file} are not tables", "[[job]]", entries)
     _require(bool(entries), f"{file} holds no job", "[[job]] with name and commands", entries)
     jobs: list[Job] = []
     for entry in entries:
-        _require_keys(entry, {"name", "after", "commands"}, f"a job of {file}")
-        jobs.append(_job(entry, values, runs, [job.name for job in jobs]))
+        _require_keys(entry, {"name", "each", "after", "commands"}, f"a job of {file}")
+        for own in _choices(entry):
+            jobs.append(_job(entry, values, own, runs, [job.name for job in jobs]))
     return jobs
+
+
+def _choices(entry: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The words of each job that an entry stands for: one job for every combination of the values in
+    ``each``, the last word changing fastest; without it one job without such words."""
+    each: Any = entry.get("each", {})
+    lists = isinstance(each, dict) and all(
+        isinstance(v, list) and v and _are_plain(v) for v in each.values()
+    )
+    expected = "{ WORD = [values] }"
+    _require(
+        lists, f"The field each of the job {entry.get('name')} is not a table of lists", expected, each
+    )
+    taken = sorted({"job", "runs"} & set(each))
+    _require(not taken, "Words of the field each have a meaning already", "other words", ", ".join(taken))
+    number = math.prod(len(values) for values in each.values())
+    _require(number <= _MOST, "The field each makes too many jobs", f"at most {_MOST}", number)
+    return [dict(zip(each, map(str, chosen), strict=True)) for chosen in product(*each.values())]
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str | int | float) for value in values)
 
 
 def _require(holds: bool, problem: str, expected: str, got: object) -> None:
@@ -104,8 +136,15 @@ def _require_keys(entry: Mapping[str, Any], known: set[str], what: str) -> None:
     _require(not unknown, f"Unknown keys in {what}", ", ".join(sorted(known)), ", ".join(unknown))
 
 
-def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before: Sequence[str]) -> Job:
-    name: Any = entry.get("name")
+def _job(
+    entry: Mapping[str, Any],
+    values: Mapping[str, Any],
+    own: Mapping[str, str],
+    runs: Path,
+    before: Sequence[str],
+) -> Job:
+    """One job of an entry; ``own``: its words from the field ``each``."""
+    name: Any = _fill_name(entry.get("name"), own)
     commands: Any = entry.get("commands")
     after: Any = entry.get("after", [])
     plain = isinstance(name, str) and _NAME.fullmatch(name) is not None
@@ -115,14 +154,26 @@ def _job(entry: Mapping[str, Any], values: Mapping[str, str], runs: Path, before
     texts = "a list of texts"
     _require(bool(commands) and _are_texts(commands), f"The job {name} needs commands", texts, commands)
     _require(_are_texts(after), f"The field after of the job {name} is not a list of jobs", texts, after)
+    after = [_fill_name(other, own) for other in after]
     for other in after:
         require_known(f"job above {name}", other, before)
     words = {
         **{key: str(value) for key, value in values.items()},
+        **own,
         "job": name,
         "runs": shlex.quote(str(runs)),
     }
     return Job(name, tuple(_fill(c, words, name) for c in commands), tuple(after))
+
+
+def _fill_name(name: Any, own: Mapping[str, str]) -> Any:
+    """The name of a job with its words from the field ``each``; anything else stays to be refused."""
+    if not own or not isinstance(name, str):
+        return name
+    try:
+        return _expand(name, own)
+    except (LookupError, ValueError):
+        return name
 
 
 def _are_texts(value: Any) -> bool:

@@ -8,7 +8,8 @@ from PIL import Image
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import Camera
-from hsrzoo.datasets import open_dataset
+from hsrzoo.datasets import cave, open_dataset
+from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, DatasetError, DatasetMissingError, FormatError, UnknownNameError
 from make_fixtures import CAVE_VALID, make_cave_tree, smooth_cube, write_cave_stack
 
@@ -103,6 +104,20 @@ def test_unknown_splits_and_scenes(tmp_path):
         dataset.scenes("val")
     with pytest.raises(UnknownNameError, match="beads"):
         dataset.load("valid", "bead")
+
+
+def test_training_scenes_are_also_in_five_folds_the_last_by_name_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(cave, "_find_scenes", lambda _: {"train": dict.fromkeys("jbicdehgfa"), "valid": {}})
+    black = np.zeros((31, 1, 1)), np.zeros((3, 1, 1))
+    monkeypatch.setattr(cave.Cave, "read", lambda self, split, scene: Scene(f"{split}/{scene}", *black))
+    dataset = cave.Cave(tmp_path)
+    assert dataset.splits() == ("train", "valid")  # neither surveyed nor resampled twice
+    folds = ["".join(dataset.scenes(f"fold-{k}")) for k in range(5)]
+    assert folds == ["ij", "gh", "ef", "cd", "ab"]
+    assert dataset.scenes("without-fold-1") == list("abcdefij")
+    assert dataset.load("fold-0", "j").name == "train/j"
+    with pytest.raises(UnknownNameError, match="scene of cave"):
+        dataset.load("without-fold-0", "j")
 
 
 def test_a_scene_in_both_splits_is_an_error(tmp_path):

@@ -87,6 +87,12 @@ def test_a_folder_of_runs_with_a_space_stays_one_word(queue: Path, tmp_path: Pat
         ("[[job]]\nname = 'a'\nafter = 'b'\ncommands = ['x']", "is not a list of jobs"),
         ("[[job]]\nname = 'a'\ncommands = ['x']\nbefore = ['b']", "Unknown keys"),
         ("[[job]]\nname = 'a'\nafter = ['b']\ncommands = ['x']", "job above a"),
+        ("[[job]]\nname = 'a{k}'\neach = [1]\ncommands = ['x']", "not a table of lists"),
+        ("[[job]]\nname = 'a{k}'\neach = {k = []}\ncommands = ['x']", "not a table of lists"),
+        ("[[job]]\nname = 'a{k}'\neach = {k = [[1]]}\ncommands = ['x']", "not a table of lists"),
+        ("[[job]]\nname = 'a{k}'\neach = {k = [1], job = [1]}\ncommands = ['x']", "a meaning already"),
+        ("[[job]]\nname = 'a{m}'\neach = {k = [1]}\ncommands = ['x']", "needs a name"),
+        ("[[job]]\nname = 'a'\neach = {k = [1, 2]}\ncommands = ['x']", "the same name"),
         ("[[job]]\nname = 'a'\ncommands = ['x']\n[[job]]\nname = 'a'\ncommands = ['x']", "the same name"),
     ],
 )
@@ -106,6 +112,31 @@ def test_a_job_whose_name_is_no_file_name_is_refused(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("name", ["table-3.scales-1", "a", "_b", "0"])
 def test_a_plain_name_is_taken(name: str, tmp_path: Path) -> None:
     assert jobs_of(f'[[job]]\nname = "{name}"\ncommands = ["list"]', tmp_path)[0].name == name
+
+
+def test_an_entry_with_each_is_a_job_for_every_combination(tmp_path: Path) -> None:
+    jobs = jobs_of(
+        """
+[values]
+common = "--split without-fold-{fold} --out {runs}/{job}"
+[[job]]
+name = "stage1.fold-{fold}"
+each = { fold = [0, 1] }
+commands = ["codebook train {common}"]
+[[job]]
+name = "{net}.fold-{fold}"
+each = { net = ["a", "b"], fold = [0, 1] }
+after = ["stage1.fold-{fold}"]
+commands = ["train {net} {common}"]
+""",
+        tmp_path,
+    )
+    assert [(job.name, job.after) for job in jobs[2:]] == [
+        (f"{net}.fold-{fold}", (f"stage1.fold-{fold}",)) for net in "ab" for fold in range(2)
+    ]
+    assert jobs[3].commands == (
+        ("train", "a", "--split", "without-fold-1", "--out", f"{tmp_path}/runs/a.fold-1"),
+    )
 
 
 def test_numbers_are_values_and_braces_in_a_path_stay(tmp_path: Path) -> None:
