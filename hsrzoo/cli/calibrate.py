@@ -64,10 +64,10 @@ def chart_command(
 ) -> None:  # fmt: skip
     """Calibrate by the photograph PHOTO of a colour chart.
 
-    The file holds for photographs with the same exposure, white balance, light and file format. Its matrix
-    maps them to the camera of a network's training pairs. A picture beside it, with the suffix .png, shows
-    where the patches were read, and the colours measured beside those expected. The table lists the
-    differences that the matrix leaves, patch by patch.
+    The file holds for photographs with the same exposure, white balance, light and file format, and maps
+    them to the camera of a network's training pairs. A picture beside it, with the suffix .png, shows where
+    the patches were read, and the colours measured beside those expected. The table lists the differences
+    that the map leaves, patch by patch.
     """
     from hsrzoo.camera import Camera
     from hsrzoo.colour.lights import Light

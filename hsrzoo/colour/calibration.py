@@ -1,8 +1,8 @@
 """The map from a camera, as it was set, to another one: fitted to the patches of a photographed chart.
 
 A patch with the reflectance r has the value L in the photograph, and C in the RGB of the camera that
-rendered a network's training pairs. The matrix M of C = M L, by least squares over the patches, holds for
-the exposure, the white balance and the light of the photograph. Without a stated light C is the RGB of r,
+rendered a network's training pairs. The map from L to C, by least squares over the patches, holds for the
+exposure, the white balance and the light of the photograph (:func:`hsrzoo.colour.matrix.fit_map`). Without a stated light C is the RGB of r,
 and the cube is reflectance; with a light e it is that of e r, and the cube is light times reflectance.
 """
 
@@ -22,12 +22,12 @@ from hsrzoo.camera import Camera
 from hsrzoo.colour.chart import Chart, Corners, Patches, chart, orientations, read_patches
 from hsrzoo.colour.difference import ciede2000, xyz_to_lab
 from hsrzoo.colour.lights import Light
-from hsrzoo.colour.matrix import camera_from_srgb
+from hsrzoo.colour.matrix import camera_from_srgb, fit_map, map_colours
 from hsrzoo.colour.responses import CALIBRATION
 from hsrzoo.colour.srgb import XYZ_OF_SRGB
 from hsrzoo.errors import FormatError, InputError
 
-WORST = 6.0
+WORST = 5.0
 """Largest mean CIEDE2000 of the patches of a chart that is taken for the stated one."""
 _SCHEMA = 1
 _LEAST_USABLE = 0.75
@@ -98,9 +98,10 @@ class Calibration:
         return (self.chart.reflectance * self.white) @ camera.matrix(VISIBLE_31).T
 
     def matrix(self, camera: Camera) -> np.ndarray:
-        """(3, 3) float64: linear values of the photograph to RGB of ``camera``."""
+        """(3, 3) or (3, 6) float64: linear values of the photograph to RGB of ``camera``, as
+        :func:`hsrzoo.colour.matrix.map_colours` takes it."""
         seen = self.usable
-        return np.linalg.lstsq(self.rgb[seen], self.expected(camera)[seen], rcond=None)[0].T
+        return fit_map(self.rgb[seen], self.expected(camera)[seen])
 
     def residuals(self, camera: Camera, matrix: np.ndarray | None = None) -> Residuals:
         """The patches mapped to ``camera`` by ``matrix`` (default: its own) beside what it would see.
@@ -109,7 +110,7 @@ class Calibration:
         :func:`hsrzoo.colour.matrix.camera_from_srgb`.
         """
         matrix = self.matrix(camera) if matrix is None else matrix
-        found, expected = self.rgb @ matrix.T, self.expected(camera)
+        found, expected = map_colours(self.rgb, matrix), self.expected(camera)
         white = camera.matrix(VISIBLE_31) @ self.white
         to_srgb = np.linalg.inv(camera_from_srgb(camera))
         found_srgb, expected_srgb = (rgb / white @ to_srgb.T for rgb in (found, expected))

@@ -46,6 +46,38 @@ def _fit(camera: Camera, seen: np.ndarray) -> np.ndarray:
     return fit_matrix(seen @ moment @ seen.T, camera.matrix(spectra.bands) @ moment @ seen.T)
 
 
+def map_colours(rgb: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Linear RGB (..., 3) mapped by ``matrix``.
+
+    One of shape (3, 3) is linear. One of shape (3, 6) is a root-polynomial of degree 2 (Finlayson, Mackiewicz
+    and Hurlbert, "Color correction using root-polynomial regression", 2015): the other columns are for
+    sqrt(RG), sqrt(GB) and sqrt(BR), which scale with the exposure as R, G and B do.
+    """
+    return (rgb if matrix.shape[1] == 3 else _with_roots(rgb)) @ matrix.T
+
+
+def fit_map(rgb: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """The least squares map from ``rgb`` (N, 3) to ``expected`` (N, 3), as :func:`map_colours` takes it.
+
+    Of a linear map and a root-polynomial, the one with the smaller error of leave-one-out.
+
+    Returns:
+        (3, 3) or (3, 6) float64.
+    """
+    maps, errors = [], []
+    for terms in (rgb, _with_roots(rgb)):
+        maps.append(np.linalg.lstsq(terms, expected, rcond=None)[0].T)
+        leverage = np.einsum("nk,kn->n", terms, np.linalg.pinv(terms))
+        left_out = (terms @ maps[-1].T - expected) / (1 - leverage).clip(1e-9)[:, None]
+        errors.append(np.square(left_out).sum())
+    return maps[int(np.argmin(errors))]
+
+
+def _with_roots(rgb: np.ndarray) -> np.ndarray:
+    """(..., 3) -> (..., 6)."""
+    return np.concatenate([rgb, np.sqrt((rgb * np.roll(rgb, -1, axis=-1)).clip(0))], axis=-1)
+
+
 def fit_matrix(moment: np.ndarray, cross: np.ndarray) -> np.ndarray:
     """The matrix M with the least mean square of C - M L and M 1 = 1.
 

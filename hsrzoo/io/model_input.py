@@ -97,11 +97,13 @@ def _calibrated(photo: Photo, calibration: Calibration, trained: Camera | None) 
     calibration.require_decoding(photo.about)
     trained = _require_trained(trained, calibration.name)
     fitted = f"fitted to the chart {calibration.chart.name}"
+    matrix = calibration.matrix(trained)
+    kind = "3 x 3 matrix" if matrix.shape[1] == 3 else "root-polynomial of degree 2"
     about = {
-        "input_map": f"3 x 3 matrix to the camera {trained.name}, {fitted}",
+        "input_map": f"{kind} to the camera {trained.name}, {fitted}",
         "cube_values": calibration.cube_values,
     }
-    return _mapped(photo, calibration.matrix(trained), calibration.name, trained, about)
+    return _mapped(photo, matrix, calibration.name, trained, about)
 
 
 def _require_trained(trained: Camera | None, name: str) -> Camera:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hsrzoo.colour.matrix import map_colours
 from hsrzoo.colour.spaces import LINEAR, SRGB, ColourSpace
 from hsrzoo.colour.srgb import decode_srgb, encode_srgb
 from hsrzoo.errors import InputError, require_known
@@ -88,7 +89,8 @@ class Photo:
         return self.window(0, 0, *self.pixels.shape).astype(np.float32)
 
     def transformed(self, matrix: np.ndarray, text: str, **changes: Any) -> Photo:
-        """The image with every pixel multiplied by ``matrix`` (3, 3), cut to [0, 1]: float32.
+        """The image with every pixel mapped by ``matrix`` (:func:`hsrzoo.colour.matrix.map_colours`), cut to
+        [0, 1]: float32.
 
         ``text`` is added to the statement; ``changes``: other attributes of the result.
         """
@@ -106,12 +108,12 @@ def _unit(
 
 @dataclass(frozen=True)
 class _Transformed:
-    """Pixels times a matrix, window by window."""
+    """Pixels mapped by a matrix, window by window."""
 
     stored: Pixels
     value_range: tuple[float, float] | None
     matrix: np.ndarray
-    """(3, 3) float64."""
+    """(3, 3) or (3, 6) float64."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,7 +121,7 @@ class _Transformed:
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         unit = _unit(self.stored, self.value_range, top, left, height, width)
-        return (unit @ self.matrix.T).clip(0, 1).astype(np.float32)
+        return map_colours(unit, self.matrix).clip(0, 1).astype(np.float32)
 
 
 def to_linear(

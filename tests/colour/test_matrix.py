@@ -7,7 +7,7 @@ import pytest
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.camera import Camera
-from hsrzoo.colour.matrix import camera_from_srgb, fit_matrix
+from hsrzoo.colour.matrix import camera_from_srgb, fit_map, fit_matrix, map_colours
 from hsrzoo.colour.spectra import bundled_spectra
 from hsrzoo.colour.srgb import srgb_matrix
 
@@ -36,3 +36,18 @@ def test_the_fit_is_the_least_squares_of_all_matrices_that_keep_white() -> None:
     free = np.linalg.lstsq(light[:, :2] - light[:, 2:], seen - light[:, 2:], rcond=None)[0].T
     np.testing.assert_allclose(matrix[:, :2], free, atol=1e-10)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-12)
+
+
+def test_a_map_with_roots_is_fitted_where_it_predicts_left_out_colours_better() -> None:
+    random = np.random.default_rng(0)
+    rgb = random.uniform(0.02, 0.9, (24, 3))
+    linear, roots = random.normal(size=(3, 3)), random.normal(size=(3, 6))
+    r, g, b = rgb.T
+    expected = np.stack([r, g, b, np.sqrt(r * g), np.sqrt(g * b), np.sqrt(b * r)], axis=1) @ roots.T
+    np.testing.assert_allclose(fit_map(rgb, expected), roots, atol=1e-9)
+    np.testing.assert_allclose(map_colours(3 * rgb, roots), 3 * expected)  # at any exposure
+    noise = random.normal(scale=0.01, size=(24, 3))
+    assert fit_map(rgb, rgb @ linear.T + noise).shape == (3, 3)
+    np.testing.assert_allclose(
+        map_colours(np.array([-0.1, 0.2, 0.0]), roots), roots[:, :3] @ [-0.1, 0.2, 0]
+    )
