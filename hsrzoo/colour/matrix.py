@@ -49,9 +49,9 @@ def _fit(camera: Camera, seen: np.ndarray) -> np.ndarray:
 def map_colours(rgb: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Linear RGB (..., 3) mapped by ``matrix``.
 
-    One of shape (3, 3) is linear. One of shape (3, 6) is a root-polynomial of degree 2 (Finlayson, Mackiewicz
-    and Hurlbert, "Color correction using root-polynomial regression", 2015): the other columns are for
-    sqrt(RG), sqrt(GB) and sqrt(BR), which scale with the exposure as R, G and B do.
+    One of shape (3, 3) is linear. One of shape (3, 6) is a root-polynomial of degree 2 (Finlayson,
+    Mackiewicz and Hurlbert, "Color correction using root-polynomial regression", 2015): the other columns
+    are for sqrt(RG), sqrt(GB) and sqrt(BR), which scale with the exposure as R, G and B do.
     """
     return (rgb if matrix.shape[1] == 3 else _with_roots(rgb)) @ matrix.T
 

@@ -89,8 +89,8 @@ class Photo:
         return self.window(0, 0, *self.pixels.shape).astype(np.float32)
 
     def transformed(self, matrix: np.ndarray, text: str, **changes: Any) -> Photo:
-        """The image with every pixel mapped by ``matrix`` (:func:`hsrzoo.colour.matrix.map_colours`), cut to
-        [0, 1]: float32.
+        """The image with every pixel mapped by ``matrix`` (:func:`hsrzoo.colour.matrix.map_colours`),
+        cut to [0, 1]: float32.
 
         ``text`` is added to the statement; ``changes``: other attributes of the result.
         """
