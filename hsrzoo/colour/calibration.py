@@ -1,9 +1,10 @@
 """The map from a camera, as it was set, to another one: fitted to the patches of a photographed chart.
 
 A patch with the reflectance r has the value L in the photograph, and C in the RGB of the camera that
-rendered a network's training pairs. The map from L to C, by least squares over the patches, holds for the
-exposure, the white balance and the light of the photograph (:func:`hsrzoo.colour.matrix.fit_map`). Without a stated light C is the RGB of r,
-and the cube is reflectance; with a light e it is that of e r, and the cube is light times reflectance.
+rendered a network's training pairs. The map from L to C, by least squares over the patches
+(:func:`hsrzoo.colour.matrix.fit_map`), holds for the exposure, the white balance and the light of the
+photograph. Without a stated light C is the RGB of r, and the cube is reflectance; with a light e it is that
+of e r, and the cube is light times reflectance.
 """
 
 from __future__ import annotations
