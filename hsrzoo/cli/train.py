@@ -57,6 +57,11 @@ if TYPE_CHECKING:
 @options.data_option("--also-option", "also_options", "Option of the second data set, repeatable.")
 @click.option("--also-split", default="train", show_default=True, help="Its split; all scenes are used.")
 @click.option("--also-share", default=0.25, show_default=True, type=float, help="Its share of the crops.")
+@click.option(
+    "--pool", "pool_texts", type=DATASET, multiple=True, metavar="NAME:share=SHARE[,KEY=VALUE,...]",
+    help="Another data set to train on, repeatable. Keys: share of the crops, split, exposure=LOW-HIGH, "
+    "dark, repaint, resample, and options of the set.",
+)  # fmt: skip
 @options.data_root
 @click.option("--queue", type=options.PATH, help="Run the jobs of this TOML file instead.")
 @click.option("--only", multiple=True, metavar="JOB", help="Of the queue: this job and those it needs.")
@@ -65,7 +70,8 @@ def command(
     resume: bool, start: Path | None, init_name: str | None, frozen: tuple[str, ...],
     recipe_name: str | None, sets: dict[str, str],
     arguments: dict[str, Any], threads: int | None, data_options: dict[str, str], also: str | None,
-    also_options: dict[str, str], also_split: str, also_share: float, data_root: Path | None,
+    also_options: dict[str, str], also_split: str, also_share: float,
+    pool_texts: tuple[str, ...], data_root: Path | None,
     queue: Path | None, only: tuple[str, ...], **fields: Any,
 ) -> None:  # fmt: skip
     """Train a network on a data set and write its weights.
@@ -95,7 +101,7 @@ def command(
     )
     if also is None:
         options.forbid_without("--also", ("also_options", "also_split", "also_share"))
-    from hsrzoo.datasets import open_dataset
+    from hsrzoo.datasets.named import Opener
     from hsrzoo.registry import MODELS
 
     spec = MODELS.get(name)
@@ -108,8 +114,8 @@ def command(
     recipe = options.recipe(_recipe(spec, recipe_name), fields, sets, folder if resume else None)
     if recipe.normalise != "spec" and not init_name:  # trained weights have an input of their own
         spec = replace(spec, input=replace(spec.input, normalise=recipe.normalise))
-    data = open_dataset(dataset, data_root, **data_options)
-    extra = [(open_dataset(also, data_root, **also_options), also_split)] if also else []
+    opener = Opener(data_root)
+    data = opener(dataset, data_options)
 
     import torch
     from accelerate import PartialState
@@ -118,10 +124,13 @@ def command(
     from hsrzoo.training.floor import compare
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
+    from hsrzoo.training.pools import Pool, parse_pool
     from hsrzoo.training.rundir import RunDir, hold_run
     from hsrzoo.utils.devices import torch_device
     from hsrzoo.utils.provenance import collect, command_line
 
+    pools = [Pool(opener(also, also_options), also_share, also_split)] if also else []
+    pools += [parse_pool(text, opener) for text in pool_texts]
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
@@ -131,7 +140,7 @@ def command(
         built = _from_start(spec, start, data.bands, arguments)
     task = PairTask(
         built.spec, built.module, data, recipe, split=split, arguments=built.arguments, start=built.start,
-        init=built.init, freeze=frozen, extra=extra, extra_share=also_share,
+        init=built.init, freeze=frozen, pools=pools,
     )  # fmt: skip
     # the state of the code when training starts, not when it ends
     origin = {"command": command_line(), "provenance": collect(str(torch_device(None)))}

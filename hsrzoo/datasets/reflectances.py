@@ -136,9 +136,9 @@ class Reflectances(IndexedDataset):
         stream = 2 * NAMES.index(name) + _SPLITS.index(split)
         return self.rendered(scene, mosaic(self._parts[name][split], int(number), stream))
 
-    def spectra(self, split: str = "train") -> np.ndarray:
-        """The reflectances of all chosen libraries, (N, 31) float64 in [0, 1]."""
-        return np.concatenate([self._parts[name][split] for name in self._chosen])
+    def spectra(self, split: str = "train") -> dict[str, np.ndarray]:
+        """The reflectances of each chosen library, (N, 31) float64 in [0, 1]."""
+        return {name: self._parts[name][split] for name in self._chosen}
 
     def files(self) -> list[Path]:
         """The files in the data root."""

@@ -128,40 +128,37 @@ class Augmenter:
 
         ``other`` draws the cube of a crop of another scene, of the same size.
         """
-        if _uniform(generator) >= self.share:
+        if uniform(generator) >= self.share:
             return rgb, cube
         draws = torch.rand(len(self.names), generator=generator)
         chosen = {name for name, d in zip(self.names, draws, strict=True) if d < 0.5 or d == draws.min()}
         if "mixture" in chosen:
-            cube = mixture(cube, other(), _uniform(generator))
+            cube = mixture(cube, other(), uniform(generator))
         if "mixed-patch" in chosen:
             rgb, cube = mixed_patch(rgb, cube, generator)
         if "relight" in chosen:
             cube = cube * torch.from_numpy(self.light(generator).astype(np.float32))[:, None, None]
         if "exposure" in chosen:
-            cube = cube * _log_uniform(generator, *EXPOSURE)
+            cube = cube * log_uniform(generator, *EXPOSURE)
         if chosen <= set(UNRENDERED):
             return rgb, cube
         camera = self.sample(generator) if "camera" in chosen else self._camera
         if "noise" not in chosen:
             return self._render(cube, camera), cube
-        full_well, read_noise = _log_uniform(generator, *FULL_WELL), _log_uniform(generator, *READ_NOISE)
-        random = _numpy(generator)
+        full_well, read_noise = log_uniform(generator, *FULL_WELL), log_uniform(generator, *READ_NOISE)
+        random = numpy_generator(generator)
         noisy = self._render(cube, camera, full_well=full_well, read_noise=read_noise, generator=random)
         return noisy, cube
 
     def light(self, generator: torch.Generator) -> np.ndarray:
         """A light (C,) float64; the camera's R, G and B of a white surface under it have the mean 1."""
-        outdoors = _uniform(generator) < 0.5 and daylight_covers(self._centres)
-        kind, (low, high) = (daylight, DAYLIGHT_K) if outdoors else (blackbody, BLACKBODY_K)
-        power = kind(self._centres, 1 / _uniform(generator, 1 / high, 1 / low))
-        return power / (self._white @ power)
+        return random_light(self._centres, self._white, generator)
 
     def sample(self, generator: torch.Generator) -> Camera:
         """The set's camera with every channel shifted by up to SHIFT_NM and scaled by up to GAIN."""
         x, table = self._camera.table
-        shifts = [_uniform(generator, -SHIFT_NM, SHIFT_NM) for _ in range(3)]
-        gains = [_log_uniform(generator, 1 / GAIN, GAIN) for _ in range(3)]
+        shifts = [uniform(generator, -SHIFT_NM, SHIFT_NM) for _ in range(3)]
+        gains = [log_uniform(generator, 1 / GAIN, GAIN) for _ in range(3)]
         moved = [np.interp(x, x + s, table[:, i], left=0, right=0) for i, s in enumerate(shifts)]
         return CameraSample(f"{self._camera.name}, varied", x, np.stack(moved, axis=1), np.array(gains))
 
@@ -178,6 +175,18 @@ class Augmenter:
         )
 
 
+def random_light(centres_nm: np.ndarray, white: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """Daylight or a black body of a random temperature, by turns, at the wavelengths (C,).
+
+    ``white``: (C,), the mean of the rows of a camera's matrix: the mean of R, G and B of a white surface
+    under the light, (C,) float64, is 1.
+    """
+    outdoors = uniform(generator) < 0.5 and daylight_covers(centres_nm)
+    kind, (low, high) = (daylight, DAYLIGHT_K) if outdoors else (blackbody, BLACKBODY_K)
+    power = kind(centres_nm, 1 / uniform(generator, 1 / high, 1 / low))
+    return power / (white @ power)
+
+
 def mixture(cube: Tensor, other: Tensor, weight: float) -> Tensor:
     """``weight`` of ``cube`` and the rest of ``other``; ``cube`` itself where no value has data in both."""
     mixed = torch.lerp(other, cube, weight)
@@ -188,19 +197,19 @@ def mixed_patch(rgb: Tensor, cube: Tensor, generator: torch.Generator) -> tuple[
     """Squares of a side drawn from :data:`PATCHES` in another order, the same in both."""
     sides = [side for side in PATCHES if 2 * side <= min(rgb.shape[1:])]
     side = sides[int(torch.randint(len(sides), (), generator=generator))]
-    moved_rgb, moved_cube, _ = shuffle(rgb.numpy(), cube.numpy(), side, _numpy(generator))
+    moved_rgb, moved_cube, _ = shuffle(rgb.numpy(), cube.numpy(), side, numpy_generator(generator))
     return torch.from_numpy(moved_rgb), torch.from_numpy(moved_cube)
 
 
-def _uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
+def uniform(generator: torch.Generator, low: float = 0.0, high: float = 1.0) -> float:
     return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
-def _log_uniform(generator: torch.Generator, low: float, high: float) -> float:
-    return math.exp(_uniform(generator, math.log(low), math.log(high)))
+def log_uniform(generator: torch.Generator, low: float, high: float) -> float:
+    return math.exp(uniform(generator, math.log(low), math.log(high)))
 
 
-def _numpy(generator: torch.Generator) -> np.random.Generator:
+def numpy_generator(generator: torch.Generator) -> np.random.Generator:
     """A NumPy generator that is seeded from ``generator``."""
     return np.random.default_rng(int(torch.randint(1 << 62, (), generator=generator)))
 

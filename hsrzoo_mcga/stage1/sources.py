@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hsrzoo.datasets import open_dataset
+from hsrzoo.datasets.named import parse_named
 from hsrzoo.errors import InputError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.recipe import check
@@ -20,9 +20,6 @@ from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder
 from hsrzoo_mcga.stage1.init import Init, apply_init
 from hsrzoo_mcga.stage1.pooled import PooledTask
 from hsrzoo_mcga.stage1.task import CodebookTask, split_state
-
-_NEXT_OPTION = re.compile(r",(?=[A-Za-z_-]+=)")
-"""A comma before another option; other commas belong to a value, as in bands=450,550."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,19 +41,9 @@ class SourceOptions:
 def parse_source(text: str) -> SourceOptions:
     """Parse ``cave`` or ``enmap:bands=all,figures=test``. The keys ``name``, ``split``, ``figures`` and
     ``holdout`` are fields of :class:`SourceOptions`, all others options of the data set."""
-    dataset, colon, rest = text.partition(":")
-    own: dict[str, Any] = {}
-    options: dict[str, str] = {}
-    for pair in _NEXT_OPTION.split(rest) if colon else ():
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not (dataset and key and equals and value):
-            raise InputError(
-                "A source cannot be read", expected="NAME or NAME:KEY=VALUE,KEY=VALUE", got=repr(text)
-            )
-        key = key.replace("-", "_")
-        if key in own or key in options:
-            raise InputError(f"The key {key} of a source is given twice", got=repr(text))
-        (own if key in ("name", "split", "figures", "holdout") else options)[key] = value
+    dataset, options = parse_named(text, "source")
+    fields = ("name", "split", "figures", "holdout")
+    own: dict[str, Any] = {key: options.pop(key) for key in fields if key in options}
     if "holdout" in own:
         if not own["holdout"].isdecimal():
             raise InputError("holdout is a number of scenes", expected="0, 1, ...", got=repr(text))

@@ -55,31 +55,34 @@ def test_faulty_and_repeated_spectra_are_left_out_and_every_tenth_is_kept_for_va
     train = [i for i in range(30) if i not in (*valid, 3, 4, 7)]
     visible = [GRID.centres_nm.index(nm) for nm in VISIBLE_31.centres_nm]
     for split, places in (("train", train), ("valid", valid)):
-        assert np.allclose(data.spectra(split), spectra[places][:, visible], atol=1e-6)
+        assert np.allclose(data.spectra(split)["ecostress"], spectra[places][:, visible], atol=1e-6)
     assert data.bands == VISIBLE_31
     assert data.info["sources"] == {"ecostress": {"spectra": 27, "licence": "Apache-2.0"}}
     (name,) = data.scenes("train")
     scene = data.load("train", name)
     blocks = scene.cube[:, ::4, ::4].reshape(31, -1).T
-    units = [a / np.linalg.norm(a, axis=1, keepdims=True) for a in (blocks, data.spectra("train"))]
+    units = [
+        a / np.linalg.norm(a, axis=1, keepdims=True) for a in (blocks, data.spectra("train")["ecostress"])
+    ]
     assert set((units[0] @ units[1].T).argmax(axis=1)) == set(range(len(train)))  # each is shown
     assert np.array_equal(scene.rgb, data.camera.render(scene.cube, VISIBLE_31))
     both = open_dataset("reflectances", tmp_path, sources="ecostress+rawtoaces")
-    assert len(both.spectra("train")) == len(train) + 4 and both.fingerprint() != data.fingerprint()
+    assert [len(part) for part in both.spectra("train").values()] == [len(train), 4]
+    assert both.fingerprint() != data.fingerprint()
     assert both.verify().problems == []
 
 
 def test_charts_come_with_the_package_and_other_libraries_count_where_they_are(tmp_path):
     alone = open_dataset("reflectances", tmp_path)
     expected = np.concatenate([chart(name).reflectance for name in CHARTS])
-    found = np.concatenate([alone.spectra(split) for split in alone.splits()])
+    found = np.concatenate([alone.spectra(split)["charts"] for split in alone.splits()])
     assert list(alone.info["sources"]) == ["charts"]
     assert {tuple(row) for row in found.round(4)} == {tuple(row) for row in expected.round(4)}
     paints = tmp_path / "spectra/charts/data/APT_reflectance.csv"
     paints.parent.mkdir(parents=True)
     np.savetxt(paints, np.linspace(0.2, 0.8, 36 * 24).reshape(36, 24), delimiter=",")
     more = open_dataset("reflectances", tmp_path)
-    assert sum(len(more.spectra(split)) for split in more.splits()) == len(found) + 24
+    assert sum(len(more.spectra(split)["charts"]) for split in more.splits()) == len(found) + 24
 
 
 def test_absent_unknown_or_damaged(tmp_path):

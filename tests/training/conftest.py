@@ -44,10 +44,12 @@ def make_task(toys: ModuleType) -> Callable[..., Any]:
     """``make_task(steps=..., ...) -> (PairTask, Recipe)`` with equal initial weights every time."""
     from hsrzoo.training.pairs import PairTask
 
-    def make(task: type = PairTask, spec: Any = toys.NET, **fields: Any) -> tuple[Any, Recipe]:
+    def make(
+        task: type = PairTask, spec: Any = toys.NET, data: Any = None, **fields: Any
+    ) -> tuple[Any, Recipe]:
         recipe = replace(toys.NET.recipe, **fields)
         torch.manual_seed(recipe.seed)
-        data = toys.ToySet()
+        data = data or toys.ToySet()
         return task(spec, toys.ToyNet(data.bands), data, recipe), recipe
 
     return make

@@ -65,8 +65,8 @@ def test_a_batch_depends_on_the_generator_alone_and_keeps_image_and_cube_togethe
     ("augment", "expected"), [((), 1), (("flip",), 4), (("rotate",), 4), (("flip", "rotate"), 8)]
 )
 def test_augmentation_yields_exactly_the_symmetries_it_names(make_task, toys, augment, expected) -> None:
-    task, _ = make_task(augment=augment, batch=1, patch=20, holdout=3)
-    task.dataset = toys.ToySet(20, 20)  # the crop is the whole scene: only the symmetry varies
+    square = toys.ToySet(20, 20)  # the crop is the whole scene: only the symmetry varies
+    task, _ = make_task(data=square, augment=augment, batch=1, patch=20, holdout=3)
     task.prepare()
     generator = _generator()
     seen = {task.draw(generator)[0].numpy().tobytes() for _ in range(150)}
@@ -183,8 +183,8 @@ def _with_gaps(toys, **scenes: slice) -> object:
 
 def test_crops_without_any_data_are_drawn_again_and_the_others_as_before(make_task, toys) -> None:
     plain, _ = make_task(holdout=3, batch=1, patch=4, augment=())
-    task, _ = make_task(holdout=3, batch=1, patch=4, augment=())
-    task.dataset = _with_gaps(toys, s0=slice(0, 12))
+    gappy = _with_gaps(toys, s0=slice(0, 12))
+    task, _ = make_task(data=gappy, holdout=3, batch=1, patch=4, augment=())
     plain.prepare()
     task.prepare()
     redrawn = 0
@@ -200,8 +200,8 @@ def test_crops_without_any_data_are_drawn_again_and_the_others_as_before(make_ta
 
 
 def test_training_passes_over_gaps_with_a_finite_loss(make_task, toys) -> None:
-    task, _ = make_task(holdout=1)
-    task.dataset = _with_gaps(toys, s0=slice(0, 12), s1=slice(3, 4), s3=slice(0, 2))
+    gappy = _with_gaps(toys, s0=slice(0, 12), s1=slice(3, 4), s3=slice(0, 2))
+    task, _ = make_task(data=gappy, holdout=1)
     task.prepare()
     for seed in range(5):
         loss, _ = task.loss(task.draw(_generator(seed)))
@@ -213,7 +213,6 @@ def test_training_passes_over_gaps_with_a_finite_loss(make_task, toys) -> None:
 
 @pytest.mark.parametrize("scene", ["s1", "s3"])
 def test_a_scene_without_any_data_is_named_before_training(make_task, toys, scene) -> None:
-    task, _ = make_task(holdout=1)  # s3 is held out
-    task.dataset = _with_gaps(toys, **{scene: slice(None)})
+    task, _ = make_task(data=_with_gaps(toys, **{scene: slice(None)}), holdout=1)  # s3 is held out
     with pytest.raises(TrainingError, match=f"{scene} of toy-set/train has no pixel with data"):
         task.prepare()
