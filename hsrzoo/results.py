@@ -11,13 +11,14 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from hsrzoo.errors import StoreError
 from hsrzoo.rows import (
+    FOLD,
     HASH_LENGTH,
     SCHEMA,
     SPEED,
@@ -32,6 +33,8 @@ from hsrzoo.rows import (
 )
 from hsrzoo.utils.files import require_regular, slug
 
+POOLED = "cv"
+"""Split of the rows of all folds of a data set, which :func:`pool_folds` puts together."""
 _SHOWN_LINES = 5
 """Further skipped lines of one file that a warning names."""
 
@@ -227,9 +230,42 @@ def newest_state(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
 
 
 def newest_weights(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
-    """The rows of each model's newest weights: a model that was trained again counts with them alone."""
-    weights = {row.model: row.model_sha256 for row in by_time(rows)}
-    return [row for row in rows if row.model_sha256 == weights[row.model]]
+    """The rows of each model's newest weights: a model that was trained again counts with them alone. Under
+    cross-validation it has weights for each fold, which replace those of the same fold."""
+
+    def run(row: ScoreRow) -> Hashable:
+        return (row.model, row.dataset, row.split) if FOLD.fullmatch(row.split) else row.model
+
+    weights = {run(row): row.model_sha256 for row in by_time(rows)}
+    return [row for row in rows if row.model_sha256 == weights[run(row)]]
+
+
+def pool_folds(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """The rows with those of all folds of a data set as rows of one split, :data:`POOLED`: the result of
+    cross-validation, in which one model has weights for each fold.
+
+    Left out, with a warning, are rows of weights that were trained on the scene, and rows of weights that
+    were trained by another recipe than the newest ones of their model.
+    """
+
+    def recipe(row: ScoreRow) -> Any:
+        return (row.training or {}).get("recipe_sha256")
+
+    folds = [row for row in rows if FOLD.fullmatch(row.split)]
+    newest_recipe = {(row.model, row.dataset): recipe(row) for row in by_time(folds)}
+    found, left_out = [], set()
+    for row in rows:
+        if not FOLD.fullmatch(row.split):
+            found.append(row)
+        elif row.seen_in_training:
+            left_out.add(f"{row.model} on {row.split} (trained on its scenes)")
+        elif recipe(row) != newest_recipe[row.model, row.dataset]:
+            left_out.add(f"{row.model} on {row.split} (another recipe than on other folds)")
+        else:
+            found.append(replace(row, split=POOLED))
+    if left_out:
+        warnings.warn(f"Left out of cross-validation: {'; '.join(sorted(left_out))}", stacklevel=2)
+    return found
 
 
 def by_protocol(
@@ -253,7 +289,9 @@ def mean(rows: Sequence[ScoreRow], metric: str) -> float | None:
 
 
 __all__ = [
+    "FOLD",
     "HASH_LENGTH",
+    "POOLED",
     "SCHEMA",
     "SPEED",
     "AnyRow",
@@ -275,6 +313,7 @@ __all__ = [
     "parse_lines",
     "parse_row",
     "plain",
+    "pool_folds",
     "read_file",
     "read_store",
     "score_file",

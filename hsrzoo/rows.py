@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import datetime, timezone
@@ -27,6 +28,8 @@ HASH_LENGTH = 12
 """Hex digits of a hash that file names and tables show; rows have all 64."""
 SPEED = "speed"
 """``bench`` of a :class:`SpeedRow`."""
+FOLD = re.compile(r"fold-\d+")
+"""Splits that are one part of a data set's split ``train`` in cross-validation."""
 _TEXT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 

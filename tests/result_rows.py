@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,22 @@ def rows(
             **changes,
         })  # fmt: skip
     return found
+
+
+def folds(
+    model: str, rmse: Sequence[Sequence[float]], make: Callable[..., Any] = rows, **changes: Any
+) -> list[dict[str, Any]]:
+    """Rows of cross-validation: one list of values and weights for each fold, all scenes different.
+
+    ``make``: what makes the rows of a fold.
+    """
+    return [
+        {**row, "scene": f"{row['scene']}-{k}"}
+        for k, values in enumerate(rmse)
+        for row in make(
+            model, values, split=f"fold-{k}", weights=str(k), **{"protocol_group": "0" * 64, **changes}
+        )
+    ]
 
 
 def typed(*groups: Sequence[Mapping[str, Any]]) -> list[ScoreRow]:

@@ -230,7 +230,7 @@ def test_the_recipe_for_few_pairs_is_short_and_gentle(toys) -> None:
 def test_scenes_of_the_source_count_as_seen() -> None:
     from types import SimpleNamespace
 
-    from hsrzoo_benchmark.run.scores import seen_in_training
+    from hsrzoo_benchmark.plan.cells import seen_in_training
 
     training = {"dataset": "folder", "scenes": ["a"], "init": {"trained_on": [SCENES]}}
     model = SimpleNamespace(config={"training": training})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import BandsError, HsrzooError, WeightsError
-from hsrzoo.results import ScoreRow
+from hsrzoo.results import FOLD, ScoreRow
 from hsrzoo.spec import DatasetSpec, resolve
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.conditions import conditions_of
@@ -94,14 +94,22 @@ def plan(models: Sequence[Reconstructor], source: Source, options: Options, stor
 
 
 def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> HsrzooError | None:
-    """Why ``model`` is not scored on ``source``: random weights, or other bands without ``resample``.
-    None: it is scored."""
+    """Why ``model`` is not scored on ``source``: random weights, a fold that it was trained on, or other
+    bands without ``resample``. None: it is scored."""
     if untrained(model):
         spec, make = model.spec, "fit" if model.spec.fit else "train"
         return WeightsError(
             f"There are no trained weights for {plain_name(model.name)}",
             fix=f"Make some with `hsrzoo {make} {spec.name} --dataset {source.spec.name}` and give their "
             "folder as --model local-dir:PATH",
+        )
+    seen = [name for name in source.scenes if seen_in_training(model, source.dataset.name, name)]
+    if seen and FOLD.fullmatch(source.split):
+        return WeightsError(
+            f"{model.name} was trained on scenes of {source.dataset.name}/{source.split}",
+            expected="weights that were trained without them, as cross-validation asks",
+            got=f"trained on {', '.join(seen)}",
+            fix=f"Train them on --split without-{source.split}",
         )
     try:
         if not resample:
@@ -111,6 +119,18 @@ def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> H
     except BandsError as error:
         return error
     return None
+
+
+def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
+    """True if the weights, those that they were fine-tuned from or their codebooks were trained on this
+    very scene, whichever split it lay in then: a set may be split in more than one way, and in each of them
+    a name stands for one scene."""
+    config = model.config or {}
+    training = config.get("training", {})
+    before = (training.get("init") or {}).get("trained_on", ())
+    codebooks = (config.get("codebook") or {}).get("stage1", ())
+    sets = [training, *training.get("extra", ()), *before, *codebooks]
+    return any(one.get("dataset") == dataset and scene in one.get("scenes", ()) for one in sets)
 
 
 def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:

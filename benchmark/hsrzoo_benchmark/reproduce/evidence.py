@@ -131,7 +131,8 @@ class Evidence:
 
     def __init__(self, scores: Iterable[ScoreRow], speed: Iterable[SpeedRow] = ()) -> None:
         usable = [row for row in scores if not row.untrained and set(METRICS) <= row.metrics.keys()]
-        self._rows = group_by(results.newest_weights(usable), lambda row: row.model)
+        counting = results.pool_folds(results.newest_weights(usable))
+        self._rows = group_by(counting, lambda row: row.model)
         self.speed = results.by_time(speed)
 
     @classmethod

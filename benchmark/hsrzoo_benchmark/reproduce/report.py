@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from hsrzoo.cli import output
+from hsrzoo.results import POOLED
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce import claims, tables, text
@@ -14,7 +15,16 @@ from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Finding, J
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
 from hsrzoo_benchmark.reproduce.ranking import TIMED, advice, away, comparable, headline_names
-from hsrzoo_benchmark.reproduce.tables import BLOCK, COMPARED, FULL, HOME, NETWORKS, OURS, headline
+from hsrzoo_benchmark.reproduce.tables import (
+    BLOCK,
+    COMPARED,
+    FOLDS,
+    FULL,
+    HOME,
+    NETWORKS,
+    OURS,
+    headline,
+)
 from hsrzoo_benchmark.results.figures import Entry
 from hsrzoo_benchmark.statistics.intervals import METHOD
 from hsrzoo_benchmark.tables.numbers import ABSENT, metric_heading, metric_name, significant, with_wins
@@ -31,6 +41,14 @@ _CONTROLS = [f"control.{name}" for name in ("random", "bypass", "pooled", "permu
 _SYNTHETIC = "synthetic.pairs"
 _ITERATIONS = [f"iterations.{arch}" for arch in NETWORKS]
 _EQUAL = [f"iterations.{arch}" for arch in COMPARED]
+_WITH_FOLDS = f".cave-{POOLED}"
+"""Of the names of models that have weights for each fold."""
+_FOLD_METRICS = ("rmse", "sam", "mrae", "psnr", "de2000")
+_CROSS_VALIDATION = """\
+Scores over the {scenes} training scenes of CAVE, each by weights that were trained without the four
+scenes of its fold ([cross-validation](protocols.md#cross-validation)). Networks have the recipes of the
+bundled weights with a third of the steps; bundled weights, which were trained on these scenes, are not in
+the table."""
 _INTRODUCTION = """\
 Scores of the networks on the validation scenes of CAVE, mean over scenes and seeds, best RMSE first. `#` is
 the rank group: models with the same rank are not significantly different from its leader. MCGA is a
@@ -84,7 +102,7 @@ def render(evidence: Evidence) -> str:
         ("Speed", _speed),
     ]
     networks = text.markdown(_networks(evidence)) or "No rows."
-    parts = ["# Results", _about_learned_codes(judged), _INTRODUCTION, networks]
+    parts = ["# Results", _about_learned_codes(judged), *_folds(evidence), _INTRODUCTION, networks]
     parts += [claims.verdicts(judged), "## How to read the tables", _READING]
     for title, section in sections:
         found = [part for part in section(evidence) if part]
@@ -129,6 +147,22 @@ def _networks(evidence: Evidence) -> list[text.TableRow]:
     }
     more = {name: {f"images/s of {TIMED}": significant(speeds.get(name))} for name in groups}
     return text.scores(groups, ("rmse", "sam", "de2000"), intervals=False, more=more)
+
+
+def _folds(evidence: Evidence) -> list[str]:
+    """The scores of all models ``NAME.cave-cv`` that have rows of all folds, and their paired differences
+    from MST++."""
+    names = [name for name in evidence.names if name.endswith(_WITH_FOLDS)]
+    groups = comparable(evidence, names, FOLDS)
+    counts = {name: len(group.runs("rmse")[0]) for name, group in groups.items()}
+    scenes = max(counts.values(), default=0)
+    whole = {name: groups[name] for name, count in counts.items() if count == scenes}
+    if not whole:
+        return []
+    found = [_CROSS_VALIDATION.format(scenes=scenes), text.markdown(text.scores(whole, _FOLD_METRICS))]
+    partly = [f"{name} ({count} scenes)" for name, count in counts.items() if count < scenes]
+    found += [f"Not scored on all folds: {', '.join(partly)}."] if partly else []
+    return [*found, text.less(whole, COMPARED[1] + _WITH_FOLDS, _FOLD_METRICS)]
 
 
 def _compared(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hsrzoo.errors import InputError
-from hsrzoo.results import SpeedRow
+from hsrzoo.results import POOLED, SpeedRow
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce.evidence import COMMIT_LENGTH, Evidence, Place, SeedGroup, commits_of
 from hsrzoo_benchmark.results.figures import better
@@ -35,6 +35,8 @@ PLACES = {
     "enmap": (Place("enmap", "test", "full-frame"),),
     HYSPECNET: (Place(HYSPECNET, "valid", "full-frame"), Place(HYSPECNET, "test", "full-frame")),
 }
+FOLDS = Place("cave", POOLED, "full-frame")
+"""Cross-validation over the training scenes of CAVE."""
 HOME, BLOCK = PLACES["cave"][0], PLACES["enmap"][0]
 """Where the networks of the report are scored: like their training scenes, and with 202 bands."""
 STANDS_FOR = {"cave": ARAD, "enmap": HYSPECNET}

@@ -150,6 +150,18 @@ def against(groups: Mapping[str, SeedGroup], a: str, b: str, metrics: Sequence[s
     return markdown(found)
 
 
+def less(groups: Mapping[str, SeedGroup], reference: str, metrics: Sequence[str]) -> str:
+    """A table of the paired differences of all other models from ``reference``, with the scenes on which
+    they are better, in the order of the first metric; "" without rows of it and others."""
+    found = []
+    for one in ranking(groups, metrics[0]) if reference in groups else ():
+        if one.name != reference:
+            pair = [one.group, groups[reference]]
+            gaps = {metric_heading(metric): ", ".join(difference(pair, metric)) for metric in metrics}
+            found.append({f"less {reference}": one.name, **gaps, **signature(*pair)})
+    return markdown(found)
+
+
 def difference(pair: Sequence[SeedGroup], metric: str) -> tuple[str, str]:
     """First less second with its interval, and the scenes on which the first is better."""
     first, second = (group.runs(metric) for group in pair)

@@ -231,6 +231,7 @@ def _figure(
     reported = reported_score(*where, group.condition, row.tta, arch=arch, metric=column)
     found = {
         **_fields(row),
+        **{key: _shared(entry, key) for key in ("weights_sha256", "model_sha256")},
         "protocol": row.protocol_name,
         "hash": row.group[:HASH_LENGTH],
         "condition": str(group.condition),
@@ -255,6 +256,12 @@ def _figure(
         "reported_note": reported.get("note"),
     }
     return {key: found[key] for key in COLUMNS if key in found}
+
+
+def _shared(entry: Entry, key: str) -> Any:
+    """What all rows have as ``key``; None where they differ, as weights of folds do."""
+    found = {getattr(row, key) for row in entry.rows}
+    return found.pop() if len(found) == 1 else None
 
 
 def _wins_bounds(wins: int | None, scenes: int) -> tuple[float | None, float | None]:

@@ -1,7 +1,7 @@
 """What a store holds, as groups of models that can be compared.
 
 Nothing but rows is read: no data set, no weights. Of a model that was trained again the newest weights
-count, of a score or a time that was computed again the newest row.
+count, of a score or a time that was computed again the newest row. Folds of cross-validation are one place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from typing import Any
 
 from hsrzoo.errors import StoreError, unknown_name
 from hsrzoo.models.locate import bundled
-from hsrzoo.results import ScoreRow, SpeedRow, newest, newest_scores, newest_weights, read_store
+from hsrzoo.results import (
+    POOLED,
+    ScoreRow,
+    SpeedRow,
+    newest,
+    newest_scores,
+    newest_weights,
+    pool_folds,
+    read_store,
+)
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.results.figures import Entry, Group, entries_by, speed_figures
@@ -36,7 +45,8 @@ class Current:
     scores: tuple[ScoreRow, ...]
     speed: tuple[SpeedRow, ...]
     older: int
-    """How many rows do not: of weights that newer ones replaced, or scored and timed again."""
+    """How many rows do not: of weights that newer ones replaced, scored and timed again, or left out of
+    cross-validation."""
 
     @property
     def models(self) -> list[str]:
@@ -55,7 +65,7 @@ class Current:
 def read(root: Path) -> Current:
     """All rows of the store ``root`` that count. Raises StoreError where there is none."""
     stored = read_store(root, required=True)
-    scores = newest_scores(newest_weights(stored.scores), held)
+    scores = newest_scores(pool_folds(newest_weights(stored.scores)), held)
     usable = (row for row in stored.speed if row.method == timing.METHOD)
     times = newest(usable, lambda row: (*speed_place(row), row.model))
     older = len(stored.scores) + len(stored.speed) - len(scores) - len(times)
@@ -136,8 +146,9 @@ def _is(name: str, pattern: str) -> bool:
 
 
 def of_bundled(current: Current) -> Current:
-    """The rows of weights that packages carry, run as usual or as a variant; StoreError without any."""
-    own = set(bundled())
+    """The rows of weights that packages carry, run as usual or as a variant, and of their networks under
+    cross-validation (``ARCH.cave-cv`` beside ``ARCH.cave``); StoreError without any."""
+    own = {name + end for name in bundled() for end in ("", f"-{POOLED}")}
     found = current.of(lambda name: name.partition(":")[0] in own)
     if not found.scores:
         raise StoreError(

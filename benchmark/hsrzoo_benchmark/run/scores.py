@@ -25,7 +25,7 @@ from hsrzoo.perturb import DoesNotApplyError
 from hsrzoo.results import ScoreRow, digest
 from hsrzoo.spec import MetricContext, PerturbationContext
 from hsrzoo_benchmark.grouping import group_by
-from hsrzoo_benchmark.plan.cells import Cell, Score, Source, Work
+from hsrzoo_benchmark.plan.cells import Cell, Score, Source, Work, seen_in_training
 from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
 from hsrzoo_benchmark.protocol import Protocol, crop_border
 from hsrzoo_benchmark.run import metamer, refinement
@@ -238,16 +238,6 @@ def also_trained_on(model: Reconstructor) -> list[str]:
     """Names of the other data sets that the model's codebooks come from."""
     sources = ((model.config or {}).get("codebook") or {}).get("sources", [])
     return [name for name in sources if name != trained_on(model)]
-
-
-def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
-    """True if the weights, or those that they were fine-tuned from, were trained on this very scene,
-    whichever split it lay in then: a set may be split in more than one way, and in each of them a name
-    stands for one scene."""
-    training = (model.config or {}).get("training", {})
-    before = (training.get("init") or {}).get("trained_on", ())
-    sets = [training, *training.get("extra", ()), *before]
-    return any(one.get("dataset") == dataset and scene in one.get("scenes", ()) for one in sets)
 
 
 def training_cost(config: Mapping[str, Any] | None) -> dict[str, Any] | None:

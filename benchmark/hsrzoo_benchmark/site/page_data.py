@@ -177,8 +177,8 @@ def _facts(rows: Sequence[ScoreRow] | Sequence[SpeedRow]) -> list[list[str]]:
     pairs = {
         "architecture": first.architecture,
         "run as": ", ".join(f"{k} {v}" for k, v in first.execution.items() if v),
-        "weights sha256": first.weights_sha256,
-        "identity (weights and configuration)": first.model_sha256,
+        "weights sha256": _several(row.weights_sha256 or "" for row in rows),
+        "identity (weights and configuration)": _several(row.model_sha256 or "" for row in rows),
         **(_training_facts(first) if isinstance(first, ScoreRow) else {}),
         "training command": _training_command(first),
         "commit": _several(

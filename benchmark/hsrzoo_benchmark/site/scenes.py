@@ -15,7 +15,7 @@ from hsrzoo.datasets.base import Dataset, Scene, data_masks
 from hsrzoo.errors import HsrzooError, InputError, require_known
 from hsrzoo.io.common import output_file
 from hsrzoo.registry import METRICS
-from hsrzoo.results import HASH_LENGTH, ScoreRow
+from hsrzoo.results import HASH_LENGTH, POOLED, ScoreRow
 from hsrzoo.utils.files import make_folder, slug
 from hsrzoo_benchmark.plan.models import RunModes, load_models, plain_name
 from hsrzoo_benchmark.results.figures import Entry, Group
@@ -42,7 +42,9 @@ def sections(
     data_options: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Draw the ``wanted`` scenes of the first group of undisturbed images; what the page shows of each."""
-    group = clean_group(groups(current.scores))
+    group = clean_group(
+        groups(row for row in current.scores if row.split != POOLED)
+    )  # of one set of weights
     dataset, split = group.place
     data = open_dataset(dataset, data_root, **data_options)
     names = _names(data, split, wanted)

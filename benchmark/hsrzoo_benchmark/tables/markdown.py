@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.errors import HsrzooError, InputError
+from hsrzoo.results import POOLED
 from hsrzoo.utils.files import require_regular, write_atomically
 from hsrzoo.utils.markdown import markdown_table
 from hsrzoo_benchmark.grouping import group_by
-from hsrzoo_benchmark.results.figures import figures, learned_from
+from hsrzoo_benchmark.protocol import CLEAN
+from hsrzoo_benchmark.results.figures import Group, figures, learned_from
 from hsrzoo_benchmark.results.groups import Current, clean_group, groups, speed_groups
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
 from hsrzoo_benchmark.statistics.intervals import METHOD
@@ -26,6 +29,7 @@ from hsrzoo_benchmark.tables.numbers import (
 
 START, END = "<!-- results -->", "<!-- end of results -->"
 _LIT = ("sam-lit", "mrae-lit")
+_CLEAN = {metric_heading(m): (m, "clean") for m in MAIN_METRICS}
 _DISTURBED = {
     "mixed patches 16": ("rmse", "mixed-patch 16"),
     "mixed patches 8": ("rmse", "mixed-patch 8"),
@@ -59,31 +63,58 @@ def fill(path: Path, text: str) -> None:
 
 
 def render(current: Current) -> str:
-    """All tables of the data set and split with most rows, with their notes; of several protocols the
-    first. Raises StoreError without scores of undisturbed images."""
+    """The tables of cross-validation, then all tables of the data set and split with most rows, with their
+    notes; of several protocols the first. Raises StoreError without scores of undisturbed images."""
     # Scores as a run without --tta has them.
     found = groups(row for row in current.scores if not row.tta or row.bench == _ADAPTED)
+    pooled = [group for group in found if group.first.split == POOLED]
+    parts = [_cross_validation(group) for group in pooled if group.condition == CLEAN]
+    own = [group for group in found if group not in pooled]
+    if own or not pooled:
+        parts += _home(own, current)
+    return "\n\n".join(filter(None, parts))
+
+
+def _home(found: Sequence[Group], current: Current) -> list[str]:
+    """The tables of the place of the first undisturbed group, of speed and of training."""
     home = attrgetter("dataset", "split", "protocol_name", "fingerprint")
     wanted = home(clean_group(found).first)
     scores = figures(group for group in found if home(group.first) == wanted)
     speeds = [figure for group in speed_groups(current).values() for figure in group]
     models = in_order([*scores, *speeds])
     first = next(f for f in scores if f["bench"] == "accuracy")
-    heading = (
-        f"{first['dataset']}/{first['split']}, {first['scenes']} scenes, protocol {first['protocol']} "
-        f"(hash {first['hash']}): mean over scenes, {METHOD}, "
-        "scenes won against the best mean, rank group."
-    )
-    clean = {metric_heading(m): (m, "clean") for m in MAIN_METRICS}
-    tables = [
-        score_table("model", clean, scores, models),
+    return [
+        "\n".join([_heading(first), *remarks(scores, models)]),
+        score_table("model", _CLEAN, scores, models),
         score_table("RMSE ↓", _DISTURBED, scores, models),
         score_table("lit pixels", {metric_heading(m): (m, "clean") for m in _LIT}, scores, models),
         score_table("same picture, other spectra", _MEMORY, scores, models),
         speed_tables(speeds, models),
         training_table(models),
     ]
-    return "\n\n".join(filter(None, ["\n".join([heading, *remarks(scores, models)]), *tables]))
+
+
+def _cross_validation(group: Group) -> str:
+    """The table of models with weights for each fold. Those that were scored on fewer folds than most are
+    named below it."""
+    found = figures([replace(group, apart=())])
+    models = in_order(found)
+    note = "Cross-validation: each scene is scored by weights that were trained without it and its fold."
+    parts = [
+        "\n".join([_heading(found[0]), note, *remarks(found, models)]),
+        score_table("cross-validation", _CLEAN, found, models),
+    ]
+    apart = [entry.label for other in group.apart for entry in other.entries]
+    return "\n\n".join(parts + ([f"Scored on other folds: {', '.join(apart)}."] if apart else []))
+
+
+def _heading(first: Mapping[str, Any]) -> str:
+    """What the figures of a place share."""
+    return (
+        f"{first['dataset']}/{first['split']}, {first['scenes']} scenes, protocol {first['protocol']} "
+        f"(hash {first['hash']}): mean over scenes, {METHOD}, "
+        "scenes won against the best mean, rank group."
+    )
 
 
 def in_order(found: Figures) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hsrzoo.metrics import NODATA
 from hsrzoo.registry import METRICS
-from hsrzoo.results import ScoreRow, SpeedRow
+from hsrzoo.results import POOLED, ScoreRow, SpeedRow
 from hsrzoo_benchmark.results.figures import PAPER_TIME, condition_text, learned_from
 from hsrzoo_benchmark.run.metamer import HALF_WAY, STRONGEST
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
@@ -298,6 +298,11 @@ def notes(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str
     groups = {(f["bench"], f["protocol"], f["condition"]) for f in figures}
     if len({(f["bench"], f["protocol"], f["condition"], f["hash"]) for f in figures}) > len(groups):
         found.append("Figures with different protocol hashes are not comparable and are ranked apart.")
+    if any(f["split"] == POOLED for f in figures):
+        found.append(
+            "Cross-validation: a model has weights for each fold, which were trained without the scenes "
+            "that they are scored on."
+        )
     if any(f["reported"] is not None for f in figures):
         found.append(
             "Reported by the paper: printed there, not measured here. MCGA is a clean-room "
