@@ -180,8 +180,9 @@ class ModelSpec:
     tags: tuple[str, ...] = ()
     """For ``list_models(tag=...)``: "baseline", "floor", "transformer", ..."""
     fit: Code | None = None
-    """``fit(module, dataset, split) -> None``: fits in closed form; such a model is not trained
-    by gradient descent."""
+    """``fit(module, dataset, split)``: what ``hsrzoo fit`` does, in closed form or by a short training of
+    its own. It may return a mapping for the record of the weights. A model without trainable parameters
+    can only be fitted; any other is trained by ``hsrzoo train`` too."""
     start: Code | None = None
     """``start(path: Path, bands: BandSet, arguments: Mapping) -> Start``: what ``hsrzoo train --start
     PATH`` starts from (MCGA: codebooks and stage 1's reconstruction)."""

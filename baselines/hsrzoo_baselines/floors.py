@@ -112,8 +112,7 @@ def fit(module: PixelRegression, dataset: Dataset, split: str) -> None:
             seen[group] += x.shape[1]
             grams[group] += x @ x.T
             moment[:, group] += x @ y.T
-    if not seen.all():
-        raise _no_data(dataset, split, seen == 0)
+    require_data(dataset, split, seen > 0)
     # Bands of the same pixels have the same equations.
     _, kinds = np.unique(grams.reshape(bands, -1), axis=0, return_inverse=True)
     for kind in range(kinds.max() + 1):
@@ -146,19 +145,22 @@ def _solve(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
     return solution * scale[:, None]
 
 
-def _no_data(dataset: Dataset, split: str, without: np.ndarray) -> DatasetError:
+def require_data(dataset: Dataset, split: str, seen: np.ndarray) -> None:
+    """DatasetError unless every band (C,) of ``split`` was ``seen`` with data in some pixel."""
+    if seen.all():
+        return
     place = f"{dataset.name}/{split}"
-    if without.all():
-        return DatasetError(
+    if not seen.any():
+        raise DatasetError(
             f"No pixel of {place} has any data",
             expected="some values that are not NaN",
             fix="Find the scenes without data: hsrzoo data verify",
         )
-    return DatasetError(
+    raise DatasetError(
         f"Some bands of {place} have no data in any pixel",
         expected="every band with data somewhere",
-        got=f"{np.count_nonzero(without)} of {without.size} bands without any, first at "
-        f"{dataset.bands.centres_nm[int(without.argmax())]:g} nm",
+        got=f"{np.count_nonzero(~seen)} of {seen.size} bands without any, first at "
+        f"{dataset.bands.centres_nm[int(seen.argmin())]:g} nm",
         fix="Choose bands that have data (--data-option bands=...)",
     )
 

@@ -1,4 +1,4 @@
-"""``hsrzoo fit``: a model that is fitted in closed form becomes a folder of weights."""
+"""``hsrzoo fit``: a model that is fitted in closed form, or in seconds, becomes a folder of weights."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def command(
     name: str, dataset: str, split: str, out: Path | None, arguments: dict[str, Any],
     data_options: dict[str, str], data_root: Path | None,
 ) -> None:  # fmt: skip
-    """Fit a closed-form model (linear, poly, ...) to a data set and write its weights.
+    """Fit a small model (linear, poly, pixel-mlp, ...) to a data set and write its weights.
 
-    No gradient descent: the solution is computed from all pixels of the split at once.
+    Regressions are computed in closed form from all pixels of the split; pixel-mlp is trained for seconds
+    on a sample of them.
     """
     from hsrzoo.cli.output import say
     from hsrzoo.datasets import open_dataset
@@ -45,7 +46,7 @@ def command(
     spec = MODELS.get(name)
     if spec.fit is None:
         raise TrainingError(
-            f"{name} is trained, not fitted in closed form",
+            f"{name} is trained, not fitted",
             fix=f"Use `hsrzoo train {name} --dataset {dataset}`",
         )
     folder = out or Path(f"{name}.{dataset}")
@@ -54,7 +55,7 @@ def command(
     training = _record(data, split, collect("cpu"))  # the state of the code before fitting
     make_folder(folder)
     with hold_folder(folder):
-        resolve(spec.fit)(module, data, split)
+        training |= resolve(spec.fit)(module, data, split) or {}
         save_folder(folder, module, spec, data.bands, arguments=arguments, training=training)
     say(f"Weights: {folder}")
 

@@ -151,9 +151,11 @@ def _input(wanted: RgbInput) -> str:
 
 def _recipes(spec: ModelSpec) -> dict[str, Recipe]:
     """By the names of `hsrzoo train --recipe`; none for a closed form."""
+    from hsrzoo.bands import VISIBLE_31
+    from hsrzoo.models.complexity import only_fitted
     from hsrzoo.training.recipe import recipes_of
 
-    return {} if spec.fit is not None else recipes_of(spec)
+    return {} if only_fitted(spec, VISIBLE_31) else recipes_of(spec)
 
 
 def _official(spec: ModelSpec) -> str | None:

@@ -101,11 +101,13 @@ def command(
     )
     if also is None:
         options.forbid_without("--also", ("also_options", "also_split", "also_share"))
+    from hsrzoo.bands import VISIBLE_31
     from hsrzoo.datasets.named import Opener
+    from hsrzoo.models.complexity import only_fitted
     from hsrzoo.registry import MODELS
 
     spec = MODELS.get(name)
-    if spec.fit is not None:
+    if only_fitted(spec, VISIBLE_31):
         raise TrainingError(
             f"{name} is fitted in closed form, not trained",
             fix=f"Use `hsrzoo fit {name} --dataset {dataset}`",

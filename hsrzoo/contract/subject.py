@@ -39,20 +39,26 @@ class Subject:
             module = build_module(self.spec, bands, {})
             what, kind = "build returns something else than a network", type(module).__name__
             require(isinstance(module, nn.Module), what, "a torch.nn.Module", kind)
-            if self.spec.fit is not None:
-                resolve(self.spec.fit)(module, Synthetic(bands), "train")
+            if self.spec.fit is not None and not any(p.requires_grad for p in module.parameters()):
+                self.fit(module, bands)  # a closed form is 0 before it
         return module.eval()
+
+    def fit(self, module: nn.Module, bands: BandSet) -> nn.Module:
+        """``module``, fitted to synthetic scenes by the spec's own ``fit``."""
+        resolve(self.spec.fit)(module, Synthetic(bands), "train")  # type: ignore[arg-type]
+        return module
 
     @cached_property
     def module(self) -> nn.Module:
         """The module at 31 bands, shared by the checks, which leave it as it is."""
         return self.build(VISIBLE_31)
 
-    def reconstructor(self) -> Reconstructor:
-        """The shared module as ``hsrzoo.load`` hands it to users."""
+    def reconstructor(self, module: nn.Module | None = None) -> Reconstructor:
+        """The shared module, or ``module``, as ``hsrzoo.load`` hands it to users."""
         config = make_config(self.spec, VISIBLE_31, arguments={}, training={"weights": "random"})
         name = self.spec.name
-        return Reconstructor(self.module, self.spec, VISIBLE_31, name=name, config=config, device="cpu")
+        network = module or self.module
+        return Reconstructor(network, self.spec, VISIBLE_31, name=name, config=config, device="cpu")
 
     def rgb(self, batch: int, size: tuple[int, int] = (32, 48)) -> Tensor:
         """A random batch in [0, 1], of ``size`` or what the spec needs above that."""

@@ -48,6 +48,14 @@ def size_of(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any] | None
         return size(build_module(spec, bands, arguments or {}, fresh=arguments is None))
 
 
+def only_fitted(spec: ModelSpec, bands: BandSet) -> bool:
+    """Whether a model is fitted in closed form: it has a ``fit``, and no parameter to train."""
+    if spec.fit is None:
+        return False
+    found = size_of(spec, bands)
+    return found.parameters == found.frozen
+
+
 def macs(module: nn.Module, height: int, width: int) -> int:
     """Multiply-accumulates of one forward pass on (1, 3, height, width).
 

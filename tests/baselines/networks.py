@@ -295,6 +295,13 @@ NETWORKS = (
     Network("mean-spectrum", parameters=(0, 0), buffers=31, halo=0),
     Network("linear", parameters=(0, 0), buffers=93, halo=0),
     Network("poly", parameters=(0, 0), buffers=403, halo=0, reach=(Reach({}),)),
+    Network(
+        "pixel-mlp",
+        parameters=(6_588, 6_588 + 68 * 171),
+        contract=(Contract(tuple(check for check in ALL if check != "fit")),),  # test_pixel_mlp fits it
+        halo=0,
+        reach=(Reach({}),),
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+import hsrzoo
 from hsrzoo.errors import HsrzooError, StoreError, TrainingError
 from hsrzoo.registry import load_plugin_file
 
@@ -143,6 +144,12 @@ def test_the_result_is_compared_with_the_mean_spectrum(hsrzoo_train, tmp_path) -
         assert hsrzoo_train("--steps", "1").exit_code == 0
     training = json.loads((tmp_path / "runs/toy-net-toy-set/weights/config.json").read_text())["training"]
     assert training["slice_rmse"] > training["slice_rmse_mean_spectrum"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:The trained network is worse than the mean spectrum")
+def test_a_model_that_can_be_fitted_is_trained_too_where_it_has_parameters(hsrzoo_train, tmp_path) -> None:
+    hsrzoo_train("--steps", "1", "--batch", "2", name="pixel-mlp")
+    assert hsrzoo.load(f"local-dir:{tmp_path}/runs/pixel-mlp-toy-set/weights", device="cpu").halo == 0
 
 
 @pytest.mark.parametrize(

@@ -92,4 +92,10 @@ NET = ModelSpec(
         )
     },
 )
-FITTED = ModelSpec("toy-fitted", ToyNet, "toy", "tests", fit=lambda module, dataset, split: None)
+FITTED = ModelSpec(
+    "toy-fitted",
+    lambda bands: ToyNet(bands).requires_grad_(False),
+    "toy",
+    "tests",
+    fit=lambda module, dataset, split: None,
+)
