@@ -48,6 +48,11 @@ NOT_RUN = {
     "hsrzoo bench --bench speed --model mcga-s2 --model mst-plus-plus:reference --model mst-plus-plus "
     "--model hscnn-plus --model hscnn-plus:reference --model linear --model poly --model mean-spectrum "
     "--size 512 --size 256 --size 1024 --memory-limit 4 --threads 2 --speed-seconds 20 --store records",
+    "hsrzoo train gmsr --dataset cave --split without-fold-0 --steps 477 --out runs/gmsr.fold-0",
+    "hsrzoo bench --model gmsr.cave-cv=local-dir:runs/gmsr.fold-0/weights --dataset cave --split fold-0 "
+    "--store mine",
+    "hsrzoo train --queue benchmark/hsrzoo_benchmark/studies/cave-cv.toml --out runs",
+    "hsrzoo report --store records --split cv --model *.cave-cv --markdown",
 }
 """All that no test runs; each has its reason beside it on the page."""
 
