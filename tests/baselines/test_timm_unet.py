@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
-import timm
 import torch
 
 from hsrzoo.bands import BandSet
@@ -17,6 +18,12 @@ SIZES = [(SPEC, 11_828_607), (MOBILENETV3, 1_401_695), (CONVNEXT, 3_749_367)]
 SLOW = ("export", "onnx")
 
 
+@pytest.fixture(scope="module")
+def timm():
+    """Imported where it is needed: it takes seconds, and every process of pytest reads this file."""
+    return importlib.import_module("timm")
+
+
 def test_exported_it_runs_at_another_size():
     module = build(FEW, encoder="test_resnet").eval()
     free = {axis: 32 * torch.export.Dim(name, min=2) for axis, name in ((2, "h"), (3, "w"))}
@@ -27,7 +34,7 @@ def test_exported_it_runs_at_another_size():
 
 
 @pytest.mark.parametrize("encoder", ["test_resnet", "test_efficientnet", "regnetx_002.pycls_in1k"])
-def test_another_encoder_by_argument(encoder):
+def test_another_encoder_by_argument(encoder, timm):
     """Features from 1/4 or from 1/2 of the resolution on; a name with the tag of its weights."""
     module = build_module(SPEC, FEW, {"encoder": encoder}).eval()
     with torch.no_grad():
@@ -51,7 +58,7 @@ def test_features_of_all_resolutions_reach_the_cube():
     assert all(x.grad.any() for x in maps)
 
 
-def test_encoder_sees_rgb_as_its_weights_expect_it():
+def test_encoder_sees_rgb_as_its_weights_expect_it(timm):
     module = build(FEW, encoder="test_resnet").eval()
     seen = []
     module.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -77,7 +84,7 @@ def test_encoder_whose_maps_are_not_channels_first_is_refused():
 
 
 @pytest.fixture
-def fetches(monkeypatch):
+def fetches(monkeypatch, timm):
     """Which pretrained weights were asked for; ones stand in for them."""
     asked, create = [], timm.create_model
 
@@ -114,7 +121,7 @@ def test_saved_weights_of_a_pretrained_start_load_without_fetching(fetches, tmp_
     assert config["arguments"]["pretrained"] is True
 
 
-def test_pretrained_weights_that_cannot_be_had_are_an_error(monkeypatch):
+def test_pretrained_weights_that_cannot_be_had_are_an_error(monkeypatch, timm):
     create = timm.create_model
 
     def no_connection(name, pretrained=False, **kwargs):
