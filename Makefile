@@ -1,7 +1,8 @@
 # Two commands do all the set-up on a fresh machine: `make bench` and `make test`.
 PYTHON ?= python3
 VENV := .venv
-JOBS ?= 2
+# One more than two cores: tests wait for browsers, servers and processes that were killed.
+JOBS ?= 3
 
 .PHONY: bench test test-all lint clean
 
