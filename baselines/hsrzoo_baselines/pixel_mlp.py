@@ -140,6 +140,7 @@ SPEC = ModelSpec(
     source="hsrzoo",
     # small crops: neighbours are much alike, and one step should see many colours
     recipe=Recipe(batch=64, patch=8, lr=1e-2),
+    default_tag="cave",
     tags=("floor",),
     fit=fit,
     notes="Fitted on single pixels in seconds by `hsrzoo fit`; `hsrzoo train` trains it on crops.",
