@@ -20,7 +20,9 @@ from hsrzoo.registry import DATASETS
 from hsrzoo.spec import PerturbationContext
 from hsrzoo_benchmark.command import BENCHES
 from hsrzoo_benchmark.protocol import Condition, Protocol, resolve_protocol
-from hsrzoo_benchmark.run import metamer, scores
+from hsrzoo_benchmark.results import groups
+from hsrzoo_benchmark.results.figures import figures
+from hsrzoo_benchmark.run import brightness, metamer, scores
 from hsrzoo_benchmark.session import Options, run_bench
 from hsrzoo_benchmark.tables import terminal
 from make_fixtures import make_cave_tree
@@ -103,6 +105,35 @@ def test_only_metamers_carry_the_memory(root: Path) -> None:
     assert run_bench(options(root, ("accuracy", "jpeg", "metamer")), None) == 0
     for row in rows_of(root):
         assert (set(metamer.COLUMNS) <= set(row["metrics"])) == (row["perturbation"] == "metamer")
+
+
+def test_brightness_has_a_floor_where_the_truth_stays_and_scales_it_in_rows_of_its_own(
+    root, capsys
+) -> None:
+    assert run_bench(options(root, ("brightness",)), None) == 0
+    table = capsys.readouterr().out
+    rows = rows_of(root)
+    assert {r["perturbation"] for r in rows} == {"gamma", "gain", "gain-both"}
+    for row in rows:
+        assert (brightness.COLUMN in row["metrics"]) == (row["perturbation"] != "gain-both")
+    expected = []
+    for name in open_dataset("cave", root).scenes("valid"):
+        scene = open_dataset("cave", root).load("valid", name)
+        seen = np.round(scene.rgb.astype(np.float64) ** (1 / 0.9) * 255) / 255
+        ratio = seen.sum(axis=0) / np.maximum(scene.rgb.sum(axis=0), 1e-9)
+        ratio[scene.rgb.sum(axis=0) == 0] = 1
+        expected.append(np.sqrt(np.mean((scene.cube * ratio - scene.cube) ** 2)))
+        own = [r for r in rows if (r["scene"], r["severity"]) == (name, "paper-minus10")]
+        assert len(own) == len(MODELS)
+        for row in own:
+            assert row["metrics"][brightness.COLUMN] == pytest.approx(expected[-1], rel=1e-4)
+    assert brightness.LABEL.split()[0] in table  # the terminal breaks the line
+    found = figures(groups.groups(groups.read(root / "results").scores))
+    floors = [f for f in found if f["model"] == brightness.LABEL]
+    assert len(floors) == 8 and {f["metric"] for f in floors} == {"rmse"}  # 4 of gamma, 4 of gain
+    (floor,) = (f for f in floors if f["condition"] == "gamma paper-minus10")
+    assert floor["mean"] == pytest.approx(np.mean(expected), rel=1e-4)
+    assert floor["rank"] is None and floor["wins"] is None and floor["weights_sha256"] is None
 
 
 def test_existing_conditions_keep_their_hash(root: Path) -> None:

@@ -191,7 +191,7 @@ def test_brightness_runs_with_and_without_adaptation_where_a_model_can(tmp_path:
     rows = stored(tmp_path / "results")
     conditions = {(row["perturbation"], row["severity"]) for row in rows}
     assert {("gamma", "paper-plus10"), ("gamma", "paper-minus10"), ("gamma", "e=1.1")} <= conditions
-    assert {perturbation for perturbation, _ in conditions} == {"gamma", "gain"}
+    assert {perturbation for perturbation, _ in conditions} == {"gamma", "gain", "gain-both"}
     for model, ttas in zip(models, ({False, True}, {False}), strict=True):
         assert {row["tta"] for row in rows if row["model"] == model} == ttas
     bright = next(row for row in rows if row["severity"] == "paper-plus10")

@@ -99,6 +99,22 @@ def test_brightness_shows_adaptation_and_clean_images_do_not(tmp_path: Path) -> 
     ]
 
 
+def test_columns_of_gain_both_and_the_floor_row_appear_with_their_rows(tmp_path: Path) -> None:
+    dark: dict[str, Any] = {"bench": "brightness", "condition": ("gamma", "paper-minus10")}
+    half: dict[str, Any] = {"bench": "brightness", "condition": ("gain-both", "0.5")}
+    floor = {"rmse_rescaled_truth": [0.25] * 4}
+    own = scored(A, [0.2] * 4)
+    before = rendered(tmp_path / "before", own, scored(A, [0.4] * 4, **dark))
+    assert "image and truth" not in before and "truth rescaled" not in before
+    after = rendered(
+        tmp_path / "after", own, scored(A, [0.4] * 4, **dark, metrics=floor), scored(A, [0.1] * 4, **half)
+    )
+    assert lines_of(after, "| RMSE ↓")[0].endswith("| image and truth x 0.5 |")
+    assert lines_of(after, f"| {A} |")[1].endswith("| 0.1000 (0.1000 to 0.1000) #1 |")
+    (line,) = lines_of(after, "| truth rescaled to the brightness seen")
+    assert line.split(" | ")[3].startswith("0.2500") and "#" not in line
+
+
 def test_fewer_than_four_scenes_have_no_interval_and_no_rank(tmp_path: Path) -> None:
     text = rendered(tmp_path, scored(A, [0.2, 0.3, 0.4]), scored(B, [0.5, 0.5, 0.5]))
     assert lines_of(text, f"| {A} |")[0].startswith(f"| {A} | 0.3000 too few scenes |")

@@ -1,8 +1,10 @@
 """The conditions of each benchmark: what is done to the scenes, in table order.
 
-``accuracy``: nothing. ``brightness``: the image gets brighter or darker and the truth stays; all exponents
-of ``gamma``, those that do what the paper's labels say (``paper-plus10`` brightens) before the literal
-ones, then the default ``gain`` factors. Any other benchmark: a perturbation at its default severities.
+``accuracy``: nothing. ``brightness``: first the image gets brighter or darker and the truth stays; all
+exponents of ``gamma``, those that do what the paper's labels say (``paper-plus10`` brightens) before the
+literal ones, then the default ``gain`` factors. No network can be right there (:mod:`..run.brightness`), so
+``gain-both`` follows, which scales the truth alike. Any other benchmark: a perturbation at its default
+severities.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ def conditions_of(bench: str) -> tuple[Condition, ...]:
     if bench == "accuracy":
         return (CLEAN,)
     if bench == "brightness":
-        gamma, gain = PERTURBATIONS.get("gamma"), PERTURBATIONS.get("gain")
+        gamma = PERTURBATIONS.get("gamma")
         exponents = [*gamma.default, *(s for s in gamma.severities if s not in gamma.default)]
-        severities = [(gamma.name, s) for s in exponents] + [(gain.name, s) for s in gain.default]
+        severities = [(gamma.name, s) for s in exponents]
+        for name in ("gain", "gain-both"):
+            severities += [(name, s) for s in PERTURBATIONS.get(name).default]
     else:
         spec = PERTURBATIONS.get(bench)
         severities = [(spec.name, s) for s in spec.default]

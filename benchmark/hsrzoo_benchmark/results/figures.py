@@ -19,7 +19,7 @@ from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.results.reported import reported_by_paper, reported_score
 from hsrzoo_benchmark.results.versions import current, held
-from hsrzoo_benchmark.run import metamer
+from hsrzoo_benchmark.run import brightness, metamer
 from hsrzoo_benchmark.speed.cell import OOM
 from hsrzoo_benchmark.speed.ratios import ratios, summarise, variant_of
 from hsrzoo_benchmark.statistics import intervals
@@ -159,20 +159,49 @@ def better(metric: str) -> Better:
 
 
 def figures(groups: Iterable[Group]) -> list[dict[str, Any]]:
-    """One dict of :data:`COLUMNS` for every column of every metric of every entry."""
+    """One dict of :data:`COLUMNS` for every column of every metric of every entry, and for the floor of
+    conditions that have one."""
+    none = dict.fromkeys(("rank", "wins", "wins_low", "wins_high"))
     found = []
     for group in groups:
-        for metric in group.metrics:
-            if metric == "psnr":
-                _check_psnr(group)
-            for i, column in enumerate(METRICS.get(metric).columns):
-                found += _figures_of(group, metric, column, headline=i == 0)
-        if group.condition.perturbation == metamer.NAME:
-            for column in metamer.COLUMNS:
-                found += _figures_of(group, column, column, headline=False)
-        none = dict.fromkeys(("rank", "wins", "wins_low", "wins_high"))
-        found += [{**figure, **none} for figure in figures(group.apart)]
+        found += _of_entries(group)
+        found += [{**figure, **none} for part in group.apart for figure in _of_entries(part)]
+        found += [{**figure, **none} for figure in _floor(group)]
     return found
+
+
+def _of_entries(group: Group) -> list[dict[str, Any]]:
+    """The figures of all entries but those apart."""
+    found = []
+    for metric in group.metrics:
+        if metric == "psnr":
+            _check_psnr(group)
+        for i, column in enumerate(METRICS.get(metric).columns):
+            found += _figures_of(group, metric, column, headline=i == 0)
+    if group.condition.perturbation == metamer.NAME:
+        for column in metamer.COLUMNS:
+            found += _figures_of(group, column, column, headline=False)
+    return found
+
+
+def _floor(group: Group) -> list[dict[str, Any]]:
+    """The unavoidable RMSE as a figure of its own: it is that of the scenes, which all entries share, so
+    any entry whose rows have it will do."""
+    entries = group.having(brightness.COLUMN)
+    if not entries or "rmse" not in group.metrics:
+        return []
+    values = np.array(list(entries[0].scenes(brightness.COLUMN).values()))
+    figure = _figure(group, entries[0], "rmse", values, None, None)
+    of_a_model = (
+        "weights_sha256",
+        "model_sha256",
+        "trained_on",
+        "also_trained_on",
+        "reported",
+        "reported_note",
+    )
+    own = {"model": brightness.LABEL, "tta": False, "untrained": False, "seen_in_training": False}
+    return [{**figure, **dict.fromkeys(of_a_model), **own}]
 
 
 def _check_psnr(group: Group) -> None:

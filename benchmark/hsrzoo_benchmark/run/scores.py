@@ -28,7 +28,7 @@ from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, Work, seen_in_training
 from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
 from hsrzoo_benchmark.protocol import Protocol, crop_border
-from hsrzoo_benchmark.run import metamer, refinement
+from hsrzoo_benchmark.run import brightness, metamer, refinement
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -191,6 +191,8 @@ def score(
     per_band = {name: np.full(len(where), np.nan) for name in found.per_band}
     for name, values in found.per_band.items():
         per_band[name][where] = values
+    if protocol.perturbation in brightness.CHANGED:
+        columns |= brightness.floor(clean, scene, truth, protocol)
     rendered = rendering(protocol)
     if protocol.perturbation == metamer.NAME and rendered is not None:
         own, _, _ = align(clean.cube, pred, protocol)
