@@ -45,7 +45,7 @@ SAMPLE = (
     "tests/cli/test_list_and_info.py::test_the_table_is_data_on_stdout",
     "tests/datasets/test_data_command.py::test_list_tells_present_from_absent",
     "tests/datasets/test_data_command.py::test_absent_raises_with_exit_code_two",
-    "tests/core/test_provenance.py",
+    "tests/core/test_provenance.py::test_new_sources_make_a_tree_dirty_and_other_files_do_not",
     "tests/mcga/test_search_engines.py::test_the_engine_follows_from_device_type_and_width",
 )
 """Tests that settings of the Hub, of colours and widths, of threads, of data and of git could change."""
