@@ -23,18 +23,24 @@ if TYPE_CHECKING:
 @click.option("--out", type=options.PATH, help="Folder of the weights [NAME.DATASET].")
 @options.arguments
 @options.data_options
+@options.pools
+@click.option(
+    "--crops", default=1000, show_default=True, type=click.IntRange(1), help="With --pool: how many."
+)
 @options.data_root
 def command(
     name: str, dataset: str, split: str, out: Path | None, arguments: dict[str, Any],
-    data_options: dict[str, str], data_root: Path | None,
+    data_options: dict[str, str], pool_texts: tuple[str, ...], crops: int, data_root: Path | None,
 ) -> None:  # fmt: skip
     """Fit a small model (linear, poly, pixel-mlp, ...) to a data set and write its weights.
 
     Regressions are computed in closed form from all pixels of the split; pixel-mlp is trained for seconds
-    on a sample of them.
+    on a sample of them. With --pool, the pixels are those of random crops, as `hsrzoo train` draws them.
     """
+    if not pool_texts:
+        options.forbid_without("--pool", ("crops",))
     from hsrzoo.cli.output import say
-    from hsrzoo.datasets import open_dataset
+    from hsrzoo.datasets.named import Opener
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
     from hsrzoo.spec import resolve
@@ -50,9 +56,18 @@ def command(
             fix=f"Use `hsrzoo train {name} --dataset {dataset}`",
         )
     folder = out or Path(f"{name}.{dataset}")
-    data = open_dataset(dataset, data_root, **data_options)
+    opener = Opener(data_root)
+    data = opener(dataset, data_options)
     module = build_as_asked(spec, data.bands, arguments)
     training = _record(data, split, collect("cpu"))  # the state of the code before fitting
+    if pool_texts:
+        from hsrzoo.training.crop_set import SPLIT, CropSet
+        from hsrzoo.training.pools import parse_pool
+
+        pools = [parse_pool(text, opener) for text in pool_texts]
+        found = CropSet(data, split, pools, crops=crops)
+        training |= found.pools()
+        data, split = found, SPLIT
     make_folder(folder)
     with hold_folder(folder):
         training |= resolve(spec.fit)(module, data, split) or {}

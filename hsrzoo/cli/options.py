@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from hsrzoo.cli.names import DATASET
+
 if TYPE_CHECKING:
     from hsrzoo.bands import BandSet
     from hsrzoo.spec import Recipe
@@ -152,6 +154,11 @@ data_root = click.option(
 )
 data_options = data_option("--data-option", "data_options", "Option of the data set, repeatable.")
 arguments = pairs("--arg", "arguments", "Constructor argument, repeatable.", parse=parse_arguments)
+pools = click.option(
+    "--pool", "pool_texts", type=DATASET, multiple=True, metavar="NAME:share=SHARE[,KEY=VALUE,...]",
+    help="Another data set to train on, repeatable. Keys: share of the crops, split, exposure=LOW-HIGH, "
+    "dark, repaint, resample, and options of the set.",
+)  # fmt: skip
 threads = click.option("--threads", type=PerCore(), help="CPU threads [torch's default].")
 
 

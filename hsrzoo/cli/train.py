@@ -57,11 +57,7 @@ if TYPE_CHECKING:
 @options.data_option("--also-option", "also_options", "Option of the second data set, repeatable.")
 @click.option("--also-split", default="train", show_default=True, help="Its split; all scenes are used.")
 @click.option("--also-share", default=0.25, show_default=True, type=float, help="Its share of the crops.")
-@click.option(
-    "--pool", "pool_texts", type=DATASET, multiple=True, metavar="NAME:share=SHARE[,KEY=VALUE,...]",
-    help="Another data set to train on, repeatable. Keys: share of the crops, split, exposure=LOW-HIGH, "
-    "dark, repaint, resample, and options of the set.",
-)  # fmt: skip
+@options.pools
 @options.data_root
 @click.option("--queue", type=options.PATH, help="Run the jobs of this TOML file instead.")
 @click.option("--only", multiple=True, metavar="JOB", help="Of the queue: this job and those it needs.")

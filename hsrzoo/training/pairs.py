@@ -21,7 +21,7 @@ from hsrzoo.training.augment import Augmenter
 from hsrzoo.training.crops import Crops, require_data
 from hsrzoo.training.init import freeze_parameters, require_trained
 from hsrzoo.training.losses import loss_function
-from hsrzoo.training.pools import Pool, require_shares
+from hsrzoo.training.pools import Pool, dataset_record, pools_record, require_shares, scenes_of
 from hsrzoo.training.recipe import check, split_holdout
 from hsrzoo.training.task import Task
 
@@ -71,7 +71,7 @@ class PairTask(Task):
         check(recipe)
         self.scenes, self.held_out = split_holdout(names, recipe, f"{dataset.name}/{split}")
         require_shares(pools)
-        self.pools = [(pool, self._scenes_of(pool)) for pool in pools]
+        self.pools = [(pool, scenes_of(pool, dataset, split, self.held_out)) for pool in pools]
         self._crops = Crops(
             dataset, split, self.scenes, recipe, spec.input, name=spec.name, pools=self.pools
         )
@@ -118,27 +118,6 @@ class PairTask(Task):
         self._augmenter.require_room(*self.crop_size)
         for name, (rgb, cube) in zip(self._crops.names, self._crops.pairs, strict=True):
             self._augmenter.require_rendered(name, rgb, cube)
-
-    def _scenes_of(self, pool: Pool) -> list[str]:
-        """The scenes of a pool that are not held out; TrainingError if there is none, or if another split
-        would let held-out scenes in."""
-        data, split = pool.data, pool.split
-        names, same_place = data.scenes(split), _place_of(data) == _place_of(self.dataset)
-        if same_place and split == self.split:
-            names = [name for name in names if name not in self.held_out]
-        if not names:
-            raise TrainingError(
-                f"{data.name}/{split} has nothing to add", expected="at least one scene", got="none"
-            )
-        held_out = sorted(set(self.held_out) & set(names))
-        if held_out and same_place:
-            raise TrainingError(
-                f"{data.name}/{split} would add scenes that are held out",
-                expected="scenes to train on that validate nothing",
-                got=", ".join(held_out),
-                fix="Add another split or data set, or train with --holdout 0",
-            )
-        return names
 
     def draw(self, generator: torch.Generator) -> Batch:
         """A batch of random crops, flipped and turned at random, then augmented as the recipe says."""
@@ -199,7 +178,7 @@ class PairTask(Task):
         about = {
             "model": self.spec.name,
             "arguments": self.arguments,
-            **_about(self.dataset, self.split, self.scenes),
+            **dataset_record(self.dataset, self.split, self.scenes),
             "held_out": self.held_out,
             "start": self.start,
         }
@@ -207,12 +186,7 @@ class PairTask(Task):
             about["init"] = self.init
         if self.freeze:
             about["freeze"] = list(self.freeze)
-        if self.pools:
-            about["extra"] = [
-                {**_about(pool.data, pool.split, names), **pool.record()} for pool, names in self.pools
-            ]
-            shares = [pool.share for pool, _ in self.pools]
-            about["extra_share"] = shares if len(shares) > 1 else shares[0]
+        about |= pools_record(self.pools)
         return about
 
     def _augmented(
@@ -230,22 +204,6 @@ class PairTask(Task):
             return pairs[found][1][window]
 
         return self._augmenter(rgb, cube, other, generator)
-
-
-def _place_of(data: Dataset) -> tuple[str, Any]:
-    """Where the scenes come from, independent of options: all folders of the user have the same name."""
-    return data.name, getattr(data, "folder", None)
-
-
-def _about(data: Dataset, split: str, scenes: list[str]) -> dict[str, Any]:
-    """The entries of a record that describe a data set."""
-    return {
-        "dataset": data.name,
-        "dataset_info": data.record(),
-        "split": split,
-        "scenes": scenes,
-        "fingerprint": data.fingerprint(),
-    }
 
 
 def scores(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> dict[str, float]:

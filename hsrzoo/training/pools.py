@@ -195,3 +195,58 @@ def require_shares(pools: Sequence[Pool]) -> None:
             expected="a sum below 1",
             got=f"{total:g}",
         )
+
+
+def scenes_of(pool: Pool, dataset: Dataset, split: str, held_out: Sequence[str] = ()) -> list[str]:
+    """The scenes of a pool beside ``dataset`` and ``split``, without those of the same split that are
+    ``held_out``.
+
+    Raises:
+        TrainingError: There is none, or another split of the same data would let held-out scenes in.
+    """
+    names, same_place = pool.data.scenes(pool.split), _place_of(pool.data) == _place_of(dataset)
+    if same_place and pool.split == split:
+        names = [name for name in names if name not in held_out]
+    if not names:
+        raise TrainingError(
+            f"{pool.data.name}/{pool.split} has nothing to add", expected="at least one scene", got="none"
+        )
+    let_in = sorted(set(held_out) & set(names))
+    if let_in and same_place:
+        raise TrainingError(
+            f"{pool.data.name}/{pool.split} would add scenes that are held out",
+            expected="scenes to train on that validate nothing",
+            got=", ".join(let_in),
+            fix="Add another split or data set, or train with --holdout 0",
+        )
+    return names
+
+
+def _place_of(data: Dataset) -> tuple[str, Any]:
+    """Where the scenes come from, independent of options: all folders of the user have the same name."""
+    return data.name, getattr(data, "folder", None)
+
+
+def dataset_record(data: Dataset, split: str, scenes: Sequence[str]) -> dict[str, Any]:
+    """The entries of a record that describe a data set."""
+    return {
+        "dataset": data.name,
+        "dataset_info": data.record(),
+        "split": split,
+        "scenes": list(scenes),
+        "fingerprint": data.fingerprint(),
+    }
+
+
+def pools_record(pools: Sequence[tuple[Pool, Sequence[str]]]) -> dict[str, Any]:
+    """What the pools, each with its scenes, add to a record: ``extra`` and, a list if there are several,
+    ``extra_share``; nothing without pools."""
+    if not pools:
+        return {}
+    shares = [pool.share for pool, _ in pools]
+    return {
+        "extra": [
+            {**dataset_record(pool.data, pool.split, names), **pool.record()} for pool, names in pools
+        ],
+        "extra_share": shares if len(shares) > 1 else shares[0],
+    }

@@ -16,6 +16,7 @@ from hsrzoo.datasets.named import Opener
 from hsrzoo.errors import BandsError, InputError, TrainingError, UnknownNameError
 from hsrzoo.registry import load_plugin_file
 from hsrzoo.spec import RgbInput
+from hsrzoo.training.crop_set import CropSet
 from hsrzoo.training.pairs import PairTask
 from hsrzoo.training.pools import Pool, parse_pool
 
@@ -239,6 +240,43 @@ def test_the_command_adds_pools_and_says_so_in_the_record(toys, tmp_path, monkey
         training = json.loads((tmp_path / out / "weights" / "config.json").read_text())["training"]
         assert training["extra_share"] == shares and training["extra"][0]["dataset"] == "toy-set"
     assert training["extra"][1]["exposure"] == [0.7, 3.0] and training["extra"][1]["dark"] == 0.04
+
+
+def test_models_that_are_fitted_take_the_crops_of_a_training(toys, tmp_path, monkeypatch) -> None:
+    from pathlib import Path
+
+    from hsrzoo.cli.fit import command
+
+    class Other(toys.ToySet):
+        name = "other-set"
+
+        def load(self, split, scene):
+            found = super().load(split, scene)
+            found.cube[1] = 0.9
+            return found
+
+    pool = Pool(Other(16, 16), 0.5)
+    crops = CropSet(toys.ToySet(), "train", [pool], crops=33, patch=8)
+    names = crops.scenes("train")
+    assert len(names) == 3
+    scenes = [crops.load("train", name) for name in names]
+    assert all(scene.cube.shape == (5, 8, 8 * 16) for scene in scenes)
+    assert np.array_equal(crops.load("train", names[1]).cube, scenes[1].cube)
+    labels = np.concatenate([scene.cube[1, 0, ::8] for scene in scenes])
+    assert 12 <= np.isclose(labels, 0.9).sum() <= 36
+    assert {*labels.round(1)} == {np.float32(x) for x in (0.0, 0.1, 0.2, 0.3, 0.9)}
+    assert crops.pools()["crops"] == 48 and crops.pools()["extra_share"] == 0.5
+
+    load_plugin_file(Path(toys.__file__))
+    monkeypatch.chdir(tmp_path)
+    words = ["toy-fitted", "--dataset", "toy-set", "--out", "fitted"]
+    done = CliRunner().invoke(command, [*words, "--pool", "toy-set:share=0.5,dark=0.1", "--crops", "16"])
+    assert done.exit_code == 0, done.output
+    training = json.loads((tmp_path / "fitted/config.json").read_text())["training"]
+    assert training["extra"][0]["dark"] == 0.1 and training["crops"] == 16
+    assert training["scenes"] == ["s0", "s1", "s2", "s3"], "those of the data set"
+    refused = CliRunner().invoke(command, [*words, "--crops", "16"])
+    assert refused.exit_code == 2 and "--crops has no effect without --pool" in refused.output
 
 
 @pytest.mark.parametrize(
