@@ -31,7 +31,8 @@ LEAST_POINTS = 3
 _STRENGTHS = (*np.logspace(-1.5, 1.5, 7), np.inf)
 """Candidates; infinite: no correction. What a network misses has a standard deviation of about 0.03 and
 weights are of the order of 0.1, so that a ridge of 0.03^2 / 0.1^2 = 0.09 is expected; a few points alone
-would often choose a much smaller one."""
+would often choose a much smaller one. On the folds of CAVE's training scenes (pixel-mlp, 3 to 50 points) a
+grid that begins at 0.03 is as good as any that begins between 0.0001 and 0.3, or better."""
 
 
 @dataclass(frozen=True, eq=False)
