@@ -63,6 +63,8 @@ class PixelRegression(nn.Module):
     matrix: Tensor
     halo = 0
     """Input pixels around its own that an output pixel depends on."""
+    pixelwise = True
+    """A spectrum depends on its pixel alone, not even on a statistic of the image."""
 
     def __init__(self, bands: int, degree: int) -> None:
         super().__init__()

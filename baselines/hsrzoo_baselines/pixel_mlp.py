@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import InputError
-from hsrzoo.layers.pixel_rows import on_pixels
+from hsrzoo.layers.pixel_rows import to_map, to_rows
+from hsrzoo.layers.pointwise import pointwise
 from hsrzoo.layers.whole_image import in_strips
 from hsrzoo.spec import ModelSpec, Recipe
 from hsrzoo.training.losses import loss_function
@@ -43,6 +44,8 @@ class PixelMLP(nn.Module):
 
     halo = 0
     """Input pixels around its own that an output pixel depends on."""
+    pixelwise = True
+    """A spectrum depends on its pixel alone, not even on a statistic of the image."""
 
     def __init__(self, bands: int, width: int = 64, hidden: int = 2) -> None:
         super().__init__()
@@ -55,13 +58,16 @@ class PixelMLP(nn.Module):
         return in_strips(self._strip, rgb)  # without gradients features stay in the cache
 
     def _strip(self, rgb: Tensor) -> Tensor:
-        rgb = rgb.clamp(min=0)
-        q = rgb.sum(1, keepdim=True) + DARK
-        x = torch.cat([rgb / q, q.log() / 4], dim=1)
-        *hidden, last = self.layers
+        pixels = to_rows(rgb.clamp(min=0))
+        q = pixels.sum(1, keepdim=True) + DARK
+        colour = pixels / q
+        x = torch.cat([colour, q.log() / 4], dim=1)
+        *hidden, last = (layer for layer in self.layers if isinstance(layer, nn.Linear))
         for layer in hidden:
-            x = F.gelu(on_pixels(layer, x))
-        return q * on_pixels(last, x) + on_pixels(self.linear, rgb)
+            x = F.gelu(pointwise(x, layer.weight, layer.bias))
+        # W x is q times W (x / q)
+        y = torch.addmm(pointwise(x, last.weight, last.bias), colour, self.linear.weight.t())
+        return to_map(y * q, rgb)
 
 
 def build(bands: BandSet, width: int = 64, hidden: int = 2) -> PixelMLP:

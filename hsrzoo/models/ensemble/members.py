@@ -1,0 +1,167 @@
+"""From trained models to the weights of one ensemble."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hsrzoo.bands import BandSet
+from hsrzoo.errors import InputError
+from hsrzoo.models.ensemble import SPEC
+from hsrzoo.models.ensemble.network import Ensemble
+from hsrzoo.models.loading import load
+from hsrzoo.models.names import parse_name
+from hsrzoo.spec import ModelSpec, RgbInput
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+
+SUM_TOLERANCE = 1e-6
+"""How far shares may be from a sum of 1."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """An ensemble and what a folder of its weights says of it."""
+
+    module: Ensemble
+    spec: ModelSpec
+    """With the input that suits all members, their sources and licences."""
+    bands: BandSet
+    arguments: Mapping[str, Any]
+    training: Mapping[str, Any]
+    codebook: Mapping[str, Any] | None
+
+
+def make(names: Sequence[str], shares: Sequence[float] | None = None) -> Made:
+    """The weighted mean of trained models.
+
+    Args:
+        names: Of the members, at least two, as :func:`hsrzoo.load` takes them.
+        shares: One for each member, 0 or more, of sum 1; None: equal ones.
+
+    Returns:
+        The ensemble with the members' weights.
+
+    Raises:
+        InputError: Fewer than two members, exported files, members for other cameras or that correct their
+            cubes by a camera, impossible shares.
+        BandsError: Members have different bands.
+    """
+    if len(names) < 2:
+        raise InputError("An ensemble needs members", expected="two or more", got=len(names))
+    for name in names:
+        if parse_name(name).kind == "onnx":
+            raise InputError(
+                f"{name} cannot be a member: an exported file has no weights", fix="Name the weights"
+            )
+    models = [load(name, device="cpu") for name in names]
+    _require_alike(models)
+    chosen = _checked(shares, len(names))
+    first = models[0]
+    module = Ensemble(
+        [model.module for model in models], [m.spec.input.normalise for m in models], len(first.bands)
+    )
+    module.shares.copy_(torch.tensor(chosen)[:, None].expand_as(module.shares))
+    members = [
+        {
+            "architecture": model.spec.name,
+            "arguments": dict(model.config["arguments"]),
+            "normalise": model.spec.input.normalise,
+        }
+        for model in models
+    ]
+    origins = ", ".join(f"{model.name} ({model.config['source']})" for model in models)
+    licences = dict.fromkeys(str(model.config["licence"]) for model in models)
+    spec = replace(
+        SPEC,
+        input=_common_input([model.spec.input for model in models]),
+        source=f"Mean of {origins}",
+        licence=", ".join(licences),
+    )
+    return Made(
+        module.eval(), spec, first.bands, {"members": members}, _record(models, chosen), _codebook(models)
+    )
+
+
+def _require_alike(models: Sequence[Reconstructor]) -> None:
+    first = models[0]
+    for model in models:
+        first.bands.require_same(
+            model.bands, first.name, model.name, fix="Choose members of the same bands"
+        )
+        if model.own_consistency is not None:
+            raise InputError(
+                f"{model.name} cannot be a member of an ensemble",
+                expected="networks whose cubes are used as they are",
+                got="one trained to be corrected by a camera",
+            )
+    cameras = sorted(
+        {str(model.config["training"].get("dataset_info", {}).get("response")) for model in models}
+    )
+    if len(cameras) > 1:
+        raise InputError(
+            "The members expect images of different cameras", expected="one", got=" and ".join(cameras)
+        )
+
+
+def _checked(shares: Sequence[float] | None, count: int) -> list[float]:
+    if shares is None:
+        return [1 / count] * count
+    possible = all(math.isfinite(share) and share >= 0 for share in shares)
+    if len(shares) != count or not possible or abs(sum(shares) - 1) > SUM_TOLERANCE:
+        raise InputError(
+            "The shares do not fit",
+            expected=f"{count} numbers of 0 or more with the sum 1",
+            got=", ".join(f"{share:g}" for share in shares),
+        )
+    return list(shares)
+
+
+def _common_input(inputs: Sequence[RgbInput]) -> RgbInput:
+    """Sizes that suit all; each member normalises for itself."""
+    multiple = math.lcm(*(wanted.multiple for wanted in inputs))
+    return RgbInput(multiple=multiple, min_size=max(wanted.min_size for wanted in inputs))
+
+
+_FACTS = ("dataset", "split", "scenes", "fingerprint", "dataset_info")
+_COSTS = ("steps", "cpu_seconds", "wall_seconds")
+
+
+def _record(models: Sequence[Reconstructor], shares: Sequence[float]) -> dict[str, Any]:
+    """How the weights came about: the first member's data as its own, those of the others as extra ones."""
+    records = [model.config["training"] for model in models]
+    sets: list[Mapping[str, Any]] = []
+    for record in records:
+        own = {key: record[key] for key in _FACTS if key in record}
+        before = (record.get("init") or {}).get("trained_on", ())
+        sets += [one for one in (own, *record.get("extra", ()), *before) if one and one not in sets]
+    members = [
+        {
+            "name": model.name,
+            "weights_sha256": model.weights_sha256,
+            "share": share,
+            **{key: record[key] for key in (*_COSTS, "seed", "command", "provenance") if key in record},
+        }
+        for model, record, share in zip(models, records, shares, strict=True)
+    ]
+    return {
+        "method": "mean of members",
+        "members": members,
+        **(sets[0] if sets else {}),
+        **({"extra": sets[1:]} if sets[1:] else {}),
+    }
+
+
+def _codebook(models: Sequence[Reconstructor]) -> dict[str, Any] | None:
+    """The record of the members' codebooks; with those of several, the first one's and all sources."""
+    found = [model.config["codebook"] for model in models if model.config.get("codebook")]
+    if not found:
+        return None
+    sources = dict.fromkeys(name for one in found for name in one.get("sources", ()))
+    stage1 = [run for one in found for run in one.get("stage1", ())]
+    return {**found[0], "sources": list(sources), "stage1": stage1}

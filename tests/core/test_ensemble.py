@@ -1,0 +1,191 @@
+"""Ensembles against the mean of their members, each run by itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+
+import hsrzoo
+from hsrzoo.cli.ensemble import command
+from hsrzoo.errors import BandsError, HsrzooError, InputError, WeightsError
+from hsrzoo.models.complexity import macs
+from hsrzoo.models.ensemble import SPEC, members
+from hsrzoo.models.ensemble.network import Ensemble, build
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.spec import Execution, RgbInput
+from tiled_networks import BANDS, NEED, Chained, Local
+
+TWO = ("linear.indian-pines", "pixel-mlp.indian-pines")
+SHARES = torch.tensor([0.5, 0.3, 0.2])
+
+
+class Pixelwise(nn.Module):
+    """A square of a matrix product."""
+
+    halo = 0
+    pixelwise = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, len(BANDS), 1)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        return self.layer(rgb).square()
+
+
+def reconstructor(module: nn.Module, need: RgbInput, tile: int | None = None) -> Reconstructor:
+    spec, execution = replace(SPEC, input=need), Execution(tile=tile)
+    config = {"arguments": {}, "training": {}}
+    return Reconstructor(module, spec, BANDS, name="test", config=config, device="cpu", execution=execution)
+
+
+def three(how: str) -> tuple[Ensemble, np.ndarray, np.ndarray]:
+    """An ensemble whose members come in the order pixelwise, local, with statistics; an image; and the
+    weighted mean of the members' cubes. ``how``: normalisation of the first and the last one."""
+    torch.manual_seed(0)
+    modules, needs = [Pixelwise(), Local(), Chained()], [how, "none", how]
+    ensemble = Ensemble(modules, needs, len(BANDS)).eval()
+    ensemble.shares.copy_(SHARES[:, None] * torch.linspace(1, 2, len(BANDS)))
+    rgb = np.random.default_rng(1).random((3, 61, 74), dtype=np.float32) * 0.5 + 0.2
+    cubes = [
+        reconstructor(module, replace(NEED, normalise=need)).predict(rgb)
+        for module, need in zip(modules, needs, strict=True)
+    ]
+    return ensemble, rgb, np.einsum("mc,mchw->chw", ensemble.shares.numpy(), np.stack(cubes))
+
+
+@pytest.mark.parametrize("how", ["none", "minmax-image"])
+def test_the_cube_is_the_weighted_mean_of_the_members_cubes_whole_and_in_tiles(how, monkeypatch):
+    ensemble, rgb, expected = three(how)
+    monkeypatch.setattr("hsrzoo.layers.whole_image.LEAST_ROWS", 8)
+    monkeypatch.setitem(hsrzoo.layers.whole_image.PIXELS_AT_ONCE, "cpu", 64)  # strips of 8 rows
+    assert ensemble.halo == 6 and not ensemble.pixelwise
+    for tile in (None, 24):
+        found = reconstructor(ensemble, NEED, tile).predict(rgb)
+        assert np.allclose(found, expected, atol=2e-6)
+
+
+def test_gradients_reach_all_members_and_equal_those_without_strips():
+    ensemble, rgb, expected = three("none")
+    x = torch.from_numpy(np.pad(rgb, ((0, 0), (0, 3), (0, 2)), mode="reflect"))[None]
+    found = ensemble(x)
+    assert np.allclose(found[0, :, :61, :74].detach(), expected, atol=2e-6)
+    found.sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in ensemble.parameters())
+
+
+def test_cost_and_steps_of_tiles_are_those_of_all_members():
+    class Outside(Local):
+        tile_step = 6
+
+        def unseen_macs(self, height: int, width: int) -> int:
+            return 1000
+
+    modules = [Outside(), Local()]
+    modules[1].tile_step = 4
+    ensemble = Ensemble(modules, ["none"] * 2, len(BANDS))
+    assert ensemble.tile_step == 12
+    assert macs(ensemble, 16, 16) == sum(macs(module, 16, 16) for module in modules)
+    modules[1].halo = None
+    assert ensemble.halo is None
+
+
+def joined(tmp_path: Path, *arguments: str) -> Path:
+    done = CliRunner().invoke(command, [*TWO, "-o", str(tmp_path / "out"), *arguments])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0 and done.stdout == ""
+    return tmp_path / "out"
+
+
+def test_the_command_writes_one_folder_that_holds_everything(tmp_path):
+    folder = joined(tmp_path, "--shares", "0.25,0.75")
+    rgb = np.random.default_rng(1).random((3, 20, 30), dtype=np.float32)
+    cubes = [hsrzoo.load(name, device="cpu").predict(rgb) for name in TWO]
+    model = hsrzoo.load(f"local-dir:{folder}", device="cpu")
+    assert np.allclose(model.predict(rgb), 0.25 * cubes[0] + 0.75 * cubes[1], atol=1e-6)
+    training = model.config["training"]
+    single = hsrzoo.load(TWO[0], device="cpu").config["training"]
+    for key in ("dataset", "split", "scenes", "fingerprint", "dataset_info"):
+        assert training[key] == single[key]
+    assert "extra" not in training  # both learned from the same scenes
+    assert [one["name"] for one in training["members"]] == list(TWO)
+    assert [one["share"] for one in training["members"]] == [0.25, 0.75]
+    again = members.make([f"local-dir:{folder}", TWO[0]])  # an ensemble as a member
+    assert again.module.halo == 0 and again.training["members"][0]["weights_sha256"] == model.weights_sha256
+
+
+def test_data_of_several_members_are_all_recorded():
+    made = members.make(["linear.cave", "poly.indian-pines"])
+    assert made.training["dataset"] == "cave"
+    assert [one["dataset"] for one in made.training["extra"]] == ["indian-pines"]
+    assert made.codebook is None and made.spec.input == RgbInput()
+
+
+def test_sizes_and_codebooks_of_members_are_kept():
+    made = members.make(["linear.cave", "mcga-s2.cave"])
+    assert made.spec.input == RgbInput(multiple=4, min_size=4)
+    assert made.spec.source.startswith("Mean of linear.cave (Least squares), mcga-s2.cave (Yang")
+    assert made.codebook["sources"] == ["cave", "indian-pines"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shares", "message"),
+    [
+        (TWO[:1], None, "two or more"),
+        (TWO, (0.5, 0.6), "sum 1.*0.5, 0.6"),
+        (TWO, (0.5,), "2 numbers"),
+        (TWO, (1.5, -0.5), "0 or more"),
+        (TWO, (float("nan"), 1.0), "0 or more"),
+        ((TWO[0], "onnx:file.onnx"), None, "exported file"),
+    ],
+)
+def test_members_that_do_not_fit_are_refused(names, shares, message):
+    with pytest.raises(InputError, match=message):
+        members.make(names, shares)
+
+
+def test_members_of_other_bands_or_cameras_are_refused(tmp_path, monkeypatch):
+    folder = joined(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["training"]["dataset_info"]["response"] = "cie-1931"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="cie-1931 and nikon-d5100"):
+        members.make([TWO[0], f"local-dir:{folder}"])
+    config["bands"]["centres_nm"][0] = 401.0
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BandsError):
+        members.make([TWO[0], f"local-dir:{folder}"])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "one or more"),
+        ("linear", "a list"),
+        (["lineer"], "linear"),
+        ([{"architecture": "linear", "weight": 1}], "unknown way"),
+        ([{"architecture": 3}], "unknown way"),
+        ([{"architecture": "linear", "normalise": "zscore"}], "unknown way"),
+        ([{"architecture": "linear", "arguments": {"degree": 9}}], "0 to 4"),
+    ],
+)
+def test_a_config_with_impossible_members_is_told_in_a_sentence(value, message):
+    with pytest.raises(HsrzooError, match=message):
+        build(BANDS, value)
+
+
+def test_weights_that_lack_a_member_do_not_load(tmp_path):
+    folder = joined(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["arguments"]["members"].append("poly")
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="do not fit"):
+        hsrzoo.load(f"local-dir:{folder}", device="cpu")
