@@ -108,10 +108,11 @@ class Crops:
                 return place, rgb, cube
             _, place, rgb, cube = self._view(generator, pool)  # of this pool: shares stay
         raise TrainingError(
-            f"The pool {treatment.pool.data.name} is too dark",
-            expected=f"crops with a pixel whose mean of R, G and B is {treatment.pool.dark:g} or more",
-            got=f"none in {_MOST_TRIES}",
-            fix="Lower dark, or raise the exposure",
+            f"The pool {treatment.pool.data.name} leaves no pixel of its crops",
+            expected=f"pixels whose mean of R, G and B is {treatment.pool.dark:g} or more and that the "
+            "exposure does not clip",
+            got=f"none in {_MOST_TRIES} crops",
+            fix="Change dark or exposure",
         )
 
     def _pool(self, generator: torch.Generator) -> int:

@@ -34,10 +34,11 @@ class Pool:
     """Of all crops, above 0 and below 1."""
     split: str = "train"
     exposure: tuple[float, float] | None = None
-    """RGB and cube of a crop are multiplied by the same number, log-uniform between these; RGB is then
-    clipped at 1."""
+    """RGB and cube of a crop are multiplied by the same number, log-uniform between these. RGB is then
+    clipped at 1, and pixels where that changes it count as no data: it no longer tells how bright they are.
+    """
     dark: float = 0.0
-    """Pixels whose mean of R, G and B is below this count as no data. Crops of such pixels alone are drawn
+    """Pixels whose mean of R, G and B is then below this count as no data. Crops without any data are drawn
     again."""
     repaint: Reflectances | None = None
     """Repaint the crops with these (:mod:`hsrzoo.training.repaint`)."""
@@ -180,7 +181,9 @@ class Treatment:
             rgb, cube = self._repainter(rgb, cube, generator)
         if pool.exposure is not None:
             gain = log_uniform(generator, *pool.exposure)
-            rgb, cube = (rgb * gain).clamp(max=1), cube * gain
+            rgb, cube = rgb * gain, cube * gain
+            cube = torch.where((rgb > 1).any(dim=0), torch.nan, cube)
+            rgb = rgb.clamp(max=1)
         if pool.dark:
             cube = torch.where(rgb.mean(dim=0) < pool.dark, torch.nan, cube)
         return rgb, cube
