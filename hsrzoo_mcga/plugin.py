@@ -39,3 +39,14 @@ def _spec(scales: int) -> ModelSpec:
 
 
 MCGA_S1, MCGA_S2, MCGA_S3, MCGA_S4 = map(_spec, _WIDTHS)
+
+MCGA_PLUS = ModelSpec(
+    name="mcga-plus",
+    build="hsrzoo.models.ensemble.network:build",
+    summary="Mean of mcga-s2 and pixel-mlp",
+    source=f"{_SOURCE}; pixel-mlp: hsrzoo",
+    arguments={"members": ("mcga-s2", "pixel-mlp")},
+    input=MCGA_S2.input,
+    tags=("mcga", "codebook", "attention", "ensemble"),
+    notes="Both members are trained separately and joined by `hsrzoo ensemble --arch mcga-plus`.",
+)

@@ -115,12 +115,13 @@ def _weights_of(name: ModelName) -> tuple[ModelSpec, dict[str, dict[str, Any]]]:
 def _cost(spec: ModelSpec, configs: Mapping[str, Mapping[str, Any]], variant: str | None) -> dict[str, Any]:
     """Cost of the network with the bands of the first weights (name -> config), else with 31 bands."""
     from hsrzoo.bands import VISIBLE_31, BandSet
-    from hsrzoo.models.building import Size, build_for
+    from hsrzoo.models.building import build_for
     from hsrzoo.models.complexity import cost, size
     from hsrzoo.models.locate import folder_of
     from hsrzoo.models.names import parse_name
+    from hsrzoo.models.parts import size_of
     from hsrzoo.spec import build_module
-    from hsrzoo.utils.files import CONFIG, TENSORS
+    from hsrzoo.utils.files import CONFIG
 
     more = spec.variants[variant] if variant else {}
     if not configs:
@@ -129,7 +130,7 @@ def _cost(spec: ModelSpec, configs: Mapping[str, Mapping[str, Any]], variant: st
     else:
         name, config = next(iter(configs.items()))
         bands, folder = BandSet.from_json(config["bands"]), folder_of(parse_name(name))
-        held, where = Size.of(folder / TENSORS), str(folder / CONFIG)
+        held, where = size_of(folder, config), str(folder / CONFIG)
         module = build_for(spec, bands, {**config["arguments"], **more}, held, where).eval()
     count = size(module)
     side = spec.input.padded(SIDE)

@@ -8,7 +8,6 @@ asked otherwise, and the visibility of one that exists is never changed.
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from hsrzoo.hub.rows import PUBLISHED, Collected, Identity, collect
 from hsrzoo.models.loading import load, spec_of
 from hsrzoo.models.locate import folder_of, no_weights
 from hsrzoo.models.names import ModelName, parse_name
+from hsrzoo.models.parts import file_of, stored
 from hsrzoo.models.weights import read_config, requirement
 from hsrzoo.utils.files import CONFIG, TENSORS, sha256_of_file
 
@@ -45,8 +45,10 @@ class Weights:
     folder: Path
     config: Mapping[str, Any]
     identity: Identity
+    tensors: Content
+    """The file of all tensors, those of other bundled weights included."""
     completed: bool = False
-    """Whether ``config`` says more than the folder's file does."""
+    """Whether ``config`` differs from the folder's file: says more, or names no parts."""
 
 
 def checked_weights(text: str) -> Weights:
@@ -58,16 +60,27 @@ def checked_weights(text: str) -> Weights:
     _require_trained(config, text)
     by_name = load(str(name), device="cpu")
     with tempfile.TemporaryDirectory(prefix="hsrzoo-push-") as clean:
-        for part in (CONFIG, TENSORS):
-            shutil.copyfile(folder / part, Path(clean, part))
+        tensors: Content = folder / TENSORS
+        if "parts" in config:
+            tensors = file_of(stored(folder, config).state, config)
+        for part, content in ((CONFIG, _json_bytes(_whole(config))), (TENSORS, tensors)):
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            Path(clean, part).write_bytes(data)
         copy = load(f"local-dir:{clean}", device="cpu")
         _require_equal_cubes(by_name, copy, text)
-    sha, identity = sha256_of_file(folder / TENSORS), by_name.identity
+        sha = sha256_of_file(Path(clean, TENSORS))
+    identity = by_name.identity
     if sha != config["weights_sha256"] or identity is None or identity != copy.identity:
         raise WeightsError(f"The folder of {text} changed while it was checked", fix="Push again")
     # Folders of earlier versions do not say who defines their architecture.
     added = {} if "requires" in config else requirement(config["architecture"])
-    return Weights(folder, {**config, **added}, Identity(sha, identity), bool(added))
+    completed = bool(added) or "parts" in config
+    return Weights(folder, {**_whole(config), **added}, Identity(sha, identity), tensors, completed)
+
+
+def _whole(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a folder that holds all of its tensors."""
+    return {key: value for key, value in config.items() if key != "parts"}
 
 
 def _with_tag(name: ModelName) -> ModelName:
@@ -140,7 +153,7 @@ def push_model(
     block = card.model_block(target.title, address, weights.config, figures, link)
     files: dict[str, Content] = {
         CONFIG: _config_bytes(weights, link),
-        TENSORS: weights.folder / TENSORS,
+        TENSORS: weights.tensors,
         **rows.files,
     }
     message = f"{weights.config['architecture']}, weights {weights.identity.weights_sha256[:12]}"
@@ -154,6 +167,10 @@ def _config_bytes(weights: Weights, link: CodebookLink | None) -> bytes:
     config = dict(weights.config)
     if link is not None:
         config["codebook_repository"] = link.to_json()
+    return _json_bytes(config)
+
+
+def _json_bytes(config: Mapping[str, Any]) -> bytes:
     return (json.dumps(config, indent=1, sort_keys=True) + "\n").encode()
 
 

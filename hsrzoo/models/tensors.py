@@ -32,19 +32,23 @@ def digest_of(module: nn.Module) -> str:
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Write tensors (dtype kept, made contiguous) as safetensors, atomically.
+    """Write :func:`tensor_bytes` atomically. TrainingError where a value is not finite: nobody could load
+    such weights."""
+    require_finite(tensors, str(path), TrainingError)
+    write_atomically(path, tensor_bytes(tensors, metadata))
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """Tensors (dtype kept, made contiguous) as the content of a safetensors file.
 
     ``metadata`` is any JSON value with string keys. The same tensors and metadata give the same
     bytes: it goes into one key as sorted JSON, since safetensors does not order several keys.
-    TrainingError where a value is not finite: nobody could load such weights.
     """
     from safetensors.torch import save
 
-    require_finite(tensors, str(path), TrainingError)
     # Cloned, because safetensors refuses tensors that share memory (tied weights, views).
     copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps(dict(metadata or {}), sort_keys=True)
-    write_atomically(path, save(copies, {_METADATA_KEY: text}))
+    return save(copies, {_METADATA_KEY: json.dumps(dict(metadata or {}), sort_keys=True)})
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -7,23 +7,19 @@ so that finding weights costs no import.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import WeightsError
-from hsrzoo.models.building import Size, build_for
+from hsrzoo.models.building import build_for
 from hsrzoo.models.locate import require_folder
 from hsrzoo.models.metadata import CODEBOOK, LINK, MOST_PADDED, TRAINING, read_object
-from hsrzoo.models.tensors import (
-    load_tensors,
-    pickle_refused,
-    require_finite,
-    require_safetensors,
-    save_tensors,
-)
+from hsrzoo.models.parts import PARTS, file_of, stored, without_parts
+from hsrzoo.models.tensors import pickle_refused, require_finite, save_tensors
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import NORMALISATIONS, ModelSpec, RgbInput
 from hsrzoo.utils.files import (
@@ -57,6 +53,7 @@ _FIELDS: dict[str, Kind] = {
     "licence": str,
     "codebook": CODEBOOK,
     "codebook_repository?": LINK,
+    "parts?": PARTS,
     "weights_sha256": str,
 }
 
@@ -70,21 +67,26 @@ def save_folder(
     arguments: Mapping[str, Any],
     training: Mapping[str, Any],
     codebook: Mapping[str, Any] | None = None,
+    parts: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a model's folder; each file appears whole or not at all, config.json last.
     Raises LockedError if another process is writing it.
 
     ``arguments`` override the spec's own; ``training`` is the record of the run; ``codebook`` says
-    where a codebook came from. Floating-point weights are stored as float32; TrainingError where they are
-    not finite.
+    where a codebook came from; ``parts``: tensors that stay in other bundled weights (:mod:`.parts`).
+    Floating-point weights are stored as float32; TrainingError where they are not finite.
     """
     state = {k: v.float() if v.is_floating_point() else v for k, v in module.state_dict().items()}
     config = make_config(spec, bands, arguments=arguments, training=training, codebook=codebook)
     make_folder(folder)
     with hold_folder(folder):
         remove_leftovers(folder / name for name in (TENSORS, CARD, CONFIG))
-        save_tensors(folder / TENSORS, state, {"architecture": spec.name, "schema": SCHEMA})
+        own = without_parts(state, parts)
+        save_tensors(folder / TENSORS, own, {"architecture": spec.name, "schema": SCHEMA})
         config["weights_sha256"] = sha256_of_file(folder / TENSORS)
+        if parts:
+            config["weights_sha256"] = hashlib.sha256(file_of(state, config)).hexdigest()
+            config["parts"] = [dict(part) for part in parts]
         write_atomically(folder / CARD, _card(config).encode())
         write_json(folder / CONFIG, config)
 
@@ -219,19 +221,11 @@ def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tup
     path = folder / TENSORS
     if not path.exists():
         _refuse_pickles_in(folder)
-    require_safetensors(path)
-    sha = sha256_of_file(path)
-    if sha != config["weights_sha256"]:
-        raise WeightsError(
-            f"{path} is not the file that its {CONFIG} describes",
-            expected=f"sha256 {config['weights_sha256'][:16]}...",
-            got=f"{sha[:16]}...",
-            fix="Fetch or write the folder again",
-        )
+    found = stored(folder, config)
     bands = BandSet.from_json(config["bands"])
-    module = build_for(spec, bands, config["arguments"], Size.of(path), str(folder / CONFIG))
-    load_strictly(module, load_tensors(path), str(path))
-    return module.eval(), sha
+    module = build_for(spec, bands, config["arguments"], found.size, str(folder / CONFIG))
+    load_strictly(module, found.state, str(path))
+    return module.eval(), found.sha256
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
 from hsrzoo.models.ensemble import SPEC
-from hsrzoo.models.ensemble.network import Ensemble
+from hsrzoo.models.ensemble.network import Ensemble, Member
 from hsrzoo.models.loading import load
 from hsrzoo.models.names import parse_name
 from hsrzoo.spec import ModelSpec, RgbInput
@@ -35,21 +35,24 @@ class Made:
     arguments: Mapping[str, Any]
     training: Mapping[str, Any]
     codebook: Mapping[str, Any] | None
+    parts: Sequence[Mapping[str, str]]
+    """The members that are bundled weights, for a folder without copies of them (:mod:`..parts`)."""
 
 
-def make(names: Sequence[str], shares: Sequence[float] | None = None) -> Made:
+def make(names: Sequence[str], shares: Sequence[float] | None = None, spec: ModelSpec = SPEC) -> Made:
     """The weighted mean of trained models.
 
     Args:
         names: Of the members, at least two, as :func:`hsrzoo.load` takes them.
         shares: One for each member, 0 or more, of sum 1; None: equal ones.
+        spec: Of the ensemble; one with a name of its own fixes the architectures of its members.
 
     Returns:
         The ensemble with the members' weights.
 
     Raises:
         InputError: Fewer than two members, exported files, members for other cameras or that correct their
-            cubes by a camera, impossible shares.
+            cubes by a camera, impossible shares, other architectures than ``spec`` has.
         BandsError: Members have different bands.
     """
     if len(names) < 2:
@@ -77,15 +80,45 @@ def make(names: Sequence[str], shares: Sequence[float] | None = None) -> Made:
     ]
     origins = ", ".join(f"{model.name} ({model.config['source']})" for model in models)
     licences = dict.fromkeys(str(model.config["licence"]) for model in models)
+    _require_members(spec, [model.spec.name for model in models])
     spec = replace(
-        SPEC,
+        spec,
         input=_common_input([model.spec.input for model in models]),
         source=f"Mean of {origins}",
         licence=", ".join(licences),
     )
     return Made(
-        module.eval(), spec, first.bands, {"members": members}, _record(models, chosen), _codebook(models)
+        module.eval(),
+        spec,
+        first.bands,
+        {"members": members},
+        _record(models, chosen),
+        _codebook(models),
+        _parts(models),
     )
+
+
+def _require_members(spec: ModelSpec, architectures: Sequence[str]) -> None:
+    if spec.build != SPEC.build:
+        raise InputError(f"{spec.name} is no ensemble", fix="Omit --arch, or name an ensemble")
+    own = [Member.of(member).architecture for member in spec.arguments["members"]]
+    if spec.name != SPEC.name and own != list(architectures):
+        raise InputError(
+            f"These are not the members of {spec.name}",
+            expected=" and ".join(own),
+            got=" and ".join(architectures),
+        )
+
+
+def _parts(models: Sequence[Reconstructor]) -> list[Mapping[str, str]]:
+    found: list[Mapping[str, str]] = []
+    for i, model in enumerate(models):
+        name = parse_name(model.name)
+        if name.kind == "zoo" and "parts" not in model.config:
+            weights = str(replace(name, variant=None))
+            sha = str(model.weights_sha256)
+            found.append({"prefix": f"members.{i}.", "weights": weights, "weights_sha256": sha})
+    return found
 
 
 def _require_alike(models: Sequence[Reconstructor]) -> None:
