@@ -60,8 +60,6 @@ def spectral_angle(pred: Tensor, truth: Tensor) -> Tensor:
 def ignore_missing(loss: Loss) -> Loss:
     """``loss`` over the values that ``truth`` has: the others, NaN there, have no part in it and no
     gradient. A batch without gaps goes to ``loss`` as it is.
-
-    In a group of processes each takes the mean over the values of its own share.
     """
 
     def compute(pred: Tensor, truth: Tensor) -> Tensor:

@@ -130,9 +130,15 @@ class PairTask(Task):
         """The recipe's loss, or the module's own one."""
         rgb, cube = batch
         if self._loss is not None:
-            return self._loss(self.predict(self.module, rgb), cube), {}
+            return self._loss(self.predict(self.module, rgb), cube) * self._weight(cube), {}
         result = self.module.training_loss(rgb, cube)  # type: ignore[operator]  # checked in __init__
         return result if isinstance(result, tuple) else (result, {})
+
+    def _weight(self, cube: Tensor) -> Tensor:
+        """Number of values with data over its mean over all processes: with it, the mean of their losses is
+        the loss of the whole batch. 1 in one process."""
+        count = (~cube.isnan()).sum().float()
+        return count / self.gather(count[None]).mean()
 
     def predict(self, module: nn.Module, rgb: Tensor) -> Tensor:
         """The cubes (B, C, h, w) float32 of ``module``, corrected towards the images where the recipe says

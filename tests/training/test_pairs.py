@@ -211,6 +211,20 @@ def test_training_passes_over_gaps_with_a_finite_loss(make_task, toys) -> None:
     assert all(math.isfinite(value) for value in figures.values())
 
 
+def test_shares_with_different_gaps_have_the_loss_of_the_whole_batch(make_task, toys) -> None:
+    task, _ = make_task(data=_with_gaps(toys, s0=slice(0, 12)), batch=4, patch=16)
+    task.prepare()
+    task.module.eval()
+    batch = next(b for b in map(task.draw, map(_generator, range(99))) if b[1][:2].isnan().any())
+    shares = [task.share(batch, number, 2) for number in range(2)]
+    counts = torch.stack([(~cube.isnan()).sum() for _, cube in shares]).float()
+    assert counts[0] < counts[1] * 0.99 or counts[1] < counts[0] * 0.99
+    whole, _ = task.loss(batch)
+    task.gather = lambda tensor: counts
+    parts = [task.loss(share)[0] for share in shares]
+    assert float(sum(parts)) / 2 == pytest.approx(float(whole), rel=1e-5)
+
+
 @pytest.mark.parametrize("scene", ["s1", "s3"])
 def test_a_scene_without_any_data_is_named_before_training(make_task, toys, scene) -> None:
     task, _ = make_task(data=_with_gaps(toys, **{scene: slice(None)}), holdout=1)  # s3 is held out
