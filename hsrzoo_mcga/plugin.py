@@ -47,6 +47,7 @@ MCGA_PLUS = ModelSpec(
     source=f"{_SOURCE}; pixel-mlp: hsrzoo",
     arguments={"members": ("mcga-s2", "pixel-mlp")},
     input=MCGA_S2.input,
+    default_tag="cave",
     tags=("mcga", "codebook", "attention", "ensemble"),
     notes="Both members are trained separately and joined by `hsrzoo ensemble --arch mcga-plus`.",
 )

@@ -35,7 +35,7 @@ def plugin(tmp_path: Path) -> Path:
 
 def test_list_gives_models_and_patterns_filter_them(run_hsrzoo) -> None:
     found = json.loads(run_hsrzoo("list", "mcga-*", "--json").stdout)
-    assert [row["name"] for row in found] == ["mcga-s1", "mcga-s2", "mcga-s3", "mcga-s4"]
+    assert [row["name"] for row in found] == ["mcga-plus", "mcga-s1", "mcga-s2", "mcga-s3", "mcga-s4"]
     assert json.loads(run_hsrzoo("list", "nothing-*", "--json").stdout) == []
 
 

@@ -1,0 +1,26 @@
+"""mcga-plus: the mean of mcga-s2 and pixel-mlp."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import hsrzoo
+from hsrzoo.contract.checks import CHECKS, Subject
+from hsrzoo.registry import MODELS
+
+SUBJECT = Subject(MODELS.get("mcga-plus"))
+
+
+@pytest.mark.parametrize("check", ["spec", "sizes", "batch", "save-and-load"])
+def test_the_contract(check):
+    assert CHECKS[check](SUBJECT)
+
+
+def test_the_bundled_weights_are_the_mean_of_those_of_the_members():
+    rgb = np.random.default_rng(0).random((3, 37, 50), dtype=np.float32)
+    plus, *members = (hsrzoo.load(n, device="cpu") for n in ("mcga-plus", "mcga-s2.cave", "pixel-mlp.cave"))
+    mean = np.mean([member.predict(rgb) for member in members], axis=0)
+    assert np.allclose(plus.predict(rgb), mean, atol=1e-6)
+    assert plus.halo == members[0].halo and plus.spec.input == members[0].spec.input
+    assert set(plus.config["training"]["scenes"]) == set(members[0].config["training"]["scenes"])
