@@ -14,8 +14,8 @@ import pytest
 
 from hsrzoo.colour.responses import response_names
 from hsrzoo.models.names import parse_name
+from hsrzoo.models.parts import stored
 from hsrzoo.models.weights import read_config
-from hsrzoo.utils.files import sha256_of_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -112,7 +112,7 @@ def test_bundled_weights_are_whole(name: str) -> None:
     folder = FOLDERS[WEIGHTS[name]] / "weights" / name
     config = read_config(folder)
     assert config["architecture"] == parse_name(name).arch
-    assert config["weights_sha256"] == sha256_of_file(folder / "model.safetensors")
+    assert config["weights_sha256"] == stored(folder, config).sha256
     assert config["training"] and (folder / "README.md").stat().st_size > 100
     assert config["training"]["dataset_info"]["response"] in response_names()
 
