@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hsrzoo.cli import options
-from hsrzoo.cli.names import ARCHITECTURE, MODEL
+from hsrzoo.cli.names import ARCHITECTURE, DATASET, MODEL
 
 
 @click.command("ensemble")
@@ -18,6 +18,17 @@ from hsrzoo.cli.names import ARCHITECTURE, MODEL
     help="Share of each member in the mean, sum 1 [equal shares].",
 )  # fmt: skip
 @click.option(
+    "--fit", "fit_to", type=DATASET, help="Fit the shares to scenes that no member was trained on."
+)
+@click.option("--split", default="valid", show_default=True, help="Split of the data set of --fit.")
+@click.option("--per-band", is_flag=True, help="Fit shares for every band.")
+@click.option(
+    "--shares-of", "ensembles", type=MODEL, multiple=True,
+    help="Take the mean of the shares of these ensembles, such as one for each fold; repeatable.",
+)  # fmt: skip
+@options.data_options
+@options.data_root
+@click.option(
     "--arch", type=ARCHITECTURE, default="ensemble", help="Another ensemble of the zoo [ensemble]."
 )
 @click.option(
@@ -25,23 +36,42 @@ from hsrzoo.cli.names import ARCHITECTURE, MODEL
     help="Name bundled members in place of copying their weights: only this hsrzoo loads the folder.",
 )  # fmt: skip
 def command(
-    names: tuple[str, ...], out: Path, shares_text: str | None, arch: str, refer: bool
+    names: tuple[str, ...], out: Path, shares_text: str | None, fit_to: str | None, split: str,
+    per_band: bool, ensembles: tuple[str, ...], data_options: dict[str, str], data_root: Path | None,
+    arch: str, refer: bool,
 ) -> None:  # fmt: skip
     """Join trained models into one: its cube is the weighted mean of their cubes.
 
     NAMES are two or more models of the same bands, as --model takes them. The folder holds the weights of
     all members, so it is loaded, pushed and exported like any other: --model local-dir:OUT.
     """
+    if (shares_text is not None) + (fit_to is not None) + bool(ensembles) > 1:
+        raise click.UsageError("--shares, --fit and --shares-of exclude each other")
+    if fit_to is None:
+        options.forbid_without("--fit", ("split", "per_band", "data_options"))
+    import numpy as np
+
     from hsrzoo.cli.output import say
-    from hsrzoo.models.ensemble.members import make
+    from hsrzoo.datasets import open_dataset
+    from hsrzoo.models.ensemble.members import load_members, make
+    from hsrzoo.models.ensemble.shares import fit_shares, mean_shares
+    from hsrzoo.models.loading import load
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
     from hsrzoo.utils.files import make_folder
     from hsrzoo.utils.locks import hold_folder
     from hsrzoo.utils.provenance import collect, command_line
 
-    shares = None if shares_text is None else options.numbers_of(shares_text)
-    made = make(names, shares, MODELS.get(arch))
+    models, how, shares = load_members(names), None, None
+    if shares_text is not None:
+        shares = np.array(options.numbers_of(shares_text))
+    elif ensembles:
+        shares, how = mean_shares([load(name, device="cpu") for name in ensembles], len(models))
+    elif fit_to is not None:
+        shares, how = fit_shares(models, open_dataset(fit_to, data_root, **data_options), split, per_band)
+        alone = ", ".join(f"{rmse:.5f}" for rmse in how["rmse_of_members"])
+        say(f"RMSE of the mean {how['rmse']:.5f}, of the members {alone}")
+    made = make(models, shares, MODELS.get(arch), how)
     training = {**made.training, "command": command_line(), "provenance": collect("cpu")}
     make_folder(out)
     with hold_folder(out):
@@ -50,4 +80,5 @@ def command(
             arguments=made.arguments, training=training, codebook=made.codebook,
             parts=made.parts if refer else (),
         )  # fmt: skip
+    say(f"Mean shares: {', '.join(f'{share:.3f}' for share in made.module.shares.mean(1).tolist())}")
     say(f"Weights: {out} (--model local-dir:{out})")

@@ -68,3 +68,15 @@ def read_object(
     except (HsrzooError, KeyError, TypeError, ValueError, OverflowError) as problem:
         raise error(f"{what} holds no valid bands", got=str(problem)) from None
     return found
+
+
+def trained_scenes(config: Mapping[str, Any] | None, dataset: str) -> set[str]:
+    """Names of the scenes of ``dataset`` that weights with this config.json, those that they were
+    fine-tuned from or their codebooks were trained on, whichever split they lay in then: a set may be split
+    in more than one way, and in each of them a name stands for one scene."""
+    config = config or {}
+    training = config.get("training") or {}
+    before = (training.get("init") or {}).get("trained_on", ())
+    codebooks = (config.get("codebook") or {}).get("stage1", ())
+    sets = [training, *training.get("extra", ()), *before, *codebooks]
+    return {name for one in sets if one.get("dataset") == dataset for name in one.get("scenes") or ()}

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 import hsrzoo
 from hsrzoo.cli.ensemble import command
+from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError, WeightsError
 from hsrzoo.models.complexity import macs
 from hsrzoo.models.ensemble import SPEC, members
 from hsrzoo.models.ensemble.network import Ensemble, build
+from hsrzoo.models.ensemble.shares import fit_shares
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.spec import Execution, RgbInput
 from tiled_networks import BANDS, NEED, Chained, Local
@@ -97,6 +99,10 @@ def test_cost_and_steps_of_tiles_are_those_of_all_members():
     assert ensemble.halo is None
 
 
+def make(names, *arguments) -> members.Made:
+    return members.make(members.load_members(names), *arguments)
+
+
 def joined(tmp_path: Path, *arguments: str) -> Path:
     done = CliRunner().invoke(command, [*TWO, "-o", str(tmp_path / "out"), *arguments])
     if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -117,20 +123,19 @@ def test_the_command_writes_one_folder_that_holds_everything(tmp_path):
         assert training[key] == single[key]
     assert "extra" not in training  # both learned from the same scenes
     assert [one["name"] for one in training["members"]] == list(TWO)
-    assert [one["share"] for one in training["members"]] == [0.25, 0.75]
-    again = members.make([f"local-dir:{folder}", TWO[0]])  # an ensemble as a member
+    again = make([f"local-dir:{folder}", TWO[0]])  # an ensemble as a member
     assert again.module.halo == 0 and again.training["members"][0]["weights_sha256"] == model.weights_sha256
 
 
 def test_data_of_several_members_are_all_recorded():
-    made = members.make(["linear.cave", "poly.indian-pines"])
+    made = make(["linear.cave", "poly.indian-pines"])
     assert made.training["dataset"] == "cave"
     assert [one["dataset"] for one in made.training["extra"]] == ["indian-pines"]
     assert made.codebook is None and made.spec.input == RgbInput()
 
 
 def test_sizes_and_codebooks_of_members_are_kept():
-    made = members.make(["linear.cave", "mcga-s2.cave"])
+    made = make(["linear.cave", "mcga-s2.cave"])
     assert made.spec.input == RgbInput(multiple=4, min_size=4)
     assert made.spec.source.startswith("Mean of linear.cave (Least squares), mcga-s2.cave (Yang")
     assert made.codebook["sources"] == ["cave", "indian-pines"]
@@ -149,7 +154,7 @@ def test_sizes_and_codebooks_of_members_are_kept():
 )
 def test_members_that_do_not_fit_are_refused(names, shares, message):
     with pytest.raises(InputError, match=message):
-        members.make(names, shares)
+        make(names, shares)
 
 
 def test_members_of_other_bands_or_cameras_are_refused(tmp_path, monkeypatch):
@@ -158,11 +163,11 @@ def test_members_of_other_bands_or_cameras_are_refused(tmp_path, monkeypatch):
     config["training"]["dataset_info"]["response"] = "cie-1931"
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="cie-1931 and nikon-d5100"):
-        members.make([TWO[0], f"local-dir:{folder}"])
+        make([TWO[0], f"local-dir:{folder}"])
     config["bands"]["centres_nm"][0] = 401.0
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(BandsError):
-        members.make([TWO[0], f"local-dir:{folder}"])
+        make([TWO[0], f"local-dir:{folder}"])
 
 
 @pytest.mark.parametrize(
@@ -189,3 +194,77 @@ def test_weights_that_lack_a_member_do_not_load(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match="do not fit"):
         hsrzoo.load(f"local-dir:{folder}", device="cpu")
+
+
+class Mixed:
+    """Scenes whose cubes are weighted sums of those of the two models, with gaps."""
+
+    name = "mixed"
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self.models, self.weights = members.load_members(TWO), weights
+        self.bands = self.models[0].bands
+
+    def scenes(self, split: str) -> list[str]:
+        return ["a", "b"]
+
+    def load(self, split: str, name: str) -> Scene:
+        rgb = np.random.default_rng(ord(name)).random((3, 9, 11), dtype=np.float32)
+        cube = np.einsum("mc,mchw->chw", self.weights, self.cubes(rgb)).astype(np.float32)
+        cube[3:5, :4] = np.nan
+        return Scene(name, rgb, cube)
+
+    def cubes(self, rgb: np.ndarray) -> np.ndarray:
+        return np.stack([model.predict(rgb) for model in self.models])
+
+    def fingerprint(self) -> str:
+        return "mixed"
+
+
+RISING = np.linspace(0.2, 0.9, 31)
+SHIFTED = np.array([1.4, -0.4])[:, None].repeat(31, 1)
+
+
+@pytest.mark.parametrize(
+    ("truth", "per_band", "expected"),
+    [
+        (np.stack([RISING, 1 - RISING]), True, np.stack([RISING, 1 - RISING])),
+        (np.tile([[0.3], [0.7]], 31), False, np.tile([[0.3], [0.7]], 31)),
+        (SHIFTED, False, np.tile([[1.0], [0.0]], 31)),  # none is below 0
+    ],
+)
+def test_shares_are_fitted_by_least_squares(truth, per_band, expected):
+    data = Mixed(truth)
+    found, record = fit_shares(data.models, data, "valid", per_band)
+    assert np.allclose(found, expected, atol=2e-3)
+    scenes = [data.load("valid", name) for name in "ab"]
+    gaps = [np.einsum("mc,mchw->chw", found, data.cubes(scene.rgb)) - scene.cube for scene in scenes]
+    squares = [np.nanmean(gap**2, axis=(1, 2)).mean() for gap in gaps]
+    assert record["rmse"] == pytest.approx(float(np.sqrt(np.mean(squares))), abs=1e-4)
+    assert record["rmse"] < min(record["rmse_of_members"]) + 1e-6 and record["scenes"] == ["a", "b"]
+
+
+def test_shares_are_not_fitted_on_scenes_that_a_member_has_seen(tmp_path):
+    with pytest.raises(InputError, match=r"linear.indian-pines was trained on.*columns-0-80"):
+        joined(tmp_path, "--fit", "indian-pines", "--split", "train")
+
+
+def test_shares_of_folds_are_averaged(tmp_path):
+    folds = [joined(tmp_path / str(i), "--shares", f"{i / 4},{1 - i / 4}") for i in (1, 2)]
+    options = [option for fold in folds for option in ("--shares-of", f"local-dir:{fold}")]
+    model = hsrzoo.load(f"local-dir:{joined(tmp_path / 'mean', *options)}", device="cpu")
+    assert torch.allclose(model.module.shares, torch.tensor([[0.375], [0.625]]).expand(2, 31))
+    with pytest.raises(InputError, match="no ensemble"):
+        joined(tmp_path / "wrong", "--shares-of", TWO[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--per-band",), "--per-band"),
+        (("--shares", "0.5,0.5", "--fit", "cave"), "exclude each other"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(tmp_path, arguments, message):
+    done = CliRunner().invoke(command, [*TWO, "-o", str(tmp_path / "out"), *arguments])
+    assert done.exit_code == 2 and message in done.stderr

@@ -53,6 +53,10 @@ NOT_RUN = {
     "--store mine",
     "hsrzoo train --queue benchmark/hsrzoo_benchmark/studies/cave-cv.toml --out runs",
     "hsrzoo report --store records --split cv --model *.cave-cv --markdown",
+    "hsrzoo ensemble local-dir:runs/gmsr.fold-0/weights local-dir:runs/pixel-mlp.fold-0 --fit cave "
+    "--split fold-0 -o fold-0",
+    "hsrzoo ensemble gmsr.cave pixel-mlp.cave --shares-of local-dir:fold-0 --shares-of local-dir:fold-1 "
+    "-o mean",
 }
 """All that no test runs; each has its reason beside it on the page."""
 

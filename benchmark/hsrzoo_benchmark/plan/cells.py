@@ -20,7 +20,8 @@ from hsrzoo_benchmark.results.versions import held
 from hsrzoo_benchmark.store import ResultFile, Store
 
 if TYPE_CHECKING:
-    from hsrzoo.models.reconstructor import Reconstructor
+    from hsrzoo.models.metadata import trained_scenes
+from hsrzoo.models.reconstructor import Reconstructor
 
 
 @dataclass(frozen=True)
@@ -122,15 +123,8 @@ def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> H
 
 
 def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
-    """True if the weights, those that they were fine-tuned from or their codebooks were trained on this
-    very scene, whichever split it lay in then: a set may be split in more than one way, and in each of them
-    a name stands for one scene."""
-    config = model.config or {}
-    training = config.get("training", {})
-    before = (training.get("init") or {}).get("trained_on", ())
-    codebooks = (config.get("codebook") or {}).get("stage1", ())
-    sets = [training, *training.get("extra", ()), *before, *codebooks]
-    return any(one.get("dataset") == dataset and scene in one.get("scenes", ()) for one in sets)
+    """Whether ``scene`` is one of those that the model was trained on, in any way."""
+    return scene in trained_scenes(model.config, dataset)
 
 
 def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:

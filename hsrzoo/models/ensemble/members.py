@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
@@ -39,37 +41,31 @@ class Made:
     """The members that are bundled weights, for a folder without copies of them (:mod:`..parts`)."""
 
 
-def make(names: Sequence[str], shares: Sequence[float] | None = None, spec: ModelSpec = SPEC) -> Made:
+def make(
+    models: Sequence[Reconstructor],
+    shares: Sequence[float] | np.ndarray | None = None,
+    spec: ModelSpec = SPEC,
+    shares_from: Mapping[str, Any] | None = None,
+) -> Made:
     """The weighted mean of trained models.
 
     Args:
-        names: Of the members, at least two, as :func:`hsrzoo.load` takes them.
-        shares: One for each member, 0 or more, of sum 1; None: equal ones.
+        models: The members (:func:`load_members`).
+        shares: One for each member, or (members, C) of them, 0 or more, of sum 1; None: equal ones.
         spec: Of the ensemble; one with a name of its own fixes the architectures of its members.
+        shares_from: How the shares were found, for the record.
 
     Returns:
         The ensemble with the members' weights.
 
     Raises:
-        InputError: Fewer than two members, exported files, members for other cameras or that correct their
-            cubes by a camera, impossible shares, other architectures than ``spec`` has.
-        BandsError: Members have different bands.
+        InputError: Impossible shares, or other architectures than ``spec`` has.
     """
-    if len(names) < 2:
-        raise InputError("An ensemble needs members", expected="two or more", got=len(names))
-    for name in names:
-        if parse_name(name).kind == "onnx":
-            raise InputError(
-                f"{name} cannot be a member: an exported file has no weights", fix="Name the weights"
-            )
-    models = [load(name, device="cpu") for name in names]
-    _require_alike(models)
-    chosen = _checked(shares, len(names))
     first = models[0]
     module = Ensemble(
         [model.module for model in models], [m.spec.input.normalise for m in models], len(first.bands)
     )
-    module.shares.copy_(torch.tensor(chosen)[:, None].expand_as(module.shares))
+    module.shares.copy_(_checked(shares, len(models), len(first.bands)))
     members = [
         {
             "architecture": model.spec.name,
@@ -92,7 +88,7 @@ def make(names: Sequence[str], shares: Sequence[float] | None = None, spec: Mode
         spec,
         first.bands,
         {"members": members},
-        _record(models, chosen),
+        {**_record(models), **({"shares_from": dict(shares_from)} if shares_from else {})},
         _codebook(models),
         _parts(models),
     )
@@ -121,6 +117,24 @@ def _parts(models: Sequence[Reconstructor]) -> list[Mapping[str, str]]:
     return found
 
 
+def load_members(names: Sequence[str]) -> list[Reconstructor]:
+    """The models called ``names``, at least two.
+
+    Raises InputError for fewer, exported files, members for other cameras or that correct their cubes by a
+    camera, BandsError where members have different bands, and what :func:`hsrzoo.load` raises.
+    """
+    if len(names) < 2:
+        raise InputError("An ensemble needs members", expected="two or more", got=len(names))
+    for name in names:
+        if parse_name(name).kind == "onnx":
+            raise InputError(
+                f"{name} cannot be a member: an exported file has no weights", fix="Name the weights"
+            )
+    models = [load(name, device="cpu") for name in names]
+    _require_alike(models)
+    return models
+
+
 def _require_alike(models: Sequence[Reconstructor]) -> None:
     first = models[0]
     for model in models:
@@ -142,17 +156,18 @@ def _require_alike(models: Sequence[Reconstructor]) -> None:
         )
 
 
-def _checked(shares: Sequence[float] | None, count: int) -> list[float]:
-    if shares is None:
-        return [1 / count] * count
-    possible = all(math.isfinite(share) and share >= 0 for share in shares)
-    if len(shares) != count or not possible or abs(sum(shares) - 1) > SUM_TOLERANCE:
+def _checked(shares: Sequence[float] | np.ndarray | None, count: int, bands: int) -> Tensor:
+    """(members, C)."""
+    given = np.full(count, 1 / count) if shares is None else np.asarray(shares, np.float64)
+    given = given[:, None] if given.ndim == 1 else given
+    fits = given.shape in ((count, 1), (count, bands)) and np.isfinite(given).all() and (given >= 0).all()
+    if not fits or np.abs(given.sum(0) - 1).max() > SUM_TOLERANCE:
         raise InputError(
             "The shares do not fit",
             expected=f"{count} numbers of 0 or more with the sum 1",
-            got=", ".join(f"{share:g}" for share in shares),
+            got=", ".join(f"{share:g}" for share in given.ravel()[:8]),
         )
-    return list(shares)
+    return torch.from_numpy(given).expand(count, bands)
 
 
 def _common_input(inputs: Sequence[RgbInput]) -> RgbInput:
@@ -165,7 +180,7 @@ _FACTS = ("dataset", "split", "scenes", "fingerprint", "dataset_info")
 _COSTS = ("steps", "cpu_seconds", "wall_seconds")
 
 
-def _record(models: Sequence[Reconstructor], shares: Sequence[float]) -> dict[str, Any]:
+def _record(models: Sequence[Reconstructor]) -> dict[str, Any]:
     """How the weights came about: the first member's data as its own, those of the others as extra ones."""
     records = [model.config["training"] for model in models]
     sets: list[Mapping[str, Any]] = []
@@ -177,10 +192,9 @@ def _record(models: Sequence[Reconstructor], shares: Sequence[float]) -> dict[st
         {
             "name": model.name,
             "weights_sha256": model.weights_sha256,
-            "share": share,
             **{key: record[key] for key in (*_COSTS, "seed", "command", "provenance") if key in record},
         }
-        for model, record, share in zip(models, records, shares, strict=True)
+        for model, record in zip(models, records, strict=True)
     ]
     return {
         "method": "mean of members",
