@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import BandsError, HsrzooError, WeightsError
+from hsrzoo.models.metadata import trained_scenes
 from hsrzoo.results import FOLD, ScoreRow
 from hsrzoo.spec import DatasetSpec, resolve
 from hsrzoo_benchmark.grouping import group_by
@@ -20,8 +21,7 @@ from hsrzoo_benchmark.results.versions import held
 from hsrzoo_benchmark.store import ResultFile, Store
 
 if TYPE_CHECKING:
-    from hsrzoo.models.metadata import trained_scenes
-from hsrzoo.models.reconstructor import Reconstructor
+    from hsrzoo.models.reconstructor import Reconstructor
 
 
 @dataclass(frozen=True)
