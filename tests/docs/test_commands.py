@@ -43,8 +43,8 @@ NOT_RUN = {
     "hsrzoo bench --bench speed --model mcga-s2 --model mst-plus-plus:reference --model mst-plus-plus "
     "--size 512 --threads 2",
     "hsrzoo bench --model mcga-s2 --model r3st --model mst-plus-plus --model gmsr --model agdnet "
-    "--model hscnn-plus --model linear --model poly --model mean-spectrum --dataset cave --bench accuracy "
-    "--store records",
+    "--model hscnn-plus --model mcga-plus --model pixel-mlp --model linear --model poly "
+    "--model mean-spectrum --dataset cave --bench accuracy --store records",
     "hsrzoo bench --bench speed --model mcga-s2 --model mst-plus-plus:reference --model mst-plus-plus "
     "--model hscnn-plus --model hscnn-plus:reference --model linear --model poly --model mean-spectrum "
     "--size 512 --size 256 --size 1024 --memory-limit 4 --threads 2 --speed-seconds 20 --store records",
