@@ -42,6 +42,8 @@ _BOTH_SCALED = {
     "image and truth x 2": ("rmse", "gain-both 2"),
 }
 """Columns that are left out where no row is stored: earlier versions did not score them."""
+_MEASURED = {"10 pixels": ("rmse", "refine 10"), "50 pixels": ("rmse", "refine 50")}
+"""Left out where no row is stored."""
 _MEMORY = {
     "RMSE, metamers 0.5 ↓": ("rmse", "metamer 0.5"),
     "RMSE, metamers 1 ↓": ("rmse", "metamer 1"),
@@ -90,12 +92,14 @@ def _home(found: Sequence[Group], current: Current) -> list[str]:
     first = next(f for f in scores if f["bench"] == "accuracy")
     there = {(figure["metric"], figure["condition"]) for figure in scores}
     disturbed = _DISTURBED | {head: key for head, key in _BOTH_SCALED.items() if key in there}
+    refined = {head: key for head, key in _MEASURED.items() if key in there}
     return [
         "\n".join([_heading(first), *remarks(scores, models)]),
         score_table("model", _CLEAN, scores, models),
         score_table("RMSE ↓", disturbed, scores, models),
         score_table("lit pixels", {metric_heading(m): (m, "clean") for m in _LIT}, scores, models),
         score_table("same picture, other spectra", _MEMORY, scores, models),
+        score_table("RMSE ↓ with measured spectra", refined, scores, models) if refined else "",
         speed_tables(speeds, models),
         training_table(models),
     ]
