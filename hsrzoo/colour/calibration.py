@@ -172,7 +172,7 @@ class Calibration:
         """The calibration in a file that :meth:`to_json` filled.
 
         Raises:
-            FormatError: It is damaged, or of a newer version.
+            FormatError: It is damaged, holds impossible values, or is of a newer version.
         """
         try:
             data = path.read_bytes()
@@ -188,13 +188,36 @@ class Calibration:
             rgb = np.array([patches[name] or [np.nan] * 3 for name in of.patches], dtype=np.float64)
             if light is not None:
                 light = Light(light["name"], np.array(light["power"], dtype=np.float64))
-        except (ValueError, KeyError, TypeError, OSError) as error:
+            decoding = {str(key): str(value) for key, value in content["decoding"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise FormatError(
                 f"{path} is not a calibration", expected="a file of `hsrzoo calibrate`", got=repr(error)
             ) from error
         # The digest: partial cubes of another calibration under the same name are not continued.
         name = f"{path.stem}-{hashlib.sha256(data).hexdigest()[:8]}"
-        return Calibration(name, of, rgb, content["decoding"], light)
+        found = Calibration(name, of, rgb, decoding, light)
+        found._require_possible(path)
+        return found
+
+    def _require_possible(self, path: Path) -> None:
+        """FormatError unless these can be values of a chart: least squares fits a map to any."""
+        seen, white, count = self.rgb[self.usable], self.white, len(self.chart.patches)
+        patches_fit = (
+            self.rgb.shape == (count, 3) and len(seen) >= _LEAST_USABLE * count
+            and seen.min() >= 0 and _DARK <= seen.max() <= 1
+        )  # fmt: skip
+        light_fits = (
+            white.shape == (len(VISIBLE_31),) and np.isfinite(white).all()
+            and white.min() >= 0 and white.max() > 0
+        )  # fmt: skip
+        if not (patches_fit and light_fits):
+            raise FormatError(
+                f"The values in {path} are not those of a calibration",
+                expected=f"R, G and B in [0, 1] of {int(np.ceil(_LEAST_USABLE * count))} or more patches"
+                if not patches_fit
+                else f"{len(VISIBLE_31)} powers of the light, 0 or more",
+                fix="Calibrate again",
+            )
 
 
 @dataclass(frozen=True, eq=False)

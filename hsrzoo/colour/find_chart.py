@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hsrzoo.colour.chart import Corners
+from hsrzoo.colour.chart import CHARTS, Corners
 from hsrzoo.colour.srgb import encode_srgb
-from hsrzoo.errors import InputError
+from hsrzoo.errors import InputError, require_known
 
 FOUND = "colorchecker24"
 """The chart that can be found."""
@@ -26,7 +26,9 @@ def find_chart(pixels: np.ndarray, name: str) -> list[Corners]:
 
     Raises:
         InputError: colour-checker-detection is not installed, the chart is another one, or none is found.
+        UnknownNameError: There is no such chart.
     """
+    require_known("chart", name, CHARTS)
     give = "Give the centres of the corner patches by --corners"
     if name != FOUND:
         raise InputError("Only ColorChecker Classic charts are found automatically", got=name, fix=give)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from hsrzoo.colour.chart import CHARTS, Corners, chart, orientations, read_patch
 from hsrzoo.colour.lights import Light
 from hsrzoo.colour.matrix import map_colours
 from hsrzoo.colour.srgb import encode_srgb, srgb_matrix
-from hsrzoo.errors import FormatError, HsrzooError, InputError
+from hsrzoo.errors import FormatError, HsrzooError, InputError, UnknownNameError
 from hsrzoo.io.model_input import photo_for
 from hsrzoo.io.photo import to_linear
 from hsrzoo.io.raster import open_raster
@@ -236,7 +237,22 @@ def test_a_calibration_is_no_response(calibration: Path) -> None:
         Camera.named(str(calibration))
 
 
-@pytest.mark.parametrize("change", [{"schema": 2}, {"chart": "sg140"}, {"patches": {}}, {"light": {}}])
+def _patches(value: Any) -> dict[str, Any]:
+    return {"patches": dict.fromkeys(chart("colorchecker24").patches, value)}
+
+
+def _light(*power: float) -> dict[str, Any]:
+    return {"light": {"name": "lamp", "power": power}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2}, {"chart": "sg140"}, {"patches": {}}, {"light": {}}, {"decoding": None},
+        _patches(None), _patches([0, 0, 0]), _patches([1e300] * 3), _patches([0.5, 0.5]),
+        _patches([-0.1] * 3), _light(1, 1), _light(*[0] * 31), _light(*[-1] * 31), _light(*[math.nan] * 31),
+    ],
+)  # fmt: skip
 def test_a_damaged_calibration_is_refused(calibration: Path, change: dict[str, Any]) -> None:
     calibration.write_text(json.dumps({**json.loads(calibration.read_text()), **change}))
     with pytest.raises(FormatError):
@@ -310,3 +326,8 @@ def test_without_the_detector_corners_are_asked_for(
     for name, words in (("colorchecker24", "hsrzoo[chart]"), ("sg140", "Only ColorChecker Classic")):
         error = calibrate(photos[name], chart=name, corners=None).exception
         assert isinstance(error, InputError) and words in str(error) and "--corners" in str(error)
+
+
+def test_the_name_of_a_chart_is_checked_first(photos: dict[str, Path]) -> None:
+    error = calibrate(photos["sg140"], chart="sg-140", corners=None).exception
+    assert isinstance(error, UnknownNameError) and "sg140" in str(error)
