@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -47,8 +48,11 @@ def command(
     """
     if (shares_text is not None) + (fit_to is not None) + bool(ensembles) > 1:
         raise click.UsageError("--shares, --fit and --shares-of exclude each other")
+    wrong = shares_text is not None and not options.numbers_of(shares_text)
+    options.forbid(wrong, f"--shares {shares_text!r} are not numbers: write 0.25,0.75")
     if fit_to is None:
-        options.forbid_without("--fit", ("split", "per_band", "data_options"))
+        options.forbid_without("--fit", ("split", "per_band", "data_options", "data_root"))
+    _require_other_folder(out, (*names, *ensembles))
     import numpy as np
 
     from hsrzoo.cli.output import say
@@ -72,6 +76,7 @@ def command(
         alone = ", ".join(f"{rmse:.5f}" for rmse in how["rmse_of_members"])
         say(f"RMSE of the mean {how['rmse']:.5f}, of the members {alone}")
     made = make(models, shares, MODELS.get(arch), how)
+    options.forbid(refer and not made.parts, "--refer has no effect: no member is bundled")
     training = {**made.training, "command": command_line(), "provenance": collect("cpu")}
     make_folder(out)
     with hold_folder(out):
@@ -82,3 +87,13 @@ def command(
         )  # fmt: skip
     say(f"Mean shares: {', '.join(f'{share:.3f}' for share in made.module.shares.mean(1).tolist())}")
     say(f"Weights: {out} (--model local-dir:{out})")
+
+
+def _require_other_folder(out: Path, names: Iterable[str]) -> None:
+    """UsageError if ``out`` is the folder of one of these models, whose weights would be lost."""
+    from hsrzoo.models.names import parse_name
+
+    for name in names:
+        path = parse_name(name).path
+        same = path is not None and path.resolve() == out.resolve()
+        options.forbid(same, f"--out would replace the weights of {name}")

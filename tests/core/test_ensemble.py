@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 import hsrzoo
 from hsrzoo.cli.ensemble import command
 from hsrzoo.datasets.base import Scene
-from hsrzoo.errors import BandsError, HsrzooError, InputError, WeightsError
+from hsrzoo.errors import BandsError, DatasetError, HsrzooError, InputError, WeightsError
 from hsrzoo.models.complexity import macs
 from hsrzoo.models.ensemble import SPEC, members
 from hsrzoo.models.ensemble.network import Ensemble, build
@@ -249,6 +250,26 @@ def test_shares_are_not_fitted_on_scenes_that_a_member_has_seen(tmp_path):
         joined(tmp_path, "--fit", "indian-pines", "--split", "train")
 
 
+@pytest.mark.parametrize("per_band", [False, True])
+def test_shares_are_not_fitted_to_members_whose_cubes_are_zero(per_band):
+    data = Mixed(np.full((2, 31), 0.5))
+    scene = data.load("valid", "a")
+    zero = SimpleNamespace(
+        name="zero",
+        bands=data.bands,
+        config={"training": {}},
+        predict=lambda rgb: np.zeros_like(scene.cube),
+    )
+    with pytest.raises(DatasetError, match="No shares can be fitted to mixed/valid"):
+        fit_shares([zero, zero], data, "valid", per_band)
+
+
+def test_a_reference_needs_a_bundled_member(tmp_path):
+    folders = [f"local-dir:{joined(tmp_path / text)}" for text in "ab"]
+    done = CliRunner().invoke(command, [*folders, "-o", str(tmp_path / "out"), "--refer"])
+    assert done.exit_code == 2 and "--refer has no effect" in done.stderr
+
+
 def test_shares_of_folds_are_averaged(tmp_path):
     folds = [joined(tmp_path / str(i), "--shares", f"{i / 4},{1 - i / 4}") for i in (1, 2)]
     options = [option for fold in folds for option in ("--shares-of", f"local-dir:{fold}")]
@@ -263,8 +284,13 @@ def test_shares_of_folds_are_averaged(tmp_path):
     [
         (("--per-band",), "--per-band"),
         (("--shares", "0.5,0.5", "--fit", "cave"), "exclude each other"),
+        (("--shares", "a,b"), "'a,b'"),
+        (("--data-root", "."), "--data-root"),
+        (("--shares-of", "local-dir:{out}"), "replace the weights"),
     ],
 )
-def test_options_that_would_be_ignored_are_refused(tmp_path, arguments, message):
-    done = CliRunner().invoke(command, [*TWO, "-o", str(tmp_path / "out"), *arguments])
+def test_options_that_cannot_be_followed_are_refused(tmp_path, arguments, message):
+    out = str(tmp_path / "out")
+    done = CliRunner().invoke(command, [*TWO, "-o", out, *(text.format(out=out) for text in arguments)])
     assert done.exit_code == 2 and message in done.stderr
+    assert not Path(out).exists()

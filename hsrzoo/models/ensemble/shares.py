@@ -36,7 +36,7 @@ def fit_shares(
     Raises:
         BandsError: The data have other bands.
         InputError: A member was trained on a scene of ``split``.
-        DatasetError: A band has no data.
+        DatasetError: A band has no data, or all members' cubes are 0 there.
     """
     names = dataset.scenes(split)
     for model in models:
@@ -64,6 +64,14 @@ def fit_shares(
             energy[band] += y @ y / pixels
     if not (energy > 0).all():
         raise DatasetError(f"Some bands of {dataset.name}/{split} have no data", fix="Choose other scenes")
+    sizes = grams.trace(axis1=1, axis2=2)
+    if not (sizes.min() if per_band else sizes.max()) > 0:
+        raise DatasetError(
+            f"No shares can be fitted to {dataset.name}/{split}",
+            expected="images from which the members make cubes with values other than 0",
+            got="0 in every pixel of a band",
+            fix="Check the images, or choose other scenes",
+        )
     if per_band:
         shares = np.stack([_solve(*pair) for pair in zip(grams, moments, strict=True)], axis=1)
     else:
