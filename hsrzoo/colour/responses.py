@@ -33,6 +33,8 @@ _NEGATIVE = 0.01
 """Share of the maximum that noise may bring a response below zero."""
 _COVERED_NM = (420.0, 680.0)
 """A response must be known between these."""
+_WORST_CONDITION = 1e3
+"""Condition number of three channels that are told apart; those of measured cameras are 2 to 11."""
 
 
 def response_names() -> list[str]:
@@ -193,6 +195,9 @@ def _checked(table: np.ndarray, path: Path) -> np.ndarray:
     if not np.all(most > 0) or np.any(curves.min(axis=0) < -_NEGATIVE * most):
         got = f"values from {curves.min():.4g} to {curves.max():.4g}"
         raise _refused(path, "three channels, none of them negative", got)
+    if not np.linalg.cond(curves / most) < _WORST_CONDITION:
+        got = "one that is proportional to another, or a sum of the others"
+        raise _refused(path, "three different channels", got)
     return np.column_stack([wavelengths, np.maximum(curves, 0) / curves.max()])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hsrzoo.bands import BandSet
+from hsrzoo.datasets.base import require_scaled
 from hsrzoo.errors import BandsError, FormatError, InputError
 from hsrzoo.io import CUBE_SUFFIXES, load_cube
 from hsrzoo.io.common import require_file
@@ -38,7 +39,8 @@ def read_measured(path: Path, rows: CubeRows) -> Measured:
         rows: The cube.
 
     Raises:
-        InputError: A point outside the cube, or a size that does not divide the cube's.
+        InputError: A point outside the cube, a size that does not divide the cube's, or spectra that are
+            not in its units, such as percent (:func:`hsrzoo.datasets.base.require_scaled`).
         BandsError: Bands that do not cover those of the cube.
         FormatError: The file cannot be read.
     """
@@ -77,7 +79,7 @@ def _from_table(path: Path, rows: CubeRows) -> Measured:
             got=f"row {places[at, 0]:g}, column {places[at, 1]:g} in line {at + 2}",
         )
     at_points = np.stack([rows.read(int(row), 1)[0, int(column)] for row, column in places])
-    return _finite(_in_bands(values[:, 2:], bands, rows.bands, path), at_points)
+    return _finite(_in_bands(values[:, 2:], bands, rows.bands, path), at_points, path)
 
 
 def _from_cube(path: Path, rows: CubeRows) -> Measured:
@@ -97,7 +99,7 @@ def _from_cube(path: Path, rows: CubeRows) -> Measured:
         for row in range(h)
     ]
     spectra = small.reshape(h * w, -1).astype(np.float64)
-    return _finite(_in_bands(spectra, bands, rows.bands, path), np.concatenate(means))
+    return _finite(_in_bands(spectra, bands, rows.bands, path), np.concatenate(means), path)
 
 
 def _in_bands(spectra: np.ndarray, bands: BandSet, target: BandSet, path: Path) -> np.ndarray:
@@ -114,10 +116,12 @@ def _in_bands(spectra: np.ndarray, bands: BandSet, target: BandSet, path: Path) 
     return found.T.astype(np.float64)
 
 
-def _finite(spectra: np.ndarray, cube: np.ndarray) -> Measured:
+def _finite(spectra: np.ndarray, cube: np.ndarray, path: Path) -> Measured:
     """The pairs of which both are known."""
     known = np.isfinite(spectra).all(axis=1) & np.isfinite(cube).all(axis=1)
-    return Measured(spectra[known], cube[known].astype(np.float64))
-
-
-__all__ = ["Measured", "read_measured"]
+    spectra, cube = spectra[known], cube[known].astype(np.float64)
+    require_scaled(
+        spectra, f"What {path} holds", peak=max(1.0, float(cube.max(initial=0))), error=InputError,
+        fix="Give spectra in the units of the cube",
+    )  # fmt: skip
+    return Measured(spectra, cube)

@@ -116,6 +116,16 @@ def test_points_that_do_not_fit_are_refused(
     assert not list(tmp_path.glob("out*"))
 
 
+def test_spectra_in_percent_are_refused(cube: Path, tmp_path: Path) -> None:
+    lines = table(tmp_path / "points.csv", [(0, 0), (1, 1), (2, 2)]).read_text().splitlines()
+    for i in (1, 2, 3):
+        row, column, *values = lines[i].split(",")
+        lines[i] = ",".join([row, column, *(str(100 * float(x)) for x in values)])
+    (tmp_path / "points.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"not scaled to \[0, 1\].*units of the cube"):
+        refine(cube, tmp_path / "points.csv", "-o", tmp_path / "out.hdr")
+
+
 @pytest.mark.parametrize("text", ["", "x,y\n1,2\n", "row,column,400\n1,2\n", "row,column,400\n1,2,red\n"])
 def test_what_is_no_table_is_refused(cube: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "points.csv").write_text(text)

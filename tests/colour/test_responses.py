@@ -98,10 +98,11 @@ def test_json_of_ours_and_of_rawtoaces_is_read(tmp_path: Path) -> None:
         (table()[10:], "cover 420-680"),
         (table() - [0, 0, 0.1, 0], "none of them negative"),
         (table() * [1, 1, 0, 1], "none of them negative"),
+        (table()[:, [0, 1, 1, 3]], "three different channels"),
         (table() * [1, 1, np.nan, 1], "NaN"),
         (table() / [1000, 1, 1, 1], "wavelengths in nm"),
     ],
-    ids=["two channels", "gap", "short", "negative", "zero", "nan", "micrometres"],
+    ids=["two channels", "gap", "short", "negative", "zero", "proportional", "nan", "micrometres"],
 )
 def test_what_is_no_response_is_refused(tmp_path: Path, rows: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
