@@ -35,7 +35,7 @@ def reported_by_paper(**key: str) -> dict[str, Any]:
     """``{"value": float or "OOM", "note": its table}`` of the paper's figure; empty: none. Without
     ``variant`` it is that of the whole model, without ``dataset`` that of none, as of speed on ARAD-1K."""
     key = {"variant": "", "dataset": "", **key}
-    found = next((r for r in _paper() if all(r[k] == v for k, v in key.items())), None)
+    found = _paper_by(tuple(key)).get(tuple(key.values()))
     if found is None:
         return {}
     value = found["value"]
@@ -46,6 +46,12 @@ def reported_by_paper(**key: str) -> dict[str, Any]:
 @cache
 def _paper() -> list[dict[str, str]]:
     return list(csv.DictReader(_read("reported.csv").splitlines()))
+
+
+@cache
+def _paper_by(columns: tuple[str, ...]) -> dict[tuple[str, ...], dict[str, str]]:
+    """The first row for each combination of values in these columns."""
+    return {tuple(row[column] for column in columns): row for row in reversed(_paper())}
 
 
 @cache

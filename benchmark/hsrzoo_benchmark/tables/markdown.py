@@ -139,11 +139,6 @@ def in_order(found: Figures) -> list[str]:
     return sorted(names, key=lambda name: means.get(name, math.inf))
 
 
-def pick(found: Figures, **wanted: Any) -> Mapping[str, Any] | None:
-    """The figure with these values, or None."""
-    return next((f for f in found if all(f.get(k) == v for k, v in wanted.items())), None)
-
-
 def cell(figure: Mapping[str, Any] | None) -> str:
     """Mean, 95 % interval, scenes on which it beats the best mean, rank or why there is none; n/a: nothing
     was measured."""
@@ -164,8 +159,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def remarks(found: Figures, models: Sequence[str]) -> list[str]:
     """What a model learned from other than this data set's training scenes, one line each."""
-    clean = [figure for m in models if (figure := pick(found, bench="accuracy", model=m))]
-    return [f"{figure['model']}: {text}." for figure in clean for text in learned_from(figure)]
+    clean = {f["model"]: f for f in reversed(found) if f["bench"] == "accuracy"}
+    return [f"{m}: {text}." for m in models if m in clean for text in learned_from(clean[m])]
 
 
 def score_table(
@@ -175,10 +170,11 @@ def score_table(
 
     ``columns``: heading -> metric and condition of the figures of the column.
     """
-    rows = []
+    key, rows = itemgetter("model", "tta", "metric", "condition"), []
+    by_key = {key(f): f for f in reversed(found) if "tta" in f}
     for model in models:
         for tta in (False, True):
-            row = [pick(found, model=model, tta=tta, metric=m, condition=c) for m, c in columns.values()]
+            row = [by_key.get((model, tta, *column)) for column in columns.values()]
             if any(row):
                 rows.append([model + (" + TTA" if tta else ""), *map(cell, row)])
     return _table([corner, *columns], rows)
