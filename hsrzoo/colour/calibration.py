@@ -190,9 +190,9 @@ class Calibration:
                 light = Light(light["name"], np.array(light["power"], dtype=np.float64))
             decoding = {str(key): str(value) for key, value in content["decoding"].items()}
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise FormatError(
-                f"{path} is not a calibration", expected="a file of `hsrzoo calibrate`", got=repr(error)
-            ) from error
+            got = f"none of the name {error}" if isinstance(error, KeyError) else str(error)
+            expected = "all fields and patches that `hsrzoo calibrate` writes"
+            raise FormatError(f"{path} is not a calibration", expected=expected, got=got) from error
         # The digest: partial cubes of another calibration under the same name are not continued.
         name = f"{path.stem}-{hashlib.sha256(data).hexdigest()[:8]}"
         found = Calibration(name, of, rgb, decoding, light)
