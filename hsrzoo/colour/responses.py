@@ -34,7 +34,7 @@ _NEGATIVE = 0.01
 _COVERED_NM = (420.0, 680.0)
 """A response must be known between these."""
 _WORST_CONDITION = 1e3
-"""Condition number of three channels that are told apart; those of measured cameras are 2 to 11."""
+"""Condition number of three channels that can be distinguished; those of measured cameras are 2 to 11."""
 
 
 def response_names() -> list[str]:

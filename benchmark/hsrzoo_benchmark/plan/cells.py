@@ -104,7 +104,7 @@ def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> H
             fix=f"Make some with `hsrzoo {make} {spec.name} --dataset {source.spec.name}` and give their "
             "folder as --model local-dir:PATH",
         )
-    seen = [name for name in source.scenes if seen_in_training(model, source.dataset.name, name)]
+    seen = sorted(trained_scenes(model.config, source.dataset.name).intersection(source.scenes))
     if seen and FOLD.fullmatch(source.split):
         return WeightsError(
             f"{model.name} was trained on scenes of {source.dataset.name}/{source.split}",

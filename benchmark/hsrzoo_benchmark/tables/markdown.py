@@ -91,15 +91,17 @@ def _home(found: Sequence[Group], current: Current) -> list[str]:
     models = in_order([*scores, *speeds])
     first = next(f for f in scores if f["bench"] == "accuracy")
     there = {(figure["metric"], figure["condition"]) for figure in scores}
-    disturbed = _DISTURBED | {head: key for head, key in _BOTH_SCALED.items() if key in there}
-    refined = {head: key for head, key in _MEASURED.items() if key in there}
+
+    def scored(columns: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+        return {head: key for head, key in columns.items() if key in there}
+
     return [
         "\n".join([_heading(first), *remarks(scores, models)]),
         score_table("model", _CLEAN, scores, models),
-        score_table("RMSE ↓", disturbed, scores, models),
+        score_table("RMSE ↓", _DISTURBED | scored(_BOTH_SCALED), scores, models),
         score_table("lit pixels", {metric_heading(m): (m, "clean") for m in _LIT}, scores, models),
         score_table("same picture, other spectra", _MEMORY, scores, models),
-        score_table("RMSE ↓ with measured spectra", refined, scores, models) if refined else "",
+        score_table("RMSE ↓ with measured spectra", scored(_MEASURED), scores, models),
         speed_tables(speeds, models),
         training_table(models),
     ]
@@ -171,7 +173,7 @@ def score_table(
     ``columns``: heading -> metric and condition of the figures of the column.
     """
     key, rows = itemgetter("model", "tta", "metric", "condition"), []
-    by_key = {key(f): f for f in reversed(found) if "tta" in f}
+    by_key = {key(f): f for f in reversed(found)}
     for model in models:
         for tta in (False, True):
             row = [by_key.get((model, tta, *column)) for column in columns.values()]
