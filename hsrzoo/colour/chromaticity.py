@@ -1,0 +1,213 @@
+"""Which colours training pixels have, exposure apart, and how far the spectra of one colour differ.
+
+With q = sum(x) + 0.003 of a pixel x (R, G, B), its chromaticity is the first two of (x + 0.001) / q: dark
+pixels, whose ratios are noise, count as neutral. A table divides the plane into square cells and holds for
+each of them
+
+* the share of training pixels, every scene counting alike;
+* the spread of spectra divided by q: their standard deviation, band by band, over scenes as well as within
+  them, with weights q^2, because deviations in units of the spectra count. Where few scenes have a colour,
+  the estimate leans on a wider neighbourhood of the cell, and in the end on all pixels;
+* the distance to the training colours: the radius around the cell that holds a small share of all pixels.
+
+A look-up depends on its pixel alone, so that tiles of an image and exported networks give the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hsrzoo.errors import InputError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DARK = 0.003
+"""Added to the sum of a pixel: below about one grey level of 8 bits the chromaticity is noise."""
+SIDE = 47
+"""Cells along each axis of a table; no multiple of 3, so that greys are not on the edge of a cell."""
+NEAR = 1e-3
+"""Share of all training pixels within the distance of a colour: a fiftieth of one scene of twenty."""
+WIDTHS = (0.6, 1.2, 2.4, 4.8)
+"""Standard deviations, in cells, of the neighbourhoods whose spreads are combined."""
+PIXELS = 20.0
+"""Weight of a scene's pixels in a neighbourhood that makes it count half as much as any number of them."""
+SCENES = 2.0
+"""Scenes in a neighbourhood that count as much as the next wider neighbourhood."""
+
+
+def brightness(rgb: Tensor) -> Tensor:
+    """q (...) of linear pixels (..., 3); negative values count as 0."""
+    return rgb.clamp(min=0).sum(-1) + DARK
+
+
+def cells(rgb: Tensor, side: int = SIDE) -> Tensor:
+    """Cells (...) int64, 0 to ``side`` squared - 1, of linear pixels (..., 3)."""
+    pixels = rgb.clamp(min=0)
+    ratios = (pixels[..., :2] + DARK / 3) / (pixels.sum(-1, keepdim=True) + DARK)
+    place = (ratios * side).long().clamp(0, side - 1)
+    return place[..., 0] * side + place[..., 1]
+
+
+@dataclass(frozen=True, eq=False)
+class ChromaticityTable:
+    """What is known of the colours of training pixels; cells are those of :func:`cells`.
+
+    Attributes:
+        share: (side * side,) float32: share of the training pixels, of sum 1.
+        spread: (side * side, C) float32: standard deviation of spectra divided by the brightness q.
+        distance: (side * side,) float32: to training colours, in units of chromaticity.
+        scenes: Of which the table was built.
+    """
+
+    share: Tensor
+    spread: Tensor
+    distance: Tensor
+    scenes: int
+
+    @property
+    def side(self) -> int:
+        """Cells along each axis."""
+        return round(len(self.share) ** 0.5)
+
+    @classmethod
+    def build(cls, scenes: Iterable[tuple[np.ndarray, np.ndarray]], side: int = SIDE) -> ChromaticityTable:
+        """Build a table of training pixels.
+
+        Args:
+            scenes: For each scene its linear pixels (N, 3) in [0, 1] and their spectra (N, C), without NaN.
+                They are read one after the other.
+            side: Cells along each axis.
+
+        Returns:
+            The table.
+
+        Raises:
+            InputError: There is no scene, a scene has no pixel, or shapes do not fit.
+        """
+        import torch
+
+        share, sums = np.zeros(side * side), _Sums(side)
+        count = 0
+        for rgb, spectra in scenes:
+            _require_pairs(rgb, spectra)
+            pixels = torch.as_tensor(np.ascontiguousarray(rgb), dtype=torch.float32)
+            where, q = cells(pixels, side).numpy(), brightness(pixels).double().numpy()
+            share += np.bincount(where, minlength=side * side) / len(where)
+            sums.add(where, spectra / q[:, None], q**2)
+            count += 1
+        if not count:
+            raise InputError("A table of colours needs pixels", expected="one scene or more", got="none")
+        found = (share / count, sums.spread(), _distances(share / count, side))
+        kept, spread, distance = (torch.from_numpy(values.astype(np.float32)) for values in found)
+        return cls(kept, spread, distance, count)
+
+    def spread_at(self, rgb: Tensor) -> Tensor:
+        """Spread (..., C) of spectra that linear pixels (..., 3) can have, in units of the spectra."""
+        return self._at(self.spread, rgb) * brightness(rgb)[..., None]
+
+    def distance_at(self, rgb: Tensor) -> Tensor:
+        """Distance (...) of linear pixels (..., 3) to training colours."""
+        return self._at(self.distance, rgb)
+
+    def share_at(self, rgb: Tensor) -> Tensor:
+        """Share (...) of the training pixels in the cells of linear pixels (..., 3)."""
+        return self._at(self.share, rgb)
+
+    def _at(self, values: Tensor, rgb: Tensor) -> Tensor:
+        return values.to(rgb.device)[cells(rgb, self.side)]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """To be stored: half precision for the spread, which decides the size."""
+        return {"share": self.share, "spread": self.spread.half(), "distance": self.distance}
+
+    @classmethod
+    def of_tensors(cls, found: Mapping[str, Tensor], scenes: int, origin: str) -> ChromaticityTable:
+        """The table that was stored as :meth:`tensors`; WeightsError, naming ``origin``, for others."""
+        shapes: dict[str, Any] = {name: tuple(found[name].shape) for name in found}
+        share, spread = shapes.get("share", ()), shapes.get("spread", ())
+        square = len(share) == 1 and share[0] == round(share[0] ** 0.5) ** 2 > 0
+        fit = square and len(spread) == 2 and spread[0] == share[0] and shapes.get("distance") == share
+        if not fit:
+            raise WeightsError(f"{origin} holds no table of colours", got=str(shapes))
+        return cls(found["share"].float(), found["spread"].float(), found["distance"].float(), scenes)
+
+
+class _Sums:
+    """Moments of spectra by cell, one scene after the other, for every width of neighbourhood."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.weight = np.zeros((len(WIDTHS) + 1, side * side))
+        self.first: np.ndarray | float = 0.0
+        self.second: np.ndarray | float = 0.0
+
+    def add(self, where: np.ndarray, spectra: np.ndarray, weights: np.ndarray) -> None:
+        """Add a scene: cells (N,), spectra (N, C) divided by brightness, and weights (N,)."""
+        cells_, bands = self.side**2, spectra.shape[1]
+        powers = (np.ones((1, len(where))), spectra.T, spectra.T**2)
+        columns = np.concatenate(powers) * weights
+        flat = np.stack([np.bincount(where, weights=column, minlength=cells_) for column in columns])
+        first, second, seen = [], [], []
+        for width in (*WIDTHS, None):
+            near = self._near(flat, width)
+            count = near[0]
+            known = np.maximum(count, 1e-12)
+            seen.append(count / (count + PIXELS))
+            first.append(seen[-1] * near[1 : bands + 1] / known)
+            second.append(seen[-1] * near[bands + 1 :] / known)
+        self.weight += np.stack(seen)
+        self.first = self.first + np.stack(first)
+        self.second = self.second + np.stack(second)
+
+    def _near(self, flat: np.ndarray, width: float | None) -> np.ndarray:
+        """Sums (K, cells) over the neighbourhood of each cell; None: over all cells."""
+        if width is None:
+            return np.broadcast_to(flat.sum(1, keepdims=True), flat.shape)
+        place = np.arange(self.side)
+        kernel = np.exp(-(((place[:, None] - place) / width) ** 2) / 2)
+        square = flat.reshape(-1, self.side, self.side)
+        return (kernel @ square @ kernel).reshape(len(flat), -1)
+
+    def spread(self) -> np.ndarray:
+        """(cells, C): from the widest neighbourhood to the narrowest, each added to the estimate so far."""
+        weight, first, second = self.weight[:, None], np.asarray(self.first), np.asarray(self.second)
+        known = np.maximum(weight, 1e-12)
+        variance = np.maximum(second / known - (first / known) ** 2, 0)
+        found = variance[-1]
+        for i in reversed(range(len(WIDTHS))):
+            found = (weight[i] * variance[i] + SCENES * found) / (weight[i] + SCENES)
+        return np.sqrt(found).T
+
+
+def _distances(share: np.ndarray, side: int) -> np.ndarray:
+    """(cells,): radius of the circle around each cell that holds :data:`NEAR` of all pixels."""
+    axis = np.arange(side) / side
+    x, y = (part.ravel() for part in np.meshgrid(axis, axis, indexing="ij"))
+    used = np.flatnonzero(share)
+    found = np.empty(side * side)
+    for cell in range(side * side):
+        far = np.hypot(x[used] - x[cell], y[used] - y[cell])
+        order = np.argsort(far, kind="stable")
+        held = np.cumsum(share[used][order])
+        i = int(np.searchsorted(held, NEAR))
+        # A cell is reached from its near side to its far side, its share growing with the radius.
+        part = (NEAR - (held[i - 1] if i else 0)) / share[used][order[i]]
+        found[cell] = max(far[order[i]] - 0.5 / side, 0) + min(part, 1) / side
+    return found
+
+
+def _require_pairs(rgb: np.ndarray, spectra: np.ndarray) -> None:
+    if rgb.ndim != 2 or spectra.ndim != 2 or rgb.shape[1] != 3 or len(rgb) != len(spectra) or not len(rgb):
+        raise InputError(
+            "Pixels and spectra do not fit",
+            expected="shapes (N, 3) and (N, C)",
+            got=f"{rgb.shape} and {spectra.shape}",
+        )
+
+
+__all__ = ["ChromaticityTable", "brightness", "cells"]

@@ -1,0 +1,114 @@
+"""The table of training colours: shares, spreads and distances of pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hsrzoo.colour.chromaticity import SIDE, ChromaticityTable, brightness, cells
+from hsrzoo.errors import InputError, WeightsError
+
+RED, GREEN, BLUE = ((0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8))
+
+
+def scene(
+    colour: tuple[float, ...], *spectra: tuple[float, ...], times: int = 100
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of one colour at several exposures, with every one of ``spectra`` in proportion."""
+    gain = np.linspace(0.2, 1, times)
+    rgb = np.concatenate([gain[:, None] * colour for _ in spectra])
+    q = np.concatenate([gain * sum(colour) + 0.003 for _ in spectra])
+    return rgb, q[:, None] * np.repeat(np.array(spectra), times, axis=0)
+
+
+@pytest.fixture(scope="module")
+def table() -> ChromaticityTable:
+    plain = scene(RED, (0.3, 0.3), times=300)
+    ambiguous = scene(GREEN, (0.2, 0.3), (0.4, 0.3))
+    return ChromaticityTable.build([plain, ambiguous] * 4)
+
+
+def test_every_scene_has_the_same_share_whatever_its_size(table: ChromaticityTable) -> None:
+    found = table.share_at(torch.tensor([RED, GREEN, BLUE]))
+    assert found.tolist() == pytest.approx([0.5, 0.5, 0])
+    assert float(table.share.sum()) == pytest.approx(1)
+    assert table.scenes == 8
+
+
+def test_colours_with_several_spectra_have_the_larger_spread(table: ChromaticityTable) -> None:
+    red, green = table.spread_at(torch.tensor([RED, GREEN]))
+    # four scenes of two spectra, 0.1 around their mean, and the wider neighbourhoods
+    assert 0.05 < green[0] < 0.11
+    assert green[0] > 3 * red[0]
+    assert float(green[1]) == pytest.approx(0, abs=1e-3)
+
+
+def test_spread_is_in_proportion_to_brightness(table: ChromaticityTable) -> None:
+    pixels = torch.tensor([GREEN]) * torch.tensor([[1.0], [0.5]])
+    found = table.spread_at(pixels)
+    assert torch.allclose(found / brightness(pixels)[:, None], found[:1] / brightness(pixels[:1]))
+
+
+def test_unknown_colours_are_far_and_known_ones_near(table: ChromaticityTable) -> None:
+    red, blue = table.distance_at(torch.tensor([RED, BLUE])).tolist()
+    assert red < 1 / SIDE
+    assert blue == pytest.approx(0.7, abs=2 / SIDE)
+
+
+def test_a_scene_of_its_own_spectra_widens_the_spread() -> None:
+    one, other = scene(RED, (0.2,)), scene(RED, (0.4,))
+    found = ChromaticityTable.build([one, other] * 2).spread_at(torch.tensor(RED))
+    assert float(found) == pytest.approx(0.1, rel=0.05)
+
+
+def test_look_ups_depend_on_the_pixel_alone(table: ChromaticityTable) -> None:
+    image = torch.rand(5, 7, 3, generator=torch.Generator().manual_seed(0))
+    whole = table.spread_at(image)
+    assert whole.shape == (5, 7, 2)
+    assert torch.equal(table.spread_at(image[2:4, 3:]), whole[2:4, 3:])
+    assert torch.equal(cells(image).flatten(), cells(image.reshape(-1, 3)))
+
+
+@pytest.mark.parametrize("pixel", [(0, 0, 0), (-0.1, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1e6)])
+def test_every_pixel_has_a_cell_and_dark_ones_are_neutral(pixel: tuple[float, ...]) -> None:
+    cell = int(cells(torch.tensor(pixel)))
+    assert 0 <= cell < SIDE**2
+    if max(pixel) <= 0:
+        assert cell == int(cells(torch.full((3,), 0.4)))
+
+
+def test_what_is_stored_gives_the_same_table(table: ChromaticityTable) -> None:
+    again = ChromaticityTable.of_tensors(table.tensors(), 8, "a file")
+    assert torch.equal(again.share, table.share)
+    assert torch.equal(again.distance, table.distance)
+    assert torch.allclose(again.spread, table.spread, rtol=1e-3, atol=1e-7)
+    assert sum(t.numel() * t.element_size() for t in table.tensors().values()) < 60_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"share": torch.zeros(5)}, {"distance": torch.zeros(4)}, {"spread": torch.zeros(2)}],
+    ids=["no square", "another size", "no bands"],
+)
+def test_what_is_no_table_is_refused(table: ChromaticityTable, change: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(WeightsError, match="a file holds no table of colours"):
+        ChromaticityTable.of_tensors({**table.tensors(), **change}, 8, "a file")
+    missing = {name: t for name, t in table.tensors().items() if name not in change}
+    with pytest.raises(WeightsError):
+        ChromaticityTable.of_tensors(missing, 8, "a file")
+
+
+@pytest.mark.parametrize(
+    "scenes",
+    [
+        [],
+        [(np.zeros((0, 3)), np.zeros((0, 2)))],
+        [(np.ones((4, 3)), np.ones((5, 2)))],
+        [(np.ones(3), np.ones(2))],
+    ],
+    ids=["no scene", "no pixel", "other counts", "no matrix"],
+)
+def test_what_is_no_pairs_of_pixels_is_refused(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    with pytest.raises(InputError):
+        ChromaticityTable.build(scenes)
