@@ -15,6 +15,7 @@ from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Finding, J
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
 from hsrzoo_benchmark.reproduce.ranking import TIMED, advice, away, comparable, headline_names
+from hsrzoo_benchmark.reproduce.sensors import unseen_sensors
 from hsrzoo_benchmark.reproduce.tables import (
     BLOCK,
     COMPARED,
@@ -96,6 +97,7 @@ def render(evidence: Evidence) -> str:
         ("Ablations", _ablations),
         ("Synthetic pairs in training", _synthetic),
         ("202 bands: the held-out block of EnMAP", _enmap),
+        ("Sensors not seen in training", unseen_sensors),
         ("Generalisation", _generalisation),
         ("Camera consistency", _consistency),
         ("Training", _training),

@@ -1,0 +1,101 @@
+"""Scores on the sensors that weights have not seen: those of CAVE's weights beside the generalists'."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import geometric_mean
+
+from hsrzoo_benchmark.protocol import CLEAN
+from hsrzoo_benchmark.reproduce import tables, text
+from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, SeedGroup, commits_of
+from hsrzoo_benchmark.reproduce.ranking import comparable, headline_names
+from hsrzoo_benchmark.statistics.seeds import summarise
+from hsrzoo_benchmark.tables.numbers import ABSENT, significant
+
+GENERAL, WITHOUT = ".general", ".without-"
+"""Of the names of weights trained on several sensors: on all of them, or on all but one."""
+REFERENCE = tables.headline("linear", "cave")
+CHOSEN_BY = ("jasper-ridge", "samson")
+"""Data sets by which the shares of the pools were chosen, besides the 224 bands of GatorSense."""
+_METRICS = ("rmse", "sam")
+_NOTE = f"""\
+RMSE / SAM in degrees, mean over scenes and seeds. `{GENERAL}`: trained on CAVE and other sensors
+([pools](train.md#several-data-sets)). Where those include the sensor, the column has weights trained
+without it, `ARCH{WITHOUT}SENSOR`. {{chosen}}Ahead: on how many sensors RMSE and SAM are below those of
+{REFERENCE}. RMSE ratio: RMSE divided by that of {REFERENCE}, geometric mean over the sensors."""
+_CHOSEN = "The sensors marked `*` decided on the pools' shares. "
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """One column."""
+
+    name: str
+    chosen_by: bool
+    """Whether the recipe of the generalists was chosen by it."""
+    groups: Mapping[str, SeedGroup]
+    """By the label of the row."""
+
+
+def unseen_sensors(evidence: Evidence) -> list[str]:
+    """A table with a column for each sensor on which generalists were scored, the best first; nothing
+    without any."""
+    places = [place for place, condition in evidence.places if condition == CLEAN]
+    other = [
+        _sensor(evidence, place) for place in places if place.dataset != "cave" and not place.resampled
+    ]
+    sensors = [one for one in other if any(label.endswith(GENERAL) for label in one.groups)]
+    labels = {label for sensor in sensors for label in sensor.groups}
+    rows = sorted((_row(label, sensors) for label in labels), key=lambda row: row[0])
+    chosen = _CHOSEN if any(sensor.chosen_by for sensor in sensors) else ""
+    return [_NOTE.format(chosen=chosen), text.markdown(row for _, row in rows)] if rows else []
+
+
+def _sensor(evidence: Evidence, place: Place) -> Sensor:
+    labels = _labels(evidence, place)
+    groups = {
+        labels[name]: group
+        for name, group in comparable(evidence, list(labels), place).items()
+        if not any(row.seen_in_training for row in group.rows)
+    }
+    rows = [row for group in groups.values() for row in group.rows]
+    sensor = str(rows[0].protocol.get("dataset", {}).get("sensor", "")) if rows else ""
+    name = f"{place.dataset} {sensor}" if sensor != place.dataset else sensor
+    chosen_by = place.dataset in CHOSEN_BY or sensor.startswith("224")
+    return Sensor(name.strip(), chosen_by, groups)
+
+
+def _labels(evidence: Evidence, place: Place) -> dict[str, str]:
+    """Names of models -> the rows they stand in."""
+    names = {name: name for name in headline_names("cave")}
+    names |= {name: name for name in evidence.names if name.endswith(GENERAL)}
+    for name in evidence.names:
+        arch, mark, dataset = name.partition(WITHOUT)
+        if mark and dataset == place.dataset:
+            names[arch + GENERAL] = name
+    return {name: label for label, name in names.items()}
+
+
+def _row(label: str, sensors: Sequence[Sensor]) -> tuple[float, text.TableRow]:
+    """What rows are sorted by, and the row."""
+    row, ahead, ratios = {"model": label}, [0, 0], []
+    groups: list[SeedGroup] = []
+    for sensor in sensors:
+        group, reference = sensor.groups.get(label), sensor.groups.get(REFERENCE)
+        head = sensor.name + ("*" if sensor.chosen_by else "")
+        if group is None:
+            row[head] = ABSENT
+            continue
+        groups.append(group)
+        means = [summarise(group.runs(metric)).mean for metric in _METRICS]
+        row[head] = " / ".join(map(significant, means))
+        if reference is not None:
+            known = [summarise(reference.runs(metric)).mean for metric in _METRICS]
+            ahead = [n + (ours < theirs) for n, ours, theirs in zip(ahead, means, known, strict=True)]
+            ratios.append(means[0] / known[0])
+    row["ahead"] = ABSENT if label == REFERENCE else " / ".join(f"{n} of {len(ratios)}" for n in ahead)
+    mean = geometric_mean(ratios) if len(ratios) == len(sensors) else math.inf
+    row["RMSE ratio"] = significant(mean) if math.isfinite(mean) else ABSENT
+    return mean, {**row, "commit": commits_of(groups)}
