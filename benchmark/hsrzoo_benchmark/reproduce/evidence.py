@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hsrzoo import results
+from hsrzoo.datasets.measured import WHOLE
 from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.protocol import CLEAN, Condition
@@ -29,6 +30,8 @@ from hsrzoo_benchmark.tables.markdown import bundled_config
 METRICS = ("rmse", "mrae", "psnr", "sam", "de2000")
 """A score that lacks one of these was an experiment of somebody and is not read."""
 COMMIT_LENGTH = 9
+SENSORS = "sensors"
+"""Data set of the rows on whole scenes of all sensors, which :func:`pool_sensors` puts together."""
 _BUNDLED = ".cave"
 """Of the names ``ARCH.cave``, whose other seeds are ``ARCH.seed-N``."""
 
@@ -117,6 +120,27 @@ def same_runs(groups: Sequence[SeedGroup]) -> list[SeedGroup] | None:
     ]
 
 
+def pool_sensors(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """Copies of the rows on whole scenes of sensors as rows of one data set, :data:`SENSORS`, except where
+    the scene was trained on: one sensor has too few scenes for an interval."""
+    found = []
+    for row in rows:
+        if row.split == WHOLE and not row.seen_in_training:
+            shared = {key: value for key, value in row.protocol.items() if key != "dataset"}
+            protocol = results.digest([shared, row.perturbation, row.severity])
+            found.append(
+                replace(
+                    row,
+                    dataset=SENSORS,
+                    scene=f"{row.dataset} {row.scene}",
+                    fingerprint=None,
+                    protocol_hash=protocol,
+                    protocol_group=protocol,
+                )
+            )
+    return found
+
+
 def cost_of(row: ScoreRow) -> Any:
     """What a row's weights took, as :func:`hsrzoo_benchmark.run.scores.training_cost` gives it. Old rows do
     not say: then the weights that a package carries do, if they are still those of the row."""
@@ -132,7 +156,7 @@ class Evidence:
     def __init__(self, scores: Iterable[ScoreRow], speed: Iterable[SpeedRow] = ()) -> None:
         usable = [row for row in scores if not row.untrained and set(METRICS) <= row.metrics.keys()]
         counting = results.pool_folds(results.newest_weights(usable))
-        self._rows = group_by(counting, lambda row: row.model)
+        self._rows = group_by([*counting, *pool_sensors(counting)], lambda row: row.model)
         self.speed = results.by_time(speed)
 
     @classmethod

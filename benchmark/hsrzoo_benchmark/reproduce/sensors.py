@@ -9,7 +9,7 @@ from statistics import geometric_mean
 
 from hsrzoo_benchmark.protocol import CLEAN
 from hsrzoo_benchmark.reproduce import tables, text
-from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, SeedGroup, commits_of
+from hsrzoo_benchmark.reproduce.evidence import SENSORS, Evidence, Place, SeedGroup, commits_of
 from hsrzoo_benchmark.reproduce.ranking import comparable, headline_names
 from hsrzoo_benchmark.statistics.seeds import summarise
 from hsrzoo_benchmark.tables.numbers import ABSENT, significant
@@ -43,9 +43,7 @@ def unseen_sensors(evidence: Evidence) -> list[str]:
     """A table with a column for each sensor on which generalists were scored, the best first; nothing
     without any."""
     places = [place for place, condition in evidence.places if condition == CLEAN]
-    other = [
-        _sensor(evidence, place) for place in places if place.dataset != "cave" and not place.resampled
-    ]
+    other = [_sensor(evidence, place) for place in places if place.dataset not in ("cave", SENSORS)]
     sensors = [one for one in other if any(label.endswith(GENERAL) for label in one.groups)]
     labels = {label for sensor in sensors for label in sensor.groups}
     rows = sorted((_row(label, sensors) for label in labels), key=lambda row: row[0])
