@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hsrzoo_benchmark.reproduce.evidence import Evidence
+from hsrzoo_benchmark.reproduce.evidence import SENSORS, Evidence, Place
 from hsrzoo_benchmark.reproduce.sensors import unseen_sensors
 from result_rows import rows, typed
 
@@ -44,6 +44,23 @@ def test_who_saw_a_sensor_has_no_figure_there() -> None:
     )
     assert ["mcga-s2.general", "0.01000 / 3.000", "-", "1 of 1 / 1 of 1", "-"] in [
         line[:5] for line in lines
+    ]
+
+
+def test_scenes_of_all_sensors_are_one_place_of_those_who_saw_none() -> None:
+    whole: dict[str, Any] = {"split": "whole", "condition": None}
+    evidence = Evidence(
+        typed(
+            rows("linear.cave", [0.02] * 3, dataset="gatorsense", **whole),
+            rows("linear.cave", [0.04], dataset="samson", **whole),
+            rows("linear.cave", [0.9], dataset="jasper-ridge", seen_in_training=True, **whole),
+            rows("linear.cave", [0.9] * 4),
+        )
+    )
+    group = evidence.group("linear.cave", Place(SENSORS, "whole", "full-frame"))
+    assert group is not None
+    assert group.runs("rmse") == [
+        {"gatorsense a": 0.02, "gatorsense b": 0.02, "gatorsense c": 0.02, "samson a": 0.04}
     ]
 
 

@@ -122,23 +122,28 @@ def same_runs(groups: Sequence[SeedGroup]) -> list[SeedGroup] | None:
 
 def pool_sensors(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     """Copies of the rows on whole scenes of sensors as rows of one data set, :data:`SENSORS`, except where
-    the scene was trained on: one sensor has too few scenes for an interval."""
-    found = []
-    for row in rows:
-        if row.split == WHOLE and not row.seen_in_training:
-            shared = {key: value for key, value in row.protocol.items() if key != "dataset"}
-            protocol = results.digest([shared, row.perturbation, row.severity])
-            found.append(
-                replace(
-                    row,
-                    dataset=SENSORS,
-                    scene=f"{row.dataset} {row.scene}",
-                    fingerprint=None,
-                    protocol_hash=protocol,
-                    protocol_group=protocol,
-                )
-            )
-    return found
+    weights or codebooks learned from the data: one sensor has too few scenes for an interval."""
+    unseen = [
+        row
+        for row in rows
+        if row.split == WHOLE and not row.seen_in_training and row.dataset not in row.also_trained_on
+    ]
+    if len({row.dataset for row in unseen}) < 2:
+        return []
+    return [_pooled(row) for row in unseen]
+
+
+def _pooled(row: ScoreRow) -> ScoreRow:
+    shared = {key: value for key, value in row.protocol.items() if key != "dataset"}
+    protocol = results.digest([shared, row.perturbation, row.severity])
+    return replace(
+        row,
+        dataset=SENSORS,
+        scene=f"{row.dataset} {row.scene}",
+        fingerprint=None,
+        protocol_hash=protocol,
+        protocol_group=protocol,
+    )
 
 
 def cost_of(row: ScoreRow) -> Any:

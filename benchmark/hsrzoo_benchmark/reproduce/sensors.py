@@ -46,7 +46,7 @@ def unseen_sensors(evidence: Evidence) -> list[str]:
     other = [_sensor(evidence, place) for place in places if place.dataset not in ("cave", SENSORS)]
     sensors = [one for one in other if any(label.endswith(GENERAL) for label in one.groups)]
     labels = {label for sensor in sensors for label in sensor.groups}
-    rows = sorted((_row(label, sensors) for label in labels), key=lambda row: row[0])
+    rows = sorted((_row(label, sensors) for label in labels), key=lambda row: (row[0], row[1]["model"]))
     chosen = _CHOSEN if any(sensor.chosen_by for sensor in sensors) else ""
     return [_NOTE.format(chosen=chosen), text.markdown(row for _, row in rows)] if rows else []
 
