@@ -43,6 +43,10 @@ def __getattr__(name: str) -> Any:
         return version("hsrzoo")
     if name not in __all__:
         raise AttributeError(f"module 'hsrzoo' has no attribute {name!r}")
+    if name == "load":
+        from hsrzoo.utils.threads import prepare_threads
+
+        prepare_threads()
     return getattr(import_module(_HOMES.get(name, "hsrzoo.spec")), name)
 
 

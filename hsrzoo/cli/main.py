@@ -21,6 +21,7 @@ from hsrzoo.cli.errors import run
 from hsrzoo.cli.strict import require_strict, require_strict_below
 from hsrzoo.errors import Note, PluginError, unknown_name
 from hsrzoo.utils.entry_points import describe, entry_points_of, load_entry, paths_of
+from hsrzoo.utils.threads import prepare_threads
 
 GROUP = "hsrzoo.commands"
 _noted: set[str] = set()
@@ -126,6 +127,7 @@ def main() -> None:
     """The console script ``hsrzoo``."""
     if os.environ.get(completion.VARIABLE):
         sys.exit(completion.answer(cli, os.environ))
+    prepare_threads()
     # One line without the location in the source, which means nothing to users of the command line.
     warnings.showwarning = _show_warning
     arguments = sys.argv[1:]
