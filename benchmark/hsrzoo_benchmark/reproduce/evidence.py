@@ -140,7 +140,7 @@ def _pooled(row: ScoreRow) -> ScoreRow:
         row,
         dataset=SENSORS,
         scene=f"{row.dataset} {row.scene}",
-        fingerprint=None,
+        fingerprint="",
         protocol_hash=protocol,
         protocol_group=protocol,
     )
