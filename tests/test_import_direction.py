@@ -21,7 +21,7 @@ LAYERS = [
     {"errors", "bands", "camera", "colour", "spec", "layers", "utils"},
     {"registry", "registries", "results", "rows", "io", "hub"},
     {"datasets", "metrics", "perturb"},
-    {"models"},
+    {"models", "uncertainty"},
     {"prediction", "training", "export"},
     {"contract", "viewer"},
     {"cli"},

@@ -1,4 +1,4 @@
-"""``hsrzoo calibrate``: the photograph of a colour chart becomes a file for `predict --camera`."""
+"""``hsrzoo calibrate``: a camera by the photograph of a colour chart, prediction intervals of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsrzoo.cli import options
+from hsrzoo.cli import intervals, options
 from hsrzoo.cli.names import CHART, RESPONSE
 from hsrzoo.cli.output import print_table, say
 
@@ -33,7 +33,10 @@ class Point(click.ParamType):
 
 @click.group("calibrate")
 def command() -> None:
-    """Calibrate your camera for `predict`."""
+    """Calibrate your camera, or the prediction intervals of a model, for `predict`."""
+
+
+command.add_command(intervals.command)
 
 
 @command.command("chart")

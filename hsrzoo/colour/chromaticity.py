@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DARK = 0.003
 """Added to the sum of a pixel: below about one grey level of 8 bits the chromaticity is noise."""
-SIDE = 47
+SIDE = 31
 """Cells along each axis of a table; no multiple of 3, so that greys are not on the edge of a cell."""
 NEAR = 1e-3
 """Share of all training pixels within the distance of a colour: a fiftieth of one scene of twenty."""
@@ -189,16 +189,14 @@ def _distances(share: np.ndarray, side: int) -> np.ndarray:
     axis = np.arange(side) / side
     x, y = (part.ravel() for part in np.meshgrid(axis, axis, indexing="ij"))
     used = np.flatnonzero(share)
-    found = np.empty(side * side)
-    for cell in range(side * side):
-        far = np.hypot(x[used] - x[cell], y[used] - y[cell])
-        order = np.argsort(far, kind="stable")
-        held = np.cumsum(share[used][order])
-        i = int(np.searchsorted(held, NEAR))
-        # A cell is reached from its near side to its far side, its share growing with the radius.
-        part = (NEAR - (held[i - 1] if i else 0)) / share[used][order[i]]
-        found[cell] = max(far[order[i]] - 0.5 / side, 0) + min(part, 1) / side
-    return found
+    far = np.hypot(x[:, None] - x[used], y[:, None] - y[used])
+    order = np.argsort(far, axis=1, kind="stable")
+    held = np.cumsum(share[used][order], axis=1)
+    rows, i = np.arange(side * side), np.argmax(held >= NEAR, axis=1)
+    # A cell is reached from its near side to its far side, its share growing with the radius.
+    own, reached = share[used][order[rows, i]], far[rows, order[rows, i]]
+    part = (NEAR - (held[rows, i] - own)) / own
+    return np.maximum(reached - 0.5 / side, 0) + part.clip(0, 1) / side
 
 
 def _require_pairs(rgb: np.ndarray, spectra: np.ndarray) -> None:

@@ -102,6 +102,7 @@ def load(
         weights_sha256=sha,
         device=device,
         execution=execution,
+        folder=folder,
     )
 
 

@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -76,17 +76,30 @@ class OnnxModel:
         return f"OnnxModel({self.name}, {self.bands}, {self.precision}, {self.device})"
 
     def __call__(
-        self, rgb: np.ndarray, value_range: tuple[float, float] | None = None, tta: bool = False
+        self,
+        rgb: np.ndarray,
+        value_range: tuple[float, float] | None = None,
+        tta: bool = False,
+        interval: float | None = None,
     ) -> Reconstruction:
         """Reconstruct the cube of a numpy image (H, W, 3), channels in the order R, G, B.
 
         uint8 and uint16 are divided by their full scale; floats must lie in [0, 1]. ``value_range``
-        (lo, hi) declares any other range and dtype. Raises InputError.
+        (lo, hi) declares any other range and dtype. Raises InputError, also for ``interval``.
         """
+        if interval is not None:
+            self.require_intervals(interval)
         unit = to_unit(rgb, value_range)
         cube = self.predict(unit.transpose(2, 0, 1), tta)
         return Reconstruction(
             np.ascontiguousarray(cube.transpose(1, 2, 0)), self.bands, self.name, self.weights_sha256
+        )
+
+    def require_intervals(self, level: float, tta: bool = False) -> NoReturn:
+        """InputError: an exported file holds no calibration."""
+        raise InputError(
+            "An exported network has no prediction intervals",
+            fix="Use the model that it was exported from",
         )
 
     def predict(self, rgb: np.ndarray, tta: bool = False) -> np.ndarray:

@@ -8,6 +8,7 @@ asked otherwise, and the visibility of one that exists is never changed.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,8 @@ from hsrzoo.models.locate import folder_of, no_weights
 from hsrzoo.models.names import ModelName, parse_name
 from hsrzoo.models.parts import file_of, stored
 from hsrzoo.models.weights import read_config, requirement
-from hsrzoo.utils.files import CONFIG, TENSORS, sha256_of_file
+from hsrzoo.uncertainty.conformal import LEVELS
+from hsrzoo.utils.files import CONFIG, TENSORS, UNCERTAINTY, sha256_of_file
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -33,6 +35,8 @@ from hsrzoo.hub.push import Content, Push, Target, publish
 
 PROBE = (45, 38)
 """H x W of the made-up image that the cubes are compared on: odd, and no multiple of a power of two."""
+_OURS = re.compile(f"{PUBLISHED.pattern}|{re.escape(UNCERTAINTY)}", PUBLISHED.flags)
+"""Files that are deleted where a model has them no longer: rows, and the calibration of other weights."""
 
 
 # ------------------------------------------------------------------ a model
@@ -49,6 +53,8 @@ class Weights:
     """The file of all tensors, those of other bundled weights included."""
     completed: bool = False
     """Whether ``config`` differs from the folder's file: says more, or names no parts."""
+    intervals: Path | None = None
+    """The calibration of prediction intervals, where there is one."""
 
 
 def checked_weights(text: str) -> Weights:
@@ -75,7 +81,13 @@ def checked_weights(text: str) -> Weights:
     # Folders of earlier versions do not say who defines their architecture.
     added = {} if "requires" in config else requirement(config["architecture"])
     completed = bool(added) or "parts" in config
-    return Weights(folder, {**_whole(config), **added}, Identity(sha, identity), tensors, completed)
+    calibration = folder / UNCERTAINTY
+    if calibration.is_file():
+        by_name.require_intervals(LEVELS[0])
+    return Weights(
+        folder, {**_whole(config), **added}, Identity(sha, identity), tensors, completed,
+        calibration if calibration.is_file() else None,
+    )  # fmt: skip
 
 
 def _whole(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,8 +168,11 @@ def push_model(
         TENSORS: weights.tensors,
         **rows.files,
     }
+    if weights.intervals is not None:
+        files[UNCERTAINTY] = weights.intervals
     message = f"{weights.config['architecture']}, weights {weights.identity.weights_sha256[:12]}"
-    return publish(replace(target, message=target.message or message), files, metadata, block, before), rows
+    target = replace(target, message=target.message or message)
+    return publish(target, files, metadata, block, before, _OURS), rows
 
 
 def _config_bytes(weights: Weights, link: CodebookLink | None) -> bytes:

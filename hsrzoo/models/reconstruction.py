@@ -24,12 +24,22 @@ class Reconstruction:
         bands: The wavelengths of the C bands.
         model: Name of the model that made it.
         weights_sha256: Of the model's weights, hexadecimal; None for random weights.
+        level: Probability of the intervals; None where none were asked for, as for what follows.
+        lower: Lower ends of the intervals, as the cube; not below 0.
+        upper: Upper ends.
+        unfamiliar: float32 in [0, 1], numpy (H, W) or torch (B, H, W): the percentile of the distance of a
+            pixel's colour, exposure apart, from the colours of training, over training pixels of scenes
+            held out. Beyond 0.99 a pixel is unlike the training data.
     """
 
     cube: np.ndarray | Tensor
     bands: BandSet
     model: str
     weights_sha256: str | None = None
+    level: float | None = None
+    lower: np.ndarray | Tensor | None = None
+    upper: np.ndarray | Tensor | None = None
+    unfamiliar: np.ndarray | Tensor | None = None
 
     def save(self, path: str | Path, *, format: str | None = None) -> None:
         """Write the cube with its wavelengths as (H, W, C).

@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,8 @@ from hsrzoo.models.tiling.grid import Grid
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory, run_tiles
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import Execution, ModelSpec
+from hsrzoo.uncertainty.apply import add_intervals, intervals_of, require_as_calibrated
+from hsrzoo.uncertainty.intervals import Intervals
 from hsrzoo.utils.devices import torch_device
 
 __all__ = ["Reconstruction", "Reconstructor"]
@@ -64,6 +67,7 @@ class Reconstructor:
         weights_sha256: Of the file of weights, hexadecimal; None for random weights.
         device: A torch device; by default the GPU if there is one, else the CPU.
         execution: Precision, tiles and what else may be chosen when a network is run.
+        folder: Of the weights, where a calibration of intervals is looked for.
 
     Raises:
         InputError: A device, tile or memory limit that cannot be used.
@@ -80,9 +84,10 @@ class Reconstructor:
         weights_sha256: str | None = None,
         device: str | None = None,
         execution: Execution | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.spec, self.bands, self.name, self.config = spec, bands, name, config
-        self.weights_sha256 = weights_sha256
+        self.weights_sha256, self.folder = weights_sha256, folder
         self.execution = execution or Execution()
         check_execution(self.execution, spec.input, name)
         self.device = torch_device(device)
@@ -120,8 +125,25 @@ class Reconstructor:
     def __repr__(self) -> str:
         return f"Reconstructor({self.name}, {self.bands}, {self.device})"
 
+    @cached_property
+    def intervals(self) -> Intervals:
+        """The calibration of its prediction intervals. WeightsError, InputError where there is none for
+        this model."""
+        return intervals_of(self.loaded, self.folder, self.weights_sha256)
+
+    def require_intervals(self, level: float, tta: bool = False) -> Intervals:
+        """:attr:`intervals`, if they hold for the way in which the model is run; InputError else, also for
+        a level that is not calibrated."""
+        require_as_calibrated(self.loaded, tta=tta)
+        self.intervals.factors(level)
+        return self.intervals
+
     def __call__(
-        self, rgb: Array, value_range: tuple[float, float] | None = None, tta: bool = False
+        self,
+        rgb: Array,
+        value_range: tuple[float, float] | None = None,
+        tta: bool = False,
+        interval: float | None = None,
     ) -> Reconstruction:
         """Reconstruct the cube of an image or a batch.
 
@@ -130,13 +152,18 @@ class Reconstructor:
                 divided by their full scale; floats must lie in [0, 1].
             value_range: (low, high): any other range, of any dtype.
             tta: Adapt the network to each image first (models that can).
+            interval: Also return prediction intervals of this probability: 0.5, 0.8, 0.9 or 0.95. They
+                assume pixels as in the training pairs: linear, of the same camera.
 
         Returns:
             The cube with its bands, of the kind of ``rgb``.
 
         Raises:
-            InputError: Another shape, dtype or range, with what was seen; no adaptation; too little memory.
+            InputError: Another shape, dtype or range, with what was seen; no adaptation; too little memory;
+                a probability that the calibration does not support.
+            WeightsError: ``interval`` is given, and the model was not calibrated.
         """
+        intervals = None if interval is None else self.require_intervals(interval, tta)
         is_batch = isinstance(rgb, Tensor)
         if not is_batch and self._bounded and isinstance(rgb, np.ndarray):
             check_shape(rgb.shape, rgb.dtype.name, channels_axis=2, form="numpy (H, W, 3)")
@@ -147,7 +174,10 @@ class Reconstructor:
             result: Array = cube.to(rgb.device)
         else:
             result = np.ascontiguousarray(cube[0].permute(1, 2, 0).cpu().numpy())
-        return Reconstruction(result, self.bands, self.name, self.weights_sha256)
+        found = Reconstruction(result, self.bands, self.name, self.weights_sha256)
+        if intervals is None or interval is None:
+            return found
+        return add_intervals(found, rgb, value_range, intervals, interval)
 
     def predict(self, rgb: np.ndarray, tta: bool = False) -> np.ndarray:
         """Reconstruct the cube of one image, channels first.

@@ -62,6 +62,19 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise _damaged(path, str(error)) from None
 
 
+def metadata_of(path: Path) -> str:
+    """The JSON text that :func:`tensor_bytes` stored as metadata; empty where there is none. WeightsError
+    for pickles and damaged files."""
+    from safetensors import safe_open
+
+    require_safetensors(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return str((file.metadata() or {}).get(_METADATA_KEY, ""))
+    except Exception as error:  # as above
+        raise _damaged(path, str(error)) from None
+
+
 def require_safetensors(path: Path) -> None:
     """Raise WeightsError unless ``path`` is a file that begins as safetensors do."""
     if not path.is_file():

@@ -16,6 +16,7 @@ from typing import Any
 from hsrzoo.errors import InputError, StoreError
 
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
+UNCERTAINTY = "uncertainty.safetensors"
 """Files in a folder of weights."""
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".pkl", ".pickle", ".ckpt")
 

@@ -1,0 +1,1 @@
+"""Prediction intervals: how far each band of each pixel may be off, with a coverage that was measured."""

@@ -1,0 +1,114 @@
+"""Whether a model as it was loaded has intervals, and their cubes for an image in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+from torch import Tensor
+
+from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.io.raster import ArrayPixels
+from hsrzoo.layers.whole_image import Region
+from hsrzoo.models.reconstruction import Reconstruction
+from hsrzoo.models.rgb import Array, check_rgb
+from hsrzoo.models.steps.base import LoadedModel
+from hsrzoo.models.tiling.windows import PaddedImage
+from hsrzoo.spec import RgbInput
+from hsrzoo.uncertainty.file import read_intervals
+from hsrzoo.uncertainty.intervals import Intervals, bounds
+from hsrzoo.utils.files import UNCERTAINTY
+
+ROWS = 1 << 16
+"""Pixels of a numpy image that are converted at once."""
+
+
+def intervals_of(model: LoadedModel, folder: Path | None, weights_sha256: str | None) -> Intervals:
+    """The calibration beside the weights of a model.
+
+    Raises:
+        WeightsError: There is none, it is damaged, or it is that of other weights.
+        InputError: It is that of another variant.
+    """
+    if folder is None or not (folder / UNCERTAINTY).is_file():
+        why = "random weights" if weights_sha256 is None else f"no {UNCERTAINTY} beside its weights"
+        dataset = (model.config.get("training") or {}).get("dataset") or "NAME"
+        make = f"hsrzoo calibrate intervals {quote(model.name)} --dataset {dataset}"
+        fix = "Load trained weights" if weights_sha256 is None else f"Make it: {make}"
+        raise WeightsError(f"The intervals of {model.name} are not calibrated", got=why, fix=fix)
+    path = folder / UNCERTAINTY
+    found = read_intervals(path)
+    if found.about["weights_sha256"] != weights_sha256:
+        raise WeightsError(
+            f"The calibration in {path} is that of other weights",
+            expected=f"weights with the sha256 {found.about['weights_sha256']}",
+            got=weights_sha256,
+            fix="Calibrate these weights: hsrzoo calibrate intervals",
+        )
+    if found.about["arguments"] != dict(model.config["arguments"]):
+        raise _otherwise(model, "this variant of its weights")
+    found.bands.require_same(model.bands, str(path), model.name)
+    return found
+
+
+def require_as_calibrated(model: LoadedModel, *, tta: bool) -> None:
+    """InputError where a model runs in another way than the one that its intervals were calibrated for."""
+    consistency = model.execution.consistency
+    ways = {
+        "test-time adaptation": tta,
+        f"camera consistency for {consistency}": consistency not in (None, model.own_consistency),
+        "tiles with statistics of their own": model.execution.approximate,
+    }
+    for way, used in ways.items():
+        if used:
+            raise _otherwise(model, way)
+
+
+def _otherwise(model: LoadedModel, way: str) -> InputError:
+    return InputError(
+        f"The intervals of {model.name} do not hold for {way}",
+        expected="the model as it was calibrated",
+        fix="Leave it out, or predict without intervals",
+    )
+
+
+def add_intervals(
+    found: Reconstruction,
+    rgb: Array,
+    value_range: tuple[float, float] | None,
+    intervals: Intervals,
+    level: float,
+) -> Reconstruction:
+    """A reconstruction of ``rgb`` with the ends of its intervals and the map of unfamiliar pixels."""
+    if isinstance(found.cube, Tensor):
+        image, cube = check_rgb(rgb, value_range).to(found.cube.device), found.cube
+        lower, upper = bounds(cube, intervals.half_width(image, cube, level))
+        unfamiliar: Array = intervals.unfamiliar_at(image)
+        return replace(found, level=level, lower=lower, upper=upper, unfamiliar=unfamiliar)
+    height, width, _ = found.cube.shape
+    pixels = PaddedImage(ArrayPixels(np.asarray(rgb)), RgbInput(), value_range)
+    lower, upper = np.empty_like(found.cube), np.empty_like(found.cube)
+    unfamiliar = np.empty((height, width), np.float32)
+    rows = max(1, ROWS // width)
+    for top in range(0, height, rows):
+        part = slice(top, min(top + rows, height))
+        window = pixels.window(Region(top, 0, part.stop - top, width))
+        half = half_width_of(intervals, window, found.cube[part], level)
+        lower[part], upper[part] = bounds(found.cube[part], half)
+        unfamiliar[part] = intervals.unfamiliar_at(window)[0].numpy()
+    return replace(found, level=level, lower=lower, upper=upper, unfamiliar=unfamiliar)
+
+
+def half_width_of(intervals: Intervals, rgb: Tensor, cube: np.ndarray, level: float) -> np.ndarray:
+    """Half the width (h, w, C) of intervals around a part (h, w, C) of a cube, made of ``rgb``
+    (1, 3, h, w)."""
+    import torch
+
+    spectra = torch.from_numpy(np.ascontiguousarray(cube, np.float32)).permute(2, 0, 1)[None]
+    half = intervals.half_width(rgb, spectra, level)
+    return half[0].permute(1, 2, 0).numpy()
+
+
+__all__ = ["add_intervals", "half_width_of", "intervals_of", "require_as_calibrated"]

@@ -1,0 +1,262 @@
+"""The calibration of prediction intervals on scenes that a model was not trained on.
+
+For every fold there are a model, a table of training colours and a second model that have not seen the
+fold's scenes; the errors on a sample of pixels of each of these scenes decide everything else. What a fold
+gave is kept, so that an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hsrzoo.colour.chromaticity import ChromaticityTable
+from hsrzoo.datasets.base import Dataset
+from hsrzoo.errors import DatasetError, InputError
+from hsrzoo.models.metadata import trained_scenes
+from hsrzoo.registry import MODELS
+from hsrzoo.spec import ModelSpec, build_module, resolve
+from hsrzoo.uncertainty.conformal import LEVELS, place, scene_score, thresholds, too_few
+from hsrzoo.uncertainty.file import require_pixelwise
+from hsrzoo.uncertainty.intervals import Intervals, percentiles
+from hsrzoo.uncertainty.scale import fit_weights, scale_of, scale_terms
+from hsrzoo.utils.files import atomic_file, make_folder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hsrzoo.models.reconstructor import Reconstructor
+
+PIXELS = 16_384
+"""Of each scene that are looked at, drawn at random; all of a smaller scene."""
+FITTED = 2_048
+"""Of these, which the weights of the scale are fitted to."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Scenes, and a model that was not trained on them."""
+
+    name: str
+    open: Callable[[], Reconstructor]
+    scenes: tuple[str, str]
+    """Split of the scenes, and the split that model, table and second model were made from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """What calibration needs of a scene's pixels."""
+
+    errors: Tensor
+    """(N, C) float32, absolute; NaN without data."""
+    terms: tuple[Tensor, ...]
+    """Of the scale, which broadcast to (N, C)."""
+    distance: np.ndarray
+    """(N,) of their colours from those of training."""
+
+
+def calibrate(
+    dataset: Dataset,
+    folds: Sequence[Fold],
+    training: str,
+    second: str | None,
+    kept: Path,
+    advance: Callable[[str], None],
+) -> Intervals:
+    """Calibrate intervals.
+
+    Args:
+        dataset: Of the scenes; its bands are the models'.
+        folds: At least one.
+        training: The split that the weights were trained on, for the table and the second model that are
+            stored.
+        second: Architecture of the second model, which is fitted in seconds; None: there is none.
+        kept: Folder of what an interrupted run has found.
+        advance: Called with the name of each scene that is done.
+
+    Returns:
+        The calibration; its ``about`` lacks what is known of the weights.
+
+    Raises:
+        BandsError: The data have other bands.
+        InputError: Too few scenes for the lowest level, or a model was trained on a scene of its fold.
+        DatasetError: A band has no data.
+    """
+    names = [name for fold in folds for name in dataset.scenes(fold.scenes[0])]
+    if place(len(names), LEVELS[0]) > len(names):
+        raise too_few(len(names), LEVELS[0])
+    make_folder(kept)
+    found = [errors for fold in folds for errors in _errors(dataset, fold, second, kept, advance)]
+    some = [_sample(each) for each in found]
+    weights = fit_weights(some)
+    ratios = [(e.errors / scale_of(weights, e.terms)).numpy() for e in found]
+    for name, ratio in zip(names, ratios, strict=True):
+        if np.isnan(ratio).all(axis=0).any():
+            raise DatasetError(f"A band of {name} in {dataset.name} has no data", fix="Choose other scenes")
+    scores = np.stack([[scene_score(ratio, level) for ratio in ratios] for level in LEVELS])
+    means = np.stack([_mean_scale(weights, each) for each in found])
+    table = table_of(dataset, training)
+    distances = [each.distance for each in found]
+    unfamiliar = percentiles(table.distance.numpy(), distances)
+    module = None if second is None else _fitted(MODELS.get(second), dataset, training)
+    about = {
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint(),
+        "response": dataset.info.get("response"),
+        "scenes": names,
+        "folds": {fold.name: list(fold.scenes) for fold in folds},
+        "table_split": training,
+        "second": None if second is None else {"architecture": second, "arguments": {}},
+        "left_out": _left_out(ratios, scores, means),
+    }
+    return Intervals(
+        table, tuple(weights), torch.from_numpy(scores.astype(np.float32)),
+        torch.from_numpy(unfamiliar.astype(np.float32)), module, dataset.bands, about,
+    )  # fmt: skip
+
+
+def _errors(
+    dataset: Dataset, fold: Fold, second: str | None, kept: Path, advance: Callable[[str], None]
+) -> Iterator[Errors]:
+    """The errors on the scenes of a fold; its models are only made where a scene is still missing."""
+    split, training = fold.scenes
+    names = dataset.scenes(split)
+    files = [kept / f"{fold.name}.{i}.npz" for i in range(len(names))]
+    if not all(file.exists() for file in files):
+        model = fold.open()
+        _require_unseen(model, dataset, names)
+        table = table_of(dataset, training)
+        other = None if second is None else _fitted(MODELS.get(second), dataset, training)
+    for name, file in zip(names, files, strict=True):
+        if not file.exists():
+            _write(file, _errors_of(dataset, split, name, model, table, other))
+        advance(name)
+        yield _read(file)
+
+
+def _errors_of(
+    dataset: Dataset, split: str, name: str, model: Reconstructor, table: ChromaticityTable,
+    second: nn.Module | None,
+) -> Errors:  # fmt: skip
+    scene = dataset.load(split, name)
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    count = scene.rgb[0].size
+    chosen = np.arange(count) if count <= PIXELS else np.sort(rng.choice(count, PIXELS, replace=False))
+
+    def pixels(image: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(image.reshape(len(image), -1)[:, chosen].T))
+
+    rgb, cube, truth = pixels(scene.rgb), pixels(model.predict(scene.rgb)), pixels(scene.cube)
+    spectra = None if second is None else spectra_of(second, rgb)
+    terms = tuple(scale_terms(table, rgb, cube, spectra))
+    return Errors((cube - truth).abs(), terms, table.distance_at(rgb).numpy())
+
+
+@torch.inference_mode()
+def spectra_of(module: nn.Module, rgb: Tensor) -> Tensor:
+    """Spectra (N, C) of pixels (N, 3) by a model of single pixels."""
+    return module(rgb.t()[None, :, None])[0, :, 0].t().contiguous()
+
+
+def _mean_scale(weights: Sequence[float], found: Errors) -> np.ndarray:
+    """(C,) over the values of a scene that have data."""
+    scale = scale_of(weights, found.terms).expand_as(found.errors)
+    return torch.where(found.errors.isnan(), torch.nan, scale).nanmean(0).numpy()
+
+
+def _left_out(
+    ratios: Sequence[np.ndarray], scores: np.ndarray, means: np.ndarray
+) -> dict[str, dict[str, list[float]]]:
+    """Level -> the coverage and the mean width, 2 factor scale, of each scene by the factors that all other
+    scenes give; levels that so many do not support are left out."""
+    count = len(ratios)
+    found = {}
+    for of_level, level in zip(scores, LEVELS, strict=True):
+        if place(count - 1, level) > count - 1:
+            continue
+        factors = [thresholds(np.delete(of_level, i, axis=0), level) for i in range(count)]
+        covered = [float(np.mean((r <= f)[~np.isnan(r)])) for r, f in zip(ratios, factors, strict=True)]
+        widths = [float(2 * (mean * f).mean()) for mean, f in zip(means, factors, strict=True)]
+        found[f"{level:g}"] = {"coverage": covered, "width": widths}
+    return found
+
+
+def _sample(found: Errors) -> tuple[Tensor, Sequence[Tensor]]:
+    """Every few pixels of a scene, for the fit of the weights."""
+    step = max(1, len(found.errors) // FITTED)
+    return found.errors[::step], [term[::step] if len(term) > 1 else term for term in found.terms]
+
+
+def table_of(dataset: Dataset, split: str) -> ChromaticityTable:
+    """The table of the colours of a split; pixels without data in a band do not count."""
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for name in dataset.scenes(split):
+            scene = dataset.load(split, name)
+            known = ~np.isnan(scene.cube).any(axis=0)
+            if known.any():
+                yield scene.rgb[:, known].T, scene.cube[:, known].T
+
+    return ChromaticityTable.build(pairs())
+
+
+def _fitted(spec: ModelSpec, dataset: Dataset, split: str) -> nn.Module:
+    """The second model, fitted to a split."""
+    if spec.fit is None:
+        fix = "Name one that `hsrzoo fit` takes, or none"
+        raise InputError(f"{spec.name} is trained, not fitted, and cannot be the second model", fix=fix)
+    module = build_module(spec, dataset.bands, {})
+    require_pixelwise(module, spec, InputError)
+    resolve(spec.fit)(module, dataset, split)
+    return module.eval().requires_grad_(False)
+
+
+def _require_unseen(model: Reconstructor, dataset: Dataset, names: Sequence[str]) -> None:
+    dataset.bands.require_same(model.bands, dataset.name, model.name)
+    seen = sorted(trained_scenes(model.config, dataset.name).intersection(names))
+    if seen:
+        raise InputError(
+            f"{model.name} was trained on scenes that it is to be calibrated on",
+            expected="a split without them, or weights of every fold",
+            got=", ".join(seen[:5]) + (f" and {len(seen) - 5} more" if len(seen) > 5 else ""),
+            fix="Train a model without each fold (--split without-fold-0 and so on) and name them by "
+            "--fold-models, or calibrate on another split",
+        )
+
+
+def _write(file: Path, found: Errors) -> None:
+    arrays: dict[str, Any] = {
+        f"term{i}": term.numpy().astype(np.float32) for i, term in enumerate(found.terms)
+    }
+    with atomic_file(file) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, errors=found.errors.numpy(), distance=found.distance, **arrays)
+
+
+def _read(file: Path) -> Errors:
+    with np.load(file, allow_pickle=False) as found:
+        terms = tuple(torch.from_numpy(found[f"term{i}"]) for i in range(len(found.files) - 2))
+        return Errors(torch.from_numpy(found["errors"]), terms, found["distance"])
+
+
+def require_same_run(kept: Path, identity: Mapping[str, Any]) -> None:
+    """InputError where ``kept`` belongs to a run with another ``identity``, a JSON object; it is written
+    there else."""
+    file, text = kept / "run.json", json.dumps(dict(identity), sort_keys=True)
+    if file.exists() and file.read_text() != text:
+        raise InputError(
+            f"{kept} is of an interrupted run with other options or weights",
+            fix="Repeat that command, or delete the folder",
+        )
+    make_folder(kept)
+    file.write_text(text)
+
+
+__all__ = ["Fold", "calibrate", "require_same_run", "spectra_of", "table_of"]

@@ -1,0 +1,70 @@
+"""Split conformal calibration by scene.
+
+Pixels of one scene are alike, so that a scene, not a pixel, is an independent example. The score of a scene
+at a level q is the q-quantile over its pixels of |error| / scale, band by band: intervals of so many scales
+cover the share q of that scene. Of n scenes, the ceil((n + 1) q)-th smallest score bounds that of a new
+scene of the same kind with probability q or more (Vovk, Gammerman and Shafer 2005; Lei et al. 2018). So the
+share of covered values is q or more in a share q or more of new scenes, and its mean over scenes is higher.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+
+from hsrzoo.errors import InputError
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Probabilities for which scores are stored."""
+_ROUNDING = 1e-9
+"""(n + 1) q is a whole number for some n, which float64 may miss."""
+
+
+def place(scenes: int, level: float) -> int:
+    """Which of the sorted scores of so many scenes is the threshold, counted from 1; more than ``scenes``
+    where they are too few."""
+    return ceil((scenes + 1) * level - _ROUNDING)
+
+
+def smallest_count(level: float) -> int:
+    """The smallest number of scenes that supports a level: 9 for 0.9, 19 for 0.95."""
+    return next(n for n in range(1, 10_000) if place(n, level) <= n)
+
+
+def scene_score(ratio: np.ndarray, level: float) -> np.ndarray:
+    """The score (C,) of a scene from |error| / scale (N, C) of its pixels; NaN has no data."""
+    return np.nanquantile(ratio, level, axis=0, method="higher")
+
+
+def thresholds(scores: np.ndarray, level: float) -> np.ndarray:
+    """The threshold (C,) of each band from the scores (n, C) of n scenes.
+
+    Raises:
+        InputError: Too few scenes for the level.
+    """
+    count = len(scores)
+    if place(count, level) > count:
+        raise too_few(count, level)
+    return np.sort(scores, axis=0)[place(count, level) - 1]
+
+
+def too_few(count: int, level: float) -> InputError:
+    """The error for a level that so many scenes do not support."""
+    supported = [one for one in LEVELS if place(count, one) <= count]
+    least = smallest_count(level)
+    highest = f"The highest level of {count} is {percent(supported[-1])}" if supported else "Add scenes"
+    return InputError(
+        f"Too few scenes for intervals of {percent(level)}",
+        expected=f"{least} or more for calibration",
+        got=count,
+        fix=highest,
+    )
+
+
+def percent(level: float) -> str:
+    """A level for people: ``90 %``."""
+    return f"{100 * level:g} %"
+
+
+__all__ = ["LEVELS", "percent", "place", "scene_score", "smallest_count", "thresholds", "too_few"]

@@ -1,0 +1,110 @@
+"""Which models and scenes a calibration uses: the folds of a cross-validation, or a split of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hsrzoo.datasets.base import Dataset
+from hsrzoo.datasets.common import FOLDS
+from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.models.loading import load
+from hsrzoo.models.weights import make_config
+from hsrzoo.spec import build_module, resolve
+from hsrzoo.uncertainty.calibrate import Fold
+
+if TYPE_CHECKING:
+    from hsrzoo.models.reconstructor import Reconstructor
+
+PLACE = "{fold}"
+"""In a pattern of folders: the number of a fold."""
+
+
+def training_split(model: Reconstructor, dataset: Dataset) -> str:
+    """The split of ``dataset`` that a model was trained on, by its config.json.
+
+    Raises:
+        InputError: It was trained on another data set, or nobody knows.
+    """
+    training: Mapping[str, Any] = model.config.get("training") or {}
+    if training.get("dataset") != dataset.name or not training.get("split"):
+        raise InputError(
+            f"{model.name} is calibrated on the data set that it was trained on",
+            expected=training.get("dataset") or "weights whose config.json names their training data",
+            got=dataset.name,
+        )
+    return str(training["split"])
+
+
+def split_fold(model: Reconstructor, dataset: Dataset, split: str) -> list[Fold]:
+    """The scenes of a split that ``model`` itself was not trained on."""
+    return [Fold(split, lambda: model, (split, training_split(model, dataset)))]
+
+
+def cross_validation(
+    model: Reconstructor, dataset: Dataset, pattern: str | None, folds: Sequence[int] | None
+) -> list[Fold]:
+    """The folds of the training scenes, each with a model that was trained without it.
+
+    Args:
+        model: Was trained on all of them.
+        dataset: Has the splits ``fold-0``, ``without-fold-0`` and so on.
+        pattern: Folders of weights, ``runs/mcga-s2.fold-{fold}/weights``; None: the model can be fitted in
+            seconds, and is.
+        folds: Their numbers; None: all.
+
+    Raises:
+        InputError: The pattern has no place for the number, or there must be one.
+    """
+    if pattern is None and model.spec.fit is None:
+        raise InputError(
+            f"{model.name} was trained on the scenes of all folds",
+            expected="weights trained without each fold, or a split that it has not seen",
+            fix="Train them (hsrzoo train --split without-fold-0, and so on) and give their folders, as in "
+            f"--fold-models 'runs/{model.spec.name}.fold-{PLACE}/weights'; or name a split by --split",
+        )
+    if pattern is not None and PLACE not in pattern:
+        raise InputError(
+            "The pattern of folders has no place for the number of a fold",
+            expected=f"{PLACE} in it, as in runs/{model.spec.name}.fold-{PLACE}/weights",
+            got=repr(pattern),
+        )
+    found = []
+    for fold in range(FOLDS) if folds is None else folds:
+        scenes, training = f"fold-{fold}", f"without-fold-{fold}"
+        dataset.scenes(scenes)  # an unknown fold is an error before any work
+        if pattern is None:
+            opened = partial(_refitted, model, dataset, training)
+        else:
+            opened = partial(_trained, model, pattern.replace(PLACE, str(fold)))
+        found.append(Fold(scenes, opened, (scenes, training)))
+    return found
+
+
+def _trained(model: Reconstructor, folder: str) -> Reconstructor:
+    """The weights of a fold; WeightsError unless they are of the architecture of ``model``."""
+    found = load(folder if ":" in folder else f"local-dir:{folder}", device=str(model.device))
+    if found.spec.name != model.spec.name:
+        expected, got = model.spec.name, found.spec.name
+        raise WeightsError(f"{found.name} is of another architecture", expected=expected, got=got)
+    return found
+
+
+def _refitted(model: Reconstructor, dataset: Dataset, training: str) -> Reconstructor:
+    """The same model, fitted to another split."""
+    from hsrzoo.models.reconstructor import Reconstructor  # imports torch
+
+    arguments = model.config["arguments"]
+    module = build_module(model.spec, model.bands, arguments)
+    if model.spec.fit is not None:
+        resolve(model.spec.fit)(module, dataset, training)
+    record = {"dataset": dataset.name, "split": training, "scenes": dataset.scenes(training)}
+    config = make_config(model.spec, model.bands, arguments=arguments, training=record)
+    name = f"{model.spec.name} on {training}"
+    return Reconstructor(
+        module, model.spec, model.bands, name=name, config=config, device=str(model.device)
+    )
+
+
+__all__ = ["PLACE", "cross_validation", "split_fold", "training_split"]

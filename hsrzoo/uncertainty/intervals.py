@@ -1,0 +1,124 @@
+"""Prediction intervals of one model: its calibration, applied to an image and the cube made of it.
+
+Everything depends on a pixel and its spectrum alone, so that tiles give the values of the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hsrzoo.bands import BandSet
+from hsrzoo.colour.chromaticity import ChromaticityTable, cells
+from hsrzoo.errors import InputError
+from hsrzoo.uncertainty.conformal import LEVELS, percent, thresholds
+from hsrzoo.uncertainty.scale import scale_of, scale_terms
+
+UNLIKE = 0.99
+"""Pixels beyond this percentile are unlike the training data: 1 % of held-out training pixels are."""
+_AT_ONCE = 1 << 16
+"""Pixels of an image whose terms are held at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """A calibration.
+
+    Attributes:
+        table: Colours of the training pixels, with the spread of their spectra.
+        weights: Of the terms of the scale.
+        scores: (levels, n, C) float32: the score of each of n scenes at each of :data:`LEVELS`.
+        unfamiliar: (cells,) float32 in [0, 1]: share of held-out training pixels nearer to the colours of
+            the others than the colours of a cell are.
+        second: The second model of single pixels, (B, 3, H, W) in [0, 1] -> (B, C, H, W); None: none.
+        bands: Of the cubes.
+        about: What else is stored: scenes, data set, the model's sha256 and so on.
+    """
+
+    table: ChromaticityTable
+    weights: tuple[float, ...]
+    scores: Tensor
+    unfamiliar: Tensor
+    second: nn.Module | None
+    bands: BandSet
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def scenes(self) -> int:
+        """How many scenes it was calibrated on."""
+        return self.scores.shape[1]
+
+    def with_record(self, about: Mapping[str, Any]) -> Intervals:
+        """The same with more in its record."""
+        return replace(self, about={**self.about, **about})
+
+    def factors(self, level: float) -> np.ndarray:
+        """(C,) float64: what the scale of each band is multiplied by for intervals of a level.
+
+        Raises:
+            InputError: Another level than those stored, or too few scenes for it.
+        """
+        known = [i for i, one in enumerate(LEVELS) if np.isclose(one, level, rtol=0, atol=1e-9)]
+        if isinstance(level, bool) or not known:
+            raise InputError(
+                "Intervals of this level are not calibrated",
+                expected=", ".join(map(percent, LEVELS)),
+                got=level,
+            )
+        return thresholds(self.scores[known[0]].double().numpy(), level)
+
+    @torch.inference_mode()
+    def half_width(self, rgb: Tensor, cube: Tensor, level: float) -> Tensor:
+        """Half the width of the intervals.
+
+        Args:
+            rgb: (B, 3, H, W) in [0, 1], linear, of the camera of the training pairs.
+            cube: (B, C, H, W), predicted.
+            level: Probability, one of :data:`LEVELS`.
+
+        Returns:
+            (B, C, H, W) float32, on the device of ``cube``.
+
+        Raises:
+            InputError: As :meth:`factors`.
+        """
+        factors = torch.from_numpy(self.factors(level)).to(cube.device, torch.float32)
+        out = torch.empty_like(cube, dtype=torch.float32)
+        rows = max(1, _AT_ONCE // (rgb.shape[0] * rgb.shape[-1]))
+        for top in range(0, rgb.shape[-2], rows):
+            part = slice(top, top + rows)
+            out[:, :, part] = self.scale(rgb[:, :, part], cube[:, :, part]) * factors[:, None, None]
+        return out
+
+    def scale(self, rgb: Tensor, cube: Tensor) -> Tensor:
+        """The scale (B, C, H, W) of the errors of a ``cube`` made of ``rgb``, as :meth:`half_width`."""
+        rgb = rgb.to(cube.device)
+        second = None if self.second is None else self.second.to(rgb.device)(rgb).movedim(1, -1)
+        terms = scale_terms(self.table, rgb.movedim(1, -1), cube.float().movedim(1, -1), second)
+        return scale_of(self.weights, terms).movedim(-1, 1)
+
+    def unfamiliar_at(self, rgb: Tensor) -> Tensor:
+        """(B, H, W) float32 in [0, 1] of pixels (B, 3, H, W): the percentile of the distance of a colour,
+        exposure apart, from those of training, over held-out training pixels."""
+        return self.unfamiliar.to(rgb.device)[cells(rgb.movedim(1, -1), self.table.side)]
+
+
+def bounds(cube: np.ndarray | Tensor, half: np.ndarray | Tensor) -> tuple[Any, Any]:
+    """The ends of intervals of a half-width around a cube; none below 0, as no reflectance is."""
+    lower, upper = cube - half, cube + half
+    return lower.clip(min=0), upper.clip(min=0)
+
+
+def percentiles(distance: np.ndarray, scenes: list[np.ndarray]) -> np.ndarray:
+    """The share of held-out pixels that are nearer than each of ``distance`` (K,); ``scenes``: distances
+    of the pixels of each scene, which count alike."""
+    shares = [np.searchsorted(np.sort(held), distance, side="left") / len(held) for held in scenes]
+    return np.asarray(np.mean(shares, axis=0))
+
+
+__all__ = ["UNLIKE", "Intervals", "bounds", "percentiles"]

@@ -1,0 +1,341 @@
+"""Prediction intervals: the conformal threshold, the scale, the file, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import hsrzoo
+from hsrzoo.bands import BandSet
+from hsrzoo.cli.intervals import command
+from hsrzoo.colour.chromaticity import ChromaticityTable
+from hsrzoo.datasets.base import Scene
+from hsrzoo.datasets.common import IndexedDataset
+from hsrzoo.errors import HsrzooError, InputError, WeightsError
+from hsrzoo.models.push import checked_weights
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.weights import save_folder
+from hsrzoo.registry import MODELS
+from hsrzoo.spec import build_module, resolve
+from hsrzoo.uncertainty.conformal import scene_score, smallest_count, thresholds
+from hsrzoo.uncertainty.file import read_intervals, save_intervals
+from hsrzoo.uncertainty.intervals import percentiles
+from hsrzoo.uncertainty.scale import fit_weights
+from hsrzoo.utils.files import UNCERTAINTY
+
+NAMES = [f"s{i:02}" for i in range(20)]
+
+
+class Random(IndexedDataset):
+    """Scenes whose last band no camera sees: its spread around the mean of R, G, B differs by colour."""
+
+    name = "random"
+    bands = BandSet.regular(400, 700, 100)
+    index = {"train": NAMES, "valid": [f"v{i:02}" for i in range(9)], "few": ["v00", "v01"]}  # noqa: RUF012
+    camera = None
+
+    def __init__(self) -> None:
+        self.info = {"response": "nikon-d5100"}
+
+    def read(self, split: str, scene: str) -> Scene:
+        rng = np.random.default_rng([*scene.encode()])
+        gain = rng.uniform(0.5, 2, (1, 8, 8))
+        rgb = (gain * rng.uniform(0, 0.4, (3, 8, 8))).astype(np.float32)
+        unseen = rgb.mean(0) * (1 + rng.normal(0, 0.1)) + rgb[0] * rng.normal(0, 0.5, (8, 8))
+        return Scene(scene, rgb, np.concatenate([rgb, unseen[None].astype(np.float32)]))
+
+    def files(self) -> list[Path]:
+        return []
+
+    def fingerprint(self) -> str:
+        return "random"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A regression that was fitted to the training scenes."""
+    data, spec = Random(), MODELS.get("linear")
+    module = build_module(spec, data.bands, {})
+    assert spec.fit is not None
+    resolve(spec.fit)(module, data, "train")
+    folder = tmp_path_factory.mktemp("fitted") / "linear"
+    record = {"dataset": data.name, "split": "train", "scenes": NAMES, "method": "closed form"}
+    save_folder(folder, module, spec, data.bands, arguments={}, training=record)
+    return folder
+
+
+def calibrate(folder: Path, *arguments: str) -> str:
+    args = [f"local-dir:{folder}", "--dataset", "random", *arguments]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hsrzoo.datasets.open_dataset", lambda *_, **__: Random())
+        patch.setattr("hsrzoo.cli.names.DATASET.convert", lambda value, *_: value)
+        found = CliRunner().invoke(command, args)
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+@pytest.fixture(scope="module")
+def calibrated(weights: Path) -> Path:
+    calibrate(weights, "--second", "poly")
+    return weights
+
+
+@pytest.fixture
+def model(calibrated: Path) -> Reconstructor:
+    return hsrzoo.load(f"local-dir:{calibrated}", device="cpu")
+
+
+# ------------------------------------------------------------------ calibration by scene
+
+
+@pytest.mark.parametrize(("level", "count"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19)])
+def test_a_level_needs_so_many_scenes(level: float, count: int) -> None:
+    assert smallest_count(level) == count
+    assert thresholds(np.arange(count, dtype=float)[:, None], level).tolist() == [
+        0 if count == 1 else count - 1
+    ]
+    for fewer in range(count):
+        with pytest.raises(InputError, match=f"Too few scenes.*{count} or more"):
+            thresholds(np.ones((fewer, 1)), level)
+
+
+def test_the_threshold_is_the_score_of_a_place_by_hand() -> None:
+    scores = np.stack([np.arange(20.0, 0, -1), np.arange(20.0)], axis=1)  # 1 to 20 and 0 to 19
+    assert thresholds(scores, 0.9).tolist() == [19, 18]  # the 19th smallest: ceil(21 * 0.9)
+    assert thresholds(scores, 0.5).tolist() == [11, 10]
+
+
+def test_the_score_covers_so_many_pixels_and_values_without_data_do_not_count() -> None:
+    ratio = np.array([[1.0], [2.0], [3.0], [4.0], [np.nan]])
+    assert scene_score(ratio, 0.5) == 3
+    assert scene_score(ratio, 0.9) == 4
+
+
+def test_weights_of_the_scale_find_the_term_that_made_the_errors() -> None:
+    rng = torch.Generator().manual_seed(0)
+    scenes = []
+    for _ in range(3):
+        terms = torch.rand(4, 500, 1, generator=rng) + 0.1
+        scenes.append((terms[1] * torch.rand(500, 1, generator=rng), tuple(terms)))
+    found = fit_weights(scenes)
+    assert found[1] == pytest.approx(0.9, abs=0.05)  # its 90 % quantile
+    assert max(found[0], *found[2:]) < 0.05
+
+
+def test_percentiles_count_the_pixels_of_every_scene_alike() -> None:
+    held = [np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.3, 0.3])]
+    assert percentiles(np.array([0, 0.3, 0.35, 1.0]), held).tolist() == [0, 0.25, 0.875, 1]
+
+
+def test_intervals_cover_scenes_that_nothing_was_made_from(model: Reconstructor) -> None:
+    data, shares = Random(), []
+    for name in data.scenes("valid"):
+        scene = data.load("valid", name)
+        found = model(scene.rgb.transpose(1, 2, 0), interval=0.9)
+        truth = scene.cube.transpose(1, 2, 0)
+        shares.append(np.mean((found.lower <= truth + 1e-6) & (truth <= found.upper + 1e-6), axis=(0, 1)))
+    assert 0.9 <= np.mean(shares, axis=0)[-1] <= 0.99
+    assert np.min(shares) >= 0.8
+    assert float(np.mean(found.upper[..., :3] - found.lower[..., :3])) < 1e-3  # the camera sees them
+
+
+# ------------------------------------------------------------------ what is returned
+
+
+def test_ends_lie_around_the_cube_and_not_below_0(model: Reconstructor) -> None:
+    rgb = np.random.default_rng(0).random((6, 5, 3), dtype=np.float32)
+    plain, found = model(rgb), model(rgb, interval=0.9)
+    assert plain.lower is plain.upper is plain.unfamiliar is plain.level is None
+    assert np.array_equal(found.cube, plain.cube)
+    assert found.lower.shape == found.upper.shape == found.cube.shape
+    assert (found.lower >= 0).all()
+    assert (found.lower <= found.cube.clip(0)).all()
+    assert (found.cube <= found.upper).all()
+    assert found.unfamiliar.shape == (6, 5)
+    assert found.level == 0.9
+    wider = model(rgb, interval=0.95)
+    assert (wider.upper >= found.upper).all()
+
+
+def test_a_batch_tiles_and_strips_give_the_same(
+    model: Reconstructor, calibrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb = np.random.default_rng(1).random((13, 9, 3), dtype=np.float32)
+    whole = model(rgb, interval=0.8)
+    batch = model(torch.from_numpy(rgb).permute(2, 0, 1)[None], interval=0.8)
+    monkeypatch.setattr("hsrzoo.uncertainty.apply.ROWS", 20)
+    monkeypatch.setattr("hsrzoo.uncertainty.intervals._AT_ONCE", 10)
+    tiled = hsrzoo.load(f"local-dir:{calibrated}", device="cpu", tile=4)(rgb, interval=0.8)
+    for name in ("lower", "upper"):
+        assert np.allclose(getattr(tiled, name), getattr(whole, name), atol=1e-4)
+        assert np.allclose(getattr(batch, name)[0].permute(1, 2, 0), getattr(whole, name), atol=1e-4)
+    assert np.array_equal(tiled.unfamiliar, whole.unfamiliar)
+    assert np.array_equal(batch.unfamiliar[0], whole.unfamiliar)
+
+
+def test_a_black_image_has_finite_intervals_and_is_familiar(model: Reconstructor) -> None:
+    found = model(np.zeros((3, 4, 3), np.uint8), interval=0.9)
+    assert np.isfinite(found.upper).all()
+    assert (found.unfamiliar < 0.99).all()
+
+
+def test_a_colour_that_no_training_pixel_has_is_unlike(model: Reconstructor) -> None:
+    rgb = np.array([[[0, 1, 0], [0.3, 0.3, 0.3]]], np.float32)
+    assert (model(rgb, interval=0.9).unfamiliar[0] > 0.99).tolist() == [True, False]
+
+
+# ------------------------------------------------------------------ file
+
+
+def test_the_same_file_is_written_again_and_goes_with_a_push(calibrated: Path, tmp_path: Path) -> None:
+    found = read_intervals(calibrated / UNCERTAINTY)
+    save_intervals(tmp_path / "again", found)
+    assert (tmp_path / "again").read_bytes() == (calibrated / UNCERTAINTY).read_bytes()
+    assert (calibrated / UNCERTAINTY).stat().st_size < 300_000
+    pushed = checked_weights(f"local-dir:{calibrated}")
+    assert pushed.intervals == calibrated / UNCERTAINTY
+
+
+def test_an_interrupted_calibration_goes_on(
+    calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(calibrated, tmp_path / "weights")
+    (folder / UNCERTAINTY).unlink()
+    read, stopped = [], "s03"
+
+    def load(self: Random, split: str, scene: str) -> Scene:
+        read.append((split, scene))
+        if scene == stopped and split.startswith("fold"):
+            raise KeyboardInterrupt
+        return self.read("train", scene)
+
+    monkeypatch.setattr(Random, "load", load)
+    with pytest.raises(AssertionError):
+        calibrate(folder, "--second", "none", "--folds", "3,4")
+    done = [scene for split, scene in read if split.startswith("fold")]
+    kept = folder / (UNCERTAINTY + ".part")
+    assert len(list(kept.glob("*.npz"))) == len(done) - 1 == 7
+    with pytest.raises(InputError, match="interrupted run with other options"):
+        calibrate(folder, "--second", "none")
+    read.clear()
+    stopped = ""
+    calibrate(folder, "--second", "none", "--folds", "3,4")
+    assert [scene for split, scene in read if split.startswith("fold")] == ["s03"]
+    assert not kept.exists()
+    found = read_intervals(folder / UNCERTAINTY).scores
+    stopped = ""
+    (folder / UNCERTAINTY).unlink()
+    calibrate(folder, "--second", "none", "--folds", "3,4")
+    assert torch.equal(read_intervals(folder / UNCERTAINTY).scores, found)
+
+
+def test_the_report_has_every_scene_and_a_split_can_be_used(calibrated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "split.safetensors"
+    text = calibrate(calibrated, "--split", "valid", "-o", str(out), "--second", "none", "--json")
+    rows = json.loads(text[text.index("[") : text.rindex("]") + 1])
+    assert [row["scene"] for row in rows] == Random.index["valid"]
+    assert all(0.3 < row["coverage 0.8"] <= 1 for row in rows)
+    assert "coverage 0.9" not in rows[0]  # 8 others are too few
+    found = read_intervals(out)
+    assert found.second is None
+    assert found.factors(0.9).shape == (4,)
+    with pytest.raises(InputError, match="19 or more"):
+        found.factors(0.95)
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize("level", [0.7, 90, 0, True, float("nan")])
+def test_other_levels_are_refused(model: Reconstructor, level: float) -> None:
+    with pytest.raises(InputError, match=r"50 %, 80 %, 90 %, 95 %"):
+        model(np.zeros((2, 2, 3), np.uint8), interval=level)
+
+
+def test_weights_without_a_calibration_name_the_command() -> None:
+    rgb = np.zeros((2, 2, 3), np.uint8)
+    with pytest.raises(WeightsError, match=r"calibrate intervals linear\.indian-pines --dataset indian"):
+        hsrzoo.load("linear.indian-pines", device="cpu")(rgb, interval=0.9)
+    with pytest.raises(WeightsError, match="random weights"):
+        hsrzoo.load("linear", weights=None, device="cpu")(rgb, interval=0.9)
+
+
+def test_ways_to_run_a_model_that_were_not_calibrated_are_refused(calibrated: Path) -> None:
+    rgb, name = np.zeros((2, 2, 3), np.uint8), f"local-dir:{calibrated}"
+    with pytest.raises(InputError, match="test-time adaptation"):
+        hsrzoo.load(name, device="cpu")(rgb, tta=True, interval=0.9)
+    with pytest.raises(InputError, match="statistics of their own"):
+        hsrzoo.load(name, device="cpu", approximate=True, tile=8)(rgb, interval=0.9)
+    model = hsrzoo.load(name, device="cpu")
+    model.loaded = replace(model.loaded, execution=replace(model.execution, consistency="canon-5d"))
+    with pytest.raises(InputError, match="camera consistency for canon-5d"):
+        model(rgb, interval=0.9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights_sha256": "0" * 64}, "other weights"),
+        ({"arguments": {"width": 3}}, "this variant"),
+    ],
+)
+def test_a_calibration_of_another_model_is_refused(
+    calibrated: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    folder = shutil.copytree(calibrated, tmp_path / "weights")
+    found = read_intervals(folder / UNCERTAINTY)
+    save_intervals(folder / UNCERTAINTY, found.with_record(change))
+    with pytest.raises(HsrzooError, match=message):
+        hsrzoo.load(f"local-dir:{folder}", device="cpu")(np.zeros((2, 2, 3), np.uint8), interval=0.9)
+
+
+def test_a_damaged_calibration_is_told_in_a_sentence(calibrated: Path, tmp_path: Path) -> None:
+    whole, path = (calibrated / UNCERTAINTY).read_bytes(), tmp_path / "file"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="not a complete safetensors file"):
+        read_intervals(path)
+    found = read_intervals(calibrated / UNCERTAINTY)
+    for part, message in (
+        (replace(found, scores=found.scores[:, :3]), "do not fit each other"),
+        (replace(found, table=ChromaticityTable(*[torch.zeros(9)] * 3, 1)), "no table of colours"),
+        (found.with_record({"scenes": 5}), "is incomplete"),
+    ):
+        save_intervals(path, part)
+        with pytest.raises(WeightsError, match=message):
+            read_intervals(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "few", "--second", "none"], None),
+        (["--split", "train"], "trained on scenes that it is to be calibrated on"),
+        (["--split", "valid", "--folds", "1"], "--split excludes"),
+        (["--fold-models", "runs/weights"], "no place for the number of a fold"),
+        (["--fold-models", "runs/{fold}"], "does not exist"),
+        (["--folds", "7"], "no split of random named 'fold-7'"),
+        (["--folds", "0,0"], "are no folds"),
+        (["--second", "mst-plus-plus"], "trained, not fitted"),
+        (["--second", "nothing"], "no model named"),
+    ],
+)
+def test_calibrations_that_cannot_be_made_say_why(
+    calibrated: Path, tmp_path: Path, arguments: list[str], message: str | None
+) -> None:
+    arguments = [*arguments, "-o", str(tmp_path / "out.safetensors")]
+    if message is None:  # two scenes: 50 % alone
+        calibrate(calibrated, *arguments)
+        with pytest.raises(InputError, match="The highest level of 2 is 50 %"):
+            read_intervals(tmp_path / "out.safetensors").factors(0.8)
+        return
+    with pytest.raises((HsrzooError, AssertionError), match=message):
+        calibrate(calibrated, *arguments)
