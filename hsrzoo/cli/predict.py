@@ -64,6 +64,11 @@ class White(click.ParamType):
     help="A white or grey area in pixels, or its colour as the file stores it: it becomes neutral.",
 )  # fmt: skip
 @click.option("--reflectance", is_flag=True, help="Divide the cube by the spectrum of the area --white.")
+@click.option(
+    "--interval", type=click.Choice(["50", "80", "90", "95"]), metavar="PERCENT",
+    help="Also write half the width of intervals that hold the truth with this probability: 50, 80, 90 or "
+    "95; NAME.interval90.SUFFIX, and a map of unfamiliar pixels, NAME.unfamiliar.tif.",
+)  # fmt: skip
 @click.option("--tta", is_flag=True, help="Adapt the network to each image first (if the model can).")
 @click.option("--bands", type=options.Wavelengths(), metavar="NM,NM,...", help="Keep only these bands.")
 @click.option("--quicklook", is_flag=True, help="Also write an sRGB picture of each cube, NAME.png.")
@@ -98,7 +103,7 @@ class White(click.ParamType):
 def command(
     context: click.Context, image: tuple[str, ...], model: str, out: Path,
     form: str | None, linear: bool, srgb: bool, camera: str | None, white: tuple[float, ...] | None,
-    reflectance: bool, tta: bool,
+    reflectance: bool, interval: str | None, tta: bool,
     bands: tuple[float, ...] | None, quicklook: bool, overwrite: bool,
     worker_count: int | None, ray_address: str | None, tile: int | None,
     max_memory: float | None, approximate_tiles: bool, dtype: Literal["float32", "uint16"],
@@ -128,6 +133,8 @@ def command(
     options.forbid(value_range and bit_depth, "--value-range and --bit-depth exclude each other")
     options.forbid(reflectance and white is None, "--reflectance has no effect without --white")
     options.forbid(reflectance and tta, "--reflectance and --tta exclude each other")
+    options.forbid(interval and reflectance, "--interval and --reflectance exclude each other")
+    level = None if interval is None else int(interval) / 100
     jobs, alone = _jobs(image, out, form)
     workers = options.choose_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
@@ -143,9 +150,12 @@ def command(
     wanted = PredictOptions(
         dtype, value_range, tta, encoding, bands, quicklook, bit_depth=bit_depth, camera=camera,
         white=white, reflectance=reflectance, overwrite=overwrite or jobs[0].out == out,
+        interval=level,
     )  # fmt: skip
     if bands is not None:
         network.bands.nearest(bands)  # an error here is an error for every image
+    if level is not None:
+        network.require_intervals(level, tta)  # as is one here
     with _bar() as bar, nullcontext() if jobs[0].out == out else _new_folder(jobs[0].out.parent):
         try:
             if alone:
@@ -232,7 +242,7 @@ def _predict_one(job: Job, network: Reconstructor, wanted: PredictOptions, bar: 
         bar.say(f"{job.out}: skipped (exists; --overwrite replaces it)")
         return
     bar.say(_summary(report))
-    bar.say(caveats(network, report.camera))
+    bar.say(caveats(network, report.camera, report.unlike))
 
 
 def _predict_many(
@@ -244,12 +254,12 @@ def _predict_many(
     from hsrzoo.prediction.caveats import caveats
     from hsrzoo.utils.workers import TaskFailure
 
-    existing = [] if wanted.overwrite else [job for job in jobs if job.out.exists()]
+    existing = [] if wanted.overwrite else [job for job in jobs if _is_made(job, wanted)]
     if existing:
         bar.say(f"{len(existing)} cubes: skipped (exist; --overwrite replaces them)")
     failed = _missing_pictures(existing, bar) if wanted.quicklook else 0
     left = [job for job in jobs if job not in existing]
-    done, camera = 0, None
+    done, camera, unlike = 0, None, []
     bar.count(len(left))
     for i, result in predict_many(left, network, name, wanted, workers, bar.part):
         bar.next()
@@ -261,11 +271,19 @@ def _predict_many(
             bar.say(f"{left[i].image.name}: {note}")
         if result.report is not None:
             done, camera = done + 1, camera or result.report.camera
+            unlike += [] if result.report.unlike is None else [result.report.unlike]
             bar.say(_summary(result.report))
     bar.say(f"{done} of {len(left)} images done, {failed} failed")
     if done:
-        bar.say(caveats(network, camera))
+        mean = sum(unlike) / len(unlike) if unlike else None
+        bar.say(caveats(network, camera, mean, len(unlike)))
     return failed
+
+
+def _is_made(job: Job, wanted: PredictOptions) -> bool:
+    from hsrzoo.prediction.intervals import outputs
+
+    return all(path.exists() for path in outputs(job.out, wanted.interval))
 
 
 def _missing_pictures(existing: list[Job], bar: Bar) -> int:
@@ -337,5 +355,6 @@ def _summary(report: PredictReport) -> str:
         f"{how}, {passes}{' (some in an earlier run)' if report.resumed else ''}, {report.seconds:.1f} s"
     )
     text += f"; quick look {report.picture}" if report.picture else ""
+    text += f"; half-widths {report.half_widths}" if report.half_widths else ""
     text += f"; {report.outside}" if report.outside else ""
     return text + (f"\nApproximate tiles: {report.difference}" if report.difference else "")

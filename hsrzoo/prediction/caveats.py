@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
 
 
-def caveats(model: Reconstructor | OnnxModel, camera: str | None = None) -> str:
-    """One or two lines: the data set and camera of the training data, and the command that scores them.
+def caveats(
+    model: Reconstructor | OnnxModel, camera: str | None = None, unlike: float | None = None,
+    images: int = 1,
+) -> str:  # fmt: skip
+    """One or two lines: the data set and camera of the training data, and how far they hold: the share of
+    the picture that is unlike them, or else the command that scores the weights.
 
     Args:
         model: a loaded model; its config says how the weights were trained.
         camera: maker and model of the camera that took the image, from its EXIF.
+        unlike: the share in [0, 1], of models whose intervals are calibrated; the mean over ``images``.
+        images: how many there are.
     """
     training = model.config.get("training") or {}
     dataset = training.get("dataset")
@@ -32,10 +38,19 @@ def caveats(model: Reconstructor | OnnxModel, camera: str | None = None) -> str:
     other = f" (such as {camera})" if camera else ""
     init = training.get("init")
     how = f"fine-tuned from {init['name']}" if init else "trained"
+    if unlike is not None:
+        return f"The weights were {how} on {_pairs(model.config)}.\n{unlike_text(unlike, images)}"
     return (
         f"The weights were {how} on {_pairs(model.config)}.\n"
         f"Other scenes and cameras{other} are outside their domain; accuracy within it: {bench}"
     )
+
+
+def unlike_text(share: float, images: int = 1) -> str:
+    """A sentence on the share in [0, 1] of a picture, or of several, that is unlike the training data."""
+    rounded = f"{100 * share:.0f}" if share >= 0.1 or share == 0 else f"{100 * share:.1g}"
+    where = "the picture" if images == 1 else f"the {images} pictures, on average,"
+    return f"{rounded} % of {where} is unlike the training data"
 
 
 def training_data(config: Mapping[str, Any]) -> str:
@@ -87,4 +102,4 @@ def _training_camera(training: Mapping[str, Any]) -> str:
     return f"RGB rendered for the camera {response}" if response else "RGB of an unknown camera"
 
 
-__all__ = ["caveats", "other_encoding", "training_data"]
+__all__ = ["caveats", "other_encoding", "training_data", "unlike_text"]

@@ -25,6 +25,7 @@ from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.caveats import other_encoding, training_data
+from hsrzoo.prediction.intervals import calibration_of, outputs, unlike_share, write_intervals
 from hsrzoo.prediction.outside import Outside
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
 from hsrzoo.prediction.reflectance import area_spectrum
@@ -62,6 +63,10 @@ class PredictReport:
     """The quick look, if requested."""
     outside: Outside | None = None
     """Values below 0 and above 1, the white; None for a resumed run."""
+    unlike: float | None = None
+    """Share of the pixels that are unlike the training data; None for models that are not calibrated."""
+    half_widths: Path | None = None
+    """The file of half-widths of intervals, if requested."""
 
 
 def predict_file(
@@ -103,7 +108,7 @@ def predict_file(
     out = out.with_suffix(".hdr") if out.suffix.lower() == ".img" else out
     check_out(out) if _is_streamed(out) else _check_in_memory(out, options)
     with hold(out, None if options.overwrite else say):  # the cube that was waited for is not made again
-        if not options.overwrite and out.exists():
+        if not options.overwrite and all(path.exists() for path in outputs(out, options.interval)):
             raise ExistsError(f"{out} exists", fix="Give --overwrite to replace it")
         return _predict(Path(image), model, out, options, progress or (lambda _: None), say)
 
@@ -113,6 +118,8 @@ def _predict(
     say: Say,
 ) -> PredictReport:  # fmt: skip
     begun = time.monotonic()
+    if options.interval is not None:
+        model.require_intervals(options.interval, options.tta)
     raster = open_raster(image)
     _require_apart(out, (image, *raster.files), options)
     photo = photo_for(
@@ -127,20 +134,38 @@ def _predict(
     size = _size_note(CubeShape(*photo.pixels.shape, bands, options.dtype).bytes, out, options)
     if size is not None:
         say(size)
+    padded = PaddedImage(photo.pixels, model.spec.input, photo.value_range)
     if isinstance(model, OnnxModel):
         report = _exported(photo, model, target, options)
     else:
-        padded = PaddedImage(photo.pixels, model.spec.input, photo.value_range)
         run = Run(padded, model, target, options, progress, say)
         identity = _identity(raster, model, target, options) if _is_streamed(out) else None
         with _warnings_to(say):
             report = _tiled(run, identity)
+    report = _with_intervals(report, padded, model, target, options)
     picture = None
     if options.quicklook:
         picture = save_quicklook(out)
         if not rendering(bands).as_seen:
             say(f"Quick look: {rendering(bands).how}")
     return replace(report, seconds=time.monotonic() - begun, camera=photo.camera, picture=picture)
+
+
+def _with_intervals(
+    report: PredictReport, image: PaddedImage, model: Reconstructor | OnnxModel, target: Target,
+    options: PredictOptions,
+) -> PredictReport:  # fmt: skip
+    """The report with the share of pixels unlike the training data, where the model is calibrated, and the
+    file of intervals, if requested."""
+    intervals = calibration_of(model)
+    if intervals is None:
+        return report
+    if options.interval is None:
+        return replace(report, unlike=unlike_share(image, intervals))
+    written = write_intervals(
+        target.out, image, intervals, options.interval, target.kept, options.dtype, target.about
+    )
+    return replace(report, unlike=written.unlike, half_widths=written.half_widths)
 
 
 def _size_note(size: int, out: Path, options: PredictOptions) -> str | None:
@@ -168,6 +193,11 @@ def _doubts(
         if low is not None:
             found.append(f"Input: {low[1]}; if it holds {low[0]} bits, give --bit-depth {low[0]}")
     other = other_encoding(model, photo)
+    if options.interval is not None and (photo.encoding != "linear" or options.camera is not None):
+        found.append(
+            "Intervals were calibrated on pairs rendered for the camera of the training data; for "
+            "photographs that are mapped to it their coverage was not measured"
+        )
     return found if other is None else [*found, other]
 
 
@@ -274,6 +304,7 @@ def _identity(
     # interpretation of the image's values is part of the metadata.
     without_effect = {
         "save_seconds", "share", "quicklook", "encoding", "camera", "overwrite", "white", "reflectance",
+        "interval",
     }  # fmt: skip
     decisive = {key: value for key, value in asdict(options).items() if key not in without_effect}
     if options.bit_depth is None:  # as in partial files of versions without it

@@ -65,6 +65,8 @@ class PredictOptions:
     """A white or grey area to be made neutral; see :func:`hsrzoo.io.model_input.photo_for`."""
     reflectance: bool = False
     """Divide the cube by the spectrum of the area ``white``."""
+    interval: float | None = None
+    """Probability of the prediction intervals whose half-widths are written too."""
 
 
 @dataclass(frozen=True)

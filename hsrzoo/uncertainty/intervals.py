@@ -5,7 +5,7 @@ Everything depends on a pixel and its spectrum alone, so that tiles give the val
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,6 +47,8 @@ class Intervals:
     second: nn.Module | None
     bands: BandSet
     about: Mapping[str, Any] = field(default_factory=dict)
+    kept: tuple[int, ...] | None = None
+    """Bands of the second model that are :attr:`bands`; None: all."""
 
     @property
     def scenes(self) -> int:
@@ -56,6 +58,17 @@ class Intervals:
     def with_record(self, about: Mapping[str, Any]) -> Intervals:
         """The same with more in its record."""
         return replace(self, about={**self.about, **about})
+
+    def select(self, kept: Sequence[int]) -> Intervals:
+        """Of some of the bands, by their indices."""
+        chosen = list(kept)
+        return replace(
+            self,
+            table=replace(self.table, spread=self.table.spread[:, chosen]),
+            scores=self.scores[..., chosen],
+            bands=self.bands.select(chosen),
+            kept=tuple(chosen),
+        )
 
     def factors(self, level: float) -> np.ndarray:
         """(C,) float64: what the scale of each band is multiplied by for intervals of a level.
@@ -99,6 +112,8 @@ class Intervals:
         """The scale (B, C, H, W) of the errors of a ``cube`` made of ``rgb``, as :meth:`half_width`."""
         rgb = rgb.to(cube.device)
         second = None if self.second is None else self.second.to(rgb.device)(rgb).movedim(1, -1)
+        if second is not None and self.kept is not None:
+            second = second[..., list(self.kept)]
         terms = scale_terms(self.table, rgb.movedim(1, -1), cube.float().movedim(1, -1), second)
         return scale_of(self.weights, terms).movedim(-1, 1)
 

@@ -10,89 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 import hsrzoo
-from hsrzoo.bands import BandSet
-from hsrzoo.cli.intervals import command
 from hsrzoo.colour.chromaticity import ChromaticityTable
 from hsrzoo.datasets.base import Scene
-from hsrzoo.datasets.common import IndexedDataset
 from hsrzoo.errors import HsrzooError, InputError, WeightsError
 from hsrzoo.models.push import checked_weights
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.models.weights import save_folder
-from hsrzoo.registry import MODELS
-from hsrzoo.spec import build_module, resolve
 from hsrzoo.uncertainty.conformal import scene_score, smallest_count, thresholds
 from hsrzoo.uncertainty.file import read_intervals, save_intervals
 from hsrzoo.uncertainty.intervals import percentiles
 from hsrzoo.uncertainty.scale import fit_weights
 from hsrzoo.utils.files import UNCERTAINTY
-
-NAMES = [f"s{i:02}" for i in range(20)]
-
-
-class Random(IndexedDataset):
-    """Scenes whose last band no camera sees: its spread around the mean of R, G, B differs by colour."""
-
-    name = "random"
-    bands = BandSet.regular(400, 700, 100)
-    index = {"train": NAMES, "valid": [f"v{i:02}" for i in range(9)], "few": ["v00", "v01"]}  # noqa: RUF012
-    camera = None
-
-    def __init__(self) -> None:
-        self.info = {"response": "nikon-d5100"}
-
-    def read(self, split: str, scene: str) -> Scene:
-        rng = np.random.default_rng([*scene.encode()])
-        gain = rng.uniform(0.5, 2, (1, 8, 8))
-        rgb = (gain * rng.uniform(0, 0.4, (3, 8, 8))).astype(np.float32)
-        unseen = rgb.mean(0) * (1 + rng.normal(0, 0.1)) + rgb[0] * rng.normal(0, 0.5, (8, 8))
-        return Scene(scene, rgb, np.concatenate([rgb, unseen[None].astype(np.float32)]))
-
-    def files(self) -> list[Path]:
-        return []
-
-    def fingerprint(self) -> str:
-        return "random"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A regression that was fitted to the training scenes."""
-    data, spec = Random(), MODELS.get("linear")
-    module = build_module(spec, data.bands, {})
-    assert spec.fit is not None
-    resolve(spec.fit)(module, data, "train")
-    folder = tmp_path_factory.mktemp("fitted") / "linear"
-    record = {"dataset": data.name, "split": "train", "scenes": NAMES, "method": "closed form"}
-    save_folder(folder, module, spec, data.bands, arguments={}, training=record)
-    return folder
-
-
-def calibrate(folder: Path, *arguments: str) -> str:
-    args = [f"local-dir:{folder}", "--dataset", "random", *arguments]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hsrzoo.datasets.open_dataset", lambda *_, **__: Random())
-        patch.setattr("hsrzoo.cli.names.DATASET.convert", lambda value, *_: value)
-        found = CliRunner().invoke(command, args)
-    if found.exception is not None and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    assert found.exit_code == 0, found.output
-    return found.output
-
-
-@pytest.fixture(scope="module")
-def calibrated(weights: Path) -> Path:
-    calibrate(weights, "--second", "poly")
-    return weights
-
-
-@pytest.fixture
-def model(calibrated: Path) -> Reconstructor:
-    return hsrzoo.load(f"local-dir:{calibrated}", device="cpu")
-
+from random_scenes import Random, calibrate
 
 # ------------------------------------------------------------------ calibration by scene
 

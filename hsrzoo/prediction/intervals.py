@@ -1,0 +1,175 @@
+"""The intervals of a cube that was written: a file of half-widths and a map of unfamiliar pixels.
+
+Both are made from the image and the cube's file, strip by strip: they depend on a pixel and its spectrum
+alone, so that it makes no difference in which tiles the network ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from hsrzoo.errors import HsrzooError, InputError
+from hsrzoo.io import save_cube, stream
+from hsrzoo.io.common import output_file
+from hsrzoo.io.open_stream import open_stream
+from hsrzoo.io.stream import CubeShape
+from hsrzoo.layers.whole_image import Region
+from hsrzoo.prediction.rows import open_rows
+from hsrzoo.uncertainty.apply import half_width_of
+from hsrzoo.uncertainty.conformal import percent
+from hsrzoo.uncertainty.intervals import UNLIKE, Intervals
+
+if TYPE_CHECKING:
+    from hsrzoo.models.onnx_runtime import OnnxModel
+    from hsrzoo.models.reconstructor import Reconstructor
+    from hsrzoo.models.tiling.windows import PaddedImage
+
+_AT_ONCE = 1 << 18
+"""Pixels of a strip."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was found, and the files."""
+
+    unlike: float
+    """Share of the pixels that are unlike the training data."""
+    half_widths: Path | None = None
+    unfamiliar: Path | None = None
+
+
+def half_widths_of(cube: Path, level: float) -> Path:
+    """The file of half-widths beside a cube file: ``NAME.interval90.SUFFIX``."""
+    return cube.with_name(f"{cube.stem}.interval{100 * level:g}{cube.suffix}")
+
+
+def unfamiliar_of(cube: Path) -> Path:
+    """The map of unfamiliar pixels beside a cube file: ``NAME.unfamiliar.tif``."""
+    return cube.with_name(f"{cube.stem}.unfamiliar.tif")
+
+
+def outputs(cube: Path, level: float | None) -> list[Path]:
+    """All files of a prediction."""
+    return [cube] if level is None else [cube, half_widths_of(cube, level), unfamiliar_of(cube)]
+
+
+def calibration_of(model: Reconstructor | OnnxModel) -> Intervals | None:
+    """The calibration of a model, where it has one that can be read."""
+    try:
+        return getattr(model, "intervals", None)
+    except HsrzooError:
+        return None
+
+
+def unlike_share(image: PaddedImage, intervals: Intervals) -> float:
+    """Share of the pixels of an image that are unlike the training data."""
+    height, width = image.size
+    found = sum(int((_map(image, intervals, part) > UNLIKE).sum()) for part in _strips(height, width))
+    return found / (height * width)
+
+
+def write_intervals(
+    cube: Path,
+    image: PaddedImage,
+    intervals: Intervals,
+    level: float,
+    kept: Sequence[int] | None,
+    dtype: Literal["float32", "uint16"],
+    about: Mapping[str, Any],
+) -> Written:
+    """Write the half-widths of the intervals around a ``cube`` file, and the map.
+
+    Args:
+        cube: Made of ``image``.
+        image: As the network saw it.
+        intervals: The calibration.
+        level: Probability of the intervals.
+        kept: Bands of the model that the cube has; None: all.
+        dtype: Of the file of half-widths, as of cubes.
+        about: Metadata of the cube.
+
+    Returns:
+        The files; the map is of uint16, 65535 times the percentile.
+
+    Raises:
+        InputError, StoreError: As for cubes.
+    """
+    rows, chosen = open_rows(cube), intervals if kept is None else intervals.select(kept)
+    height, width = image.size
+    if rows.shape != image.size or len(rows.bands) != len(chosen.bands):
+        raise InputError(
+            f"{cube} is not the cube of this image",
+            expected=f"{height} x {width} pixels, {len(chosen.bands)} bands",
+            got=f"{rows.shape[0]} x {rows.shape[1]}, {len(rows.bands)}",
+        )
+    out, unfamiliar = half_widths_of(cube, level), unfamiliar_of(cube)
+    metadata = {**about, "cube_values": f"half the width of intervals of {percent(level)}"}
+    form = CubeShape(height, width, chosen.bands, dtype)
+    unlike = 0
+    with _sink(out, form, metadata) as write, _tiff(unfamiliar, (height, width)) as levels:
+        for part in _strips(height, width):
+            window = image.window(Region(part.start, 0, part.stop - part.start, width))
+            half = half_width_of(chosen, window, rows.read(part.start, part.stop - part.start), level)
+            write(part.start, half)
+            percentile = _map(image, intervals, part)
+            unlike += int((percentile > UNLIKE).sum())
+            levels[part] = np.rint(65535 * percentile)
+    return Written(unlike / (height * width), out, unfamiliar)
+
+
+def _map(image: PaddedImage, intervals: Intervals, part: slice) -> np.ndarray:
+    """The percentiles (h, W) of a strip."""
+    window = image.window(Region(part.start, 0, part.stop - part.start, image.size[1]))
+    return intervals.unfamiliar_at(window)[0].numpy()
+
+
+def _strips(height: int, width: int) -> Iterator[slice]:
+    step = max(1, _AT_ONCE // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
+
+
+@contextmanager
+def _sink(out: Path, form: CubeShape, metadata: dict[str, Any]) -> Iterator[Any]:
+    """A function ``write(top, block)`` that fills a cube file strip by strip, or in memory."""
+    if out.suffix.lower() in stream.SUFFIXES:
+        with open_stream(out, form, step=(stream.CubeStream.rows, form.width), metadata=metadata) as file:
+            file.create()
+            yield lambda top, block: _in_rows(file, top, block)
+            file.finish()
+        return
+    cube = np.empty((form.height, form.width, len(form.bands)), np.float32)
+
+    def keep(top: int, block: np.ndarray) -> None:
+        cube[top : top + len(block)] = block
+
+    yield keep
+    save_cube(out, cube, form.bands, metadata=metadata)
+
+
+def _in_rows(file: stream.CubeStream, top: int, block: np.ndarray) -> None:
+    for row in range(0, len(block), file.rows):
+        file.write(top + row, 0, block[row : row + file.rows])
+
+
+@contextmanager
+def _tiff(out: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """A TIFF of uint16 on the disk, to be filled."""
+    import tifffile  # slow to import
+
+    with output_file(out) as temporary:
+        pixels = tifffile.memmap(temporary, shape=size, dtype=np.uint16, photometric="minisblack")
+        yield pixels
+        pixels.flush()
+        del pixels
+
+
+__all__ = [
+    "Written", "calibration_of", "half_widths_of", "outputs", "unfamiliar_of", "unlike_share",
+    "write_intervals",
+]  # fmt: skip

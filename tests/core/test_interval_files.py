@@ -1,0 +1,132 @@
+"""Files of prediction intervals that ``hsrzoo predict`` writes beside a cube, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner, Result
+
+import hsrzoo
+from hsrzoo.cli.predict import command
+from hsrzoo.errors import HsrzooError
+from hsrzoo.io import load_cube, save_cube
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.prediction.caveats import unlike_text
+from hsrzoo.prediction.predict import PredictOptions, predict_file
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """Linear pixels, half of them of a colour that no training pixel has."""
+    rgb = np.random.default_rng(0).uniform(0.1, 0.4, (20, 17, 3)).astype(np.float32)
+    rgb[:10] = 0, 1, 0
+    np.save(tmp_path / "image.npy", rgb)
+    return tmp_path / "image.npy"
+
+
+@pytest.mark.parametrize("suffix", [".hdr", ".tif", ".npz"])
+@pytest.mark.parametrize("kept", [None, (700.0, 500.0)], ids=["all bands", "some bands"])
+def test_half_widths_and_map_are_those_of_the_image_in_memory(
+    model: Reconstructor, image: Path, suffix: str, kept: tuple[float, ...] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("hsrzoo.prediction.intervals._AT_ONCE", 40)
+    out = image.with_name(f"cube{suffix}")
+    report = predict_file(image, model, out, PredictOptions(interval=0.9, bands=kept))
+    expected = model(np.load(image), interval=0.9)
+    half, bands = load_cube(image.with_name(f"cube.interval90{suffix}"))
+    chosen = [3, 1] if kept else [0, 1, 2, 3]
+    assert bands == model.bands.select(chosen)
+    cube, upper = expected.cube[..., chosen], expected.upper[..., chosen]
+    assert np.allclose(half, upper - cube, atol=1e-4)
+    levels = tifffile.imread(image.with_name("cube.unfamiliar.tif"))
+    assert np.array_equal(levels, np.rint(65535 * expected.unfamiliar))
+    assert report.unlike == pytest.approx(np.mean(expected.unfamiliar > 0.99))
+    assert 0.5 <= report.unlike < 0.7
+
+
+def test_half_widths_can_be_of_16_bits_and_tiles_change_nothing(calibrated: Path, image: Path) -> None:
+    name, found = f"local-dir:{calibrated}", []
+    for tile in (None, 6):
+        out = image.with_name(f"{tile}.hdr")
+        options = PredictOptions("uint16", interval=0.95)
+        predict_file(image, hsrzoo.load(name, device="cpu", tile=tile), out, options)
+        stored = image.with_name(f"{tile}.interval95.img").read_bytes()
+        found.append(np.frombuffer(stored, "<u2").astype(int))
+    assert len(found[0]) == 20 * 17 * 4
+    assert np.abs(found[0] - found[1]).max() <= 4
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_the_share_of_unlike_pixels_takes_the_place_of_the_general_caveat(
+    calibrated: Path, image: Path
+) -> None:
+    found = run(image, "--model", f"local-dir:{calibrated}", "-o", image.with_name("cube.hdr"))
+    assert "% of the picture is unlike the training data" in found.output
+    assert "outside their domain" not in found.output
+    assert not image.with_name("cube.interval90.hdr").exists()
+
+
+def test_images_are_skipped_only_where_their_intervals_exist(calibrated: Path, image: Path) -> None:
+    out = image.with_name("cubes")
+    arguments = (image, image.parent / "*.npy", "--model", f"local-dir:{calibrated}", "-o", out)
+    assert run(*arguments).exit_code == 0
+    again = run(*arguments, "--interval", "80")
+    assert "cubes: skipped" not in again.output
+    assert (out / "image.interval80.hdr").exists()
+    assert "1 cubes: skipped" in run(*arguments, "--interval", "80").output
+
+
+def test_a_photograph_is_told_that_coverage_was_measured_on_rendered_pairs(
+    model: Reconstructor, image: Path
+) -> None:
+    notes: list[str] = []
+    for encoding, told in (("srgb", True), ("linear", False)):
+        notes.clear()
+        options = PredictOptions(interval=0.5, encoding=encoding)
+        predict_file(image, model, image.with_name("a.hdr"), options, say=notes.append)
+        assert any("coverage was not measured" in note for note in notes) is told
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0 %"), (0.004, "0.4 %"), (0.0004, "0.04 %"), (0.314, "31 %"), (1, "100 %")]
+)
+def test_shares_are_rounded_for_people(share: float, text: str) -> None:
+    assert unlike_text(share).startswith(f"{text} of the picture")
+    assert unlike_text(share, 3).startswith(f"{text} of the 3 pictures, on average,")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--interval", "70"], "'70' is not one of"),
+        (["--interval", "90", "--tta"], "do not hold for test-time adaptation"),
+        (["--interval", "90", "--white", "1,1,2,2", "--reflectance"], "exclude each other"),
+        (["--interval", "90", "--approximate-tiles"], "do not hold for tiles with statistics"),
+    ],
+)
+def test_intervals_that_do_not_hold_are_refused_before_any_image_is_read(
+    calibrated: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    args = [tmp_path / "no.png", "--model", f"local-dir:{calibrated}", "-o", tmp_path / "o.hdr", *options]
+    found = run(*args)
+    assert message in f"{found.output} {found.exception}"
+
+
+def test_a_cube_of_another_size_is_not_taken(model: Reconstructor, image: Path) -> None:
+    from hsrzoo.io.raster import ArrayPixels
+    from hsrzoo.models.tiling.windows import PaddedImage
+    from hsrzoo.prediction.intervals import write_intervals
+
+    cube = image.with_name("other.hdr")
+    save_cube(cube, np.zeros((3, 3, 4), np.float32), model.bands)
+    pixels = PaddedImage(ArrayPixels(np.load(image)), replace(model.spec.input))
+    with pytest.raises(HsrzooError, match="is not the cube of this image"):
+        write_intervals(cube, pixels, model.intervals, 0.9, None, "float32", {})
