@@ -20,6 +20,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
     "--no-sandbox",  # tests may run as root
     "--disable-gpu",
+    "--in-process-gpu",  # one process less to start
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",

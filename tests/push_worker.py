@@ -1,7 +1,7 @@
 """One client process that runs many commands: importing torch anew for each would take most of the time.
 
-Also a script: reads one JSON request a line, ``{"arguments", "env", "cwd"}``, and answers with the exit
-code and what the command printed.
+Also a script, ``push_worker.py SOCKET``: reads one JSON request a line, ``{"arguments", "env", "cwd"}``,
+and answers with the exit code and what the command printed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import contextlib
 import io
 import json
 import os
-import subprocess
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from forks import Forks
+from waiting import LONG
 
 
 @dataclass(frozen=True)
@@ -27,42 +30,46 @@ class Result:
     err: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Worker:
     """``worker(folder, env, "push", ...)`` runs one command of hsrzoo in ``folder``."""
 
-    process: subprocess.Popen[str]
+    lines: io.TextIOWrapper
 
     def __call__(self, folder: Path, env: Mapping[str, str], *arguments: object) -> Result:
         request = {"arguments": [str(a) for a in arguments], "env": dict(env), "cwd": str(folder)}
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return Result(**json.loads(self.process.stdout.readline()))
+        self.lines.write(json.dumps(request) + "\n")
+        self.lines.flush()
+        return Result(**json.loads(self.lines.readline()))
 
 
 @contextlib.contextmanager
-def started(env: Mapping[str, str]) -> Iterator[Worker]:
-    """A worker whose environment begins as ``env``: huggingface_hub keeps what it reads at its import."""
-    process = subprocess.Popen(
-        [sys.executable, __file__],
-        env={**os.environ, **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        yield Worker(process)
-    finally:
-        process.kill()
-        process.wait()
+def started(forks: Forks, env: Mapping[str, str], folder: Path) -> Iterator[Worker]:
+    """A worker whose environment begins as ``env``: huggingface_hub keeps what it reads at its import.
+
+    ``folder`` is empty; the socket that leads to the worker is there, and what it prints outside commands.
+    """
+    path = folder / "worker"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(LONG)
+        with forks.running(__file__, path, cwd=folder, env=env, log=folder / "log"):
+            connection, _ = server.accept()
+            with connection, connection.makefile("rw") as lines:
+                yield Worker(lines)
 
 
-def serve() -> None:
+def serve(path: str) -> None:
     from hsrzoo.cli.errors import run
     from hsrzoo.cli.main import cli
 
     sleep = time.sleep
     time.sleep = lambda seconds: sleep(min(seconds, 0.01))  # the client waits long before it tries again
-    answers = sys.stdout
-    for line in sys.stdin:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    answers = connection.makefile("w")
+    for line in connection.makefile():
         request = json.loads(line)
         os.environ.update(request["env"])
         os.chdir(request["cwd"])
@@ -78,4 +85,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])

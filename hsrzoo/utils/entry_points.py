@@ -43,10 +43,17 @@ def load_entry(kind: str, name: str, entries: Sequence[EntryPoint], others: str)
 
 
 @cache
+def installed() -> Any:
+    """Entry points of all groups: reading the metadata of all packages again for each group would take
+    longer than most commands. Their type depends on Python's version; each has ``select(group=...)``."""
+    return entry_points()
+
+
+@cache
 def entry_points_of(group: str) -> dict[str, list[EntryPoint]]:
     """Entry points of a group by name; the same value listed twice on the path counts once."""
     found: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=group):
+    for entry in installed().select(group=group):
         same = found.setdefault(entry.name, [])
         if all(e.value != entry.value for e in same):
             same.append(entry)

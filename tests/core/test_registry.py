@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hsrzoo import spec as specs
 from hsrzoo.errors import PluginError, UnknownNameError
 from hsrzoo.registry import MODELS, Registry
 from hsrzoo.spec import MetricSpec, ModelSpec, resolve
-from hsrzoo.utils.entry_points import entry_points_of
+from hsrzoo.utils.entry_points import entry_points_of, installed
 
 Distribution = Callable[..., Path]
 
@@ -25,6 +26,12 @@ SPEC_SOURCE = """
 from hsrzoo.spec import ModelSpec
 SPEC = ModelSpec(name={name!r}, build="nowhere:build", summary="s", source="t")
 """
+
+
+def forget() -> None:
+    """Let the metadata of packages be read again."""
+    installed.cache_clear()
+    entry_points_of.cache_clear()
 
 
 @pytest.fixture
@@ -42,11 +49,11 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             (root / f"{name}.py").write_text(source)
             monkeypatch.delitem(sys.modules, name, raising=False)
         monkeypatch.syspath_prepend(str(root))
-        entry_points_of.cache_clear()
+        forget()
         return root
 
     yield make
-    entry_points_of.cache_clear()
+    forget()
 
 
 @pytest.fixture
@@ -57,6 +64,15 @@ def models() -> Registry[ModelSpec]:
 
 def spec(name: str) -> ModelSpec:
     return ModelSpec(name=name, build="nowhere:build", summary="s", source="t")
+
+
+def test_the_metadata_of_packages_are_read_once_for_all_groups(
+    distribution: Distribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribution("two-groups", "hsrzoo.test_models", {}, one="nowhere:ONE")
+    assert list(entry_points_of("hsrzoo.test_models")) == ["one"]
+    monkeypatch.setattr(metadata, "distributions", None)
+    assert "linear" in entry_points_of("hsrzoo.models") and entry_points_of("hsrzoo.no-such-group") == {}
 
 
 def test_names_are_listed_without_importing(models: Registry, distribution: Distribution) -> None:

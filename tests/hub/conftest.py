@@ -160,9 +160,11 @@ def worker_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def worker(_hub_process: str, worker_home: Path) -> Iterator[Worker]:
+def worker(
+    _hub_process: str, forks: Forks, worker_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
     """One client process for many commands: see :mod:`push_worker`."""
-    with started(client_env(_hub_process, worker_home)) as one:
+    with started(forks, client_env(_hub_process, worker_home), tmp_path_factory.mktemp("socket")) as one:
         yield one
 
 
