@@ -24,6 +24,7 @@ rows, including the weights from the mask.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -33,14 +34,14 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo_baselines.layers import conv, padded, require_choice, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import (
-    MULTIPLE,
     WIDTH,
+    AttentionBlocks,
     ChannelAttention,
-    UNet,
     convolve,
     mix_channels,
 )
 from hsrzoo_baselines.recipes import toolbox_spec
+from hsrzoo_baselines.unet import MULTIPLE, UNet
 
 SLOPE = 0.1
 """Of the leaky ReLUs after the first convolutions."""
@@ -99,7 +100,7 @@ class MSTL(UNet):
         self.coupled = coupled
         self.embedding_1 = conv(3, WIDTH)
         self.embedding_2 = conv(3, WIDTH)
-        self.add_levels(blocks, MaskedAttention, maps=2)
+        self.add_levels(blocks, partial(AttentionBlocks, attention=MaskedAttention), maps=2)
         self.mapping = conv(WIDTH, bands)
 
     @property

@@ -29,13 +29,13 @@ What differs from the published structure (kept as ``mst-plus-plus:reference``, 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo_baselines.layers import conv, padded, require_choice, require_counts
-from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE, WIDTH, Stage, by_strips, convolve
+from hsrzoo_baselines.layers import conv, require_choice, require_counts
+from hsrzoo_baselines.mst_plus_plus_layers import WIDTH
 from hsrzoo_baselines.recipes import toolbox_spec
+from hsrzoo_baselines.unet import MULTIPLE, Stage, in_sequence
 
 
 class MSTPlusPlus(nn.Module):
@@ -62,26 +62,8 @@ class MSTPlusPlus(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
-        height, width = rgb.shape[-2:]
-        rgb = padded(rgb, MULTIPLE)
-        rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-        features = convolve(self.conv_in, rgb)
-        first = features if torch.is_grad_enabled() else None
-        for stage in self.body:
-            features = stage(features)
-        if first is None:
-            cube = by_strips(self._head, features, rgb, halo=1, widest=2 * WIDTH)
-        else:
-            cube = self._head(features, rgb, first)
-        return cube.permute(0, 3, 1, 2)[:, :, :height, :width]
-
-    def _head(self, features: Tensor, rgb: Tensor, first: Tensor | None = None) -> Tensor:
-        """(B, H, W, 31), (B, H, W, 3) -> (B, H, W, C). ``first``: conv_in(rgb); without gradients it is
-        computed again rather than stored through all stages."""
-        cube = convolve(self.conv_out, features)
-        if self.conv_out.out_channels != WIDTH:
-            return cube
-        return cube + (convolve(self.conv_in, rgb) if first is None else first)
+        skip = self.conv_out.out_channels == WIDTH
+        return in_sequence(self.conv_in, self.body, self.conv_out, rgb, MULTIPLE, skip)
 
 
 def build(bands: BandSet, stages: int = 3, structure: str = "optimised") -> nn.Module:

@@ -1,4 +1,4 @@
-"""Layers of MST++ (``mst_plus_plus.py``, which describes them), also used by MST-L and R3ST.
+"""Layers of MST++ (``mst_plus_plus.py``, which describes them), also used by MST-L, R3ST and HySAT.
 
 Features are (B, H, W, K) between layers. With gradients they follow the published code; without, attention
 is applied as one K x K matrix per image, and all that follows it runs on strips of rows.
@@ -6,7 +6,7 @@ is applied as one K x K matrix per image, and all that follows it runs on strips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
 
@@ -20,8 +20,6 @@ from hsrzoo_baselines.layers import NORM_FLOOR, conv
 
 WIDTH = 31
 """Width of the body and of each attention head, for any number of bands."""
-MULTIPLE = 8
-"""H and W are padded to this, as the official code does; two halvings need only 4."""
 VALUES_AT_ONCE = 1 << 20
 """Numbers of the widest feature in a strip on a CPU: 4 MiB, of which its last cache holds several."""
 LEAST_ROWS = 16
@@ -42,7 +40,7 @@ def mix_channels(layer: Any, x: Tensor) -> Tensor:
     return pointwise(x, layer.weight.flatten(1), layer.bias)
 
 
-def _gelu(x: Tensor) -> Tensor:
+def gelu(x: Tensor) -> Tensor:
     """GELU, in place where ``x`` is not needed again: a new map costs more than the function."""
     return torch.ops.aten.gelu_(x) if can_strip() else F.gelu(x)
 
@@ -83,6 +81,9 @@ def _gram_matrix(x: Tensor) -> tuple[Tensor]:
 class ChannelAttention(nn.Module):
     """What S-MSA is made of, with and without a mask: attention between the channels of each head, and a
     position term computed from V."""
+
+    reach = 2
+    """How many rows the position term (and MST-L's mask) reaches."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -125,13 +126,12 @@ class ChannelAttention(nn.Module):
             scores = key @ products @ q.transpose(1, 2)  # (B, heads, d of K, d of Q)
             scores = scores / _norms(key, products)[..., :, None] / _norms(q, products)[..., None, :]
             shares = (scores * self.rescale).softmax(dim=-1)
-            project = self.proj.weight.to(products.dtype).view(k, self.heads, k // self.heads)
-            return (project.transpose(0, 1) @ shares).transpose(1, 2).flatten(2)  # from (B, heads, K, d)
+            return projected(shares, self.proj.weight)
 
     def position(self, value: Tensor) -> Tensor:
         """The position term of values (B, H, W, K)."""
         first, _, second = self.pos_emb.children()
-        return convolve(second, _gelu(convolve(first, value)))
+        return convolve(second, gelu(convolve(first, value)))
 
 
 class SpectralAttention(ChannelAttention):
@@ -154,11 +154,22 @@ class SpectralAttention(ChannelAttention):
 
     def mix(self, x: Tensor, matrices: Tensor) -> Tensor:
         """Pixels (B, H, W, K) through the matrices (B, K, K) of :meth:`mixing`, plus position term."""
-        if len(x) == 1 and can_strip():
-            mixed = pointwise(x, matrices[0], self.proj.bias)
-        else:
-            mixed = (x.flatten(1, 2) @ matrices.transpose(1, 2)).view(x.shape) + self.proj.bias
-        return mixed + self.position(mix_channels(self.to_v, x))
+        return mix_pixels(x, matrices, self.proj.bias) + self.position(mix_channels(self.to_v, x))
+
+
+def projected(shares: Tensor, weight: Tensor) -> Tensor:
+    """The shares (B, heads, d, d) of an attention between channels and the projection ``weight`` (K, K)
+    that follows it, as one matrix for each image, (B, K, K)."""
+    _, heads, d, _ = shares.shape
+    project = weight.to(shares.dtype).view(len(weight), heads, d)
+    return (project.transpose(0, 1) @ shares).transpose(1, 2).flatten(2)  # from (B, heads, K, d)
+
+
+def mix_pixels(x: Tensor, matrices: Tensor, bias: Tensor) -> Tensor:
+    """Each pixel of (B, H, W, K) through the matrix (K, K) of its image, plus ``bias``."""
+    if len(x) == 1 and can_strip():
+        return pointwise(x, matrices[0], bias)
+    return (x.flatten(1, 2) @ matrices.transpose(1, 2)).view(x.shape) + bias
 
 
 def _norms(weight: Tensor, products: Tensor) -> Tensor:
@@ -171,21 +182,21 @@ def _norms(weight: Tensor, products: Tensor) -> Tensor:
 class FeedForward(nn.Module):
     """1 x 1 convolution to four times the width, depthwise 3 x 3, 1 x 1 back."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, bias: bool = False) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            conv(dim, 4 * dim, 1),
+            conv(dim, 4 * dim, 1, bias=bias),
             nn.GELU(),
-            nn.Conv2d(4 * dim, 4 * dim, 3, padding=1, groups=4 * dim, bias=False),
+            nn.Conv2d(4 * dim, 4 * dim, 3, padding=1, groups=4 * dim, bias=bias),
             nn.GELU(),
-            conv(4 * dim, dim, 1),
+            conv(4 * dim, dim, 1, bias=bias),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
         widen, _, mix, _, narrow = self.net.children()
-        x = _gelu(mix_channels(widen, x))
-        return mix_channels(narrow, _gelu(convolve(mix, x)))
+        x = gelu(mix_channels(widen, x))
+        return mix_channels(narrow, gelu(convolve(mix, x)))
 
 
 class PreNorm(nn.Module):
@@ -204,15 +215,21 @@ class PreNorm(nn.Module):
 class AttentionBlocks(nn.Module):
     """Attention (without a norm before it) and feed-forward, each with a skip.
 
-    ``attention``: SpectralAttention, or MST-L's, whose calls take the mask as well.
+    ``attention``: SpectralAttention, or another with its methods; the calls of MST-L's take the mask as
+    well. ``width``: channels of a head. ``bias``: of the convolutions in the feed-forward.
     """
 
     def __init__(
-        self, dim: int, count: int = 1, attention: type[ChannelAttention] = SpectralAttention
+        self,
+        dim: int,
+        count: int = 1,
+        attention: Callable[[int, int], nn.Module] = SpectralAttention,
+        width: int = WIDTH,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            nn.ModuleList([attention(dim, dim // WIDTH), PreNorm(dim, FeedForward(dim))])
+            nn.ModuleList([attention(dim, dim // width), PreNorm(dim, FeedForward(dim, bias))])
             for _ in range(count)
         )
 
@@ -224,7 +241,8 @@ class AttentionBlocks(nn.Module):
                 x = feed_forward(x) + x
             else:
                 pair = partial(_pair, attention, feed_forward, attention.mixing(x))
-                x = by_strips(pair, x, *mask, halo=3, widest=4 * x.shape[-1], crops=True)
+                halo = attention.reach + 1
+                x = by_strips(pair, x, *mask, halo=halo, widest=4 * x.shape[-1], crops=True)
         return x
 
 
@@ -233,7 +251,7 @@ def _pair(
 ) -> Tensor:
     """Attention with known matrices and feed-forward, each with its skip, for the rows ``own`` of ``x``.
 
-    The feed-forward reaches 1 row, the position term of the attention (and MST-L's mask) 2 more.
+    The feed-forward reaches 1 row, the attention with known matrices ``attention.reach`` more.
     """
     x = attention.mix(x, matrices, *mask) + x
     if own == slice(None):
@@ -242,76 +260,3 @@ def _pair(
     top, bottom = max(first - 1, 0), min(last + 1, x.shape[1])
     x = x[:, top:bottom]
     return (feed_forward(x) + x)[:, first - top : last - top]
-
-
-class UNet(nn.Module):
-    """Attention blocks at full, half and quarter resolution and back, of widths 31, 62 and 124."""
-
-    encoder_layers: nn.ModuleList
-    bottleneck: AttentionBlocks
-    decoder_layers: nn.ModuleList
-
-    def add_levels(
-        self,
-        counts: Sequence[int] = (1, 1, 1),
-        attention: type[ChannelAttention] = SpectralAttention,
-        maps: int = 1,
-    ) -> None:
-        """Make the layers: ``counts`` blocks at each resolution, the full one first. ``maps``: how many are
-        halved on the way down, 2 with a mask."""
-        first, second, lowest = counts
-        blocks = partial(AttentionBlocks, attention=attention)
-        levels = (WIDTH, first), (2 * WIDTH, second)
-        self.encoder_layers = nn.ModuleList(
-            nn.ModuleList([blocks(k, count), *(_down(k) for _ in range(maps))]) for k, count in levels
-        )
-        self.bottleneck = blocks(4 * WIDTH, lowest)
-        self.decoder_layers = nn.ModuleList(
-            nn.ModuleList([nn.ConvTranspose2d(2 * k, k, 2, stride=2), conv(2 * k, k, 1), blocks(k, count)])
-            for k, count in reversed(levels)
-        )
-
-    def through_levels(self, x: Tensor, mask: Sequence[Tensor] = ()) -> Tensor:
-        """(B, H, W, 31) -> (B, H, W, 31); H and W multiples of 4. ``mask``: MST-L's (B or 1, H, W, 31)."""
-        kept = []
-        for layer in self.encoder_layers:
-            blocks, *downs = layer.children()
-            x = blocks(x, *mask)
-            kept.append((x, *mask))
-            x, *mask = [convolve(down, y) for down, y in zip(downs, kept[-1], strict=True)]
-        x = self.bottleneck(x, *mask)
-        for layer in self.decoder_layers:
-            up, fuse, blocks = layer.children()
-            skip, *mask = kept.pop()
-            x = by_strips(partial(_fused, up, fuse), skip, x, halo=0, widest=2 * skip.shape[-1])
-            del skip  # a map of full size: free it before the blocks
-            x = blocks(x, *mask)
-        return x
-
-
-def _down(channels: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=False)
-
-
-def _fused(up: nn.Module, fuse: nn.Module, skip: Tensor, coarse: Tensor) -> Tensor:
-    """Features of a coarser level, upsampled and fused with those of the encoder."""
-    return mix_channels(fuse, torch.cat([convolve(up, coarse), skip], dim=-1))
-
-
-class Stage(UNet):
-    """One U of MST++ with a skip around it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = conv(WIDTH, WIDTH)
-        self.add_levels()
-        self.mapping = conv(WIDTH, WIDTH)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, 31) -> (B, H, W, 31); H and W multiples of 4."""
-        return convolve(self.mapping, self.through_levels(convolve(self.embedding, x))) + x

@@ -20,14 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo_baselines.layers import conv, padded
-from hsrzoo_baselines.mst_plus_plus_layers import (
-    MULTIPLE,
-    WIDTH,
-    AttentionBlocks,
-    PreNorm,
-    SpectralAttention,
-    Stage,
-)
+from hsrzoo_baselines.mst_plus_plus_layers import WIDTH, AttentionBlocks, PreNorm, SpectralAttention
+from hsrzoo_baselines.unet import MULTIPLE, Stage
 
 
 def attention(layer: SpectralAttention, x: Tensor) -> Tensor:
@@ -74,7 +68,7 @@ def stage(layer: Stage, x: Tensor) -> Tensor:
         features = blocks(cast(AttentionBlocks, encoder[0]), features)
         skips.append(features)
         features = encoder[1](features)
-    features = blocks(layer.bottleneck, features)
+    features = blocks(cast(AttentionBlocks, layer.bottleneck), features)
     for i, decoder in enumerate(cast(Iterable[nn.ModuleList], layer.decoder_layers)):
         features = decoder[0](features)
         features = decoder[1](torch.cat([features, skips[-1 - i]], dim=1))

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.spec import ModelSpec, Official, RgbInput
 from hsrzoo_baselines.mst_plus_plus import MSTPlusPlus
-from hsrzoo_baselines.mst_plus_plus_layers import MULTIPLE
+from hsrzoo_baselines.unet import MULTIPLE
 
 MASKS = 2
 """Soft masks of the reflectance, and as many of their complements."""

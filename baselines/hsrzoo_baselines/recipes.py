@@ -50,3 +50,22 @@ def toolbox_spec(
         recipes={"authors": toolbox(lr)},
         **{"tags": ("baseline", kind), "official": Official("minmax-image"), **fields},
     )
+
+
+def optics_aware_spec(
+    *, paper: str, lr: float, kind: str = "transformer", multiple: int = 1, min_size: int = 1, **fields: Any
+) -> ModelSpec:
+    """The spec of a network as a study of optics trains it (OpticsAwareHSI-Analysis): ``fields`` of
+    :class:`ModelSpec`, and what these networks share.
+
+    Their trainer is the toolbox's with another ``lr`` and 1e-6 added to the truth in the denominator of
+    MRAE, where :func:`toolbox` has a floor. It is the recipe ``optics-aware``, as it is not the authors'.
+    """
+    source = "https://github.com/vccimaging/OpticsAwareHSI-Analysis at e6fd100"
+    return ModelSpec(
+        source=f"{paper}; {source}",
+        licence=fields.pop("licence", "MIT"),
+        input=RgbInput(multiple=multiple, min_size=max(multiple, min_size)),
+        recipes={"optics-aware": toolbox(lr), **fields.pop("recipes", {})},
+        **{"tags": ("baseline", kind), "official": Official("minmax-image"), **fields},
+    )

@@ -26,6 +26,9 @@ CONVERSION = ("export", "onnx")
 ALL = tuple(name for name in CHECKS if name != "onnx")
 """Checks of the contract. ONNX takes up to minutes a network: tests/export has it for some networks."""
 NOT_EXPORT = tuple(name for name in CHECKS if name not in CONVERSION)
+QUICK = ("sizes", "batch", "gradient")
+"""What most often differs between networks; the others run in ``make test-all``."""
+REST = tuple(name for name in ALL if name not in QUICK)
 
 
 def spec_of(name: str, **arguments: Any) -> ModelSpec:
@@ -206,6 +209,15 @@ NETWORKS = (
         reach=(Reach({"blocks": 1}), Reach({"blocks": 6})),
         tiles=(Tiles({"blocks": 4}, rows=(0, 9, 37), columns=(0, 30, 41)),),
         toolbox_lr=2e-4,
+    ),
+    Network(
+        "hysat",
+        parameters=(1_408_790, 57_350_756),
+        contract=(Contract(QUICK, {"stages": 1}), Contract(REST, {"stages": 1}, long=True)),
+        original=Original("hysat"),
+        halo=206,
+        reach=(Reach({"stages": 1}, statistics=5, places=(0, 1, 2, 3)),),
+        tiles=(Tiles({"stages": 1}, rows=(0, 16), columns=(0, 80, 168), passes=6),),
     ),
     Network(
         "mirnet",
