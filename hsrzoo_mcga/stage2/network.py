@@ -53,6 +53,9 @@ class Settings:
     """Linear RGB-to-bands path at full resolution."""
     head: int = 96
     """Width of the pointwise full-resolution head; 0: none."""
+    relative: bool = False
+    """Whether spectra are learned relative to the brightness: the network sees (x + 1e-4)^0.45 of RGB x, and
+    its cube is multiplied by sum(x) + 0.01 of the pixel."""
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -205,7 +208,8 @@ class GANet(nn.Module):
     def forward(self, rgb: Tensor, sites: list[Site] | None = None) -> Tensor:
         """RGB in [0, 1] -> cube; ``sites``, a list, collects features and codes of every look-up."""
         rgb = rgb.contiguous(memory_format=torch.channels_last)
-        encoded = self.encode(rgb)  # E_1 .. E_S
+        seen = in_strips(_compress, rgb) if self.settings.relative else rgb
+        encoded = self.encode(seen)  # E_1 .. E_S
         joined: list[Tensor] = []  # inputs of algorithm 2, coarsest first
         h = encoded.pop()  # H_S: B W_S H/2^S W/2^S
         for i in reversed(range(self.scales)):
@@ -216,7 +220,7 @@ class GANet(nn.Module):
                 )
             h = self.decode(h, i, codebook)  # B W_i H/2^i W/2^i
             joined.append(self.look_up(h, i, codebook))  # B D_i H/2^i W/2^i
-        return self.reconstruct(rgb, h, joined[::-1])
+        return self.reconstruct(rgb, seen, h, joined[::-1])
 
     def encode(self, rgb: Tensor) -> list[Tensor]:
         """E_1 .. E_S, (B, W_i, H/2^i, W/2^i) each."""
@@ -247,23 +251,21 @@ class GANet(nn.Module):
 
         return query_in_strips(join, h, codebook)
 
-    def reconstruct(self, rgb: Tensor, h: Tensor, joined: list[Tensor]) -> Tensor:
-        """Algorithm 2's last layers, the shortcut and the head: no feature is kept for a whole image."""
-        maps = [rgb, *joined]
-        if self.head is not None:
-            from_rgb = self.head.from_rgb(self.stem)
-            maps.append(h)
+    def reconstruct(self, rgb: Tensor, seen: Tensor, h: Tensor, joined: list[Tensor]) -> Tensor:
+        """Algorithm 2's last layers, the shortcut and the head: no feature is kept for a whole image.
+        ``seen``: what the network saw of ``rgb``."""
+        from_rgb = self.head.from_rgb(self.stem) if self.head is not None else None
 
-        def layers(rgb: Tensor, *coarse: Tensor, own: slice) -> Tensor:
-            refined = self.reconstruction.refine_all(coarse[: self.scales], rgb)  # B sum(D_i) H W
+        def layers(seen: Tensor, h: Tensor, rgb: Tensor, *joined: Tensor, own: slice) -> Tensor:
+            refined = self.reconstruction.refine_all(joined, seen)  # B sum(D_i) H W
             cube = self.reconstruction.head(refined)[:, :, own]  # B C H W
             if self.shortcut is not None:
-                cube = cube + on_pixels(self.shortcut, rgb[:, :, own])
-            if self.head is not None:
-                cube = cube + self.head(coarse[-1], rgb, from_rgb, own)
-            return cube
+                cube = cube + on_pixels(self.shortcut, seen[:, :, own])
+            if self.head is not None and from_rgb is not None:
+                cube = cube + self.head(h, seen, from_rgb, own)
+            return cube * _brightness(rgb[:, :, own]) if self.settings.relative else cube
 
-        return in_strips(layers, *maps, halo=(1 << self.scales) // 2 + 2, crops=True)
+        return in_strips(layers, seen, h, rgb, *joined, halo=(1 << self.scales) // 2 + 2, crops=True)
 
     @property
     def halo(self) -> int:
@@ -295,6 +297,14 @@ class GANet(nn.Module):
             # the fusion and algorithm 2 look every pixel up
             total += (2 * pixels + sum(a.look_ups(pixels, n) for a in attentions)) * n * d
         return total
+
+
+def _compress(rgb: Tensor) -> Tensor:
+    return (rgb.clamp(min=0) + 1e-4) ** 0.45
+
+
+def _brightness(rgb: Tensor) -> Tensor:
+    return rgb.sum(1, keepdim=True) + 0.01
 
 
 def query_in_strips(

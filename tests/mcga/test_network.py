@@ -272,3 +272,12 @@ def test_mixing_a_source_with_itself_is_refused(codebooks: Path, tmp_path: Path)
     folder = CodebookFolder.read(codebooks / "first")
     with pytest.raises(WeightsError, match="only once"):
         mix([folder, folder], tmp_path / "twice")
+
+
+def test_a_relative_network_sees_compressed_values_and_scales_its_cube(rgb: torch.Tensor) -> None:
+    plain, relative = tiny(), tiny(relative=True)
+    relative.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        expected = plain((rgb + 1e-4) ** 0.45) * (rgb.sum(1, keepdim=True) + 0.01)
+        torch.testing.assert_close(relative(rgb), expected)
+    torch.testing.assert_close(relative(rgb), expected)  # with gradients there are no strips
