@@ -30,6 +30,10 @@ from hsrzoo.cli.names import ARCHITECTURE, DATASET, MODEL
 @options.data_options
 @options.data_root
 @click.option(
+    "--average-weights", is_flag=True,
+    help="Average the weights in place of the cubes: for networks trained on from the same weights.",
+)  # fmt: skip
+@click.option(
     "--arch", type=ARCHITECTURE, default="ensemble", help="Another ensemble of the zoo [ensemble]."
 )
 @click.option(
@@ -39,7 +43,7 @@ from hsrzoo.cli.names import ARCHITECTURE, DATASET, MODEL
 def command(
     names: tuple[str, ...], out: Path, shares_text: str | None, fit_to: str | None, split: str,
     per_band: bool, ensembles: tuple[str, ...], data_options: dict[str, str], data_root: Path | None,
-    arch: str, refer: bool,
+    average_weights: bool, arch: str, refer: bool,
 ) -> None:  # fmt: skip
     """Join trained models into one: its cube is the weighted mean of their cubes.
 
@@ -50,6 +54,8 @@ def command(
         raise click.UsageError("--shares, --fit and --shares-of exclude each other")
     wrong = shares_text is not None and not options.numbers_of(shares_text)
     options.forbid(wrong, f"--shares {shares_text!r} are not numbers: write 0.25,0.75")
+    fitted = fit_to is not None or ensembles or refer or arch != "ensemble"
+    options.forbid(average_weights and bool(fitted), "--average-weights goes with --shares alone")
     if fit_to is None:
         options.forbid_without("--fit", ("split", "per_band", "data_options", "data_root"))
     _require_other_folder(out, (*names, *ensembles))
@@ -57,6 +63,7 @@ def command(
 
     from hsrzoo.cli.output import say
     from hsrzoo.datasets import open_dataset
+    from hsrzoo.models.ensemble.average import average_weights as average
     from hsrzoo.models.ensemble.members import load_members, make
     from hsrzoo.models.ensemble.shares import fit_shares, mean_shares
     from hsrzoo.models.loading import load
@@ -75,7 +82,7 @@ def command(
         shares, how = fit_shares(models, open_dataset(fit_to, data_root, **data_options), split, per_band)
         alone = ", ".join(f"{rmse:.5f}" for rmse in how["rmse_of_members"])
         say(f"RMSE of the mean {how['rmse']:.5f}, of the members {alone}")
-    made = make(models, shares, MODELS.get(arch), how)
+    made = average(models, shares) if average_weights else make(models, shares, MODELS.get(arch), how)
     options.forbid(refer and not made.parts, "--refer has no effect: no member is bundled")
     training = {**made.training, "command": command_line(), "provenance": collect("cpu")}
     make_folder(out)
@@ -85,7 +92,9 @@ def command(
             arguments=made.arguments, training=training, codebook=made.codebook,
             parts=made.parts if refer else (),
         )  # fmt: skip
-    say(f"Mean shares: {', '.join(f'{share:.3f}' for share in made.module.shares.mean(1).tolist())}")
+    if not average_weights:
+        used = made.module.get_buffer("shares").mean(1).tolist()
+        say(f"Mean shares: {', '.join(f'{share:.3f}' for share in used)}")
     say(f"Weights: {out} (--model local-dir:{out})")
 
 

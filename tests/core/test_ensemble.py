@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,11 @@ from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, DatasetError, HsrzooError, InputError, WeightsError
 from hsrzoo.models.complexity import macs
 from hsrzoo.models.ensemble import SPEC, members
+from hsrzoo.models.ensemble.average import average_weights
 from hsrzoo.models.ensemble.network import Ensemble, build
 from hsrzoo.models.ensemble.shares import fit_shares
 from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.weights import save_folder
 from hsrzoo.spec import Execution, RgbInput
 from tiled_networks import BANDS, NEED, Chained, Local
 
@@ -126,6 +129,27 @@ def test_the_command_writes_one_folder_that_holds_everything(tmp_path):
     assert [one["name"] for one in training["members"]] == list(TWO)
     again = make([f"local-dir:{folder}", TWO[0]])  # an ensemble as a member
     assert again.module.halo == 0 and again.training["members"][0]["weights_sha256"] == model.weights_sha256
+
+
+def test_averaged_weights_are_one_network_of_the_same_architecture(tmp_path):
+    one = hsrzoo.load("linear.cave", device="cpu")
+    other = copy.deepcopy(one.module)
+    other.load_state_dict({name: 3 * tensor for name, tensor in other.state_dict().items()})
+    record = one.config["training"]
+    save_folder(tmp_path / "other", other, one.spec, one.bands, arguments={}, training=record)
+    names = ("linear.cave", f"local-dir:{tmp_path / 'other'}")
+    done = CliRunner().invoke(
+        command, [*names, "-o", str(tmp_path / "out"), "--average-weights", "--shares", "0.75,0.25"]
+    )
+    assert done.exit_code == 0, done.output
+    model = hsrzoo.load(f"local-dir:{tmp_path / 'out'}", device="cpu")
+    rgb = np.random.default_rng(1).random((3, 5, 6), dtype=np.float32)
+    np.testing.assert_allclose(model.predict(rgb), 1.5 * one.predict(rgb), atol=1e-6)
+    training = model.config["training"]
+    assert (training["method"], training["shares"]) == ("mean of weights", [0.75, 0.25])
+    assert model.spec.name == "linear" and training["dataset"] == "cave"
+    with pytest.raises(InputError, match=r"cannot be averaged.*same architecture, linear.*pixel-mlp"):
+        average_weights(members.load_members(TWO))
 
 
 def test_data_of_several_members_are_all_recorded():
@@ -283,6 +307,7 @@ def test_shares_of_folds_are_averaged(tmp_path):
     ("arguments", "message"),
     [
         (("--per-band",), "--per-band"),
+        (("--average-weights", "--refer"), "--average-weights"),
         (("--shares", "0.5,0.5", "--fit", "cave"), "exclude each other"),
         (("--shares", "a,b"), "'a,b'"),
         (("--data-root", "."), "--data-root"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError
@@ -30,7 +30,7 @@ SUM_TOLERANCE = 1e-6
 class Made:
     """An ensemble and what a folder of its weights says of it."""
 
-    module: Ensemble
+    module: nn.Module
     spec: ModelSpec
     """With the input that suits all members, their sources and licences."""
     bands: BandSet
@@ -65,7 +65,7 @@ def make(
     module = Ensemble(
         [model.module for model in models], [m.spec.input.normalise for m in models], len(first.bands)
     )
-    module.shares.copy_(_checked(shares, len(models), len(first.bands)))
+    module.shares.copy_(shares_of(shares, len(models), len(first.bands)))
     members = [
         {
             "architecture": model.spec.name,
@@ -88,8 +88,8 @@ def make(
         spec,
         first.bands,
         {"members": members},
-        {**_record(models), **({"shares_from": dict(shares_from)} if shares_from else {})},
-        _codebook(models),
+        {**record_of(models), **({"shares_from": dict(shares_from)} if shares_from else {})},
+        codebook_of(models),
         _parts(models),
     )
 
@@ -156,8 +156,9 @@ def _require_alike(models: Sequence[Reconstructor]) -> None:
         )
 
 
-def _checked(shares: Sequence[float] | np.ndarray | None, count: int, bands: int) -> Tensor:
-    """(members, C)."""
+def shares_of(shares: Sequence[float] | np.ndarray | None, count: int, bands: int) -> Tensor:
+    """Shares (members, C), float64, from one for each member or (members, C) of them; InputError for
+    impossible ones."""
     given = np.full(count, 1 / count) if shares is None else np.asarray(shares, np.float64)
     given = given[:, None] if given.ndim == 1 else given
     fits = given.shape in ((count, 1), (count, bands)) and np.isfinite(given).all() and (given >= 0).all()
@@ -180,7 +181,7 @@ _FACTS = ("dataset", "split", "scenes", "fingerprint", "dataset_info")
 _COSTS = ("steps", "cpu_seconds", "wall_seconds")
 
 
-def _record(models: Sequence[Reconstructor]) -> dict[str, Any]:
+def record_of(models: Sequence[Reconstructor]) -> dict[str, Any]:
     """How the weights came about: the first member's data as its own, those of the others as extra ones."""
     records = [model.config["training"] for model in models]
     sets: list[Mapping[str, Any]] = []
@@ -204,7 +205,7 @@ def _record(models: Sequence[Reconstructor]) -> dict[str, Any]:
     }
 
 
-def _codebook(models: Sequence[Reconstructor]) -> dict[str, Any] | None:
+def codebook_of(models: Sequence[Reconstructor]) -> dict[str, Any] | None:
     """The record of the members' codebooks; with those of several, the first one's and all sources."""
     found = [model.config["codebook"] for model in models if model.config.get("codebook")]
     if not found:
