@@ -54,8 +54,8 @@ class Settings:
     head: int = 96
     """Width of the pointwise full-resolution head; 0: none."""
     relative: bool = False
-    """Whether spectra are learned relative to the brightness: the network sees (x + 1e-4)^0.45 of RGB x, and
-    its cube is multiplied by sum(x) + 0.01 of the pixel."""
+    """Whether spectra are learned relative to the brightness: the network sees (x + 1e-4)^0.45 of RGB x,
+    and its cube is multiplied by sum(x) + 0.01 of the pixel."""
 
     def __post_init__(self) -> None:
         check_choices(self)

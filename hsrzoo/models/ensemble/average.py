@@ -11,6 +11,7 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from hsrzoo.errors import InputError
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
 
 
-def average_weights(models: Sequence[Reconstructor], shares: Sequence[float] | None = None) -> Made:
+def average_weights(
+    models: Sequence[Reconstructor], shares: Sequence[float] | np.ndarray | None = None
+) -> Made:
     """The network whose weights are the weighted mean of those of ``models``.
 
     Args:
