@@ -32,7 +32,14 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.whole_image import can_strip, whole_image
 from hsrzoo_baselines.layers import NORM_FLOOR, conv, require_counts
-from hsrzoo_baselines.mst_plus_plus_layers import AttentionBlocks, convolve, gelu, mix_pixels, projected
+from hsrzoo_baselines.mst_plus_plus_layers import (
+    AttentionBlocks,
+    convolve,
+    gelu,
+    mix_pixels,
+    normed_feed_forward,
+    projected,
+)
 from hsrzoo_baselines.recipes import optics_aware_spec
 from hsrzoo_baselines.unet import MULTIPLE, UNet, in_sequence
 
@@ -127,7 +134,8 @@ class Stage(UNet):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.embedding = conv(width, width, bias=True)
-        blocks = partial(AttentionBlocks, attention=SharedKernelAttention, width=width, bias=True)
+        normed = partial(normed_feed_forward, bias=True)
+        blocks = partial(AttentionBlocks, attention=SharedKernelAttention, feed_forward=normed, width=width)
         self.add_levels(blocks=blocks, width=width, bias=True)
         self.mapping = conv(width, width, bias=True)
 

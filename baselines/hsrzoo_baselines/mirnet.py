@@ -15,10 +15,11 @@ is shared by all nine attention units and has nine names in the state_dict.
 
 The official checkpoints were trained on RGB stretched per image to [0, 1].
 
-3,749,356 parameters at 31 bands, and 10,044 constants of the blurs; 26.7 G multiply-accumulates at
-256 x 256. 1,497,900 of the parameters have no effect: layers between the resolutions for blocks of
-several columns of units, where the toolbox has one (``up``, ``down.31_4``, ``selective_kernel.1`` and
-``.2``). They are here because they are in the checkpoints, frozen because no gradient reaches them.
+3,749,356 parameters at 31 bands, and 10,044 constants of the blurs, which the official checkpoints hold and
+files of this zoo need not; 26.7 G multiply-accumulates at 256 x 256. 1,497,900 of the parameters have no
+effect: layers between the resolutions for blocks of several columns of units, where the toolbox has one
+(``up``, ``down.31_4``, ``selective_kernel.1`` and ``.2``). They are here because they are in the
+checkpoints, frozen because no gradient reaches them.
 
 The official network can only give 31 bands. Here the 31-wide body stays for any band count and only
 ``conv_out`` changes: 3,797,065 parameters at 202. Its outer skip needs 31 bands, so it exists at 31
@@ -120,7 +121,7 @@ class Blur(nn.Module):
         super().__init__()
         row = (0.25, 0.5, 0.25)
         filt = torch.tensor([[a * b for b in row] for a in row])
-        self.register_buffer("filt", filt.repeat(channels, 1, 1, 1))
+        self.register_buffer("filt", filt.repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H / 2, W / 2)."""

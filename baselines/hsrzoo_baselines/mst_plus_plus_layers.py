@@ -53,7 +53,7 @@ def by_strips(
     if not can_strip():  # asked before any size is compared, which would fix it in a traced network
         return layers(*maps, own=slice(None)) if crops else layers(*maps)
     b, _, width, _ = maps[0].shape
-    rows = max(VALUES_AT_ONCE // (b * width * widest), LEAST_ROWS)
+    rows = max(VALUES_AT_ONCE // (b * width * widest) // 8 * 8, LEAST_ROWS)  # whole windows
 
     def channels_first(*parts: Tensor, **own: slice) -> Tensor:
         return layers(*(part.permute(0, 2, 3, 1) for part in parts), **own).permute(0, 3, 1, 2)
@@ -165,11 +165,12 @@ def projected(shares: Tensor, weight: Tensor) -> Tensor:
     return (project.transpose(0, 1) @ shares).transpose(1, 2).flatten(2)  # from (B, heads, K, d)
 
 
-def mix_pixels(x: Tensor, matrices: Tensor, bias: Tensor) -> Tensor:
-    """Each pixel of (B, H, W, K) through the matrix (K, K) of its image, plus ``bias``."""
+def mix_pixels(x: Tensor, matrices: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Each pixel of (B, H, W, K) through the matrix (M, K) of its image, plus ``bias``: (B, H, W, M)."""
     if len(x) == 1 and can_strip():
         return pointwise(x, matrices[0], bias)
-    return (x.flatten(1, 2) @ matrices.transpose(1, 2)).view(x.shape) + bias
+    mixed = (x.flatten(1, 2) @ matrices.transpose(1, 2)).unflatten(1, x.shape[1:3])
+    return mixed if bias is None else mixed + bias
 
 
 def _norms(weight: Tensor, products: Tensor) -> Tensor:
@@ -181,6 +182,9 @@ def _norms(weight: Tensor, products: Tensor) -> Tensor:
 
 class FeedForward(nn.Module):
     """1 x 1 convolution to four times the width, depthwise 3 x 3, 1 x 1 back."""
+
+    reach = 1
+    """How many rows an output row depends on in each direction."""
 
     def __init__(self, dim: int, bias: bool = False) -> None:
         super().__init__()
@@ -202,21 +206,26 @@ class FeedForward(nn.Module):
 class PreNorm(nn.Module):
     """LayerNorm over the channels, then ``fn``."""
 
-    def __init__(self, dim: int, fn: nn.Module) -> None:
+    def __init__(self, dim: int, fn: nn.Module, eps: float = 1e-5) -> None:
         super().__init__()
         self.fn = fn
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim, eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
         return self.fn(self.norm(x))
 
 
+def normed_feed_forward(dim: int, bias: bool = False) -> PreNorm:
+    """LayerNorm and :class:`FeedForward`."""
+    return PreNorm(dim, FeedForward(dim, bias))
+
+
 class AttentionBlocks(nn.Module):
     """Attention (without a norm before it) and feed-forward, each with a skip.
 
-    ``attention``: SpectralAttention, or another with its methods; the calls of MST-L's take the mask as
-    well. ``width``: channels of a head. ``bias``: of the convolutions in the feed-forward.
+    ``attention(K, heads)``: makes SpectralAttention, or another with its methods; the calls of MST-L's take
+    the mask as well. ``feed_forward(K)``: makes what follows it. ``width``: channels of a head.
     """
 
     def __init__(
@@ -224,13 +233,12 @@ class AttentionBlocks(nn.Module):
         dim: int,
         count: int = 1,
         attention: Callable[[int, int], nn.Module] = SpectralAttention,
+        feed_forward: Callable[[int], PreNorm] = normed_feed_forward,
         width: int = WIDTH,
-        bias: bool = False,
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            nn.ModuleList([attention(dim, dim // width), PreNorm(dim, FeedForward(dim, bias))])
-            for _ in range(count)
+            nn.ModuleList([attention(dim, dim // width), feed_forward(dim)]) for _ in range(count)
         )
 
     def forward(self, x: Tensor, *mask: Tensor) -> Tensor:
@@ -241,22 +249,21 @@ class AttentionBlocks(nn.Module):
                 x = feed_forward(x) + x
             else:
                 pair = partial(_pair, attention, feed_forward, attention.mixing(x))
-                halo = attention.reach + 1
+                halo = attention.reach + feed_forward.fn.reach
                 x = by_strips(pair, x, *mask, halo=halo, widest=4 * x.shape[-1], crops=True)
         return x
 
 
 def _pair(
-    attention: Any, feed_forward: nn.Module, matrices: Tensor, x: Tensor, *mask: Tensor, own: slice
+    attention: Any, feed_forward: Any, matrices: Tensor, x: Tensor, *mask: Tensor, own: slice
 ) -> Tensor:
-    """Attention with known matrices and feed-forward, each with its skip, for the rows ``own`` of ``x``.
-
-    The feed-forward reaches 1 row, the attention with known matrices ``attention.reach`` more.
-    """
+    """Attention with known matrices and feed-forward, each with its skip, for the rows ``own`` of ``x``, of
+    which each depends on ``attention.reach + feed_forward.fn.reach`` around it."""
     x = attention.mix(x, matrices, *mask) + x
     if own == slice(None):
         return feed_forward(x) + x
     first, last, _ = own.indices(x.shape[1])
-    top, bottom = max(first - 1, 0), min(last + 1, x.shape[1])
+    reach = feed_forward.fn.reach
+    top, bottom = max(first - reach, 0), min(last + reach, x.shape[1])
     x = x[:, top:bottom]
     return (feed_forward(x) + x)[:, first - top : last - top]

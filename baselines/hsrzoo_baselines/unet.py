@@ -1,4 +1,4 @@
-"""The U-Nets of MST++ (``mst_plus_plus.py``), MST-L, R3ST, HySAT and SSTHyper.
+"""The U-Nets of MST++ (``mst_plus_plus.py``), MST-L, R3ST, HySAT and SSTHyper, and what MSFN shares.
 
 Features are (B, H, W, K) between layers, as in ``mst_plus_plus_layers.py``.
 """
@@ -43,7 +43,7 @@ class UNet(nn.Module):
         first, second, lowest = counts
         levels = (width, first), (2 * width, second)
         self.encoder_layers = nn.ModuleList(
-            nn.ModuleList([blocks(k, count), *(_down(k, bias) for _ in range(maps))]) for k, count in levels
+            nn.ModuleList([blocks(k, count), *(down(k, bias) for _ in range(maps))]) for k, count in levels
         )
         self.bottleneck = blocks(4 * width, lowest)
         self.decoder_layers = nn.ModuleList(
@@ -75,7 +75,8 @@ class UNet(nn.Module):
         return x
 
 
-def _down(channels: int, bias: bool) -> nn.Conv2d:
+def down(channels: int, bias: bool = False) -> nn.Conv2d:
+    """The convolution from a level to the next coarser one, twice as wide."""
     return nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=bias)
 
 

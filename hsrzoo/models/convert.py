@@ -18,7 +18,7 @@ from hsrzoo.errors import WeightsError
 from hsrzoo.models.building import without_values
 from hsrzoo.models.pickles import read_pickle
 from hsrzoo.models.tensors import load_tensors
-from hsrzoo.models.weights import load_strictly, require_fit
+from hsrzoo.models.weights import load_strictly, require_fit, without_constants
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec, Official, build_module, resolve
 from hsrzoo.utils.files import sha256_of_file
@@ -124,7 +124,7 @@ def convert(
     if prefix:
         found = _with_prefix(found, prefix, path)
     for checkpoint in found.candidates():
-        ours = _in_our_names(checkpoint.tensors, official, module)
+        ours = _in_our_names(checkpoint.tensors, official, module, str(path))
         if ours.keys() == own.keys():
             break
     try:
@@ -238,10 +238,14 @@ def _kind(key: Any, value: Any) -> str:
     return f"{str(key)[:60]!r} ({type(value).__name__})"
 
 
-def _in_our_names(state: Mapping[str, Tensor], official: Official, module: nn.Module) -> dict[str, Tensor]:
-    """``state`` under the names of ``module``'s own state_dict, as far as they are known."""
+def _in_our_names(
+    state: Mapping[str, Tensor], official: Official, module: nn.Module, origin: str
+) -> dict[str, Tensor]:
+    """``state`` under the names of ``module``'s own state_dict, as far as they are known, without constants
+    that the module computes itself."""
     if official.rename is not None:
         state = resolve(official.rename)(dict(state))
+    state = without_constants(module, state, origin)
     own = module.state_dict()
     if official.by_position and len(own) == len(state) and own.keys() != state.keys():
         return dict(zip(own, state.values(), strict=True))
@@ -299,7 +303,7 @@ def _fits(state: Mapping[str, Tensor], spec: ModelSpec, count: int) -> bool:
         bands = BandSet(tuple(float(400 + i) for i in range(count)))
         with without_values():
             module = build_module(spec, bands, {})
-        ours = _in_our_names(state, official_of(spec), module)
+        ours = _in_our_names(state, official_of(spec), module, "the file")
     except Exception:  # this is advice for an error, which no other error may hide
         return False
     return {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in module.state_dict().items()}

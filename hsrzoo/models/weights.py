@@ -230,12 +230,31 @@ def load_module(folder: Path, spec: ModelSpec, config: Mapping[str, Any]) -> tup
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     """Copy ``state`` into ``module``. WeightsError, naming the first, for any difference of keys, shapes or
-    kinds of numbers, and for values that are not finite in the module's precision."""
+    kinds of numbers, and for values that are not finite in the module's precision. Constants that the
+    module computes itself may be missing (see :func:`without_constants`)."""
+    state = without_constants(module, state, origin)
     own = module.state_dict()
     require_fit(own, state, origin)
     _require_same_kinds(own, state, origin)
-    module.load_state_dict(dict(state), strict=True)
+    module.load_state_dict(state, strict=True)
     require_finite(module.state_dict(), origin)
+
+
+def without_constants(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
+    """``state`` without the buffers that ``module`` computes itself (those that are not persistent), which
+    files may hold or not. WeightsError where one has another shape or, off the device ``meta``, value."""
+    own = module.state_dict()
+    constants = {key: value for key, value in module.named_buffers() if key not in own}
+    for key in constants.keys() & state.keys():
+        there, here = state[key], constants[key]
+        same = there.shape == here.shape
+        if not same or not (here.is_meta or bool((there.to(here) == here).all())):
+            raise WeightsError(
+                f"{origin} holds another {key} than the network computes",
+                expected="the constant that the network has, or none",
+                got=f"shape {tuple(there.shape)}" if not same else "other values",
+            )
+    return {key: value for key, value in state.items() if key not in constants}
 
 
 def require_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str) -> None:

@@ -78,6 +78,8 @@ class Reach:
     places: tuple[int, ...] = (0,)
     """On the grids of coarser levels a pixel has several places, and its reach depends on them. Places that
     mirror each other give the same reach, so that half of them is enough."""
+    long: bool = False
+    """Whether only ``make test-all`` measures it."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ NETWORKS = (
         contract=(Contract(QUICK, {"stages": 1}), Contract(REST, {"stages": 1}, long=True)),
         original=Original("hysat"),
         halo=206,
-        reach=(Reach({"stages": 1}, statistics=5, places=(0, 1, 2, 3)),),
+        reach=(Reach({"stages": 1}, statistics=5, places=(0, 1, 2, 3), long=True),),
         tiles=(Tiles({"stages": 1}, rows=(0, 16), columns=(0, 80, 168), passes=6),),
     ),
     Network(
@@ -237,6 +239,18 @@ NETWORKS = (
         contract=(Contract(ALL, {"cabs": 1}),),
         original=Original("mprnet"),
         toolbox_lr=2e-4,
+    ),
+    Network(
+        "msfn",
+        parameters=(2_480_934, 102_504_990),
+        buffers=20 * 64**2,
+        contract=(Contract(QUICK, {"stages": 1}), Contract(REST, {"stages": 1}, long=True)),
+        original=Original("msfn"),
+        toolbox_lr=4e-4,
+        halo=276,
+        # the place from which windows of all levels reach farthest, and one more
+        reach=(Reach({"stages": 1}, statistics=7, places=(0, 2), long=True),),
+        tiles=(Tiles({"stages": 1}, rows=(0, 32), columns=(0, 32, 224), passes=8),),
     ),
     Network(
         "mst-l",
@@ -287,6 +301,15 @@ NETWORKS = (
         toolbox_lr=2e-4,
     ),
     Network(
+        "ssthyper",
+        parameters=(1_393_881, 57_268_302),
+        contract=(Contract(QUICK, {"stages": 1}), Contract(REST, {"stages": 1}, long=True)),
+        original=Original("ssthyper"),
+        halo=153,
+        reach=(Reach({"stages": 1}, statistics=5, places=(0, 1, 2, 3), long=True),),
+        tiles=(Tiles({"stages": 1}, rows=(0, 16), columns=(0, 72, 152), passes=6),),
+    ),
+    Network(
         "timm-unet",
         parameters=(11_828_607, 11_828_607 + 33 * 171),
         buffers=10_111,
@@ -320,7 +343,12 @@ NETWORKS = (
 def cases(attribute: str) -> list[Any]:
     """``pytest.param(name, value)`` for each value in the tuple ``attribute`` of each network."""
     return [
-        pytest.param(network.name, value, id=f"{network.name}-{i}")
+        pytest.param(
+            network.name,
+            value,
+            id=f"{network.name}-{i}",
+            marks=[pytest.mark.long] if getattr(value, "long", False) else [],
+        )
         for network in NETWORKS
         for i, value in enumerate(getattr(network, attribute))
     ]

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,8 @@ class Parity:
             tensors=load_file(root / f"{name}.safetensors"),
         )
 
-    def official_state(self, fixed: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """All tensors in the official order and under the official names, those with two names twice.
-
-        ``fixed``: values of the filters that are constants (only MIRNet has any).
-        """
+    def official_state(self) -> dict[str, Tensor]:
+        """All tensors in the official order and under the official names, those with two names twice."""
         generator = torch.Generator().manual_seed(0)
         state: dict[str, Tensor] = {}
         for entry in self.keys:
@@ -53,7 +51,7 @@ class Parity:
                 state[entry["key"]] = state[entry["alias_of"]]
                 continue
             if entry["rule"] == "const":
-                state[entry["key"]] = (fixed or {})[entry["key"]]
+                state[entry["key"]] = constant(entry["key"], entry["shape"])
             elif entry["rule"] == "int0":
                 state[entry["key"]] = torch.zeros(entry["shape"], dtype=torch.int64)
             else:
@@ -66,23 +64,29 @@ class Parity:
 
         ``one_name``: the module has only the first of the names of tensors that the original has twice.
         """
-        keys = [e for e in self.keys if "alias_of" not in e] if one_name else self.keys
+        keys = [e for e in self.keys if e.get("rule") != "const"]
+        if one_name:
+            keys = [e for e in keys if "alias_of" not in e]
         generator = torch.Generator().manual_seed(0)
         for entry, (key, value) in zip(keys, module.state_dict().items(), strict=True):
             assert entry["key"] == key, f"expected {entry['key']}, the module has {key}"
             assert entry["shape"] == list(value.shape), f"{key}: {entry['shape']}, {list(value.shape)}"
             if not value.is_floating_point():
                 value.zero_()
-            elif "alias_of" not in entry and entry["rule"] != "const":
+            elif "alias_of" not in entry:
                 noise = torch.randn(value.shape, generator=generator, dtype=torch.float32)
                 value.copy_(_by_rule(entry["rule"], noise, self.gain))
 
     def sha256(self, module: nn.Module) -> str:
-        """Hash of all values of the state_dict in order, comparable with ``state_sha256``."""
+        """Hash of all values of the state_dict and of constants that the original stores with them, in the
+        original order, comparable with ``state_sha256``."""
         digest, state = hashlib.sha256(), module.state_dict()
         for entry in self.keys:
             key = entry["key"]
-            value = state[key if key in state else entry["alias_of"]]
+            if entry.get("rule") == "const":
+                value = constant(key, entry["shape"])
+            else:
+                value = state[key if key in state else entry["alias_of"]]
             digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
@@ -96,6 +100,31 @@ class Parity:
             assert got.shape == expected.shape
             errors[letter] = ((got - expected).norm() / expected.norm()).item()
         return errors
+
+
+@cache
+def _constants() -> dict[str, Tensor]:
+    """Last part of the name -> values: a binomial blur; of windows of 8 x 8 pixels the row in a table of
+    biases for each pair of pixels, and what hides pixels of a 128 x 128 map shifted by 4."""
+    row = torch.tensor([1.0, 2.0, 1.0]) / 4
+    places = [(i, j) for i in range(8) for j in range(8)]
+    index = [[(i - k + 7) * 15 + (j - m + 7) for k, m in places] for i, j in places]
+    label = [0] * 120 + [1] * 4 + [2] * 4
+    windows = [(top, left) for top in range(0, 128, 8) for left in range(0, 128, 8)]
+    region = torch.tensor(
+        [[(label[top + i], label[left + j]) for i, j in places] for top, left in windows]
+    )  # (256, 64, 2)
+    apart = (region[:, :, None] != region[:, None]).any(-1)
+    return {
+        "filt": row[:, None] * row,
+        "relative_position_index": torch.tensor(index),
+        "attn_mask": torch.where(apart, -100.0, 0.0),
+    }
+
+
+def constant(key: str, shape: Sequence[int]) -> Tensor:
+    """The values of a buffer that originals store though they can be computed."""
+    return _constants()[key.rpartition(".")[2]].expand(*shape).clone()
 
 
 def _by_rule(rule: str, noise: Tensor, gain: float) -> Tensor:

@@ -27,7 +27,7 @@ from hsrzoo.errors import BandsError, InputError
         ("mprnet", "cabs", -1),
         ("mirnet", "groups", 0),
         ("mirnet", "blocks", 0),
-        ("mst-plus-plus", "stages", -1),
+        *[(name, "stages", -1) for name in ("mst-plus-plus", "hysat", "msfn", "ssthyper")],
         ("hscnn-plus", "blocks", -1),
     ],
 )

@@ -8,6 +8,8 @@ from networks import NETWORKS
 from hsrzoo.registry import MODELS
 
 TOOLBOX = {network.name: network.toolbox_lr for network in NETWORKS if network.toolbox_lr}
+OPTICS_AWARE = {"hysat": 4e-4, "msfn": 4e-4, "ssthyper": 4e-4}
+"""Learning rates in the commands of OpticsAwareHSI-Analysis."""
 OTHERS = {
     # name: learning rate, schedule, its end, batch, loss, normalise
     "agdnet": (1e-3, "cosine", 1e-5, 8, "l1", "spec"),
@@ -16,10 +18,16 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", TOOLBOX)
-def test_networks_of_the_toolbox_train_as_it_does(name: str) -> None:
-    recipe = MODELS.get(name).recipes["authors"]
-    assert (recipe.lr, recipe.schedule, recipe.final_lr) == (TOOLBOX[name], "cosine", 1e-6)
+@pytest.mark.parametrize(
+    ("name", "recipe", "lr"),
+    [
+        *[(name, "authors", lr) for name, lr in TOOLBOX.items()],
+        *[(name, "optics-aware", lr) for name, lr in OPTICS_AWARE.items()],
+    ],
+)
+def test_networks_of_the_toolbox_train_as_it_does(name: str, recipe: str, lr: float) -> None:
+    recipe = MODELS.get(name).recipes[recipe]
+    assert (recipe.lr, recipe.schedule, recipe.final_lr) == (lr, "cosine", 1e-6)
     assert (recipe.steps, recipe.batch, recipe.patch) == (300_000, 20, 128)
     assert (recipe.loss, recipe.normalise) == ("mrae", "minmax-image")
     assert (recipe.betas, recipe.weight_decay, recipe.ema, recipe.clip) == ((0.9, 0.999), 0, 0, 0)

@@ -1,0 +1,78 @@
+"""Parts of the networks since 2023 against numbers by hand; constants that files may hold or not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import build
+from parity import constant
+from torch import Tensor, nn
+
+from hsrzoo.errors import BandsError, FormatError, WeightsError
+from hsrzoo.models.weights import load_strictly
+from hsrzoo_baselines.msfn import rename
+from hsrzoo_baselines.ssthyper import SparseAttention, SSTHyper
+from hsrzoo_baselines.windows import positions, regions, shift_mask, split, unsplit
+
+SMALL = {"mirnet": {"groups": 1}, "msfn": {"stages": 1}}
+
+
+def stored(network: nn.Module) -> dict[str, Tensor]:
+    """Its state_dict as the originals store it: with all constants."""
+    return {**network.state_dict(), **dict(network.named_buffers())}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_constants_may_be_in_a_file_or_not(name: str) -> None:
+    network = build(name, 2, **SMALL[name])
+    own, full = network.state_dict(), stored(network)
+    extra = full.keys() - own.keys()
+    assert extra and not any(key.endswith(("filt", "relative_position_index")) for key in own)
+    for key in extra:
+        assert torch.equal(full[key], constant(key, full[key].shape))
+    load_strictly(network, full, "a file")
+    load_strictly(network, own, "a file")
+    key = min(extra)
+    with pytest.raises(WeightsError, match=f"another {key}.*other values"):
+        load_strictly(network, {**own, key: full[key] + 1}, "a file")
+    with pytest.raises(WeightsError, match=rf"another {key}.*shape \(3,\)"):
+        load_strictly(network, {**own, key: torch.ones(3)}, "a file")
+
+
+def test_masks_of_msfn_may_be_in_a_checkpoint_if_they_are_the_published_ones() -> None:
+    weight, mask = torch.rand(2), constant("attn_mask", (256, 64, 64))
+    assert rename({"a.weight": weight, "a.attn_mask": mask}).keys() == {"a.weight"}
+    mask[3, 0, 0] = -100
+    with pytest.raises(FormatError, match=r"a\.attn_mask is no mask"):
+        rename({"a.attn_mask": mask})
+
+
+def test_windows_are_cut_masked_and_joined_as_by_hand() -> None:
+    image = torch.arange(2 * 16 * 24, dtype=torch.float32).view(2, 16, 24, 1)
+    cut = split(image)
+    assert torch.equal(cut[1, 4].view(8, 8), image[1, 8:, 8:16, 0])
+    assert torch.equal(unsplit(cut, 16, 24), image)
+    assert torch.equal(positions(8), constant("relative_position_index", (64, 64)))
+    assert torch.equal(shift_mask(regions(128, 128, 4))[0], constant("attn_mask", (256, 64, 64)))
+
+
+def test_attention_of_ssthyper_keeps_the_largest_of_a_head_not_of_a_row() -> None:
+    layer = SparseAttention(6, 2)
+    scores = torch.randn(1, 2, 3, 3, dtype=torch.float64)
+    found = layer._shares(scores)[0].detach()
+    for head, values in zip(found, scores[0], strict=True):
+        expected = torch.zeros(9, dtype=torch.float64)
+        for kept in (4, 6, 6, 7):  # of 9: a half, two thirds, three quarters, four fifths
+            largest = values.flatten().topk(kept)
+            expected[largest.indices] += 0.2 * largest.values.softmax(0)
+        assert torch.allclose(head.flatten(), expected, atol=1e-7)
+
+
+def test_normalisation_of_ssthyper_has_its_own_floor() -> None:
+    floors = {m.eps for m in SSTHyper(2, stages=1).modules() if isinstance(m, nn.LayerNorm)}
+    assert floors == {1e-6}
+
+
+def test_one_band_is_refused_by_ssthyper() -> None:
+    with pytest.raises(BandsError, match="two"):
+        build("ssthyper", 1)
