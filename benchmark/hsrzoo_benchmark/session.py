@@ -19,7 +19,7 @@ from hsrzoo_benchmark.plan.models import LoadedModels, ModelSetup, load_models
 from hsrzoo_benchmark.plan.options import Options
 from hsrzoo_benchmark.protocol import named_protocol
 from hsrzoo_benchmark.results.figures import COLUMNS, Group, compare, figures, gather, speed_figures
-from hsrzoo_benchmark.run import scores, smoke
+from hsrzoo_benchmark.run import scores, smoke, uncertainty
 from hsrzoo_benchmark.run import workers as distributed
 from hsrzoo_benchmark.run.messages import bar, finish, stdout_width
 from hsrzoo_benchmark.run.scores import Failure, Outcome, Skipped
@@ -100,6 +100,7 @@ def _print(session: Session, rows: Sequence[SpeedRow], references: Sequence[str]
         _print_figures(found, COLUMNS, options)
         return
     tables = [*terminal.score_tables(scored, options.metrics), *terminal.memory_tables(scored)]
+    tables += terminal.interval_tables(scored)
     remarks = []
     if rows:
         tables.append(terminal.speed_table(timed, references))
@@ -171,6 +172,8 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
     scored = []
     for model in loaded.models:
         error = None if options.random_weights else reason_not_scored(model, source, options.resample)
+        if error is None and set(options.benches) <= set(uncertainty.NAMES):
+            error = uncertainty.reason_without_intervals(model)
         if error is None:
             scored.append(model)
         else:

@@ -122,19 +122,28 @@ class ChromaticityTable:
         return values.to(rgb.device)[cells(rgb, self.side)]
 
     def tensors(self) -> dict[str, Tensor]:
-        """To be stored: half precision for the spread, which decides the size."""
-        return {"share": self.share, "spread": self.spread.half(), "distance": self.distance}
+        """To be stored: the spread, which decides the size, in half precision, of possible cells alone."""
+        spread = self.spread[_possible(self.side)].half()
+        return {"share": self.share, "spread": spread, "distance": self.distance}
 
     @classmethod
     def of_tensors(cls, found: Mapping[str, Tensor], scenes: int, origin: str) -> ChromaticityTable:
         """The table that was stored as :meth:`tensors`; WeightsError, naming ``origin``, for others."""
         shapes: dict[str, Any] = {name: tuple(found[name].shape) for name in found}
         share, spread = shapes.get("share", ()), shapes.get("spread", ())
-        square = len(share) == 1 and share[0] == round(share[0] ** 0.5) ** 2 > 0
-        fit = square and len(spread) == 2 and spread[0] == share[0] and shapes.get("distance") == share
-        if not fit:
+        side = round(share[0] ** 0.5) if len(share) == 1 else 0
+        fit = side > 0 and share[0] == side**2 and shapes.get("distance") == share
+        if not fit or len(spread) != 2 or spread[0] != len(_possible(side)):
             raise WeightsError(f"{origin} holds no table of colours", got=str(shapes))
-        return cls(found["share"].float(), found["spread"].float(), found["distance"].float(), scenes)
+        whole = found["spread"].new_zeros(side**2, spread[1], dtype=found["share"].dtype)
+        whole[_possible(side)] = found["spread"].to(whole.dtype)
+        return cls(found["share"].float(), whole.float(), found["distance"].float(), scenes)
+
+
+def _possible(side: int) -> np.ndarray:
+    """Indices of the cells that pixels can have: the first two ratios have a sum of 1 at most."""
+    first, second = np.divmod(np.arange(side * side), side)
+    return np.flatnonzero(first + second < side)
 
 
 class _Sums:

@@ -86,7 +86,7 @@ def read_intervals(path: Path) -> Intervals:
     table = ChromaticityTable.of_tensors(own, about["table_scenes"], str(path))
     shapes = {name: tuple(value.shape) for name, value in own.items()}
     wanted = {
-        "spread": (len(table.share), len(bands)),
+        "spread": (shapes["spread"][0], len(bands)),
         "scores": (len(LEVELS), len(about["scenes"]), len(bands)),
         "unfamiliar": (len(table.share),),
     }

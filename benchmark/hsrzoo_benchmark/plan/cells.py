@@ -138,7 +138,7 @@ def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:
 
 def _adaptations(model: Reconstructor, bench: str, asked: bool) -> tuple[bool, ...]:
     """Without and, where the model can and the benchmark wants it, with test-time adaptation."""
-    wanted = model.spec.adapt is not None and (asked or bench == "brightness")
+    wanted = model.spec.adapt is not None and (asked or bench == "brightness") and bench != "uncertainty"
     return (False, True) if wanted else (False,)
 
 

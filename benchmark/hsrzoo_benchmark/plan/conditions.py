@@ -3,7 +3,8 @@
 ``accuracy``: nothing. ``brightness``: first the image gets brighter or darker and the truth stays; all
 exponents of ``gamma``, those that do what the paper's labels say (``paper-plus10`` brightens) before the
 literal ones, then the default ``gain`` factors. No network can be right there (:mod:`..run.brightness`), so
-``gain-both`` follows, which scales the truth alike. Any other benchmark: a perturbation at its default
+``gain-both`` follows, which scales the truth alike. ``uncertainty``: the conditions of both of its
+perturbations (:mod:`..run.uncertainty`). Any other benchmark: a perturbation at its default
 severities.
 """
 
@@ -23,6 +24,9 @@ def conditions_of(bench: str) -> tuple[Condition, ...]:
         severities = [(gamma.name, s) for s in exponents]
         for name in ("gain", "gain-both"):
             severities += [(name, s) for s in PERTURBATIONS.get(name).default]
+    elif bench == "uncertainty":
+        specs = [PERTURBATIONS.get(name) for name in (bench, f"{bench}-rendered")]
+        severities = [(spec.name, s) for spec in specs for s in spec.default]
     else:
         spec = PERTURBATIONS.get(bench)
         severities = [(spec.name, s) for s in spec.default]

@@ -19,7 +19,7 @@ from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.results.reported import reported_by_paper, reported_score
 from hsrzoo_benchmark.results.versions import current, held
-from hsrzoo_benchmark.run import brightness, metamer
+from hsrzoo_benchmark.run import brightness, metamer, uncertainty
 from hsrzoo_benchmark.speed.cell import OOM
 from hsrzoo_benchmark.speed.ratios import ratios, summarise, variant_of
 from hsrzoo_benchmark.statistics import intervals
@@ -181,7 +181,18 @@ def _of_entries(group: Group) -> list[dict[str, Any]]:
     if group.condition.perturbation == metamer.NAME:
         for column in metamer.COLUMNS:
             found += _figures_of(group, column, column, headline=False)
+    if group.condition.perturbation in uncertainty.NAMES:
+        for column in uncertainty.COLUMNS:
+            found += _figures_of(group, column, column, headline=False)
+        found += [_worst(group, entry) for entry in group.having("coverage")]
     return found
+
+
+def _worst(group: Group, entry: Entry) -> dict[str, Any]:
+    """The least coverage of a scene, without an interval: a mean hides it."""
+    least = np.array([min(entry.scenes("coverage").values())])
+    figure = _figure(group, entry, uncertainty.WORST, least, None, None)
+    return {**figure, "low": None, "high": None, "interval": None, "scenes": len(entry.scenes("coverage"))}
 
 
 def _floor(group: Group) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.cells import Cell, Score, Source, Work, seen_in_training
 from hsrzoo_benchmark.plan.models import DTYPES, execution, untrained
 from hsrzoo_benchmark.protocol import Protocol, crop_border
-from hsrzoo_benchmark.run import brightness, metamer, refinement
+from hsrzoo_benchmark.run import brightness, metamer, refinement, uncertainty
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -135,7 +135,7 @@ def score_scene(name: str, scores: Sequence[Score], source: Source) -> Iterator[
                 continue
             for wanted in sharing:
                 try:
-                    measured = score(clean, scene, pred, wanted.protocol)
+                    measured = score(clean, scene, pred, wanted.protocol, wanted.model)
                 except Exception as error:
                     yield failed(f"{_title(wanted)}, protocol {wanted.protocol.name}", error, 1)
                     continue
@@ -175,10 +175,14 @@ def predict(model: Reconstructor, scene: Scene, tta: bool) -> tuple[np.ndarray, 
 
 
 def score(
-    clean: Scene, scene: Scene, pred: np.ndarray, protocol: Protocol
+    clean: Scene,
+    scene: Scene,
+    pred: np.ndarray,
+    protocol: Protocol,
+    model: Reconstructor | None = None,
 ) -> tuple[dict[str, float], dict[str, list[float]], int]:
     """Metric columns of one prediction of the perturbed ``scene``, errors of each of the data's bands (NaN
-    for bands that are not scored), and how many of these are scored."""
+    for bands that are not scored), and how many of these are scored. ``model``: of the intervals."""
     from hsrzoo.metrics import measure
 
     truth, scored, bands = align(scene.cube, pred, protocol)
@@ -197,6 +201,13 @@ def score(
     if protocol.perturbation == metamer.NAME and rendered is not None:
         own, _, _ = align(clean.cube, pred, protocol)
         columns |= metamer.memory(own, truth, scored, rendered.camera.matrix(bands))
+    if protocol.perturbation in uncertainty.NAMES and model is not None:
+        found_columns, covered = uncertainty.score_intervals(
+            model, scene, pred, lambda cube: align(scene.cube, cube, protocol)[:2], protocol.crop
+        )
+        columns |= found_columns
+        per_band["coverage"] = np.full(len(where), np.nan)
+        per_band["coverage"][where] = covered
     return columns, {name: values.tolist() for name, values in per_band.items()}, len(bands)
 
 

@@ -11,6 +11,7 @@ from hsrzoo.registry import METRICS
 from hsrzoo.results import POOLED, ScoreRow, SpeedRow
 from hsrzoo_benchmark.results.figures import PAPER_TIME, condition_text, learned_from
 from hsrzoo_benchmark.run.metamer import HALF_WAY, STRONGEST
+from hsrzoo_benchmark.run.uncertainty import WORST
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
 from hsrzoo_benchmark.statistics.intervals import METHOD, MIN_SCENES, TOO_FEW
 from hsrzoo_benchmark.tables.numbers import decimals, rank_text, threads_text, trimmed
@@ -36,6 +37,25 @@ _MEMORY_NOTE = (
     "predictions, as metamers have the same picture, against the scene's own spectra. Colour memory: what "
     "is explained there, above 0, and no longer on metamers of strength 1. What remains is no skill, but "
     "the likeness of metamers to the spectra that they replace."
+)
+_INTERVAL_HEADINGS = {
+    "coverage": "covered by 90 %",
+    WORST: "worst scene",
+    "width": "mean width ↓",
+    "interval_score": "interval score ↓",
+    "calibration_error": "calibration error ↓",
+    "ause": "AUSE ↓",
+    "ause_brightness": "AUSE, brightness",
+    "scale_correlation": "correlation ↑",
+    "unlike": "unlike training",
+}
+_INTERVAL_NOTE = (
+    "Intervals: share of the values within intervals of 90 %, mean of upper - lower, interval score "
+    "(Gneiting and Raftery 2007). Calibration error: mean difference of coverage and level over all "
+    "levels. AUSE: area between the sparsification curves by the scale and by the errors themselves; "
+    "also with the brightness of a pixel as scale. Correlation: Spearman's, of scale and |error|. "
+    "Unlike training: share of pixels whose colour is beyond the 99th percentile of training pixels "
+    "held out."
 )
 _GPU_HEADINGS = {
     "device_megapixels_s": "MP/s of the network alone",
@@ -73,6 +93,13 @@ def memory_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
     tables = ("bench", "dataset", "split", "protocol")
     columns = {"model": "model", "n": "n", **_MEMORY_HEADINGS}
     return _tabulate(found, columns, tables, (*tables, "model", "tta"))
+
+
+def interval_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
+    """One table of prediction intervals for each protocol: conditions and models down."""
+    found = [{**f, "bench": "prediction intervals", "rank": None, "wins": None} for f in figures]
+    columns = {**_SCORE_HEADINGS, **_INTERVAL_HEADINGS}
+    return _tabulate(found, columns, ("bench", "dataset", "split", "protocol"), ("hash", "model", "tta"))
 
 
 def _tabulate(
@@ -293,6 +320,8 @@ def notes(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str
     ]
     if any(f["bench"] == "metamer" for f in figures):
         found.append(_MEMORY_NOTE)
+    if any(f["metric"] == "coverage" for f in figures):
+        found.append(_INTERVAL_NOTE)
     if any(f["bench"] != "speed" and f["scenes"] < MIN_SCENES for f in figures):
         found.append(f"Fewer than {MIN_SCENES} scenes are {TOO_FEW}: no interval and no rank.")
     groups = {(f["bench"], f["protocol"], f["condition"]) for f in figures}

@@ -1,0 +1,155 @@
+"""``--bench uncertainty``: columns by hand, conditions, and the table."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hsrzoo.bands import VISIBLE_31
+from hsrzoo.camera import Camera
+from hsrzoo.datasets.base import Scene
+from hsrzoo.errors import WeightsError
+from hsrzoo.perturb import perturb
+from hsrzoo.spec import PerturbationContext
+from hsrzoo_benchmark.plan.conditions import conditions_of
+from hsrzoo_benchmark.protocol import Protocol
+from hsrzoo_benchmark.run import scores, uncertainty
+from hsrzoo_benchmark.run.uncertainty import COLUMNS, sparsification
+from hsrzoo_benchmark.tables.terminal import interval_tables
+
+RANDOM = np.random.default_rng(0)
+TRUTH = RANDOM.uniform(0.3, 0.7, (31, 6, 8)).astype(np.float32)
+RGB = RANDOM.random((3, 6, 8)).astype(np.float32)
+
+
+class Known:
+    """Intervals of +- 0.1 times a factor at every level, wherever ``scale`` says nothing else."""
+
+    scenes = 20
+
+    def __init__(self, scale: np.ndarray | None = None) -> None:
+        self.given = np.full(TRUTH.shape, 0.1, np.float32) if scale is None else scale
+
+    def factors(self, level: float) -> np.ndarray:
+        return np.full(31, {0.5: 0.5, 0.8: 0.8, 0.9: 1.0, 0.95: 2.0}[level])
+
+    def scale(self, rgb: Any, cube: Any) -> Any:
+        import torch
+
+        return torch.from_numpy(self.given)[None]
+
+    def unfamiliar_at(self, rgb: Any) -> Any:
+        import torch
+
+        return torch.linspace(0.951, 1, 48).reshape(1, 6, 8)
+
+
+def measured(pred: np.ndarray, known: Known, truth: np.ndarray = TRUTH) -> tuple[dict[str, float], Any]:
+    model: Any = SimpleNamespace(require_intervals=lambda level: known)
+    scene = Scene("a", RGB, truth)
+    protocol = Protocol(
+        "full-frame", bands=VISIBLE_31, perturbation="uncertainty", severity="clean",
+        metrics=(("rmse", "1", ""),),
+    )  # fmt: skip
+    columns, per_band, _ = scores.score(scene, scene, pred, protocol, model)
+    return columns, per_band["coverage"]
+
+
+def test_coverage_width_and_score_are_those_of_a_loop() -> None:
+    error = RANDOM.uniform(-0.15, 0.15, TRUTH.shape).astype(np.float32)
+    truth = TRUTH.copy()
+    truth[4, :2] = np.nan
+    truth[5] = np.nan
+    found, per_band = measured(TRUTH + error, Known(), truth)
+    there = ~np.isnan(truth)
+    inside = np.abs(error) <= 0.1
+    assert found["coverage"] == pytest.approx(inside[there].mean())
+    assert found["width"] == pytest.approx(0.2, rel=1e-5)
+    outside = (np.abs(error) - 0.1).clip(0)[there]
+    assert found["interval_score"] == pytest.approx(0.2 + 20 * outside.mean(), rel=1e-4)
+    assert per_band[3] == pytest.approx(inside[3].mean())
+    assert per_band[4] == pytest.approx(inside[4, 2:].mean())
+    assert np.isnan(per_band[5])
+    gaps = [
+        abs((np.abs(error) <= 0.1 * factor)[there].mean() - level)
+        for level, factor in ((0.5, 0.5), (0.8, 0.8), (0.9, 1), (0.95, 2))
+    ]
+    assert found["calibration_error"] == pytest.approx(np.mean(gaps), abs=1e-6)
+    assert found["unlike"] == pytest.approx(np.mean(np.linspace(0.951, 1, 48) > 0.99))
+
+
+def test_the_lower_end_is_not_below_0() -> None:
+    found, _ = measured(np.zeros_like(TRUTH), Known())
+    assert found["width"] == pytest.approx(0.1)
+
+
+def test_a_scale_that_orders_pixels_as_their_errors_has_no_area() -> None:
+    error = np.tile(RANDOM.uniform(0.01, 0.1, (6, 8)).astype(np.float32), (31, 1, 1))
+    right, _ = measured(TRUTH + error, Known(error))
+    wrong, _ = measured(TRUTH + error, Known(0.2 - error))
+    assert right["ause"] == pytest.approx(0, abs=1e-6)
+    assert right["scale_correlation"] == pytest.approx(1, abs=1e-3)
+    assert wrong["ause"] > 0.3
+    assert wrong["scale_correlation"] == pytest.approx(-1, abs=1e-3)
+    assert right["ause_brightness"] == wrong["ause_brightness"] > 0
+
+
+def test_the_sparsification_curve_by_hand() -> None:
+    squares = np.array([4.0, 1.0, 0.0, 1.0])
+    found = sparsification(squares, np.array([3.0, 2.0, 0.0, 1.0]))
+    mean = np.sqrt(6 / 4)
+    expected = [mean] * 3 + [np.sqrt(2 / 3)] * 5 + [np.sqrt(0.5)] * 5 + [0] * 7
+    assert np.allclose(found, np.array(expected) / mean)
+
+
+def test_conditions_are_the_scenes_exposures_cameras_and_metamers() -> None:
+    names = [str(condition) for condition in conditions_of("uncertainty")]
+    assert names[:3] == [f"uncertainty {s}" for s in ("clean", "gain-both-0.5", "gain-both-2")]
+    assert all(name.startswith("uncertainty-rendered ") for name in names[3:])
+    assert names[-1] == "uncertainty-rendered metamer-1"
+
+
+def test_conditions_change_a_scene_as_their_perturbations_do() -> None:
+    camera = Camera.named("nikon-d5100")
+    scene = Scene("a", camera.render(TRUTH, VISIBLE_31, bits=8).astype(np.float32), TRUTH)
+    context = PerturbationContext(VISIBLE_31, camera, 8)
+    same, _ = perturb("uncertainty", "clean", scene, 0, 8)
+    assert np.array_equal(same.rgb, scene.rgb)
+    assert np.array_equal(same.cube, scene.cube)
+    half, _ = perturb("uncertainty", "gain-both-0.5", scene, 0, 8)
+    assert np.allclose(half.cube, scene.cube / 2)
+    other, info = perturb("uncertainty-rendered", "sigma-sdmerill", scene, 0, 8, context)
+    expected, _ = perturb("camera", "sigma-sdmerill", scene, 0, 8, context)
+    assert np.array_equal(other.rgb, expected.rgb)
+    assert info["response"] == "sigma-sdmerill"
+
+
+def test_a_model_without_a_calibration_is_left_out_with_the_reason() -> None:
+    def refuse(level: float) -> None:
+        raise WeightsError("not calibrated")
+
+    model: Any = SimpleNamespace(require_intervals=refuse)
+    assert "not calibrated" in str(uncertainty.reason_without_intervals(model))
+    model = SimpleNamespace(require_intervals=lambda level: Known())
+    assert uncertainty.reason_without_intervals(model) is None
+
+
+def test_the_table_has_the_worst_scene_beside_the_mean() -> None:
+    common = {
+        "bench": "uncertainty", "dataset": "cave", "split": "valid", "protocol": "full-frame", "hash": "h",
+        "condition": "uncertainty clean", "severity_value": None, "model": "m", "tta": False, "scenes": 4,
+        "seeds": 1, "rank": None, "wins": None, "low": None, "high": None, "nan_scenes": 0,
+        "reported": None, "rgb_mean_change": None, "trained_on": "cave", "also_trained_on": None,
+        "seen_in_training": False,
+    }  # fmt: skip
+    columns = (*COLUMNS, uncertainty.WORST)
+    figures = [{**common, "metric": name, "mean": 0.1 + i / 100} for i, name in enumerate(columns)]
+    [table] = interval_tables(figures)
+    keys = list(table.columns)
+    assert keys[keys.index("coverage") + 1] == uncertainty.WORST
+    assert set(columns) <= set(keys)
+    assert len(table.rows) == 1
+    assert all(table.rows[0][name] for name in columns)
