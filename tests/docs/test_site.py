@@ -123,6 +123,7 @@ def test_every_metric_and_perturbation_is_defined(site: Path, parsed: dict[Path,
     page = (site / "protocols.html").read_text(encoding="utf-8")
     headings = " ".join(re.findall(r"<h3[^>]*>(.*?)</h3>", page, re.DOTALL)).lower()
     words = {"mixed-patch": "mixed patches", "gain-both": "gain", "camera": "another camera"}
+    words |= dict.fromkeys(("uncertainty", "uncertainty-rendered"), "prediction intervals")
     own = entry_points_of("hsrzoo.perturbations")
     assert len(own) >= 8 and [name for name in own if words.get(name, name) not in headings] == []
 
