@@ -10,7 +10,7 @@ from hsrzoo.cli import output
 from hsrzoo.results import POOLED
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce import claims, tables, text
+from hsrzoo_benchmark.reproduce import claims, knowledge, tables, text
 from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Finding, Judged
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
@@ -105,7 +105,8 @@ def render(evidence: Evidence) -> str:
     ]
     networks = text.markdown(_networks(evidence)) or "No rows."
     parts = ["# Results", _about_learned_codes(judged), *_folds(evidence), _INTRODUCTION, networks]
-    parts += [claims.verdicts(judged), "## How to read the tables", _READING]
+    parts += [*knowledge.paragraphs(evidence, judged), claims.verdicts(judged)]
+    parts += ["## How to read the tables", _READING]
     for title, section in sections:
         found = [part for part in section(evidence) if part]
         parts += [f"## {title}", *_blocks(found or ["No rows."])]

@@ -14,7 +14,14 @@ from typing import Any
 from hsrzoo.errors import InputError
 from hsrzoo.results import POOLED, SpeedRow
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce.evidence import COMMIT_LENGTH, Evidence, Place, SeedGroup, commits_of
+from hsrzoo_benchmark.reproduce.evidence import (
+    COMMIT_LENGTH,
+    SENSORS,
+    Evidence,
+    Place,
+    SeedGroup,
+    commits_of,
+)
 from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.results.reported import paper_tables, reported_by_paper, reported_score
 from hsrzoo_benchmark.speed.ratios import time_ratio
@@ -33,6 +40,7 @@ PLACES = {
     "cave": (Place("cave", "valid", "full-frame"),),
     ARAD: (Place(ARAD, "valid", "ntire2022"),),
     "enmap": (Place("enmap", "test", "full-frame"),),
+    SENSORS: (Place(SENSORS, "whole", "full-frame"),),
     HYSPECNET: (Place(HYSPECNET, "valid", "full-frame"), Place(HYSPECNET, "test", "full-frame")),
 }
 FOLDS = Place("cave", POOLED, "full-frame")
