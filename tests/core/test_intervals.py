@@ -15,8 +15,11 @@ import hsrzoo
 from hsrzoo.colour.chromaticity import ChromaticityTable
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import HsrzooError, InputError, WeightsError
+from hsrzoo.models.locate import folder_of
+from hsrzoo.models.names import parse_name
 from hsrzoo.models.push import checked_weights
 from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.weights import read_config
 from hsrzoo.uncertainty.conformal import scene_score, smallest_count, thresholds
 from hsrzoo.uncertainty.file import read_intervals, save_intervals
 from hsrzoo.uncertainty.intervals import percentiles
@@ -269,3 +272,21 @@ def test_calibrations_that_cannot_be_made_say_why(
         return
     with pytest.raises((HsrzooError, AssertionError), match=message):
         calibrate(calibrated, *arguments)
+
+
+# ------------------------------------------------------------------ bundled
+
+
+@pytest.mark.parametrize(
+    "name", ["linear.cave", "poly.cave", "pixel-mlp.cave", "mst-plus-plus.cave", "mcga-s2.cave"]
+)
+def test_bundled_calibrations_are_those_of_their_weights(name: str) -> None:
+    folder = folder_of(parse_name(name))
+    config, path = read_config(folder), folder / UNCERTAINTY
+    found = read_intervals(path)
+    assert path.stat().st_size < 100_000
+    assert found.about["weights_sha256"] == config["weights_sha256"]
+    assert found.about["arguments"] == config["arguments"]
+    assert found.scenes == 20
+    assert 0.88 <= np.mean(found.about["left_out"]["0.9"]["coverage"]) <= 0.97
+    assert min(found.about["left_out"]["0.9"]["coverage"]) >= 0.8

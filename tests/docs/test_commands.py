@@ -55,6 +55,10 @@ NOT_RUN = {
     "hsrzoo report --store records --split cv --model *.cave-cv --markdown",
     "hsrzoo ensemble local-dir:runs/gmsr.fold-0/weights local-dir:runs/pixel-mlp.fold-0 --fit cave "
     "--split fold-0 -o fold-0",
+    "hsrzoo calibrate intervals local-dir:runs/mine/weights --dataset mine --split valid",
+    "hsrzoo calibrate intervals mst-plus-plus.cave --dataset cave --fold-models "
+    "runs/mst-plus-plus.fold-{fold}/weights -o uncertainty.safetensors",
+    "hsrzoo bench --model linear.cave --dataset cave --bench uncertainty --metrics rmse",
     "hsrzoo ensemble gmsr.cave pixel-mlp.cave --shares-of local-dir:fold-0 --shares-of local-dir:fold-1 "
     "-o mean",
 }
