@@ -292,8 +292,8 @@ def test_trust_is_said_once_and_names_the_camera_of_the_photograph(photo, tmp_pa
     result = predict(photo, tmp_path / "phone.jpg", "-o", tmp_path / "out")
     assert result.exit_code == 0
     assert result.stderr.count("trained on cave") == 1 and "camera nikon-d5100" in result.stderr
-    assert "cameras (such as Maker Phone 3) are outside" in result.stderr
-    assert "hsrzoo bench --model linear.cave --dataset cave" in result.stderr
+    assert "% of the 2 pictures, on average, is unlike the training data" in result.stderr
+    assert "the camera Maker Phone 3 is not in it" in result.stderr
 
 
 def test_not_an_image_and_an_empty_file(tmp_path):

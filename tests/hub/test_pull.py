@@ -68,6 +68,7 @@ def test_pull_prints_the_folder_and_fetches_only_what_is_of_use(hub, run_hsrzoo,
     assert folder.name == commit and commit in done.stderr
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     kept = ("README.md", "config.json", "model.safetensors", "results/cave.jsonl")
+    kept += ("uncertainty.safetensors",)
     assert found == {path: files[path] for path in kept}
     assert origin_of(folder) == {"repo": "lab/linear", "revision": commit}
 
