@@ -213,6 +213,14 @@ NETWORKS = (
         toolbox_lr=2e-4,
     ),
     Network(
+        "hsiformer",
+        parameters=(2_851_493, 2_851_493 + 289 * 171),
+        frozen=76,
+        buffers=4 * 64**2,
+        contract=(Contract(("sizes",)), Contract(tuple(c for c in ALL if c != "sizes"), long=True)),
+        original=Original("hsiformer"),
+    ),
+    Network(
         "hysat",
         parameters=(1_408_790, 57_350_756),
         contract=(Contract(QUICK, {"stages": 1}), Contract(REST, {"stages": 1}, long=True)),

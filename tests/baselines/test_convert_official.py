@@ -17,7 +17,7 @@ from hsrzoo.cli.convert import command
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module
 
-OWN_NAMES = {"hysat", "msfn", "ssthyper"}
+OWN_NAMES = {"hsiformer", "hysat", "msfn", "ssthyper"}
 """Networks since 2023, whose names and order are the official ones: nothing that other networks do not
 show, so that only ``make test-all`` writes their files."""
 WITH_OFFICIAL = [

@@ -15,6 +15,7 @@ OTHERS = {
     "agdnet": (1e-3, "cosine", 1e-5, 8, "l1", "spec"),
     "agdnet-9": (1e-3, "cosine", 1e-5, 8, "l1", "spec"),
     "gmsr": (1e-4, "constant", 0.0, 20, "l1", "spec"),
+    "hsiformer": (4e-4, "cosine", 1e-6, 32, "mrae", "minmax-image"),
 }
 
 

@@ -73,7 +73,7 @@ def test_a_broken_file_of_the_environment_warns_and_the_list_goes_on(run_hsrzoo,
 SIZES = {
     "agdnet": 172_391, "agdnet-9": 386_136, "awan": 4_039_425, "edsr": 2_419_999, "gmsr": 44_980,
     "hdnet": 2_659_243, "hinet": 5_223_688, "hrnet": 31_704_863, "hscnn-plus": 4_645_504,
-    "hysat": 1_408_790, "msfn": 2_480_934, "ssthyper": 1_393_881,
+    "hsiformer": 2_851_493, "hysat": 1_408_790, "msfn": 2_480_934, "ssthyper": 1_393_881,
     "mirnet": 3_749_356, "mprnet": 3_619_003, "mst-l": 2_450_978, "mst-plus-plus": 1_619_625,
     "r3st": 1_643_619, "restormer": 15_108_705,
     "linear": 0, "mean-spectrum": 0, "poly": 0,
