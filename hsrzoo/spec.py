@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.errors import PluginError
+from hsrzoo.extras import Extra, Segmentation, attach
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,6 +205,9 @@ class ModelSpec:
     are not handed over where saved weights follow, so that loading never fetches anything."""
     notes: str = ""
     """What else a user should know, in sentences: differences from the original, traps."""
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+    """What ``forward`` gets besides RGB, by its keyword: the camera's response, segments of the image (see
+    :mod:`hsrzoo.extras`). An argument of that name says how it is made; it is not handed to ``build``."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Other constructor arguments for the same weights, loaded as ``ARCH:VARIANT``: another structure
     of the same network, or a cheaper setting whose price the benchmark shows."""
@@ -356,12 +360,33 @@ def build_module(
     merged = {**spec.arguments, **arguments}
     if not fresh:
         merged = {name: value for name, value in merged.items() if name not in spec.first_weights}
+    asked = {name: merged.pop(name, None) for name in spec.extras}
     module = resolve(spec.build)(bands, **merged)
     if not hasattr(module, "state_dict"):
         raise PluginError(
             f"{spec.name} builds no network", expected="a torch.nn.Module", got=type(module).__name__
         )
+    if spec.extras:
+        attach(module, {name: _supplier(extra, bands, asked[name]) for name, extra in spec.extras.items()})
     return module
+
+
+def _supplier(extra: Extra, bands: BandSet, asked: Any) -> Callable[[Tensor], Tensor]:
+    if isinstance(extra, Segmentation):
+        return extra.supplier(resolve(extra.function), asked)
+    return extra.supplier(bands, asked)
+
+
+def settled_extras(spec: ModelSpec, arguments: Mapping[str, Any], camera: Camera | None) -> dict[str, Any]:
+    """``arguments`` with how each extra input is made: what config.json must hold. ``camera``: that of the
+    training pairs, None where it is not known."""
+    found = dict(arguments)
+    for name, extra in spec.extras.items():
+        if isinstance(extra, Segmentation):
+            found[name] = extra.settled(found.get(name))
+        else:
+            found[name] = extra.settled(found.get(name), camera)
+    return found
 
 
 __all__ = [
@@ -380,4 +405,5 @@ __all__ = [
     "Start",
     "build_module",
     "resolve",
+    "settled_extras",
 ]

@@ -18,7 +18,7 @@ PACKAGES = {
     "hsrzoo_benchmark": "benchmark/hsrzoo_benchmark",
 }
 LAYERS = [
-    {"errors", "bands", "camera", "colour", "spec", "layers", "utils"},
+    {"errors", "bands", "camera", "colour", "extras", "spec", "layers", "utils"},
     {"registry", "registries", "results", "rows", "io", "hub"},
     {"datasets", "metrics", "perturb"},
     {"models", "uncertainty"},

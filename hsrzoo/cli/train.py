@@ -101,6 +101,7 @@ def command(
     from hsrzoo.datasets.named import Opener
     from hsrzoo.models.complexity import only_fitted
     from hsrzoo.registry import MODELS
+    from hsrzoo.spec import settled_extras
 
     spec = MODELS.get(name)
     if only_fitted(spec, VISIBLE_31):
@@ -135,7 +136,8 @@ def command(
     if init_name:
         built = _from_weights(spec, init_name, data.bands, arguments, recipe)
     else:
-        built = _from_start(spec, start, data.bands, arguments)
+        camera = getattr(data, "camera", None)
+        built = _from_start(spec, start, data.bands, settled_extras(spec, arguments, camera))
     task = PairTask(
         built.spec, built.module, data, recipe, split=split, arguments=built.arguments, start=built.start,
         init=built.init, freeze=frozen, pools=pools,

@@ -34,6 +34,7 @@ from hsrzoo.contract.subject import (
 )
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import HsrzooError, text_of
+from hsrzoo.extras import Segmentation
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstructor import Reconstructor
@@ -268,6 +269,7 @@ def _predict(model: Reconstructor | OnnxModel, rgb: np.ndarray) -> Tensor:
 def _steps_not_exported(model: Reconstructor) -> str:
     """A sentence on the steps that no exported graph can hold; empty without such steps."""
     names = [step.name for step in model.steps if not step.needs.exports]
+    names += [name for name, extra in model.spec.extras.items() if isinstance(extra, Segmentation)]
     return f"not exported: no graph can hold its {' and '.join(names)}" if names else ""
 
 

@@ -20,9 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.errors import HsrzooError, InputError
+from hsrzoo.extras import Segmentation
 from hsrzoo.models.onnx_file import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.steps.base import Layers
+from hsrzoo.spec import ModelSpec
 from hsrzoo.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -66,6 +68,12 @@ class Whole(nn.Module):
         return cube
 
 
+def not_exported(spec: ModelSpec) -> str:
+    """Extra inputs of the network that no graph can make; empty without any."""
+    names = [name for name, extra in spec.extras.items() if isinstance(extra, Segmentation)]
+    return f"{' and '.join(names)} of a segmentation" if names else ""
+
+
 def trace(model: Reconstructor) -> torch.export.ExportedProgram:
     """``torch.export`` of the network on the CPU, height and width free. Raises ExportError."""
     left_out = [step.name for step in model.steps if not step.needs.exports]
@@ -74,6 +82,12 @@ def trace(model: Reconstructor) -> torch.export.ExportedProgram:
             f"{model.name} cannot be exported with its {' and '.join(left_out)}",
             expected="steps that an exported graph can hold",
             fix="Load the model without it",
+        )
+    if segments := not_exported(model.spec):
+        raise ExportError(
+            f"{model.name} cannot be exported: it needs {segments}",
+            expected="a network whose inputs a graph can make from RGB",
+            fix="Run it by hsrzoo",
         )
     layers = [step.layers() for step in model.steps]
     whole = Whole(copy.deepcopy(model.module).cpu(), layers).eval()

@@ -64,6 +64,8 @@ class Original:
 
     file: str
     builds: tuple[Arguments, ...] = ({},)
+    extras: Mapping[str, str] = field(default_factory=dict)
+    """Keyword of ``forward`` -> name of its stored value; {} stands for the letter of the input."""
     one_name: bool = False
     """The original has some tensors under two names, the network here under the first of them."""
 
@@ -93,6 +95,8 @@ class Tiles:
     """One for each statistic of the whole image, and the last."""
     batch: int = 1
     bands: int = 5
+    long: bool = False
+    """Whether only ``make test-all`` runs it."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,15 @@ class Network:
     """Declared with default arguments; None: cannot be tiled exactly."""
     reach: tuple[Reach, ...] = ()
     tiles: tuple[Tiles, ...] = ()
+    needs: str | None = None
+    """A package without which the network cannot be run on RGB alone."""
     toolbox_lr: float | None = None
     """First learning rate in the commands of the MST-plus-plus toolbox (its README)."""
 
 
 MST_L_SMALL = {"blocks": (1, 1, 1)}
 RESTORMER_SMALL = {"blocks": (1, 1, 1, 1), "refinement": 1}
+HPRN_SMALL = {"blocks": 1, "width": 32}
 BOTH_STRUCTURES = ({"structure": "optimised"}, {"structure": "published"})
 
 NETWORKS = (
@@ -190,6 +197,13 @@ NETWORKS = (
         ),
         tiles=(Tiles({"depth": 2}, rows=(0, 48, 96), columns=(0, 32, 80), passes=5),),
         toolbox_lr=2e-4,
+    ),
+    Network(
+        "hprn",
+        parameters=(14_892_975, 15_758_748),
+        contract=(Contract(ALL, HPRN_SMALL, long=True),),
+        original=Original("hprn", extras={"labels": "labels_{}"}),
+        needs="skimage",
     ),
     Network(
         "hrnet",
@@ -307,6 +321,15 @@ NETWORKS = (
         ),
         tiles=(Tiles(RESTORMER_SMALL, rows=(0, 16), columns=(0, 120, 232), passes=9),),
         toolbox_lr=2e-4,
+    ),
+    Network(
+        "ssrnet",
+        parameters=(387_779, 4_676_801),
+        contract=(Contract(QUICK), Contract(REST, long=True)),
+        original=Original("ssrnet", extras={"response": "srf"}),
+        halo=21,
+        reach=(Reach({}, statistics=28, long=True),),
+        tiles=(Tiles({}, rows=(0, 9, 23), columns=(0, 20, 29), passes=29, long=True),),
     ),
     Network(
         "ssthyper",

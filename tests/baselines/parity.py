@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -90,13 +90,19 @@ class Parity:
             digest.update(value.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def relative_errors(self, module: nn.Module, letters: str) -> dict[str, float]:
-        """For each of these inputs: norm of the difference over the norm of the original output."""
+    def relative_errors(
+        self, module: nn.Module, letters: str, extras: Mapping[str, str] | None = None
+    ) -> dict[str, float]:
+        """For each of these inputs: norm of the difference over the norm of the original output.
+
+        ``extras``: keyword of ``forward`` -> name of its tensor, in which {} stands for the letter.
+        """
         errors = {}
         for letter in letters:
+            given = {key: self.tensors[name.format(letter)] for key, name in (extras or {}).items()}
             expected = self.tensors[f"output_{letter}"].double()
             with torch.inference_mode():
-                got = module.eval()(self.tensors[f"input_{letter}"]).double()
+                got = module.eval()(self.tensors[f"input_{letter}"], **given).double()
             assert got.shape == expected.shape
             errors[letter] = ((got - expected).norm() / expected.norm()).item()
         return errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ def _cases() -> list:
             for check in contract.checks:
                 is_slow = check == "export" and network.name in SLOW_EXPORT
                 marks = [pytest.mark.long] if is_slow or contract.long else []
+                if network.needs and find_spec(network.needs) is None:
+                    marks.append(pytest.mark.skip(reason=f"needs {network.needs}"))
                 cases.append(pytest.param(subject, check, id=f"{name}-{check}", marks=marks))
     return cases
 

@@ -17,7 +17,7 @@ from hsrzoo.cli.convert import command
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module
 
-OWN_NAMES = {"hsiformer", "hysat", "msfn", "ssthyper"}
+OWN_NAMES = {"hprn", "hsiformer", "hysat", "msfn", "ssrnet", "ssthyper"}
 """Networks since 2023, whose names and order are the official ones: nothing that other networks do not
 show, so that only ``make test-all`` writes their files."""
 WITH_OFFICIAL = [
@@ -39,8 +39,11 @@ def parity_or_none(request) -> Path | None:
         return None
 
 
-def checkpoint_of(arch: str, root: Path | None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Tensors under the official names in the official order, an image, and the original's cube of it.
+def checkpoint_of(
+    arch: str, root: Path | None
+) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor], Tensor]:
+    """Tensors under the official names in the official order, an image, what the network gets besides it,
+    and the original's cube.
 
     Without the originals: tensors, names and cube of the network here.
     """
@@ -48,10 +51,11 @@ def checkpoint_of(arch: str, root: Path | None) -> tuple[dict[str, Tensor], Tens
         torch.manual_seed(0)
         module, rgb = build_module(MODELS.get(arch), VISIBLE_31, {}).eval(), torch.rand(1, 3, 32, 32)
         with torch.inference_mode():
-            return module.state_dict(), rgb, module(rgb)
+            return module.state_dict(), rgb, {}, module(rgb)
     original = Parity.read(root, ORIGINALS[arch].file)
     state = original.official_state()
-    return state, original.tensors["input_a"], original.tensors["output_a"]
+    given = {key: original.tensors[name.format("a")] for key, name in ORIGINALS[arch].extras.items()}
+    return state, original.tensors["input_a"], given, original.tensors["output_a"]
 
 
 def write(path: Path, arch: str, state: dict[str, Tensor], prefixed: bool) -> None:
@@ -66,7 +70,7 @@ def write(path: Path, arch: str, state: dict[str, Tensor], prefixed: bool) -> No
 
 @pytest.mark.parametrize("arch", WITH_OFFICIAL)
 def test_a_file_in_the_official_order_gives_the_official_cube(parity_or_none, tmp_path, arch):
-    state, rgb, expected = checkpoint_of(arch, parity_or_none)
+    state, rgb, given, expected = checkpoint_of(arch, parity_or_none)
     write(tmp_path / "net.pth", arch, state, prefixed=arch in PREFIXED)
     out = tmp_path / "out"
     result = CliRunner().invoke(
@@ -76,5 +80,5 @@ def test_a_file_in_the_official_order_gives_the_official_cube(parity_or_none, tm
     model = hsrzoo.load(f"local-dir:{out}", device="cpu")
     assert model.spec.input.normalise == MODELS.get(arch).official.normalise
     with torch.inference_mode():
-        got = model.module(rgb)
+        got = model.module(rgb, **given)
     assert (got - expected).norm() < 1e-4 * expected.norm()

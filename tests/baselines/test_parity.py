@@ -33,7 +33,7 @@ def filled(root, name, **arguments):
 def test_outputs_keys_and_weights_are_those_of_the_original(parity_root, name, arguments, letters):
     network, original = filled(parity_root, name, **arguments)
     assert original.sha256(network) == original.state_sha256
-    errors = original.relative_errors(network, letters)
+    errors = original.relative_errors(network, letters, ORIGINALS[name].extras)
     assert max(errors.values()) < BOUND, errors
 
 

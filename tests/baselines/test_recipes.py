@@ -8,7 +8,7 @@ from networks import NETWORKS
 from hsrzoo.registry import MODELS
 
 TOOLBOX = {network.name: network.toolbox_lr for network in NETWORKS if network.toolbox_lr}
-OPTICS_AWARE = {"hysat": 4e-4, "msfn": 4e-4, "ssthyper": 4e-4}
+OPTICS_AWARE = {"hprn": 1.2e-4, "hysat": 4e-4, "msfn": 4e-4, "ssrnet": 2e-4, "ssthyper": 4e-4}
 """Learning rates in the commands of OpticsAwareHSI-Analysis."""
 OTHERS = {
     # name: learning rate, schedule, its end, batch, loss, normalise
