@@ -146,6 +146,9 @@ class Dataset(ABC):
         """:attr:`info` and :attr:`encoding`, for the config of weights."""
         return dict(self.info) if self.encoding is None else {**self.info, "encoding": self.encoding}
 
+    scaled: bool = True
+    """Whether values lie in [0, 1] but for a few. False for scenes made of others by a change of exposure."""
+
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
         """Names of the splits, e.g. ``("train", "valid")``."""
@@ -183,8 +186,9 @@ def _scaled(load: Callable[[Any, str, str], Scene]) -> Callable[[Any, str, str],
     @wraps(load)
     def checked(self: Any, split: str, scene: str) -> Scene:
         found = load(self, split, scene)
-        require_scaled(found.cube, f"The cube of {scene} in {self.name}/{split}")
-        require_scaled(found.rgb, f"The image of {scene} in {self.name}/{split}")
+        if self.scaled:
+            require_scaled(found.cube, f"The cube of {scene} in {self.name}/{split}")
+            require_scaled(found.rgb, f"The image of {scene} in {self.name}/{split}")
         return found
 
     return checked

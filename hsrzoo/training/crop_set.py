@@ -22,6 +22,8 @@ _IN_A_SCENE, _SEED = 16, 0
 class CropSet(Dataset):
     """The crops that a training on ``dataset`` and ``pools`` would draw, 16 side by side in each scene."""
 
+    scaled = False
+
     def __init__(
         self,
         dataset: Dataset,

@@ -268,6 +268,12 @@ def test_models_that_are_fitted_take_the_crops_of_a_training(toys, tmp_path, mon
     assert {*labels.round(1)} == {np.float32(x) for x in (0.0, 0.1, 0.2, 0.3, 0.9)}
     assert crops.pools()["crops"] == 48 and crops.pools()["extra_share"] == 0.5
 
+    # an exposure takes values beyond 1, which a scene of a data set may not have
+    brighter = CropSet(
+        toys.ToySet(), "train", [Pool(Other(16, 16), 0.9, exposure=(3, 3))], crops=16, patch=8
+    )
+    assert np.nanmax(brighter.load("train", "crops-0000").cube) > 2
+
     load_plugin_file(Path(toys.__file__))
     monkeypatch.chdir(tmp_path)
     words = ["toy-fitted", "--dataset", "toy-set", "--out", "fitted"]
