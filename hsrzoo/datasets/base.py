@@ -147,7 +147,7 @@ class Dataset(ABC):
         return dict(self.info) if self.encoding is None else {**self.info, "encoding": self.encoding}
 
     scaled: bool = True
-    """Whether values lie in [0, 1] but for a few. False for scenes made of others by a change of exposure."""
+    """Whether values lie in [0, 1] but for a few. False for scenes of another exposure, made of others."""
 
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
