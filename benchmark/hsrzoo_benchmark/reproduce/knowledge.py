@@ -42,7 +42,8 @@ def _single_pixels(evidence: Evidence) -> str:
     groups = comparable(evidence, names, tables.FOLDS)
     if len(groups) < 2:
         return ""
-    gap = paired(*(groups[name].runs("rmse") for name in names), better("rmse"))
+    ours, theirs = (groups[name].runs("rmse") for name in names)
+    gap = paired(ours, theirs, better("rmse"))
     pixel, network = (significant(values[0]) for values in (gap.a_per_seed, gap.b_per_seed))
     change, wins = with_wins(gap)
     return (
