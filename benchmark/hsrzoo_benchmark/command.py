@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,8 +65,7 @@ _SHARED = [
                  "out those it does not reach; part of the protocol."),
     shared.data_root,
     shared.data_options,
-    click.option("--store", type=shared.PATH, default=Path("results"), show_default=True,
-                 help="Folder of the results; what is there is not computed again."),
+    shared.store("Folder of the results; what is there is not computed again."),
     click.option("--device", help="torch device [the GPU if there is one]."),
     shared.threads,
     shared.json_or_csv,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+DEFAULT_STORE = Path("results")
+"""Folder of rows that `hsrzoo bench` writes and every command reads, unless --store names another."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
@@ -148,6 +150,13 @@ def pairs(
 
 
 data_option = partial(pairs, parse=parse_options)
+
+
+def store(help: str) -> Callable[[F], F]:
+    """``--store``, one folder of rows."""
+    return click.option("--store", type=PATH, default=DEFAULT_STORE, show_default=True, help=help)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 data_root = click.option(
     "--data-root", type=PATH, help="Folder of all data sets [HSRZOO_DATA, else the user's data folder]."

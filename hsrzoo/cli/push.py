@@ -15,9 +15,6 @@ from hsrzoo.cli.output import say
 if TYPE_CHECKING:
     from hsrzoo.hub.push import Push, Target
 
-STORE = Path("results")
-"""The default store of `hsrzoo bench`."""
-
 _TARGET = (
     click.option("--public", is_flag=True, help="Create a public repository (if it does not exist)."),
     click.option(
@@ -41,7 +38,8 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("repo")
 @click.option(
     "--store", "stores", multiple=True, type=options.PATH,
-    help="Store, or a .jsonl file of it, whose rows of these weights are pushed; repeatable [results].",
+    help="Store, or a .jsonl file of it, whose rows of these weights are pushed; repeatable "
+    f"[{options.DEFAULT_STORE}].",
 )  # fmt: skip
 @click.option("--codebook", metavar="ORG/NAME[@REVISION]", help="Repository of the model's codebooks.")
 @target_options
@@ -56,8 +54,8 @@ def command(name: str, repo: str, stores: tuple[Path, ...], codebook: str | None
 
     target = make_target(repo, **where)
     weights = publishing.checked_weights(name)
-    places = stores or ((STORE,) if STORE.is_dir() else ())
-    push, rows = publishing.push_model(weights, places, codebook, target)
+    default = (options.DEFAULT_STORE,) if options.DEFAULT_STORE.is_dir() else ()
+    push, rows = publishing.push_model(weights, stores or default, codebook, target)
     report(push, target)
     say(f"Rows: {len(rows.rows)} in {len(rows.files)} files", style="dim")
     for reason, count in rows.left_out.items():

@@ -32,10 +32,7 @@ _RECIPE = (
 
 @click.command("show")
 @click.argument("name", type=MODEL)
-@click.option(
-    "--store", type=options.PATH, default=Path("results"), show_default=True,
-    help="Folder of the results of `hsrzoo bench`; those of this network are shown.",
-)  # fmt: skip
+@options.store("Folder of the results of `hsrzoo bench`; those of this network are shown.")
 @options.as_json
 def command(name: str, store: Path, as_json: bool) -> None:
     """Show a network's card: origin, licence, cost, input, recipes, weights and their stored results.

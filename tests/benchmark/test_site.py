@@ -296,9 +296,18 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> Non
         made(store, tmp_path / "file" / "site")
 
 
+def test_rows_of_bench_become_a_site_without_any_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site_rows.store(tmp_path / "results", [scored(A, [0.1] * 4)])
+    monkeypatch.chdir(tmp_path)
+    done = run()
+    assert done.exit_code == 0 and Path("site/index.html").is_file() and "site/index.html" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("-o", "site", "--markdown"), ("--markdown", "--scenes"), ("--markdown", "--scene", "a")],
+    [("-o", "site", "--markdown"), ("--markdown", "--scenes"), ("--markdown", "--scene", "a")],
 )
 def test_a_site_or_tables_but_not_both(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)

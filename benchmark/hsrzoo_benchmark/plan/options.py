@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hsrzoo.cli.options import DEFAULT_STORE
 from hsrzoo.utils.workers import Workers
 from hsrzoo_benchmark.plan.models import RunModes
 from hsrzoo_benchmark.protocol import DEFAULT_METRICS
@@ -29,7 +30,7 @@ class Options:
     limit: int | None = None
     resample: bool = False
     data_root: Path | None = None
-    store: Path = Path("results")
+    store: Path = DEFAULT_STORE
     device: str | None = None
     threads: int | None = None
     as_json: bool = False

@@ -20,12 +20,15 @@ TABLES = tuple(f"table-{n}" for n in range(1, 10))
 FIGURES = ("figure-3", "figure-4b", "figure-5")
 DATASETS = ("cave", "arad", "enmap", "hyspecnet-11k")
 REPORT = "report"
+RECORDS = Path("records")
+"""Folder that the queues behind the paper's tables write their rows into, and the repository holds; not the
+default store of the other commands."""
 
 
 @click.command("reproduce")
 @click.argument("what", type=click.Choice([*TABLES, *FIGURES, REPORT]), metavar="WHAT")
-@click.option("--store", type=shared.PATH, default=Path("records"), show_default=True,
-              help="Folder of the rows.")  # fmt: skip
+@click.option("--store", type=shared.PATH, default=RECORDS, show_default=True,
+              help="Folder of the rows; the queues of --run write theirs into records.")  # fmt: skip
 @click.option("--dataset", type=click.Choice(DATASETS),
               help="Data that was scored [cave in ARAD-1K's place, enmap in HySpecNet-11k's].")  # fmt: skip
 @click.option("--run", is_flag=True,

@@ -11,13 +11,14 @@ from hsrzoo.cli import names
 from hsrzoo.cli import options as shared
 
 STDOUT = "-"
+SITE = Path("site")
+"""Where the site goes if nothing else is asked for."""
 
 
 @click.command("report")
-@click.option("--store", type=shared.PATH, default=Path("records"), show_default=True,
-              help="Folder of the rows, as `hsrzoo bench --store` writes them.")  # fmt: skip
+@shared.store("Folder of the rows, as `hsrzoo bench` writes them.")
 @click.option("-o", "--out", type=shared.PATH, metavar="FOLDER",
-              help="Write the site here: index.html, its data and pictures.")  # fmt: skip
+              help=f"Write the site here: index.html, its data and pictures [{SITE}].")  # fmt: skip
 @click.option("--markdown", is_flag=False, flag_value=STDOUT, metavar="[FILE]",
               help="Write Markdown tables instead of a site: between the markers <!-- results --> and "
               "<!-- end of results --> of FILE, or on stdout without one.")  # fmt: skip
@@ -44,15 +45,14 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
     number leads to its rows. No data set is needed, except for --scenes. Pictures need hsrzoo[report].
 
     \b
-    hsrzoo report -o site
+    hsrzoo report
     hsrzoo report -o site --scenes --dataset cave --model mcga-s2.cave --model linear.cave
     hsrzoo report --markdown docs/tables.md
     """
-    if (out is None) == (markdown is None):
-        raise click.UsageError("Give either -o FOLDER for a site or --markdown [FILE] for tables")
+    shared.forbid(out and markdown, "-o FOLDER writes a site, --markdown tables: give one of them")
     with_scenes = options["scenes"] or bool(options["scene_names"])
     if markdown is not None and with_scenes:
-        raise click.UsageError("--scenes belongs to a site: give -o FOLDER")
+        raise click.UsageError("--scenes belongs to a site: leave out --markdown")
     # Imported here, because these import numpy and, with the models, torch.
     from hsrzoo.cli import output
     from hsrzoo_benchmark.results import groups
@@ -66,7 +66,8 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
     elif markdown is not None:
         found = groups.of_bundled(found)
     found = groups.at(found, options["dataset"], options["split"])
-    if out is not None:
+    if markdown is None:
+        out = out or SITE
         new_figure(1, 1)  # without matplotlib: an error before anything is written
         writing.prepare(out, options["overwrite"])
         sections = []
@@ -77,6 +78,6 @@ def command(store: Path, out: Path | None, markdown: str | None, **options: Any)
         output.say(f"Site: {page}")
     elif markdown == STDOUT:
         click.echo(render(found))
-    elif markdown is not None:
+    else:
         fill(Path(markdown), render(found))
         output.say(f"Results: {markdown}")
