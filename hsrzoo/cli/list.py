@@ -1,9 +1,10 @@
-"""``hsrzoo list``: what is in the zoo, from metadata alone. Only counting parameters builds networks, and
-only ``--hub`` contacts the Hub."""
+"""``hsrzoo list``: what is in the zoo, from metadata and the figures that the package carries. Only
+networks that it does not know are built, and only ``--hub`` contacts the Hub."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -12,7 +13,26 @@ import click
 from hsrzoo import registry as registries
 from hsrzoo.cli import options
 from hsrzoo.cli.output import print_table, say
-from hsrzoo.errors import text_of
+from hsrzoo.errors import text_of, unknown_name
+
+SIZE = ("parameters", "frozen", "buffers")
+SCORES, SPEED = ("rank", "rmse", "sam"), ("gmac", "ms", "mib")
+COLUMNS = {
+    "name": "name", "weights": "weights", "rank": "rank", "rmse": "RMSE", "sam": "SAM °",
+    "parameters": "parameters", "gmac": "GMAC", "ms": "ms", "mib": "MiB", "year": "year",
+    "licence": "licence", "frozen": "frozen", "buffers": "buffers", "from": "from",
+}  # fmt: skip
+"""Key of ``--columns`` and ``--sort`` -> heading."""
+SHOWN = ("name", "weights", *SCORES, "parameters", *SPEED, "year", "licence")
+_TEXT = ("name", "weights", "licence", "from")
+
+
+def _parse_columns(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    names = None if text is None else tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names or ():
+        if name not in COLUMNS:
+            raise unknown_name("column", name, COLUMNS)
+    return names
 
 
 @click.command("list")
@@ -24,54 +44,161 @@ from hsrzoo.errors import text_of
     "--perturbations", "kind", flag_value="perturbations", help="Perturbations instead of models."
 )
 @click.option("--hub", "org", metavar="ORG", help="Repositories of a user or organisation on the Hub.")
-@click.option("--parameters", is_flag=True, help="Add numbers of parameters at 31 bands (--json: always).")
+@click.option("--parameters", is_flag=True, help="Add the columns frozen and buffers.")
+@click.option("--columns", metavar="A,B", callback=_parse_columns,
+              help=f"Columns, separated by commas: {', '.join(COLUMNS)}.")  # fmt: skip
+@click.option("--sort", type=click.Choice(list(COLUMNS)), metavar="COLUMN",
+              help="Sort by this column, from small to large [rank, then rmse].")  # fmt: skip
 @options.as_json
 def command(
     pattern: str | None, pretrained: bool, kind: str | None, org: str | None, parameters: bool,
-    as_json: bool,
+    columns: tuple[str, ...] | None, sort: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List models, weights, data sets, metrics or perturbations, or repositories on the Hub.
 
-    PATTERN is a shell pattern such as 'mcga-*' (quoted, so that the shell does not expand it).
-    """
-    from hsrzoo.models.locate import bundled, tags_of
+    PATTERN is a part of a name, or a shell pattern such as 'mcga-*' (quoted, so that the shell does not
+    expand it).
 
+    Models come with the figures of their bundled weights that the package carries. A line on stderr says on
+    which data and which processor they were measured.
+    """
     options.forbid(pretrained and kind, "--pretrained goes with models only")
     options.forbid(org is not None and (pretrained or kind), "--hub goes with none of the other lists")
-    other = pretrained or kind or org is not None
-    options.forbid(parameters and other, "--parameters goes with architectures only")
+    options.forbid(parameters and (pretrained or kind or org is not None),
+                   "--parameters goes with architectures only")  # fmt: skip
+    options.forbid(
+        (columns or sort) and (kind or org is not None), "--columns and --sort go with models only"
+    )
+    if kind or org is not None:
+        _others(kind, org, pattern, as_json)
+        return
+    rows = _weights(pattern) if pretrained else _architectures(pattern)
+    rows.sort(key=lambda row: [_last_if_none(row[key]) for key in ([sort] if sort else ["rank", "rmse"])])
+    shown = columns or (*SHOWN, *(("frozen", "buffers") if parameters else ()))
+    if pretrained and not columns:
+        shown = tuple(key for key in shown if key != "weights")
+    cells = rows if as_json else [{key: _cell(key, row[key]) for key in shown} for row in rows]
+    headings = {key: COLUMNS[key] for key in shown}
+    right = [key for key in shown if key not in _TEXT]
+    print_table(cells, headings, as_json=as_json, right=right, compact=True)
+    if not as_json:
+        _explain(rows, shown)
+
+
+def _others(kind: str | None, org: str | None, pattern: str | None, as_json: bool) -> None:
+    """Everything but models."""
     if org is not None:
         from hsrzoo.hub.client import list_repos
 
         rows = list_repos(org)
-    elif pretrained:
-        rows = [{"name": name} for name in bundled()]
-    elif kind:
-        registry = getattr(registries, kind.upper())
-        rows = [{"name": name, "from": registry.origin(name)} for name in registry.names()]
     else:
-        rows = [
-            {"name": name, "weights": ", ".join(tags_of(name)), "from": registries.MODELS.origin(name)}
-            for name in registries.MODELS.names()
-        ]
-    rows = [row for row in rows if pattern is None or fnmatchcase(row["name"], pattern)]
+        registry = getattr(registries, str(kind).upper())
+        rows = [{"name": name, "from": registry.origin(name)} for name in registry.names()]
+    rows = [row for row in rows if _matches(row["name"], pattern)]
     if org is not None and not rows:
         say(f"No repository of hsrzoo by {org} on the Hub is visible to you")
     if org is not None and not as_json:
         rows = [{**row, "tags": ", ".join(row["tags"])} for row in rows]
-    if (parameters or as_json) and not other:
-        rows = [{**row, **_size(row["name"])} for row in rows]
     print_table(rows, list(rows[0]) if rows else ["name"], as_json=as_json)
 
 
-def _size(name: str) -> dict[str, Any]:
-    """Parameters of a network for 400-700 nm at 10 nm (:class:`.Size`); None and a warning if it cannot be
-    built."""
-    from hsrzoo.bands import VISIBLE_31
-    from hsrzoo.models.complexity import Size, size_of  # building imports torch
+def _matches(name: str, pattern: str | None) -> bool:
+    """Whether a name has the part ``pattern``, or matches it where it is a shell pattern."""
+    if pattern is None or not set("*?[") & set(pattern):
+        return (pattern or "") in name
+    return fnmatchcase(name, pattern)
 
+
+def _architectures(pattern: str | None) -> list[dict[str, Any]]:
+    """A row for each architecture, with the figures of the first weights that have some."""
+    from hsrzoo.models.locate import tags_of
+    from hsrzoo.zoo import read_zoo
+
+    rows = []
+    for name in registries.MODELS.names():
+        if _matches(name, pattern):
+            tags = tags_of(name)
+            known = next((f"{name}.{tag}" for tag in tags if f"{name}.{tag}" in read_zoo().weights), None)
+            rows.append({"name": name, "weights": ", ".join(tags), **_figures(name, known)})
+    return rows
+
+
+def _weights(pattern: str | None) -> list[dict[str, Any]]:
+    """A row for each set of bundled weights."""
+    from hsrzoo.models.locate import bundled
+
+    return [
+        {"name": name, "weights": name.partition(".")[2], **_figures(name.partition(".")[0], name)}
+        for name in bundled()
+        if _matches(name, pattern)
+    ]
+
+
+def _figures(architecture: str, weights: str | None) -> dict[str, Any]:
+    """All columns but the names; None where nothing is known."""
+    from hsrzoo.zoo import read_zoo
+
+    zoo = read_zoo()
+    own = zoo.networks.get(architecture) or _described(architecture)
+    measured = zoo.weights.get(weights or "", {})
+    return {
+        **{key: measured.get(key) for key in SCORES},
+        **{key: own.get(key) for key in SIZE},
+        **{key: measured.get(key) for key in SPEED},
+        "year": own.get("year"),
+        "licence": own.get("licence"),
+        "from": registries.MODELS.origin(architecture),
+    }
+
+
+def _described(name: str) -> Mapping[str, Any]:
+    """What the package does not carry, from the network itself, with parameters for 400-700 nm at 10 nm; a
+    warning if it cannot be built."""
+    from hsrzoo.bands import VISIBLE_31
+    from hsrzoo.models.complexity import size_of  # building imports torch
+    from hsrzoo.zoo import year_of
+
+    facts: dict[str, Any] = {}
     try:
-        return size_of(registries.MODELS.get(name), VISIBLE_31)._asdict()
+        spec = registries.MODELS.get(name)
+        facts = {"year": year_of(spec.source), "licence": spec.licence}
+        return {**facts, **size_of(spec, VISIBLE_31)._asdict()}
     except Exception as error:
         warnings.warn(f"The parameters of {name} cannot be counted: {text_of(error)}", stacklevel=2)
-        return dict.fromkeys(Size._fields)
+        return facts
+
+
+def _last_if_none(value: Any) -> tuple[bool, Any]:
+    return value is None, value
+
+
+def _cell(key: str, value: Any) -> Any:
+    """A value as the table shows it: four digits of a score, three of a time."""
+    if value is None:
+        return ""
+    if key == "weights":
+        first, *more = str(value).split(", ")
+        return f"{first} +{len(more)}" if more else first
+    if key == "rmse":
+        return f"{value:.4f}"
+    if key == "sam":
+        return f"{value:.2f}"
+    if key in SPEED:
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,}" if key in SIZE else value
+
+
+def _explain(rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None:
+    """What the figures of a table were measured on, on stderr."""
+    from hsrzoo.zoo import read_zoo
+
+    def has(keys: Sequence[str]) -> bool:
+        return any(row[key] is not None for row in rows for key in keys if key in shown)
+
+    zoo = read_zoo()
+    if has(SCORES):
+        place = "{scenes} scenes of {dataset}/{split}, protocol {protocol}".format_map(zoo.scores)
+        say(f"RMSE, SAM: means over {place}. Of one rank: RMSE does not differ significantly.", style="dim")
+    if has(SPEED):
+        machine = "{side} x {side} pixels, {device}, {threads} threads".format_map(zoo.speed)
+        say(f"GMAC, ms, MiB: {machine}. Empty: not measured.", style="dim")

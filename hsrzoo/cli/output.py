@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +45,14 @@ def print_table(
     as_json: bool = False,
     as_csv: bool = False,
     title: str | None = None,
+    right: Collection[str] = (),
+    compact: bool = False,
 ) -> None:
     """Print rows on stdout.
 
     ``columns``: keys in order, or a mapping key -> heading. JSON is a list of the whole rows, NaN
     and infinities as null; CSV and the table have the columns only. ``title``: above the table.
+    ``right``: keys of text that is aligned as numbers are. ``compact``: one space between columns.
     """
     headings = dict(columns) if isinstance(columns, Mapping) else {key: key for key in columns}
     if as_json:
@@ -59,7 +62,7 @@ def print_table(
         writer.writerow(headings)
         writer.writerows([row.get(key) for key in headings] for row in rows)
     else:
-        _rich_table(rows, headings, title)
+        _rich_table(rows, headings, title, right, compact)
 
 
 def to_json(value: Any) -> str:
@@ -77,15 +80,20 @@ def _strict(value: Any) -> Any:
     return value
 
 
-def _rich_table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str], title: str | None) -> None:
+def _rich_table(
+    rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str], title: str | None,
+    right: Collection[str], compact: bool,
+) -> None:  # fmt: skip
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD)
+    if compact:
+        table.padding, table.pad_edge, table.box = (0, 1, 0, 0), False, None
     for key, heading in headings.items():
-        numeric = bool(rows) and all(_is_number(row.get(key)) for row in rows)
+        numeric = bool(rows) and (key in right or all(_is_number(row.get(key)) for row in rows))
         table.add_column(Text(heading), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         # Text, because rich reads "[a]" as markup

@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from torch import nn
 
+from files_as_modules import SCRIPTS, import_file
 from hsrzoo.bands import BandSet
+from hsrzoo.cli.list import SCORES, SIZE, SPEED
+from hsrzoo.cli.list import command as list_command
 from hsrzoo.cli.output import print_table, to_json
+from hsrzoo.errors import UnknownNameError
 from hsrzoo.models.complexity import Size, size_of
 from hsrzoo.spec import ModelSpec
+from hsrzoo.zoo import TABLE, year_of
 from one_layer import ONE_LAYER
 
 PLUGIN = (
@@ -35,8 +41,64 @@ def plugin(tmp_path: Path) -> Path:
 
 def test_list_gives_models_and_patterns_filter_them(run_hsrzoo) -> None:
     found = json.loads(run_hsrzoo("list", "mcga-*", "--json").stdout)
-    assert [row["name"] for row in found] == ["mcga-plus", "mcga-s1", "mcga-s2", "mcga-s3", "mcga-s4"]
-    assert json.loads(run_hsrzoo("list", "nothing-*", "--json").stdout) == []
+    assert [row["name"] for row in found] == ["mcga-s2", "mcga-plus", "mcga-s1", "mcga-s3", "mcga-s4"]
+
+
+def listed(*arguments: str) -> Result:
+    """In this process, which imports torch only for networks that the package does not know."""
+    return CliRunner().invoke(list_command, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("mst-p",), ["mst-plus-plus"]),
+        (("plus",), ["mcga-plus", "mst-plus-plus", "hscnn-plus"]),
+        (("nothing-*",), []),
+        (("mst*", "--sort", "parameters"), ["mst-plus-plus", "mst-l"]),
+        (("*.cave", "--pretrained", "--sort", "ms"), ["mean-spectrum.cave", "linear.cave", "poly.cave"]),
+    ],
+)
+def test_a_part_of_a_name_or_a_pattern_chooses_and_rank_or_a_column_sorts(
+    arguments: tuple[str, ...], names: list[str]
+) -> None:
+    found = [row["name"] for row in json.loads(listed(*arguments, "--json").stdout)]
+    assert found[:3] == names
+
+
+def test_columns_are_chosen_by_name_and_empty_where_nothing_was_measured() -> None:
+    shown = listed("mcga-s2", "--columns", "name, ms,licence")
+    assert [line.split() for line in shown.stdout.splitlines()] == [
+        ["name", "ms", "licence"], ["mcga-s2", "387", "MIT"]
+    ]  # fmt: skip
+    assert "AMD EPYC, 2 threads" in shown.stderr and "RMSE" not in shown.stderr
+    assert listed("awan", "--columns", "name,ms").stdout.split() == ["name", "ms", "awan"]
+    wrong = listed("--columns", "name,licens")
+    assert isinstance(wrong.exception, UnknownNameError) and "licence" in str(wrong.exception)
+    assert listed("--metrics", "--sort", "ms").exit_code == 2
+
+
+def test_the_tables_of_models_fit_100_columns(run_hsrzoo) -> None:
+    for shown in (run_hsrzoo("list"), listed("--pretrained")):
+        assert max(map(len, shown.stdout.splitlines())) <= 100
+        assert "rank   RMSE SAM °" in shown.stdout and "scenes of cave/valid" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "year"),
+    [
+        ("Li, CVPRW 2020, arXiv:2005.09305", 2020), ("Wang, arXiv:2405.07777; https://x.org", 2024),
+        ("doi:10.1016/j.b.2024.1, 2023", 2024), ("https://x.org/2021/a", None), ("Least squares", None),
+    ],
+)  # fmt: skip
+def test_the_year_is_that_of_the_paper(source: str, year: int | None) -> None:
+    assert year_of(source) == year
+
+
+@pytest.mark.skipif(not (SCRIPTS.parent / "records").is_dir(), reason="needs a checkout")
+def test_the_carried_figures_are_those_of_specs_and_committed_rows() -> None:
+    script = import_file(SCRIPTS / "export_zoo.py")
+    assert script.text(script.table()) == TABLE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +109,7 @@ def test_list_gives_the_other_kinds(run_hsrzoo, option: str, name: str) -> None:
 
 
 def test_the_table_is_data_on_stdout(run_hsrzoo) -> None:
-    done = run_hsrzoo("list", "lin*")
+    done = run_hsrzoo("list", "lin*", "--columns", "name,from")
     assert "linear" in done.stdout and "floors:LINEAR" in done.stdout and done.stderr == ""
 
 
@@ -57,8 +119,9 @@ def test_plugin_files_appear_in_the_list_with_their_origin(run_hsrzoo, plugin: P
         "SPEC = ModelSpec(name='plugin-net', build='x:y', summary='', source='')\n"
     )
     done = run_hsrzoo("--plugin", str(plugin), "list", "plugin-*", "--json")
-    counts = {"parameters": None, "frozen": None, "buffers": None}  # there is no x:y to build
-    assert json.loads(done.stdout) == [{"name": "plugin-net", "weights": "", "from": str(plugin), **counts}]
+    own = {"name": "plugin-net", "weights": "", "from": str(plugin), "licence": "MIT"}
+    unknown = dict.fromkeys((*SCORES, *SPEED, *SIZE, "year"))  # there is no x:y to build
+    assert json.loads(done.stdout) == [{**own, **unknown}]
     assert done.returncode == 0 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("Warning: The parameters of plugin-net cannot be counted: The code 'x:y'")
 
@@ -88,12 +151,13 @@ def test_json_has_the_parameters_of_every_network_and_a_row_for_each_model(run_h
     assert rows["linear"]["buffers"] == 3 * 31 and rows["mcga-s2"]["buffers"] > 0
     assert rows["hrnet"]["frozen"] == 195_840 and rows["mst-plus-plus"]["frozen"] == 0
     # not those of this process, to which other tests add their own
-    assert list(rows) == sorted(entry.name for entry in entry_points(group="hsrzoo.models"))
+    assert sorted(rows) == sorted(entry.name for entry in entry_points(group="hsrzoo.models"))
 
 
-def test_parameters_are_a_column_where_asked_for(run_hsrzoo, plugin: Path) -> None:
+def test_parameters_of_a_plugin_are_counted(run_hsrzoo, plugin: Path) -> None:
     done = run_hsrzoo("--plugin", str(plugin), "list", "plugin-net", "--parameters")
-    assert "parameters" in done.stdout and "124" in done.stdout.splitlines()[3].split()
+    assert "parameters" in done.stdout and "124" in done.stdout.splitlines()[1].split()
+    assert "frozen" in done.stdout and "buffers" in done.stdout
     refused = run_hsrzoo("list", "--metrics", "--parameters")
     assert refused.returncode == 2 and "goes with architectures only" in refused.stderr
 

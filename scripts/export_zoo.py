@@ -1,0 +1,108 @@
+"""Write hsrzoo/data/zoo.json, the figures of `hsrzoo list`, from the specs and the rows in records.
+
+Run ``python scripts/export_zoo.py`` after rows, networks or bundled weights changed. Scores are those of
+undisturbed images of CAVE, rank groups those of RMSE among bundled weights; times are those of 512 x 512
+pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from hsrzoo.bands import VISIBLE_31
+from hsrzoo.models.complexity import size_of
+from hsrzoo.models.locate import bundled
+from hsrzoo.registry import MODELS
+from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest, newest_scores, newest_weights, read_file
+from hsrzoo.zoo import TABLE, Zoo, year_of
+from hsrzoo_benchmark.results.figures import figures
+from hsrzoo_benchmark.results.groups import clean_group, groups
+from hsrzoo_benchmark.results.versions import held
+from hsrzoo_benchmark.speed import timing
+
+RECORDS = Path(__file__).resolve().parent.parent / "records"
+DATASET, SPLIT, PROTOCOL = "cave", "valid", "full-frame"
+SIDE = 512
+
+
+def scores(records: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What the scores have in common, and those of each bundled model."""
+    undisturbed = f"{PROTOCOL}_{'[0-9a-f]' * HASH_LENGTH}.jsonl"
+    rows = [
+        row
+        for name in bundled()
+        for file in sorted(records.glob(f"{DATASET}-{SPLIT}/{name}@*/{undisturbed}"))
+        for row in read_file(file, records)[0]
+        if isinstance(row, ScoreRow)
+    ]
+    group = clean_group(groups(newest_scores(newest_weights(rows), held)))
+    found: dict[str, dict[str, Any]] = {}
+    for figure in (f for f in figures([group]) if f["metric"] in ("rmse", "sam")):
+        model = found.setdefault(figure["model"], {})
+        if figure["metric"] == "rmse":
+            model["rank"] = figure["rank"]
+        model[figure["metric"]] = float(f"{figure['mean']:.6g}")
+        shared = {key: figure[key] for key in ("dataset", "split", "protocol", "hash", "scenes")}
+    return shared, found
+
+
+def times(records: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What the times have in common, and those of each bundled model on the machine timed last."""
+    rows = [
+        row
+        for name in bundled()
+        for file in sorted(records.glob(f"speed/{name}@*/*.jsonl"))
+        for row in read_file(file, records)[0]
+        if isinstance(row, SpeedRow) and row.method == timing.METHOD and row.size == (SIDE, SIDE)
+    ]
+    rows = [row for row in rows if row.p50 is not None]
+    machine = max(rows, key=lambda row: row.time).machine
+    found = {
+        row.model: {
+            "gmac": None if row.macs is None else float(f"{row.macs / 1e9:.4g}"),
+            "ms": float(f"{1e3 * (row.p50 or 0):.4g}"),
+            "mib": row.peak_mib,
+        }
+        for row in newest((row for row in rows if row.machine == machine), lambda row: row.model)
+    }
+    return {"side": SIDE, "device": machine[0], "threads": machine[1]}, found
+
+
+def network(name: str) -> dict[str, Any]:
+    """What is known of an architecture without weights."""
+    spec = MODELS.get(name)
+    size = size_of(spec, VISIBLE_31)._asdict()
+    return {"year": year_of(spec.source), "licence": spec.licence, **size}
+
+
+def table(records: Path = RECORDS) -> Zoo:
+    """The whole table."""
+    scored, by_score = scores(records)
+    timed, by_time = times(records)
+    # Not those of plugins that happen to be installed or loaded here.
+    entries = entry_points(group="hsrzoo.models")
+    own = sorted(entry.name for entry in entries if entry.dist and entry.dist.name == "hsrzoo")
+    names = sorted({*by_score, *by_time} & set(bundled()))
+    weights = {name: {**by_score.get(name, {}), **by_time.get(name, {})} for name in names}
+    return Zoo(scored, timed, {name: network(name) for name in own}, weights)
+
+
+def text(zoo: Zoo) -> str:
+    """The file: one line for each network and each set of weights."""
+    parts = []
+    for part, values in vars(zoo).items():
+        if part in ("networks", "weights"):
+            lines = ",\n".join(
+                f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in values.items()
+            )
+            parts.append(f" {json.dumps(part)}: {{\n{lines}\n }}")
+        else:
+            parts.append(f" {json.dumps(part)}: {json.dumps(values)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+if __name__ == "__main__":
+    TABLE.write_text(text(table()), encoding="utf-8")
