@@ -1,4 +1,4 @@
-"""Threads are as many as the machine grants, and sleep while they wait."""
+"""Threads are as many as the machine grants, and soon sleep while they wait."""
 
 from __future__ import annotations
 
@@ -64,10 +64,13 @@ def test_settings_are_made_before_torch_is_loaded_and_never_over_the_user_s(
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     fresh: dict[str, str] = {}
     prepare_threads(fresh)
-    assert fresh == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "3"}
+    assert fresh == {**threads.SETTINGS, "OMP_NUM_THREADS": "3"}
     own = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "7"}
     prepare_threads(own)
     assert own == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "7"}
+    own = {"GOMP_SPINCOUNT": "5", "KMP_BLOCKTIME": "0", "OMP_NUM_THREADS": "7"}
+    prepare_threads(own)
+    assert own == {"GOMP_SPINCOUNT": "5", "KMP_BLOCKTIME": "0", "OMP_NUM_THREADS": "7"}
 
 
 def test_of_torch_that_is_loaded_the_number_alone_changes(monkeypatch: pytest.MonkeyPatch) -> None:
