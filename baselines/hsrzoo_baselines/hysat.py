@@ -58,8 +58,9 @@ class SharedKernelAttention(nn.Module):
         self.heads = heads
         for kind in "qkv":
             for i in range(1, KERNELS + 1):
-                kernel = torch.randn(heads, 1, 3, 3) * (2 / 9) ** 0.5  # Kaiming's, for 9 inputs
-                setattr(self, f"to_{kind}_share{i}", nn.Parameter(kernel))
+                kernel = nn.Parameter(torch.empty(heads, 1, 3, 3))
+                nn.init.normal_(kernel, std=(2 / 9) ** 0.5)  # Kaiming's, for 9 inputs
+                setattr(self, f"to_{kind}_share{i}", kernel)
         self.rescale = nn.Parameter(torch.ones(heads, 1, 1))
         self.rescale2 = nn.Parameter(torch.ones(heads, 1, 1))
         self.pos_emb = nn.Sequential(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,10 +30,10 @@ def positions(side: int) -> Tensor:
 
     Row (i - i' + side - 1) (2 side - 1) + j - j' + side - 1 for the query (i, j) and the key (i', j').
     """
-    place = torch.arange(side)
+    place = np.arange(side)  # by numpy: a network that is built without values needs them all the same
     apart = place[:, None] - place + side - 1  # (side, side)
     rows, columns = apart[:, None, :, None], apart[None, :, None, :]  # of (i, j, i', j')
-    return (rows * (2 * side - 1) + columns).reshape(side**2, side**2)
+    return torch.from_numpy((rows * (2 * side - 1) + columns).reshape(side**2, side**2))
 
 
 def position_bias(table: Tensor, index: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import nn
 from files_as_modules import SCRIPTS, import_file
 from hsrzoo.bands import BandSet
 from hsrzoo.cli.list import SCORES, SIZE, SPEED
-from hsrzoo.cli.list import command as list_command
+from hsrzoo.cli.main import cli
 from hsrzoo.cli.output import print_table, to_json
 from hsrzoo.errors import UnknownNameError
 from hsrzoo.models.complexity import Size, size_of
@@ -46,7 +46,7 @@ def test_list_gives_models_and_patterns_filter_them(run_hsrzoo) -> None:
 
 def listed(*arguments: str) -> Result:
     """In this process, which imports torch only for networks that the package does not know."""
-    return CliRunner().invoke(list_command, list(arguments))
+    return CliRunner().invoke(cli, ["list", *arguments])
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_every_command_is_in_the_reference(site: Path, parsed: dict[Path, Page])
 
 def test_examples_of_a_command_keep_their_lines(site: Path) -> None:
     text = (site / "cli.html").read_text(encoding="utf-8")
-    assert re.search(r"<pre><code>hsrzoo report -o site\n", text)
+    assert re.search(r"<pre><code>hsrzoo report\nhsrzoo report -o site --scenes", text)
 
 
 def test_every_metric_and_perturbation_is_defined(site: Path, parsed: dict[Path, Page]) -> None:
