@@ -17,17 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from scipy.optimize import nnls
 
 from hsrzoo.colour.chromaticity import ChromaticityTable
 from hsrzoo.datasets import open_dataset
 from hsrzoo.datasets.base import Dataset
+from hsrzoo.models.ensemble.shares import solve_shares
 from hsrzoo.models.loading import load
 from hsrzoo.utils.markdown import markdown_table
 
 FOLDS, CLASSES, PIXELS = range(5), 6, 4000
-TARGET = 1e3
-"""Weight of the equation that shares sum to 1."""
 
 
 def main() -> None:
@@ -105,12 +103,7 @@ def _fit(scenes: list[dict[str, Any]], members: int, edges: np.ndarray, which: i
         x, y = one["x"][:members, here].reshape(members, -1), one["y"][here].ravel()
         gram += x @ x.T
         moment += x @ y
-    root = np.linalg.cholesky(gram + 1e-9 * np.trace(gram) * np.eye(members)).T
-    weight = TARGET * np.sqrt(np.trace(gram))
-    found, _ = nnls(
-        np.vstack([root, np.full(members, weight)]), np.append(np.linalg.solve(root.T, moment), weight)
-    )
-    return np.append(found / found.sum(), np.zeros(3 - members))
+    return np.append(solve_shares(gram, moment), np.zeros(3 - members))
 
 
 if __name__ == "__main__":

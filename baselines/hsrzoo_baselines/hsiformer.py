@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.spec import ModelSpec, Official, RgbInput
-from hsrzoo_baselines.layers import conv, named
+from hsrzoo_baselines.layers import conv, init_layers, named
 from hsrzoo_baselines.mst_plus_plus_layers import convolve, mix_channels
 from hsrzoo_baselines.recipes import toolbox
 from hsrzoo_baselines.stripes import HEAD, Spatial, cosine_attention, depthwise
@@ -249,11 +249,7 @@ class HSIFormer(nn.Module):
         )
         self.refine_sst = blocks(WIDTH)
         self.to_out = conv(WIDTH, bands, bias=True)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        init_layers(self, nn.Linear, nn.Conv2d)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""

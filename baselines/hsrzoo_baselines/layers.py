@@ -26,6 +26,15 @@ def named(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
+def init_layers(module: nn.Module, *kinds: type[nn.Linear | nn.Conv2d]) -> None:
+    """First weights of all layers of these kinds: truncated normal, standard deviation 0.02; biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, kinds):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class Residual(nn.Module):
     """Layers in sequence with a skip around them."""
 

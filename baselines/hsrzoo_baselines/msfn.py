@@ -31,7 +31,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
 from hsrzoo.layers.whole_image import can_strip, whole_image
 from hsrzoo.spec import Official
-from hsrzoo_baselines.layers import conv, require_counts
+from hsrzoo_baselines.layers import conv, init_layers, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import (
     AttentionBlocks,
     by_strips,
@@ -235,11 +235,7 @@ class Stage(nn.Module):
         self.Spatial_Block_3 = SpatialBlock(width, width)
         self.SpatialFM_1 = SpatialFusion(width)
         self.mapping = conv(width, width)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        init_layers(self, nn.Linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K); H and W multiples of 32."""

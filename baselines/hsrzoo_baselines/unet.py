@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from hsrzoo_baselines.layers import conv, padded
+from hsrzoo_baselines.layers import conv, init_layers, padded
 from hsrzoo_baselines.mst_plus_plus_layers import WIDTH, AttentionBlocks, by_strips, convolve, mix_channels
 
 MULTIPLE = 8
@@ -93,11 +93,7 @@ class Stage(UNet):
         self.embedding = conv(WIDTH, WIDTH)
         self.add_levels()
         self.mapping = conv(WIDTH, WIDTH)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        init_layers(self, nn.Linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 31) -> (B, H, W, 31); H and W multiples of 4."""

@@ -40,8 +40,8 @@ def caveats(
     how = f"fine-tuned from {init['name']}" if init else "trained"
     if unlike is not None:
         taken = f"; the camera {camera} is not in it" if camera else ""
-        told = unlike_text(unlike, images) + taken
-        return f"The weights were {how} on {_pairs(model.config)}.\n{told}"
+        line = unlike_text(unlike, images) + taken
+        return f"The weights were {how} on {_pairs(model.config)}.\n{line}"
     return (
         f"The weights were {how} on {_pairs(model.config)}.\n"
         f"Other scenes and cameras{other} are outside their domain; accuracy within it: {bench}"

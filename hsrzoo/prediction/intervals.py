@@ -26,6 +26,8 @@ from hsrzoo.uncertainty.conformal import percent
 from hsrzoo.uncertainty.intervals import UNLIKE, Intervals
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from hsrzoo.models.onnx_runtime import OnnxModel
     from hsrzoo.models.reconstructor import Reconstructor
     from hsrzoo.models.tiling.windows import PaddedImage
@@ -70,7 +72,8 @@ def calibration_of(model: Reconstructor | OnnxModel) -> Intervals | None:
 def unlike_share(image: PaddedImage, intervals: Intervals) -> float:
     """Share of the pixels of an image that are unlike the training data."""
     height, width = image.size
-    found = sum(int((_map(image, intervals, part) > UNLIKE).sum()) for part in _strips(height, width))
+    maps = (_map(intervals, _window(image, part)) for part in _strips(height, width))
+    found = sum(int((percentile > UNLIKE).sum()) for percentile in maps)
     return found / (height * width)
 
 
@@ -114,18 +117,22 @@ def write_intervals(
     unlike = 0
     with _sink(out, form, metadata) as write, _tiff(unfamiliar, (height, width)) as levels:
         for part in _strips(height, width):
-            window = image.window(Region(part.start, 0, part.stop - part.start, width))
+            window = _window(image, part)
             half = half_width_of(chosen, window, rows.read(part.start, part.stop - part.start), level)
             write(part.start, half)
-            percentile = _map(image, intervals, part)
+            percentile = _map(intervals, window)
             unlike += int((percentile > UNLIKE).sum())
             levels[part] = np.rint(65535 * percentile)
     return Written(unlike / (height * width), out, unfamiliar)
 
 
-def _map(image: PaddedImage, intervals: Intervals, part: slice) -> np.ndarray:
-    """The percentiles (h, W) of a strip."""
-    window = image.window(Region(part.start, 0, part.stop - part.start, image.size[1]))
+def _window(image: PaddedImage, part: slice) -> Tensor:
+    """The pixels (1, 3, h, W) of a strip."""
+    return image.window(Region(part.start, 0, part.stop - part.start, image.size[1]))
+
+
+def _map(intervals: Intervals, window: Tensor) -> np.ndarray:
+    """The percentiles (h, W) of a strip's pixels."""
     return intervals.unfamiliar_at(window)[0].numpy()
 
 

@@ -84,15 +84,15 @@ def test_images_are_skipped_only_where_their_intervals_exist(calibrated: Path, i
     assert "1 cubes: skipped" in run(*arguments, "--interval", "80").output
 
 
-def test_a_photograph_is_told_that_coverage_was_measured_on_rendered_pairs(
+def test_for_a_photograph_a_note_says_that_coverage_was_measured_on_rendered_pairs(
     model: Reconstructor, image: Path
 ) -> None:
     notes: list[str] = []
-    for encoding, told in (("srgb", True), ("linear", False)):
+    for encoding, noted in (("srgb", True), ("linear", False)):
         notes.clear()
         options = PredictOptions(interval=0.5, encoding=encoding)
         predict_file(image, model, image.with_name("a.hdr"), options, say=notes.append)
-        assert any("coverage was not measured" in note for note in notes) is told
+        assert any("coverage was not measured" in note for note in notes) is noted
 
 
 @pytest.mark.parametrize(

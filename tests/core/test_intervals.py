@@ -231,7 +231,7 @@ def test_a_calibration_of_another_model_is_refused(
         hsrzoo.load(f"local-dir:{folder}", device="cpu")(np.zeros((2, 2, 3), np.uint8), interval=0.9)
 
 
-def test_a_damaged_calibration_is_told_in_a_sentence(calibrated: Path, tmp_path: Path) -> None:
+def test_a_damaged_calibration_is_refused_with_a_sentence(calibrated: Path, tmp_path: Path) -> None:
     whole, path = (calibrated / UNCERTAINTY).read_bytes(), tmp_path / "file"
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError, match="not a complete safetensors file"):

@@ -17,15 +17,12 @@ from hsrzoo_benchmark.tables.numbers import ABSENT, significant
 GENERAL, WITHOUT = ".general", ".without-"
 """Of the names of weights trained on several sensors: on all of them, or on all but one."""
 REFERENCE = tables.headline("linear", "cave")
-CHOSEN_BY = ("jasper-ridge", "samson")
-"""Data sets by which the shares of the pools were chosen, besides the 224 bands of GatorSense."""
 _METRICS = ("rmse", "sam")
 _NOTE = f"""\
 RMSE / SAM in degrees, mean over scenes and seeds. `{GENERAL}`: trained on CAVE and other sensors
 ([pools](train.md#several-data-sets)). Where those include the sensor, the column has weights trained
-without it, `ARCH{WITHOUT}SENSOR`. {{chosen}}Ahead: on how many sensors RMSE and SAM are below those of
+without it, `ARCH{WITHOUT}SENSOR`. Ahead: on how many sensors RMSE and SAM are below those of
 {REFERENCE}. RMSE ratio: RMSE divided by that of {REFERENCE}, geometric mean over the sensors."""
-_CHOSEN = "The sensors marked `*` decided on the pools' shares. "
 
 
 @dataclass(frozen=True)
@@ -33,8 +30,6 @@ class Sensor:
     """One column."""
 
     name: str
-    chosen_by: bool
-    """Whether the recipe of the generalists was chosen by it."""
     groups: Mapping[str, SeedGroup]
     """By the label of the row."""
 
@@ -47,8 +42,7 @@ def unseen_sensors(evidence: Evidence) -> list[str]:
     sensors = [one for one in other if any(label.endswith(GENERAL) for label in one.groups)]
     labels = {label for sensor in sensors for label in sensor.groups}
     rows = sorted((_row(label, sensors) for label in labels), key=lambda row: (row[0], row[1]["model"]))
-    chosen = _CHOSEN if any(sensor.chosen_by for sensor in sensors) else ""
-    return [_NOTE.format(chosen=chosen), text.markdown(row for _, row in rows)] if rows else []
+    return [_NOTE, text.markdown(row for _, row in rows)] if rows else []
 
 
 def _sensor(evidence: Evidence, place: Place) -> Sensor:
@@ -61,8 +55,7 @@ def _sensor(evidence: Evidence, place: Place) -> Sensor:
     rows = [row for group in groups.values() for row in group.rows]
     sensor = str(rows[0].protocol.get("dataset", {}).get("sensor", "")) if rows else ""
     name = f"{place.dataset} {sensor}" if sensor != place.dataset else sensor
-    chosen_by = place.dataset in CHOSEN_BY or sensor.startswith("224")
-    return Sensor(name.strip(), chosen_by, groups)
+    return Sensor(name.strip(), groups)
 
 
 def _labels(evidence: Evidence, place: Place) -> dict[str, str]:
@@ -82,13 +75,12 @@ def _row(label: str, sensors: Sequence[Sensor]) -> tuple[float, text.TableRow]:
     groups: list[SeedGroup] = []
     for sensor in sensors:
         group, reference = sensor.groups.get(label), sensor.groups.get(REFERENCE)
-        head = sensor.name + ("*" if sensor.chosen_by else "")
         if group is None:
-            row[head] = ABSENT
+            row[sensor.name] = ABSENT
             continue
         groups.append(group)
         means = [summarise(group.runs(metric)).mean for metric in _METRICS]
-        row[head] = " / ".join(map(significant, means))
+        row[sensor.name] = " / ".join(map(significant, means))
         if reference is not None:
             known = [summarise(reference.runs(metric)).mean for metric in _METRICS]
             ahead = [n + (ours < theirs) for n, ours, theirs in zip(ahead, means, known, strict=True)]

@@ -73,9 +73,9 @@ def fit_shares(
             fix="Check the images, or choose other scenes",
         )
     if per_band:
-        shares = np.stack([_solve(*pair) for pair in zip(grams, moments, strict=True)], axis=1)
+        shares = np.stack([solve_shares(*pair) for pair in zip(grams, moments, strict=True)], axis=1)
     else:
-        shares = np.tile(_solve(grams.sum(0), moments.sum(0))[:, None], bands)
+        shares = np.tile(solve_shares(grams.sum(0), moments.sum(0))[:, None], bands)
 
     def rmse(of: np.ndarray) -> float:
         terms = np.einsum("mc,cmn,nc->c", of, grams, of) - 2 * np.einsum("mc,cm->c", of, moments) + energy
@@ -110,7 +110,7 @@ def mean_shares(models: Sequence[Reconstructor], count: int) -> tuple[np.ndarray
     return np.mean(found, axis=0), {"mean_of": fits}
 
 
-def _solve(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
+def solve_shares(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
     """x (M,) of sum 1, none below 0, that minimises x' gram x - 2 moment' x."""
     from scipy.optimize import nnls  # slow to import
 
