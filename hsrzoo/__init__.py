@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from hsrzoo.errors import HsrzooError
     from hsrzoo.models.loading import list_models, load
     from hsrzoo.spec import DatasetSpec, MetricSpec, ModelSpec, PerturbationSpec, Recipe, RgbInput
+    from hsrzoo.zoo import recommended
 
 _HOMES = {
     "BandSet": "hsrzoo.bands",
     "HsrzooError": "hsrzoo.errors",
     "list_models": "hsrzoo.models.loading",
     "load": "hsrzoo.models.loading",
+    "recommended": "hsrzoo.zoo",
 }
 """Modules of the public names; all others are in hsrzoo.spec."""
 
@@ -33,6 +35,7 @@ __all__ = [
     "RgbInput",
     "list_models",
     "load",
+    "recommended",
 ]
 
 

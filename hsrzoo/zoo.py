@@ -13,7 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hsrzoo.errors import require_known
+
 TABLE = Path(__file__).parent / "data" / "zoo.json"
+PHOTOGRAPHS = "photographs"
+"""Key of :attr:`Zoo.recommended` for images that belong to no data set."""
 _YEAR = re.compile(r"(?<![\d:/])(?:19|20)\d\d(?!\d)")
 _ARXIV = re.compile(r"arXiv:(\d\d)\d\d\.")
 
@@ -32,12 +36,33 @@ class Zoo:
     weights: Mapping[str, Mapping[str, Any]]
     """ARCH.TAG -> ``rank``, ``rmse``, ``sam`` (degrees) where scored; ``gmac``, ``ms``, ``mib`` where
     timed."""
+    recommended: Mapping[str, Mapping[str, str]]
+    """:data:`PHOTOGRAPHS`, or a data set -> ``model`` (ARCH.TAG) and ``why`` (the figure that decided)."""
 
 
 @cache
 def read_zoo() -> Zoo:
     """The table that the package carries."""
     return Zoo(**json.loads(TABLE.read_text(encoding="utf-8")))
+
+
+def recommended(dataset: str | None = None) -> str:
+    """Name the model that ``hsrzoo.load()`` loads.
+
+    Args:
+        dataset: A data set to score: then the best of the bundled weights trained on it. None: for
+            photographs.
+
+    Returns:
+        ARCH.TAG.
+
+    Raises:
+        UnknownNameError: No bundled weights were trained and scored on this data set.
+    """
+    known = read_zoo().recommended
+    name = dataset or PHOTOGRAPHS
+    require_known("data set with a recommended model", name, known)
+    return known[name]["model"]
 
 
 def year_of(source: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Write hsrzoo/data/zoo.json, the figures of `hsrzoo list`, from the specs and the rows in records.
+"""Write hsrzoo/data/zoo.json, what `hsrzoo list` shows and what is recommended, from specs and stored rows.
 
 Run ``python scripts/export_zoo.py`` after rows, networks or bundled weights changed. Scores are those of
 undisturbed images of CAVE, rank groups those of RMSE among bundled weights; times are those of 512 x 512
@@ -18,6 +18,8 @@ from hsrzoo.models.locate import bundled
 from hsrzoo.registry import MODELS
 from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest, newest_scores, newest_weights, read_file
 from hsrzoo.zoo import TABLE, Zoo, year_of
+from hsrzoo_benchmark.reproduce.evidence import Evidence
+from hsrzoo_benchmark.reproduce.recommended import recommended
 from hsrzoo_benchmark.results.figures import figures
 from hsrzoo_benchmark.results.groups import clean_group, groups
 from hsrzoo_benchmark.results.versions import held
@@ -87,14 +89,15 @@ def table(records: Path = RECORDS) -> Zoo:
     own = sorted(entry.name for entry in entries if entry.dist and entry.dist.name == "hsrzoo")
     names = sorted({*by_score, *by_time} & set(bundled()))
     weights = {name: {**by_score.get(name, {}), **by_time.get(name, {})} for name in names}
-    return Zoo(scored, timed, {name: network(name) for name in own}, weights)
+    advice = recommended(Evidence.read(records), bundled())
+    return Zoo(scored, timed, {name: network(name) for name in own}, weights, advice)
 
 
 def text(zoo: Zoo) -> str:
     """The file: one line for each network and each set of weights."""
     parts = []
     for part, values in vars(zoo).items():
-        if part in ("networks", "weights"):
+        if part in ("networks", "weights", "recommended"):
             lines = ",\n".join(
                 f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in values.items()
             )

@@ -39,7 +39,10 @@ class White(click.ParamType):
 
 @click.command("predict")
 @click.argument("image", nargs=-1, required=True)
-@click.option("--model", type=MODEL, required=True, help="Name of the model, as in `hsrzoo list`.")
+@click.option(
+    "--model", type=MODEL,
+    help="Name of the model, as in `hsrzoo list` [the one that is recommended for photographs].",
+)  # fmt: skip
 @click.option(
     "-o", "--out", required=True, type=options.PATH,
     help="Cube file: .hdr (ENVI), .tif, .zarr are written in parts; .h5, .mat, .npz at once. "
@@ -101,7 +104,7 @@ class White(click.ParamType):
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network first.")
 @click.pass_context
 def command(
-    context: click.Context, image: tuple[str, ...], model: str, out: Path,
+    context: click.Context, image: tuple[str, ...], model: str | None, out: Path,
     form: str | None, linear: bool, srgb: bool, camera: str | None, white: tuple[float, ...] | None,
     reflectance: bool, interval: str | None, tta: bool,
     bands: tuple[float, ...] | None, quicklook: bool, overwrite: bool,
@@ -128,6 +131,7 @@ def command(
 
     from hsrzoo.models.loading import load
     from hsrzoo.prediction.predict import PredictOptions
+    from hsrzoo.zoo import PHOTOGRAPHS, read_zoo
 
     options.forbid(linear and srgb, "--linear and --srgb exclude each other")
     options.forbid(value_range and bit_depth, "--value-range and --bit-depth exclude each other")
@@ -142,6 +146,10 @@ def command(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    if model is None:
+        advice = read_zoo().recommended[PHOTOGRAPHS]
+        model = advice["model"]
+        output.say(f"Model: {model}, recommended for photographs ({advice['why']})")
     network = load(
         model, device=device, precision=precision, compile=compiled, tile=tile, max_memory=max_memory,
         approximate=approximate_tiles, consistency=consistency,

@@ -15,13 +15,14 @@ from hsrzoo.models import weights as weight_files
 from hsrzoo.models.names import ModelName, parse_name
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import Execution, ModelSpec, build_module
+from hsrzoo.zoo import recommended
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
 
 
 def load(
-    name: str,
+    name: str | None = None,
     *,
     weights: Literal["auto"] | None = "auto",
     bands: BandSet | None = None,
@@ -39,7 +40,8 @@ def load(
         name: ``arch`` (its default weights) or ``arch.tag``, ``local-dir:PATH`` or
             ``hf-hub:ORG/REPO[@REVISION]``, all of these also with ``:variant`` (the same weights, run in
             another way), or ``onnx:FILE`` (written by ``hsrzoo export``; needs no torch). The loaded
-            model's name keeps the commit of a repository on the Hub.
+            model's name keeps the commit of a repository on the Hub. None: the model that
+            ``hsrzoo.recommended()`` names for photographs.
         weights: "auto" loads trained weights strictly and fails without them; None builds random ones.
         bands: The bands that cubes must have. Trained weights are only compared with them; random ones are
             built for them (by default 400-700 nm at 10 nm).
@@ -61,7 +63,7 @@ def load(
         BandsError: The weights have other bands.
         InputError: A device, tile or memory limit that cannot be used.
     """
-    parsed = parse_name(name)
+    parsed = parse_name(recommended() if name is None else name)
     if weights not in ("auto", None):
         raise InputError("Unknown choice of weights", expected='"auto" or None', got=repr(weights))
     execution = Execution(precision, compile, tile, max_memory, approximate, consistency)

@@ -17,6 +17,7 @@ from hsrzoo.models.loading import load
 from hsrzoo.prediction import predict as predict_module
 from hsrzoo.prediction.batch import Job
 from hsrzoo.prediction.predict import PredictOptions, Step, predict_file
+from hsrzoo.zoo import PHOTOGRAPHS, read_zoo
 from tiled_networks import Local, model
 
 
@@ -135,3 +136,12 @@ def test_an_interrupted_run_of_many_images_counts_what_is_kept(tmp_path):
     assert "the finished tiles of 2 cubes" in _kept(jobs, PredictOptions())
     assert _kept(jobs[3:], PredictOptions()).startswith("Kept: the finished tiles in")
     assert "the complete cube" in _kept(jobs[:1], PredictOptions())
+
+
+def test_without_a_model_the_recommended_one_runs_and_is_named(photo: Path) -> None:
+    out = photo.with_name("cube.npz")
+    done = CliRunner().invoke(command, [str(photo), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    advice = read_zoo().recommended[PHOTOGRAPHS]
+    assert f"Model: {advice['model']}, recommended for photographs" in " ".join(done.stderr.split())
+    assert metadata_of(out).facts["model"] == advice["model"]

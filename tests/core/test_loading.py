@@ -199,3 +199,13 @@ def test_weights_of_a_plugin_say_who_defines_their_architecture(
         with pytest.raises(UnknownNameError, match=words) as caught:
             call(f"local-dir:{folder}")
         assert str(caught.value).startswith(start) and "rm -rf" not in str(caught.value)
+
+
+def test_without_a_name_the_recommended_model_is_loaded() -> None:
+    assert hsrzoo.load(device="cpu").name == hsrzoo.recommended()
+    assert hsrzoo.load(hsrzoo.recommended("indian-pines"), device="cpu").name.endswith(".indian-pines")
+
+
+def test_a_data_set_without_recommended_weights_is_an_error_that_names_those_with() -> None:
+    with pytest.raises(UnknownNameError, match="no data set with a recommended model named .caves.. Nearest: cave"):
+        hsrzoo.recommended("caves")

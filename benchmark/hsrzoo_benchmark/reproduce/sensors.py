@@ -37,12 +37,25 @@ class Sensor:
 def unseen_sensors(evidence: Evidence) -> list[str]:
     """A table with a column for each sensor on which generalists were scored, the best first; nothing
     without any."""
+    rows = _rows(evidence)[1]
+    return [_NOTE, text.markdown(row for _, row in rows)] if rows else []
+
+
+def ratios(evidence: Evidence) -> tuple[int, dict[str, float]]:
+    """The number of sensors, and of each model scored on all of them the RMSE ratio to
+    :data:`REFERENCE`, the best first."""
+    sensors, rows = _rows(evidence)
+    return len(sensors), {row["model"]: mean for mean, row in rows if math.isfinite(mean)}
+
+
+def _rows(evidence: Evidence) -> tuple[list[Sensor], list[tuple[float, text.TableRow]]]:
+    """The columns, and the rows in their order; none without generalists."""
     places = [place for place, condition in evidence.places if condition == CLEAN]
     other = [_sensor(evidence, place) for place in places if place.dataset not in ("cave", SENSORS)]
     sensors = [one for one in other if any(label.endswith(GENERAL) for label in one.groups)]
     labels = {label for sensor in sensors for label in sensor.groups}
-    rows = sorted((_row(label, sensors) for label in labels), key=lambda row: (row[0], row[1]["model"]))
-    return [_NOTE, text.markdown(row for _, row in rows)] if rows else []
+    rows = (_row(label, sensors) for label in labels)
+    return sensors, sorted(rows, key=lambda row: (row[0], row[1]["model"]))
 
 
 def _sensor(evidence: Evidence, place: Place) -> Sensor:

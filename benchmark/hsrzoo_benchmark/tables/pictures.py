@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hsrzoo.errors import PluginError
 from hsrzoo.io.common import output_file
@@ -27,9 +27,9 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
-def save(figure: Figure, out: Path) -> Path:
-    """Write a picture, whole or not at all."""
+def save(figure: Figure, out: Path, **encoder: Any) -> Path:
+    """Write a picture, whole or not at all. ``encoder``: options of Pillow, such as the quality of a JPEG."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with output_file(out) as temporary:
-        figure.savefig(temporary, metadata=_METADATA.get(out.suffix))
+        figure.savefig(temporary, metadata=_METADATA.get(out.suffix), pil_kwargs=encoder or None)
     return out
