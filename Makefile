@@ -4,7 +4,7 @@ VENV := .venv
 # One more than two cores: tests wait for browsers, servers and processes that were killed.
 JOBS ?= 3
 
-.PHONY: bench test test-all lint clean
+.PHONY: bench test test-all lint tables clean
 
 bench: $(VENV)/ready
 	$(VENV)/bin/hsrzoo bench --model mcga-s2 --dataset indian-pines
@@ -27,6 +27,14 @@ $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
+
+# Everything that is generated from the rows in records: the table of hsrzoo list and the recommended models, the
+# pages of results, the tables of README and docs. docs/overview.jpg needs a data set: scripts/overview_figure.py.
+tables: $(VENV)/ready
+	$(VENV)/bin/python scripts/export_zoo.py
+	$(VENV)/bin/hsrzoo report --store records --markdown docs/tables.md
+	$(VENV)/bin/hsrzoo reproduce report
+	$(VENV)/bin/python scripts/readme.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

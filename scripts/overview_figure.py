@@ -1,4 +1,4 @@
-"""The figure of README.md and of the documentation's first page: an image, bands and spectra beside the truth.
+"""The figure of README.md and of the documentation's first page: image, bands and spectra beside the truth.
 
 ``HSRZOO_DATA=... python scripts/overview_figure.py`` draws docs/overview.jpg and writes what it shows to
 docs/overview.json. The scene (Berlin, HyMap, CC BY-SA 4.0) is of a sensor that the weights have not seen;

@@ -37,6 +37,7 @@ NOT_RUN = {
     "make test",
     "make test-all",
     "make lint",
+    "make tables",
     "python examples/demo.py",
     "torchrun --nproc-per-node 2 --no-python -- hsrzoo train mst-plus-plus --dataset cave --batch 4",
     "hsrzoo predict photos/ --model mcga-s2 -o cubes --format tiff --workers 4",

@@ -1,51 +1,52 @@
-"""README.md: short, and every figure in it is one of the generated pages."""
+"""README.md and the first page of the documentation: short, and their figures are those of stored rows."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+
+import pytest
 
 from doc_pages import ROOT
+from files_as_modules import SCRIPTS, import_file
+from hsrzoo.models.locate import find_weights
+from hsrzoo.models.names import parse_name
+from hsrzoo.models.weights import read_config
+from hsrzoo_benchmark.reproduce.evidence import Evidence, Place
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GENERATED = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("tables.md", "results.md")]
-MARKS = "<!-- results -->", "<!-- end of results -->"
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+PICTURES = re.findall(r"!\[[^\]]+\]\((docs/[\w.-]+)\)", README)
 
 
-def rows(text: str) -> Iterator[list[str]]:
-    """Cells of all rows of Markdown tables."""
-    for line in text.splitlines():
-        if line.startswith("|"):
-            yield [cell.strip() for cell in line.strip("|").split("|")]
-
-
-def first_number(cell: str) -> str:
-    """The mean of a cell ``mean (interval) #rank``."""
-    return cell.split(" ")[0]
-
-
-def test_the_readme_has_about_600_words() -> None:
-    words = " ".join(line for line in PROSE.splitlines() if not line.startswith("|")).split()
+def test_the_readme_has_about_600_words_and_its_pictures_are_small() -> None:
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    words = " ".join(line for line in prose.splitlines() if not line.startswith("|")).split()
     assert 450 < len(words) < 750
+    assert PICTURES and all((ROOT / name).stat().st_size < 150_000 for name in PICTURES)
 
 
-def test_the_scores_of_the_readme_are_those_of_the_generated_tables() -> None:
-    made = GENERATED[0].partition(MARKS[0])[2].partition(MARKS[1])[0]
-    first = made[made.index("| model |") :].partition("\n\n")[0]  # after the table of cross-validation
-    clean = list(rows(first))
-    columns = [clean[0].index(head) for head in ("RMSE ↓", "SAM ° ↓", "dE2000 ↓")]
-    scores = {row[0].removesuffix(".cave"): [first_number(row[i]) for i in columns] for row in clean[2:]}
-    times = {row[0]: first_number(row[1]) for row in rows(made) if row[0].endswith(", 512x512")}
-    table = [row for row in rows(README) if row[0] in scores]
-    assert len(table) >= 6
-    for model, *cells, time in table:
-        assert cells == scores[model]
-        assert time == times.get(f"{model}.cave, 512x512", "-")
+@pytest.fixture(scope="module")
+def evidence() -> Evidence:
+    if not (ROOT / "records").is_dir():
+        pytest.skip("needs a checkout")
+    return Evidence.read(ROOT / "records")
 
 
-def test_every_decimal_number_in_the_text_of_the_readme_is_one_of_the_generated_tables() -> None:
-    text = PROSE.replace("Python 3.10", "")
-    found = re.findall(r"(?<![\w.])\d+\.\d+", text)
-    known = {number for page in GENERATED for number in re.findall(r"\d+\.\d+", page)}
-    assert len(found) > 20 and [number for number in found if number not in known] == []
+def test_figures_in_the_text_are_those_of_the_stored_rows(evidence: Evidence) -> None:
+    script = import_file(SCRIPTS / "readme.py")
+    made = script.parts(evidence)
+    for page in script.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert "<!-- made: overview -->" in text
+        assert script.filled(text, made) == text, "run python scripts/readme.py"
+
+
+def test_the_figure_shows_the_bundled_weights_and_a_scored_scene(evidence: Evidence) -> None:
+    facts = json.loads((ROOT / "docs" / "overview.json").read_text(encoding="utf-8"))
+    config = read_config(find_weights(parse_name(facts["model"]))[1])
+    assert facts["weights_sha256"] == config["weights_sha256"], "run python scripts/overview_figure.py"
+    place = Place(facts["dataset"], facts["split"], "full-frame", facts["fingerprint"])
+    entry = evidence.entry(facts["model"], place)
+    assert entry is not None and entry.first.weights_sha256 == facts["weights_sha256"]
+    for metric in ("rmse", "sam"):
+        assert entry.scenes(metric)[facts["scene"]] == pytest.approx(facts[metric], rel=1e-3)

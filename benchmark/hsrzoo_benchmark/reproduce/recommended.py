@@ -1,4 +1,4 @@
-"""Which bundled weights are recommended, by rules on stored rows; ``hsrzoo/data/zoo.json`` holds the result."""
+"""Which bundled weights are recommended, by rules on stored rows; zoo.json holds the result."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ _FALLBACK = "cave"
 
 
 def recommended(evidence: Evidence, bundled: Collection[str]) -> dict[str, Recommendation]:
-    """What to take for photographs, and for each data set that bundled weights ``ARCH.DATASET`` were trained
-    on and scored on.
+    """What to take for photographs, and for each data set that bundled weights ``ARCH.DATASET`` were
+    trained on and scored on.
 
-    A data set: the smallest mean RMSE in its cross-validation if at least two of the weights have such rows,
-    else on its test or validation scenes. Photographs: the generalist if, of all bundled weights, it has the
-    smallest RMSE on the sensors that weights have not seen; else what CAVE has.
+    A data set: the smallest mean RMSE in its cross-validation if at least two of the weights have such
+    rows, else on its test or validation scenes. Photographs: the generalist if, of all bundled weights, it
+    has the smallest RMSE on the sensors that weights have not seen; else what CAVE has.
     """
     found = {}
     for dataset, home in _HOMES.items():
         names = sorted(name for name in bundled if name.endswith(f".{dataset}"))
-        best = _by_folds(evidence, dataset, names) or _best(comparable(evidence, names, home), home, len(names))
+        best = _by_folds(evidence, dataset, names)
+        best = best or _best(comparable(evidence, names, home), home, len(names))
         if best:
             found[dataset] = best
     photographs = _generalist(evidence, bundled) or found.get(_FALLBACK)
@@ -55,7 +56,8 @@ def _best(groups: Mapping[str, SeedGroup], place: Place, count: int) -> Recommen
     best = ordered[0]
     scenes = f"{best.scenes} scene{'s' if best.scenes > 1 else ''}"
     where = f"{scenes} of {place.dataset}/{place.split}"
-    return {"model": best.name, "why": f"smallest RMSE of {count} models on {where}, {significant(best.mean)}"}
+    why = f"smallest RMSE of {count} models on {where}, {significant(best.mean)}"
+    return {"model": best.name, "why": why}
 
 
 def _generalist(evidence: Evidence, bundled: Collection[str]) -> Recommendation | None:

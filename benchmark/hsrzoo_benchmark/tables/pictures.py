@@ -28,8 +28,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, out: Path, **encoder: Any) -> Path:
-    """Write a picture, whole or not at all. ``encoder``: options of Pillow, such as the quality of a JPEG."""
+    """Write a picture, whole or not at all. ``encoder``: options of Pillow, such as a JPEG's quality."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with output_file(out) as temporary:
-        figure.savefig(temporary, metadata=_METADATA.get(out.suffix), pil_kwargs=encoder or None)
+        more: Any = {"pil_kwargs": encoder} if encoder else {}
+        figure.savefig(temporary, metadata=_METADATA.get(out.suffix), **more)
     return out
