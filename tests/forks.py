@@ -158,7 +158,7 @@ LIBRARIES = (
     "click", "filelock", "h5py", "jinja2", "onnxscript.function_libs.torch_lib.ops",
     "PIL.Image", "psutil", "rich.progress", "rich.table", "safetensors.torch", "scipy.io",
     "spectral", "tifffile", "timm.utils", "torch.onnx._internal.exporter._core",
-    "torchmetrics.functional.image", "yaml", "zarr",
+    "yaml", "zarr",
 )  # fmt: skip
 """What the programs import, apart from what reads the environment then."""
 OWN = ("hsrzoo", "hsrzoo_mcga", "hsrzoo_baselines", "hsrzoo_benchmark")

@@ -28,7 +28,7 @@ LAYERS = [
     {"__main__", "onnx_runtime"},
 ]
 """Parts of the core from the bottom up: a part imports from its own layer and those below."""
-LAZY = {"timm", "torchvision", "torchmetrics", "accelerate", "colour", "spectral", "tensorly"}
+LAZY = {"timm", "torchvision", "accelerate", "colour", "spectral", "tensorly"}
 
 
 def modules() -> dict[str, Path]:

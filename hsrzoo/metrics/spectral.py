@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from hsrzoo.spec import MetricContext, MetricSpec
@@ -17,36 +15,22 @@ def sam(truth: np.ndarray, pred: np.ndarray, context: MetricContext) -> dict[str
     have no angle and are counted in ``sam_zero``. NaN if no pixel is left, and for cubes of one band, which
     have no spectrum.
     """
-    import torch
-    from torchmetrics.functional.image import spectral_angle_mapper
-
     y, p = truth.reshape(len(truth), -1), pred.reshape(len(pred), -1)
-    known, empty = _norm(y) > 0, _norm(p) == 0
+    norm_y, norm_p = np.sqrt(_dot(y, y)), np.sqrt(_dot(p, p))
+    known, empty = norm_y > 0, norm_p == 0
     zero = int(known.size - np.count_nonzero(known))
     if len(truth) < 2 or zero == known.size:
         return {"sam": float("nan"), "sam_zero": zero}
     both = known & ~empty
-    right = int(np.count_nonzero(known & empty))
-    if zero or right:
-        y, p = y[:, both], p[:, both]
-    degrees = 0.0
-    if both.any():
-        degrees = math.degrees(
-            float(
-                spectral_angle_mapper(
-                    torch.from_numpy(p)[None, :, :, None], torch.from_numpy(y)[None, :, :, None]
-                )
-            )
-        )
-    if right:
-        count = int(np.count_nonzero(both))
-        degrees = (degrees * count + 90.0 * right) / (count + right)
-    return {"sam": degrees, "sam_zero": zero}
+    # A cosine of 0 where the prediction is all zero: 90 degrees.
+    cosine = np.divide(_dot(y, p), norm_y * norm_p, out=np.zeros_like(norm_y), where=both)
+    angles = np.arccos(np.clip(cosine[known], -1, 1))
+    return {"sam": float(np.degrees(angles).mean()), "sam_zero": zero}
 
 
-def _norm(spectra: np.ndarray) -> np.ndarray:
-    """(N,) of (C, N), as the angle divides by it."""
-    return np.sqrt(np.einsum("cn,cn->n", spectra, spectra))
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Scalar products of the columns, (C, N) each -> (N,)."""
+    return np.einsum("cn,cn->n", a, b)
 
 
 SAM = MetricSpec(

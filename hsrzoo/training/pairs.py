@@ -109,9 +109,6 @@ class PairTask(Task):
     def prepare(self) -> None:
         """Read all training scenes. TrainingError names the first, of these and of those held out, that
         has no data at all."""
-        if self.held_out:
-            # Slow to import: not in the first validation, whose time a budget of minutes counts.
-            import torchmetrics.functional.image  # noqa: F401
         for name in self.held_out:  # now rather than at the first validation
             require_data(self.dataset, self.split, name, self.dataset.load(self.split, name).cube)
         self._crops.read()

@@ -52,7 +52,7 @@ def options(tmp_path: Path, models: list[str], **changes: Any) -> Options:
     defaults: dict[str, Any] = {
         "dataset": "toy",
         "benches": ("accuracy", "mixed-patch"),
-        "metrics": ("rmse", "mrae"),  # of torchmetrics none: each worker would import it
+        "metrics": ("rmse", "mrae"),
         "data_options": {"scenes": "4"},
         "store": tmp_path / "results",
         "data_root": tmp_path,

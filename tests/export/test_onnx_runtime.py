@@ -36,7 +36,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 """
 ALL_BUT_THREE = {
-    "torch", "timm", "safetensors", "huggingface_hub", "h5py", "rich", "click", "torchmetrics", "faiss",
+    "torch", "timm", "safetensors", "huggingface_hub", "h5py", "rich", "click", "faiss",
     "scipy", "tifffile", "spectral", "accelerate", "tensorly", "onnx", "onnxscript", "zarr", "ray",
 }  # fmt: skip
 """What the module says it does without; numpy, onnxruntime and pillow are left."""
