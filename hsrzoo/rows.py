@@ -30,6 +30,7 @@ SPEED = "speed"
 """``bench`` of a :class:`SpeedRow`."""
 FOLD = re.compile(r"fold-\d+")
 """Splits that are one part of a data set's split ``train`` in cross-validation."""
+_PLAIN = frozenset({str, int, bool, type(None)})
 _TEXT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -40,6 +41,9 @@ def number(value: Any) -> Any:
 
 def plain(value: Any) -> Any:
     """``value`` as JSON types. Non-finite floats become text, as strict JSON has none."""
+    kind = type(value)
+    if kind in _PLAIN or (kind is float and math.isfinite(value)):  # nearly all, of a large store
+        return value
     if isinstance(value, BandSet):
         return value.to_json()
     if isinstance(value, Mapping):

@@ -67,16 +67,19 @@ def print_table(
 
 def to_json(value: Any) -> str:
     """Indented strict JSON: NaN and infinities become null."""
-    return json.dumps(_strict(value), indent=1, allow_nan=False, default=str)
+    return json.dumps(strict(value), indent=1, allow_nan=False, default=str)
 
 
-def _strict(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+def strict(value: Any) -> Any:
+    """``value`` with dicts and lists for mappings and sequences, None for NaN and infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (str, int)):
+        return value
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
+        return [strict(item) for item in value]
     return value
 
 

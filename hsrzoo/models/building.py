@@ -8,10 +8,11 @@ beyond its file is given up while it is being built.
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,9 +38,12 @@ class Size:
 
     tensors: int
     elements: int
+    """At most: the bytes of the file, of which every element takes one or more."""
+    numbers: int = 0
+    """Elements of all tensors, as the header states their shapes."""
 
     def __add__(self, other: Size) -> Size:
-        return Size(self.tensors + other.tensors, self.elements + other.elements)
+        return Size(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
     @classmethod
     def of(cls, path: Path) -> Size:
@@ -50,11 +54,12 @@ class Size:
         try:
             found = json.loads(header)
             shapes = [entry["shape"] for key, entry in found.items() if key != "__metadata__"]
+            numbers = sum(map(math.prod, shapes))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise WeightsError(
                 f"{path} is not a complete safetensors file", got=str(error), fix="Fetch or write it again"
             ) from None
-        return cls(len(shapes), path.stat().st_size)  # of elements, none takes less than a byte
+        return cls(len(shapes), path.stat().st_size, numbers)
 
 
 def build_for(

@@ -23,7 +23,7 @@ from hsrzoo_benchmark.run import brightness, metamer, uncertainty
 from hsrzoo_benchmark.speed.cell import OOM
 from hsrzoo_benchmark.speed.ratios import ratios, summarise, variant_of
 from hsrzoo_benchmark.statistics import intervals
-from hsrzoo_benchmark.statistics.intervals import Better, Difference
+from hsrzoo_benchmark.statistics.intervals import Better, Difference, Interval
 from hsrzoo_benchmark.statistics.seeds import paired
 
 COLUMNS = (
@@ -77,9 +77,36 @@ class Entry:
 
     def scenes(self, column: str) -> dict[str, float]:
         """Scene -> value, averaged over the perturbation's seeds; NaN stays NaN."""
+        return {
+            scene: runs[0][column] if len(runs) == 1 else float(np.mean([run[column] for run in runs]))
+            for scene, runs in self._by_scene.items()
+        }
+
+    @cached_property
+    def _by_scene(self) -> dict[str, list[dict[str, float]]]:
+        """:attr:`values` of each scene, one for each seed."""
         keys = sorted(self.values, key=lambda key: (key[0], str(key[1])))
         by_scene = group_by(keys, lambda key: key[0])
-        return {s: float(np.mean([self.values[key][column] for key in own])) for s, own in by_scene.items()}
+        return {scene: [self.values[key] for key in own] for scene, own in by_scene.items()}
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The columns of a figure that are the same for all metrics."""
+        row = self.first
+        changes = [r.info["mean_change"] for r in self.rows if "mean_change" in r.info]
+        return {
+            **_fields(row),
+            **{key: _shared(self, key) for key in ("weights_sha256", "model_sha256")},
+            "protocol": row.protocol_name,
+            "hash": row.group[:HASH_LENGTH],
+            "severity_value": row.protocol["severity_value"],
+            # relative change of RGB's mean that the perturbation made, averaged over rows
+            "rgb_mean_change": float(np.mean(changes)) if changes else None,
+            "also_trained_on": ", ".join(row.also_trained_on) or None,
+            "seen_in_training": any(r.seen_in_training for r in self.rows),
+            "seeds": len({r.seed for r in self.rows}),
+            "data_bands": len(row.protocol["bands"]["centres_nm"]),
+        }
 
 
 @dataclass(frozen=True)
@@ -119,6 +146,11 @@ class Group:
         if names is None:
             names = _names(row for entry in self.all_entries for row in entry.rows)
         return [name for name in names if any(name in entry.metrics for entry in self.all_entries)]
+
+    @cached_property
+    def figures(self) -> tuple[Mapping[str, Any], ...]:
+        """What :func:`figures` says of this group alone, computed once."""
+        return tuple(_of_group(self))
 
     def having(self, *columns: str) -> list[Entry]:
         """The entries that have ``columns`` on every scene."""
@@ -161,13 +193,14 @@ def better(metric: str) -> Better:
 def figures(groups: Iterable[Group]) -> list[dict[str, Any]]:
     """One dict of :data:`COLUMNS` for every column of every metric of every entry, and for the floor of
     conditions that have one."""
+    return [dict(figure) for group in groups for figure in group.figures]
+
+
+def _of_group(group: Group) -> list[dict[str, Any]]:
     none = dict.fromkeys(("rank", "wins", "wins_low", "wins_high"))
-    found = []
-    for group in groups:
-        found += _of_entries(group)
-        found += [{**figure, **none} for part in group.apart for figure in _of_entries(part)]
-        found += [{**figure, **none} for figure in _floor(group)]
-    return found
+    found = _of_entries(group)
+    found += [{**figure, **none} for part in group.apart for figure in _of_entries(part)]
+    return found + [{**figure, **none} for figure in _floor(group)]
 
 
 def _of_entries(group: Group) -> list[dict[str, Any]]:
@@ -191,8 +224,8 @@ def _of_entries(group: Group) -> list[dict[str, Any]]:
 def _worst(group: Group, entry: Entry) -> dict[str, Any]:
     """The least coverage of a scene, without an interval: a mean hides it."""
     least = np.array([min(entry.scenes("coverage").values())])
-    figure = _figure(group, entry, uncertainty.WORST, least, None, None)
-    return {**figure, "low": None, "high": None, "interval": None, "scenes": len(entry.scenes("coverage"))}
+    figure = _figure(group, entry, uncertainty.WORST, least, None)
+    return {**figure, "scenes": len(entry.scenes("coverage"))}
 
 
 def _floor(group: Group) -> list[dict[str, Any]]:
@@ -202,7 +235,7 @@ def _floor(group: Group) -> list[dict[str, Any]]:
     if not entries or "rmse" not in group.metrics:
         return []
     values = np.array(list(entries[0].scenes(brightness.COLUMN).values()))
-    figure = _figure(group, entries[0], "rmse", values, None, None)
+    figure = _figure(group, entries[0], "rmse", values, intervals.mean_interval(values))
     of_a_model = (
         "weights_sha256",
         "model_sha256",
@@ -220,17 +253,23 @@ def _check_psnr(group: Group) -> None:
     peak = group.first.protocol["value_range"][1]
     for entry in group.entries:
         rows = [row for row in entry.rows if row.metrics.keys() >= _PSNR]
-        for row in rows:
-            _check_row(row, peak)
-        psnrs, roots = ([row.metrics[column] for row in rows] for column in ("psnr", "rmse_clamped"))
-        check_psnr_invariant(psnrs, roots, peak)
+        try:
+            _check_rows(rows, peak)
+        except MetricInvariantError:
+            for row in rows:
+                _check_row(row, peak)
+            raise
+
+
+def _check_rows(rows: Sequence[ScoreRow], peak: float) -> None:
+    psnrs, roots = ([row.metrics[column] for row in rows] for column in ("psnr", "rmse_clamped"))
+    check_psnr_invariant(psnrs, roots, peak)
 
 
 def _check_row(row: ScoreRow, peak: float) -> None:
     """StoreError for a row whose PSNR and RMSE contradict each other."""
-    psnr, root = row.metrics["psnr"], row.metrics["rmse_clamped"]
     try:
-        check_psnr_invariant([psnr], [root], peak)
+        _check_rows([row], peak)
     except MetricInvariantError as error:
         raise StoreError(
             f"PSNR and RMSE of a stored row contradict each other: {row.file}, line {row.line}",
@@ -252,33 +291,36 @@ def _figures_of(group: Group, metric: str, column: str, headline: bool) -> list[
     if common:
         values = [{scene: v[scene] for scene in common} for v in values]
     matrix = np.array([[v[scene] for scene in common] for v in values])
-    ranked = intervals.ranks(matrix, better(metric)) if headline else [None] * len(values)
-    wins = intervals.wins(matrix, better(metric)) if headline else [None] * len(values)
+    none: list[Any] = [None] * len(values)
+    ranked = intervals.ranks(matrix, better(metric)) if headline else none
+    wins = intervals.wins(matrix, better(metric)) if headline else none
+    own = matrix if common else [np.array(list(v.values())) for v in values]
+    found = intervals.mean_intervals(matrix) if common else list(map(intervals.mean_interval, own))
     return [
-        _figure(group, entry, column, np.array(list(v.values())), rank, won)
-        for entry, v, rank, won in zip(entries, values, ranked, wins, strict=True)
+        _figure(group, entry, column, v, interval, rank=rank, wins=won)
+        for entry, v, interval, rank, won in zip(entries, own, found, ranked, wins, strict=True)
     ]
 
 
 def _figure(
-    group: Group, entry: Entry, column: str, values: np.ndarray, rank: int | None, wins: int | None
+    group: Group,
+    entry: Entry,
+    column: str,
+    values: np.ndarray,
+    interval: Interval | None,
+    *,
+    rank: int | None = None,
+    wins: int | None = None,
 ) -> dict[str, Any]:
     row = entry.first
-    low, high = intervals.bounds(intervals.mean_interval(values))
+    low, high = intervals.bounds(interval)
     wins_low, wins_high = _wins_bounds(wins, len(values))
     arch = "" if row.untrained else _paper_arch(row)
     where = row.dataset, row.split, row.protocol_name
     reported = reported_score(*where, group.condition, row.tta, arch=arch, metric=column)
     found = {
-        **_fields(row),
-        **{key: _shared(entry, key) for key in ("weights_sha256", "model_sha256")},
-        "protocol": row.protocol_name,
-        "hash": row.group[:HASH_LENGTH],
+        **entry.facts,
         "condition": str(group.condition),
-        "severity_value": row.protocol["severity_value"],
-        "rgb_mean_change": _mean_change(entry),
-        "also_trained_on": ", ".join(row.also_trained_on) or None,
-        "seen_in_training": any(r.seen_in_training for r in entry.rows),
         "metric": column,
         "mean": float(np.mean(values)),
         "low": low,
@@ -290,8 +332,6 @@ def _figure(
         "wins_high": wins_high,
         "scenes": len(values),
         "nan_scenes": int(np.isnan(values).sum()),
-        "seeds": len({r.seed for r in entry.rows}),
-        "data_bands": len(row.protocol["bands"]["centres_nm"]),
         "reported": reported.get("value"),
         "reported_note": reported.get("note"),
     }
@@ -312,12 +352,6 @@ def _wins_bounds(wins: int | None, scenes: int) -> tuple[float | None, float | N
 def _fields(row: ScoreRow | SpeedRow) -> dict[str, Any]:
     """The columns that are fields of a row."""
     return {key: getattr(row, key) for key in COLUMNS if hasattr(row, key)}
-
-
-def _mean_change(entry: Entry) -> float | None:
-    """Relative change of RGB's mean that the perturbation made, averaged over rows."""
-    changes = [row.info["mean_change"] for row in entry.rows if "mean_change" in row.info]
-    return float(np.mean(changes)) if changes else None
 
 
 def learned_from(figure: Mapping[str, Any]) -> list[str]:

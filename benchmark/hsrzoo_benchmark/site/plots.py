@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo.bands import BandSet
-from hsrzoo.errors import HsrzooError
-from hsrzoo.registry import MODELS
+from hsrzoo.models.locate import folder_of
+from hsrzoo.models.names import parse_name
+from hsrzoo.models.parts import size_of
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.results.figures import Group, figures
 from hsrzoo_benchmark.results.groups import Current, SpeedPlace
@@ -20,17 +20,17 @@ from hsrzoo_benchmark.tables.pictures import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
-
-    from hsrzoo.models.complexity import Size
 
 LEAST = 2
 """Points without which there is nothing to compare, and no picture."""
 _BLUE, _GREY = "#0072B2", "#595959"  # of Okabe and Ito's palette, and a neutral
 _STYLE: Any = {"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "hsrzoo", "text.parse_math": False}
 """Letters stay letters, the same values give the same file, and a $ in a name is a $."""
-_PLACES = [(6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 7, "center", "bottom"),
+_NAME_SIZE = 10
+"""Of the names beside points, in points."""
+_Place = tuple[int, int, str, str]
+_PLACES: list[_Place] = [(6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 7, "center", "bottom"),
            (0, -7, "center", "top"), (8, 12, "left", "bottom"), (8, -12, "left", "top"),
            (-8, 12, "right", "bottom"), (-8, -12, "right", "top"), (14, 26, "left", "bottom"),
            (14, -26, "left", "top"), (-14, 26, "right", "bottom"), (-14, -26, "right", "top"),
@@ -58,11 +58,11 @@ def points(group: Group, costs: Mapping[str, float]) -> list[Point]:
         for entry in group.entries
         if plain_name(entry.label) == entry.label and not entry.first.tta and costs.get(entry.label, 0) > 0
     ]
-    found = figures([Group(tuple(shown))]) if shown else []
+    found = figures([Group(tuple(shown), wanted=("rmse",))]) if shown else []
     return [
         Point(f["model"], costs[f["model"]], f["mean"], f["low"], f["high"], f["rank"] == 1)
         for f in found
-        if f["metric"] == "rmse" and math.isfinite(f["mean"]) and f["mean"] > 0
+        if math.isfinite(f["mean"]) and f["mean"] > 0
     ]
 
 
@@ -81,28 +81,14 @@ def speeds(timed: Mapping[SpeedPlace, Sequence[Mapping[str, Any]]]) -> tuple[str
     return (label, values) if values else None
 
 
-def sizes(current: Current) -> dict[str, Size]:
-    """How many numbers a model holds, of bundled weights that are still those of its rows: others may be
-    built differently."""
-    found: dict[str, Size] = {}
+def sizes(current: Current) -> dict[str, int]:
+    """How many numbers the weights of a model hold, of bundled ones that are still those of its rows."""
+    found: dict[str, int] = {}
     for name, row in {row.model: row for row in current.scores}.items():
         config = bundled_config(plain_name(name))
         if config is not None and config["weights_sha256"] == row.weights_sha256:
-            counted = found.get(plain_name(name)) or _size(row.architecture, config)
-            if counted is not None:
-                found[name] = counted
+            found[name] = size_of(folder_of(parse_name(plain_name(name))), config).numbers
     return found
-
-
-def _size(architecture: str, config: Mapping[str, Any]) -> Size | None:
-    from hsrzoo.models.complexity import size_of
-
-    try:
-        return size_of(
-            MODELS.get(architecture), BandSet.from_json(config["bands"]), dict(config["arguments"])
-        )
-    except HsrzooError:  # of a plugin that is not there
-        return None
 
 
 def draw(found: Sequence[Point], xlabel: str, out: Path) -> Path:
@@ -110,8 +96,8 @@ def draw(found: Sequence[Point], xlabel: str, out: Path) -> Path:
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
-        figure = new_figure(7.2, 4.8)
-        axes = figure.subplots()
+        figure = new_figure(7.2, 4.8, arrange=False)
+        axes = figure.subplots(gridspec_kw={"left": 0.12, "right": 0.98, "bottom": 0.13, "top": 0.97})
         for one in found:
             if one.low is not None and one.high is not None:
                 axes.plot([one.x, one.x], [one.low, one.high], color=_GREY, lw=1, zorder=1)
@@ -127,8 +113,8 @@ def draw(found: Sequence[Point], xlabel: str, out: Path) -> Path:
 
 
 def _ticks(axes: Axes, found: Sequence[Point]) -> None:
-    """Plain numbers at 1, 2 and 5 of each decade: powers of ten alone leave a short axis bare."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Plain numbers at 1, 2, 3 and 5 of each decade: powers of ten alone leave a short axis bare."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     def text(value: float, _: object) -> str:
         for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -140,47 +126,52 @@ def _ticks(axes: Axes, found: Sequence[Point]) -> None:
         wide = max(values) / min(values) > 30
         axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 3.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(text))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())  # making them takes longer than all that is drawn
 
 
 def _labels(axes: Axes, found: Sequence[Point]) -> None:
     """Every name at the first place where it covers no point and no other name; a line leads to those
     that stand further away."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
-    canvas = FigureCanvasAgg(axes.get_figure(root=True))
-    canvas.draw()  # the layout has to be settled before pixels mean anything
+    axes.autoscale_view()  # limits have to be settled before pixels mean anything
     marks = axes.transData.transform([(one.x, one.mean) for one in found])
     taken = [Bbox.from_extents(x - 9, y - 9, x + 9, y + 9) for x, y in marks]  # what the points cover
     frame = axes.get_window_extent()
-    for one in sorted(found, key=lambda p: p.mean):
-        best, cost = _PLACES[0], math.inf
-        for place in _PLACES:
-            box = _box(axes, canvas, one, place)
+    for one, (x, y) in sorted(zip(found, marks, strict=True), key=lambda pair: pair[0].mean):
+        best, cost = None, math.inf
+        for place, box in _boxes(axes, one, x, y):
             overlaps = sum(box.overlaps(other) for other in taken)
             outside = box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1
             if overlaps + 2 * outside < cost:
-                best, cost = place, overlaps + 2 * outside
+                best, cost = (place, box), overlaps + 2 * outside
             if cost == 0:
                 break
-        taken.append(_box(axes, canvas, one, best))
-        _annotate(axes, one, best, led=True)
+        if best is not None:
+            taken.append(best[1])
+            _annotate(axes, one, best[0])
 
 
-def _annotate(axes: Axes, one: Point, place: tuple[int, int, str, str], led: bool) -> Any:
+def _annotate(axes: Axes, one: Point, place: _Place) -> None:
     dx, dy, ha, va = place
-    line = {"arrowstyle": "-", "color": _GREY, "lw": 0.6} if led and abs(dy) > 10 else None
-    return axes.annotate(
-        one.label, (one.x, one.mean), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=10,
-        arrowprops=line, zorder=3,
+    line = {"arrowstyle": "-", "color": _GREY, "lw": 0.6} if abs(dy) > 10 else None
+    axes.annotate(
+        one.label, (one.x, one.mean), (dx, dy), textcoords="offset points", ha=ha, va=va,
+        fontsize=_NAME_SIZE, arrowprops=line, zorder=3,
         bbox={"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.8},
     )  # fmt: skip
 
 
-def _box(axes: Axes, canvas: FigureCanvasAgg, one: Point, place: tuple[int, int, str, str]) -> Bbox:
-    """What a name would cover there, pixels."""
-    text = _annotate(axes, one, place, led=False)
-    box = text.get_window_extent(canvas.get_renderer())
+def _boxes(axes: Axes, one: Point, x: float, y: float) -> Iterator[tuple[_Place, Bbox]]:
+    """What the name of a point at (x, y) would cover at each place, pixels."""
+    from matplotlib.transforms import Bbox
+
+    text = axes.text(0, 0, one.label, fontsize=_NAME_SIZE)
+    extent = text.get_window_extent()
     text.remove()
-    return box
+    width, height = extent.width, extent.height
+    shift = {"left": 0.0, "center": 0.5, "right": 1.0, "bottom": 0.0, "top": 1.0}
+    points = axes.figure.dpi / 72
+    for dx, dy, ha, va in _PLACES:
+        left, bottom = x + dx * points - shift[ha] * width, y + dy * points - shift[va] * height
+        yield (dx, dy, ha, va), Bbox.from_bounds(left, bottom, width, height)

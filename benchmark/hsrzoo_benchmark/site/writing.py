@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hsrzoo.cli.output import to_json
+from hsrzoo.cli.output import strict
 from hsrzoo.errors import InputError
 from hsrzoo.utils.files import make_folder, write_atomically
 from hsrzoo_benchmark.results.figures import COLUMNS, Group, figures
@@ -71,11 +71,11 @@ def write(current: Current, folder: Path, scenes: Sequence[Mapping[str, Any]] = 
     rows = ({**row.to_json(), STORED_IN: row.file} for row in (*current.scores, *current.speed))
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     write_atomically(folder / ROWS, "".join(f"{line}\n" for line in lines).encode())
-    strict = json.loads(to_json(data))
-    write_atomically(folder / DATA, json.dumps(strict, ensure_ascii=False, allow_nan=False).encode())
+    text = json.dumps(strict(data), ensure_ascii=False, allow_nan=False)
+    write_atomically(folder / DATA, text.encode())
     page = folder / PAGE
-    linked = [_linked(scene, strict["entries"]) for scene in scenes]
-    write_atomically(page, _page(strict, drawn, linked).encode())
+    linked = [_linked(scene, data["entries"]) for scene in scenes]
+    write_atomically(page, _page(json.loads(text), drawn, linked).encode())
     return page
 
 
@@ -134,9 +134,8 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def _plots(current: Current, scored: Sequence[Group], folder: Path) -> list[dict[str, str]]:
     """Pictures of the groups of undisturbed images, as far as costs are known."""
     speed = plots.speeds(speed_groups(current))
-    counted = {name: float(size.parameters + size.buffers) for name, size in plots.sizes(current).items()}
-    costs = [("speed", *speed)] if speed else []
-    costs.append(("size", "numbers that the network holds", counted))
+    costs: list[tuple[str, str, Mapping[str, float]]] = [("speed", *speed)] if speed else []
+    costs.append(("size", "numbers that the network holds", plots.sizes(current)))
     ids, found = Ids(), []
     for group in scored:
         if group.first.perturbation is not None:

@@ -90,12 +90,20 @@ def limits(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def mean_interval(values: np.ndarray) -> Interval | None:
     """95 % interval of the mean of ``values`` (n,); None under 4 scenes or with NaN or infinities."""
-    if len(values) < MIN_SCENES or not np.all(np.isfinite(values)):
-        return None
-    low, high = limits(values)
-    return Interval(float(low), float(high))
+    return mean_intervals(values[None])[0]
 
 
+def mean_intervals(values: np.ndarray) -> list[Interval | None]:
+    """:func:`mean_interval` of every row of ``values`` (m, n)."""
+    if values.shape[1] < MIN_SCENES:
+        return [None] * len(values)
+    with np.errstate(invalid="ignore"):  # of rows that have no interval
+        low, high = limits(values)
+    ends = zip(low.tolist(), high.tolist(), np.isfinite(values).all(axis=1), strict=True)
+    return [Interval(low, high) if known else None for low, high, known in ends]
+
+
+@lru_cache(maxsize=256)
 def share_interval(count: int, scenes: int) -> Interval | None:
     """95 % interval of a share (Clopper and Pearson 1934): ``count`` of ``scenes``; None under 4 scenes."""
     from scipy.special import betaincinv
@@ -116,14 +124,21 @@ def difference(a: np.ndarray, b: np.ndarray, better: Better) -> Difference:
 def combination(terms: Sequence[np.ndarray], better: Better) -> Difference:
     """The sum of ``terms`` (n,), scene by scene; wins: scenes where it is below 0, above 0 where higher is
     ``better``. What is within the tolerance of the largest term counts as 0."""
-    parts = np.stack(terms)
+    return _combinations([term[None] for term in terms], better)[0]
+
+
+def _combinations(terms: Sequence[np.ndarray], better: Better) -> list[Difference]:
+    """:func:`combination` of every row of ``terms``, (m, n) each or (1, n) for all."""
+    parts = np.stack(np.broadcast_arrays(*terms))
     with np.errstate(invalid="ignore"):  # the difference of two infinite figures is NaN
-        total = parts.sum(axis=0)
-        sum_of_means = parts.mean(axis=1).sum()
+        total, means = parts.sum(axis=0), parts.mean(axis=2)
+        level = np.abs(means.sum(axis=0)) <= TOLERANCE * np.abs(means).max(axis=0)
+        mean = total.mean(axis=1)
     clear = np.abs(total) > TOLERANCE * np.abs(parts).max(axis=0)
-    wins = int(np.sum(clear & (total < 0 if better == "lower" else total > 0)))
-    level = bool(np.abs(sum_of_means) <= TOLERANCE * np.abs(parts.mean(axis=1)).max())
-    return Difference(float(np.mean(total)), mean_interval(total), wins, len(total), level)
+    wins = np.sum(clear & (total < 0 if better == "lower" else total > 0), axis=1)
+    found = (mean.tolist(), mean_intervals(total), wins.tolist(), level.tolist())
+    scenes = total.shape[1]
+    return [Difference(*one[:3], scenes, one[3]) for one in zip(*found, strict=True)]
 
 
 def wins(values: np.ndarray, better: Better) -> list[int | None]:
@@ -136,7 +151,8 @@ def wins(values: np.ndarray, better: Better) -> list[int | None]:
         return [None] * len(values)
     means = values.mean(axis=1)
     best = values[np.argmin(means) if better == "lower" else np.argmax(means)]
-    return [None if tied(row, best).all() else difference(row, best, better).wins for row in values]
+    gaps = _combinations([values, -best[None]], better)
+    return [None if tied(row, best).all() else gap.wins for row, gap in zip(values, gaps, strict=True)]
 
 
 def ranks(values: np.ndarray, better: Better) -> list[int | None]:
@@ -152,11 +168,10 @@ def ranks(values: np.ndarray, better: Better) -> list[int | None]:
         return found
     waiting, placed = _tied_models(values.mean(axis=1), better), 0
     while waiting:
-        leader = values[waiting[0][0]]
-        level = [
-            i == 0 or not all(difference(values[model], leader, better).significant for model in models)
-            for i, models in enumerate(waiting)
-        ]
+        others = [model for models in waiting for model in models]
+        gaps = _combinations([values[others], -values[others[:1]]], better)
+        worse = {model: gap.significant for model, gap in zip(others, gaps, strict=True)}
+        level = [i == 0 or not all(map(worse.get, models)) for i, models in enumerate(waiting)]
         group = [model for models, own in zip(waiting, level, strict=True) if own for model in models]
         for model in group:
             found[model] = placed + 1

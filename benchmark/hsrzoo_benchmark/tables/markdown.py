@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
@@ -299,7 +300,8 @@ def training_table(models: Sequence[str]) -> str:
     return _table(["training", "steps", "crops", "lr", "precision", "wall s", "CPU s"], rows)
 
 
-def bundled_config(model: str) -> dict[str, Any] | None:
+@cache
+def bundled_config(model: str) -> Mapping[str, Any] | None:
     """config.json of the bundled weights of this name; None where a package carries none."""
     from hsrzoo.models.locate import bundled, folder_of
     from hsrzoo.models.names import parse_name

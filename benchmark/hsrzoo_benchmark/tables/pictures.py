@@ -16,15 +16,18 @@ _METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}
 """Left out, as they change from day to day."""
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty picture, inches; PluginError where matplotlib is absent."""
+def new_figure(width: float, height: float, arrange: bool = True) -> Figure:
+    """An empty picture, inches; PluginError where matplotlib is absent.
+
+    ``arrange``: make room for all text, for which everything is drawn three times.
+    """
     try:
         from matplotlib.figure import Figure  # drawn without a screen
     except ImportError as error:
         raise PluginError(
             "matplotlib is not installed", got=str(error), fix='pip install "hsrzoo[report]"'
         ) from None
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained" if arrange else None)
 
 
 def save(figure: Figure, out: Path, **encoder: Any) -> Path:
