@@ -10,6 +10,7 @@ accuracy comes from colour alone.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from itertools import pairwise
@@ -27,6 +28,7 @@ from hsrzoo.layers.pixel_rows import to_map, to_rows
 from hsrzoo.layers.pointwise import pointwise
 from hsrzoo.layers.whole_image import in_strips
 from hsrzoo.spec import ModelSpec, Recipe
+from hsrzoo.training.augment import EXPOSURE
 from hsrzoo.training.losses import loss_function
 from hsrzoo.training.schedule import learning_rate
 from hsrzoo_baselines.floors import require_data
@@ -35,8 +37,8 @@ DARK = 0.003
 """Added to the sum of a pixel: below about one grey level of 8 bits the chromaticity is noise."""
 SAMPLE = 400_000
 """Pixels of all scenes together that are drawn for a fit, the same number from each scene."""
-FIT = Recipe(steps=2000, batch=1024, lr=1e-2, ema=0.0, clip=0.0)
-"""Of :func:`fit`; a batch is of pixels."""
+FIT = Recipe(steps=2000, batch=1024, lr=1e-2, ema=0.0, clip=0.0, augment=("exposure",), augment_share=1.0)
+"""Of :func:`fit`; a batch is of pixels, and each of them has an exposure of its own."""
 
 
 class PixelMLP(nn.Module):
@@ -86,7 +88,8 @@ def fit(module: PixelMLP, dataset: Dataset, split: str, recipe: Recipe = FIT) ->
         dataset: Pixels without data in any band are left out, as are single values without data.
         split: Every scene counts alike, whatever its size.
         recipe: Steps, pixels in a batch, learning rate, loss and seed; averages, clipping and everything on
-            crops are ignored.
+            crops are ignored. With the augmentation ``exposure``, the share ``augment_share`` of a batch is
+            scaled, RGB and spectrum alike.
 
     Returns:
         What goes into the record of the weights: recipe and time.
@@ -107,9 +110,10 @@ def fit(module: PixelMLP, dataset: Dataset, split: str, recipe: Recipe = FIT) ->
         for step in range(recipe.steps):
             optimiser.param_groups[0]["lr"] = learning_rate(recipe, step, recipe.steps)
             chosen = torch.randint(len(rgb), (recipe.batch,))
+            gain = _exposures(recipe)
             optimiser.zero_grad()
-            cube = module(rgb[chosen, :, None, None])  # every pixel an image
-            compute(cube, spectra[chosen, :, None, None]).backward()  # type: ignore[no-untyped-call]
+            cube = module((rgb[chosen] * gain)[:, :, None, None])  # every pixel an image
+            compute(cube, (spectra[chosen] * gain)[:, :, None, None]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     return {
         "method": f"gradient descent on {len(rgb)} pixels",
@@ -120,6 +124,15 @@ def fit(module: PixelMLP, dataset: Dataset, split: str, recipe: Recipe = FIT) ->
         "wall_seconds": round(time.perf_counter() - wall, 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
     }
+
+
+def _exposures(recipe: Recipe) -> Tensor:
+    """Factors (batch, 1) of the pixels of a step, log-uniform; 1 for those that stay as they are."""
+    if "exposure" not in recipe.augment:
+        return torch.ones(recipe.batch, 1)
+    low, high = map(math.log, EXPOSURE)
+    gain = torch.exp(low + (high - low) * torch.rand(recipe.batch, 1))
+    return torch.where(torch.rand(recipe.batch, 1) < recipe.augment_share, gain, 1.0)
 
 
 def _sample(dataset: Dataset, split: str, seed: int) -> tuple[Tensor, Tensor]:

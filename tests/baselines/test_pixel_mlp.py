@@ -15,7 +15,7 @@ from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import DatasetError, InputError
 from hsrzoo_baselines.pixel_mlp import FIT, PixelMLP, build, fit
 
-SHORT = replace(FIT, steps=150, batch=128, lr=0.05)
+SHORT = replace(FIT, steps=150, batch=128, lr=0.05, augment_share=0.0)
 
 
 class Gappy(Synthetic):
@@ -88,6 +88,18 @@ def test_pixels_and_values_without_data_have_no_part_in_a_fit():
     assert all(p.isfinite().all() for p in fitted(Gappy()).parameters())
     with pytest.raises(DatasetError, match="1 of 31 bands without any, first at 450 nm"):
         fitted(Gappy(band=5))
+
+
+def test_pixels_are_fitted_at_several_exposures():
+    data, errors = Synthetic(VISIBLE_31), []
+    scene = data.load("train", "a")
+    rgb, cube = (torch.from_numpy(x)[None] * 0.5 for x in (scene.rgb, scene.cube))
+    for share in (0.0, 1.0):
+        module = build(VISIBLE_31, width=16)
+        fit(module, data, "train", replace(SHORT, augment_share=share))
+        with torch.no_grad():
+            errors.append(float((module(rgb) - cube).abs().mean()))
+    assert errors[1] < errors[0]
 
 
 def test_impossible_widths_are_refused():
