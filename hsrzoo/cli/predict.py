@@ -16,6 +16,7 @@ from hsrzoo.io import SUFFIX_OF
 
 if TYPE_CHECKING:
     from hsrzoo.io.photo import Encoding
+    from hsrzoo.models.reconstruction import Level
     from hsrzoo.models.reconstructor import Reconstructor
     from hsrzoo.prediction.batch import Job
     from hsrzoo.prediction.predict import PredictOptions, PredictReport, Progress, Step
@@ -68,9 +69,10 @@ class White(click.ParamType):
 )  # fmt: skip
 @click.option("--reflectance", is_flag=True, help="Divide the cube by the spectrum of the area --white.")
 @click.option(
-    "--interval", type=click.Choice(["50", "80", "90", "95"]), metavar="PERCENT",
+    "--interval", type=click.Choice(["50", "80", "90", "95", "metamer"]), metavar="PERCENT|metamer",
     help="Also write half the width of intervals that hold the truth with this probability: 50, 80, 90 or "
-    "95; NAME.interval90.SUFFIX, and a map of unfamiliar pixels, NAME.unfamiliar.tif.",
+    "95; NAME.interval90.SUFFIX, and a map of unfamiliar pixels, NAME.unfamiliar.tif. metamer: the range "
+    "of all spectra that have the pixel's colour, NAME.metamer-lower.SUFFIX and NAME.metamer-upper.SUFFIX.",
 )  # fmt: skip
 @click.option("--tta", is_flag=True, help="Adapt the network to each image first (if the model can).")
 @click.option("--bands", type=options.Wavelengths(), metavar="NM,NM,...", help="Keep only these bands.")
@@ -130,6 +132,8 @@ def command(
     import torch
 
     from hsrzoo.models.loading import load
+    from hsrzoo.models.reconstruction import METAMER
+    from hsrzoo.prediction.intervals import require_level
     from hsrzoo.prediction.predict import PredictOptions
     from hsrzoo.zoo import PHOTOGRAPHS, read_zoo
 
@@ -138,7 +142,9 @@ def command(
     options.forbid(reflectance and white is None, "--reflectance has no effect without --white")
     options.forbid(reflectance and tta, "--reflectance and --tta exclude each other")
     options.forbid(interval and reflectance, "--interval and --reflectance exclude each other")
-    level = None if interval is None else int(interval) / 100
+    level: Level | None = None
+    if interval is not None:
+        level = METAMER if interval == METAMER else int(interval) / 100
     jobs, alone = _jobs(image, out, form)
     workers = options.choose_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
@@ -163,7 +169,12 @@ def command(
     if bands is not None:
         network.bands.nearest(bands)  # an error here is an error for every image
     if level is not None:
-        network.require_intervals(level, tta)  # as is one here
+        with output.progress() as shown:  # as is one here
+            task = shown.add_task("linear programmes", total=None, visible=False)
+            require_level(
+                network, level, tta,
+                lambda done, total: shown.update(task, completed=done, total=total, visible=True),
+            )  # fmt: skip
     with _bar() as bar, nullcontext() if jobs[0].out == out else _new_folder(jobs[0].out.parent):
         try:
             if alone:
@@ -353,6 +364,8 @@ def _bar() -> Iterator[Bar]:
 
 def _summary(report: PredictReport) -> str:
     """What was done, in one line or two."""
+    from hsrzoo.prediction.caveats import rounded_percent
+
     height, width = report.size
     how = "whole" if report.tiles == 1 else (
         f"{report.tiles} tiles of {report.tile[0]} x {report.tile[1]} pixels with a halo of {report.halo}"
@@ -364,5 +377,10 @@ def _summary(report: PredictReport) -> str:
     )
     text += f"; quick look {report.picture}" if report.picture else ""
     text += f"; half-widths {report.half_widths}" if report.half_widths else ""
+    text += f"; range of metamers {' and '.join(map(str, report.ends))}" if report.ends else ""
+    if report.impossible:
+        text += (
+            f"; {rounded_percent(report.impossible)} of the pixels have a colour of no possible spectrum"
+        )
     text += f"; {report.outside}" if report.outside else ""
     return text + (f"\nApproximate tiles: {report.difference}" if report.difference else "")

@@ -49,11 +49,11 @@ def bundled_spectra() -> Spectra:
     )
 
 
-def spectra_for(bands: BandSet, model: str) -> Spectra:
-    """The bundled spectra; BandsError where a model has other bands than they have."""
+def spectra_for(
+    bands: BandSet, model: str, what: str = "the covariance of spectra that camera consistency needs",
+    fix: str = "Leave it out, or use hsrzoo.models.consistency.Consistency with a covariance of your own",
+) -> Spectra:  # fmt: skip
+    """The bundled spectra; BandsError where a model has other bands than they have. ``what`` needs them."""
     spectra = bundled_spectra()
-    spectra.bands.require_same(
-        bands, "the covariance of spectra that camera consistency needs", f"the model {model}",
-        fix="Leave it out, or use hsrzoo.models.consistency.Consistency with a covariance of your own",
-    )  # fmt: skip
+    spectra.bands.require_same(bands, what, f"the model {model}", fix=fix)
     return spectra

@@ -29,7 +29,7 @@ from hsrzoo.errors import FormatError, HsrzooError, InputError
 from hsrzoo.io import rgb as rgb_rules
 from hsrzoo.io.rgb import check_numpy
 from hsrzoo.models.onnx_file import INPUT, OUTPUT, metadata_of, open_session, read, require_ports, spec_of
-from hsrzoo.models.reconstruction import Reconstruction
+from hsrzoo.models.reconstruction import Level, Reconstruction
 from hsrzoo.spec import Execution, RgbInput
 
 
@@ -80,7 +80,7 @@ class OnnxModel:
         rgb: np.ndarray,
         value_range: tuple[float, float] | None = None,
         tta: bool = False,
-        interval: float | None = None,
+        interval: Level | None = None,
     ) -> Reconstruction:
         """Reconstruct the cube of a numpy image (H, W, 3), channels in the order R, G, B.
 
@@ -95,7 +95,7 @@ class OnnxModel:
             np.ascontiguousarray(cube.transpose(1, 2, 0)), self.bands, self.name, self.weights_sha256
         )
 
-    def require_intervals(self, level: float, tta: bool = False) -> NoReturn:
+    def require_intervals(self, level: Level, tta: bool = False) -> NoReturn:
         """InputError: an exported file holds no calibration."""
         raise InputError(
             "An exported network has no prediction intervals",

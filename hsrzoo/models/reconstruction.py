@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,6 +13,12 @@ from hsrzoo.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+METAMER: Literal["metamer"] = "metamer"
+"""Instead of a probability: the range of all spectra that have the colour of the pixel."""
+Level = float | Literal["metamer"]
+"""Of intervals: a probability, or :data:`METAMER`."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +30,20 @@ class Reconstruction:
         bands: The wavelengths of the C bands.
         model: Name of the model that made it.
         weights_sha256: Of the model's weights, hexadecimal; None for random weights.
-        level: Probability of the intervals; None where none were asked for, as for what follows.
+        level: Probability of the intervals, or "metamer"; None where none were asked for, as for what
+            follows.
         lower: Lower ends of the intervals, as the cube; not below 0.
         upper: Upper ends.
         unfamiliar: float32 in [0, 1], numpy (H, W) or torch (B, H, W): the percentile of the distance of a
             pixel's colour, exposure apart, from the colours of training, over training pixels of scenes
-            held out. Beyond 0.99 a pixel is unlike the training data.
+            held out. Beyond 0.99 a pixel is unlike the training data. None for "metamer".
     """
 
     cube: np.ndarray | Tensor
     bands: BandSet
     model: str
     weights_sha256: str | None = None
-    level: float | None = None
+    level: Level | None = None
     lower: np.ndarray | Tensor | None = None
     upper: np.ndarray | Tensor | None = None
     unfamiliar: np.ndarray | Tensor | None = None

@@ -36,7 +36,7 @@ from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region
 from hsrzoo.models.complexity import MemoryUse
-from hsrzoo.models.reconstruction import Reconstruction
+from hsrzoo.models.reconstruction import METAMER, Level, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb, check_shape, pad, to_unit
 from hsrzoo.models.steps import steps_of
 from hsrzoo.models.steps.adaptation import Adaptation
@@ -48,8 +48,10 @@ from hsrzoo.models.tiling.grid import Grid
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory, run_tiles
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import Execution, ModelSpec
-from hsrzoo.uncertainty.apply import add_intervals, intervals_of, require_as_calibrated
+from hsrzoo.uncertainty.apply import add_intervals, add_metamers, intervals_of, require_as_calibrated
 from hsrzoo.uncertainty.intervals import Intervals
+from hsrzoo.uncertainty.metamer_cache import metamers_of
+from hsrzoo.uncertainty.metamers import MetamerTable
 from hsrzoo.utils.devices import torch_device
 
 __all__ = ["Reconstruction", "Reconstructor"]
@@ -131,19 +133,25 @@ class Reconstructor:
         this model."""
         return intervals_of(self.loaded, self.folder, self.weights_sha256)
 
-    def require_intervals(self, level: float, tta: bool = False) -> Intervals:
+    def require_intervals(self, level: Level, tta: bool = False) -> Intervals:
         """:attr:`intervals`, if they hold for the way in which the model is run; InputError else, also for
         a level that is not calibrated."""
         require_as_calibrated(self.loaded, tta=tta)
         self.intervals.factors(level)
         return self.intervals
 
+    @cached_property
+    def metamers(self) -> MetamerTable:
+        """The spectra that a colour can have. InputError, BandsError where they are not known for the
+        camera or the bands of this model."""
+        return metamers_of(self.loaded)
+
     def __call__(
         self,
         rgb: Array,
         value_range: tuple[float, float] | None = None,
         tta: bool = False,
-        interval: float | None = None,
+        interval: Level | None = None,
     ) -> Reconstruction:
         """Reconstruct the cube of an image or a batch.
 
@@ -152,8 +160,10 @@ class Reconstructor:
                 divided by their full scale; floats must lie in [0, 1].
             value_range: (low, high): any other range, of any dtype.
             tta: Adapt the network to each image first (models that can).
-            interval: Also return prediction intervals of this probability: 0.5, 0.8, 0.9 or 0.95. They
-                assume pixels as in the training pairs: linear, of the same camera.
+            interval: Also return prediction intervals of this probability: 0.5, 0.8, 0.9 or 0.95; or
+                "metamer": the range of all spectra that have the colour of the pixel, which is no
+                prediction and takes minutes to prepare once. Both assume pixels as in the training pairs:
+                linear, of the same camera.
 
         Returns:
             The cube with its bands, of the kind of ``rgb``.
@@ -163,7 +173,9 @@ class Reconstructor:
                 a probability that the calibration does not support.
             WeightsError: ``interval`` is given, and the model was not calibrated.
         """
-        intervals = None if interval is None else self.require_intervals(interval, tta)
+        metamers = self.metamers if interval == METAMER else None
+        asked = None if interval is None or metamers is not None else interval
+        intervals = None if asked is None else self.require_intervals(asked, tta)
         is_batch = isinstance(rgb, Tensor)
         if not is_batch and self._bounded and isinstance(rgb, np.ndarray):
             check_shape(rgb.shape, rgb.dtype.name, channels_axis=2, form="numpy (H, W, 3)")
@@ -175,9 +187,11 @@ class Reconstructor:
         else:
             result = np.ascontiguousarray(cube[0].permute(1, 2, 0).cpu().numpy())
         found = Reconstruction(result, self.bands, self.name, self.weights_sha256)
-        if intervals is None or interval is None:
+        if metamers is not None:
+            return add_metamers(found, rgb, value_range, metamers)
+        if intervals is None or asked is None:
             return found
-        return add_intervals(found, rgb, value_range, intervals, interval)
+        return add_intervals(found, rgb, value_range, intervals, float(asked))
 
     def predict(self, rgb: np.ndarray, tta: bool = False) -> np.ndarray:
         """Reconstruct the cube of one image, channels first.

@@ -50,9 +50,13 @@ def caveats(
 
 def unlike_text(share: float, images: int = 1) -> str:
     """A sentence on the share in [0, 1] of a picture, or of several, that is unlike the training data."""
-    rounded = f"{100 * share:.0f}" if share >= 0.1 or share == 0 else f"{100 * share:.1g}"
     where = "the picture" if images == 1 else f"the {images} pictures, on average,"
-    return f"{rounded} % of {where} is unlike the training data"
+    return f"{rounded_percent(share)} of {where} is unlike the training data"
+
+
+def rounded_percent(share: float) -> str:
+    """A share in [0, 1] in per cent: whole ones from 10 % on, else one digit."""
+    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.1g} %"
 
 
 def training_data(config: Mapping[str, Any]) -> str:
@@ -104,4 +108,4 @@ def _training_camera(training: Mapping[str, Any]) -> str:
     return f"RGB rendered for the camera {response}" if response else "RGB of an unknown camera"
 
 
-__all__ = ["caveats", "other_encoding", "training_data", "unlike_text"]
+__all__ = ["caveats", "other_encoding", "rounded_percent", "training_data", "unlike_text"]

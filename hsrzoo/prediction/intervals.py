@@ -1,13 +1,14 @@
-"""The intervals of a cube that was written: a file of half-widths and a map of unfamiliar pixels.
+"""The intervals of a cube that was written: a file of half-widths and a map of unfamiliar pixels; or two
+files of what the colours alone allow.
 
-Both are made from the image and the cube's file, strip by strip: they depend on a pixel and its spectrum
+All are made from the image and the cube's file, strip by strip: they depend on a pixel and its spectrum
 alone, so that it makes no difference in which tiles the network ran.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,10 +21,13 @@ from hsrzoo.io.common import output_file
 from hsrzoo.io.open_stream import open_stream
 from hsrzoo.io.stream import CubeShape
 from hsrzoo.layers.whole_image import Region
+from hsrzoo.models.reconstruction import METAMER, Level
 from hsrzoo.prediction.rows import open_rows
-from hsrzoo.uncertainty.apply import half_width_of
+from hsrzoo.uncertainty.apply import ends_of, half_width_of
 from hsrzoo.uncertainty.conformal import percent
 from hsrzoo.uncertainty.intervals import UNLIKE, Intervals
+from hsrzoo.uncertainty.metamer_cache import metamers_of
+from hsrzoo.uncertainty.metamers import MetamerTable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,9 +60,32 @@ def unfamiliar_of(cube: Path) -> Path:
     return cube.with_name(f"{cube.stem}.unfamiliar.tif")
 
 
-def outputs(cube: Path, level: float | None) -> list[Path]:
+def ends_beside(cube: Path) -> list[Path]:
+    """The files of lower and of upper ends beside a cube file: ``NAME.metamer-lower.SUFFIX``."""
+    return [cube.with_name(f"{cube.stem}.metamer-{end}{cube.suffix}") for end in ("lower", "upper")]
+
+
+def outputs(cube: Path, level: Level | None) -> list[Path]:
     """All files of a prediction."""
-    return [cube] if level is None else [cube, half_widths_of(cube, level), unfamiliar_of(cube)]
+    if level is None:
+        return [cube]
+    if level == METAMER:
+        return [cube, *ends_beside(cube)]
+    return [cube, half_widths_of(cube, level), unfamiliar_of(cube)]
+
+
+def require_level(
+    model: Reconstructor | OnnxModel, level: Level, tta: bool = False,
+    advance: Callable[[int, int], object] | None = None,
+) -> None:  # fmt: skip
+    """Have all that intervals of a level need, or raise an error: before any image is read.
+
+    ``advance(done, total)`` is called while the linear programmes of metamers are solved.
+    """
+    if level != METAMER or not hasattr(model, "loaded"):
+        model.require_intervals(level, tta)
+    elif "metamers" not in vars(model):
+        model.metamers = metamers_of(model.loaded, advance)
 
 
 def calibration_of(model: Reconstructor | OnnxModel) -> Intervals | None:
@@ -126,6 +153,44 @@ def write_intervals(
     return Written(unlike / (height * width), out, unfamiliar)
 
 
+def write_metamers(
+    cube: Path,
+    image: PaddedImage,
+    metamers: MetamerTable,
+    kept: Sequence[int] | None,
+    dtype: Literal["float32", "uint16"],
+    about: Mapping[str, Any],
+) -> float:
+    """Write what the colours of ``image`` allow beside a ``cube`` file (:func:`ends_beside`).
+
+    Args are those of :func:`write_intervals`.
+
+    Returns:
+        Share of the pixels whose colour no possible spectrum has.
+
+    Raises:
+        InputError, StoreError: As for cubes.
+    """
+    chosen = metamers if kept is None else metamers.select(list(kept))
+    height, width = image.size
+    form = CubeShape(height, width, chosen.bands, dtype)
+    impossible = 0
+    with ExitStack() as files:
+        ends = zip(("lower", "upper"), ends_beside(cube), strict=True)
+        sinks = [
+            files.enter_context(
+                _sink(out, form, {**about, "cube_values": f"{end} end of the range of metamers"})
+            )
+            for end, out in ends
+        ]
+        for part in _strips(height, width):
+            window = _window(image, part)
+            for write, values in zip(sinks, ends_of(chosen, window), strict=True):
+                write(part.start, values)
+            impossible += int(metamers.impossible_at(window[0].movedim(0, -1)).sum())
+    return impossible / (height * width)
+
+
 def _window(image: PaddedImage, part: slice) -> Tensor:
     """The pixels (1, 3, h, W) of a strip."""
     return image.window(Region(part.start, 0, part.stop - part.start, image.size[1]))
@@ -177,6 +242,6 @@ def _tiff(out: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
 
 
 __all__ = [
-    "Written", "calibration_of", "half_widths_of", "outputs", "unfamiliar_of", "unlike_share",
-    "write_intervals",
+    "Written", "calibration_of", "ends_beside", "half_widths_of", "outputs", "require_level",
+    "unfamiliar_of", "unlike_share", "write_intervals", "write_metamers",
 ]  # fmt: skip

@@ -20,12 +20,21 @@ from hsrzoo.io.photo import Photo, low_values
 from hsrzoo.io.raster import Raster, open_raster
 from hsrzoo.io.stream import CubeShape
 from hsrzoo.models.onnx_runtime import OnnxModel
+from hsrzoo.models.reconstruction import METAMER
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.caveats import other_encoding, training_data
-from hsrzoo.prediction.intervals import calibration_of, outputs, unlike_share, write_intervals
+from hsrzoo.prediction.intervals import (
+    calibration_of,
+    ends_beside,
+    outputs,
+    require_level,
+    unlike_share,
+    write_intervals,
+    write_metamers,
+)
 from hsrzoo.prediction.outside import Outside
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
 from hsrzoo.prediction.reflectance import area_spectrum
@@ -67,6 +76,10 @@ class PredictReport:
     """Share of the pixels that are unlike the training data; None for models that are not calibrated."""
     half_widths: Path | None = None
     """The file of half-widths of intervals, if requested."""
+    ends: tuple[Path, ...] = ()
+    """The files of the range of metamers, if requested."""
+    impossible: float | None = None
+    """Share of the pixels whose colour no possible spectrum has, with that range."""
 
 
 def predict_file(
@@ -119,7 +132,7 @@ def _predict(
 ) -> PredictReport:  # fmt: skip
     begun = time.monotonic()
     if options.interval is not None:
-        model.require_intervals(options.interval, options.tta)
+        require_level(model, options.interval, options.tta)
     raster = open_raster(image)
     _require_apart(out, (image, *raster.files), options)
     photo = photo_for(
@@ -158,9 +171,14 @@ def _with_intervals(
     """The report with the share of pixels unlike the training data, where the model is calibrated, and the
     file of intervals, if requested."""
     intervals = calibration_of(model)
+    if options.interval == METAMER and isinstance(model, Reconstructor):
+        impossible = write_metamers(
+            target.out, image, model.metamers, target.kept, options.dtype, target.about
+        )
+        report = replace(report, ends=tuple(ends_beside(target.out)), impossible=impossible)
     if intervals is None:
         return report
-    if options.interval is None:
+    if options.interval is None or options.interval == METAMER:
         return replace(report, unlike=unlike_share(image, intervals))
     written = write_intervals(
         target.out, image, intervals, options.interval, target.kept, options.dtype, target.about
@@ -195,7 +213,10 @@ def _doubts(
     other = other_encoding(model, photo)
     if options.interval is not None and (photo.encoding != "linear" or options.camera is not None):
         found.append(
-            "Intervals were calibrated on pairs rendered for the camera of the training data; for "
+            "The range of metamers is that of linear RGB of the camera of the training data; for "
+            "photographs that are mapped to it the errors of the map are not counted"
+            if options.interval == METAMER
+            else "Intervals were calibrated on pairs rendered for the camera of the training data; for "
             "photographs that are mapped to it their coverage was not measured"
         )
     return found if other is None else [*found, other]

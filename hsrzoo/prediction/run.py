@@ -20,6 +20,7 @@ from hsrzoo.io import save_cube
 from hsrzoo.io.open_stream import open_stream
 from hsrzoo.io.photo import Encoding
 from hsrzoo.io.stream import CubeShape, CubeStream, part_of, state_of
+from hsrzoo.models.reconstruction import Level
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tiling.choice import available_memory, cut_for, plan
 from hsrzoo.models.tiling.grid import Grid
@@ -65,8 +66,9 @@ class PredictOptions:
     """A white or grey area to be made neutral; see :func:`hsrzoo.io.model_input.photo_for`."""
     reflectance: bool = False
     """Divide the cube by the spectrum of the area ``white``."""
-    interval: float | None = None
-    """Probability of the prediction intervals whose half-widths are written too."""
+    interval: Level | None = None
+    """Probability of the prediction intervals whose half-widths are written too; or "metamer": the ends of
+    what the colours alone allow are written."""
 
 
 @dataclass(frozen=True)

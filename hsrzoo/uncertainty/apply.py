@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -12,13 +13,14 @@ from torch import Tensor
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region
-from hsrzoo.models.reconstruction import Reconstruction
+from hsrzoo.models.reconstruction import METAMER, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb
 from hsrzoo.models.steps.base import LoadedModel
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import RgbInput
 from hsrzoo.uncertainty.file import read_intervals
 from hsrzoo.uncertainty.intervals import Intervals, bounds
+from hsrzoo.uncertainty.metamers import MetamerTable
 from hsrzoo.utils.files import UNCERTAINTY
 
 ROWS = 1 << 16
@@ -87,18 +89,43 @@ def add_intervals(
         lower, upper = bounds(cube, intervals.half_width(image, cube, level))
         unfamiliar: Array = intervals.unfamiliar_at(image)
         return replace(found, level=level, lower=lower, upper=upper, unfamiliar=unfamiliar)
-    height, width, _ = found.cube.shape
-    pixels = PaddedImage(ArrayPixels(np.asarray(rgb)), RgbInput(), value_range)
     lower, upper = np.empty_like(found.cube), np.empty_like(found.cube)
-    unfamiliar = np.empty((height, width), np.float32)
-    rows = max(1, ROWS // width)
-    for top in range(0, height, rows):
-        part = slice(top, min(top + rows, height))
-        window = pixels.window(Region(top, 0, part.stop - top, width))
+    unfamiliar = np.empty(found.cube.shape[:2], np.float32)
+    for part, window in _strips(np.asarray(rgb), value_range):
         half = half_width_of(intervals, window, found.cube[part], level)
         lower[part], upper[part] = bounds(found.cube[part], half)
         unfamiliar[part] = intervals.unfamiliar_at(window)[0].numpy()
     return replace(found, level=level, lower=lower, upper=upper, unfamiliar=unfamiliar)
+
+
+def add_metamers(
+    found: Reconstruction, rgb: Array, value_range: tuple[float, float] | None, metamers: MetamerTable
+) -> Reconstruction:
+    """A reconstruction of ``rgb`` with the range of the spectra that its colours can have."""
+    if isinstance(found.cube, Tensor):
+        pixels = check_rgb(rgb, value_range).to(found.cube.device).movedim(1, -1)
+        ends = [end.movedim(-1, 1) for end in metamers.at(pixels)]
+        return replace(found, level=METAMER, lower=ends[0], upper=ends[1])
+    lower, upper = np.empty_like(found.cube), np.empty_like(found.cube)
+    for part, window in _strips(np.asarray(rgb), value_range):
+        lower[part], upper[part] = ends_of(metamers, window)
+    return replace(found, level=METAMER, lower=lower, upper=upper)
+
+
+def ends_of(metamers: MetamerTable, rgb: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends (h, w, C) for pixels (1, 3, h, w)."""
+    lower, upper = metamers.at(rgb[0].movedim(0, -1))
+    return lower.numpy(), upper.numpy()
+
+
+def _strips(rgb: np.ndarray, value_range: tuple[float, float] | None) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of a numpy image (H, W, 3), and their pixels (1, 3, h, W) in [0, 1]."""
+    height, width, _ = rgb.shape
+    pixels = PaddedImage(ArrayPixels(rgb), RgbInput(), value_range)
+    rows = max(1, ROWS // width)
+    for top in range(0, height, rows):
+        part = slice(top, min(top + rows, height))
+        yield part, pixels.window(Region(top, 0, part.stop - top, width))
 
 
 def half_width_of(intervals: Intervals, rgb: Tensor, cube: np.ndarray, level: float) -> np.ndarray:
@@ -111,4 +138,5 @@ def half_width_of(intervals: Intervals, rgb: Tensor, cube: np.ndarray, level: fl
     return half[0].permute(1, 2, 0).numpy()
 
 
-__all__ = ["add_intervals", "half_width_of", "intervals_of", "require_as_calibrated"]
+__all__ = ["add_intervals", "add_metamers", "ends_of", "half_width_of", "intervals_of",
+           "require_as_calibrated"]  # fmt: skip

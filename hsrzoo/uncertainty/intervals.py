@@ -70,20 +70,21 @@ class Intervals:
             kept=tuple(chosen),
         )
 
-    def factors(self, level: float) -> np.ndarray:
+    def factors(self, level: float | str) -> np.ndarray:
         """(C,) float64: what the scale of each band is multiplied by for intervals of a level.
 
         Raises:
             InputError: Another level than those stored, or too few scenes for it.
         """
-        known = [i for i, one in enumerate(LEVELS) if np.isclose(one, level, rtol=0, atol=1e-9)]
-        if isinstance(level, bool) or not known:
+        number = np.nan if isinstance(level, str | bool) else level
+        known = [i for i, one in enumerate(LEVELS) if np.isclose(one, number, rtol=0, atol=1e-9)]
+        if not known:
             raise InputError(
                 "Intervals of this level are not calibrated",
                 expected=", ".join(map(percent, LEVELS)),
                 got=level,
             )
-        return thresholds(self.scores[known[0]].double().numpy(), level)
+        return thresholds(self.scores[known[0]].double().numpy(), number)
 
     @torch.inference_mode()
     def half_width(self, rgb: Tensor, cube: Tensor, level: float) -> Tensor:

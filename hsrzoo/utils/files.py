@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,21 @@ def sha256_of_file(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """The folder for what can be computed again: ``HSRZOO_CACHE``, else ``hsrzoo`` in the platform's folder
+    for caches. It need not exist."""
+    chosen = os.environ.get("HSRZOO_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    if sys.platform == "win32":
+        return (
+            Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "hsrzoo" / "cache"
+        )
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "hsrzoo"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hsrzoo"
 
 
 def slug(text: str) -> str:
