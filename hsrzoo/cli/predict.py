@@ -300,7 +300,7 @@ def _predict_many(
 
 
 def _is_made(job: Job, wanted: PredictOptions) -> bool:
-    from hsrzoo.prediction.intervals import outputs
+    from hsrzoo.prediction.files import outputs
 
     return all(path.exists() for path in outputs(job.out, wanted.interval))
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from hsrzoo.viewer import NamedCube
 
+_LEVELS = ("90", "95", "80", "50", "metamer")
+"""Of intervals, in the order in which they are looked for."""
 _ENVI = (".hdr", ".img", ".dat", ".bsq", ".bil", ".bip")
 
 
@@ -30,16 +32,22 @@ _ENVI = (".hdr", ".img", ".dat", ".bsq", ".bil", ".bip")
 )  # fmt: skip
 @click.option("--key", help="Name of the cube in a .mat, .h5, .npz or .zarr file.")
 @click.option("--axes", help='Order of its axes, such as "chw" or "c(wh)"; not for ENVI.')
+@click.option(
+    "--interval", type=click.Choice([*_LEVELS, "none"]),
+    help="What `predict --interval` wrote beside the cube, to be drawn around spectra [90, else any].",
+)  # fmt: skip
 @click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 def command(
     cube: Path, other: Path | None, out: Path | None, title: str | None, units: str | None,
-    max_side: int | None, key: str | None, axes: str | None, show: bool,
+    max_side: int | None, key: str | None, axes: str | None, interval: str | None, show: bool,
 ) -> None:  # fmt: skip
     """Show a cube in the browser: images, spectra, and a second cube.
 
     OTHER is a photograph of the same scene, or a second cube of the same size and bands, whose error
-    against CUBE is shown, or the difference of both if models made them. The page is one HTML file that
-    needs no server and no network. Its path is printed on stdout.
+    against CUBE is shown, or the difference of both if models made them. What `predict --interval` wrote
+    beside a cube is shown with it: the intervals, and which pixels are unlike the training data.
+
+    The page is one HTML file that needs no server and no network. Its path is printed on stdout.
     """
     from hsrzoo.utils.files import make_folder
     from hsrzoo.viewer import write_page
@@ -52,6 +60,10 @@ def command(
     if (key or axes) and all(path.suffix.lower() in _ENVI for path in paths):
         raise click.UsageError("--key and --axes are not for ENVI, whose header describes the cube")
     cubes = [_cube(path, name, key, axes, units) for path, name in zip(paths, _names(paths), strict=True)]
+    wanted = _LEVELS if interval is None else () if interval == "none" else (interval,)
+    cubes = [_with_interval(one, path, wanted) for one, path in zip(cubes, paths, strict=True)]
+    if interval in _LEVELS and all(one.interval is None for one in cubes):
+        raise click.UsageError(f"There are no intervals of {interval} beside {cube}: predict --interval")
     make_folder(target.parent)
     write_page(target, cubes, photo, title, photo_name=other.name if other else "", max_side=max_side)
     click.echo(target)
@@ -103,6 +115,41 @@ def _cube(path: Path, name: str, key: str | None, axes: str | None, units: str |
     values, bands = by_wavelength(*load_cube(path, key=key, axes=axes))
     about = metadata_of(path)
     return NamedCube(name, values, bands, units or about.units, about.facts)
+
+
+def _with_interval(shown: NamedCube, path: Path, levels: tuple[str, ...]) -> NamedCube:
+    """The cube with what `predict --interval` wrote beside its file, for the first of ``levels`` that is
+    there."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from hsrzoo.prediction.files import ends_beside, half_widths_of, unfamiliar_of
+    from hsrzoo.viewer import Interval
+
+    found = None
+    for level in levels:
+        files = ends_beside(path) if level == "metamer" else [half_widths_of(path, int(level) / 100)]
+        if not all(file.is_file() for file in files):
+            continue
+        parts = [_cube(file, file.name, None, None, None).values for file in files]
+        if level == "metamer":
+            words = (
+                "Shaded, of a pixel: the range of all spectra that have its colour; no prediction interval."
+            )
+            lower, upper = (part.astype(np.float32) for part in parts)
+            found = Interval("range of metamers", words, (upper - lower) / 2, (upper + lower) / 2)
+        else:
+            words = (
+                f"Shaded, of a pixel: the {level} % interval. On scenes and cameras like those of "
+                f"training, {level} % of the values or more lie in theirs."
+            )
+            found = Interval(f"{level} % interval", words, parts[0])
+        break
+    unfamiliar = None
+    if levels and unfamiliar_of(path).is_file():
+        unfamiliar = _cube(unfamiliar_of(path), "map", None, None, None).values[..., 0] / np.float32(65535)
+    return replace(shown, interval=found, unfamiliar=unfamiliar)
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -56,7 +56,7 @@ def unlike_text(share: float, images: int = 1) -> str:
 
 def rounded_percent(share: float) -> str:
     """A share in [0, 1] in per cent: whole ones from 10 % on, else one digit."""
-    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.1g} %"
+    return f"{100 * share:.0f} %" if share >= 0.095 or share == 0 else f"{100 * share:.1g} %"
 
 
 def training_data(config: Mapping[str, Any]) -> str:

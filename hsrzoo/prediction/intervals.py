@@ -21,7 +21,9 @@ from hsrzoo.io.common import output_file
 from hsrzoo.io.open_stream import open_stream
 from hsrzoo.io.stream import CubeShape
 from hsrzoo.layers.whole_image import Region
+from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstruction import METAMER, Level
+from hsrzoo.prediction.files import ends_beside, half_widths_of, unfamiliar_of
 from hsrzoo.prediction.rows import open_rows
 from hsrzoo.uncertainty.apply import ends_of, half_width_of
 from hsrzoo.uncertainty.conformal import percent
@@ -32,7 +34,6 @@ from hsrzoo.uncertainty.metamers import MetamerTable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hsrzoo.models.onnx_runtime import OnnxModel
     from hsrzoo.models.reconstructor import Reconstructor
     from hsrzoo.models.tiling.windows import PaddedImage
 
@@ -50,30 +51,6 @@ class Written:
     unfamiliar: Path | None = None
 
 
-def half_widths_of(cube: Path, level: float) -> Path:
-    """The file of half-widths beside a cube file: ``NAME.interval90.SUFFIX``."""
-    return cube.with_name(f"{cube.stem}.interval{100 * level:g}{cube.suffix}")
-
-
-def unfamiliar_of(cube: Path) -> Path:
-    """The map of unfamiliar pixels beside a cube file: ``NAME.unfamiliar.tif``."""
-    return cube.with_name(f"{cube.stem}.unfamiliar.tif")
-
-
-def ends_beside(cube: Path) -> list[Path]:
-    """The files of lower and of upper ends beside a cube file: ``NAME.metamer-lower.SUFFIX``."""
-    return [cube.with_name(f"{cube.stem}.metamer-{end}{cube.suffix}") for end in ("lower", "upper")]
-
-
-def outputs(cube: Path, level: Level | None) -> list[Path]:
-    """All files of a prediction."""
-    if level is None:
-        return [cube]
-    if level == METAMER:
-        return [cube, *ends_beside(cube)]
-    return [cube, half_widths_of(cube, level), unfamiliar_of(cube)]
-
-
 def require_level(
     model: Reconstructor | OnnxModel, level: Level, tta: bool = False,
     advance: Callable[[int, int], object] | None = None,
@@ -82,7 +59,7 @@ def require_level(
 
     ``advance(done, total)`` is called while the linear programmes of metamers are solved.
     """
-    if level != METAMER or not hasattr(model, "loaded"):
+    if level != METAMER or isinstance(model, OnnxModel):
         model.require_intervals(level, tta)
     elif "metamers" not in vars(model):
         model.metamers = metamers_of(model.loaded, advance)
@@ -242,6 +219,10 @@ def _tiff(out: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
 
 
 __all__ = [
-    "Written", "calibration_of", "ends_beside", "half_widths_of", "outputs", "require_level",
-    "unfamiliar_of", "unlike_share", "write_intervals", "write_metamers",
-]  # fmt: skip
+    "Written",
+    "calibration_of",
+    "require_level",
+    "unlike_share",
+    "write_intervals",
+    "write_metamers",
+]

@@ -26,10 +26,9 @@ from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.caveats import other_encoding, training_data
+from hsrzoo.prediction.files import ends_beside, outputs
 from hsrzoo.prediction.intervals import (
     calibration_of,
-    ends_beside,
-    outputs,
     require_level,
     unlike_share,
     write_intervals,

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.colour.chromaticity import ChromaticityTable, cells
 from hsrzoo.errors import InputError
+from hsrzoo.uncertainty import UNLIKE
 from hsrzoo.uncertainty.conformal import LEVELS, percent, thresholds
 from hsrzoo.uncertainty.scale import scale_of, scale_terms
 
-UNLIKE = 0.99
-"""Pixels beyond this percentile are unlike the training data: 1 % of held-out training pixels are."""
 _AT_ONCE = 1 << 16
 """Pixels of an image whose terms are held at once."""
 

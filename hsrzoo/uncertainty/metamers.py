@@ -28,10 +28,12 @@ from hsrzoo.colour.chromaticity import DARK
 COMPONENTS = 8
 TOLERANCE = 0.5 / 255
 """Half a step of 8 bits, in linear RGB."""
-STEPS = 16
-"""Of the grid along each of two chromaticities."""
+STEPS = 15
+"""Of the grid along each of two chromaticities; a multiple of 3, so that grey, a frequent colour at which
+ranges are widest, is a node."""
 LEVELS = (
-    0, 0.002, 0.004, 0.008, 0.016, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1,
+    0, 0.002, 0.004, 0.008, 0.012, 0.016, 0.022, 0.03, 0.045, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7,
+    0.8, 0.9, 1,
 )  # fmt: skip
 """Of the brightest channel: dense where the tolerance decides, and up to the white."""
 _SLACK = 1e-5

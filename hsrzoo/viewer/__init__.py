@@ -4,7 +4,7 @@ The page loads nothing and needs no server. Its parts: ``page.html`` and ``style
 from ``data.js``, ``colours.js``, ``panels.js``, ``plot.js``, ``table.js``, ``input.js``, ``main.js``.
 """
 
-from hsrzoo.viewer.cubes import NamedCube
+from hsrzoo.viewer.cubes import Interval, NamedCube
 from hsrzoo.viewer.page import write_page
 
-__all__ = ["NamedCube", "write_page"]
+__all__ = ["Interval", "NamedCube", "write_page"]

@@ -38,6 +38,7 @@ function ramp(stops) {
 
 const GREY_RAMP = ramp([[0, 0, 0], [255, 255, 255]]);
 const ERROR_RAMP = ramp(CIVIDIS);
+const DIMMED = [128, 128, 128, 210]; // over unfamiliar pixels
 const OUTSIDE = { below: [86, 180, 233], above: [213, 94, 0] }; // of the palette; also in style.css
 
 // One plane as an image: `low` in the ramp's first colour, `high` in its last; no data is transparent.

@@ -18,12 +18,27 @@ _GAP = 15
 
 
 @dataclass(frozen=True, eq=False)
+class Interval:
+    """What is drawn around the spectrum of a pixel: ``centre`` plus and minus ``half``, not below 0.
+
+    ``name``: for tables ("90 % interval"). ``words``: for the legend, what it means. ``half``, ``centre``:
+    (H, W, C), real; without a centre it is the cube.
+    """
+
+    name: str
+    words: str
+    half: np.ndarray
+    centre: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class NamedCube:
     """A cube and its labels.
 
     ``values``: (H, W, C), real; values that are not finite are shown as no data. ``bands``: C bands, or
     None if unknown. ``units``: of the values, for the axis of the plot. ``facts``: what its file states
-    about its origin, see :class:`hsrzoo.io.metadata.Metadata`.
+    about its origin, see :class:`hsrzoo.io.metadata.Metadata`. ``interval``: see :class:`Interval`.
+    ``unfamiliar``: (H, W) in [0, 1], see :class:`hsrzoo.models.reconstruction.Reconstruction`.
     """
 
     name: str
@@ -31,6 +46,8 @@ class NamedCube:
     bands: BandSet | None = None
     units: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    interval: Interval | None = None
+    unfamiliar: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,6 +91,12 @@ def _require_cube(cube: NamedCube) -> None:
     if cube.bands is not None and len(cube.bands) != values.shape[2]:
         problem = f"The bands of {cube.name} do not fit its values"
         raise BandsError(problem, expected=f"{values.shape[2]} bands", got=cube.bands)
+    parts = [] if cube.interval is None else [cube.interval.half, cube.interval.centre]
+    shapes = [(part, values.shape) for part in parts] + [(cube.unfamiliar, values.shape[:2])]
+    for part, shape in shapes:
+        if part is not None and part.shape != shape:
+            what = f"The interval or the map of unfamiliar pixels of {cube.name} is that of another cube"
+            raise InputError(what, expected=f"shape {shape}", got=part.shape, fix="Predict the image again")
 
 
 def _size(cube: NamedCube) -> str:

@@ -44,7 +44,25 @@ class Planes {
   }
 
   static async load(about, count) {
-    return new Planes(about, await planes(about.id, count));
+    const found = new Planes(about, await planes(about.id, count));
+    if (about.interval) {
+      found.interval = { name: about.interval.name, half: await Planes.load(about.interval.half, count) };
+      const centre = about.interval.centre;
+      found.interval.centre = centre ? await Planes.load(centre, count) : found;
+    }
+    return found;
+  }
+
+  // The ends of the interval of every plane at a pixel; null without intervals.
+  ends(x, y) {
+    if (!this.interval) return null;
+    const { half, centre } = this.interval, low = [], high = [];
+    for (let plane = 0; plane < this.count; plane++) {
+      const middle = centre.at(plane, x, y), reach = half.at(plane, x, y);
+      low.push(Math.max(0, middle - reach));
+      high.push(Math.max(0, middle + reach));
+    }
+    return { low, high };
   }
 
   real(integer) {

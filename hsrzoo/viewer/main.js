@@ -7,6 +7,7 @@ const state = {
   colour: true, // colour rendering, else one band
   band: 0,
   map: 0, // which error map
+  dim: false, // unfamiliar pixels are dimmed
   moving: false, // dragging moves the image instead of selecting
   rect: null, // what is selected, in page pixels, both ends included
   anchor: { x: 0, y: 0 }, // where the selection began
@@ -15,6 +16,7 @@ const state = {
 };
 let cubes = [];
 let maps = [];
+let unfamiliar = null; // of one plane: the percentile of each pixel
 let panels = [];
 let current = []; // series of the selection
 let nearestBand = () => 0;
@@ -36,6 +38,8 @@ function seriesOf(rect, style, label) {
   return cubes.map((cube, index) => ({
     ...cube.over(rect),
     region,
+    interval: region ? null : cube.ends(rect.x0, rect.y0),
+    intervalName: cube.interval ? cube.interval.name : "",
     colour: style.colour,
     shape: style.shape,
     dash: cubes.length > 1 ? ["", "6 4"][index] : style.dash,
@@ -125,7 +129,13 @@ function readout() {
   const values = current.map((s, i) => `${cubes.length > 1 ? "AB"[i] + " " : ""}${plain(s.mean[state.band])}`);
   const parts = [`${place(state.rect)}: ${bandName(state.band)} ${region ? "mean " : ""}${values.join(", ")}`];
   for (const map of maps) parts.push(`${map.name} ${region ? "mean " : ""}${plain(map.over(state.rect).mean[0])}${map.sign}`);
+  if (unfamiliar && !region) parts.push(familiarity(unfamiliar.at(0, state.cursor.x, state.cursor.y)));
   return parts.join("; ");
+}
+
+function familiarity(percentile) {
+  const words = percentile > facts.unlike ? "unlike the training data" : "like the training data";
+  return `colour ${words} (percentile ${short(100 * percentile)})`;
 }
 
 // Of the shown band, for both cubes; within 0 to 1 where other values are marked.
@@ -152,10 +162,24 @@ function paintPanels() {
   }
 }
 
+// A picture that covers unfamiliar pixels with grey, made once.
+function veil() {
+  if (veil.made) return veil.made;
+  veil.made = document.createElement("canvas");
+  [veil.made.width, veil.made.height] = [WIDTH, HEIGHT];
+  const context = veil.made.getContext("2d");
+  const image = context.createImageData(WIDTH, HEIGHT);
+  for (let i = 0; i < SIZE; i++) {
+    if (unfamiliar.real(unfamiliar.integers[i]) > facts.unlike) image.data.set(DIMMED, 4 * i);
+  }
+  context.putImageData(image, 0, 0);
+  return veil.made;
+}
+
 function drawImages() {
   const marks = state.pins.map((p) => ({ rect: p.rect, colour: p.style.colour, label: String(p.index + 1) }));
   if (state.rect) marks.push({ rect: state.rect, colour: null, label: "" });
-  for (const panel of panels) panel.draw(marks);
+  for (const panel of panels) panel.draw(marks, state.dim ? veil() : null);
 }
 
 function fillLegend() {
@@ -219,6 +243,13 @@ function connect() {
       refresh();
     });
   }
+  if (unfamiliar) {
+    $("dim").addEventListener("change", () => {
+      state.dim = $("dim").checked;
+      $("dimmed").hidden = !state.dim;
+      refresh();
+    });
+  }
   $("band").addEventListener("input", () => setBand(Number($("band").value)));
   $("zoom-in").addEventListener("click", act.zoomIn);
   $("zoom-out").addEventListener("click", act.zoomOut);
@@ -236,9 +267,10 @@ function connect() {
 
 async function start() {
   const figures = [...document.querySelectorAll("figure")];
-  [cubes, maps, panels] = await Promise.all([
+  [cubes, maps, [unfamiliar = null], panels] = await Promise.all([
     Promise.all(facts.cubes.map((about) => Planes.load(about, facts.bands))),
     Promise.all(facts.maps.map(async (about) => Object.assign(await Planes.load(about, 1), { sign: about.sign }))),
+    Promise.all(facts.unfamiliar.map((about) => Planes.load(about, 1))),
     Promise.all(figures.map(async (figure) => {
       const panel = new Panel(figure);
       if (figure.dataset.picture) panel.picture = await picture(figure.dataset.picture);

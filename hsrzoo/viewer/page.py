@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.io.metadata import is_reflectance, origin
+from hsrzoo.prediction.caveats import rounded_percent
+from hsrzoo.uncertainty import UNLIKE
 from hsrzoo.utils.files import write_atomically
 from hsrzoo.viewer.cubes import NamedCube, check_cubes, fit_photo, runs_of, stride_for
 from hsrzoo.viewer.pack import colour_picture, error_maps, outside_of, pack_values, png_uri
@@ -76,7 +78,11 @@ class _Content:
             )
         self.figures: list[dict[str, Any]] = []
         self.payloads: dict[str, str] = {}
-        self.about: dict[str, list[dict[str, Any]]] = {"cubes": [], "maps": []}
+        kinds = ("cubes", "intervals", "maps", "unfamiliar")
+        self.about: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
+        self.meanings: list[str] = []
+        """Of the intervals, for the legend."""
+        self.dimmed = ""
         self.origins: list[tuple[str, str]] = []
         size = f"{self.height} rows x {self.width} columns"
         first = self.cubes[0].bands
@@ -89,6 +95,8 @@ class _Content:
             kept = self._subsample(np.asarray(cube.values))
             marked = is_reflectance(cube.units, cube.facts)
             self._store("cubes", kept, name=cube.name, label=letter + cube.name, marked=marked)
+            self._add_interval(cube, letter)
+            self._add_unfamiliar(cube)
             outside = outside_of(cube.values) if marked else None
             if outside is not None and outside.share > _NOTED:
                 self.notes.append(f'Values of {cube.name}: {outside.shares}. "One band" marks them.')
@@ -96,6 +104,26 @@ class _Content:
                 self.origins.append((letter + cube.name if letter else "Origin", text))
             pixels, how = colour_picture(kept, cube.bands)
             self._show("cube", letter + cube.name, how, pixels)
+
+    def _add_interval(self, cube: NamedCube, letter: str) -> None:
+        """What is drawn around the spectra of the cube that was stored last."""
+        if cube.interval is None:
+            return
+        self._store("intervals", self._subsample(cube.interval.half), name=cube.name)
+        shown = {"name": cube.interval.name, "half": self.about["intervals"][-1]}
+        if cube.interval.centre is not None:
+            self._store("intervals", self._subsample(cube.interval.centre), name=cube.name)
+            shown["centre"] = self.about["intervals"][-1]
+        self.about["cubes"][-1]["interval"] = shown
+        self.meanings.append(letter + cube.interval.words)
+
+    def _add_unfamiliar(self, cube: NamedCube) -> None:
+        """The map of unfamiliar pixels, of the first cube that has one."""
+        if cube.unfamiliar is None or self.about["unfamiliar"]:
+            return
+        self._store("unfamiliar", self._subsample(cube.unfamiliar)[..., None], name=cube.name)
+        share = rounded_percent(float(np.mean(cube.unfamiliar > UNLIKE)))
+        self.dimmed = f"{share} of the picture is unlike the training data"
 
     def add_errors(self) -> None:
         """The error maps of two cubes, and overall errors: of B, or differences if models made both."""
@@ -152,6 +180,8 @@ class _Content:
             notes=self.notes,
             summary=self.summary,
             origins=self.origins,
+            meanings=self.meanings,
+            dimmed=self.dimmed,
             script=script,
             script_hash=_hash(script),
             style=style,
@@ -178,6 +208,7 @@ class _Content:
             "value_axis": f"value, unit: {units}" if units else "value (unit unknown)",
             "first_band": first,
             "csv": f"{Path(cube.name).stem}-spectra.csv",
+            "unlike": UNLIKE,
             **self.about,
         }
 

@@ -63,7 +63,8 @@ class Panel {
     };
   }
 
-  draw(marks) {
+  // `veil`: a canvas of the image's size to lay over it, or null.
+  draw(marks, veil) {
     const ratio = window.devicePixelRatio || 1;
     const width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
     const height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
@@ -73,7 +74,9 @@ class Panel {
     const { scale, left, top } = this.frame();
     context.clearRect(0, 0, width, height);
     context.imageSmoothingEnabled = scale < 1; // enlarged pixels stay squares
-    context.drawImage(this.source, left, top, WIDTH * scale, HEIGHT * scale);
+    for (const layer of veil ? [this.source, veil] : [this.source]) {
+      context.drawImage(layer, left, top, WIDTH * scale, HEIGHT * scale);
+    }
     for (const mark of marks) drawMark(context, mark, { scale, left, top, ratio });
   }
 }

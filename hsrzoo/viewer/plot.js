@@ -27,7 +27,8 @@ function ticks(low, high, count) {
 const POSITIONS = facts.wavelengths || Array.from({ length: facts.bands }, (_, i) => i + 1);
 
 function scales(series, width, height) {
-  const finite = series.flatMap((s) => [...s.low, ...s.high]).filter(Number.isFinite);
+  const ends = (s) => (s.interval ? [...s.interval.low, ...s.interval.high] : []);
+  const finite = series.flatMap((s) => [...s.low, ...s.high, ...ends(s)]).filter(Number.isFinite);
   let low = finite.reduce((a, b) => Math.min(a, b), Infinity);
   let high = finite.reduce((a, b) => Math.max(a, b), -Infinity);
   if (!finite.length) [low, high] = [0, 1];
@@ -90,8 +91,9 @@ function drawSeries(root, series, at) {
   const group = svg("g", { class: "series", "data-name": series.name, stroke: series.colour }, root);
   const point = (values) => (band) => `${at.x(POSITIONS[band]).toFixed(2)},${at.y(values[band]).toFixed(2)}`;
   for (const piece of pieces(series.mean)) {
-    if (series.region) {
-      const edge = [...piece.map(point(series.high)), ...piece.map(point(series.low)).reverse()];
+    const shaded = series.region ? series : series.interval;
+    if (shaded) {
+      const edge = [...piece.map(point(shaded.high)), ...piece.map(point(shaded.low)).reverse()];
       svg("polygon", { points: edge.join(" "), class: "range", fill: series.colour }, group);
     }
     svg("polyline", { points: piece.map(point(series.mean)).join(" "), "stroke-dasharray": series.dash }, group);

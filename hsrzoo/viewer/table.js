@@ -1,12 +1,14 @@
 // The plotted values as text: a table, and the same as CSV.
 
-// [heading, values] of every column: a pixel has one, a region its mean, least and greatest.
+// [heading, values] of every column: a pixel has one, with an interval its ends, a region its mean, least
+// and greatest.
 function columns(series) {
-  return series.flatMap((s) =>
-    s.region
-      ? [[`${s.name}, mean`, s.mean], [`${s.name}, minimum`, s.low], [`${s.name}, maximum`, s.high]]
-      : [[s.name, s.mean]],
-  );
+  return series.flatMap((s) => {
+    if (s.region) return [[`${s.name}, mean`, s.mean], [`${s.name}, minimum`, s.low], [`${s.name}, maximum`, s.high]];
+    if (!s.interval) return [[s.name, s.mean]];
+    const end = (which) => `${s.name}, ${s.intervalName}, ${which}`;
+    return [[s.name, s.mean], [end("lower"), s.interval.low], [end("upper"), s.interval.high]];
+  });
 }
 
 function cell(kind, text, parent, attributes = {}) {

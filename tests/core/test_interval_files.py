@@ -96,7 +96,8 @@ def test_for_a_photograph_a_note_says_that_coverage_was_measured_on_rendered_pai
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0, "0 %"), (0.004, "0.4 %"), (0.0004, "0.04 %"), (0.314, "31 %"), (1, "100 %")]
+    ("share", "text"),
+    [(0, "0 %"), (0.0996, "10 %"), (0.004, "0.4 %"), (0.0004, "0.04 %"), (0.314, "31 %"), (1, "100 %")],
 )
 def test_shares_are_rounded_for_people(share: float, text: str) -> None:
     assert unlike_text(share).startswith(f"{text} of the picture")
