@@ -130,7 +130,7 @@ def figures(store: Path, data: Path, folder: Path) -> dict[str, float]:
     return {
         "bench": next(f["mean"] for f in scores if f["metric"] == "rmse"),
         "compare": next(g["a"] for g in gaps if g["metric"] == "rmse"),
-        "reproduce": float(table_row((folder / "results.md").read_text(), A)[1].split()[0]),
+        "reproduce": float(table_row((folder / "results" / "networks.md").read_text(), A)[1].split()[0]),
         "report": float(table_row(tables, A)[1].split()[0]),
         "show": shown["rmse"],
         "card": float(table_of(card.figure_table([pushed]))["RMSE"]),

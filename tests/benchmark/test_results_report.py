@@ -12,7 +12,7 @@ from hsrzoo_benchmark.reproduce import claims
 from hsrzoo_benchmark.reproduce.claims import judge
 from hsrzoo_benchmark.reproduce.evidence import Evidence
 from hsrzoo_benchmark.reproduce.ranking import advice
-from hsrzoo_benchmark.reproduce.report import render, write
+from hsrzoo_benchmark.reproduce.report import pages, write
 from hsrzoo_benchmark.statistics.intervals import Interval
 from hsrzoo_benchmark.tables.numbers import significant, with_interval
 from result_rows import rows, typed
@@ -99,28 +99,26 @@ def test_adaptation_may_move_clean_figures_by_one_percent(adapted: float, expect
 
 
 def report(*groups: list[dict[str, Any]]) -> str:
-    return render(Evidence(typed(*groups)))
+    """All pages, the summary first."""
+    return "\n\n".join(pages(Evidence(typed(*groups))).values())
 
 
-def test_the_first_paragraph_is_about_random_codes_unless_learned_ones_beat_them() -> None:
+def test_the_summary_tells_of_random_codes_unless_learned_ones_beat_them() -> None:
     full = rows("table-5.full", [0.1, 0.11, 0.1, 0.11])
     beaten = report(full, rows("control.random", [0.2] * 4))
     assert beaten.startswith("# Results\n") and "random ones**" not in beaten
     level = report(full, rows("control.random", [0.1, 0.1, 0.11, 0.11]))
-    heading, _, first, *_ = level.splitlines()
-    assert heading == "# Results"
-    assert first.startswith(
-        "**Learned codes were not shown to beat random ones** (not decided: interval holds 0)"
+    line = next(line for line in level.splitlines() if "random ones**" in line)
+    assert line.startswith(
+        "- **Learned codes were not shown to beat random ones** (not decided: interval holds 0)"
     )
-    assert "n = 4, protocol" in first and "commit 012345678" in first
-    worse = report(full, rows("control.random", [0.05] * 4)).splitlines()[2]
+    assert line.endswith("(n = 4).")
+    worse = report(full, rows("control.random", [0.05] * 4))
     assert "do not beat random ones** (does not hold)" in worse and "+0.05500" in worse
-    assert (
-        report(full).splitlines()[2].startswith("**Whether learned codes beat random ones is not known**")
-    )
+    assert "- **Whether learned codes beat random ones is not known**" in report(full)
 
 
-def test_every_row_of_the_report_is_signed() -> None:
+def test_protocol_and_commit_of_every_row_are_in_the_appendix() -> None:
     text = report(
         rows("mcga-s2.cave", [0.1, 0.2, 0.1, 0.2]), rows("mst-plus-plus.cave", [0.2] * 4),
         rows("mcga-s2.cave", [0.3] * 4, condition=DARK, tta=True),
@@ -128,14 +126,19 @@ def test_every_row_of_the_report_is_signed() -> None:
         rows("table-5.full", [0.3, 0.2, 0.1, 0.2]), rows("mcga-s2.cave", [0.5] * 4, condition=MIXED),
         rows("mcga-s2.cave", [0.5], dataset="berlin"), rows("mst-plus-plus.cave", [0.4], dataset="berlin"),
     )  # fmt: skip
-    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("| ")]
-    assert len(tables) > 6
-    for heads, _, *lines in tables:
-        columns = [head.strip() for head in heads.split("|")]
-        for line in lines:
-            row = dict(zip(columns, (cell.strip() for cell in line.split("|")), strict=True))
-            measured = "-" not in (row["n"] if "n" in row else row["hash"])
-            assert not measured or (row["commit"] == "012345678" and len(row["hash"]) >= 12), line
+    tables, _, appendix = text.partition("# Protocols and commits")
+    assert "012345678" not in tables and "| commit |" not in tables
+    signed = section(appendix, None)
+    assert {row["commit"] for row in signed} == {"012345678"}
+    assert all(len(row["hash"]) >= 12 for row in signed)
+    told = {
+        (row["table"].partition("]")[0].strip("["), name)
+        for row in signed
+        for name in row["rows"].split("; ")
+    }
+    assert ("Networks at full budget", "mcga-s2.cave") in told
+    assert ("Codebook controls", "control.random") in told and ("Mixed patches", "16 mcga-s2.cave") in told
+    assert "networks.md#networks-at-full-budget" in appendix
 
 
 def test_who_leads_is_derived_from_the_rows() -> None:
@@ -162,10 +165,11 @@ def test_values_that_are_nan_come_last_and_never_lead() -> None:
     assert [line.partition(":")[0] for line in nobody] == ["Colours"]  # these alone are numbers
 
 
-def section(text: str, title: str) -> list[dict[str, str]]:
-    """Rows of the tables under a heading."""
+def section(text: str, title: str | None) -> list[dict[str, str]]:
+    """Rows of the tables under a heading of a page of tables; None: at the beginning."""
     found = []
-    for part in text.split(f"## {title}\n")[1].split("\n## ")[0].strip().split("\n\n"):
+    own = text if title is None else text.rpartition(f"## {title}\n")[2]
+    for part in re.split(r"\n##? ", own)[0].strip().split("\n\n"):
         if part.startswith("|"):
             heads, _, *lines = ([cell.strip() for cell in line.split("|")] for line in part.splitlines())
             found += [dict(zip(heads, line, strict=True)) for line in lines]
@@ -232,10 +236,7 @@ def test_every_figure_of_the_summary_is_one_of_the_tables_behind_it() -> None:
         rows("mst-plus-plus.cave", [0.25, 0.22, 0.24, 0.23]), rows("table-5.full", [0.1] * 4),
         rows("control.random", [0.2] * 4),
     )  # fmt: skip
-    first, _, rest = text.partition("## How to read the tables")
-    lines = [line for line in first.splitlines() if line.startswith("| m")]
-    assert [line.split(" | ")[0] for line in lines[1:]] == ["| mcga-s2.cave", "| mst-plus-plus.cave"]
-    assert lines[1].split(" | ")[1] == "0.2000 #1" and lines[2].split(" | ")[1] == "0.2350 #2"
+    first, _, rest = text.partition("## All tables")
     found = re.findall(r"\d+\.\d+", first)
     assert len(found) >= 6 and [number for number in found if number not in rest] == []
 
@@ -249,21 +250,29 @@ def test_the_summary_has_every_claim_once_under_its_verdict() -> None:
         in text
     )
     left = len(claims.claims()) - 2
-    assert f"- **Other claims**: {left} not tested ([table](#the-papers-claims))." in text
+    assert f"- **Other claims**: {left} not tested ([table](results/mcga.md#the-papers-claims))." in text
 
 
 @pytest.mark.skipif(not (ROOT / "records").is_dir(), reason="needs a checkout")
-def test_the_committed_page_is_what_the_committed_rows_say() -> None:
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert render(Evidence.read(ROOT / "records")).splitlines() == page.splitlines()
+def test_the_committed_pages_are_what_the_committed_rows_say() -> None:
+    made = pages(Evidence.read(ROOT / "records"))
+    assert {path.name for path in (ROOT / "docs" / "results").glob("*.md")} == {
+        Path(n).name for n in made
+    } - {"results.md"}
+    for name, text in made.items():
+        page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert text.splitlines() == page.splitlines(), f"{name}: run make tables"
+    assert all(
+        (ROOT / "docs" / name).is_file() for name in re.findall(r"results/\w+\.svg", made["results.md"])
+    )
 
 
 def test_a_report_of_few_rows_says_what_is_missing(tmp_path: Path) -> None:
     out = tmp_path / "docs" / "results.md"
     assert write(Evidence(typed(rows("poly.cave", [0.1, 0.2, 0.3, 0.4]))), out) == 0
-    text = out.read_text()
-    assert "## Equal iterations\n\nNo rows." in text
-    assert "mcga-s2.seed-1" in text.rpartition("## What is missing")[2]
+    tables = out.with_suffix("")
+    assert "## Equal iterations\n\nNo rows." in (tables / "networks.md").read_text()
+    assert "mcga-s2.seed-1" in (tables / "provenance.md").read_text().rpartition("## What is missing")[2]
 
 
 def test_figures_are_written_without_exponents() -> None:

@@ -229,5 +229,5 @@ def verdicts(judged: Sequence[Judged]) -> str:
     ]
     rest = [f"{len(by_kind[kind])} {kind}" for kind in (OPEN, UNTESTED) if by_kind[kind]]
     if rest:
-        lines.append(f"- **Other claims**: {', '.join(rest)} ([table](#the-papers-claims)).")
+        lines.append(f"- **Other claims**: {', '.join(rest)} ([table](results/mcga.md#the-papers-claims)).")
     return "\n".join(lines)

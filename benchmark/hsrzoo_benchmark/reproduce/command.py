@@ -35,7 +35,8 @@ default store of the other commands."""
               help="First make missing rows by benchmark/hsrzoo_benchmark/studies, "
               "into records.")  # fmt: skip
 @click.option("--out", type=shared.PATH,
-              help="Report: file [docs/results.md]. Figures: picture [WHAT.png].")  # fmt: skip
+              help="Report: summary, beside a folder results with the tables [docs/results.md]. "
+              "Figures: picture [WHAT.png].")  # fmt: skip
 @click.option("--model", "models", type=MODEL, multiple=True, metavar="[TITLE=]NAME",
               help="Figures 4b, 5: model, repeatable [mcga-s2; figure 5: mst-plus-plus too].")  # fmt: skip
 @click.option("--scene", help="Figures 4b and 5: scene [the first of the split].")
@@ -48,7 +49,8 @@ def command(
 ) -> None:
     """Print a table or figure of the MCGA paper: ours from stored rows, and the paper's.
 
-    WHAT: table-1 to table-9, figure-3, figure-4b, figure-5, or report, which writes docs/results.md. Jobs
+    WHAT: table-1 to table-9, figure-3, figure-4b, figure-5, or report, which writes docs/results.md
+    and the tables and plots in docs/results. Jobs
     without rows are named with the queue that makes them; a table without any row exits with 1. Intervals
     are 95 % over scenes, seeds averaged first. Figures 4b and 5 run the models.
     """

@@ -10,7 +10,7 @@ import numpy as np
 
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce import tables
-from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, SeedGroup, commits_of
+from hsrzoo_benchmark.reproduce.evidence import Evidence, Place, SeedGroup
 from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.statistics import intervals
 from hsrzoo_benchmark.statistics.seeds import averaged, common_scenes
@@ -119,10 +119,7 @@ def _job(place: Place, condition: Condition) -> str:
 def _sentence(job: str, ordered: Sequence[Ranked], metric: str) -> str:
     best, *others = ordered
     figure = f"{metric_name(metric)} {significant(best.mean)}"
-    signature = (
-        f"n = {best.scenes}, protocol {best.group.hash}, commit {commits_of(o.group for o in ordered)}, "
-        f"{len(ordered)} models compared"
-    )
+    signature = f"n = {best.scenes}, {len(ordered)} models compared"
     if best.rank is None:
         rest = f"{intervals.TOO_FEW}: no interval and no rank"
     else:
@@ -149,5 +146,5 @@ def _fastest(evidence: Evidence) -> list[str]:
     return [
         f"Speed: of those level with the best RMSE **{timed[0]}** is the fastest of {len(timed)} timed, "
         f"{significant(row['images_s'])} images/s of {TIMED} on {row['device']}, {row['threads']} threads "
-        f"(n = {row['runs']} runs, commit {row['commits']}){rest}."
+        f"(n = {row['runs']} runs){rest}."
     ]

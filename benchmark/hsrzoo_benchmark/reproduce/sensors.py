@@ -20,7 +20,7 @@ REFERENCE = tables.headline("linear", "cave")
 _METRICS = ("rmse", "sam")
 _NOTE = f"""\
 RMSE / SAM in degrees, mean over scenes and seeds. `{GENERAL}`: trained on CAVE and other sensors
-([pools](train.md#several-data-sets)). Where those include the sensor, the column has weights trained
+([pools](../train.md#several-data-sets)). Where those include the sensor, the column has weights trained
 without it, `ARCH{WITHOUT}SENSOR`. Ahead: on how many sensors RMSE and SAM are below those of
 {REFERENCE}. RMSE ratio: RMSE divided by that of {REFERENCE}, geometric mean over the sensors."""
 
@@ -46,6 +46,16 @@ def ratios(evidence: Evidence) -> tuple[int, dict[str, float]]:
     :data:`REFERENCE`, the best first."""
     sensors, rows = _rows(evidence)
     return len(sensors), {row["model"]: mean for mean, row in rows if math.isfinite(mean)}
+
+
+def relative(evidence: Evidence) -> dict[str, dict[str, float]]:
+    """Label of a row of the table -> sensor -> RMSE divided by that of :data:`REFERENCE`."""
+    found: dict[str, dict[str, float]] = {}
+    for sensor in _rows(evidence)[0]:
+        means = {label: summarise(group.runs("rmse")).mean for label, group in sensor.groups.items()}
+        for label, mean in means.items() if REFERENCE in means else ():
+            found.setdefault(label, {})[sensor.name] = mean / means[REFERENCE]
+    return found
 
 
 def _rows(evidence: Evidence) -> tuple[list[Sensor], list[tuple[float, text.TableRow]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ from hsrzoo_benchmark.tables.numbers import (
 
 TableRow = dict[str, str]
 """One row of a table: heading -> text."""
+SIGNATURE = ("hash", "commit")
+"""Columns that say where a row comes from."""
+_BAR = re.compile(r"(?<!\\)\|")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -90,6 +94,40 @@ def markdown(rows: Iterable[TableRow]) -> str:
     heads = list(dict.fromkeys(key for row in rows for key in row))
     lines = [[row.get(head, ABSENT) for head in heads] for row in rows]
     return markdown_table(heads, lines) if lines else ""
+
+
+def without_signature(block: str) -> tuple[str, list[TableRow]]:
+    """A table without the columns ``hash`` and ``commit``, and what they say of each row; other text as it
+    is."""
+    if not block.startswith("| "):
+        return block, []
+    heads, rule, *lines = ([cell.strip() for cell in _BAR.split(line)[1:-1]] for line in block.splitlines())
+    own = [i for i, head in enumerate(heads) if head not in SIGNATURE]
+    signed = [
+        {"row": _label(heads, line), **{key: line[heads.index(key)] for key in SIGNATURE if key in heads}}
+        for line in lines
+    ]
+    if len(own) == len(heads):
+        return block, []
+    shown = ("| " + " | ".join(line[i] for i in own) + " |" for line in (heads, rule, *lines))
+    return "\n".join(shown), [row for row in signed if set(row.values()) - {row["row"], ABSENT}]
+
+
+def _label(heads: Sequence[str], line: Sequence[str]) -> str:
+    """What tells a row of a table from the others: its first cell, and the model where that is another."""
+    return " ".join(dict.fromkeys(line[i] for i, head in enumerate(heads) if i == 0 or head == "model"))
+
+
+def joined(rows: Iterable[TableRow]) -> list[TableRow]:
+    """Rows that differ in ``row`` alone as one, with all of their names."""
+    names: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for row in rows:
+        rest = tuple((key, value) for key, value in row.items() if key != "row")
+        names.setdefault(rest, []).append(row["row"])
+    return [
+        {"table": dict(rest)["table"], "rows": "; ".join(dict.fromkeys(own)), **dict(rest)}
+        for rest, own in names.items()
+    ]
 
 
 def scores(

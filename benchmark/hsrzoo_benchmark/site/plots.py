@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LEAST = 2
 """Points without which there is nothing to compare, and no picture."""
 _BLUE, _GREY = "#0072B2", "#595959"  # of Okabe and Ito's palette, and a neutral
-_STYLE: Any = {"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "hsrzoo", "text.parse_math": False}
+STYLE: Any = {"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "hsrzoo", "text.parse_math": False}
 """Letters stay letters, the same values give the same file, and a $ in a name is a $."""
 _NAME_SIZE = 10
 """Of the names beside points, in points."""
@@ -95,7 +95,7 @@ def draw(found: Sequence[Point], xlabel: str, out: Path) -> Path:
     """One picture, both axes logarithmic: the mean with its interval over what the model costs."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = new_figure(7.2, 4.8, arrange=False)
         axes = figure.subplots(gridspec_kw={"left": 0.12, "right": 0.98, "bottom": 0.13, "top": 0.97})
         for one in found:
