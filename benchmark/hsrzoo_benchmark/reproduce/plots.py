@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hsrzoo_benchmark.protocol import CLEAN, Condition
 from hsrzoo_benchmark.reproduce.evidence import Evidence, same_runs
@@ -18,9 +18,6 @@ from hsrzoo_benchmark.speed import timing
 from hsrzoo_benchmark.statistics.seeds import summarise
 from hsrzoo_benchmark.tables.numbers import significant, threads_text
 from hsrzoo_benchmark.tables.pictures import new_figure, save
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _SIDE = 512
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#595959")
@@ -113,7 +110,7 @@ def _sensors(evidence: Evidence) -> Iterator[Plot]:
         "sensors.svg", "Sensors not seen in training", _alt(shown),
         f"RMSE divided by that of linear regression; `{GENERAL}`: trained on several sensors, scored on "
         "those left out ([table](results/generalisation.md#sensors-not-seen-in-training)).",
-        lambda out: save(_dots(shown, "RMSE / RMSE of linear regression (↓ better)"), out),
+        lambda out: _dots(shown, "RMSE / RMSE of linear regression (↓ better)", out),
     )  # fmt: skip
 
 
@@ -132,7 +129,7 @@ def _robustness(evidence: Evidence) -> Iterator[Plot]:
         "disturbances.svg", "Disturbed images", _alt(found),
         "RMSE on disturbed images divided by that on undisturbed ones of the same training "
         "([tables](results/disturbances.md)); metamers: the same image of other spectra.",
-        lambda out: save(_dots(found, "RMSE / RMSE of undisturbed images (↓ better)"), out),
+        lambda out: _dots(found, "RMSE / RMSE of undisturbed images (↓ better)", out),
     )  # fmt: skip
 
 
@@ -144,7 +141,7 @@ def _alt(lines: Lines) -> str:
     return "Smallest: " + "; ".join(f"{where} {name} {value:.2f}" for where, (value, name) in best.items())
 
 
-def _dots(lines: Lines, label: str) -> Figure:
+def _dots(lines: Lines, label: str, out: Path) -> Path:
     """A row for each place, a mark for each model."""
     import matplotlib
 
@@ -168,4 +165,4 @@ def _dots(lines: Lines, label: str) -> Figure:
         axes.grid(True, color="#dddddd", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
-        return figure
+        return save(figure, out)
