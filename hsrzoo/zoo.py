@@ -31,8 +31,8 @@ class Zoo:
     speed: Mapping[str, Any]
     """What the times have in common: ``side`` of the square image in pixels, ``device``, ``threads``."""
     networks: Mapping[str, Mapping[str, Any]]
-    """Architecture -> ``year`` (None: unknown), ``licence``, and ``parameters``, ``frozen``, ``buffers``
-    with 31 bands."""
+    """Architecture -> ``year`` (None: unknown), ``licence``, ``default`` (tag of its default weights, or
+    None), and ``parameters``, ``frozen``, ``buffers`` with 31 bands."""
     weights: Mapping[str, Mapping[str, Any]]
     """ARCH.TAG -> ``rank``, ``rmse``, ``sam`` (degrees) where scored; ``gmac``, ``ms``, ``mib`` where
     timed."""

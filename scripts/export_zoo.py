@@ -77,7 +77,7 @@ def network(name: str) -> dict[str, Any]:
     """What is known of an architecture without weights."""
     spec = MODELS.get(name)
     size = size_of(spec, VISIBLE_31)._asdict()
-    return {"year": year_of(spec.source), "licence": spec.licence, **size}
+    return {"year": year_of(spec.source), "licence": spec.licence, "default": spec.default_tag, **size}
 
 
 def table(records: Path = RECORDS) -> Zoo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,19 +39,41 @@ _UNTRAINED = (
 
 @dataclass
 class Session:
-    """Everything opened: the store is writable, the data is there, the models are loaded."""
+    """Everything opened: the store is writable, the data is there, models that have to run are loaded."""
 
     options: Options
     store: Store
-    setups: dict[str, ModelSetup]
-    """How each of ``models`` was loaded, by its name."""
-    models: list[Reconstructor]
-    broken: list[tuple[str, HsrzooError]]
-    """Names of the models that could not be loaded, and why."""
+    loaded: LoadedModels
     source: Source | None
     cells: list[Cell] = field(default_factory=list)
     not_scored: list[tuple[str, HsrzooError]] = field(default_factory=list)
     """Names of the models that are not scored, and why."""
+
+    @property
+    def setups(self) -> dict[str, ModelSetup]:
+        """How each of :attr:`models` is loaded, by its name."""
+        return self.loaded.setups
+
+    @property
+    def models(self) -> list[Reconstructor]:
+        """In table order; described only where nothing asks for more."""
+        return self.loaded.models
+
+    @property
+    def broken(self) -> list[tuple[str, HsrzooError]]:
+        """Names of the models that could not be loaded, and why."""
+        return self.loaded.broken
+
+    def require(self, names: Collection[str]) -> None:
+        """Load the models of these names, which are to run."""
+        if names and self.options.threads is not None:
+            import torch  # nothing else needs it where all rows are stored
+
+            torch.set_num_threads(self.options.threads)
+        found = self.loaded.require(names, self.options.device)
+        failed = {name for name, _ in self.broken}
+        cells = (cell for cell in self.cells if cell.model.name not in failed)
+        self.cells = [replace(cell, model=found.get(cell.model.name, cell.model)) for cell in cells]
 
     def groups(self) -> list[Group]:
         """The stored rows of the run."""
@@ -72,8 +94,11 @@ def _run_bench(options: Options, speed_options: SpeedOptions | None, exports: Pa
     session = open_session(options, exports)
     if session.not_scored and not session.cells and speed_options is None:
         raise session.not_scored[0][1]
-    architectures = {model.name: model.spec.name for model in session.models}
-    references = choose_references(architectures, speed_options.references if speed_options else ())
+    references: Sequence[str] = ()
+    if speed_options is not None:
+        session.require(session.setups)
+        architectures = {model.name: model.spec.name for model in session.models}
+        references = choose_references(architectures, speed_options.references)
     _announce(session, speed_options)
     outcome = compute(session)
     _note_left_out(session, outcome)
@@ -166,7 +191,7 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
     if options.workers is not None:
         distributed.check(options, options.workers)
     loaded = _load_models(options, exports, source)
-    session = Session(options, store, loaded.setups, loaded.models, loaded.broken, source)
+    session = Session(options, store, loaded, source)
     if source is None or not options.benches:
         return session
     scored = []
@@ -179,6 +204,7 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
         else:
             session.not_scored.append((model.name, error))
     session.cells = plan(scored, source, options, store)
+    session.require({cell.model.name for _, cells in missing(session.cells, source) for cell in cells})
     return session
 
 
@@ -197,13 +223,15 @@ def _open_source(options: Options) -> Source:
 
 
 def _load_models(options: Options, exports: Path | None, source: Source | None) -> LoadedModels:
-    import torch
-
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     bands = source.dataset.bands if source else VISIBLE_31
     loaded = load_models(
-        options.models, options.ways, options.device, exports, bands, options.random_weights
+        options.models,
+        options.ways,
+        options.device,
+        exports,
+        bands,
+        options.random_weights,
+        described=not set(options.benches) & set(uncertainty.NAMES),  # which look at the calibration
     )
     if options.tta and all(model.spec.adapt is None for model in loaded.models):
         raise InputError("None of the models has test-time adaptation", fix="Leave --tta out")

@@ -13,6 +13,8 @@ import numpy as np
 
 from hsrzoo.bands import BandSet
 
+ERROR = 0.15
+"""e: the errors of a network, as a share of the spread of spectra in equal light."""
 _FILE = Path(__file__).parents[1] / "data" / "spectra-cave.json"
 
 

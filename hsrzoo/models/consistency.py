@@ -24,14 +24,12 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import CLIPPED, Camera
-from hsrzoo.colour.spectra import spectra_for
+from hsrzoo.colour.spectra import ERROR, spectra_for
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import InputError
 
 NOISE = 1 / 255 / 12**0.5
 """Standard deviation of what rounding to 8 bits adds."""
-ERROR = 0.15
-"""e: the errors of a network, as a share of the spread of spectra in equal light."""
 _AT_ONCE = 1 << 15
 """Pixels corrected at once: their spectra then stay in the cache."""
 

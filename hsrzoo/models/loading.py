@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.camera import Camera
 from hsrzoo.errors import InputError, UnknownNameError, unknown_name
 from hsrzoo.hub.ids import is_requirement
 from hsrzoo.models import locate
 from hsrzoo.models import weights as weight_files
+from hsrzoo.models.metadata import (
+    ESTIMATE,
+    camera_identity,
+    identity_of,
+    input_identity,
+    network_identity,
+    own_consistency,
+)
 from hsrzoo.models.names import ModelName, parse_name
+from hsrzoo.models.parts import require_intact
 from hsrzoo.registry import MODELS
-from hsrzoo.spec import Execution, ModelSpec, build_module
-from hsrzoo.zoo import recommended
+from hsrzoo.spec import Execution, ModelSpec, RgbInput, build_module
+from hsrzoo.zoo import read_zoo, recommended
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -74,9 +86,7 @@ def load(
     if parsed.kind == "zoo":
         spec = spec_of(parsed)
         parsed = with_tag(parsed, spec)
-    found, folder = locate.find_weights(replace(parsed, variant=None))
-    parsed = replace(found, variant=parsed.variant)
-    config = weight_files.read_config(folder)
+    parsed, folder, config = _find(parsed)
     if parsed.kind != "zoo":
         spec = spec_of_config(config, str(parsed))
         _require_variant(spec, parsed.variant)
@@ -106,6 +116,79 @@ def load(
         execution=execution,
         folder=folder,
     )
+
+
+@dataclass(frozen=True)
+class Described:
+    """What :func:`load` would load, as far as files of JSON say it: neither torch nor the network's module
+    is imported."""
+
+    name: str
+    config: Mapping[str, Any]
+    bands: BandSet
+    input: RgbInput
+    execution: Execution
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the file of weights, which is compared when it is loaded."""
+        return str(self.config["weights_sha256"])
+
+    @property
+    def own_consistency(self) -> str | None:
+        """As :attr:`.Reconstructor.own_consistency`."""
+        return own_consistency(self.config)
+
+    @property
+    def identity(self) -> str:
+        """As :attr:`.Reconstructor.identity` of the loaded model."""
+        architecture, arguments = self.config["architecture"], self.config["arguments"]
+        asked, own = self.execution.consistency, self.own_consistency
+        camera = own if asked in (None, own) else asked
+        if camera not in (None, own, ESTIMATE):
+            camera = Camera.named(str(camera)).name
+        decides = {
+            "weights_sha256": self.weights_sha256,
+            **input_identity(self.input),
+            **network_identity(architecture, arguments, self.bands, self.execution),
+            **(camera_identity(camera) if camera is not None else {}),
+        }
+        return identity_of(decides)
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The architecture, with the input that these weights expect; imports the network's module."""
+        return replace(spec_of_config(self.config, self.name), input=self.input)
+
+
+def describe(name: str, execution: Execution) -> Described:
+    """What ``load(name)`` would load with ``execution``, for a name of trained weights in safetensors.
+    Raises as :func:`load` does, but of what only the network or the file of weights shows."""
+    parsed = parse_name(name)
+    if parsed.kind == "zoo" and parsed.tag is None:
+        tag = default_tag(parsed)
+        parsed = replace(parsed, tag=tag) if tag else with_tag(parsed, spec_of(parsed))
+    parsed, folder, config = _find(parsed)
+    require_intact(folder, config)
+    if parsed.variant:
+        spec = spec_of_config(config, str(parsed))
+        _require_variant(spec, parsed.variant)
+        config = {**config, "arguments": {**config["arguments"], **spec.variants[parsed.variant]}}
+    bands, wanted = BandSet.from_json(config["bands"]), weight_files.input_of(config, folder)
+    return Described(str(parsed), config, bands, wanted, execution)
+
+
+def _find(name: ModelName) -> tuple[ModelName, Path, dict[str, Any]]:
+    """A name of trained weights with what it is resolved to, their folder and its config.json."""
+    found, folder = locate.find_weights(replace(name, variant=None))
+    return replace(found, variant=name.variant), folder, weight_files.read_config(folder)
+
+
+def default_tag(name: ModelName) -> str | None:
+    """Tag of the default weights of an architecture. UnknownNameError, PluginError."""
+    arch = str(name.arch)
+    known = read_zoo().networks.get(arch) if arch in MODELS else None
+    return known["default"] if known else spec_of(name).default_tag
 
 
 def spec_of(name: ModelName) -> ModelSpec:

@@ -1,17 +1,24 @@
-"""Validation of the JSON that folders of weights and exported files carry."""
+"""The JSON that folders of weights and exported files carry: its validation, what it says of a model."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera
+from hsrzoo.colour.spectra import ERROR
 from hsrzoo.errors import HsrzooError
+from hsrzoo.spec import Execution, RgbInput
 from hsrzoo.utils.json_kinds import TEXT, Kind, problems
 
+ESTIMATE = "estimate"
+"""Instead of a camera's name: the camera is estimated from each image."""
 BANDS: Kind = {"centres_nm": [float], "widths_nm?": ([float], type(None))}
 LINK: Kind = ({"repo": str, "revision": str}, type(None))
 """A repository on the Hub at a commit."""
@@ -68,6 +75,41 @@ def read_object(
     except (HsrzooError, KeyError, TypeError, ValueError, OverflowError) as problem:
         raise error(f"{what} holds no valid bands", got=str(problem)) from None
     return found
+
+
+def own_consistency(config: Mapping[str, Any]) -> str | None:
+    """The camera that cubes are corrected for because the network was trained so; None otherwise."""
+    recipe = (config.get("training") or {}).get("recipe") or {}
+    camera = Camera.of_training(config) if recipe.get("consistency") else None
+    return camera.name if camera else None
+
+
+def camera_identity(camera: str) -> dict[str, Any]:
+    """What camera consistency adds to the identity of a model; ``camera``: its name, or "estimate"."""
+    return {"consistency": camera, "consistency_error": ERROR}
+
+
+def input_identity(wanted: RgbInput) -> dict[str, Any]:
+    """What the input that weights expect adds to the identity of a model."""
+    return {"input": asdict(wanted)}
+
+
+def network_identity(
+    architecture: str, arguments: Mapping[str, Any], bands: BandSet, execution: Execution
+) -> dict[str, Any]:
+    """What the network and how it is run add to the identity of a model."""
+    return {
+        "architecture": architecture,
+        "arguments": arguments,
+        "bands": bands.to_json(),
+        **execution.changes(),
+    }
+
+
+def identity_of(decides: Mapping[str, Any]) -> str:
+    """sha256 (hex) of all that decides a model's output."""
+    text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def trained_scenes(config: Mapping[str, Any] | None, dataset: str) -> set[str]:

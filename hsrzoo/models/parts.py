@@ -39,11 +39,9 @@ def stored(folder: Path, config: Mapping[str, Any]) -> Stored:
     """All tensors of ``folder``, whose config.json is ``config``. WeightsError where a file is missing,
     damaged, or not the one that is described."""
     path, parts = folder / TENSORS, config.get("parts", ())
-    require_safetensors(path)
+    require_intact(folder, config)
     if not parts:
-        sha = sha256_of_file(path)
-        _require(sha, config["weights_sha256"], f"{path} is not the file that its {CONFIG} describes")
-        return Stored(load_tensors(path), sha, Size.of(path))
+        return Stored(load_tensors(path), config["weights_sha256"], Size.of(path))
     state, size = load_tensors(path), Size.of(path)
     for part in parts:
         more, its_size = _read(part, str(folder / CONFIG))
@@ -52,6 +50,16 @@ def stored(folder: Path, config: Mapping[str, Any]) -> Stored:
     sha = hashlib.sha256(file_of(state, config)).hexdigest()
     _require(sha, config["weights_sha256"], f"{path} and its parts are not what its {CONFIG} describes")
     return Stored(state, sha, size)
+
+
+def require_intact(folder: Path, config: Mapping[str, Any]) -> None:
+    """WeightsError where the tensors of ``folder`` are missing or not those that ``config`` describes. The
+    digest of a folder with parts is that of all tensors together: :func:`stored` compares it."""
+    path = folder / TENSORS
+    require_safetensors(path)
+    if not config.get("parts"):
+        sha = sha256_of_file(path)
+        _require(sha, config["weights_sha256"], f"{path} is not the file that its {CONFIG} describes")
 
 
 def size_of(folder: Path, config: Mapping[str, Any]) -> Size:

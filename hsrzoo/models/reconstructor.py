@@ -18,8 +18,6 @@ in their order; what they declare decides about tiles, exports and the identity 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -36,6 +34,7 @@ from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region
 from hsrzoo.models.complexity import MemoryUse
+from hsrzoo.models.metadata import identity_of
 from hsrzoo.models.reconstruction import METAMER, Level, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb, check_shape, pad, to_unit
 from hsrzoo.models.steps import steps_of
@@ -108,8 +107,7 @@ class Reconstructor:
         decides: dict[str, Any] = {"weights_sha256": self.weights_sha256}
         for step in (*self.steps, self.network):
             decides |= step.identity()
-        text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return identity_of(decides)
 
     @property
     def halo(self) -> int | None:

@@ -19,6 +19,8 @@ import site_rows
 from forks import Forks
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError, InputError, StoreError
+from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo_benchmark.plan.models import ModelSetup
 from hsrzoo_benchmark.results.figures import Entry, Group, figures
 from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.session import Options, run_bench, run_compare
@@ -79,8 +81,23 @@ def test_a_second_run_computes_nothing(tmp_path: Path, save_model, monkeypatch) 
         raise AssertionError("computed again")
 
     monkeypatch.setattr(scores, "predict", refuse)
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it fails
     assert run_bench(run, None) == 0
     assert {p: p.read_bytes() for p in (tmp_path / "results").rglob("*.jsonl")} == before
+
+
+def test_only_models_that_lack_rows_are_loaded(tmp_path: Path, save_model, monkeypatch) -> None:
+    old, new = save_model("old"), save_model("new", offset=0.1)
+    assert run_bench(options(tmp_path, [old]), None) == 0
+    loaded, load = [], ModelSetup.load
+
+    def note(setup: ModelSetup, device: str | None) -> Reconstructor:
+        loaded.append(setup.name)
+        return load(setup, device)
+
+    monkeypatch.setattr(ModelSetup, "load", note)
+    assert run_bench(options(tmp_path, [old, new]), None) == 0
+    assert loaded == [new] and len({row["model"] for row in stored(tmp_path / "results")}) == 2
 
 
 def test_rows_that_do_not_say_how_the_model_was_run_are_still_read(

@@ -19,10 +19,11 @@ import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import BandsError, InputError, UnknownNameError, WeightsError
 from hsrzoo.models import locate
+from hsrzoo.models.loading import describe
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.weights import save_folder
 from hsrzoo.registry import MODELS
-from hsrzoo.spec import ModelSpec
+from hsrzoo.spec import Execution, ModelSpec, build_module
 from waiting import LONG
 
 
@@ -38,6 +39,31 @@ class Net(nn.Module):
 SPEC = ModelSpec(
     name="loading-test", build=Net, summary="s", source="t", default_tag="one", tags=("test-tag",)
 )
+
+
+@pytest.mark.parametrize(
+    ("name", "execution"),
+    [
+        ("linear", Execution()),
+        ("linear.indian-pines", Execution("bf16", tile=64)),
+        ("linear.cave", Execution(consistency="sigma-sdmerill")),
+        ("pixel-mlp.cave", Execution(max_memory=1e9, approximate=True, consistency="estimate")),
+        ("mcga-s2:counts-2", Execution(compile=True)),
+        ("consistent", Execution()),
+        ("consistent", Execution(consistency="nikon-d5100")),
+        ("consistent", Execution(consistency="estimate")),
+    ],
+)
+def test_a_model_is_described_as_it_is_loaded(name: str, execution: Execution, tmp_path: Path) -> None:
+    if name == "consistent":
+        training = {"recipe": {"consistency": True}, "dataset_info": {"response": "nikon-d5100"}}
+        spec = MODELS.get("linear")
+        module = build_module(spec, VISIBLE_31, {})
+        save_folder(tmp_path / "w", module, spec, VISIBLE_31, arguments={}, training=training)
+        name = f"local-dir:{tmp_path / 'w'}"
+    found, model = describe(name, execution), hsrzoo.load(name, **vars(execution))
+    for what in ("name", "weights_sha256", "identity", "bands", "own_consistency", "spec", "config"):
+        assert getattr(found, what) == getattr(model, what), what
 
 
 @pytest.fixture

@@ -138,8 +138,8 @@ def _adaptation_settings(model: Reconstructor) -> dict[str, Any]:
 
 def _adaptations(model: Reconstructor, bench: str, asked: bool) -> tuple[bool, ...]:
     """Without and, where the model can and the benchmark wants it, with test-time adaptation."""
-    wanted = model.spec.adapt is not None and (asked or bench == "brightness") and bench != "uncertainty"
-    return (False, True) if wanted else (False,)
+    asked = (asked or bench == "brightness") and bench != "uncertainty"
+    return (False, True) if asked and model.spec.adapt is not None else (False,)
 
 
 def missing(cells: Sequence[Cell], source: Source) -> Work:

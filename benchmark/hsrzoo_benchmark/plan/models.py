@@ -9,17 +9,18 @@ architecture apart: ``table-4.k-64=local-dir:runs/table-4.k-64/weights``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.errors import HsrzooError, InputError, PluginError, unknown_name
-from hsrzoo.models.loading import list_models, spec_of
+from hsrzoo.models.loading import Described, default_tag, describe, list_models
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.tensors import digest_of
 from hsrzoo.registry import MODELS
+from hsrzoo.spec import Execution
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -71,11 +72,25 @@ class ModelSetup:
                 model = hsrzoo.load(self.name, **how)
             else:
                 model = _random(self.name, BandSet.from_json(self.random_bands), how)
-            suffix = remark({**execution(model), "untrained": untrained(model)})
-            model.name = (self.title or model.name) + suffix
+            model.name = self._label(model)
         if self.title is not None:
             _check_title(self.title, model)
         return model
+
+    def describe(self) -> Described | None:
+        """What :meth:`load` would load, without torch; None where that needs a network."""
+        parsed = parse_name(self.name)
+        if self.runtime != "torch" or parsed.kind == "onnx" or self.random_bands is not None:
+            return None
+        how = Execution(self.precision, self.compile, self.tile, consistency=self.consistency)
+        found = describe(self.name, how)
+        if self.title is not None:
+            _check_title(self.title, found)
+        return replace(found, name=self._label(found))
+
+    def _label(self, model: Reconstructor | Described) -> str:
+        suffix = remark({**execution(model), "untrained": untrained(model)})
+        return (self.title or model.name) + suffix
 
 
 def split_title(text: str) -> tuple[str | None, str]:
@@ -103,15 +118,18 @@ def split_title(text: str) -> tuple[str | None, str]:
     return title, name
 
 
-def _check_title(title: str, model: Reconstructor) -> None:
+def _check_title(title: str, model: Reconstructor | Described) -> None:
     """InputError where a title begins with the name of an architecture that the model is not."""
     arch = plain_name(title).partition(".")[0]
-    if arch in MODELS and arch != model.spec.name:
+    if arch not in MODELS:
+        return
+    architecture = model.config["architecture"] if isinstance(model, Described) else model.spec.name
+    if arch != architecture:
         raise InputError(
             f"The title {title} stands for another architecture",
             expected=f"weights of {arch}",
-            got=f"weights of {model.spec.name}",
-            fix=f"Use {model.spec.name}.NAME, or a title without an architecture",
+            got=f"weights of {architecture}",
+            fix=f"Use {architecture}.NAME, or a title without an architecture",
         )
 
 
@@ -129,7 +147,7 @@ def _random(name: str, bands: BandSet, how: Mapping[str, Any]) -> Reconstructor:
     return model
 
 
-def untrained(model: Reconstructor) -> bool:
+def untrained(model: Reconstructor | Described) -> bool:
     """True for random weights."""
     return (model.config or {}).get("training", {}).get("weights") == "random"
 
@@ -137,17 +155,17 @@ def untrained(model: Reconstructor) -> bool:
 def has_weights(name: str) -> bool:
     """Whether a name stands for trained weights, bundled or in a folder. PluginError, UnknownNameError."""
     parsed = parse_name(name)
-    return parsed.kind != "zoo" or parsed.tag is not None or spec_of(parsed).default_tag is not None
+    return parsed.kind != "zoo" or parsed.tag is not None or default_tag(parsed) is not None
 
 
-def execution(model: Reconstructor) -> dict[str, Any]:
+def execution(model: Reconstructor | Described) -> dict[str, Any]:
     """How a loaded model is run, as rows keep it; camera consistency is named where it is asked for and the
     weights do not have it by themselves."""
     consistency = model.execution.consistency
     if consistency == getattr(model, "own_consistency", None):
         consistency = None
     return {
-        "runtime": "torch" if hasattr(model, "module") else "onnx",
+        "runtime": "torch" if isinstance(model, Described) or hasattr(model, "module") else "onnx",
         "precision": getattr(model, "precision", model.execution.precision),
         "compile": model.execution.compile,
         "tile": model.execution.tile,
@@ -234,6 +252,28 @@ class LoadedModels:
     models: list[Reconstructor]
     broken: list[tuple[str, HsrzooError]]
     """Names that a pattern matched and that could not be loaded, and why."""
+    matched: set[str] = field(default_factory=set)
+    """Names of those of ``models`` that came from a pattern."""
+
+    def require(self, names: Collection[str], device: str | None) -> dict[str, Reconstructor]:
+        """Load those of ``models`` that are only described, as far as ``names`` has them.
+
+        Returns all ``models`` that are loaded, by name. One that came from a pattern and cannot be loaded
+        goes to ``broken``; the error of any other is raised, and of the last one if none is left.
+        """
+        for i, described in enumerate(self.models):
+            if described.name in names and isinstance(described, Described):
+                try:
+                    self.models[i] = self.setups[described.name].load(device)
+                except Exception as error:
+                    if described.name not in self.matched:
+                        raise
+                    self.broken.append((described.name, _to_hsrzoo_error(described.name, error)))
+        failed = {name for name, _ in self.broken}
+        self.models = [model for model in self.models if model.name not in failed]
+        if not self.models:
+            raise self.broken[0][1]
+        return {model.name: model for model in self.models if not isinstance(model, Described)}
 
 
 def expand(names: Sequence[str]) -> dict[str, bool]:
@@ -266,6 +306,7 @@ def load_models(
     exports: Path | None,
     bands: BandSet = VISIBLE_31,
     random: bool = False,
+    described: bool = False,
 ) -> LoadedModels:
     """Every model in every way; ``exports`` is the folder of files made for the run.
 
@@ -273,14 +314,18 @@ def load_models(
     "mcga-s2" and "mcga-s2.cave" may be one model: it is loaded once. A model that a pattern matched and
     that cannot be loaded is reported in ``broken`` and the others run; where none is left its error is
     raised.
+
+    ``described``: models are only described where that is possible, as a :class:`.Described` in place of a
+    Reconstructor, until :meth:`LoadedModels.require` loads them.
     """
     ways.check()
     setups: dict[str, ModelSetup] = {}
     models: dict[str, Reconstructor] = {}
     broken: list[tuple[str, HsrzooError]] = []
+    matched: set[str] = set()
     for name, from_pattern in expand(names).items():
         try:
-            loaded = list(_load_setups(name, ways, device, exports, bands, random))
+            loaded = list(_load_setups(name, ways, device, exports, bands, random, described))
         except Exception as error:
             if not from_pattern:
                 raise
@@ -288,22 +333,32 @@ def load_models(
             continue
         for setup, model in loaded:
             setups.setdefault(model.name, setup)
+            if from_pattern:
+                matched.add(model.name)
             if models.setdefault(model.name, model).identity != model.identity:
                 raise InputError("Two models have one name", expected="names that differ", got=model.name)
     if not models:
         raise broken[0][1]
-    return LoadedModels(setups, list(models.values()), broken)
+    return LoadedModels(setups, list(models.values()), broken, matched)
 
 
 def _load_setups(
-    name: str, ways: RunModes, device: str | None, exports: Path | None, bands: BandSet, random: bool
+    name: str,
+    ways: RunModes,
+    device: str | None,
+    exports: Path | None,
+    bands: BandSet,
+    random: bool,
+    described: bool,
 ) -> Iterator[tuple[ModelSetup, Reconstructor]]:
     for setup in ways.of(name):
         if random or not has_weights(setup.name):
             setup = replace(setup, random_bands=bands.to_json())
         if setup.to_export:
             setup = export(setup, exports)
-        yield setup, setup.load(device)
+        found = setup.describe() if described else None
+        # offers all that planning and tables ask of a model
+        yield setup, setup.load(device) if found is None else cast("Reconstructor", found)
 
 
 def _to_hsrzoo_error(name: str, error: Exception) -> HsrzooError:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.layers.whole_image import Region
+from hsrzoo.models.metadata import own_consistency
 from hsrzoo.spec import Execution, ModelSpec
 
 
@@ -53,8 +54,7 @@ class LoadedModel:
     @property
     def own_consistency(self) -> str | None:
         """The camera that cubes are corrected for because the network was trained so; None otherwise."""
-        recipe = (self.config.get("training") or {}).get("recipe") or {}
-        return self.trained_camera.name if recipe.get("consistency") and self.trained_camera else None
+        return own_consistency(self.config)
 
 
 class Step:

@@ -17,11 +17,10 @@ from hsrzoo.colour.spectra import spectra_for
 from hsrzoo.errors import InputError
 from hsrzoo.layers.whole_image import Region
 from hsrzoo.models.camera_estimate import estimate_camera
-from hsrzoo.models.consistency import ERROR, NOISE, Consistency, Correction
+from hsrzoo.models.consistency import NOISE, Consistency, Correction
+from hsrzoo.models.metadata import ESTIMATE, camera_identity
 from hsrzoo.models.steps.base import ImageStep, Layers, LoadedModel, Needs, View
 
-ESTIMATE = "estimate"
-"""Instead of a camera's name: the camera is estimated from each image."""
 _SAMPLE = 1 << 18
 """Pixels, about, that an estimate looks at."""
 
@@ -74,8 +73,7 @@ class CameraStep(ImageStep):
         return Needs(exports=self.exports)
 
     def identity(self) -> Mapping[str, Any]:
-        name = self.camera.name if self.camera else ESTIMATE
-        return {"consistency": name, "consistency_error": ERROR}
+        return camera_identity(self.camera.name if self.camera else ESTIMATE)
 
     def look(self, image: View) -> Camera:
         """The camera that took the image, estimated where none is named."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hsrzoo.errors import InputError
 from hsrzoo.models.complexity import MemoryUse, memory_use
+from hsrzoo.models.metadata import network_identity
 from hsrzoo.models.steps.base import LoadedModel, Needs, Step
 from hsrzoo.models.tiling.passes import count_statistics
 
@@ -37,12 +38,8 @@ class Network(Step):
         return Needs(halo=declared_halo(self.module))
 
     def identity(self) -> Mapping[str, Any]:
-        return {
-            "architecture": self.model.spec.name,
-            "arguments": self.model.config["arguments"],
-            "bands": self.model.bands.to_json(),
-            **self.model.execution.changes(),
-        }
+        model = self.model
+        return network_identity(model.spec.name, model.config["arguments"], model.bands, model.execution)
 
     def run(self, padded: Tensor, compiled: bool = True) -> Tensor:
         """The cube (B, C, H, W) of a normalised and padded batch on the device."""

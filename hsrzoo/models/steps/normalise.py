@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hsrzoo.layers.whole_image import Region
+from hsrzoo.models.metadata import input_identity
 from hsrzoo.models.rgb import normalise, stretch
 from hsrzoo.models.steps.base import ImageStep, Layers, LoadedModel, Needs, View
 from hsrzoo.spec import RgbInput
@@ -36,7 +36,7 @@ class Normalise(ImageStep):
         return Needs(statistic=None if self.wanted.normalise == "none" else "extremes")
 
     def identity(self) -> Mapping[str, Any]:
-        return {"input": asdict(self.wanted)}
+        return input_identity(self.wanted)
 
     def look(self, image: View) -> list[float] | None:
         """The least and the greatest value of the image, over all channels."""
