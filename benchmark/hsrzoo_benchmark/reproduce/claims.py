@@ -216,8 +216,9 @@ def elsewhere(evidence: Evidence) -> list[Claim]:
     return found
 
 
-def verdicts(judged: Sequence[Judged]) -> str:
-    """The claims by verdict, as a Markdown list; those without a decision are only counted."""
+def verdicts(judged: Sequence[Judged], table: str) -> str:
+    """The claims by verdict, as a Markdown list; those without a decision are only counted.
+    ``table``: where a link to the table leads."""
     by_kind = {
         kind: [one.claim.text for one in judged if one.kind == kind]
         for kind in (HOLDS, FAILS, OPEN, UNTESTED)
@@ -229,5 +230,5 @@ def verdicts(judged: Sequence[Judged]) -> str:
     ]
     rest = [f"{len(by_kind[kind])} {kind}" for kind in (OPEN, UNTESTED) if by_kind[kind]]
     if rest:
-        lines.append(f"- **Other claims**: {', '.join(rest)} ([table](results/mcga.md#the-papers-claims)).")
+        lines.append(f"- **Other claims**: {', '.join(rest)} ([table]({table})).")
     return "\n".join(lines)

@@ -151,7 +151,7 @@ def _archive(judged: Sequence[Judged]) -> dict[str, Page]:
             "Synthetic pairs in training": _synthetic,
         }),
         "mcga": Page("MCGA", {
-            "The paper's claims": lambda _: [claims.verdicts(judged), _claims_table(judged)],
+            "The paper's claims": lambda _: [_claims_table(judged)],
             "Codebook controls": _controls,
             "Ablations": _ablations,
         }),

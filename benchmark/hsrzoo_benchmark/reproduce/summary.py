@@ -26,7 +26,7 @@ def render(evidence: Evidence, judged: Sequence[Judged]) -> str:
     """The page."""
     answers = [*advice(evidence)[:1], _sensors(evidence), _learned_codes(judged)]
     parts = ["# Results", _ABOUT, "\n".join(f"- {one}" for one in answers if one)]
-    parts += [claims.verdicts(judged)]
+    parts += [claims.verdicts(judged, "results/mcga.md#the-papers-claims")]
     for plot in plots.plots(evidence):
         parts += [f"## {plot.title}", f"![{plot.alt}](results/{plot.file})", plot.caption]
     parts += ["## What the numbers say", *knowledge.paragraphs(evidence, judged), "## All tables", _TABLES]
