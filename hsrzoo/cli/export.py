@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = {
     "size": "image",
+    "output": "output",
     "largest": "largest difference",
     "rms": "root mean square",
     "share": "pixels off by 1e-4",
@@ -41,6 +42,11 @@ _COLUMNS = {
 @click.option("--split", default="train", show_default=True, help="Its split.")
 @click.option("--scenes", type=int, default=8, show_default=True, help="How many of its scenes.")
 @click.option(
+    "--intervals", is_flag=True,
+    help="Also give the scale of errors and the map of unfamiliar pixels (ONNX in fp32 of calibrated "
+    "models): predict --interval.",
+)  # fmt: skip
+@click.option(
     "--check/--no-check", default=True, show_default=True, help="Compare with torch on five images."
 )
 @click.option("--score", metavar="DATASET", help="Also score both on this data set (test or valid split).")
@@ -49,15 +55,16 @@ _COLUMNS = {
 @options.as_json
 def command(
     name: str, form: str, out: Path | None, opset: int | None, precision: str, calibrate: str | None,
-    split: str, scenes: int, check: bool, score: str | None, data_root: Path | None, threads: int | None,
-    as_json: bool,
+    split: str, scenes: int, intervals: bool, check: bool, score: str | None, data_root: Path | None,
+    threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Export a trained network to a file for other machines, and check the file.
 
     The file takes RGB (1, 3, H, W) float32 in [0, 1], H and W multiples of the network's own, and returns
-    (1, C, H, W) float32. `python -m hsrzoo.models.onnx_runtime` runs an ONNX file without torch,
-    `hsrzoo predict --model onnx:FILE` with it, both on whole images. Exit code 1 if its results differ
-    from the network's; the file is then kept as NAME.failed.onnx.
+    (1, C, H, W) float32, with --intervals also a scale of errors (1, C, H, W) and a map (1, H, W).
+    `python -m hsrzoo.models.onnx_runtime` runs an ONNX file without torch, `hsrzoo predict --model
+    onnx:FILE` with it, both on whole images. Exit code 1 if its results differ from the network's; the
+    file is then kept as NAME.failed.onnx.
     """
     import torch
 
@@ -68,8 +75,8 @@ def command(
     from hsrzoo.export.pending import failed_name, pending
     from hsrzoo.export.program import MULTIPLES, save_program
 
-    if form != "onnx" and (opset is not None or precision != "fp32"):
-        raise click.UsageError("--opset and --precision belong to --format onnx")
+    if form != "onnx" and (opset is not None or precision != "fp32" or intervals):
+        raise click.UsageError("--opset, --precision and --intervals belong to --format onnx")
     if (precision == "int8") != (calibrate is not None):
         raise click.UsageError("--precision int8 and --calibrate DATASET go together")
     if calibrate is None:
@@ -88,9 +95,15 @@ def command(
                     Calibration(open_dataset(calibrate, data_root), split, scenes) if calibrate else None
                 )
                 made, images = export_onnx(
-                    model, file, opset=opset, precision=precision, calibration=calibration
+                    model,
+                    file,
+                    opset=opset,
+                    precision=precision,
+                    calibration=calibration,
+                    intervals=intervals,
                 )
                 facts = {"format": form, "opset": made.opset, "precision": precision}
+                facts |= {"intervals": sorted(made.factors)} if intervals else {}
             else:
                 made, images = save_program(model, file), examples(model.spec.input, MULTIPLES)
                 facts = {"format": form, "precision": precision}

@@ -41,12 +41,18 @@ def export_onnx(
     opset: int | None = None,
     precision: str = "fp32",
     calibration: Calibration | None = None,
+    intervals: bool = False,
 ) -> tuple[OnnxModel, list[np.ndarray] | None]:
     """Write ``model`` as an ONNX file and open it; nothing is checked yet (:mod:`hsrzoo.export.check`).
 
+    ``intervals``: the file also gives what prediction intervals are made of, of a calibrated model in fp32.
     Also returns a crop of each scene that int8 was calibrated on: only on such images can it be judged.
-    Raises InputError (opset, precision), StoreError, ExportError, PluginError without the extra ``onnx``.
+    Raises InputError (opset, precision), WeightsError (not calibrated), StoreError, ExportError,
+    PluginError without the extra ``onnx``.
     """
+    if intervals and precision != "fp32":
+        problem = f"Intervals were calibrated for fp32, not for {precision}"
+        raise InputError(problem, fix="Leave --intervals out, or export fp32")
     if precision not in PRECISIONS:
         raise InputError("Unknown precision", expected=", ".join(PRECISIONS), got=repr(precision))
     if precision == "int8" and calibration is None:
@@ -54,7 +60,7 @@ def export_onnx(
         raise InputError(problem, fix="Name a data set: --calibrate cave")
     opset = graph.check_opset(opset)
     make_folder(path.parent)
-    proto = graph.to_onnx(model, opset)
+    proto = graph.to_onnx(model, opset, intervals) if intervals else graph.to_onnx(model, opset)
     images = None
     if precision == "fp16":
         from hsrzoo.export.half import to_fp16

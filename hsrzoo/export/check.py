@@ -13,8 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
 from hsrzoo.export.graph import ExportError
+from hsrzoo.models.onnx_file import INTERVAL_OUTPUTS
+from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.spec import MetricContext
 
 if TYPE_CHECKING:
@@ -54,13 +57,32 @@ class Difference:
     """Root mean square of the differences."""
     share: float
     """Share of the pixels that differ by more than :data:`LARGE`."""
+    output: str = "cube"
+    """Which output of the file."""
 
 
 def compare(
     model: Reconstructor, exported: Predictor, images: Sequence[np.ndarray] | None = None
 ) -> list[Difference]:
-    """Both on each of ``images``, (3, H, W) float32 in [0, 1]; by default :func:`examples`."""
-    return [_difference(model, exported, rgb) for rgb in images or examples(model.spec.input)]
+    """Both on each of ``images``, (3, H, W) float32 in [0, 1]; by default :func:`examples`. All outputs of
+    files with intervals are compared."""
+    found = []
+    for rgb in images or examples(model.spec.input):
+        cube = model.predict(rgb)
+        if isinstance(exported, OnnxModel) and exported.factors:
+            one, scale, unfamiliar = exported.predict_with_scale(rgb)
+            pixels, own = torch.from_numpy(rgb)[None], torch.from_numpy(cube)[None]
+            expected = model.intervals.scale(pixels, own)[0].numpy()
+            found += [
+                _difference(one, cube, "cube"),
+                _difference(scale, expected, INTERVAL_OUTPUTS[0]),
+                _difference(
+                    unfamiliar[None], model.intervals.unfamiliar_at(pixels).numpy(), INTERVAL_OUTPUTS[1]
+                ),
+            ]
+        else:
+            found.append(_difference(exported.predict(rgb), cube, "cube"))
+    return found
 
 
 def examples(wanted: RgbInput, multiples: int = 1) -> list[np.ndarray]:
@@ -77,11 +99,11 @@ def example(height: int, width: int) -> np.ndarray:
     return (0.5 + 0.4 * np.stack(waves) + random.uniform(-0.1, 0.1, (3, height, width))).astype(np.float32)
 
 
-def _difference(model: Predictor, exported: Predictor, rgb: np.ndarray) -> Difference:
-    gap = np.abs(exported.predict(rgb).astype(np.float64) - model.predict(rgb))
+def _difference(exported: np.ndarray, expected: np.ndarray, output: str) -> Difference:
+    gap = np.abs(exported.astype(np.float64) - expected)
     share = float((gap.max(0) > LARGE).mean())
-    _, height, width = rgb.shape
-    return Difference(height, width, float(gap.max()), float(np.sqrt((gap**2).mean())), share)
+    _, height, width = expected.shape
+    return Difference(height, width, float(gap.max()), float(np.sqrt((gap**2).mean())), share, output)
 
 
 def require_equal(found: Sequence[Difference], precision: str) -> None:
@@ -92,7 +114,7 @@ def require_equal(found: Sequence[Difference], precision: str) -> None:
         raise ExportError(
             "The exported file gives other cubes than the network",
             expected=f"a root mean square difference of at most {allowed:g} for {precision}",
-            got=", ".join(f"{d.rms:.2g} at {d.height} x {d.width}" for d in wrong),
+            got=", ".join(f"{d.rms:.2g} at {d.height} x {d.width} ({d.output})" for d in wrong),
         )
 
 

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.errors import HsrzooError, InputError
+from hsrzoo.export.intervals import WithIntervals, facts_of_intervals
 from hsrzoo.extras import Segmentation
-from hsrzoo.models.onnx_file import INPUT, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
+from hsrzoo.models.onnx_file import INPUT, INTERVAL_OUTPUTS, METADATA_KEY, OUTPUT, SCHEMA, missing_onnx
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.steps.base import Layers
 from hsrzoo.spec import ModelSpec
@@ -74,8 +75,9 @@ def not_exported(spec: ModelSpec) -> str:
     return f"{' and '.join(names)} of a segmentation" if names else ""
 
 
-def trace(model: Reconstructor) -> torch.export.ExportedProgram:
-    """``torch.export`` of the network on the CPU, height and width free. Raises ExportError."""
+def trace(model: Reconstructor, intervals: bool = False) -> torch.export.ExportedProgram:
+    """``torch.export`` of the network on the CPU, height and width free, with or without the outputs that
+    intervals are made of. Raises ExportError."""
     left_out = [step.name for step in model.steps if not step.needs.exports]
     if left_out:
         raise ExportError(
@@ -90,7 +92,10 @@ def trace(model: Reconstructor) -> torch.export.ExportedProgram:
             fix="Run it by hsrzoo",
         )
     layers = [step.layers() for step in model.steps]
-    whole = Whole(copy.deepcopy(model.module).cpu(), layers).eval()
+    whole: nn.Module = Whole(copy.deepcopy(model.module).cpu(), layers)
+    if intervals:
+        whole = WithIntervals(whole, model.intervals)
+    whole.eval()
     need, multiple = model.spec.input, model.spec.input.multiple
     least = need.padded(1) // multiple
     height, width = (need.padded(n * multiple) for n in EXAMPLE)
@@ -121,21 +126,25 @@ def check_opset(opset: int | None) -> int:
     return opset
 
 
-def to_onnx(model: Reconstructor, opset: int | None = None) -> ModelProto:
-    """The network in fp32 as an ONNX model that carries :func:`metadata`.
+def to_onnx(model: Reconstructor, opset: int | None = None, intervals: bool = False) -> ModelProto:
+    """The network in fp32 as an ONNX model that carries :func:`metadata`. ``intervals``: it also gives the
+    scale of errors and the map of unfamiliar pixels (:mod:`.intervals`).
 
     Raises InputError for an opset outside :data:`OPSETS`, ExportError where the network cannot be
     converted, PluginError without the extra ``onnx``.
     """
     opset = check_opset(opset)
-    program = trace(model)
+    facts = metadata(model, opset, "fp32")
+    if intervals:
+        facts["intervals"] = facts_of_intervals(model)
+    program = trace(model, intervals)
     with torch.no_grad(), _understandable(model.name, "torch.onnx.export"):
         converted = torch.onnx.export(
             program,
             dynamo=True,
             opset_version=opset,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[OUTPUT, *INTERVAL_OUTPUTS] if intervals else [OUTPUT],
             verbose=False,
         )
     proto = converted.model_proto  # type: ignore[union-attr]  # a program is returned, since dynamo=True
@@ -144,7 +153,7 @@ def to_onnx(model: Reconstructor, opset: int | None = None) -> ModelProto:
         raise ExportError(f"{model.name} cannot be exported", expected=f"opset {opset}", got=reached)
     strip(proto)
     fold_moved_weights(proto)
-    sign(proto, metadata(model, opset, "fp32"))
+    sign(proto, facts)
     return proto
 
 

@@ -18,6 +18,9 @@ METADATA_KEY = "hsrzoo"
 """The file's metadata hold one JSON object under this key."""
 INPUT, OUTPUT = "rgb", "cube"
 """Names of the graph's only input, (1, 3, H, W) float32 in [0, 1], and output, (1, C, H, W) float32."""
+INTERVAL_OUTPUTS = ("scale", "unfamiliar")
+"""Names of two more outputs of graphs with intervals, (1, C, H, W) and (1, H, W) float32. The half-width of
+an interval is the scale times the factor of its level and band, which the metadata hold."""
 _FIELDS: dict[str, Any] = {
     "schema": int,
     "name": str,
@@ -28,6 +31,7 @@ _FIELDS: dict[str, Any] = {
     "precision": str,
     "library_version": str,
     "config": {"training?": TRAINING, "codebook?": CODEBOOK},
+    "intervals?": {"factors": dict, "dataset": str, "scenes": int},
 }
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -119,10 +123,14 @@ def spec_of(metadata: Mapping[str, Any], path: Path) -> ModelSpec:
     )
 
 
-def require_ports(session: Any, bands: int, path: Path) -> None:
-    """The graph must have one input and one output of the right names, types and channels."""
+def require_ports(session: Any, bands: int, path: Path, intervals: bool = False) -> None:
+    """The graph must have inputs and outputs of the right names, types and channels."""
     ports = [*session.get_inputs(), *session.get_outputs()]
     got = [(port.name, port.type, port.shape[:2] if port.shape else None) for port in ports]
     expected = [(INPUT, "tensor(float)", [1, 3]), (OUTPUT, "tensor(float)", [1, bands])]
+    if intervals:
+        expected.append((INTERVAL_OUTPUTS[0], "tensor(float)", [1, bands]))
+        got = [*got[:3], *((name, kind, None) for name, kind, _ in got[3:])]
+        expected.append((INTERVAL_OUTPUTS[1], "tensor(float)", None))
     if got != expected:
         raise FormatError(f"The graph in {path} is of another form", expected=expected, got=got)

@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +28,17 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError, HsrzooError, InputError
 from hsrzoo.io import rgb as rgb_rules
 from hsrzoo.io.rgb import check_numpy
-from hsrzoo.models.onnx_file import INPUT, OUTPUT, metadata_of, open_session, read, require_ports, spec_of
-from hsrzoo.models.reconstruction import Level, Reconstruction
+from hsrzoo.models.onnx_file import (
+    INPUT,
+    INTERVAL_OUTPUTS,
+    OUTPUT,
+    metadata_of,
+    open_session,
+    read,
+    require_ports,
+    spec_of,
+)
+from hsrzoo.models.reconstruction import METAMER, Level, Reconstruction
 from hsrzoo.spec import Execution, RgbInput
 
 
@@ -70,7 +79,9 @@ class OnnxModel:
         self.config: Mapping[str, Any] = self.metadata["config"]
         self.weights_sha256: str | None = self.metadata.get("weights_sha256")
         self.spec = spec_of(self.metadata, self.path)
-        require_ports(self.session, len(self.bands), self.path)
+        self.factors = _factors(self.metadata, len(self.bands), self.path)
+        """Level -> (C,) what the scale of errors is multiplied by; empty without intervals."""
+        require_ports(self.session, len(self.bands), self.path, bool(self.factors))
 
     def __repr__(self) -> str:
         return f"OnnxModel({self.name}, {self.bands}, {self.precision}, {self.device})"
@@ -85,22 +96,50 @@ class OnnxModel:
         """Reconstruct the cube of a numpy image (H, W, 3), channels in the order R, G, B.
 
         uint8 and uint16 are divided by their full scale; floats must lie in [0, 1]. ``value_range``
-        (lo, hi) declares any other range and dtype. Raises InputError, also for ``interval``.
+        (lo, hi) declares any other range and dtype. ``interval``: a probability, for files that were
+        exported with intervals. Raises InputError.
         """
-        if interval is not None:
-            self.require_intervals(interval)
-        unit = to_unit(rgb, value_range)
-        cube = self.predict(unit.transpose(2, 0, 1), tta)
+        asked = None if interval is None else self.require_intervals(interval, tta)
+        unit = to_unit(rgb, value_range).transpose(2, 0, 1)
+        if asked is None:
+            cube = self.predict(unit, tta)
+            return Reconstruction(_last(cube), self.bands, self.name, self.weights_sha256)
+        cube, scale, unfamiliar = self.predict_with_scale(unit)
+        half = scale * asked[:, None, None]
+        lower, upper = (_last((cube + sign * half).clip(min=0)) for sign in (-1, 1))
         return Reconstruction(
-            np.ascontiguousarray(cube.transpose(1, 2, 0)), self.bands, self.name, self.weights_sha256
+            _last(cube), self.bands, self.name, self.weights_sha256, interval, lower, upper, unfamiliar
         )
 
-    def require_intervals(self, level: Level, tta: bool = False) -> NoReturn:
-        """InputError: an exported file holds no calibration."""
-        raise InputError(
-            "An exported network has no prediction intervals",
-            fix="Use the model that it was exported from",
-        )
+    def require_intervals(self, level: Level, tta: bool = False) -> np.ndarray:
+        """(C,) float32: half-widths of a level are the scale of errors times this.
+
+        InputError where the file has no intervals, or none of this level.
+        """
+        if level == METAMER or tta:
+            what = "range of metamers" if level == METAMER else "test-time adaptation"
+            raise InputError(
+                f"An exported network has no {what}", fix="Use the model that it was exported from"
+            )
+        if not self.factors:
+            raise InputError(
+                f"{self.name} was exported without intervals",
+                fix=f"Export it again: hsrzoo export {self.metadata['name']} --intervals",
+            )
+        for known, factors in self.factors.items():
+            if level is not True and abs(float(known) - level) < 1e-9:
+                return factors
+        levels = ", ".join(f"{100 * float(known):g} %" for known in self.factors)
+        raise InputError("Intervals of this level are not calibrated", expected=levels, got=level)
+
+    def predict_with_scale(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cube and scale of errors (C, H, W), and the map of unfamiliar pixels (H, W), as :meth:`predict`.
+        Only of files with intervals."""
+        _, height, width = rgb.shape
+        cube, scale, unfamiliar = self._run(pad(rgb[None], self.spec.input), (OUTPUT, *INTERVAL_OUTPUTS))
+        parts = (part[0, ..., :height, :width] for part in (cube, scale, unfamiliar))
+        first, second, third = map(np.ascontiguousarray, parts)
+        return first, second, third
 
     def predict(self, rgb: np.ndarray, tta: bool = False) -> np.ndarray:
         """Cube (C, H, W) float32 of ``rgb`` (3, H, W) float32 in [0, 1].
@@ -142,6 +181,7 @@ class OnnxModel:
             f"multiple of {wanted['multiple']}, at least {wanted['min_size']} pixels",
             "precision": self.precision,
             "calibrated on": self.metadata.get("calibration"),
+            "intervals": ", ".join(f"{100 * float(level):g} %" for level in self.factors) or "none",
             "opset": self.opset,
             "file's sha256": self.identity,
             "weights' sha256": self.weights_sha256,
@@ -151,8 +191,11 @@ class OnnxModel:
     def run(self, padded: np.ndarray) -> np.ndarray:
         """The graph itself: (1, 3, H, W) float32 in [0, 1] -> (1, C, H, W); H and W as ``spec.input``
         asks. Raises MemoryError where memory ends."""
+        return self._run(padded, (OUTPUT,))[0]
+
+    def _run(self, padded: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
         try:
-            (cube,) = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(padded, np.float32)})
+            found = self.session.run(list(outputs), {INPUT: np.ascontiguousarray(padded, np.float32)})
         except Exception as error:  # onnxruntime's errors share no base but Exception
             text = str(error)
             if any(sign in text.lower() for sign in ("bad_alloc", "allocate memory", "out of memory")):
@@ -163,9 +206,30 @@ class OnnxModel:
                 fix="Export it again",
             ) from error
         expected = (1, len(self.bands), *padded.shape[-2:])
-        if cube.shape != expected:
-            raise FormatError(f"{self.path} gives the wrong shape", expected=expected, got=cube.shape)
-        return cube.astype(np.float32, copy=False)
+        if found[0].shape != expected:
+            raise FormatError(f"{self.path} gives the wrong shape", expected=expected, got=found[0].shape)
+        return [part.astype(np.float32, copy=False) for part in found]
+
+
+def _last(cube: np.ndarray) -> np.ndarray:
+    """(C, H, W) as (H, W, C) in memory's order."""
+    return np.ascontiguousarray(cube.transpose(1, 2, 0))
+
+
+def _factors(metadata: Mapping[str, Any], bands: int, path: Path) -> dict[str, np.ndarray]:
+    """The factors of the levels of a file's intervals; FormatError where they do not fit its bands."""
+    stored = (metadata.get("intervals") or {}).get("factors", {})
+    try:
+        found = {str(float(level)): np.array(values, np.float32) for level, values in stored.items()}
+    except (TypeError, ValueError):
+        found = {"": np.zeros(0)}
+    if any(factors.shape != (bands,) or not np.isfinite(factors).all() for factors in found.values()):
+        raise FormatError(
+            f"The intervals of {path} do not fit its bands",
+            expected=f"{bands} numbers for every level",
+            fix="Copy it again, or export it again",
+        )
+    return found
 
 
 def to_unit(rgb: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:

@@ -7,7 +7,7 @@ alone, so that it makes no difference in which tiles the network ran.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 1 << 18
 """Pixels of a strip."""
+Strip = tuple[slice, np.ndarray, np.ndarray]
+"""Rows, their half-widths (h, W, C) and percentiles (h, W)."""
 
 
 @dataclass(frozen=True)
@@ -109,25 +111,36 @@ def write_intervals(
     """
     rows, chosen = open_rows(cube), intervals if kept is None else intervals.select(kept)
     height, width = image.size
+
+    def strips() -> Iterator[Strip]:
+        for part in _strips(height, width):
+            window = _window(image, part)
+            spectra = rows.read(part.start, part.stop - part.start)
+            yield part, half_width_of(chosen, window, spectra, level), _map(intervals, window)
+
     if rows.shape != image.size or len(rows.bands) != len(chosen.bands):
         raise InputError(
             f"{cube} is not the cube of this image",
             expected=f"{height} x {width} pixels, {len(chosen.bands)} bands",
             got=f"{rows.shape[0]} x {rows.shape[1]}, {len(rows.bands)}",
         )
+    return write_strips(cube, CubeShape(height, width, chosen.bands, dtype), level, about, strips())
+
+
+def write_strips(
+    cube: Path, form: CubeShape, level: float, about: Mapping[str, Any], strips: Iterable[Strip]
+) -> Written:
+    """Write half-widths and map from their ``strips``, as :func:`write_intervals`. ``form``: of the file of
+    half-widths."""
     out, unfamiliar = half_widths_of(cube, level), unfamiliar_of(cube)
     metadata = {**about, "cube_values": f"half the width of intervals of {percent(level)}"}
-    form = CubeShape(height, width, chosen.bands, dtype)
     unlike = 0
-    with _sink(out, form, metadata) as write, _tiff(unfamiliar, (height, width)) as levels:
-        for part in _strips(height, width):
-            window = _window(image, part)
-            half = half_width_of(chosen, window, rows.read(part.start, part.stop - part.start), level)
+    with _sink(out, form, metadata) as write, _tiff(unfamiliar, (form.height, form.width)) as levels:
+        for part, half, percentile in strips:
             write(part.start, half)
-            percentile = _map(intervals, window)
             unlike += int((percentile > UNLIKE).sum())
             levels[part] = np.rint(65535 * percentile)
-    return Written(unlike / (height * width), out, unfamiliar)
+    return Written(unlike / (form.height * form.width), out, unfamiliar)
 
 
 def write_metamers(
@@ -225,4 +238,5 @@ __all__ = [
     "unlike_share",
     "write_intervals",
     "write_metamers",
+    "write_strips",
 ]

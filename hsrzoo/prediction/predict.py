@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from hsrzoo.errors import ExistsError, InputError
-from hsrzoo.io import require_writable, save_cube, stream
+from hsrzoo.io import require_writable, stream
 from hsrzoo.io.model_input import photo_for
-from hsrzoo.io.open_stream import check_out, open_stream, require_apart, require_folder
+from hsrzoo.io.open_stream import check_out, require_apart, require_folder
 from hsrzoo.io.photo import Photo, low_values
 from hsrzoo.io.raster import Raster, open_raster
 from hsrzoo.io.stream import CubeShape
@@ -26,6 +26,7 @@ from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.caveats import other_encoding, training_data
+from hsrzoo.prediction.exported import run_exported, write_whole
 from hsrzoo.prediction.files import ends_beside, outputs
 from hsrzoo.prediction.intervals import (
     calibration_of,
@@ -33,11 +34,13 @@ from hsrzoo.prediction.intervals import (
     unlike_share,
     write_intervals,
     write_metamers,
+    write_strips,
 )
 from hsrzoo.prediction.outside import Outside
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
 from hsrzoo.prediction.reflectance import area_spectrum
 from hsrzoo.prediction.run import PredictOptions, Progress, Run, Say, Step, Target
+from hsrzoo.uncertainty import UNLIKE
 from hsrzoo.utils.locks import hold
 
 _LARGE = 5e8
@@ -246,31 +249,23 @@ def _tiled(run: Run, identity: dict[str, Any] | None) -> PredictReport:
 
 def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOptions) -> PredictReport:
     """Run an exported file on the whole image in memory."""
-    height, width = shape = photo.pixels.shape
-    rgb = photo.pixels.read(0, 0, height, width)
-    try:
-        cube = np.asarray(model(rgb, photo.value_range, options.tta).cube)
-    except MemoryError as error:
-        raise InputError(
-            f"{model.name} runs images whole, and this one does not fit into memory",
-            got=f"{height} x {width} pixels",
-            fix="Run the model that it was exported from, which runs in tiles",
-        ) from error
-    cube = cube if target.kept is None else cube[..., list(target.kept)]
-    cube = cube if target.divisor is None else (cube / target.divisor).astype(np.float32)
+    found = run_exported(photo, model, target, options)
     outside = Outside()
-    outside.count(cube)
-    form = CubeShape(height, width, target.bands, options.dtype)
-    out, about = target.out, dict(target.about)
-    if _is_streamed(out):
-        with open_stream(out, form, step=shape, metadata=about) as file:
-            file.state.unlink(missing_ok=True)
-            file.write_whole(cube)
-    else:
-        save_cube(out, cube, target.bands, metadata=about)
-    return PredictReport(
+    outside.count(found.cube)
+    form = CubeShape(*photo.pixels.shape, target.bands, options.dtype)
+    out, about, shape = target.out, dict(target.about), photo.pixels.shape
+    write_whole(out, found.cube, form, about)
+    report = PredictReport(
         out, shape, len(target.bands), 1, 1, shape, 0, form.bytes, 0.0, False, None, outside=outside
     )
+    if found.percentile is None:
+        return report
+    report = replace(report, unlike=float((found.percentile > UNLIKE).mean()))
+    if found.half is None or options.interval is None or options.interval == METAMER:
+        return report
+    strip = (slice(0, form.height), found.half, found.percentile)
+    written = write_strips(out, form, options.interval, about, [strip])
+    return replace(report, half_widths=written.half_widths)
 
 
 def _check_in_memory(out: Path, options: PredictOptions) -> None:

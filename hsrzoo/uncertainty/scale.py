@@ -36,16 +36,16 @@ def scale_terms(table: ChromaticityTable, rgb: Tensor, cube: Tensor, second: Ten
 
     Args:
         table: Of the training pixels.
-        rgb: Linear pixels (N, 3).
-        cube: Their predicted spectra (N, C).
+        rgb: Linear pixels (..., 3).
+        cube: Their predicted spectra (..., C).
         second: Those of the second model; None: there is none.
 
     Returns:
-        Four tensors that broadcast to (N, C).
+        Four tensors that broadcast to (..., C).
     """
     zero, one = rgb.new_zeros(1, 1), rgb.new_ones(1, 1)
     apart = zero if second is None else (cube - second).abs()
-    return [table.spread_at(rgb), apart, brightness(rgb)[:, None], one]
+    return [table.spread_at(rgb), apart, brightness(rgb)[..., None], one]
 
 
 def scale_of(weights: Sequence[float], terms: Sequence[Tensor]) -> Tensor:
