@@ -127,7 +127,10 @@ def require_ports(session: Any, bands: int, path: Path, intervals: bool = False)
     """The graph must have inputs and outputs of the right names, types and channels."""
     ports = [*session.get_inputs(), *session.get_outputs()]
     got = [(port.name, port.type, port.shape[:2] if port.shape else None) for port in ports]
-    expected = [(INPUT, "tensor(float)", [1, 3]), (OUTPUT, "tensor(float)", [1, bands])]
+    expected: list[tuple[str, str, Any]] = [
+        (INPUT, "tensor(float)", [1, 3]),
+        (OUTPUT, "tensor(float)", [1, bands]),
+    ]
     if intervals:
         expected.append((INTERVAL_OUTPUTS[0], "tensor(float)", [1, bands]))
         got = [*got[:3], *((name, kind, None) for name, kind, _ in got[3:])]

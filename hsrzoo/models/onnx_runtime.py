@@ -222,7 +222,7 @@ def _factors(metadata: Mapping[str, Any], bands: int, path: Path) -> dict[str, n
     try:
         found = {str(float(level)): np.array(values, np.float32) for level, values in stored.items()}
     except (TypeError, ValueError):
-        found = {"": np.zeros(0)}
+        found = {"": np.zeros(0, np.float32)}
     if any(factors.shape != (bands,) or not np.isfinite(factors).all() for factors in found.values()):
         raise FormatError(
             f"The intervals of {path} do not fit its bands",
