@@ -315,3 +315,55 @@ def test_rows_of_bench_become_a_site_without_any_option(
 def test_a_site_or_tables_but_not_both(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.exit_code == 2 and "Usage" in result.stderr
+
+
+def test_trainings_that_differ_in_their_seed_are_one_entry_with_its_spread(tmp_path: Path) -> None:
+    rows = [
+        scored(A, [0.1, 0.2, 0.3, 0.4]),
+        scored("mcga-s2.seed-1", [0.2, 0.4, 0.3, 0.5]),
+        scored(B, [0.3] * 4),
+        scored(f"{B}.seed-1", [0.1] * 4),
+        scored("lost.seed-1", [0.5] * 4),  # without its first training
+    ]
+    data = described(site_rows.store(tmp_path, rows))
+    board = data["boards"][0]
+    assert {data["entries"][key]["model"] for key in board["entries"]} == {A, B, "lost.seed-1"}
+    ours, other = entry_of(data, A), entry_of(data, B)
+    assert ours["cells"]["rmse"]["value"] == pytest.approx(0.3)
+    assert ours["cells"]["rmse"]["spread"] == "0.2500 to 0.3500"
+    assert other["cells"]["rmse"]["spread"] == "0.1000 to 0.3000" and other["cells"]["rmse"]["rank"] == 1
+    assert "2 trainings" in ours["marks"] and not any("perturbation" in mark for mark in ours["marks"])
+    assert ours["scenes"]["columns"][1] == "training" and len(ours["scenes"]["rows"]) == 8
+    assert "spread" not in entry_of(data, "lost.seed-1")["cells"]["rmse"]
+
+
+def test_ablations_and_other_ways_of_running_are_shown_when_asked_for(tmp_path: Path) -> None:
+    berlin: dict[str, Any] = {"dataset": "berlin"}
+    rows = [
+        scored(A, [0.2] * 4),
+        scored(f"{A} [consistent nikon-d5100]", [0.1] * 4),
+        scored(A, [0.2] * 4, tta=True),
+        scored("table-3.scales-1", [0.1] * 4),
+        scored("mine", [0.3] * 4),
+        scored(A, [0.2] * 4, **berlin),
+        scored("linear.general", [0.1] * 4, **berlin),
+        scored(A, [0.2] * 4, condition=PLUS),
+        scored(A, [0.1] * 4, condition=PLUS, tta=True),
+    ]
+    data = described(site_rows.store(tmp_path, rows))
+    shown = {
+        (board["place"], board["condition"]): {
+            data["entries"][key]["model"] for key in board["entries"] if not data["entries"][key]["more"]
+        }
+        for board in data["boards"]
+    }
+    assert shown["cave/valid", "clean"] == {A, "mine"}
+    assert shown["berlin/valid", "clean"] == {A, "linear.general"}
+    assert {A, f"{A} + TTA"} in shown.values()
+    assert entry_of(data, A)["cells"]["rmse"]["rank"] == 1, "ranked among those that are shown"
+    assert entry_of(data, "table-3.scales-1")["cells"]["rmse"]["rank"] is None
+
+
+def test_a_board_of_nothing_but_ablations_shows_them(tmp_path: Path) -> None:
+    data = described(site_rows.store(tmp_path, [scored("table-3.scales-1", [0.1] * 4)]))
+    assert not entry_of(data, "table-3.scales-1")["more"]

@@ -36,6 +36,7 @@ def rows() -> list[list[dict[str, object]]]:
         scored(A, [0.4] * 4, condition=PLUS),
         scored(B, [0.3] * 4, condition=PLUS),
         arad,
+        [{**row, "model": f"{A} [bf16]"} for row in arad],
         evil,
     ]
 
@@ -179,6 +180,40 @@ def test_models_are_filtered_by_name_and_ranks_stay(opened: Page) -> None:
     opened.fill("#filter", "MCGA")
     assert names(opened) == [A] and cell(opened, A, "rmse") == "0.2500 #2"
     assert "2 not shown" in opened.locator("#summary").inner_text()
+
+
+def test_variants_are_shown_when_asked_for_or_named_by_the_address(opened: Page) -> None:
+    opened.select_option("#place", "arad/valid")
+    opened.wait_for_function("document.querySelector('#summary').textContent.startsWith('arad/valid')")
+    assert names(opened) == [A] and "1 not shown" in opened.locator("#summary").inner_text()
+    opened.check("#all-models")
+    assert names(opened) == [A, f"{A} [bf16]"]
+    opened.locator("#board tbody a", has_text="bf16").first.click()
+    opened.uncheck("#all-models")
+    assert names(opened) == [A, f"{A} [bf16]"], "what the address names stays"
+    assert "ergas" not in opened.locator("#board thead").inner_text().lower()
+
+
+def saved(page: Page, kind: str) -> str:
+    with page.expect_download() as download:
+        page.locator(".export").first.get_by_role("button", name=kind).click()
+    return Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def test_the_table_is_saved_as_csv_and_as_latex_with_the_best_marked(opened: Page) -> None:
+    lines = saved(opened, "CSV").splitlines()
+    assert lines[0].startswith("model,n,RMSE ↓,RMSE ↓ low,RMSE ↓ high,")
+    assert lines[1].startswith(f"{B},4,0.1050,") and lines[3].startswith(f"{C},4,NaN on 1 of 4 scenes,,,")
+    opened.uncheck("#with-intervals")
+    text = saved(opened, "LaTeX")
+    assert "booktabs" in text and r"RMSE $\downarrow$" in text
+    ours = next(line for line in text.splitlines() if line.startswith(A))
+    first = next(line for line in text.splitlines() if line.startswith(B))
+    assert first.startswith(rf"{B} & 4 & \textbf{{0.1050}} & ") and first.endswith(r" \\")
+    assert ours.startswith(rf"{A} & 4 & \underline{{0.2500}} & ")
+    opened.select_option("#place", "cave/evil")
+    opened.wait_for_function("document.querySelector('#summary').textContent.startsWith('cave/evil')")
+    assert r"$<$/script$>$" in saved(opened, "LaTeX")
 
 
 def test_names_with_html_are_text(opened: Page) -> None:

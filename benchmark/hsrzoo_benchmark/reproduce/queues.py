@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from hsrzoo_benchmark.grouping import group_by
@@ -11,16 +12,25 @@ FOLDER = Path(__file__).parents[1] / "studies"
 _SHOWN_AS = "benchmark/hsrzoo_benchmark/studies"
 
 
-def queues_of(jobs: Iterable[str]) -> dict[Path | None, list[str]]:
-    """Queue file -> those of ``jobs`` that it makes; None: no queue does."""
+@cache
+def all_jobs() -> frozenset[str]:
+    """The names of all jobs."""
+    return frozenset(name for names in _queues().values() for name in names)
+
+
+@cache
+def _queues() -> dict[Path, list[str]]:
     from hsrzoo.training.queue import read_queue
 
-    queues = {
-        file: [job.name for job in read_queue(file, Path("runs"))] for file in sorted(FOLDER.glob("*.toml"))
-    }
+    files = sorted(FOLDER.glob("*.toml"))
+    return {file: [job.name for job in read_queue(file, Path("runs"))] for file in files}
+
+
+def queues_of(jobs: Iterable[str]) -> dict[Path | None, list[str]]:
+    """Queue file -> those of ``jobs`` that it makes; None: no queue does."""
     return group_by(
         dict.fromkeys(jobs),
-        lambda job: next((file for file, names in queues.items() if job in names), None),
+        lambda job: next((file for file, names in _queues().items() if job in names), None),
     )
 
 

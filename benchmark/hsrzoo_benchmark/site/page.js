@@ -59,6 +59,10 @@ function choose(changed) {
 
 for (const [name, select] of Object.entries(selectors)) select.addEventListener("change", () => choose(name));
 byId("filter").addEventListener("input", drawBoard);
+for (const id of ["all-models", "all-columns"]) byId(id).addEventListener("change", drawBoard);
+
+const asked = (id) => chosen !== null && chosen.entry === id;
+const columns = () => board.columns.filter((one) => !one.more || byId("all-columns").checked || (chosen && chosen.metric === one.key));
 
 // The table -------------------------------------------------------------------------------------------
 
@@ -100,11 +104,12 @@ function cellOf(id, column) {
   if (!cell) return make("td", {}, "n/a");
   const wins = cell.wins ? `wins ${cell.wins}` : null;
   const rank = cell.rank ? ` ${cell.rank_text}` : "";
-  const asked = chosen && chosen.entry === id && chosen.metric === column.key;
-  const kind = [cell.rank === 1 ? "lead" : "", asked ? "asked" : ""].join(" ").trim();
+  const kind = [cell.rank === 1 ? "lead" : "", asked(id) && chosen.metric === column.key ? "asked" : ""].join(" ").trim();
   const link = make("a", { href: address({ entry: id, metric: column.key }) }, cell.text + rank);
   const few = cell.rank ? null : cell.rank_text;
-  const lines = [cell.interval, wins, few].filter(Boolean).map((text) => make("small", {}, text));
+  const spread = cell.spread ? `seeds ${cell.spread}` : null;
+  const lines = [wins, few, spread].filter(Boolean).map((text) => make("small", {}, text));
+  if (cell.interval) lines.unshift(make("small", { class: "interval" }, cell.interval));
   return make("td", { class: kind || null, "data-key": column.key }, link, ...lines);
 }
 
@@ -112,13 +117,12 @@ function rowsOf(id) {
   const entry = data.entries[id];
   const link = make("a", { href: address({ entry: id }) }, entry.model);
   const marks = entry.marks.map((mark) => make("small", {}, mark));
-  const isChosen = chosen && chosen.entry === id;
-  const cells = board.columns.map((column) => cellOf(id, column));
+  const cells = columns().map((column) => cellOf(id, column));
   const lead = cells.some((cell) => cell.classList.contains("lead"));
-  const row = make("tr", { class: [lead ? "lead" : "", isChosen ? "chosen" : ""].join(" ").trim() || null,
+  const row = make("tr", { class: [lead ? "lead" : "", asked(id) ? "chosen" : ""].join(" ").trim() || null,
     "data-entry": id }, make("th", { scope: "row" }, link, ...marks), make("td", {}, String(entry.n)), ...cells);
   if (!Object.keys(entry.paper).length) return [row];
-  const paperCells = board.columns.map(({ key }) => {
+  const paperCells = columns().map(({ key }) => {
     const one = entry.paper[key];
     return make("td", one ? { title: one.note } : {}, one ? one.text : "");
   });
@@ -130,10 +134,16 @@ function rowsOf(id) {
 
 function drawBoard() {
   const wanted = byId("filter").value.trim().toLowerCase();
-  const ids = sorted().filter((id) => data.entries[id].model.toLowerCase().includes(wanted));
+  const all = byId("all-models").checked;
+  const ids = sorted().filter((id) => asked(id)
+    || (data.entries[id].model.toLowerCase().includes(wanted) && (all || !data.entries[id].more)));
+  const more = board.entries.filter((id) => data.entries[id].more).length;
+  byId("all-models-text").textContent = `Ablations, controls, variants (${more})`;
+  byId("all-models").parentElement.hidden = more === 0;
+  byId("all-columns").parentElement.hidden = !board.columns.some((one) => one.more);
   const count = board.kind === "speed" ? "runs" : "n";
   const heads = [heading("model", "model"), heading("n", count)];
-  heads.push(...board.columns.map((column) => heading(column.key, column.heading)));
+  heads.push(...columns().map((column) => heading(column.key, column.heading)));
   byId("board").className = board.kind;
   byId("board").replaceChildren(
     make("thead", {}, make("tr", {}, ...heads)),

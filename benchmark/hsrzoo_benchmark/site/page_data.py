@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from hsrzoo.registry import METRICS
 from hsrzoo.results import HASH_LENGTH, AnyRow, ScoreRow, SpeedRow
 from hsrzoo.utils.files import slug
@@ -18,10 +20,18 @@ from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.results.figures import Entry, Group, better, condition_text, figures, learned_from
 from hsrzoo_benchmark.results.groups import Current, speed_groups, speed_place
 from hsrzoo_benchmark.run import metamer
+from hsrzoo_benchmark.site.choice import Choice, choose
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
 from hsrzoo_benchmark.tables import terminal
 from hsrzoo_benchmark.tables.markdown import bundled_config, references_of, speed_columns
-from hsrzoo_benchmark.tables.numbers import in_main_order, measured, metric_heading, rank_text, threads_text
+from hsrzoo_benchmark.tables.numbers import (
+    MAIN_METRICS,
+    in_main_order,
+    measured,
+    metric_heading,
+    rank_text,
+    threads_text,
+)
 from hsrzoo_benchmark.tables.terminal import column_key
 
 _MEMORY = {
@@ -30,6 +40,9 @@ _MEMORY = {
     "unseen": "on metamers ↑",
     "colour_memory": "colour memory",
 }
+_MAIN = (*MAIN_METRICS, "ssim")
+"""Metrics that are shown at first."""
+_MAIN_SPEED = ("p50_ms", "images_s", "speedup", "peak_mib")
 _HIGHER = ("speedup", "images_s")
 """Columns of speed in which more is better; colour memory is neither good nor bad, and sorts as less."""
 _SPEED_NOTE = (
@@ -76,6 +89,8 @@ def describe(current: Current, scored: Sequence[Group]) -> Data:
 
 
 def _score_board(group: Group, ids: Ids, entries: Data, protocols: Data) -> Data:
+    choice = choose(group)
+    group = choice.first
     found = figures([group])
     first, condition = group.first, str(group.condition)
     hash_ = first.group[:HASH_LENGTH]
@@ -88,7 +103,9 @@ def _score_board(group: Group, ids: Ids, entries: Data, protocols: Data) -> Data
     shown_entries = (e for e in group.all_entries if (e.first.model, e.first.tta) in by_entry)
     listed = {ids.of(name, entry.label): entry for entry in shown_entries}
     for key, entry in listed.items():
-        entries[key] = _entry(entry, by_entry[entry.first.model, entry.first.tta], name)
+        own = choice.trainings.get(entry.label, (entry,))
+        entries[key] = _entry(own, by_entry[entry.first.model, entry.first.tta], name)
+        entries[key]["more"] = entry.label in choice.hidden
         protocols |= {row.protocol_hash: row.protocol for row in entry.rows}
     return {
         "id": name,
@@ -101,55 +118,75 @@ def _score_board(group: Group, ids: Ids, entries: Data, protocols: Data) -> Data
         "columns": columns,
         "sort": columns[0]["key"],
         "entries": list(listed),
-        "notes": _notes(group, found),
+        "notes": _notes(group, found, choice),
     }
 
 
 def _columns(group: Group) -> list[Data]:
+    memory = group.condition.perturbation == metamer.NAME
+    main = ("rmse", "sam") if memory else _MAIN
     found: list[Data] = [
-        {"key": METRICS.get(m).columns[0], "heading": metric_heading(m), "better": better(m)}
+        {"key": METRICS.get(m).columns[0], "heading": metric_heading(m), "better": better(m),
+         "more": m not in main}
         for m in in_main_order(group.metrics)
-    ]
-    if group.condition.perturbation == metamer.NAME:
+    ]  # fmt: skip
+    if not any(not column["more"] for column in found):
+        found = [{**column, "more": False} for column in found]
+    if memory:
         found += [
-            {"key": key, "heading": head, "better": "higher" if "↑" in head else "lower"}
+            {"key": key, "heading": head, "better": "higher" if "↑" in head else "lower", "more": False}
             for key, head in _MEMORY.items()
         ]
     return found
 
 
-def _notes(group: Group, found: Sequence[Data]) -> list[str]:
+def _notes(group: Group, found: Sequence[Data], choice: Choice) -> list[str]:
     """What a reader must know besides the cells, as below the tables of a terminal."""
     rows = [row for entry in group.all_entries for row in entry.rows]
     notes = [*terminal.nodata_note(rows), *terminal.notes(found, group.metrics)]
     change = next((f["rgb_mean_change"] for f in found if f["rgb_mean_change"] is not None), None)
     if change is not None and group.first.bench == "brightness":
         notes.insert(0, f"Mean of RGB changed by {100 * change:+.1f} %.")
-    if group.apart:
+    usual = {row.scene for row in group.entries[0].rows}
+    if any({row.scene for row in part.entries[0].rows} != usual for part in group.apart):
         notes.append(
             "Scored on other scenes than most: shown with their own n, and without a rank, as their means "
             "are not comparable."
         )
+    if choice.hidden:
+        notes.append("Ablations, controls and other ways of running have no rank.")
     return notes
 
 
-def _entry(entry: Entry, found: Sequence[Data], board: str) -> Data:
-    figure = found[0]
+def _entry(trainings: Sequence[Entry], found: Sequence[Data], board: str) -> Data:
+    """An entry of one training or of several that differ in their seed."""
+    figure, first = found[0], trainings[0]
+    rows = [row for entry in trainings for row in entry.rows]
+    seeds = figure["seeds"] // len(trainings)
     marks = learned_from(figure)
     marks += ["random weights"] if figure["untrained"] else []
-    marks += [f"{figure['seeds']} seeds of the perturbation"] if figure["seeds"] > 1 else []
+    marks += [f"{len(trainings)} trainings"] if len(trainings) > 1 else []
+    marks += [f"{seeds} seeds of the perturbation"] if seeds > 1 else []
     return {
         "board": board,
-        "model": entry.label,
+        "model": first.label,
         "marks": marks,
         "n": figure["scenes"],
-        "cells": {f["metric"]: _cell(f) for f in found},
+        "cells": {f["metric"]: {**_cell(f), **_spread(trainings, f["metric"])} for f in found},
         "paper": _paper(found),
-        "facts": _facts(entry.rows),
-        "scenes": _scenes(entry.rows),
-        "protocols": list(dict.fromkeys(row.protocol_hash for row in entry.rows)),
-        "identity": entry.first.model_sha256,
+        "facts": _facts(rows),
+        "scenes": _scenes(rows, several=len(trainings) > 1),
+        "protocols": list(dict.fromkeys(row.protocol_hash for row in rows)),
+        "identities": [[entry.label, entry.first.model_sha256] for entry in trainings],
     }
+
+
+def _spread(trainings: Sequence[Entry], column: str) -> Data:
+    """Means of several trainings, from the smallest to the greatest."""
+    if len(trainings) < 2 or not all(entry.has(column) for entry in trainings):
+        return {}
+    means = [float(np.mean(list(entry.scenes(column).values()))) for entry in trainings]
+    return {"spread": f"{measured(min(means))} to {measured(max(means))}"}
 
 
 def _cell(figure: Mapping[str, Any]) -> Data:
@@ -225,14 +262,23 @@ def _training_command(row: AnyRow) -> str:
     return config["training"].get("command", "")
 
 
-def _scenes(rows: Sequence[ScoreRow]) -> Data:
-    """Every row's values, NaN as text."""
+def _scenes(rows: Sequence[ScoreRow], several: bool) -> Data:
+    """Every row's values, NaN as text; ``several``: with the name of the training."""
     columns = list(dict.fromkeys(key for row in rows for key in row.metrics))
     listed = [
-        [row.scene, row.seed, *(_plain(row.metrics.get(key)) for key in columns), row.seconds]
-        for row in sorted(rows, key=lambda row: (row.scene, row.seed or 0))
+        [
+            row.scene,
+            *([row.model] if several else []),
+            row.seed,
+            *(_plain(row.metrics.get(key)) for key in columns),
+            row.seconds,
+        ]
+        for row in sorted(rows, key=lambda row: (row.scene, row.model, row.seed or 0))
     ]
-    return {"columns": ["scene", "seed", *columns, "seconds"], "rows": listed}
+    return {
+        "columns": ["scene", *(["training"] if several else []), "seed", *columns, "seconds"],
+        "rows": listed,
+    }
 
 
 def _plain(value: float | None) -> float | str | None:
@@ -263,6 +309,7 @@ def _speed_boards(current: Current, ids: Ids, entries: Data) -> Iterator[Data]:
                     "key": f"{metric} {reference}" if reference else metric,
                     "heading": heading,
                     "better": "higher" if metric in _HIGHER else "lower",
+                    "more": metric not in _MAIN_SPEED,
                 }
                 for heading, metric, reference in speed_columns(references_of(found))
             ],
@@ -292,7 +339,8 @@ def _speed_entry(found: Sequence[Data], row: SpeedRow, board: str) -> Data:
         "facts": [*_facts([row]), ["status", row.status], ["run", row.run]],
         "scenes": {"columns": ["run", "seconds"], "rows": [list(one) for one in enumerate(row.seconds, 1)]},
         "protocols": [],
-        "identity": row.model_sha256,
+        "identities": [[row.model, row.model_sha256]],
+        "more": False,
     }
 
 

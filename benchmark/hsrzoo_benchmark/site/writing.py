@@ -17,6 +17,7 @@ from hsrzoo.utils.files import make_folder, write_atomically
 from hsrzoo_benchmark.results.figures import COLUMNS, Group, figures
 from hsrzoo_benchmark.results.groups import Current, groups, speed_groups
 from hsrzoo_benchmark.site import plots
+from hsrzoo_benchmark.site.choice import choose
 from hsrzoo_benchmark.site.page_data import Ids, describe
 
 PAGE, DATA, ROWS, FIGURES, PICTURES, CACHE = (
@@ -92,8 +93,9 @@ def _forget(folder: Path, pictures: Sequence[str]) -> None:
 def _linked(scene: Mapping[str, Any], entries: Mapping[str, Any]) -> dict[str, Any]:
     """A scene whose lines name the entries that their rows belong to."""
     ids = {
-        (entry["model"], entry["identity"], protocol): key
+        (*identity, protocol): key
         for key, entry in entries.items()
+        for identity in entry["identities"]
         for protocol in entry["protocols"]
     }
     rows = [{**row, "entry": ids[row["model"], row["identity"], row["protocol"]]} for row in scene["rows"]]
@@ -120,6 +122,7 @@ def _page(data: Mapping[str, Any], drawn: Sequence[Mapping[str, str]], scenes: S
         version=version("hsrzoo"),
         css=Markup(read("page.css")),
         js=Markup(read("page.js")),
+        export_js=Markup(read("export.js")),
     )
 
 
@@ -143,7 +146,7 @@ def _plots(current: Current, scored: Sequence[Group], folder: Path) -> list[dict
         place = "/".join(group.place)
         protocol = group.first.protocol_name
         for what, label, values in costs:
-            points = plots.points(group, values)
+            points = plots.points(choose(group).first, values)
             if len(points) < plots.LEAST:
                 continue
             name = f"{ids.of(*group.place, protocol, what)}.svg"
