@@ -203,6 +203,8 @@ class ModelSpec:
     first_weights: tuple[str, ...] = ()
     """Constructor arguments that only choose the weights that training starts from (``pretrained``). They
     are not handed over where saved weights follow, so that loading never fetches anything."""
+    use: str = ""
+    """When to take this model, in a few words."""
     notes: str = ""
     """What else a user should know, in sentences: differences from the original, traps."""
     extras: Mapping[str, Extra] = field(default_factory=dict)

@@ -23,6 +23,11 @@ def _spec(scales: int) -> ModelSpec:
         name=f"mcga-s{scales}",
         build="hsrzoo_mcga.stage2.build:build",
         summary=f"Mixture of codebooks with grayscale-aware attention, {scales} scale{'s' * (scales > 1)}",
+        use=(
+            "MCGA as its paper describes it; large images, where it is faster than networks of its accuracy"
+            if scales == 2
+            else "the paper's comparison of numbers of scales"
+        ),
         source=_SOURCE,
         arguments={"widths": widths, "blocks": blocks},
         input=RgbInput(multiple=1 << scales, min_size=1 << scales),
@@ -44,6 +49,7 @@ MCGA_PLUS = ModelSpec(
     name="mcga-plus",
     build="hsrzoo.models.ensemble.network:build",
     summary="Mean of mcga-s2 and pixel-mlp",
+    use="accuracy in spectra at the cost of mcga-s2; with intervals",
     source=f"{_SOURCE}; pixel-mlp: hsrzoo",
     arguments={"members": ("mcga-s2", "pixel-mlp")},
     input=MCGA_S2.input,

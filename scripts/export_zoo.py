@@ -2,22 +2,26 @@
 
 Run ``python scripts/export_zoo.py`` after rows, networks or bundled weights changed. Scores are those of
 undisturbed images of CAVE, rank groups those of RMSE among bundled weights; times are those of 512 x 512
-pixels.
+pixels, as are multiply-accumulates, which are counted where a network is new or its size changed; with
+``--count`` of all, which takes about 10 CPU-minutes.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.models.complexity import size_of
+from hsrzoo.models.complexity import macs, size_of
 from hsrzoo.models.locate import bundled
 from hsrzoo.registry import MODELS
 from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest, newest_scores, newest_weights, read_file
-from hsrzoo.zoo import TABLE, Zoo, year_of
+from hsrzoo.spec import ModelSpec, build_module
+from hsrzoo.zoo import TABLE, Zoo, read_zoo, year_of
 from hsrzoo_benchmark.reproduce.evidence import Evidence
 from hsrzoo_benchmark.reproduce.recommended import recommended
 from hsrzoo_benchmark.results.figures import figures
@@ -73,24 +77,35 @@ def times(records: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     return {"side": SIDE, "device": machine[0], "threads": machine[1]}, found
 
 
-def network(name: str) -> dict[str, Any]:
-    """What is known of an architecture without weights."""
+def network(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of an architecture without weights; ``known``: its entry so far."""
     spec = MODELS.get(name)
     size = size_of(spec, VISIBLE_31)._asdict()
-    return {"year": year_of(spec.source), "licence": spec.licence, "default": spec.default_tag, **size}
+    held = all(known.get(key) == count for key, count in size.items())
+    gmac = known["gmac"] if held and "gmac" in known else gmac_of(spec)
+    return {"year": year_of(spec.source), "licence": spec.licence, "default": spec.default_tag, **size, "gmac": gmac}
 
 
-def table(records: Path = RECORDS) -> Zoo:
-    """The whole table."""
+def gmac_of(spec: ModelSpec) -> float:
+    """Multiply-accumulates of one pass over ``SIDE`` x ``SIDE`` pixels, in thousand millions."""
+    module = build_module(spec, VISIBLE_31, {}).eval()
+    side = spec.input.padded(SIDE)
+    return float(f"{macs(module, side, side) / 1e9:.4g}")
+
+
+def table(records: Path = RECORDS, *, count: bool = False) -> Zoo:
+    """The whole table; ``count``: with the multiply-accumulates of all networks counted again."""
     scored, by_score = scores(records)
     timed, by_time = times(records)
     # Not those of plugins that happen to be installed or loaded here.
     entries = entry_points(group="hsrzoo.models")
     own = sorted(entry.name for entry in entries if entry.dist and entry.dist.name == "hsrzoo")
+    known = {} if count else read_zoo().networks
+    networks = {name: network(name, known.get(name, {})) for name in own}
     names = sorted({*by_score, *by_time} & set(bundled()))
     weights = {name: {**by_score.get(name, {}), **by_time.get(name, {})} for name in names}
     advice = recommended(Evidence.read(records), bundled())
-    return Zoo(scored, timed, {name: network(name) for name in own}, weights, advice)
+    return Zoo(scored, timed, networks, weights, advice)
 
 
 def text(zoo: Zoo) -> str:
@@ -108,4 +123,4 @@ def text(zoo: Zoo) -> str:
 
 
 if __name__ == "__main__":
-    TABLE.write_text(text(table()), encoding="utf-8")
+    TABLE.write_text(text(table(count="--count" in sys.argv[1:])), encoding="utf-8")

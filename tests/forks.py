@@ -157,7 +157,7 @@ def started(folder: Path) -> Iterator[Forks]:
 LIBRARIES = (
     "click", "filelock", "h5py", "jinja2", "onnxscript.function_libs.torch_lib.ops",
     "PIL.Image", "psutil", "rich.progress", "rich.table", "safetensors.torch", "scipy.io",
-    "spectral", "tifffile", "timm.utils", "torch.onnx._internal.exporter._core",
+    "spectral", "tifffile", "timm", "torch.onnx._internal.exporter._core",
     "yaml", "zarr",
 )  # fmt: skip
 """What the programs import, apart from what reads the environment then."""

@@ -150,9 +150,25 @@ def test_no_file_names_a_machine_or_a_package_host() -> None:
 def test_the_readme_gives_the_two_commands_and_ci_runs_the_second() -> None:
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
     assert "make bench" in readme and "make test" in readme
-    assert "bench --model mcga-s2 --dataset indian-pines" in makefile
+    # one row means nothing: beside it stand the network it is compared with and two floors
+    models = "--model mcga-s2 --model mst-plus-plus --model linear --model mean-spectrum"
+    assert f"bench {models} --dataset indian-pines" in makefile
     ci = ROOT / ".ci" / "run"
     assert os.access(ci, os.X_OK) and "make test" in ci.read_text()
+
+
+def test_the_makefile_and_the_lock_file_name_what_pyproject_names() -> None:
+    project, makefile = PROJECT["project"], (ROOT / "Makefile").read_text()
+    extras = re.search(r"^EXTRAS \?= (.+)$", makefile, re.MULTILINE)
+    assert extras and set(extras[1].split(",")) == set(project["optional-dependencies"]) - {"chart"}
+    groups = PROJECT["dependency-groups"]
+    wanted = [*project["dependencies"], *groups["test"], *groups["lint"]]
+    wanted += [line for lines in project["optional-dependencies"].values() for line in lines]
+    lock = (ROOT / "requirements.lock").read_text()
+    locked = set(re.findall(r"^([\w.-]+)==", lock, re.MULTILINE))
+    names = {re.match(r"[\w.-]+", line)[0].lower() for line in wanted}  # type: ignore[index]
+    assert names - locked == set(), "run make lock"
+    assert "://" not in lock
 
 
 def test_contributing_stays_short() -> None:

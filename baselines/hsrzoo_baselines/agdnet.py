@@ -151,6 +151,7 @@ def _spec(name: str, stages: int, count: str, tag: str | None = None) -> ModelSp
         default_tag=tag,
         arguments={"stages": stages},
         summary=f"AGD-Net: unrolled amended gradient descent in {stages} stages, {count} parameters",
+        use="comparison with published results",
         source=(
             "Zhu et al., Deep Amended Gradient Descent for Efficient Spectral Reconstruction from Single "
             "RGB Images, IEEE Transactions on Computational Imaging 2021, arXiv:2108.05547; "

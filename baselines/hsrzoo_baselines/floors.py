@@ -177,11 +177,12 @@ def _pixels(dataset: Dataset, split: str) -> Iterator[tuple[np.ndarray, np.ndarr
             yield rgb[:, piece].astype(np.float64), cube[:, piece].astype(np.float64)
 
 
-def _spec(name: str, degree: int, summary: str, source: str) -> ModelSpec:
+def _spec(name: str, degree: int, summary: str, use: str, source: str) -> ModelSpec:
     return ModelSpec(
         name=name,
         build=build,
         summary=summary,
+        use=use,
         source=source,
         arguments={"degree": degree},
         default_tag="cave",
@@ -191,13 +192,24 @@ def _spec(name: str, degree: int, summary: str, source: str) -> ModelSpec:
 
 
 MEAN_SPECTRUM = _spec(
-    "mean-spectrum", 0, "Every pixel gets the mean spectrum of the training set", "The simplest floor"
+    "mean-spectrum",
+    0,
+    "Every pixel gets the mean spectrum of the training set",
+    "the score of a model that does not look at the image",
+    "The simplest floor",
 )
-LINEAR = _spec("linear", 1, "Least-squares matrix from RGB to bands, no bias", "Least squares")
+LINEAR = _spec(
+    "linear",
+    1,
+    "Least-squares matrix from RGB to bands, no bias",
+    "the floor that a network should beat; fitted in seconds",
+    "Least squares",
+)
 POLY = _spec(
     "poly",
     3,
     "Root-polynomial regression of degree 3 from RGB to bands, exposure-invariant",
+    "exposure that varies; fitted in seconds",
     "Finlayson, Mackiewicz, Hurlbert: Color Correction Using Root-Polynomial Regression, "
     "IEEE Trans. Image Processing 24(5), 2015, doi:10.1109/TIP.2015.2405336",
 )

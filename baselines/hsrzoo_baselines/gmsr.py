@@ -245,6 +245,7 @@ SPEC = ModelSpec(
     name="gmsr",
     build=build,
     summary="GMSR-Net: selective scans in four directions and gradient attentions, 45 k parameters",
+    use="few parameters with the whole image in view",
     source=(
         "Wang et al., GMSR: Gradient-Guided Mamba for Spectral Reconstruction from RGB Images, "
         "arXiv:2405.07777; https://github.com/wxy11-27/GMSR at 01231f7"

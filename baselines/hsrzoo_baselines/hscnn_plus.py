@@ -211,6 +211,7 @@ SPEC = toolbox_spec(
     name="hscnn-plus",
     build=build,
     summary="HSCNN+: 30 densely connected convolution blocks, 4.65 M parameters",
+    use="comparison with published results; slow",
     paper="Shi et al., HSCNN+: Advanced CNN-Based Hyperspectral Recovery from RGB Images, CVPRW 2018",
     default_tag="cave",
     lr=2e-4,

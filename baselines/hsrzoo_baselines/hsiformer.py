@@ -286,7 +286,8 @@ SPEC = ModelSpec(
     build=build,
     summary="HSIFormer: attention between channels, along rows and columns, in patches, 2.85 M parameters",
     source=(
-        "https://github.com/TSOR666/Hyperspectral-Imaging-Toolkit at c18b379, preset source_reproduction; "
+        "https://github.com/TSOR666/Hyperspectral-Imaging-Toolkit at c18b379, 2025, preset "
+        "source_reproduction; "
         "https://github.com/Karl-Liu-ch/HSI-diffusion at 9a3149d"
     ),
     input=RgbInput(),

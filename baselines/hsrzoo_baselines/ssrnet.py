@@ -1,4 +1,4 @@
-"""SSRNet (Dian et al., IEEE TNNLS): seven small networks, each corrected so that the cube renders the
+"""SSRNet (Dian et al., IEEE TNNLS 2024): seven small networks, each corrected so that the cube renders the
 image.
 
 After each stage the cube is moved towards the one nearest to it whose RGB, by the response of the camera,
@@ -119,7 +119,7 @@ SPEC = optics_aware_spec(
     build=build,
     summary="SSRNet: seven stages, each corrected by the camera's response, 0.39 M parameters",
     paper=(
-        "Dian et al., spectral super-resolution via model-guided cross-fusion, IEEE TNNLS; "
+        "Dian et al., spectral super-resolution via model-guided cross-fusion, IEEE TNNLS 2024; "
         "https://github.com/renweidian/SSRnet-pytorch at df9fb15"
     ),
     licence="none stated",

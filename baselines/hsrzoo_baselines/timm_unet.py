@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError, WeightsError, unknown_name
+from hsrzoo.errors import InputError, PluginError, WeightsError, unknown_name
 from hsrzoo.spec import ModelSpec, RgbInput
 
 MULTIPLE = 32
@@ -107,7 +107,14 @@ def build(bands: BandSet, encoder: str = "resnet18", pretrained: bool = False) -
 
 def _encoder(name: str, pretrained: bool) -> Any:
     """timm's network ``name``, (B, 3, H, W) -> list of (B, K, h, w), the finest first."""
-    import timm  # imported when a network is built: it takes a second
+    try:
+        import timm  # imported when a network is built: it takes a second
+    except ImportError as error:
+        raise PluginError(
+            "The encoders of timm-unet need the package timm",
+            got=str(error),
+            fix='pip install "hsrzoo[timm]"',
+        ) from None
 
     if not timm.is_model(name):
         raise unknown_name("backbone of timm", name, timm.list_models())

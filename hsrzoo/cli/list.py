@@ -21,10 +21,25 @@ COLUMNS = {
     "name": "name", "weights": "weights", "rank": "rank", "rmse": "RMSE", "sam": "SAM °",
     "parameters": "parameters", "gmac": "GMAC", "ms": "ms", "mib": "MiB", "year": "year",
     "licence": "licence", "frozen": "frozen", "buffers": "buffers", "from": "from",
+    "architecture": "architecture", "private": "private", "updated": "updated", "downloads": "downloads",
 }  # fmt: skip
 """Key of ``--columns`` and ``--sort`` -> heading."""
-SHOWN = ("name", "weights", *SCORES, "parameters", *SPEED, "year", "licence")
-_TEXT = ("name", "weights", "licence", "from")
+SHOWN: tuple[str, ...] = ("name", "weights", *SCORES, "parameters", *SPEED, "year", "licence")
+ON_HUB = ("architecture", "private", "updated", "downloads")
+"""Columns of ``--hub`` alone; it has neither ``weights`` nor ``rank``, nor ``from``."""
+SHOWN_OF_HUB: tuple[str, ...] = (
+    "name",
+    "rmse",
+    "sam",
+    "parameters",
+    *SPEED,
+    "year",
+    "licence",
+    "private",
+    "updated",
+)
+_FIGURES = ("rmse", "sam", *SIZE, *SPEED, "year", "licence")
+_TEXT = ("name", "weights", "licence", "from", "architecture", "private", "updated")
 
 
 def _parse_columns(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...] | None:
@@ -66,17 +81,20 @@ def command(
     options.forbid(org is not None and (pretrained or kind), "--hub goes with none of the other lists")
     options.forbid(parameters and (pretrained or kind or org is not None),
                    "--parameters goes with architectures only")  # fmt: skip
-    options.forbid(
-        (columns or sort) and (kind or org is not None), "--columns and --sort go with models only"
-    )
-    if kind or org is not None:
-        _others(kind, org, pattern, as_json)
+    options.forbid((columns or sort) and kind, "--columns and --sort go with models only")
+    _forbid_absent({*(columns or ()), *([sort] if sort else [])}, org is not None)
+    if kind:
+        _others(kind, pattern, as_json)
         return
-    rows = _weights(pattern) if pretrained else _architectures(pattern)
-    rows.sort(key=lambda row: [_last_if_none(row[key]) for key in ([sort] if sort else ["rank", "rmse"])])
-    shown = columns or (*SHOWN, *(("frozen", "buffers") if parameters else ()))
-    if pretrained and not columns:
-        shown = tuple(key for key in shown if key != "weights")
+    first, shown = ["rank", "rmse"], SHOWN
+    if org is not None:
+        rows, first, shown = _on_hub(org, pattern), ["name"], SHOWN_OF_HUB
+    elif pretrained:
+        rows, shown = _weights(pattern), tuple(key for key in SHOWN if key != "weights")
+    else:
+        rows = _architectures(pattern)
+    rows.sort(key=lambda row: [_last_if_none(row[key]) for key in ([sort] if sort else first)])
+    shown = columns or (*shown, *(("frozen", "buffers") if parameters else ()))
     cells = rows if as_json else [{key: _cell(key, row[key]) for key in shown} for row in rows]
     headings = {key: COLUMNS[key] for key in shown}
     right = [key for key in shown if key not in _TEXT]
@@ -85,21 +103,39 @@ def command(
         _explain(rows, shown)
 
 
-def _others(kind: str | None, org: str | None, pattern: str | None, as_json: bool) -> None:
-    """Everything but models."""
-    if org is not None:
-        from hsrzoo.hub.client import list_repos
+def _forbid_absent(keys: set[str], on_hub: bool) -> None:
+    """UsageError for columns that the list does not have."""
+    absent = sorted(keys & ({"weights", "rank", "from"} if on_hub else set(ON_HUB)))
+    if absent:
+        where = "is no column of --hub" if on_hub else "is a column of --hub only"
+        raise click.UsageError(f"{absent[0]} {where}")
 
-        rows = list_repos(org)
-    else:
-        registry = getattr(registries, str(kind).upper())
-        rows = [{"name": name, "from": registry.origin(name)} for name in registry.names()]
-    rows = [row for row in rows if _matches(row["name"], pattern)]
-    if org is not None and not rows:
-        say(f"No repository of hsrzoo by {org} on the Hub is visible to you")
-    if org is not None and not as_json:
-        rows = [{**row, "tags": ", ".join(row["tags"])} for row in rows]
+
+def _others(kind: str, pattern: str | None, as_json: bool) -> None:
+    """Everything but models."""
+    registry = getattr(registries, kind.upper())
+    rows = [
+        {"name": name, "from": registry.origin(name)}
+        for name in registry.names()
+        if _matches(name, pattern)
+    ]
     print_table(rows, list(rows[0]) if rows else ["name"], as_json=as_json)
+
+
+def _on_hub(org: str, pattern: str | None) -> list[dict[str, Any]]:
+    """A row for each repository of a user or organisation, with the figures of its card."""
+    from hsrzoo.hub.client import list_repos
+    from hsrzoo.hub.listing import figures_of
+    from hsrzoo.zoo import read_zoo
+
+    rows = []
+    for repo in list_repos(org):
+        if _matches(repo["name"], pattern):
+            figures = figures_of(repo.pop("card"), read_zoo())
+            rows.append({**repo, **{key: figures.get(key) for key in (*_FIGURES, "architecture")}})
+    if not rows:
+        say(f"No repository of hsrzoo by {org} on the Hub is visible to you")
+    return rows
 
 
 def _matches(name: str, pattern: str | None) -> bool:
@@ -144,7 +180,7 @@ def _figures(architecture: str, weights: str | None) -> dict[str, Any]:
     return {
         **{key: measured.get(key) for key in SCORES},
         **{key: own.get(key) for key in SIZE},
-        **{key: measured.get(key) for key in SPEED},
+        **{key: measured.get(key, own.get(key)) for key in SPEED},
         "year": own.get("year"),
         "licence": own.get("licence"),
         "from": registries.MODELS.origin(architecture),
@@ -183,6 +219,8 @@ def _cell(key: str, value: Any) -> Any:
         return f"{value:.4f}"
     if key == "sam":
         return f"{value:.2f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if key in SPEED:
         return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
     return f"{value:,}" if key in SIZE else value
@@ -193,12 +231,13 @@ def _explain(rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None:
     from hsrzoo.zoo import read_zoo
 
     def has(keys: Sequence[str]) -> bool:
-        return any(row[key] is not None for row in rows for key in keys if key in shown)
+        return any(row.get(key) is not None for row in rows for key in keys if key in shown)
 
     zoo = read_zoo()
     if has(SCORES):
         place = "{scenes} scenes of {dataset}/{split}, protocol {protocol}".format_map(zoo.scores)
-        say(f"RMSE, SAM: means over {place}. Of one rank: RMSE does not differ significantly.", style="dim")
+        ranks = " Of one rank: RMSE does not differ significantly." if "rank" in shown else ""
+        say(f"RMSE, SAM: means over {place}.{ranks}", style="dim")
     if has(SPEED):
-        machine = "{side} x {side} pixels, {device}, {threads} threads".format_map(zoo.speed)
-        say(f"GMAC, ms, MiB: {machine}. Empty: not measured.", style="dim")
+        measured = "{side} x {side} pixels; ms, MiB: {device}, {threads} threads".format_map(zoo.speed)
+        say(f"GMAC, ms, MiB: {measured}. Empty: not measured.", style="dim")

@@ -47,12 +47,14 @@ def print_table(
     title: str | None = None,
     right: Collection[str] = (),
     compact: bool = False,
+    width: int | None = None,
 ) -> None:
     """Print rows on stdout.
 
     ``columns``: keys in order, or a mapping key -> heading. JSON is a list of the whole rows, NaN
     and infinities as null; CSV and the table have the columns only. ``title``: above the table.
     ``right``: keys of text that is aligned as numbers are. ``compact``: one space between columns.
+    ``width``: of the table in columns, at most; longer cells are folded [a terminal's, or none].
     """
     headings = dict(columns) if isinstance(columns, Mapping) else {key: key for key in columns}
     if as_json:
@@ -62,7 +64,7 @@ def print_table(
         writer.writerow(headings)
         writer.writerows([row.get(key) for key in headings] for row in rows)
     else:
-        _rich_table(rows, headings, title, right, compact)
+        _rich_table(rows, headings, title, right, compact, width)
 
 
 def to_json(value: Any) -> str:
@@ -85,7 +87,7 @@ def strict(value: Any) -> Any:
 
 def _rich_table(
     rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str], title: str | None,
-    right: Collection[str], compact: bool,
+    right: Collection[str], compact: bool, most: int | None,
 ) -> None:  # fmt: skip
     from rich import box
     from rich.console import Console
@@ -102,7 +104,7 @@ def _rich_table(
         # Text, because rich reads "[a]" as markup
         table.add_row(*(Text(_cell(row.get(key))) for key in headings))
     # A pipe has no width: never cut or wrap there.
-    width = None if sys.stdout.isatty() else 1000
+    width = None if sys.stdout.isatty() else most or 1000
     Console(file=sys.stdout, highlight=False, width=width).print(table)
 
 

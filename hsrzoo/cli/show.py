@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,23 @@ import click
 
 from hsrzoo.cli import options, records
 from hsrzoo.cli.names import MODEL
-from hsrzoo.cli.output import print_table, to_json
+from hsrzoo.cli.output import print_table, say, to_json
 from hsrzoo.results import read_store
 
 if TYPE_CHECKING:
     from hsrzoo.models.names import ModelName
     from hsrzoo.spec import ModelSpec, Recipe, RgbInput
+    from hsrzoo.zoo import Zoo
 
 SIDE = 256
 """Side in pixels of the square image on which multiply-accumulates and memory are measured."""
 MACS, MEMORY = f"MACs at {SIDE} x {SIDE}", f"memory at {SIDE} x {SIDE}"
+UNTIL = "0.3.0"
+"""The version that has no `hsrzoo info` any more."""
+WIDTH = 100
+"""Columns of the text at most."""
+_DEFAULT = " (default)"
+"""After the name of the weights that the bare name loads."""
 _BYTES = ("weights in memory", MEMORY)
 """Facts in bytes."""
 _RECIPE = (
@@ -35,10 +43,11 @@ _RECIPE = (
 @options.store("Folder of the results of `hsrzoo bench`; those of this network are shown.")
 @options.as_json
 def command(name: str, store: Path, as_json: bool) -> None:
-    """Show a network's card: origin, licence, cost, input, recipes, weights and their stored results.
+    """Show a network's card: use, scores, cost, licence; then origin, input, recipes, weights, stored rows.
 
     NAME is ARCH, ARCH.TAG, either with :VARIANT, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or onnx:FILE.
-    Multiply-accumulates and memory are measured now, in one pass over an image of 256 x 256 pixels.
+    The first lines are the figures of `hsrzoo list`. Multiply-accumulates and memory at 256 x 256 pixels
+    are measured now, in one pass.
     """
     facts = describe(name)
     stored = read_store(store)
@@ -47,19 +56,83 @@ def command(name: str, store: Path, as_json: bool) -> None:
     if as_json:
         click.echo(to_json({**facts, "scores": scores, "speed": speed}))
         return
-    _print_facts({key: value for key, value in facts.items() if key != "weights"})
+    click.echo(f"{facts['name']}: {facts['summary']}\n" if "summary" in facts else facts["name"])
+    _print_facts(_decision(facts))
+    click.echo()
+    _print_facts({key: value for key, value in facts.items() if key not in _FIRST})
     for found in facts["weights"]:
         click.echo(f"\n{found['name']}")
         _print_facts({key: value for key, value in found.items() if key != "name"})
-    for title, rows in ((f"scores in {store}, input as it is", scores), (f"speed in {store}", speed)):
-        if rows:
-            keys = dict.fromkeys(key for row in rows for key in row if not key.endswith("sha256"))
-            print_table(rows, list(keys), title=title)
+    _print_rows("scores", store, scores, ("data", "protocol", "scenes"))
+    _print_rows("speed", store, speed, ("size", "device", "threads"))
 
 
-@click.command("info", params=command.params, help=command.help)
+_FIRST = ("name", "summary", "use", "licence", "weights")
+"""Facts that the first lines tell."""
+
+
+def _decision(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a user decides on."""
+    from hsrzoo.zoo import read_zoo
+
+    zoo = read_zoo()
+    names = [found["name"].removesuffix(_DEFAULT) for found in facts["weights"]]
+    place = "{scenes} scenes of {dataset}/{split}, protocol {protocol}".format_map(zoo.scores)
+    scores = [
+        f"{name}: RMSE {w['rmse']:.4f} (rank {w['rank']}), SAM {w['sam']:.2f} degrees, on {place}"
+        for name in names
+        if "rmse" in (w := zoo.weights.get(name, {}))
+    ]
+    lines = {
+        "use": facts.get("use"),
+        "scores": "\n".join(scores),
+        "cost": _cost_line(facts, names, zoo),
+        "licence": facts.get("licence"),
+        "weights": ", ".join(found["name"] for found in facts["weights"]) or _without_weights(facts),
+    }
+    return {key: value for key, value in lines.items() if value}
+
+
+def _cost_line(facts: Mapping[str, Any], names: Sequence[str], zoo: Zoo) -> str:
+    """Parameters, and what one pass takes where the package carries it."""
+    own = zoo.networks.get(facts["name"], {})
+    timed = next((zoo.weights[name] for name in names if "ms" in zoo.weights.get(name, {})), {})
+    side, device = zoo.speed["side"], "{device}, {threads} threads".format_map(zoo.speed)
+    parts = [f"{facts['parameters']:,} parameters"] if "parameters" in facts else []
+    if own.get("gmac") is not None and own.get("parameters") == facts.get("parameters"):
+        parts.append(f"{own['gmac']:,.4g} GMAC for {side} x {side} pixels")
+    if timed:
+        parts.append(f"{timed['ms']:,.0f} ms and {timed['mib']:,.0f} MiB for them ({device})")
+    return ", ".join(parts)
+
+
+def _without_weights(facts: Mapping[str, Any]) -> str:
+    if "recipes" not in facts:
+        return ""
+    others = " or convert the authors' checkpoint" if facts["official checkpoints"] else ""
+    return f"none bundled: hsrzoo train {facts['name']} --dataset NAME{others}"
+
+
+def _print_rows(what: str, store: Path, rows: Sequence[Mapping[str, Any]], shared: Sequence[str]) -> None:
+    """Stored rows, in one table for each combination of the values of ``shared``."""
+
+    def place(row: Mapping[str, Any]) -> list[str]:
+        return [str(row[key]) for key in shared]
+
+    for values, found in groupby(sorted(rows, key=place), place):
+        group = list(found)
+        keys = dict.fromkeys(key for row in group for key in row)
+        shown = [key for key in keys if key not in shared and not key.endswith("sha256")]
+        title = ", ".join(f"{key} {value}" for key, value in zip(shared, values, strict=True))
+        print_table(group, shown, title=f"{what} in {store}: {title}", compact=True, width=WIDTH)
+
+
+@click.command("info", params=command.params, help=f"Deprecated, until version {UNTIL}: `hsrzoo show`.")
 def info(**arguments: Any) -> None:
     """The same as `hsrzoo show`."""
+    say(
+        f"hsrzoo info is deprecated and will be removed in version {UNTIL}: use hsrzoo show", style="yellow"
+    )
     click.get_current_context().invoke(command, **arguments)
 
 
@@ -77,6 +150,7 @@ def describe(name: str) -> dict[str, Any]:
     return {
         "name": spec.name,
         "summary": spec.summary,
+        "use": spec.use,
         "source": spec.source,
         "licence": spec.licence,
         "tags": list(spec.tags),
@@ -171,7 +245,7 @@ def _weights(name: str, config: dict[str, Any], spec: ModelSpec) -> dict[str, An
 
     is_default = spec.default_tag is not None and name == f"{spec.name}.{spec.default_tag}"
     return {
-        "name": name + (" (default)" if is_default else ""),
+        "name": name + (_DEFAULT if is_default else ""),
         "bands": str(BandSet.from_json(config["bands"])),
         "input": _input(input_of(config, folder_of(parse_name(name)))),
         "sha256": config["weights_sha256"],
@@ -181,16 +255,18 @@ def _weights(name: str, config: dict[str, Any], spec: ModelSpec) -> dict[str, An
 
 
 def _print_facts(facts: Mapping[str, Any]) -> None:
-    """Names and values in two columns; long values are wrapped on a terminal, never in a pipe."""
+    """Names and values in two columns; long values are wrapped."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     for key, value in facts.items():
-        grid.add_row(Text(key, style="bold"), Text(_format_fact(key, value)))
-    width = None if sys.stdout.isatty() else 10_000
-    Console(file=sys.stdout, highlight=False, width=width).print(grid)
+        if value is None or value == "" or value == {} or value == []:
+            continue
+        grid.add_row(Text(key, style="bold"), Text(_format_fact(key, value), overflow="fold"))
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    console.print(grid, width=min(console.width, WIDTH))
 
 
 def _format_fact(key: str, value: Any) -> str:
@@ -198,8 +274,8 @@ def _format_fact(key: str, value: Any) -> str:
         return f"{value / 2**20:.1f} MiB" + (", tensors of one pass, float32" if key == MEMORY else "")
     if key == "recipes":
         return "\n".join(f"{name}: {_text({k: r[k] for k in _RECIPE})}" for name, r in value.items()) or "-"
-    if key == "training":  # a record holds whole recipes and lists of scenes
-        value = {k: v for k, v in value.items() if not isinstance(v, (Mapping, list))}
+    if key in ("training", "codebook") and value:  # records hold whole recipes and lists of scenes
+        value = {k: v for k, v in value.items() if k == "sources" or not isinstance(v, (Mapping, list))}
     return _text(value)
 
 

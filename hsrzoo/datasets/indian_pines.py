@@ -41,7 +41,7 @@ class IndianPines(IndexedDataset):
         self.camera = Camera.named(response)
         self.bands = VISIBLE_31 if bands == "visible" else native_bands()
         self.info = {**self.camera.record(), "bands": bands, "scaling": "radiance/15, clipped to [0, 1]"}
-        self.folder = package_folder(SPEC, "tensorly", "datasets/data", [_FILE], "'tensorly>=0.10,<0.11'")
+        self.folder = package_folder(SPEC, "tensorly", "datasets/data", [_FILE], "'tensorly>=0.9,<0.11'")
         self.file = self.folder / _FILE
         self.index = {split: [f"columns-{first}-{end - 1}"] for split, (first, end) in STRIPS.items()}
 
@@ -85,6 +85,6 @@ SPEC = DatasetSpec(
     name="indian-pines",
     open=IndianPines,
     title="Indian Pines, an AVIRIS scene of farmland in Indiana, 12 June 1992",
-    where="It comes with the package tensorly 0.10 (CC BY 3.0, doi:10.4231/R7RX991C).",
+    where="It comes with the package tensorly (CC BY 3.0, doi:10.4231/R7RX991C).",
     layout="tensorly/datasets/data/Indian_pines_corrected.npy inside the installed package tensorly",
 )

@@ -24,6 +24,8 @@ BEGIN = "<!-- hsrzoo: begin. Written by hsrzoo push; what stands outside of thes
 END = "<!-- hsrzoo: end -->"
 TASK = "image-to-image"
 TAGS = ("hsrzoo", "hyperspectral", "spectral-reconstruction")
+FACTS = "hsrzoo"
+"""Key of the metadata that only hsrzoo reads: architecture, source, numbers of parameters."""
 _TITLES = {"de2000": "dE2000"}
 _LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "bsd-3-clause": "bsd-3-clause"}
 """Licences, in lower case, for which the Hub has an identifier."""
@@ -101,15 +103,21 @@ def _with_block(body: str, block: str) -> str:
 
 
 def model_metadata(
-    name: str, config: Mapping[str, Any], figures: Sequence[Figure], link: CodebookLink | None
+    name: str,
+    config: Mapping[str, Any],
+    figures: Sequence[Figure],
+    link: CodebookLink | None,
+    size: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """The managed keys of a model's card. ``name``: in ``model-index``."""
+    """The managed keys of a model's card. ``name``: in ``model-index``. ``size``: ``parameters``,
+    ``frozen``, ``buffers`` for ``hsrzoo list --hub``."""
     found = {
         "library_name": LIBRARY,
         "pipeline_tag": TASK,
         "tags": [*TAGS, config["architecture"]],
         **licence(config["licence"]),
         "model-index": model_index(name, figures),
+        FACTS: {"architecture": config["architecture"], "source": config["source"], **(size or {})},
     }
     return found if link is None else {**found, "base_model": link.repo}
 

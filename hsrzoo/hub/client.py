@@ -25,7 +25,7 @@ from hsrzoo.hub.ids import is_revision, suggest_repo
 from hsrzoo.hub.retry import bounded_waits, retried
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
 LIBRARY = "hsrzoo"
 """``library_name`` of cards, by which the Hub finds repositories of this zoo."""
@@ -148,13 +148,16 @@ def _fetch(repo: str, revision: str | None, force: bool) -> Path:
 def list_repos(org: str) -> list[dict[str, Any]]:
     """Repositories of this zoo by a user or organisation that this token may read, by name.
 
-    Keys: name, private, updated (ISO date or None), downloads (of the last 30 days), tags.
+    Keys: name, private, updated (ISO date or None), downloads (of the last 30 days), tags, and card, the
+    metadata of the card as they are.
     """
     if not _PART.fullmatch(org):
         problem = f"{org!r} is not the name of a user or organisation"
         raise HubError(problem, expected="letters, digits and - _ .")
     with _translate(f"the repositories of {org}"):
-        found = retried(lambda: list(_api().list_models(author=org, filter=LIBRARY, full=True)))
+        found = retried(
+            lambda: list(_api().list_models(author=org, filter=LIBRARY, full=True, cardData=True))
+        )
     rows = [
         {
             "name": one.id,
@@ -162,10 +165,17 @@ def list_repos(org: str) -> list[dict[str, Any]]:
             "updated": one.last_modified.date().isoformat() if one.last_modified else None,
             "downloads": one.downloads,
             "tags": sorted(tag for tag in one.tags or () if tag != LIBRARY),
+            "card": _card_of(one),
         }
         for one in found
     ]
     return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def _card_of(info: ModelInfo) -> dict[str, Any]:
+    """The metadata of a card; the Hub keeps its ``model-index`` apart."""
+    own = info.card_data.to_dict() if info.card_data else {}
+    return own if info.model_index is None else {**own, "model-index": info.model_index}
 
 
 def head(repo: str, revision: str | None = None) -> str | None:

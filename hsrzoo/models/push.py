@@ -11,7 +11,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.hub import card, client
 from hsrzoo.hub.card import CodebookLink
 from hsrzoo.hub.rows import PUBLISHED, Collected, Identity, collect
+from hsrzoo.models.complexity import size
 from hsrzoo.models.loading import load, spec_of
 from hsrzoo.models.locate import folder_of, no_weights
 from hsrzoo.models.names import ModelName, parse_name
@@ -53,6 +54,8 @@ class Weights:
     """The file of all tensors, those of other bundled weights included."""
     completed: bool = False
     """Whether ``config`` differs from the folder's file: says more, or names no parts."""
+    size: Mapping[str, int] = field(default_factory=dict)
+    """``parameters``, ``frozen`` and ``buffers`` of the network."""
     intervals: Path | None = None
     """The calibration of prediction intervals, where there is one."""
 
@@ -86,7 +89,7 @@ def checked_weights(text: str) -> Weights:
         by_name.require_intervals(LEVELS[0])
     return Weights(
         folder, {**_whole(config), **added}, Identity(sha, identity), tensors, completed,
-        calibration if calibration.is_file() else None,
+        size(by_name.module)._asdict(), calibration if calibration.is_file() else None,
     )  # fmt: skip
 
 
@@ -159,7 +162,7 @@ def push_model(
     rows = collect(stores, weights.identity, _published_rows(before))
     figures = rows.figures
     address = f"{target.repo}@{target.branch}"
-    metadata = card.model_metadata(target.title, weights.config, figures, link)
+    metadata = card.model_metadata(target.title, weights.config, figures, link, weights.size)
     if earlier and link is None:
         metadata["base_model"] = None
     block = card.model_block(target.title, address, weights.config, figures, link)

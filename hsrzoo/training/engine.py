@@ -12,6 +12,7 @@ from torch import nn
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
+from hsrzoo.training.average import MovingAverage
 from hsrzoo.training.schedule import learning_rate
 from hsrzoo.training.task import Task
 
@@ -65,20 +66,7 @@ class Engine:
         self.trained = [p for p in task.module.parameters() if p.requires_grad]
         if not self.trained:
             raise TrainingError("This network has no parameter to train", fix="Fit it with hsrzoo fit")
-        self.average: Any = None
-        if recipe.ema > 0:
-            from timm.utils import ModelEmaV3  # imports all of timm
-
-            # Parameters are averaged; buffers (codebooks, counters) are copied bit for bit.
-            # Its warm-up is 1 - (1 + s / gamma)^-power at step s: (1 + k) / (10 + k) for s = k + 1.
-            self.average = ModelEmaV3(
-                task.module,
-                decay=recipe.ema,
-                exclude_buffers=True,
-                use_warmup=recipe.ema_warmup,
-                warmup_gamma=9.0,
-                warmup_power=1.0,
-            )
+        self.average = MovingAverage(task.module, recipe.ema, recipe.ema_warmup) if recipe.ema > 0 else None
         self.renew()
 
     def renew(self) -> None:
@@ -125,8 +113,7 @@ class Engine:
             extra = self.task.after_step(index + 1, generator)
         self._share_buffers(weights_too=bool(extra))
         if self.average is not None:
-            # It subtracts 1 from the step; without a step it decays by recipe.ema from the start.
-            self.average.update(self.task.module, index + 2 if self.recipe.ema_warmup else None)
+            self.average.update(self.task.module, index)
         return {"lr": lr, "loss": value, "grad_norm": norm, **logs, **extra}
 
     def validate(self) -> dict[str, float]:

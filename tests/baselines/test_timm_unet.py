@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 
 import pytest
 import torch
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import InputError, UnknownNameError, WeightsError
+from hsrzoo.errors import InputError, PluginError, UnknownNameError, WeightsError
 from hsrzoo.models.weights import load_module, read_config, save_folder
 from hsrzoo.spec import build_module
 from hsrzoo_baselines.timm_unet import CONVNEXT, MOBILENETV3, SPEC, build
@@ -137,3 +138,9 @@ def test_pretrained_weights_that_cannot_be_had_are_an_error(monkeypatch, timm):
 def test_backbone_without_pretrained_weights_is_an_error():
     with pytest.raises(WeightsError, match="No pretrained weights exist"):
         build(FEW, encoder="mobilenetv2_035", pretrained=True)
+
+
+def test_without_timm_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(PluginError, match=r'pip install "hsrzoo\[timm\]"'):
+        build(BandSet.regular(400, 700, 100), "resnet18", False)

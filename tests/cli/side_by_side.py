@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import accelerate  # noqa: F401  (imported here, once for all children)
-import timm.utils  # noqa: F401
 
 from hsrzoo.cli.main import main
 

@@ -27,7 +27,7 @@ PLUGIN = (
 SPEC = ModelSpec(
     name="plugin-net", build=Net, summary="One layer", source="A test", licence="CC0",
     recipes={"authors": Recipe(steps=7, loss="mrae")},
-    official=Official("minmax-image", note="of the toolbox"), notes="Made for [tests].",
+    official=Official("minmax-image", note="of the toolbox"), notes="Made for [tests].", use="A trial",
 )
 """
 )
@@ -65,13 +65,29 @@ def test_a_card_tells_origin_cost_recipes_and_notes(run_hsrzoo, plugin: str) -> 
     assert facts["weights"] == facts["scores"] == facts["speed"] == []
 
 
-def test_a_card_is_text_of_one_line_a_fact(run_hsrzoo, plugin: str) -> None:
+def test_the_text_leads_with_what_decides_and_fits_100_columns(run_hsrzoo, plugin: str) -> None:
     done = run_hsrzoo("--plugin", plugin, "show", "plugin-net")
     assert done.returncode == 0 and done.stderr == ""
-    facts = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line[0] != " ")
-    assert facts["parameters"].strip() == "124" and facts["notes"].strip() == "Made for [tests]."
-    assert "7.8 MiB, tensors of one pass, float32" in done.stdout
-    assert "authors: steps=7, batch=4" in done.stdout and "loss=mrae" in done.stdout
+    head, first, rest = done.stdout.split("\n\n", 2)
+    assert head == "plugin-net: One layer"
+    assert [line.split(maxsplit=1)[1].strip() for line in first.splitlines()] == [
+        "A trial", "124 parameters", "CC0",
+        "none bundled: hsrzoo train plugin-net --dataset NAME or convert the authors' checkpoint",
+    ]  # fmt: skip
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert "7.8 MiB, tensors of one pass, float32" in rest and "Made for [tests]." in rest
+    assert "authors: steps=7, batch=4" in rest and "loss=mrae" in rest and "arguments" not in rest
+
+
+def test_figures_of_the_zoo_are_the_first_lines_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hsrzoo.cli.show.SIDE", 16)
+    text = CliRunner().invoke(show, ["mcga-s2"], catch_exceptions=False).stdout
+    assert max(map(len, text.splitlines())) <= 100
+    first = " ".join(text.split("\n\n")[1].split())
+    assert first.startswith("use MCGA as its paper describes it")
+    assert "scores mcga-s2.cave: RMSE 0.0311 (rank 1), SAM 9.61 degrees, on 4 scenes of cave/valid" in first
+    assert "cost 737,995 parameters, 28.14 GMAC for 512 x 512 pixels, 387 ms and 677 MiB" in first
+    assert "licence MIT weights mcga-s2.cave (default)" in first
 
 
 def test_cost_is_that_of_two_passes_one_by_one(tiny_bands: BandSet) -> None:
@@ -117,9 +133,10 @@ def test_a_floor_has_no_recipe_and_its_default_weights_are_marked() -> None:
     assert [found["name"] for found in facts["weights"]] == ["linear.cave (default)", "linear.indian-pines"]
 
 
-def test_info_is_the_same_command() -> None:
-    printed = [CliRunner().invoke(command, ["linear"]).stdout for command in (info, show)]
-    assert printed[0] == printed[1] and "Least-squares" in printed[0]
+def test_info_is_the_same_command_and_says_until_when_it_is_there() -> None:
+    told, plain = (CliRunner().invoke(command, ["linear"]) for command in (info, show))
+    assert told.stdout == plain.stdout and "Least-squares" in plain.stdout
+    assert "removed in version 0.3.0: use hsrzoo show" in told.stderr and plain.stderr == ""
 
 
 SCORE = {

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import accelerate  # noqa: F401  (imported here, once for all children)
-import timm.utils  # noqa: F401
 import torch
 import toys
 

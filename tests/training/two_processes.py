@@ -84,7 +84,6 @@ def main(out: Path, rank: int) -> None:
 
 if __name__ == "__main__":
     import accelerate  # noqa: F401  (imported here, once for both)
-    import timm.utils  # noqa: F401
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2], "WORLD_SIZE": "2"}
     child = os.fork()

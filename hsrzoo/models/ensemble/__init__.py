@@ -8,6 +8,7 @@ SPEC = ModelSpec(
     name="ensemble",
     build="hsrzoo.models.ensemble.network:build",
     summary="Weighted mean of the cubes of other models, made by `hsrzoo ensemble`",
+    use="more accuracy from models that are there already",
     source="hsrzoo",
     arguments={"members": ("linear", "pixel-mlp")},
     tags=("ensemble",),

@@ -95,7 +95,7 @@ def check_engine(name: str, features: Tensor) -> None:
     if name == "torch":
         return
     if not _can_import(name):
-        package = {"faiss": "faiss-cpu", "triton": "triton"}[name]
+        package = {"faiss": '"hsrzoo[faiss]"', "triton": "triton"}[name]
         raise PluginError(
             f"The search engine {name} is forced, but {name} cannot be imported",
             fix=f"pip install {package}, or unset {_VARIABLE} to choose an engine automatically",
@@ -123,7 +123,10 @@ def _can_import(package: str) -> bool:
 
 @functools.cache
 def _fall_back(missing: str) -> str:
-    """Warn once per process that an engine is missing; the name of the engine to use in its place."""
+    """The name of the engine to use in place of one that is missing. Warns once per process, but not of
+    faiss, which is an optional part of hsrzoo."""
+    if missing == "faiss":
+        return "torch"
     text = f"{missing} cannot be imported: nearest codes are searched with torch, exactly but slower."
     warnings.warn(text, RuntimeWarning, stacklevel=6)
     return "torch"
