@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,10 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("push")
-@click.argument("name", type=MODEL)
-@click.argument("repo")
+@click.argument("name", type=MODEL, metavar="NAME")
+@click.argument("repo", metavar="REPO")
+@click.option("--dataset", "is_dataset", is_flag=True,
+              help="Push rows alone: NAME is a store (a folder), REPO a data set repository.")  # fmt: skip
 @click.option(
     "--store", "stores", multiple=True, type=options.PATH,
     help="Store, or a .jsonl file of it, whose rows of these weights are pushed; repeatable "
@@ -43,13 +45,21 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )  # fmt: skip
 @click.option("--codebook", metavar="ORG/NAME[@REVISION]", help="Repository of the model's codebooks.")
 @target_options
-def command(name: str, repo: str, stores: tuple[Path, ...], codebook: str | None, **where: Any) -> None:
+def command(
+    name: str, repo: str, is_dataset: bool, stores: tuple[Path, ...], codebook: str | None, **where: Any
+) -> None:
     """Push weights with their card and rows to the Hugging Face Hub, as one commit.
 
     NAME is ARCH, ARCH.TAG or local-dir:PATH; REPO is ORG/NAME, created private unless --public is given.
     Only rows with the sha256 of these weights are pushed. In an existing card only the part that hsrzoo
     wrote changes. The URL of the commit is printed. The token comes from HF_TOKEN or `hf auth login`.
     """
+    if is_dataset:
+        options.forbid(
+            bool(stores) or codebook is not None, "--dataset goes with neither --store nor --codebook"
+        )
+        _push_rows(Path(name), make_target(repo, **where))
+        return
     from hsrzoo.models import push as publishing
 
     target = make_target(repo, **where)
@@ -57,8 +67,20 @@ def command(name: str, repo: str, stores: tuple[Path, ...], codebook: str | None
     default = (options.DEFAULT_STORE,) if options.DEFAULT_STORE.is_dir() else ()
     push, rows = publishing.push_model(weights, stores or default, codebook, target)
     report(push, target)
-    say(f"Rows: {len(rows.rows)} in {len(rows.files)} files", style="dim")
-    for reason, count in rows.left_out.items():
+    _say_rows(len(rows.rows), len(rows.files), rows.left_out)
+
+
+def _push_rows(store: Path, target: Target) -> None:
+    from hsrzoo.hub.dataset import push_rows
+
+    push, rows = push_rows(store, target)
+    report(push, target)
+    _say_rows(len(rows.rows), len(rows.files), rows.left_out)
+
+
+def _say_rows(rows: int, files: int, left_out: Mapping[str, int]) -> None:
+    say(f"Rows: {rows} in {files} files", style="dim")
+    for reason, count in left_out.items():
         say(f"Left out: {count} {reason}", style="dim")
 
 

@@ -15,6 +15,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
 from hsrzoo.hub import front_matter
 from hsrzoo.hub.client import LIBRARY
+from hsrzoo.hub.evaluation import TASK, evaluations, title
 from hsrzoo.hub.ids import is_requirement
 from hsrzoo.hub.rows import Figure
 from hsrzoo.results import HASH_LENGTH
@@ -22,11 +23,9 @@ from hsrzoo.utils.markdown import markdown_table
 
 BEGIN = "<!-- hsrzoo: begin. Written by hsrzoo push; what stands outside of these two lines is kept. -->"
 END = "<!-- hsrzoo: end -->"
-TASK = "image-to-image"
 TAGS = ("hsrzoo", "hyperspectral", "spectral-reconstruction")
 FACTS = "hsrzoo"
 """Key of the metadata that only hsrzoo reads: architecture, source, numbers of parameters."""
-_TITLES = {"de2000": "dE2000"}
 _LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "bsd-3-clause": "bsd-3-clause"}
 """Licences, in lower case, for which the Hub has an identifier."""
 
@@ -116,7 +115,7 @@ def model_metadata(
         "pipeline_tag": TASK,
         "tags": [*TAGS, config["architecture"]],
         **licence(config["licence"]),
-        "model-index": model_index(name, figures),
+        "model-index": evaluations(name, figures).model_index,
         FACTS: {"architecture": config["architecture"], "source": config["source"], **(size or {})},
     }
     return found if link is None else {**found, "base_model": link.repo}
@@ -128,46 +127,16 @@ def licence(text: str) -> dict[str, str | None]:
     return {"license": known or "other", "license_name": None if known else text}
 
 
-def model_index(name: str, figures: Sequence[Figure]) -> list[dict[str, Any]]:
-    """Results as the Hub lists them: of unchanged input, on scenes that were not trained on.
-
-    The name of each metric contains the protocol, the first digits of its hash and the number of scenes,
-    because figures of different protocols must not be compared.
-    """
-    results = [
-        {
-            "task": {"type": TASK, "name": "Spectral reconstruction from RGB"},
-            "dataset": {"type": figure.dataset, "name": figure.source, "split": figure.split},
-            "metrics": [
-                {"type": metric, "name": _metric_name(metric, figure), "value": _round(value)}
-                for metric, value in figure.means.items()
-            ],
-        }
-        for figure in figures
-        if figure.condition is None and not figure.seen and figure.means
-    ]
-    return [{"name": name, "results": results}]
-
-
-def _metric_name(metric: str, figure: Figure) -> str:
-    protocol = f"{figure.protocol}{', adapted' if figure.tta else ''}"
-    number = f"mean of {figure.scenes} scene{'s' * (figure.scenes > 1)}"
-    return f"{title(metric)}, {protocol}, hash {figure.protocol_hash[:HASH_LENGTH]}, {number}"
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")
-
-
-def title(metric: str) -> str:
-    """A metric's name in tables."""
-    return _TITLES.get(metric, metric.upper())
-
-
 def model_block(
-    name: str, address: str, config: Mapping[str, Any], figures: Sequence[Figure], link: CodebookLink | None
+    name: str,
+    address: str,
+    config: Mapping[str, Any],
+    figures: Sequence[Figure],
+    link: CodebookLink | None,
+    picture: str | None = None,
 ) -> str:
-    """The marked text of a model's card. ``address``: ``org/name@revision``, for loading."""
+    """The marked text of a model's card. ``address``: ``org/name@revision``, for loading. ``picture``: path
+    of the figure of :mod:`hsrzoo.hub.figure` in the repository."""
     bands = BandSet.from_json(config["bands"])
     parts = [
         f"# {name}",
@@ -181,6 +150,8 @@ def model_block(
     ]
     if figures:
         parts += ["## Figures", figure_notes(figures), figure_table(figures)]
+    if picture is not None:
+        parts += [f"![Error of every band]({picture})"]
     parts += ["## Citation", f"{plain(config['source'])}. Licence: {plain(config['licence'])}."]
     return "\n\n".join(parts)
 

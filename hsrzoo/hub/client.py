@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hsrzoo.errors import HubError
 from hsrzoo.hub import errors, verify
@@ -27,6 +27,8 @@ from hsrzoo.hub.retry import bounded_waits, retried
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
 
+Kind = Literal["model", "dataset"]
+"""Of a repository."""
 LIBRARY = "hsrzoo"
 """``library_name`` of cards, by which the Hub finds repositories of this zoo."""
 PATTERNS = ("config.json", "README.md", "*.safetensors", "results/*.jsonl")
@@ -178,18 +180,20 @@ def _card_of(info: ModelInfo) -> dict[str, Any]:
     return own if info.model_index is None else {**own, "model-index": info.model_index}
 
 
-def head(repo: str, revision: str | None = None) -> str | None:
+def head(repo: str, revision: str | None = None, kind: Kind = "model") -> str | None:
     """The current commit of a revision; None: this token sees no such repository or revision."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     with _translate(repo, revision):
         try:
-            return retried(lambda: _api().model_info(require_repo(repo), revision=revision)).sha
+            return retried(
+                lambda: _api().repo_info(require_repo(repo), revision=revision, repo_type=kind)
+            ).sha
         except (RepositoryNotFoundError, RevisionNotFoundError):
             return None
 
 
-def state(repo: str, branch: str | None = None) -> State | None:
+def state(repo: str, branch: str | None = None, kind: Kind = "model") -> State | None:
     """Current state of a branch; None: this token sees no such repository. A missing branch has the state
     of the main branch, from which :func:`commit` creates it."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
@@ -197,23 +201,27 @@ def state(repo: str, branch: str | None = None) -> State | None:
     with _translate(repo, branch):
         try:
             info = retried(
-                lambda: _api().model_info(require_repo(repo), revision=branch, files_metadata=True)
+                lambda: _api().repo_info(
+                    require_repo(repo), revision=branch, repo_type=kind, files_metadata=True
+                )
             )
         except RevisionNotFoundError:
-            info = retried(lambda: _api().model_info(repo, files_metadata=True))
+            info = retried(lambda: _api().repo_info(repo, repo_type=kind, files_metadata=True))
         except RepositoryNotFoundError:
             return None
     files = {f.rfilename: f.lfs.sha256 if f.lfs else str(f.blob_id) for f in info.siblings or ()}
     return State(repo, str(info.sha), bool(info.private), files)
 
 
-def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None:
+def read_file(repo: str, path: str, revision: str | None = None, kind: Kind = "model") -> bytes | None:
     """The bytes of one file; None if the repository has no such file."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     with _translate(repo, revision):
         try:
-            file = retried(lambda: _api().hf_hub_download(require_repo(repo), path, revision=revision))
+            file = retried(
+                lambda: _api().hf_hub_download(require_repo(repo), path, revision=revision, repo_type=kind)
+            )
             return Path(file).read_bytes()
         except LocalEntryNotFoundError:  # the Hub did not answer: the file may exist
             raise
@@ -221,12 +229,13 @@ def read_file(repo: str, path: str, revision: str | None = None) -> bytes | None
             return None
 
 
-def create_repo(repo: str, private: bool) -> None:
-    """Create a repository for a model; HubError if it exists."""
+def create_repo(repo: str, private: bool, kind: Kind = "model") -> None:
+    """Create a repository; HubError if it exists."""
     attempts = count()
 
     def create() -> None:  # an attempt that failed for the client may have created it
-        _api().create_repo(require_repo(repo), private=private, exist_ok=next(attempts) > 0)
+        exists = next(attempts) > 0
+        _api().create_repo(require_repo(repo), private=private, exist_ok=exists, repo_type=kind)
 
     with _translate(repo):
         retried(create)
@@ -241,6 +250,7 @@ def commit(
     revision: str | None = None,
     create_pr: bool = False,
     parent: str | None = None,
+    kind: Kind = "model",
 ) -> str:
     """Write ``files`` (path in the repository -> file or bytes) and ``delete`` others: all or nothing.
 
@@ -257,6 +267,7 @@ def commit(
         made = _api().create_commit(
             require_repo(repo), [*additions, *(CommitOperationDelete(path) for path in delete)],
             commit_message=message, revision=revision, create_pr=create_pr, parent_commit=parent,
+            repo_type=kind,
         )  # fmt: skip
         return made.pr_url or str(made.commit_url)
 
@@ -270,8 +281,15 @@ def commit(
         except RevisionNotFoundError:
             if create_pr or revision is None:
                 raise
-            retried(lambda: _api().create_branch(repo, branch=revision, exist_ok=True))
+            retried(lambda: _api().create_branch(repo, branch=revision, exist_ok=True, repo_type=kind))
             return retried(send, again)
+
+
+def evaluation_entries(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Fields of EvalResultEntry as the Hub's ``.eval_results`` files have them."""
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    return eval_result_entries_to_yaml([EvalResultEntry(**entry) for entry in entries])
 
 
 def whoami() -> str:

@@ -31,6 +31,7 @@ class Target:
     """The branch; None: main."""
     message: str | None = None
     dry_run: bool = False
+    kind: client.Kind = "model"
 
     @property
     def branch(self) -> str:
@@ -65,18 +66,20 @@ def publish(
     metadata: Mapping[str, Any],
     block: str,
     before: client.State | None,
-    ours: re.Pattern[str] = PUBLISHED,
+    ours: re.Pattern[str] | None = PUBLISHED,
 ) -> Push:
     """Send ``files`` and the merged card as one commit on top of ``before``, the state of the repository
-    (None: it does not exist). Files there that match ``ours`` and are not among ``files`` are deleted. A
-    concurrent commit by somebody else is an error. If nothing changes, there is no commit.
+    (None: it does not exist). Files there that match ``ours`` (None: none) and are not among ``files`` are
+    deleted. A concurrent commit by somebody else is an error. If nothing changes, there is no commit.
     """
     held = before.files if before else {}
     _require_kind(target.repo, held, files)
-    existing = client.read_file(target.repo, CARD, before.oid) if before and CARD in held else None
+    existing = (
+        client.read_file(target.repo, CARD, before.oid, target.kind) if before and CARD in held else None
+    )
     card = cards.merge(_text(existing, target.repo), metadata, block)
     files = {**files, CARD: card.encode()}
-    stale = sorted(path for path in held if ours.fullmatch(path) and path not in files)
+    stale = sorted(path for path in held if ours and ours.fullmatch(path) and path not in files)
     push = Push(
         target.repo,
         created=before is None,
@@ -86,7 +89,7 @@ def publish(
     if target.dry_run:
         return push
     if before is None:
-        client.create_repo(target.repo, private=not target.public)
+        client.create_repo(target.repo, not target.public, target.kind)
     push.url = client.commit(
         target.repo,
         files,
@@ -94,7 +97,8 @@ def publish(
         delete=stale,
         revision=target.revision,
         create_pr=target.create_pr,
-        parent=before.oid if before else client.head(target.repo),
+        parent=before.oid if before else client.head(target.repo, kind=target.kind),
+        kind=target.kind,
     )
     return push
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, WeightsError
-from hsrzoo.hub import card, client
+from hsrzoo.hub import card, client, evaluation, figure
 from hsrzoo.hub.card import CodebookLink
 from hsrzoo.hub.rows import PUBLISHED, Collected, Identity, collect
 from hsrzoo.models.complexity import size
@@ -27,6 +28,7 @@ from hsrzoo.models.locate import folder_of, no_weights
 from hsrzoo.models.names import ModelName, parse_name
 from hsrzoo.models.parts import file_of, stored
 from hsrzoo.models.weights import read_config, requirement
+from hsrzoo.results import ScoreRow
 from hsrzoo.uncertainty.conformal import LEVELS
 from hsrzoo.utils.files import CONFIG, TENSORS, UNCERTAINTY, sha256_of_file
 
@@ -36,8 +38,12 @@ from hsrzoo.hub.push import Content, Push, Target, publish
 
 PROBE = (45, 38)
 """H x W of the made-up image that the cubes are compared on: odd, and no multiple of a power of two."""
-_OURS = re.compile(f"{PUBLISHED.pattern}|{re.escape(UNCERTAINTY)}", PUBLISHED.flags)
-"""Files that are deleted where a model has them no longer: rows, and the calibration of other weights."""
+_OURS = re.compile(
+    "|".join([PUBLISHED.pattern, *map(re.escape, (UNCERTAINTY, figure.FILE, evaluation.FILE))]),
+    PUBLISHED.flags,
+)
+"""Files that are deleted where a model has them no longer: rows and what is made of them, and the
+calibration of other weights."""
 
 
 # ------------------------------------------------------------------ a model
@@ -165,11 +171,16 @@ def push_model(
     metadata = card.model_metadata(target.title, weights.config, figures, link, weights.size)
     if earlier and link is None:
         metadata["base_model"] = None
-    block = card.model_block(target.title, address, weights.config, figures, link)
+    bands = BandSet.from_json(weights.config["bands"]).centres_nm
+    drawn = figure.error_figure((row for row in rows.rows.values() if isinstance(row, ScoreRow)), bands)
+    picture = None if drawn is None else figure.FILE
+    block = card.model_block(target.title, address, weights.config, figures, link, picture)
     files: dict[str, Content] = {
         CONFIG: _config_bytes(weights, link),
         TENSORS: weights.tensors,
         **rows.files,
+        **evaluation.evaluations(target.title, figures).files,
+        **({} if drawn is None else {figure.FILE: drawn}),
     }
     if weights.intervals is not None:
         files[UNCERTAINTY] = weights.intervals

@@ -24,6 +24,7 @@ from hsrzoo.cli import records, show
 from hsrzoo.cli.errors import run
 from hsrzoo.cli.options import parse_bands
 from hsrzoo.hub import card
+from hsrzoo.hub.evaluation import evaluations
 from hsrzoo.hub.push import Target
 from hsrzoo.hub.rows import Identity, collect
 from hsrzoo.models.reconstructor import Reconstructor
@@ -142,7 +143,7 @@ def test_rows(tmp_path: Path, attempt: Attempts) -> None:
         json.dumps([row.to_json() for row in stored.scores])
         figures = collect([tmp_path], identity).figures
         card.figure_table(figures)
-        card.model_index("n", figures)
+        evaluations("n", figures)
 
     for what, changed in mutated(good, wrong=(MISSING, None, [], "x", -1, 0, 1.5, {"a": None})):
         attempt(what, lambda changed=changed: use(changed))
@@ -156,7 +157,7 @@ def test_cards(attempt: Attempts) -> None:
         "license": "mit", "tags": ["a"], "base_model": ["a/b"], "library_name": "x", "pipeline_tag": "y",
         "model-index": [{"name": "n", "results": [{"task": {"type": "t"}}]}],
     }  # fmt: skip
-    config = {"architecture": "net", "licence": "MIT"}
+    config = {"architecture": "net", "licence": "MIT", "source": "s"}
     ours = card.model_metadata("n", config, [], card.CodebookLink("a/b", "0" * 40, {}))
     for what, changed in mutated(theirs):
         text = f"---\n{yaml.safe_dump(changed)}---\nText\n"

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HUB = Hub(json.loads(os.environ.get("HUB_USERS", "{}")))
 _LARGE = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".npz")
-_MODEL = "/api/models/{org}/{name}"
+_MODEL, _DATASET = "/api/models/{org}/{name}", "/api/datasets/{org}/{name}"
 
 
 class Refused(Exception):
@@ -50,8 +50,13 @@ def names_of(request: Request) -> list[str]:
     return HUB.users[token]
 
 
+def of_dataset(request: Request) -> bool:
+    return request.url.path.startswith(("/api/datasets/", "/datasets/"))
+
+
 def repo_of(request: Request, write: bool = False) -> Repo:
     name = f"{request.path_params['org']}/{request.path_params['name']}"
+    name = f"datasets/{name}" if of_dataset(request) else name
     repo, names = HUB.repos.get(name), names_of(request)
     if repo is None or (repo.private and repo.owner not in names):
         raise Refused(404 if names else 401, "RepoNotFound", "Repository not found")
@@ -94,19 +99,20 @@ async def create(request: Request) -> Response:
     owner = wanted.get("organization") or names[0]
     if owner not in names:
         raise Refused(403, message=f"You don't have the rights to create a model under {owner}")
-    full = f"{owner}/{wanted['name']}"
+    full = f"{'datasets/' * (wanted.get('type') == 'dataset')}{owner}/{wanted['name']}"
     url = f"{request.base_url!s}{full}"
     if full in HUB.repos:
         return JSONResponse({"error": "You already created this model repo", "url": url}, 409)
     private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
     HUB.repos[full] = Repo(full, private)
     HUB.repos[full].add({}, "initial commit", names[0], "main", None)
-    return JSONResponse({"url": url, "name": full, "id": full})
+    return JSONResponse({"url": url, "name": HUB.repos[full].id, "id": HUB.repos[full].id})
 
 
 async def models(request: Request) -> Response:
     names, query = names_of(request), request.query_params
-    seen = [r for r in HUB.repos.values() if not r.private or r.owner in names]
+    own = [r for r in HUB.repos.values() if r.id == r.name]
+    seen = [r for r in own if not r.private or r.owner in names]
     found = [HUB.details(r, r.refs["main"]) for r in seen]
     if query.get("author"):
         found = [d for d in found if d["author"] == query["author"]]
@@ -400,8 +406,10 @@ ROUTES = [
     Route("/api/validate-yaml", validate_yaml, methods=["POST"]),
     Route("/api/repos/create", create, methods=["POST"]),
     Route("/api/models", models),
-    Route(_MODEL, model),
-    Route(_MODEL + "/revision/{revision}", model),
+    *(Route(kind + below, model) for kind in (_MODEL, _DATASET) for below in ("", "/revision/{revision}")),
+    Route(_DATASET + "/preupload/{revision}", preupload, methods=["POST"]),
+    Route(_DATASET + "/commit/{revision}", add_commit, methods=["POST"]),
+    Route("/datasets/{org}/{name}/resolve/{revision}/{path:path}", resolve),
     Route(_MODEL + "/settings", settings, methods=["PUT"]),
     Route(_MODEL + "/tree/{revision}", tree),
     Route(_MODEL + "/refs", refs),

@@ -68,7 +68,12 @@ class Repo:
 
     @property
     def owner(self) -> str:
-        return self.name.partition("/")[0]
+        return self.id.partition("/")[0]
+
+    @property
+    def id(self) -> str:
+        """The name without the kind that data sets have in front."""
+        return self.name.removeprefix("datasets/")
 
     def find(self, revision: str) -> str | None:
         """The commit behind a branch, tag, pull request or commit id."""
@@ -139,8 +144,8 @@ class Hub:
         library = card.get("library_name")
         return {
             "_id": hashlib.sha1(repo.name.encode()).hexdigest()[:24],
-            "id": repo.name,
-            "modelId": repo.name,
+            "id": repo.id,
+            "modelId": repo.id,
             "author": repo.owner,
             "sha": oid,
             "private": repo.private,

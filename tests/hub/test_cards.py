@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
+import result_rows
 from hsrzoo.errors import FormatError
 from hsrzoo.hub import card as cards
 from hsrzoo.hub.card import BEGIN, END, CodebookLink, merge
+from hsrzoo.hub.evaluation import Benchmark, evaluations
+from hsrzoo.hub.figure import error_figure
 from hsrzoo.hub.front_matter import change, join, parse, split
+from hsrzoo.hub.listing import figures_of
 from hsrzoo.hub.rows import Figure
+from hsrzoo.results import ScoreRow
+from hsrzoo.zoo import read_zoo
 
 MANAGED: dict[str, Any] = {"library_name": "hsrzoo", "tags": ["hsrzoo", "poly"], "license": "mit"}
 CONFIG: dict[str, Any] = {
@@ -159,7 +167,9 @@ def test_licences_have_the_identifiers_of_the_hub(text: str, expected: dict[str,
 def test_the_model_index_is_read_by_the_client_and_names_hold_the_protocol() -> None:
     from huggingface_hub.repocard_data import model_index_to_eval_results
 
-    index = cards.model_index("poly-cave", [figure(), figure(tta=True, scenes=1, means={"rmse": 0.5})])
+    made = evaluations("poly-cave", [figure(), figure(tta=True, scenes=1, means={"rmse": 0.5})])
+    index = made.model_index
+    assert made.files == {}  # no data set is registered as a benchmark
     name, results = model_index_to_eval_results(index)
     assert name == "poly-cave"
     assert [(r.dataset_type, r.dataset_name, r.metric_type, r.metric_value) for r in results] == [
@@ -174,9 +184,65 @@ def test_the_model_index_is_read_by_the_client_and_names_hold_the_protocol() -> 
     ]
 
 
+def test_results_of_a_registered_benchmark_are_read_by_the_client() -> None:
+    from huggingface_hub import parse_eval_result_entries
+
+    known = {
+        ("cave", "valid", "c0b364d385fd"): Benchmark("lab/cave", {"rmse": "full-frame-rmse"}, "f" * 40)
+    }
+    other = figure(split="train"), figure(tta=True), figure(seen=1), figure(condition="gamma e=0.9")
+    (data,) = evaluations("poly-cave", [figure(), *other], known).files.values()
+    (entry,) = parse_eval_result_entries(yaml.safe_load(data))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("lab/cave", "full-frame-rmse", 0.0401045)
+    assert (entry.dataset_revision, entry.notes) == (
+        "f" * 40, "RMSE, full-frame, hash c0b364d385fd, mean of 4 scenes"
+    )  # fmt: skip
+
+
+def test_a_card_answers_the_columns_of_list_and_what_is_foreign_counts_as_absent() -> None:
+    zoo = read_zoo()
+    ours = {
+        "dataset": zoo.scores["dataset"],
+        "split": zoo.scores["split"],
+        "protocol_hash": zoo.scores["hash"],
+    }
+    wrong = figure(**ours, tta=True, means={"rmse": 9.0}), figure(means={"rmse": 8.0})
+    size = {"parameters": 737_995, "frozen": 0, "buffers": 24_576}
+    config = {**CONFIG, "architecture": "mcga-s2", "licence": "CC0"}
+    card = cards.model_metadata("m", config, [figure(**ours, means={"rmse": 0.25}), *wrong], None, size)
+    found = figures_of(card, zoo)
+    assert found == {
+        "architecture": "mcga-s2", **size, "rmse": 0.25, "licence": "CC0", "year": 2025, "gmac": 28.14,
+        "ms": 386.8, "mib": 677.2,
+    }  # fmt: skip
+    assert "gmac" not in figures_of({**card, "hsrzoo": {**card["hsrzoo"], "parameters": 1}}, zoo)
+    for odd in (
+        {"hsrzoo": [1], "model-index": 3},
+        {"model-index": [{"results": [None, {"dataset": 1}]}, 2]},
+    ):
+        assert figures_of(odd, zoo) == {}
+
+
+def test_the_figure_shows_the_errors_of_unseen_scenes_by_wavelength() -> None:
+    def scene(errors: list[float], **changes: Any) -> ScoreRow:
+        (row,) = result_rows.rows("m", [0.1], per_band={"rmse": errors, "bias": errors}, **changes)
+        return ScoreRow.from_json(row, "f", 1)
+
+    centres = [500.0, 400.0, 600.0]  # bands need not be sorted
+    unlike = scene([1.0, 1.0]), scene([9.0] * 3, seen_in_training=True), scene([9.0] * 3, tta=True)
+    first, second = scene([0.1, 0.2, 0.3]), scene([0.3, 0.2, 0.1], day=2, scene="z")
+    made = error_figure([*unlike, first, second], centres)
+    assert made is not None and made == error_figure([first, second], centres)
+    text = made.decode()
+    assert "cave/valid, full-frame: mean and range of 2 scenes" in text
+    (line,) = re.findall(r'<polyline points="([^"]+)"', text)
+    assert line.split() == ["70.0,116.7", "345.0,116.7", "620.0,116.7"], "means 0.2 of at most 0.3"
+    assert error_figure(unlike, centres) is None
+
+
 def test_figures_of_disturbed_input_or_training_scenes_are_no_results_of_the_index() -> None:
     found = [figure(condition="gamma e=0.9"), figure(seen=2), figure(means={})]
-    assert cards.model_index("poly-cave", found) == [{"name": "poly-cave", "results": []}]
+    assert evaluations("poly-cave", found).model_index == [{"name": "poly-cave", "results": []}]
     block = cards.model_block("poly-cave", "lab/poly@main", CONFIG, found, None)
     assert "2 of 4 in cave/valid, full-frame" in block
 

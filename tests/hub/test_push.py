@@ -110,6 +110,31 @@ def test_a_push_is_one_commit_in_a_private_repository_and_the_same_again_is_none
     assert len(hub.commits("lab/linear-pines")) == 2
 
 
+def test_a_store_is_pushed_as_a_data_set_and_published_rows_stay(
+    hub: HubServer, push: Push, tmp_path: Path
+) -> None:
+    dirty = {"commit": "0123456789abcdef", "dirty": True}
+    mine = result_rows.rows("linear.cave", [0.1, 0.3])
+    result_rows.write(tmp_path / "mine", mine, result_rows.rows("poly.cave", [0.5], provenance=dirty))
+    first = push("lab/rows", "--dataset", name="mine")
+    assert first.code == 0, first.err
+    assert "Left out: 1 rows made by code" in first.err and "Rows: 2 in" in first.err
+    assert hub.repo("datasets/lab/rows")["private"] is True
+    (path,) = {path for path in files(hub, "datasets/lab/rows") if path.endswith(".jsonl")}
+    lines = fetched(hub, "datasets/lab/rows", path).splitlines()
+    assert [json.loads(line) for line in lines] == mine, "as they are stored"
+    card = fetched(hub, "datasets/lab/rows", "README.md")
+    assert f"config_name: {path.partition('/')[0]}" in card and "hf download lab/rows" in card
+    assert "| cave/valid, full-frame | linear.cave | 2 | 0.2 |" in card
+    assert "no commit" in push("lab/rows", "--dataset", name="mine").err
+
+    result_rows.write(tmp_path / "theirs", result_rows.rows("linear.cave", [0.1, 0.3], day=2))
+    assert push("lab/rows", "--dataset", name="theirs").code == 0
+    assert len(fetched(hub, "datasets/lab/rows", path).splitlines()) == 4
+    nothing = push("lab/rows-2", "--dataset", name="none")
+    assert nothing.code == 2 and "holds no rows that can be published" in nothing.err
+
+
 def test_the_pushed_model_gives_the_same_cube_elsewhere(
     hub: HubServer, push: Push, client: Callable[..., Any]
 ) -> None:
