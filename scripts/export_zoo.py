@@ -83,7 +83,13 @@ def network(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     size = size_of(spec, VISIBLE_31)._asdict()
     held = all(known.get(key) == count for key, count in size.items())
     gmac = known["gmac"] if held and "gmac" in known else gmac_of(spec)
-    return {"year": year_of(spec.source), "licence": spec.licence, "default": spec.default_tag, **size, "gmac": gmac}
+    return {
+        "year": year_of(spec.source),
+        "licence": spec.licence,
+        "default": spec.default_tag,
+        **size,
+        "gmac": gmac,
+    }
 
 
 def gmac_of(spec: ModelSpec) -> float:

@@ -209,7 +209,8 @@ def state(repo: str, branch: str | None = None, kind: Kind = "model") -> State |
             info = retried(lambda: _api().repo_info(repo, repo_type=kind, files_metadata=True))
         except RepositoryNotFoundError:
             return None
-    files = {f.rfilename: f.lfs.sha256 if f.lfs else str(f.blob_id) for f in info.siblings or ()}
+    found = getattr(info, "siblings", None) or ()
+    files = {f.rfilename: f.lfs.sha256 if f.lfs else str(f.blob_id) for f in found}
     return State(repo, str(info.sha), bool(info.private), files)
 
 
