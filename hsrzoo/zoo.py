@@ -32,8 +32,8 @@ class Zoo:
     """What the times have in common: ``side`` of the square image in pixels, ``device``, ``threads``."""
     networks: Mapping[str, Mapping[str, Any]]
     """Architecture -> ``year`` (None: unknown), ``licence``, ``default`` (tag of its default weights, or
-    None), and with 31 bands ``parameters``, ``frozen``, ``buffers``, and ``gmac`` of one pass over the square
-    of :attr:`speed`."""
+    None), and with 31 bands ``parameters``, ``frozen``, ``buffers``, and ``gmac`` of one pass over the
+    square of :attr:`speed`."""
     weights: Mapping[str, Mapping[str, Any]]
     """ARCH.TAG -> ``rank``, ``rmse``, ``sam`` (degrees) where scored; ``gmac``, ``ms``, ``mib`` where
     timed."""

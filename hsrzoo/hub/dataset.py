@@ -108,7 +108,7 @@ def _block(target: Target, rows: Iterable[AnyRow]) -> str:
             f"# {target.title}",
             "Rows of hsrzoo, a benchmark of spectral reconstruction from RGB: one for each model, scene "
             "and protocol, and of times one for each model, size and machine. A row names the sha256 of "
-            "the weights, the fingerprint of the data, the versions of the metrics and the code that made it.",
+            "the weights, the fingerprint of the data, the versions of the metrics and the code.",
             fence(fetch, "hsrzoo report --store rows", language="sh"),
             "Means over scenes of images as they are; compare models of one data set and protocol only:",
             table(("data and protocol", "model", "scenes", *map(title, _SHOWN)), sorted(lines)),
