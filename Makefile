@@ -58,6 +58,7 @@ tables: $(VENV)/ready
 	$(VENV)/bin/hsrzoo report --store records --markdown docs/tables.md
 	$(VENV)/bin/hsrzoo reproduce report
 	$(VENV)/bin/python scripts/readme.py
+	$(VENV)/bin/python scripts/leaderboard_picture.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -19,8 +19,10 @@ from hsrzoo_benchmark.command import bench
 from hsrzoo_benchmark.results import groups
 from hsrzoo_benchmark.site import scene_figures, scenes
 from hsrzoo_benchmark.site.command import command
+from hsrzoo_benchmark.site.scene_figures import Chosen
 
 MODELS = ("linear.indian-pines", "poly.indian-pines")
+PIXEL = np.array([[5, 5]])
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,11 @@ def test_pictures_metrics_and_links_of_a_scene(store: Path, tmp_path: Path, page
                 assert picture.width > 600 and picture.height > 200
     page.goto((out / "index.html").as_uri())
     article = page.locator("article.scene").first
-    assert article.locator("tbody tr").count() == len(MODELS)
+    assert article.locator("table").first.locator("tbody tr").count() == len(MODELS)
+    article.locator("summary").click()
+    bands = article.locator("details table")
+    assert bands.locator("tbody tr").count() > 20 and bands.locator("thead th").count() == len(MODELS) + 1
+    assert article.get_by_role("button", name="LaTeX").count() == 2
     scene = article.locator("h3").inner_text().split()[0]
     link = article.locator("tbody tr").first.locator("td a").first
     value = link.inner_text()
@@ -110,6 +116,19 @@ def test_views_are_bands_errors_and_spectra_of_the_cube() -> None:
     assert np.array_equal(shown.images, pred[chosen.bands])
     for i, (y, x) in enumerate(chosen.pixels):
         assert np.array_equal(shown.spectra[i], pred[:, y, x])
+    assert np.allclose(shown.by_band[:5], 0.1, atol=1e-6) and np.isnan(shown.by_band[5])
+
+
+def test_errors_are_told_by_band_and_from_dark_to_bright_pixels() -> None:
+    cube = np.linspace(0.1, 0.9, 200, dtype=np.float32).reshape(1, 10, 20).repeat(2, axis=0)
+    wrong = cube.copy()
+    wrong[0] += 0.2 * (cube[0] > 0.5)  # one band, the brighter half
+    shown = scenes.views(
+        Scene("s", np.zeros((3, 10, 20), np.float32), cube), wrong, Chosen(np.array([0]), PIXEL, 1)
+    )
+    assert np.allclose(shown.by_band, [0.2 / np.sqrt(2), 0], atol=1e-6)
+    assert np.allclose(shown.by_light, [0] * 5 + [0.2 / np.sqrt(2)] * 5, atol=1e-6)
+    assert len(shown.light) == 10 and np.all(np.diff(shown.light) > 0)
 
 
 def test_pixels_lie_inside_on_data_and_are_apart_in_colour() -> None:
@@ -130,7 +149,7 @@ def test_a_scene_of_one_value_or_one_pixel_is_drawn_too(tmp_path: Path) -> None:
         chosen = scenes.choose(scene, [400, 500, 600])
         truth = scenes.views(scene, cube, chosen)
         drawn = scene_figures.draw(scene, truth, {"$m$ <b>": truth}, chosen, [400, 500, 600], tmp_path, "x")
-        assert [(tmp_path / Path(one["file"]).name).exists() for one in drawn] == [True] * 3
+        assert [(tmp_path / Path(one["file"]).name).exists() for one in drawn] == [True] * 4
 
 
 def test_large_scenes_are_shown_in_steps() -> None:

@@ -6,13 +6,18 @@ import json
 import re
 
 import pytest
+from PIL import Image
 
 from doc_pages import ROOT
 from files_as_modules import SCRIPTS, import_file
 from hsrzoo.models.locate import find_weights
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.weights import read_config
+from hsrzoo_benchmark.reproduce import tables
 from hsrzoo_benchmark.reproduce.evidence import Evidence, Place
+from hsrzoo_benchmark.reproduce.ranking import comparable, headline_names
+from hsrzoo_benchmark.statistics.seeds import summarise
+from hsrzoo_benchmark.tables.numbers import significant
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PICTURES = re.findall(r"!\[[^\]]+\]\((docs/[\w.-]+)\)", README)
@@ -39,6 +44,17 @@ def test_figures_in_the_text_are_those_of_the_stored_rows(evidence: Evidence) ->
         text = page.read_text(encoding="utf-8")
         assert "<!-- made: overview -->" in text
         assert script.filled(text, made) == text, "run python scripts/readme.py"
+
+
+def test_the_leaderboard_shows_the_stored_rows(evidence: Evidence) -> None:
+    with Image.open(ROOT / "docs" / "leaderboard.png") as picture:
+        shown = json.loads(picture.text["shown"])
+    groups = comparable(evidence, headline_names("cave"), tables.HOME)
+    found = {name: significant(summarise(group.runs("rmse")).mean) for name, group in groups.items()}
+    told = {name: cell.partition(" ")[0] for name, cell in shown}
+    assert len(told) > 5 and {name: found.get(name) for name in told} == told, (
+        "run python scripts/leaderboard_picture.py"
+    )
 
 
 def test_the_figure_shows_the_bundled_weights_and_a_scored_scene(evidence: Evidence) -> None:

@@ -35,7 +35,7 @@ def draw(
     folder: Path,
     name: str,
 ) -> list[dict[str, str]]:
-    """Three pictures ``folder/NAME-*.png`` as file, title and alternative text. ``shown``: a model's name
+    """Four pictures ``folder/NAME-*.png`` as file, title and alternative text. ``shown``: a model's name
     and what it gave, in the order of the pictures."""
     import matplotlib
 
@@ -47,6 +47,7 @@ def draw(
             _bands(truth, shown, nm, folder / f"{name}-bands.png"),
             _errors(scene, shown, chosen, folder / f"{name}-errors.png"),
             _spectra(truth, shown, chosen, centres_nm, folder / f"{name}-spectra.png"),
+            _curves(shown, centres_nm, folder / f"{name}-curves.png"),
         ]
     texts = {
         "Bands": f"Truth and {models} at {', '.join(nm)}; a band has one grey scale, from 0 to the truth's "
@@ -54,6 +55,8 @@ def draw(
         "Errors": f"Root of the mean over bands of the squared error of {models} on one scale, up to the "
         "99th percentile of all",
         "Spectra": f"Truth and {models} at {at}; r: Pearson's correlation with the truth",
+        "Errors by band and by brightness": f"RMSE of {models} in each band, and against the brightness of "
+        "the truth, the mean over its bands; each point has as many pixels",
     }
     return [
         {"file": f"{folder.name}/{path.name}", "title": title, "alt": alt}
@@ -167,6 +170,30 @@ def _spectra(
     return save(figure, out)
 
 
+def _curves(shown: Mapping[str, Views], centres_nm: Sequence[float], out: Path) -> Path:
+    """RMSE over wavelength, and over the brightness of the truth."""
+    order = np.argsort(np.asarray(centres_nm), kind="stable")
+    nm = np.asarray(centres_nm, dtype=np.float64)[order]
+    figure = new_figure(12.5, 3.2 + 0.16 * max(len(shown) - 10, 0))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for k, (model, view) in enumerate(shown.items()):
+        style: Any = {
+            "ls": _LINES[k // len(_COLOURS) % len(_LINES)],
+            "color": _COLOURS[k % len(_COLOURS)],
+            "lw": 1.4,
+        }
+        left.plot(nm, view.by_band[order], **style)
+        right.plot(view.light, view.by_light, marker="o", ms=3, label=model, **style)
+    left.set(xlabel="wavelength, nm", ylabel="RMSE")
+    right.set(xlabel="brightness of the truth, mean over bands")
+    for axes in (left, right):
+        axes.set_ylim(bottom=0)
+        axes.grid(True, color="#e4e4e4", lw=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return save(figure, out)
+
+
 def correlation(true: np.ndarray, curve: np.ndarray) -> str:
     """Pearson's r of two spectra (C,) over the bands that have data; n/a where one of them is flat."""
     known = np.isfinite(true) & np.isfinite(curve)
@@ -186,6 +213,13 @@ class Views:
     """(h, w) float32: root of the mean over bands of the squared error; NaN without data."""
     spectra: np.ndarray
     """(P, C) float32 at the chosen pixels."""
+    by_band: np.ndarray
+    """(C,) float32: RMSE of each band; NaN for one without data."""
+    by_light: np.ndarray
+    """(L,) float32: RMSE of the pixels of each part of :attr:`light`."""
+    light: np.ndarray
+    """(L,) float32: mean over bands of the truth, from dark to bright, as means of parts with as many
+    pixels each."""
 
 
 @dataclass(frozen=True)

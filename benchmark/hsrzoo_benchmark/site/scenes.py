@@ -30,7 +30,9 @@ FIRST = 3
 LARGEST = 512
 """Pixels of a side beyond which pictures show every second, third, ... pixel."""
 _BANDS, _PIXELS = 4, 4
-_LAYOUT = 1
+_PARTS = 10
+"""Of the pixels, from dark to bright."""
+_LAYOUT = 2
 """Of a cached file; raised when what it holds changes."""
 
 
@@ -155,7 +157,7 @@ def _predict_with(
         shown = views(scene, model.predict(scene.rgb), choose(scene, data.bands.centres_nm))
         with output_file(cached(cache, entry, name)) as temporary:
             images, error = (part.astype(np.float16) for part in (shown.images, shown.error))
-            np.savez_compressed(temporary, images=images, error=error, spectra=shown.spectra)
+            np.savez_compressed(temporary, **{**vars(shown), "images": images, "error": error})
         advance(f"{name}: {entry.label}")
 
 
@@ -172,13 +174,34 @@ def views(scene: Scene, cube: np.ndarray, chosen: Chosen) -> Views:
     """What pictures show of ``cube`` (C, H, W), a reconstruction of ``scene`` or its truth."""
     step = chosen.step
     there, _ = data_masks(scene.cube)
-    gap = (cube[there, ::step, ::step] - scene.cube[there, ::step, ::step]).astype(np.float64)
+    true = scene.cube[there, ::step, ::step].astype(np.float64)
+    squares = (cube[there, ::step, ::step] - true) ** 2
+    error = np.sqrt(np.mean(squares, axis=0))
     rows, columns = chosen.pixels.T
+    known = np.isfinite(true).all(axis=0)
+    by_band = np.full(len(cube), np.nan, np.float32)
+    if known.any():
+        by_band[there] = np.sqrt(squares[:, known].mean(axis=1))
+    light = true.mean(axis=0)[known]
+    parts = [part for part in np.array_split(np.argsort(light, kind="stable"), _PARTS) if len(part)]
+    by_light = [np.sqrt(squares[:, known][:, part].mean()) for part in parts]
     return Views(
         cube[chosen.bands, ::step, ::step].astype(np.float32),
-        np.sqrt(np.mean(gap**2, axis=0)).astype(np.float32),
+        error.astype(np.float32),
         cube[:, rows, columns].T.astype(np.float32),
+        by_band,
+        np.array(by_light, np.float32),
+        np.array([light[part].mean() for part in parts], np.float32),
     )
+
+
+def _bands(shown: Mapping[str, Views], centres_nm: Sequence[float]) -> dict[str, Any]:
+    """The table of RMSE by band: names of models, and a row for each band, by wavelength."""
+    rows = [
+        [f"{centres_nm[i]:g}", *(measured(float(view.by_band[i])) for view in shown.values())]
+        for i in np.argsort(np.asarray(centres_nm), kind="stable")
+    ]
+    return {"models": list(shown), "rows": rows}
 
 
 def _section(
@@ -218,5 +241,6 @@ def _section(
             for row in [row for row in entry.rows if row.scene == scene.name][-1:]
         ],
         "pictures": pictures,
+        "bands": _bands(shown, data.bands.centres_nm),
         "notes": [*notes, *missing],
     }
