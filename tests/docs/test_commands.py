@@ -33,6 +33,9 @@ CONSOLE_PAGES = ("index",)
 """Pages whose commands run as a reader runs them, each in a process of its own."""
 NOT_RUN = {
     "hsrzoo push results org/spectral-results --dataset",
+    "hsrzoo predict photo.png --model mcga-s2 --interval metamer -o photo.hdr",
+    "hsrzoo export mcga-s2 --intervals -o mcga-s2-intervals.onnx",
+    "hsrzoo predict photo.png --model onnx:mcga-s2-intervals.onnx --interval 90 -o exported-90.hdr",
     "pip install .",
     "make bench",
     "make test",
