@@ -10,6 +10,9 @@ each of them
   the estimate leans on a wider neighbourhood of the cell, and in the end on all pixels;
 * the distance to the training colours: the radius around the cell that holds a small share of all pixels.
 
+Where the errors of a model are known on scenes that it was not trained on, they take the place of the
+spread (:class:`Moments`).
+
 A look-up depends on its pixel alone, so that tiles of an image and exported networks give the same values.
 """
 
@@ -91,14 +94,14 @@ class ChromaticityTable:
         """
         import torch
 
-        share, sums = np.zeros(side * side), _Sums(side)
+        share, sums = np.zeros(side * side), Moments(side)
         count = 0
         for rgb, spectra in scenes:
             _require_pairs(rgb, spectra)
             pixels = torch.as_tensor(np.ascontiguousarray(rgb), dtype=torch.float32)
-            where, q = cells(pixels, side).numpy(), brightness(pixels).double().numpy()
+            where = cells(pixels, side).numpy()
             share += np.bincount(where, minlength=side * side) / len(where)
-            sums.add(where, spectra / q[:, None], q**2)
+            sums.add(pixels, spectra)
             count += 1
         if not count:
             raise InputError("A table of colours needs pixels", expected="one scene or more", got="none")
@@ -146,20 +149,22 @@ def _possible(side: int) -> np.ndarray:
     return np.flatnonzero(first + second < side)
 
 
-class _Sums:
-    """Moments of spectra by cell, one scene after the other, for every width of neighbourhood."""
+class Moments:
+    """Moments, by cell, of spectra or of their errors divided by brightness, for every width of
+    neighbourhood; scenes are added one after the other."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, side: int = SIDE) -> None:
         self.side = side
         self.weight = np.zeros((len(WIDTHS) + 1, side * side))
         self.first: np.ndarray | float = 0.0
         self.second: np.ndarray | float = 0.0
 
-    def add(self, where: np.ndarray, spectra: np.ndarray, weights: np.ndarray) -> None:
-        """Add a scene: cells (N,), spectra (N, C) divided by brightness, and weights (N,)."""
+    def add(self, rgb: Tensor, spectra: np.ndarray) -> None:
+        """Add a scene: linear pixels (N, 3) and their spectra (N, C), without NaN."""
+        where, q = cells(rgb, self.side).numpy(), brightness(rgb).double().numpy()
         cells_, bands = self.side**2, spectra.shape[1]
-        powers = (np.ones((1, len(where))), spectra.T, spectra.T**2)
-        columns = np.concatenate(powers) * weights
+        relative = (spectra / q[:, None]).T
+        columns = np.concatenate((np.ones((1, len(where))), relative, relative**2)) * q**2
         flat = np.stack([np.bincount(where, weights=column, minlength=cells_) for column in columns])
         first, second, seen = [], [], []
         for width in (*WIDTHS, None):
@@ -173,6 +178,20 @@ class _Sums:
         self.first = self.first + np.stack(first)
         self.second = self.second + np.stack(second)
 
+    def minus(self, other: Moments) -> Moments:
+        """The moments without those of scenes that were added."""
+        found = Moments(self.side)
+        found.weight = self.weight - other.weight
+        found.first, found.second = self.first - other.first, self.second - other.second
+        return found
+
+    def plus(self, other: Moments) -> Moments:
+        """The moments of the scenes of both."""
+        found = Moments(self.side)
+        found.weight = self.weight + other.weight
+        found.first, found.second = self.first + other.first, self.second + other.second
+        return found
+
     def _near(self, flat: np.ndarray, width: float | None) -> np.ndarray:
         """Sums (K, cells) over the neighbourhood of each cell; None: over all cells."""
         if width is None:
@@ -183,13 +202,22 @@ class _Sums:
         return (kernel @ square @ kernel).reshape(len(flat), -1)
 
     def spread(self) -> np.ndarray:
-        """(cells, C): from the widest neighbourhood to the narrowest, each added to the estimate so far."""
+        """(cells, C): standard deviations."""
         weight, first, second = self.weight[:, None], np.asarray(self.first), np.asarray(self.second)
         known = np.maximum(weight, 1e-12)
         variance = np.maximum(second / known - (first / known) ** 2, 0)
-        found = variance[-1]
+        return self._combined(variance, variance[-1])
+
+    def root_mean_square(self, before: np.ndarray) -> np.ndarray:
+        """(cells, C) of errors; ``before`` (cells, C) counts where few scenes have a colour."""
+        squares = np.maximum(np.asarray(self.second) / np.maximum(self.weight[:, None], 1e-12), 0)
+        return self._combined(squares, np.asarray(before, np.float64).T ** 2)
+
+    def _combined(self, squares: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """From the widest neighbourhood to the narrowest, each added to the estimate ``found`` so far."""
+        weight = self.weight[:, None]
         for i in reversed(range(len(WIDTHS))):
-            found = (weight[i] * variance[i] + SCENES * found) / (weight[i] + SCENES)
+            found = (weight[i] * squares[i] + SCENES * found) / (weight[i] + SCENES)
         return np.sqrt(found).T
 
 
@@ -217,4 +245,4 @@ def _require_pairs(rgb: np.ndarray, spectra: np.ndarray) -> None:
         )
 
 
-__all__ = ["ChromaticityTable", "brightness", "cells"]
+__all__ = ["ChromaticityTable", "Moments", "brightness", "cells"]

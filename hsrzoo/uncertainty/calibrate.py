@@ -1,8 +1,9 @@
 """The calibration of prediction intervals on scenes that a model was not trained on.
 
 For every fold there are a model, a table of training colours and a second model that have not seen the
-fold's scenes; the errors on a sample of pixels of each of these scenes decide everything else. What a fold
-gave is kept, so that an interrupted run goes on.
+fold's scenes; the errors on a sample of pixels of each of these scenes decide everything else. The scale
+of the errors of a scene is made from those of all others. What a fold gave is kept, so that an interrupted
+run goes on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hsrzoo.colour.chromaticity import ChromaticityTable
+from hsrzoo.colour.chromaticity import ChromaticityTable, Moments
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import DatasetError, InputError
 from hsrzoo.models.metadata import trained_scenes
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec, build_module, resolve
-from hsrzoo.uncertainty.conformal import LEVELS, place, scene_score, thresholds, too_few
+from hsrzoo.uncertainty.conformal import LEVELS, joint_scores, place, scene_score, thresholds, too_few
 from hsrzoo.uncertainty.file import require_pixelwise
-from hsrzoo.uncertainty.intervals import Intervals, percentiles
+from hsrzoo.uncertainty.intervals import Intervals, bounds, percentiles
 from hsrzoo.uncertainty.scale import fit_weights, scale_of, scale_terms
 from hsrzoo.utils.files import atomic_file, make_folder
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from hsrzoo.models.reconstructor import Reconstructor
 
-PIXELS = 16_384
+PIXELS = 8_192
 """Of each scene that are looked at, drawn at random; all of a smaller scene."""
 FITTED = 2_048
 """Of these, which the weights of the scale are fitted to."""
@@ -52,15 +54,33 @@ class Fold:
 
 
 @dataclass(frozen=True, eq=False)
+class Pixels:
+    """What calibration needs of pixels of a scene."""
+
+    rgb: Tensor
+    """(N, 3)."""
+    cube: Tensor
+    """(N, C), predicted."""
+    truth: Tensor
+    """(N, C); NaN without data."""
+    second: Tensor | None
+    """(N, C) of the second model."""
+    spread: np.ndarray
+    """(cells, C) of the table."""
+    distance: np.ndarray
+    """(N,) of their colours from those of training."""
+
+
+@dataclass(frozen=True, eq=False)
 class Errors:
-    """What calibration needs of a scene's pixels."""
+    """Errors and the terms of their scale."""
 
     errors: Tensor
     """(N, C) float32, absolute; NaN without data."""
     terms: tuple[Tensor, ...]
     """Of the scale, which broadcast to (N, C)."""
-    distance: np.ndarray
-    """(N,) of their colours from those of training."""
+    cube: Tensor
+    """(N, C), predicted."""
 
 
 def calibrate(
@@ -94,18 +114,20 @@ def calibrate(
     if place(len(names), LEVELS[0]) > len(names):
         raise too_few(len(names), LEVELS[0])
     make_folder(kept)
-    found = [errors for fold in folds for errors in _errors(dataset, fold, second, kept, advance)]
-    some = [_sample(each) for each in found]
-    weights = fit_weights(some)
+    pixels = [each for fold in folds for each in _pixels(dataset, fold, second, kept, advance)]
+    table = table_of(dataset, training)
+    distances = [each.distance for each in pixels]
+    unfamiliar = percentiles(table.distance.numpy(), distances)
+    moments = [_moments(each) for each in pixels]
+    of_all = reduce(Moments.plus, moments)
+    found = [_errors(each, table, of_all.minus(own)) for each, own in zip(pixels, moments, strict=True)]
+    weights = fit_weights([_sample(each) for each in found])
     ratios = [(e.errors / scale_of(weights, e.terms)).numpy() for e in found]
     for name, ratio in zip(names, ratios, strict=True):
         if np.isnan(ratio).all(axis=0).any():
             raise DatasetError(f"A band of {name} in {dataset.name} has no data", fix="Choose other scenes")
-    scores = np.stack([[scene_score(ratio, level) for ratio in ratios] for level in LEVELS])
-    means = np.stack([_mean_scale(weights, each) for each in found])
-    table = table_of(dataset, training)
-    distances = [each.distance for each in found]
-    unfamiliar = percentiles(table.distance.numpy(), distances)
+    of_bands = {level: np.stack([scene_score(ratio, level) for ratio in ratios]) for level in LEVELS}
+    scores = np.stack([joint_scores(ratios, of_bands[level], level) for level in LEVELS])
     module = None if second is None else _fitted(MODELS.get(second), dataset, training)
     about = {
         "dataset": dataset.name,
@@ -115,18 +137,19 @@ def calibrate(
         "folds": {fold.name: list(fold.scenes) for fold in folds},
         "table_split": training,
         "second": None if second is None else {"architecture": second, "arguments": {}},
-        "left_out": _left_out(ratios, scores, means),
+        "left_out": _left_out(found, weights, ratios, of_bands),
     }
     return Intervals(
-        table, tuple(weights), torch.from_numpy(scores.astype(np.float32)),
-        torch.from_numpy(unfamiliar.astype(np.float32)), module, dataset.bands, about,
+        _with_errors(table, of_all, table.spread.numpy()), tuple(weights),
+        torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(unfamiliar.astype(np.float32)),
+        module, dataset.bands, about,
     )  # fmt: skip
 
 
-def _errors(
+def _pixels(
     dataset: Dataset, fold: Fold, second: str | None, kept: Path, advance: Callable[[str], None]
-) -> Iterator[Errors]:
-    """The errors on the scenes of a fold; its models are only made where a scene is still missing."""
+) -> Iterator[Pixels]:
+    """Pixels of the scenes of a fold; its models are only made where a scene is still missing."""
     split, training = fold.scenes
     names = dataset.scenes(split)
     files = [kept / f"{fold.name}.{i}.npz" for i in range(len(names))]
@@ -137,15 +160,15 @@ def _errors(
         other = None if second is None else _fitted(MODELS.get(second), dataset, training)
     for name, file in zip(names, files, strict=True):
         if not file.exists():
-            _write(file, _errors_of(dataset, split, name, model, table, other))
+            _write(file, _pixels_of(dataset, split, name, model, table, other))
         advance(name)
         yield _read(file)
 
 
-def _errors_of(
+def _pixels_of(
     dataset: Dataset, split: str, name: str, model: Reconstructor, table: ChromaticityTable,
     second: nn.Module | None,
-) -> Errors:  # fmt: skip
+) -> Pixels:  # fmt: skip
     scene = dataset.load(split, name)
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     count = scene.rgb[0].size
@@ -156,8 +179,28 @@ def _errors_of(
 
     rgb, cube, truth = pixels(scene.rgb), pixels(model.predict(scene.rgb)), pixels(scene.cube)
     spectra = None if second is None else spectra_of(second, rgb)
-    terms = tuple(scale_terms(table, rgb, cube, spectra))
-    return Errors((cube - truth).abs(), terms, table.distance_at(rgb).numpy())
+    return Pixels(rgb, cube, truth, spectra, table.spread.numpy(), table.distance_at(rgb).numpy())
+
+
+def _moments(found: Pixels) -> Moments:
+    """Of the errors of a scene; pixels without data in a band do not count."""
+    errors = found.cube - found.truth
+    known, moments = ~errors.isnan().any(dim=1), Moments()
+    moments.add(found.rgb[known], errors[known].numpy())
+    return moments
+
+
+def _with_errors(table: ChromaticityTable, errors: Moments, spread: np.ndarray) -> ChromaticityTable:
+    """The table with the size of errors, and where few scenes have a colour, of ``spread``."""
+    combined = errors.root_mean_square(spread).astype(np.float32)
+    return replace(table, spread=torch.from_numpy(combined))
+
+
+def _errors(found: Pixels, table: ChromaticityTable, others: Moments) -> Errors:
+    """The errors of a scene with the terms that all ``others`` give."""
+    own = _with_errors(table, others, found.spread)
+    terms = tuple(scale_terms(own, found.rgb, found.cube, found.second))
+    return Errors((found.cube - found.truth).abs(), terms, found.cube)
 
 
 @torch.inference_mode()
@@ -166,26 +209,25 @@ def spectra_of(module: nn.Module, rgb: Tensor) -> Tensor:
     return module(rgb.t()[None, :, None])[0, :, 0].t().contiguous()
 
 
-def _mean_scale(weights: Sequence[float], found: Errors) -> np.ndarray:
-    """(C,) over the values of a scene that have data."""
-    scale = scale_of(weights, found.terms).expand_as(found.errors)
-    return torch.where(found.errors.isnan(), torch.nan, scale).nanmean(0).numpy()
-
-
 def _left_out(
-    ratios: Sequence[np.ndarray], scores: np.ndarray, means: np.ndarray
-) -> dict[str, dict[str, list[float]]]:
-    """Level -> the coverage and the mean width, 2 factor scale, of each scene by the factors that all other
+    scenes: Sequence[Errors], weights: Sequence[float], ratios: Sequence[np.ndarray],
+    of_bands: Mapping[float, np.ndarray],
+) -> dict[str, dict[str, list[float]]]:  # fmt: skip
+    """Level -> the coverage and the mean width, upper - lower, of each scene by the factors that all other
     scenes give; levels that so many do not support are left out."""
-    count = len(ratios)
-    found = {}
-    for of_level, level in zip(scores, LEVELS, strict=True):
-        if place(count - 1, level) > count - 1:
-            continue
-        factors = [thresholds(np.delete(of_level, i, axis=0), level) for i in range(count)]
-        covered = [float(np.mean((r <= f)[~np.isnan(r)])) for r, f in zip(ratios, factors, strict=True)]
-        widths = [float(2 * (mean * f).mean()) for mean, f in zip(means, factors, strict=True)]
-        found[f"{level:g}"] = {"coverage": covered, "width": widths}
+    count = len(scenes)
+    found: dict[str, dict[str, list[float]]] = {}
+    for level in (one for one in LEVELS if place(count - 1, one) <= count - 1):
+        columns: dict[str, list[float]] = {"coverage": [], "width": []}
+        for i, (scene, ratio) in enumerate(zip(scenes, ratios, strict=True)):
+            others = [*ratios[:i], *ratios[i + 1 :]]
+            factors = thresholds(joint_scores(others, np.delete(of_bands[level], i, axis=0), level), level)
+            known = ~scene.errors.isnan()
+            columns["coverage"].append(float(np.mean((ratio <= factors)[known.numpy()])))
+            half = scale_of(weights, scene.terms) * torch.from_numpy(factors).float()
+            lower, upper = bounds(scene.cube, half)
+            columns["width"].append(float((upper - lower)[known].mean()))
+        found[f"{level:g}"] = columns
     return found
 
 
@@ -232,18 +274,17 @@ def _require_unseen(model: Reconstructor, dataset: Dataset, names: Sequence[str]
         )
 
 
-def _write(file: Path, found: Errors) -> None:
-    arrays: dict[str, Any] = {
-        f"term{i}": term.numpy().astype(np.float32) for i, term in enumerate(found.terms)
-    }
+def _write(file: Path, found: Pixels) -> None:
+    arrays = {name: np.asarray(value) for name, value in vars(found).items() if value is not None}
     with atomic_file(file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, errors=found.errors.numpy(), distance=found.distance, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
-def _read(file: Path) -> Errors:
+def _read(file: Path) -> Pixels:
     with np.load(file, allow_pickle=False) as found:
-        terms = tuple(torch.from_numpy(found[f"term{i}"]) for i in range(len(found.files) - 2))
-        return Errors(torch.from_numpy(found["errors"]), terms, found["distance"])
+        images = {name: torch.from_numpy(found[name]) for name in ("rgb", "cube", "truth")}
+        second = torch.from_numpy(found["second"]) if "second" in found.files else None
+        return Pixels(**images, second=second, spread=found["spread"], distance=found["distance"])
 
 
 def require_same_run(kept: Path, identity: Mapping[str, Any]) -> None:

@@ -27,8 +27,9 @@ from hsrzoo.utils.json_kinds import Kind
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SCHEMA = 1
-"""Version of the file; a higher number in a file asks the user to upgrade."""
+SCHEMA = 2
+"""Version of the file; a higher number in a file asks the user to upgrade. In version 1 the scale was the
+sum of its terms, without a root."""
 _SECOND = "second."
 _FIELDS: dict[str, Kind] = {
     "schema": int,
@@ -80,6 +81,10 @@ def read_intervals(path: Path) -> Intervals:
     fit each other; UnknownNameError where no installed package has the second model."""
     tensors = load_tensors(path)
     about = read_object(metadata_of(path), _FIELDS, SCHEMA, str(path), WeightsError)
+    if about["schema"] < SCHEMA:
+        fix = "Make it again: hsrzoo calibrate intervals"
+        raise WeightsError(f"{path} was written by an older hsrzoo", expected=f"schema {SCHEMA}",
+                           got=about["schema"], fix=fix)  # fmt: skip
     require_finite(tensors, str(path))
     bands = BandSet.from_json(about["bands"])
     own = {name: value for name, value in tensors.items() if not name.startswith(_SECOND)}

@@ -1,11 +1,14 @@
-"""The scale of errors, for every pixel and band: a sum of four terms whose weights are fitted.
+"""The scale of errors, for every pixel and band: the square root of a sum of four terms whose weights are
+fitted.
 
-* The spread of the spectra that training pixels of the same colour have
-  (:mod:`hsrzoo.colour.chromaticity`).
+* The spread: the size of the errors of left-out training pixels of the same colour, and where few scenes
+  have a colour, of the differences of their spectra (:mod:`hsrzoo.colour.chromaticity`).
 * The absolute difference between the cube and that of a second model, where there is one: a small model of
   single pixels, fitted to the same scenes.
 * The brightness of the pixel, as a floor.
 * A constant, for the noise of dark pixels.
+
+The terms grow in proportion to the brightness, but errors grow more slowly, hence the root.
 
 The weights minimise the interval score (Gneiting and Raftery 2007, eq. 43) of intervals whose half-width is
 the scale, on scenes that no model was trained on. They decide only which term counts how much: the
@@ -49,12 +52,12 @@ def scale_terms(table: ChromaticityTable, rgb: Tensor, cube: Tensor, second: Ten
 
 
 def scale_of(weights: Sequence[float], terms: Sequence[Tensor]) -> Tensor:
-    """The scale (N, C): the weighted sum of the terms, at least :data:`LEAST`."""
+    """The scale (N, C): the root of the weighted sum of the terms, at least :data:`LEAST`."""
     total = terms[0] * weights[0]
     for weight, term in zip(weights[1:], terms[1:], strict=True):
         if weight:
             total = total + weight * term
-    return total.clamp(min=LEAST)
+    return total.clamp(min=LEAST**2).sqrt()
 
 
 def fit_weights(scenes: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[float]:
@@ -83,15 +86,15 @@ def fit_weights(scenes: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[float
         total, slope = 0.0, np.zeros(count)
         each = torch.from_numpy(weights) / units
         for errors, stacked in data:
-            half = each @ stacked
+            half = (each @ stacked).clamp(min=LEAST**2).sqrt()
             missed = errors > half
             total += float((half + (errors - half).clamp(min=0) / (1 - LEVEL)).mean())
-            pull = 1 - missed.double() / (1 - LEVEL)
+            pull = (1 - missed.double() / (1 - LEVEL)) / (2 * half)
             slope += ((stacked @ pull) / len(errors) / units).numpy()
         return total / len(data), slope / len(data)
 
     typical = float(torch.stack([errors.mean() for errors, _ in data]).mean())
-    start = np.where(means.numpy() > 0, 2 * typical / count, 0.0)
+    start = np.where(means.numpy() > 0, (2 * typical) ** 2 / count, 0.0)
     found = minimize(score, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * count,
                      options={"maxiter": STEPS})  # fmt: skip
     return [float(weight) for weight in found.x / units.numpy()]
