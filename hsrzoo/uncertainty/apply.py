@@ -36,8 +36,7 @@ def intervals_of(model: LoadedModel, folder: Path | None, weights_sha256: str | 
     """
     if folder is None or not (folder / UNCERTAINTY).is_file():
         why = "random weights" if weights_sha256 is None else f"no {UNCERTAINTY} beside its weights"
-        dataset = (model.config.get("training") or {}).get("dataset") or "NAME"
-        make = f"hsrzoo calibrate intervals {quote(model.name)} --dataset {dataset}"
+        make = _command(model, folder)
         fix = "Load trained weights" if weights_sha256 is None else f"Make it: {make}"
         raise WeightsError(f"The intervals of {model.name} are not calibrated", got=why, fix=fix)
     path = folder / UNCERTAINTY
@@ -53,6 +52,15 @@ def intervals_of(model: LoadedModel, folder: Path | None, weights_sha256: str | 
         raise _otherwise(model, "this variant of its weights")
     found.bands.require_same(model.bands, str(path), model.name)
     return found
+
+
+def _command(model: LoadedModel, folder: Path | None) -> str:
+    """The command that calibrates a model; weights of its folds are where `hsrzoo train` may put them."""
+    dataset = (model.config.get("training") or {}).get("dataset") or "NAME"
+    command = f"hsrzoo calibrate intervals {quote(model.name)} --dataset {dataset}"
+    if model.spec.fit is None:
+        command += f" --fold-models 'runs/{model.spec.name}.fold-{{fold}}/weights'"
+    return command if folder is None else f"{command} -o {quote(str(folder / UNCERTAINTY))}"
 
 
 def require_as_calibrated(model: LoadedModel, *, tta: bool) -> None:

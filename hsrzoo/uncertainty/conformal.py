@@ -7,8 +7,8 @@ same kind with probability q or more (Vovk, Gammerman and Shafer 2005; Lei et al
 covered values is q or more in a share q or more of new scenes, and its mean over scenes is higher.
 
 Bands differ in how far errors are beyond the scale. The scale of each is multiplied by the geometric mean
-over scenes of its own quantile before the values of all bands are ranked together. A threshold for each band
-by itself would be a fifth wider, since another scene is the worst of each band.
+over scenes of its own quantile before the values of all bands are ranked together. Thresholds of each band
+by itself would be a fifth higher, since another scene is the worst of each band.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def joint_scores(ratios: Sequence[np.ndarray], of_bands: np.ndarray, level: floa
         level: The quantile.
     """
     factors = np.exp(np.log(np.maximum(of_bands, _SMALL)).mean(axis=0))
-    counted = factors > _SMALL
+    counted = of_bands.max(axis=0) > _SMALL
     if not counted.any():
         return of_bands
     of_scenes = [scene_score((r[:, counted] / factors[counted]).reshape(-1, 1), level) for r in ratios]

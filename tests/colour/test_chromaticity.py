@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hsrzoo.colour.chromaticity import SIDE, ChromaticityTable, brightness, cells
+from hsrzoo.colour.chromaticity import SIDE, ChromaticityTable, Moments, brightness, cells
 from hsrzoo.errors import InputError, WeightsError
 
 RED, GREEN, BLUE = ((0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8))
@@ -48,6 +48,23 @@ def test_spread_is_in_proportion_to_brightness(table: ChromaticityTable) -> None
     pixels = torch.tensor([GREEN]) * torch.tensor([[1.0], [0.5]])
     found = table.spread_at(pixels)
     assert torch.allclose(found / brightness(pixels)[:, None], found[:1] / brightness(pixels[:1]))
+
+
+def test_errors_of_a_colour_count_by_scene_and_others_fall_back() -> None:
+    pixels = torch.tensor([RED, BLUE] * 200)
+    scenes = []
+    for error in (0.1, 0.2, 0.4):
+        scenes.append(Moments())
+        scenes[-1].add(pixels[::2], error * brightness(pixels[::2]).numpy()[:, None])
+    before = np.full((SIDE**2, 1), 0.7)
+    of_all = scenes[0].plus(scenes[1]).plus(scenes[2])
+    red, blue = cells(pixels[:2]).tolist()
+    found = of_all.root_mean_square(before)
+    assert 0.2 < found[red, 0] < 0.45  # root of the mean square 0.265, and the wider neighbourhoods
+    assert found[blue, 0] == pytest.approx(0.7, abs=0.02)
+    small = of_all.minus(scenes[2]).root_mean_square(before)[red, 0]
+    assert small == pytest.approx(scenes[0].plus(scenes[1]).root_mean_square(before)[red, 0])
+    assert small < found[red, 0]
 
 
 def test_unknown_colours_are_far_and_known_ones_near(table: ChromaticityTable) -> None:

@@ -1,4 +1,4 @@
-"""The plots of the summary: accuracy against time, other sensors, disturbed images."""
+"""The plots of the summary: accuracy against time, other sensors, disturbed images, intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hsrzoo_benchmark.protocol import CLEAN, Condition
+from hsrzoo_benchmark.reproduce import intervals
 from hsrzoo_benchmark.reproduce.evidence import Evidence, same_runs
 from hsrzoo_benchmark.reproduce.ranking import comparable, headline_names, ranking
 from hsrzoo_benchmark.reproduce.sensors import GENERAL, relative
@@ -59,7 +60,7 @@ class Plot:
 
 def plots(evidence: Evidence) -> list[Plot]:
     """All for which there are rows."""
-    return [plot for make in (_time, _sensors, _robustness) for plot in make(evidence)]
+    return [plot for make in (_time, _sensors, _robustness, _intervals) for plot in make(evidence)]
 
 
 def draw(evidence: Evidence, folder: Path) -> None:
@@ -130,6 +131,25 @@ def _robustness(evidence: Evidence) -> Iterator[Plot]:
         "RMSE on disturbed images divided by that on undisturbed ones of the same training "
         "([tables](results/disturbances.md)); metamers: the same image of other spectra.",
         lambda out: _dots(found, "RMSE / RMSE of undisturbed images (↓ better)", out),
+    )  # fmt: skip
+
+
+def _intervals(evidence: Evidence) -> Iterator[Plot]:
+    found = intervals.coverages(evidence)
+    if not found:
+        return
+    places = dict.fromkeys(where for values in found.values() for where in values)
+    worst = {
+        where: min((min(values[where]), name) for name, values in found.items() if where in values)
+        for where in places
+    }
+    lowest = "; ".join(f"{where} {100 * least:.0f} % ({name})" for where, (least, name) in worst.items())
+    yield Plot(
+        "intervals.svg", "Prediction intervals",
+        f"Worst scene: {lowest}",
+        "Share of the values that intervals of 90 % hold: mean over scenes, lines from the worst to the "
+        "best scene ([table](results/intervals.md#coverage-width-and-order-of-errors)).",
+        lambda out: intervals.draw(found, out),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from hsrzoo.cli import output
 from hsrzoo.results import POOLED
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce import claims, summary, tables, text
+from hsrzoo_benchmark.reproduce import claims, intervals, summary, tables, text
 from hsrzoo_benchmark.reproduce.claims import Finding, Judged
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
@@ -143,6 +143,10 @@ def _archive(judged: Sequence[Judged]) -> dict[str, Page]:
             "Mixed patches": _mixed,
             "Brightness, with and without test-time adaptation": _brightness,
             "Camera consistency": _consistency,
+        }),
+        "intervals": Page("Prediction intervals", {
+            "Coverage, width and order of errors": intervals.sections,
+            "Coverage by band": intervals.by_band,
         }),
         "recipes": Page("Other recipes of training", {
             "MCGA with normalised features": _normed,

@@ -17,9 +17,9 @@ Everything here is made of the rows in `records` by `make tables`. MCGA is a cle
 authors published neither code nor weights."""
 _TABLES = """\
 [Networks](results/networks.md), [other sensors, data and cameras](results/generalisation.md),
-[disturbed images](results/disturbances.md), [other recipes](results/recipes.md), [MCGA: claims, controls,
-ablations](results/mcga.md), [cost](results/cost.md), [protocols and commits](results/provenance.md),
-[bundled models](tables.md), [what was tried](search.md)."""
+[disturbed images](results/disturbances.md), [prediction intervals](results/intervals.md), [other
+recipes](results/recipes.md), [MCGA: claims, controls, ablations](results/mcga.md), [cost](results/cost.md),
+[protocols and commits](results/provenance.md), [bundled models](tables.md), [what was tried](search.md)."""
 
 
 def render(evidence: Evidence, judged: Sequence[Judged]) -> str:
