@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +17,15 @@ from hsrzoo.perturb import perturb
 from hsrzoo.spec import PerturbationContext
 from hsrzoo_benchmark.plan.conditions import conditions_of
 from hsrzoo_benchmark.protocol import Protocol
+from hsrzoo_benchmark.reproduce import intervals
+from hsrzoo_benchmark.reproduce.evidence import Evidence
+from hsrzoo_benchmark.results.groups import groups
 from hsrzoo_benchmark.run import scores, uncertainty
 from hsrzoo_benchmark.run.uncertainty import COLUMNS, sparsification
+from hsrzoo_benchmark.site import coverage
+from hsrzoo_benchmark.site.page_data import _columns
 from hsrzoo_benchmark.tables.terminal import interval_tables
+from result_rows import rows, typed
 
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.uniform(0.3, 0.7, (31, 6, 8)).astype(np.float32)
@@ -153,3 +160,45 @@ def test_the_table_has_the_worst_scene_beside_the_mean() -> None:
     assert set(columns) <= set(keys)
     assert len(table.rows) == 1
     assert all(table.rows[0][name] for name in columns)
+
+
+def made_rows(model: str, coverage: list[float], condition: tuple[str, str], **changes: Any) -> list[Any]:
+    columns = {name: [0.1, 0.2, 0.3, 0.4] for name in COLUMNS}
+    protocol = {"resampled_from": None, "tta_settings": {}, "severity_value": None, "metrics": [["rmse", "1", ""]],
+                "bands": {"centres_nm": [500.0, 600.0]}}  # fmt: skip
+    made = rows(
+        model, [0.1] * 4, condition=condition, metrics={**columns, "coverage": coverage},
+        per_band={"coverage": [0.6, float("nan")]}, **changes,
+    )  # fmt: skip
+    return [{**row, "protocol": protocol} for row in made]
+
+
+MADE = (
+    made_rows("mcga-plus.cave", [0.95, 0.9, 0.92, 0.93], ("uncertainty", "clean")),
+    made_rows("mcga-plus.cave", [0.7, 0.5, 0.6, 0.7], ("uncertainty-rendered", "metamer-1")),
+    made_rows("mcga-plus.cave", [0.8] * 4, ("uncertainty", "clean"), dataset="berlin", split="whole"),
+    made_rows("mcga-plus.cave", [0.1] * 4, ("uncertainty", "gain-both-2"), dataset="berlin"),
+)
+
+
+def test_the_page_names_in_words_where_coverage_is_below_75_percent(tmp_path: Path) -> None:
+    evidence = Evidence(typed(*MADE))
+    _, warning, table = intervals.sections(evidence)
+    assert warning.endswith(": cave/valid, metamers: mcga-plus.cave 62 %.")
+    assert [line.count("| mcga-plus.cave |") for line in table.splitlines()] == [0, 0, 1, 1, 1]
+    assert "| cave/valid | mcga-plus.cave | 4 | 92.5 % | 90.0 % | 60.0 % |" in table
+    assert "| 60 % |" in intervals.by_band(evidence)[1]
+    assert intervals.sections(Evidence([])) == intervals.warnings(Evidence([])) == []
+    found = intervals.coverages(evidence)
+    assert list(found["mcga-plus.cave"]) == ["cave/valid", "cave/valid, metamers", "berlin/whole"]
+    assert coverage.describe(found).endswith("berlin/whole 80 % (mcga-plus.cave)")
+    assert coverage.draw(found, tmp_path / "a.svg").stat().st_size > 1000
+
+
+def test_the_site_has_columns_and_a_picture_of_intervals() -> None:
+    [group] = groups(typed(MADE[0]))
+    heads = [column["heading"] for column in _columns(group)]
+    assert heads[:3] == ["covered by 90 %", "worst scene", "mean width ↓"]
+    assert coverage.coverages([group]) == {
+        ("cave", "valid"): {"mcga-plus.cave": {"as they are": [0.95, 0.9, 0.92, 0.93]}}
+    }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +10,10 @@ from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.reproduce import text
 from hsrzoo_benchmark.reproduce.evidence import SENSORS, Evidence, Place, SeedGroup, commits_of
 from hsrzoo_benchmark.reproduce.tables import HOME
-from hsrzoo_benchmark.run.uncertainty import NAME, NAMES, RENDERED
-from hsrzoo_benchmark.site.plots import STYLE
+from hsrzoo_benchmark.run.uncertainty import NAME, NAMES
+from hsrzoo_benchmark.site.coverage import condition_title
 from hsrzoo_benchmark.statistics.seeds import summarise
 from hsrzoo_benchmark.tables.numbers import significant
-from hsrzoo_benchmark.tables.pictures import new_figure, save
 
 LOW = 0.75
 """Coverage below which a page and `predict` say so in words."""
@@ -25,14 +22,9 @@ _NOTE = """\
 Intervals of 90 % ([what they are](../intervals.md), [columns](../protocols.md#prediction-intervals)): mean
 over scenes, and the least coverage of a scene and of a band. Width is upper - lower. AUSE: of the scale,
 and of brightness alone. No scene was seen in training."""
-_TITLES = {
-    CLEAN: "as they are",
-    Condition(NAME, "gain-both-0.5"): "image and truth x 0.5",
-    Condition(NAME, "gain-both-2"): "image and truth x 2",
-    Condition(RENDERED, "metamer-1"): "metamers",
-}
-SHOWN = {"mcga-plus.cave": "#D55E00", "mst-plus-plus.cave": "#0072B2", "pixel-mlp.cave": "#009E73"}
-"""Models of the picture, and their colours."""
+_FIRST = [CLEAN, *(Condition(NAME, f"gain-both-{factor}") for factor in ("0.5", "2"))]
+SHOWN = ("mcga-plus.cave", "mst-plus-plus.cave", "pixel-mlp.cave")
+"""Models of the picture."""
 
 
 def sections(evidence: Evidence) -> list[str]:
@@ -88,31 +80,6 @@ def coverages(evidence: Evidence) -> dict[str, dict[str, list[float]]]:
     return {name: values for name, values in found.items() if values}
 
 
-def draw(found: Mapping[str, Mapping[str, Sequence[float]]], out: Path) -> Path:
-    """Coverage of the scenes in percent: a mark at the mean, a line to the worst and the best."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
-        places = list(dict.fromkeys(where for values in found.values() for where in values))
-        figure = new_figure(7.2, 1.3 + 0.42 * len(places), arrange=False)
-        inside = {"left": 0.34, "right": 0.98, "bottom": 0.6 / figure.get_figheight(), "top": 0.9}
-        axes: Any = figure.subplots(gridspec_kw=inside)
-        axes.axvline(90, color="#595959", lw=1)
-        for shift, (name, values) in zip((-0.2, 0, 0.2), found.items(), strict=False):
-            at = [places.index(where) + shift for where in values]
-            ends = [(100 * min(scenes), 100 * max(scenes)) for scenes in values.values()]
-            means = [100 * float(np.mean(scenes)) for scenes in values.values()]
-            axes.hlines(at, *zip(*ends, strict=True), color=SHOWN[name], lw=1.5)
-            axes.plot(means, at, "o", color=SHOWN[name], ms=6, label=name)
-        axes.set(xlabel="values that 90 % intervals hold, %", yticks=range(len(places)),
-                 ylim=(len(places) - 0.5, -0.5), xlim=(None, 101))  # fmt: skip
-        axes.set_yticklabels(places)
-        axes.grid(True, axis="x", color="#dddddd", lw=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.35, 1), ncols=3, frameon=False, fontsize=9)
-        return save(figure, out)
-
-
 def _places(evidence: Evidence) -> list[tuple[Place, Condition]]:
     """cave/valid first, the scenes as they are first."""
     found = [
@@ -122,11 +89,10 @@ def _places(evidence: Evidence) -> list[tuple[Place, Condition]]:
         and place.dataset != SENSORS
         and (place.dataset == HOME.dataset or condition == CLEAN)
     ]
-    order = list(_TITLES)
 
     def key(one: tuple[Place, Condition]) -> tuple[Any, ...]:
         place, condition = one
-        rank = order.index(condition) if condition in order else len(order)
+        rank = _FIRST.index(condition) if condition in _FIRST else len(_FIRST)
         return place.dataset != HOME.dataset, str(place), rank, str(condition)
 
     return sorted(found, key=key)
@@ -138,7 +104,7 @@ def _groups(evidence: Evidence, place: Place, condition: Condition) -> dict[str,
 
 
 def _where(place: Place, condition: Condition) -> str:
-    under = _TITLES.get(condition, f"camera {condition.severity}")
+    under = condition_title(condition.perturbation, condition.severity)
     return (
         f"{place.dataset}/{place.split}"
         if condition == CLEAN
@@ -153,8 +119,11 @@ def _title(group: SeedGroup, place: Place, condition: Condition) -> str:
 
 
 def _bands(group: SeedGroup) -> np.ndarray:
-    """(C,): mean coverage of each band over scenes."""
-    return np.nanmean([row.per_band["coverage"] for row in group.rows], axis=0)
+    """(C,): mean coverage of each band over scenes; NaN where none has data."""
+    values = np.array([row.per_band["coverage"] for row in group.rows])
+    known = ~np.isnan(values)
+    sums, counts = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
 def _rows(evidence: Evidence, place: Place, condition: Condition) -> list[text.TableRow]:

@@ -13,6 +13,7 @@ from hsrzoo_benchmark.reproduce.evidence import Evidence, same_runs
 from hsrzoo_benchmark.reproduce.ranking import comparable, headline_names, ranking
 from hsrzoo_benchmark.reproduce.sensors import GENERAL, relative
 from hsrzoo_benchmark.reproduce.tables import HOME
+from hsrzoo_benchmark.site import coverage
 from hsrzoo_benchmark.site.plots import STYLE, Point
 from hsrzoo_benchmark.site.plots import draw as draw_points
 from hsrzoo_benchmark.speed import timing
@@ -138,18 +139,12 @@ def _intervals(evidence: Evidence) -> Iterator[Plot]:
     found = intervals.coverages(evidence)
     if not found:
         return
-    places = dict.fromkeys(where for values in found.values() for where in values)
-    worst = {
-        where: min((min(values[where]), name) for name, values in found.items() if where in values)
-        for where in places
-    }
-    lowest = "; ".join(f"{where} {100 * least:.0f} % ({name})" for where, (least, name) in worst.items())
     yield Plot(
         "intervals.svg", "Prediction intervals",
-        f"Worst scene: {lowest}",
+        coverage.describe(found),
         "Share of the values that intervals of 90 % hold: mean over scenes, lines from the worst to the "
         "best scene ([table](results/intervals.md#coverage-width-and-order-of-errors)).",
-        lambda out: intervals.draw(found, out),
+        lambda out: coverage.draw(found, out),
     )  # fmt: skip
 
 

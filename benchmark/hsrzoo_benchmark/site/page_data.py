@@ -19,7 +19,7 @@ from hsrzoo.utils.files import slug
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.results.figures import Entry, Group, better, condition_text, figures, learned_from
 from hsrzoo_benchmark.results.groups import Current, speed_groups, speed_place
-from hsrzoo_benchmark.run import metamer
+from hsrzoo_benchmark.run import metamer, uncertainty
 from hsrzoo_benchmark.site.choice import Choice, choose
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
 from hsrzoo_benchmark.tables import terminal
@@ -137,6 +137,14 @@ def _columns(group: Group) -> list[Data]:
             {"key": key, "heading": head, "better": "higher" if "↑" in head else "lower", "more": False}
             for key, head in _MEMORY.items()
         ]
+    if group.condition.perturbation in uncertainty.NAMES:
+        lower = ("↓", "unlike", "brightness")
+        own = [
+            {"key": key, "heading": head, "better": "lower" if any(m in head for m in lower) else "higher",
+             "more": False}
+            for key, head in terminal.INTERVAL_HEADINGS.items()
+        ]  # fmt: skip
+        found = [*own, *({**column, "more": True} for column in found)]
     return found
 
 

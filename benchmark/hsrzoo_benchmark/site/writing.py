@@ -16,7 +16,7 @@ from hsrzoo.errors import InputError
 from hsrzoo.utils.files import make_folder, write_atomically
 from hsrzoo_benchmark.results.figures import COLUMNS, Group, figures
 from hsrzoo_benchmark.results.groups import Current, groups, speed_groups
-from hsrzoo_benchmark.site import plots
+from hsrzoo_benchmark.site import coverage, plots
 from hsrzoo_benchmark.site.choice import choose
 from hsrzoo_benchmark.site.page_data import Ids, describe
 
@@ -154,4 +154,10 @@ def _plots(current: Current, scored: Sequence[Group], folder: Path) -> list[dict
             title = f"{place}, {protocol}: RMSE against {what}"
             alt = "; ".join(f"{p.label}: {p.x:.4g}, RMSE {p.mean:.4g}" for p in points)
             found.append({"file": f"{PICTURES}/{name}", "title": title, "alt": alt, "place": place})
+    for group_place, of_models in coverage.coverages(scored).items():
+        name = f"{ids.of(*group_place, 'coverage')}.svg"
+        coverage.draw(of_models, folder / PICTURES / name)
+        place, alt = "/".join(group_place), coverage.describe(of_models)
+        title = f"{place}: prediction intervals"
+        found.append({"file": f"{PICTURES}/{name}", "title": title, "alt": alt, "place": place})
     return found

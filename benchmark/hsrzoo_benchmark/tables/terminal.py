@@ -38,7 +38,7 @@ _MEMORY_NOTE = (
     "is explained there, above 0, and no longer on metamers of strength 1. What remains is no skill, but "
     "the likeness of metamers to the spectra that they replace."
 )
-_INTERVAL_HEADINGS = {
+INTERVAL_HEADINGS = {
     "coverage": "covered by 90 %",
     WORST: "worst scene",
     "width": "mean width ↓",
@@ -98,7 +98,7 @@ def memory_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
 def interval_tables(figures: Sequence[dict[str, Any]]) -> list[Table]:
     """One table of prediction intervals for each protocol: conditions and models down."""
     found = [{**f, "bench": "prediction intervals", "rank": None, "wins": None} for f in figures]
-    columns = {**_SCORE_HEADINGS, **_INTERVAL_HEADINGS}
+    columns = {**_SCORE_HEADINGS, **INTERVAL_HEADINGS}
     return _tabulate(found, columns, ("bench", "dataset", "split", "protocol"), ("hash", "model", "tta"))
 
 
