@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsrzoo.bands import VISIBLE_31
+from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import WeightsError
@@ -164,8 +164,9 @@ def test_the_table_has_the_worst_scene_beside_the_mean() -> None:
 
 def made_rows(model: str, coverage: list[float], condition: tuple[str, str], **changes: Any) -> list[Any]:
     columns = {name: [0.1, 0.2, 0.3, 0.4] for name in COLUMNS}
-    protocol = {"resampled_from": None, "tta_settings": {}, "severity_value": None, "metrics": [["rmse", "1", ""]],
-                "bands": {"centres_nm": [500.0, 600.0]}}  # fmt: skip
+    named = dict(zip(("perturbation", "severity"), condition, strict=True))
+    bands = BandSet((500.0, 600.0))
+    protocol = Protocol("full-frame", bands=bands, metrics=(("rmse", "1", ""),), **named).to_json()
     made = rows(
         model, [0.1] * 4, condition=condition, metrics={**columns, "coverage": coverage},
         per_band={"coverage": [0.6, float("nan")]}, **changes,
