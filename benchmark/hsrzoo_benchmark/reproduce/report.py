@@ -129,9 +129,9 @@ def _archive(judged: Sequence[Judged]) -> dict[str, Page]:
     """All pages of tables."""
     return {
         "networks": Page("Networks", {
-            "Which model for which job": lambda e: [f"- {line}" for line in advice(e)],
-            "Cross-validation": _folds,
             "Networks at full budget": lambda e: _compared(e, headline_names("cave"), *_PLAIN),
+            "Cross-validation": _folds,
+            "Which model for which job": lambda e: [f"- {line}" for line in advice(e)],
             "Equal iterations": lambda e: _compared(e, _ITERATIONS, *_EQUAL),
         }),
         "generalisation": Page("Other sensors, data and cameras", {
