@@ -305,7 +305,7 @@ def test_calibrations_that_cannot_be_made_say_why(
 
 @pytest.mark.parametrize(
     "name",
-    ["linear.cave", "poly.cave", "mst-plus-plus.cave", "mcga-s2.cave"],
+    ["linear.cave", "poly.cave", "pixel-mlp.cave", "mst-plus-plus.cave", "mcga-s2.cave", "mcga-plus.cave"],
 )
 def test_bundled_calibrations_are_those_of_their_weights(name: str) -> None:
     folder = folder_of(parse_name(name))
