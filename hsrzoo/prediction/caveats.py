@@ -7,12 +7,17 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.errors import HsrzooError
+from hsrzoo.models.reconstruction import METAMER
 from hsrzoo.registry import DATASETS
 
 if TYPE_CHECKING:
     from hsrzoo.io.photo import Photo
     from hsrzoo.models.onnx_runtime import OnnxModel
+    from hsrzoo.models.reconstruction import Level
     from hsrzoo.models.reconstructor import Reconstructor
+
+_CAMERAS, _LEAST, _MOST = 52, 0.98, 1.06
+"""Cameras that intervals were measured for, and the factors of width that they need."""
 
 
 def caveats(
@@ -95,6 +100,26 @@ def other_encoding(model: Reconstructor | OnnxModel, photo: Photo) -> str | None
     )
 
 
+def mapped_interval(photo: Photo, level: Level) -> str | None:
+    """What intervals mean for a photograph that is mapped to the camera of the training pairs; None for
+    others. The factors: ``scripts/interval_cameras.py``."""
+    how = photo.about.get("input_map")
+    if how is None:
+        return None
+    if level == METAMER:
+        return (
+            "The range of metamers is that of linear RGB of the camera of the training data; the errors of "
+            "the map to it are not counted"
+        )
+    if "chart" in how:
+        return "For photographs that are mapped by a chart the coverage of intervals was not measured"
+    return (
+        "Intervals keep the width for the camera of the training data: images mapped to it from sRGB or "
+        f"from {_CAMERAS} measured cameras, rendered from training scenes, need {_LEAST} to {_MOST} times "
+        "that width"
+    )
+
+
 def _title(dataset: str) -> str:
     """The data set by name and title; by name alone if no plugin provides it."""
     try:
@@ -108,4 +133,6 @@ def _training_camera(training: Mapping[str, Any]) -> str:
     return f"RGB rendered for the camera {response}" if response else "RGB of an unknown camera"
 
 
-__all__ = ["caveats", "other_encoding", "rounded_percent", "training_data", "unlike_text"]
+__all__ = [
+    "caveats", "mapped_interval", "other_encoding", "rounded_percent", "training_data", "unlike_text",
+]  # fmt: skip

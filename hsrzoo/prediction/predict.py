@@ -25,7 +25,7 @@ from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
-from hsrzoo.prediction.caveats import other_encoding, training_data
+from hsrzoo.prediction.caveats import mapped_interval, other_encoding, training_data
 from hsrzoo.prediction.exported import run_exported, write_whole
 from hsrzoo.prediction.files import ends_beside, outputs
 from hsrzoo.prediction.intervals import (
@@ -213,14 +213,8 @@ def _doubts(
         if low is not None:
             found.append(f"Input: {low[1]}; if it holds {low[0]} bits, give --bit-depth {low[0]}")
     other = other_encoding(model, photo)
-    if options.interval is not None and (photo.encoding != "linear" or options.camera is not None):
-        found.append(
-            "The range of metamers is that of linear RGB of the camera of the training data; for "
-            "photographs that are mapped to it the errors of the map are not counted"
-            if options.interval == METAMER
-            else "Intervals were calibrated on pairs rendered for the camera of the training data; for "
-            "photographs that are mapped to it their coverage was not measured"
-        )
+    if options.interval is not None and (note := mapped_interval(photo, options.interval)):
+        found.append(note)
     return found if other is None else [*found, other]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -23,7 +24,7 @@ from hsrzoo.uncertainty.intervals import Intervals, bounds
 from hsrzoo.uncertainty.metamers import MetamerTable
 from hsrzoo.utils.files import UNCERTAINTY
 
-ROWS = 1 << 16
+ROWS = 1 << 14
 """Pixels of a numpy image that are converted at once."""
 
 
@@ -51,6 +52,7 @@ def intervals_of(model: LoadedModel, folder: Path | None, weights_sha256: str | 
     if found.about["arguments"] != dict(model.config["arguments"]):
         raise _otherwise(model, "this variant of its weights")
     found.bands.require_same(model.bands, str(path), model.name)
+    require_same_camera(model.name, model.config, found.about["response"])
     return found
 
 
@@ -61,6 +63,19 @@ def _command(model: LoadedModel, folder: Path | None) -> str:
     if model.spec.fit is None:
         command += f" --fold-models 'runs/{model.spec.name}.fold-{{fold}}/weights'"
     return command if folder is None else f"{command} -o {quote(str(folder / UNCERTAINTY))}"
+
+
+def require_same_camera(name: str, config: Mapping[str, Any], response: str | None) -> None:
+    """InputError where images of a calibration, rendered for ``response``, are of another camera than the
+    training pairs of the model ``name`` with this config.json. Unknown cameras are not compared."""
+    trained = ((config.get("training") or {}).get("dataset_info") or {}).get("response")
+    if None not in (trained, response) and trained != response:
+        raise InputError(
+            f"Intervals of {name} are calibrated on images of the camera of its training pairs",
+            expected=trained,
+            got=response,
+            fix="Open the data set with that camera",
+        )
 
 
 def require_as_calibrated(model: LoadedModel, *, tta: bool) -> None:

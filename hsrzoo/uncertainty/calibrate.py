@@ -26,6 +26,7 @@ from hsrzoo.errors import DatasetError, InputError
 from hsrzoo.models.metadata import trained_scenes
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec, build_module, resolve
+from hsrzoo.uncertainty.apply import require_same_camera
 from hsrzoo.uncertainty.conformal import LEVELS, joint_scores, place, scene_score, thresholds, too_few
 from hsrzoo.uncertainty.file import require_pixelwise
 from hsrzoo.uncertainty.intervals import Intervals, bounds, percentiles
@@ -263,6 +264,7 @@ def _fitted(spec: ModelSpec, dataset: Dataset, split: str) -> nn.Module:
 
 def _require_unseen(model: Reconstructor, dataset: Dataset, names: Sequence[str]) -> None:
     dataset.bands.require_same(model.bands, dataset.name, model.name)
+    require_same_camera(model.name, model.config, dataset.info.get("response"))
     seen = sorted(trained_scenes(model.config, dataset.name).intersection(names))
     if seen:
         raise InputError(

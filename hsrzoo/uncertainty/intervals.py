@@ -20,8 +20,8 @@ from hsrzoo.uncertainty import UNLIKE
 from hsrzoo.uncertainty.conformal import LEVELS, percent, thresholds
 from hsrzoo.uncertainty.scale import scale_of, scale_terms
 
-_AT_ONCE = 1 << 16
-"""Pixels of an image whose terms are held at once."""
+_AT_ONCE = 1 << 14
+"""Pixels of an image whose terms are held at once: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class Intervals:
         rows = max(1, _AT_ONCE // (rgb.shape[0] * rgb.shape[-1]))
         for top in range(0, rgb.shape[-2], rows):
             part = slice(top, top + rows)
-            out[:, :, part] = self.scale(rgb[:, :, part], cube[:, :, part]) * factors[:, None, None]
+            out[:, :, part] = self.scale(rgb[:, :, part], cube[:, :, part]).mul_(factors[:, None, None])
         return out
 
     def scale(self, rgb: Tensor, cube: Tensor) -> Tensor:
@@ -126,6 +126,8 @@ class Intervals:
 def bounds(cube: np.ndarray | Tensor, half: np.ndarray | Tensor) -> tuple[Any, Any]:
     """The ends of intervals of a half-width around a cube; none below 0, as no reflectance is."""
     lower, upper = cube - half, cube + half
+    if isinstance(lower, np.ndarray) and isinstance(upper, np.ndarray):
+        return np.maximum(lower, 0, out=lower), np.maximum(upper, 0, out=upper)
     return lower.clip(min=0), upper.clip(min=0)
 
 

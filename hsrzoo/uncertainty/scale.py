@@ -47,7 +47,7 @@ def scale_terms(table: ChromaticityTable, rgb: Tensor, cube: Tensor, second: Ten
         Four tensors that broadcast to (..., C).
     """
     zero, one = rgb.new_zeros(1, 1), rgb.new_ones(1, 1)
-    apart = zero if second is None else (cube - second).abs()
+    apart = zero if second is None else (cube - second).abs_()
     return [table.spread_at(rgb), apart, brightness(rgb)[..., None], one]
 
 
@@ -56,8 +56,8 @@ def scale_of(weights: Sequence[float], terms: Sequence[Tensor]) -> Tensor:
     total = terms[0] * weights[0]
     for weight, term in zip(weights[1:], terms[1:], strict=True):
         if weight:
-            total = total + weight * term
-    return total.clamp(min=LEAST**2).sqrt()
+            total = torch.add(total, term, alpha=weight)
+    return total.clamp_(min=LEAST**2).sqrt_()
 
 
 def fit_weights(scenes: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[float]:

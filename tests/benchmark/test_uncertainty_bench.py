@@ -13,6 +13,7 @@ from hsrzoo.bands import VISIBLE_31, BandSet
 from hsrzoo.camera import Camera
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import WeightsError
+from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.perturb import perturb
 from hsrzoo.spec import PerturbationContext
 from hsrzoo_benchmark.plan.conditions import conditions_of
@@ -142,6 +143,9 @@ def test_a_model_without_a_calibration_is_left_out_with_the_reason() -> None:
     assert "not calibrated" in str(uncertainty.reason_without_intervals(model))
     model = SimpleNamespace(require_intervals=lambda level: Known())
     assert uncertainty.reason_without_intervals(model) is None
+    exported: Any = object.__new__(OnnxModel)
+    exported.name = "onnx:a.onnx"
+    assert "exported files are not scored" in str(uncertainty.reason_without_intervals(exported))
 
 
 def test_the_table_has_the_worst_scene_beside_the_mean() -> None:

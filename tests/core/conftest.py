@@ -23,6 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     resolve(spec.fit)(module, data, "train")
     folder = tmp_path_factory.mktemp("fitted") / "linear"
     record = {"dataset": data.name, "split": "train", "scenes": NAMES, "method": "closed form"}
+    record["dataset_info"] = data.info
     save_folder(folder, module, spec, data.bands, arguments={}, training=record)
     return folder
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ import hsrzoo
 from hsrzoo.cli.predict import command
 from hsrzoo.errors import HsrzooError
 from hsrzoo.io import load_cube, save_cube
+from hsrzoo.models.reconstruction import Level
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.prediction.caveats import unlike_text
+from hsrzoo.prediction.caveats import mapped_interval, unlike_text
 from hsrzoo.prediction.predict import PredictOptions, predict_file
 
 
@@ -84,15 +87,27 @@ def test_images_are_skipped_only_where_their_intervals_exist(calibrated: Path, i
     assert "1 cubes: skipped" in run(*arguments, "--interval", "80").output
 
 
-def test_for_a_photograph_a_note_says_that_coverage_was_measured_on_rendered_pairs(
-    model: Reconstructor, image: Path
-) -> None:
+def test_for_a_mapped_photograph_a_note_says_what_was_measured(model: Reconstructor, image: Path) -> None:
     notes: list[str] = []
     for encoding, noted in (("srgb", True), ("linear", False)):
         notes.clear()
         options = PredictOptions(interval=0.5, encoding=encoding)
         predict_file(image, model, image.with_name("a.hdr"), options, say=notes.append)
-        assert any("coverage was not measured" in note for note in notes) is noted
+        assert any("need 0.98 to 1.06 times that width" in note for note in notes) is noted
+
+
+@pytest.mark.parametrize(
+    ("how", "level", "text"),
+    [
+        ("3 x 3 matrix to the camera a, fitted to the chart b", 0.9, "was not measured"),
+        ("3 x 3 matrix to the camera a, white kept", "metamer", "errors of the map to it are not counted"),
+        (None, 0.9, None),
+    ],
+)
+def test_notes_on_maps(how: str | None, level: Level, text: str | None) -> None:
+    photo: Any = SimpleNamespace(about={} if how is None else {"input_map": how})
+    found = mapped_interval(photo, level)
+    assert found is None if text is None else text in str(found)
 
 
 @pytest.mark.parametrize(

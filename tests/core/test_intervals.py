@@ -241,6 +241,7 @@ def test_ways_to_run_a_model_that_were_not_calibrated_are_refused(calibrated: Pa
     [
         ({"weights_sha256": "0" * 64}, "other weights"),
         ({"arguments": {"width": 3}}, "this variant"),
+        ({"response": "canon-5d"}, "of the camera of its training pairs"),
     ],
 )
 def test_a_calibration_of_another_model_is_refused(

@@ -33,7 +33,7 @@ import numpy as np
 
 from hsrzoo.colour.responses import STANDARD
 from hsrzoo.datasets.base import Scene, any_data
-from hsrzoo.errors import HsrzooError
+from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.perturb import Perturbed
 from hsrzoo.registry import PERTURBATIONS
 from hsrzoo.spec import PerturbationContext, PerturbationSpec, resolve
@@ -91,6 +91,11 @@ RENDERED_SPEC = PerturbationSpec(
 
 def reason_without_intervals(model: Reconstructor) -> HsrzooError | None:
     """Why there are no intervals of a model to score; None: there are."""
+    from hsrzoo.models.onnx_runtime import OnnxModel
+
+    if isinstance(model, OnnxModel):
+        fix = "Score the model that it was exported from: the file was checked against it"
+        return InputError("Intervals of exported files are not scored", got=model.name, fix=fix)
     try:
         model.require_intervals(LEVEL)
     except HsrzooError as error:
