@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hsrzoo.models.reconstruction import Level
     from hsrzoo.models.reconstructor import Reconstructor
 
-_CAMERAS, _LEAST, _MOST = 52, 0.98, 1.06
+_CAMERAS, _LEAST, _MOST = 52, 0.97, 1.06
 """Cameras that intervals were measured for, and the factors of width that they need."""
 
 
