@@ -227,8 +227,8 @@ def _cell(key: str, value: Any) -> Any:
 
 
 def _explain(rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None:
-    """What the figures of a table were measured on, on stderr."""
-    from hsrzoo.zoo import read_zoo
+    """What the figures of a table were measured on, and which model is recommended, on stderr."""
+    from hsrzoo.zoo import PHOTOGRAPHS, read_zoo
 
     def has(keys: Sequence[str]) -> bool:
         return any(row.get(key) is not None for row in rows for key in keys if key in shown)
@@ -241,3 +241,7 @@ def _explain(rows: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> None:
     if has(SPEED):
         measured = "{side} x {side} pixels; ms, MiB: {device}, {threads} threads".format_map(zoo.speed)
         say(f"GMAC, ms, MiB: {measured}. Empty: not measured.", style="dim")
+    advice = zoo.recommended.get(PHOTOGRAPHS)
+    names = {row["name"] for row in rows}
+    if advice and names & {advice["model"], advice["model"].partition(".")[0]}:
+        say(f"Recommended for photographs: {advice['model']} ({advice['why']}).", style="dim")

@@ -21,7 +21,7 @@ from hsrzoo.cli.output import print_table, to_json
 from hsrzoo.errors import UnknownNameError
 from hsrzoo.models.complexity import Size, size_of
 from hsrzoo.spec import ModelSpec
-from hsrzoo.zoo import TABLE, year_of
+from hsrzoo.zoo import PHOTOGRAPHS, TABLE, read_zoo, year_of
 from one_layer import ONE_LAYER
 
 PLUGIN = (
@@ -221,3 +221,10 @@ def test_tables_keep_brackets_and_never_cut(capsys: pytest.CaptureFixture[str]) 
     out = capsys.readouterr().out
     assert "x [red]" in out and "T [b]" in out and "w" * 300 in out
     assert "1.235" in out and "yes" in out and "Value" in out
+
+
+def test_list_names_the_recommended_model(run_hsrzoo) -> None:
+    advice = read_zoo().recommended[PHOTOGRAPHS]["model"]
+    told = f"Recommended for photographs: {advice} ("
+    assert told in " ".join(run_hsrzoo("list", "--pretrained").stderr.split())
+    assert told not in " ".join(run_hsrzoo("list", "hscnn").stderr.split())
