@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hsrzoo.models.reconstruction import Level
     from hsrzoo.models.reconstructor import Reconstructor
 
+_UNMAPPED = "60 to 75"
+"""Per cent that intervals of 90 % held for rendered images of three other cameras, by model and camera."""
 _CAMERAS, _LEAST, _MOST = 52, 0.97, 1.06
 """Cameras that intervals were measured for, and the factors of width that they need."""
 
@@ -101,11 +103,16 @@ def other_encoding(model: Reconstructor | OnnxModel, photo: Photo) -> str | None
 
 
 def mapped_interval(photo: Photo, level: Level) -> str | None:
-    """What intervals mean for a photograph that is mapped to the camera of the training pairs; None for
-    others. The factors: ``scripts/interval_cameras.py``."""
+    """What intervals mean for a photograph: one that is mapped to the camera of the training pairs, by
+    ``scripts/interval_cameras.py``, and linear RGB as it is, by ``bench --bench uncertainty``."""
     how = photo.about.get("input_map")
-    if how is None:
+    if how is None and level == METAMER:
         return None
+    if how is None:
+        return (
+            "Intervals hold for linear RGB of the camera of the training data. Of images of other cameras "
+            f"that were not mapped to it, those of 90 % held only {_UNMAPPED} % of the values"
+        )
     if level == METAMER:
         return (
             "The range of metamers is that of linear RGB of the camera of the training data; the errors of "

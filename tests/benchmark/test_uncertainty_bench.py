@@ -81,6 +81,7 @@ def test_coverage_width_and_score_are_those_of_a_loop() -> None:
     assert per_band[3] == pytest.approx(inside[3].mean())
     assert per_band[4] == pytest.approx(inside[4, 2:].mean())
     assert np.isnan(per_band[5])
+    assert 0 < found["ause"] < 1  # of the pixels and bands that have data
     gaps = [
         abs((np.abs(error) <= 0.1 * factor)[there].mean() - level)
         for level, factor in ((0.5, 0.5), (0.8, 0.8), (0.9, 1), (0.95, 2))

@@ -101,7 +101,8 @@ def test_for_a_mapped_photograph_a_note_says_what_was_measured(model: Reconstruc
     [
         ("3 x 3 matrix to the camera a, fitted to the chart b", 0.9, "was not measured"),
         ("3 x 3 matrix to the camera a, white kept", "metamer", "errors of the map to it are not counted"),
-        (None, 0.9, None),
+        (None, 0.9, "not mapped to it, those of 90 % held only"),
+        (None, "metamer", None),
     ],
 )
 def test_notes_on_maps(how: str | None, level: Level, text: str | None) -> None:

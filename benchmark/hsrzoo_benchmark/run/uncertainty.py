@@ -160,6 +160,8 @@ def _share_by_band(inside: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 def _ordering(errors: np.ndarray, scale: np.ndarray, brightness: np.ndarray) -> dict[str, float]:
     """What a scale (C, H, W) says of absolute errors (C, H, W), NaN without data."""
+    there = ~np.isnan(errors).all(axis=(1, 2))  # some sensors lack a band
+    errors, scale = errors[there], scale[there]
     known = ~np.isnan(errors).any(axis=0)
     errors, scale, brightness = errors[:, known], scale[:, known], brightness[known]
     if errors.shape[1] < 2:
