@@ -44,9 +44,10 @@ class Settings:
     """Every how many rows and columns the attention counts codes; above 1 is faster and inexact."""
     gamma_share: float = 0.5
     """Share of the feed-forward's channels that go through gamma, the rest through log (figure 3)."""
-    features: Literal["free", "normed"] = "free"
+    features: Literal["free", "normed", "all-normed"] = "free"
     """"free": the features of a scale are the sum of its branches, and may grow without bounds; "normed":
-    each pixel's are normalised over the channels as they leave the scale, which keeps training steady."""
+    each pixel's are normalised over the channels as they leave the scale; "all-normed": also as the encoder
+    hands them over, which keeps training steady."""
     reconstruction: Literal["finetuned", "frozen"] = "finetuned"
     """Whether stage 1's weights of algorithm 2 are trained further."""
     shortcut: bool = True
@@ -197,7 +198,8 @@ class GANet(nn.Module):
             nn.ModuleList(GABlock(c, di, s, parts) for _ in range(n))
             for c, di, n in zip(w, d, s.blocks, strict=True)
         )
-        self.leave = nn.ModuleList(PixelNorm(c) for c in w if s.features == "normed")
+        self.enter = nn.ModuleList(PixelNorm(c) for c in w if s.features == "all-normed")
+        self.leave = nn.ModuleList(PixelNorm(c) for c in w if s.features != "free")
         self.to_code = nn.ModuleList(nn.Conv2d(c, di, 1) for c, di in zip(w, d, strict=True))
         self.reconstruction = Reconstruction(d, bands)
         if s.reconstruction == "frozen":
@@ -225,13 +227,18 @@ class GANet(nn.Module):
     def encode(self, rgb: Tensor) -> list[Tensor]:
         """E_1 .. E_S, (B, W_i, H/2^i, W/2^i) each."""
 
+        norms = list(self.enter) or [nn.Identity()] * self.scales
+
         def first(part: Tensor) -> Tensor:
-            return self.down[0](F.gelu(self.stem(part)))
+            return norms[0](self.down[0](F.gelu(self.stem(part))))
 
         encoded = [in_strips(first, rgb, halo=2, down=2)]
-        for down in list(self.down)[1:]:
-            finer = encoded[-1]
-            encoded.append(in_strips(lambda part, down=down: down(F.gelu(part)), finer, halo=1, down=2))
+        for down, norm in list(zip(self.down, norms, strict=True))[1:]:
+
+            def coarser(part: Tensor, down: nn.Module = down, norm: nn.Module = norm) -> Tensor:
+                return norm(down(F.gelu(part)))
+
+            encoded.append(in_strips(coarser, encoded[-1], halo=1, down=2))
         return encoded
 
     def decode(self, h: Tensor, i: int, codebook: Codebook) -> Tensor:

@@ -109,6 +109,7 @@ SWITCHES = {
     "no head": {"head": 0},
     "blocks": {"blocks": (2, 1)},
     "normed features": {"features": "normed"},
+    "all features normed": {"features": "all-normed"},
 }
 SAME_SIZE = {"k", "single codebook", "literal top k", "literal pairing", "minmax", "literal exponent"}
 """Switches that change what is computed, not how many weights compute it."""

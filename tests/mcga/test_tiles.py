@@ -40,7 +40,7 @@ VARIANTS = [
     {"codebook": "none", "head": 0},
     {"ga": False, "shortcut": False},
     {"count_stride": 2},
-    {"features": "normed"},
+    {"features": "all-normed"},
 ]
 
 
