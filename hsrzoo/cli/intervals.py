@@ -76,7 +76,7 @@ def command(
     from hsrzoo.datasets import open_dataset
     from hsrzoo.models.loading import load
     from hsrzoo.uncertainty.calibrate import calibrate, require_same_run
-    from hsrzoo.uncertainty.file import save_intervals
+    from hsrzoo.uncertainty.file import SCHEMA, save_intervals
     from hsrzoo.uncertainty.folds import cross_validation, split_fold, training_split
     from hsrzoo.utils.locks import hold
 
@@ -91,7 +91,7 @@ def command(
     kept = path.with_name(path.name + ".part")
     identity = {
         "model": model.identity, "dataset": data.fingerprint(), "pattern": pattern, "second": other,
-        "folds": [fold.name for fold in chosen],
+        "folds": [fold.name for fold in chosen], "schema": SCHEMA,
     }  # fmt: skip
     with hold(path), progress() as bar:
         require_same_run(kept, identity)

@@ -175,6 +175,9 @@ def test_an_interrupted_calibration_goes_on(
     assert len(list(kept.glob("*.npz"))) == len(done) - 1 == 7
     with pytest.raises(InputError, match="interrupted run with other options"):
         calibrate(folder, "--second", "none")
+    with monkeypatch.context() as later, pytest.raises(InputError, match="with other options"):
+        later.setattr("hsrzoo.uncertainty.file.SCHEMA", 99)  # of a version with another scale
+        calibrate(folder, "--second", "none", "--folds", "3,4")
     read.clear()
     stopped = ""
     calibrate(folder, "--second", "none", "--folds", "3,4")
