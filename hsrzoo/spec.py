@@ -260,6 +260,10 @@ class DatasetSpec:
     """Where to get it and under which terms, one or two sentences."""
     layout: str
     """The folder it must have under the data root, and its content."""
+    size: str = ""
+    """What to expect: number and size of its scenes, bytes."""
+    mirrors: tuple[str, ...] = ()
+    """Other places that public listings name; nobody checked that their files are the same."""
     protocols: tuple[str, ...] = ("full-frame",)
     """Names of the protocols that make sense, the headline first."""
     mrae_epsilon: float = 1 / 255

@@ -54,7 +54,10 @@ def list_command(data_root: Path | None, as_json: bool) -> None:
 def verify_command(
     context: click.Context, name: str, data_root: Path | None, data_options: dict[str, str], as_json: bool
 ) -> None:
-    """Read every scene of NAME: counts, shapes, wavelengths, ranges, fingerprint.
+    """Read every scene of NAME: counts, shapes, wavelengths, ranges, fingerprint, checksum.
+
+    Two people have the same files where their checksums are equal, whatever folders the files lie in;
+    --json has the sha256 of each file.
 
     Exit code 1 if there is a problem with the files, 2 if the data set is missing.
     """
@@ -67,6 +70,8 @@ def verify_command(
         click.echo(to_json(row))
     else:
         _print_facts({key: row[key] for key in row if key not in _LISTS}, f"Data set {name}")
+        if report.files:
+            say(f"Compare with others: {name}, {len(report.files)} files, checksum {report.checksum}")
         for note in report.notes:
             say(f"note: {note}")
         for problem in report.problems:
@@ -122,7 +127,7 @@ def resample_command(
     say(f"Verify: hsrzoo data verify folder --data-option path={out}")
 
 
-_LISTS = ("problems", "notes", "centres_nm")
+_LISTS = ("problems", "notes", "centres_nm", "files")
 
 
 def _print_facts(row: dict[str, Any], title: str) -> None:
@@ -140,6 +145,8 @@ def _as_row(report: Any) -> dict[str, Any]:
         "cube range": _range(report.cube_range),
         "rgb range": _range(report.rgb_range),
         "fingerprint": report.fingerprint,
+        "checksum": report.checksum,
+        "files": report.files,
         "problems": report.problems,
         "notes": report.notes,
     }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -127,6 +130,15 @@ class VerifyReport:
     fingerprint: str
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    """File -> sha256 of its bytes; empty for a set that does not name its files."""
+
+    @property
+    def checksum(self) -> str | None:
+        """A digest of the bytes of all files, whatever folders they lie in: equal for two people with the
+        same files. None where :attr:`files` is empty. 16 hex digits."""
+        own = sorted((PurePosixPath(path).name, sha256) for path, sha256 in self.files.items())
+        return hashlib.sha256(json.dumps(own).encode()).hexdigest()[:16] if own else None
 
 
 class Dataset(ABC):

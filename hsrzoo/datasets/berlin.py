@@ -51,6 +51,7 @@ SPEC = DatasetSpec(
     title="Berlin-Urban-Gradient 2009, reflectance from HyMap (455-2447 nm) and simulated EnMAP",
     where="GFZ Data Services has it (doi:10.5880/enmap.2016.008, CC BY-SA 4.0); these two cuttings come "
     "with the test data of the EnMAP-Box.",
+    size="two scenes, 5 MB",
     layout=f"berlin_urban_gradient/ with {' and '.join(source.file for source in SOURCES.values())}, "
     "each with its .hdr",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import shlex
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -240,12 +241,18 @@ def missing(
     option = "data root with --data-root or HSRZOO_DATA"
     if path_option:
         option = "folder with --data-option path=FOLDER"
-    fix = fix or f"Put it into {folder}, or name another {option}"
+    check = f"hsrzoo data verify {spec.name}"
+    if not fix:
+        fix = f"Put it into {folder}, or name another {option}"
+        place = f"--data-option path={folder}" if path_option else f"--data-root {folder.parent}"
+        check = f"{check} {shlex.join(place.split(' ', 1))}"
+    size = f"Size: {spec.size}. " if spec.size else ""
+    mirrors = f"Mirrors (not checked): {', '.join(spec.mirrors)}. " if spec.mirrors else ""
     return DatasetMissingError(
         f"The data set {spec.name} was not found: {spec.title}",
         expected=spec.layout,
         got=got,
-        fix=f"{spec.where} {fix}",
+        fix=f"{spec.where} {size}{mirrors}{fix}. Then run: {check}",
     )
 
 

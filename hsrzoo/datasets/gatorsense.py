@@ -58,6 +58,7 @@ SPEC = DatasetSpec(
     title="GatorSense's demonstration images, 368-1043 nm in 72 bands and 366-2496 nm in 224",
     where="They come with GatorSense's toolbox, https://github.com/GatorSense/hsi_toolkit_py (MIT): in its "
     "folders demos, endmember_extraction/VCA, signature_detectors and spectral_indices.",
+    size="four scenes of 90 x 90 pixels at most, 4 MB",
     layout="gatorsense/ with a_hsi_img_for_VI_demo.mat, an_hsi_image_sub_for_demo.mat, "
     "an_hsi_img_for_class_demo.mat and an_hsi_img_for_tgt_det_demo.mat",
 )

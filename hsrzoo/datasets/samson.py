@@ -39,5 +39,7 @@ SPEC = DatasetSpec(
     open=open_samson,
     title="Samson, one scene of soil, trees and water, 401-889 nm in 156 bands",
     where="A test cube of unmixing that many pages on the subject offer; its terms are not stated.",
+    size="one scene of 95 x 95 pixels and 156 bands, 4 MB",
+    mirrors=("https://huggingface.co/datasets/danaroth/samson",),
     layout="samson/samson_1.mat with V (156, 9025), nRow and nCol",
 )

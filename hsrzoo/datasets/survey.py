@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from hsrzoo.datasets.base import Dataset, Scene, VerifyReport, data_masks
 from hsrzoo.datasets.orientation import Turned
 from hsrzoo.errors import HsrzooError, notes_to
+from hsrzoo.utils.files import sha256_of_file
 
 
 def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[str] = ()) -> VerifyReport:
@@ -69,7 +72,17 @@ def survey(dataset: Dataset, *, problems: Iterable[str] = (), notes: Iterable[st
         fingerprint=dataset.fingerprint(),
         problems=problems,
         notes=[*notes, *dict.fromkeys(read_notes), *gaps.notes(dataset), *turned.notes()],
+        files=_digests(dataset),
     )
+
+
+def _digests(dataset: Dataset) -> dict[str, str]:
+    """File -> sha256, for a set that names its files; names are relative to their common folder."""
+    files = sorted(path for path in getattr(dataset, "files", list)() if path.is_file())
+    if not files:
+        return {}
+    top = Path(os.path.commonpath([path.parent for path in files]))
+    return {path.relative_to(top).as_posix(): sha256_of_file(path) for path in files}
 
 
 def _faults(scene: Scene) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 
 from hsrzoo.cli.data import command
 from hsrzoo.datasets import data_root as root_of
+from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import DatasetMissingError
 from hsrzoo.registry import DATASETS
 from hsrzoo.spec import DatasetSpec
@@ -54,6 +57,44 @@ def test_verify_prints_the_facts(tmp_path):
     assert facts["centres_nm"] == [400.0 + 10 * i for i in range(31)] and facts["problems"] == []
     table = invoke("verify", "cave", "--data-root", tmp_path)
     assert facts["fingerprint"] in table.stdout and "400-700 nm" in table.stdout
+
+
+def test_the_checksum_is_of_the_bytes_wherever_the_files_lie(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    make_cave_tree(one)
+    make_cave_tree(other)
+    (other / "cave").rename(other / "inner")
+    (other / "cave").mkdir()
+    (other / "inner").rename(other / "cave" / "unpacked")
+    told = invoke("verify", "cave", "--data-root", one)
+    assert re.search(r"Compare with others: cave, \d+ files, checksum [0-9a-f]{16}\n", told.stderr)
+    printed = [invoke("verify", "cave", "--data-root", root, "--json").stdout for root in (one, other)]
+    facts = list(map(json.loads, printed))
+    assert facts[0]["checksum"] == facts[1]["checksum"] and facts[0]["checksum"] in told.stdout
+    path, digest = next(iter(facts[0]["files"].items()))
+    assert hashlib.sha256((one / "cave" / path).read_bytes()).hexdigest() == digest
+    file = one / "cave" / path
+    file.write_bytes(file.read_bytes() + b"x")
+    changed = json.loads(invoke("verify", "cave", "--data-root", one, "--json").stdout)
+    assert changed["checksum"] != facts[0]["checksum"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        (
+            "cave",
+            ["Size: 32 scenes of 512 x 512", "Mirrors (not checked): https://", "--data-root '{root}'"],
+        ),
+        ("enmap", ["Then run: hsrzoo data verify enmap --data-option 'path={root}/enmap'"]),
+        ("icvl", ["Size: 202 scenes", "Then run: hsrzoo data verify icvl --data-root '{root}'"]),
+    ],
+)
+def test_a_missing_set_says_what_to_expect_and_what_to_run_next(tmp_path, name, parts):
+    root = tmp_path / "my data"
+    with pytest.raises(DatasetMissingError) as error:
+        open_dataset(name, root)
+    assert [part for part in parts if part.format(root=root) not in str(error.value)] == []
 
 
 def test_verify_leaves_with_one_when_a_file_is_damaged(tmp_path):
