@@ -171,6 +171,23 @@ def test_the_makefile_and_the_lock_file_name_what_pyproject_names() -> None:
     assert "://" not in lock
 
 
+def test_workflows_pin_actions_and_test_the_versions_that_the_metadata_name() -> None:
+    folder = ROOT / ".github" / "workflows"
+    texts = {path.name: path.read_text() for path in folder.glob("*.yml")}
+    assert set(texts) == {"tests.yml", "lint.yml", "docs.yml", "release.yml"}
+    uses = [
+        line.split("uses: ")[1] for text in texts.values() for line in text.splitlines() if "uses: " in line
+    ]
+    assert uses and all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", one) for one in uses)
+    named = re.search(r"python: \[(.+)\]", texts["tests.yml"])
+    assert named is not None
+    versions = re.findall(
+        r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text()
+    )
+    assert named[1].replace('"', "").split(", ") == versions
+    assert PROJECT["project"]["requires-python"] == f">={versions[0]}"
+
+
 def test_contributing_stays_short() -> None:
     """The map of the tree and the call paths apart, which grow with the code."""
     parts = (ROOT / "CONTRIBUTING.md").read_text().split("\n## ")
