@@ -77,16 +77,16 @@ def test_help_names_every_command_with_a_line(run_hsrzoo) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["info", "mcga-s9"], "no model named 'mcga-s9'. Nearest: mcga-s"),
-        (["info", "../../etc/passwd"], "is not a model name"),
-        (["info", "mcga-s2.nowhere"], "no trained weights for mcga-s2.nowhere"),
-        (["info", "local-dir:nowhere"], "folder of weights does not exist"),
-        (["info", "hf-hub:my lab/some net"], "for example hf-hub:my-lab/some-net"),
+        (["show", "mcga-s9"], "no model named 'mcga-s9'. Nearest: mcga-s"),
+        (["show", "../../etc/passwd"], "is not a model name"),
+        (["show", "mcga-s2.nowhere"], "no trained weights for mcga-s2.nowhere"),
+        (["show", "local-dir:nowhere"], "folder of weights does not exist"),
+        (["show", "hf-hub:my lab/some net"], "for example hf-hub:my-lab/some-net"),
         (["benhc"], "no command named 'benhc'. Nearest: bench"),
         (["--plugin", "nowhere.py", "list"], "plugin file is missing"),
         (["list", "--pretrained", "--datasets"], "--pretrained goes with models only"),
         (["list", "--nonsense"], "No such option"),
-        (["info"], "Missing argument"),
+        (["show"], "Missing argument"),
     ],
 )
 def test_bad_input_is_one_paragraph_and_exit_code_2(run_hsrzoo, arguments: list[str], words: str) -> None:
@@ -98,12 +98,12 @@ def test_bad_input_is_one_paragraph_and_exit_code_2(run_hsrzoo, arguments: list[
 
 
 def test_debug_shows_the_traceback(run_hsrzoo) -> None:
-    done = run_hsrzoo("--debug", "info", "mcga-s9")
+    done = run_hsrzoo("--debug", "show", "mcga-s9")
     assert done.returncode == 2 and "Traceback" in done.stderr and "UnknownNameError" in done.stderr
 
 
 def test_control_characters_cannot_forge_lines(run_hsrzoo) -> None:
-    done = run_hsrzoo("info", "x\nError: all is well\x1b[2J")
+    done = run_hsrzoo("show", "x\nError: all is well\x1b[2J")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
 

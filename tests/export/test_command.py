@@ -39,7 +39,7 @@ def test_a_network_is_exported_checked_and_benchmarked(capsys: pytest.CaptureFix
     assert abs(report["scores"]["rows"][2]["rmse"]) < 1e-6
     assert f"{NAME}.onnx: {NAME}, ONNX opset 20, fp32" in found.err
 
-    assert hsrzoo("info", f"onnx:{NAME}.onnx") == 0
+    assert hsrzoo("show", f"onnx:{NAME}.onnx") == 0
     told = capsys.readouterr().out
     assert "opset            20" in told and f"made from        {NAME}" in told
 
