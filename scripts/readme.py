@@ -50,7 +50,7 @@ def overview() -> str:
     facts = json.loads((ROOT / "docs" / "overview.json").read_text(encoding="utf-8"))
     return (
         f"A scene of a sensor that the model, `{facts['model']}`, has not seen (spectral angle "
-        f"{short(facts['sam'])}°). Of all true values, {100 * facts['coverage']:.0f} % lie in the "
+        f"{short(facts['sam'])}°). Of all true values, {100 * facts['coverage']:.3g} % lie in the "
         f"intervals of {100 * facts['level']:.0f} %. Image: Berlin-Urban-Gradient 2009, HyMap, Okujeni et "
         "al., CC BY-SA 4.0; the figure has the same licence."
     )
