@@ -84,6 +84,13 @@ def peak_bytes(module: Callable[[Tensor], Tensor], height: int, width: int, devi
     Counted exactly as torch's operators make and drop them, so the same at every call; what a library
     takes within one operator, and what the allocator wastes, is not seen.
     """
+    return _peaks(module, height, width, device)[0]
+
+
+def _peaks(
+    module: Callable[[Tensor], Tensor], height: int, width: int, device: str = "cpu"
+) -> tuple[int, int]:
+    """:func:`peak_bytes`, and the same with what convolutions take within themselves."""
     import weakref
 
     import torch
@@ -95,13 +102,15 @@ def peak_bytes(module: Callable[[Tensor], Tensor], height: int, width: int, devi
             super().__init__()
             self.sizes: dict[int, int] = {}
             self.watches: list[weakref.finalize] = []
-            self.now = self.peak = 0
+            self.now = self.peak = self.with_buffers = 0
 
         def __torch_dispatch__(self, op, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             out = op(*args, **(kwargs or {}))
             for tensor in tree_leaves(out):
                 if isinstance(tensor, torch.Tensor):
                     self.see(tensor.untyped_storage())
+            within = _blocked_bytes(args[0], out) if op is torch.ops.aten.convolution.default else 0
+            self.with_buffers = max(self.with_buffers, self.now + within)
             return out
 
         def see(self, storage: torch.UntypedStorage) -> None:
@@ -120,7 +129,18 @@ def peak_bytes(module: Callable[[Tensor], Tensor], height: int, width: int, devi
         module(rgb)
     for watch in live.watches:  # of weights, which live on
         watch.detach()
-    return live.peak
+    return live.peak, live.with_buffers
+
+
+def _blocked_bytes(image: Tensor, out: Tensor) -> int:
+    """What a convolution on a CPU takes besides its tensors: oneDNN's copy of one of them, with channels in
+    blocks of 16. There is none where channels come last."""
+    import torch
+
+    last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
+    if image.device.type != "cpu" or image.ndim != 4 or last:
+        return 0
+    return max(t.nbytes // t.shape[1] * (-(-t.shape[1] // 16) * 16) for t in (image, out))
 
 
 def cost(module: nn.Module, height: int, width: int) -> tuple[int, int]:
@@ -142,6 +162,8 @@ class MemoryUse:
     per_pixel: float
     least_width: int = 1
     """Narrower images have the strips of this width: as many pixels in more rows."""
+    buffers_per_pixel: float = 0.0
+    """What convolutions add to that within themselves, of an image that runs in one piece."""
 
     def bytes(self, height: int, width: int) -> float:
         """Of an image of ``height`` x ``width`` pixels."""
@@ -163,8 +185,9 @@ def memory_use(
     if low == high:
         high += max(128 // need.multiple, 1) * need.multiple
     sizes = ((low, high), (high, high), (low, 2 * high))
-    small, tall, wide = (peak_bytes(module, height, width, device) for height, width in sizes)
+    (small, least), (tall, most), (wide, _) = (_peaks(module, *size, device) for size in sizes)
     per_pixel = (tall - small) / ((high - low) * high)
     per_column = max(0.0, (wide - small) / high - per_pixel * low)
     fixed = max(0.0, small - per_column * high - per_pixel * low * high)
-    return MemoryUse(fixed, per_column, per_pixel, high)
+    buffers = max(0.0, (most - least) / ((high - low) * high) - per_pixel)
+    return MemoryUse(fixed, per_column, per_pixel, high, buffers)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass
 class Outside:
@@ -18,8 +20,9 @@ class Outside:
     def count(self, part: Any) -> None:
         """Count those of a part of the cube, an array or a tensor."""
         self.values += math.prod(part.shape)
-        self.below += int((part < 0).sum())
-        self.above += int((part > 1).sum())
+        for band in part:  # in turn: torch would sum with 8 bytes for every value of the cube
+            self.below += _count(band < 0)
+            self.above += _count(band > 1)
 
     @property
     def share(self) -> float:
@@ -34,6 +37,11 @@ class Outside:
 
     def __str__(self) -> str:
         return f"values: {self.shares}"
+
+
+def _count(mask: Any) -> int:
+    """Of an array or a tensor; no import of torch for arrays."""
+    return int(np.count_nonzero(mask) if isinstance(mask, np.ndarray) else mask.count_nonzero())
 
 
 __all__ = ["Outside"]

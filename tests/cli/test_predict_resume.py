@@ -142,6 +142,7 @@ def test_tiles_chosen_by_the_memory_are_kept_when_going_on(image, monkeypatch):
     from hsrzoo.models.tiling.choice import SPARE
 
     monkeypatch.setattr("hsrzoo.models.tiling.choice.SMALL", 0)
+    monkeypatch.setattr("hsrzoo.models.tiling.choice.WHOLE_SPARE", SPARE)
     free = SPARE + 250_000
     monkeypatch.setattr("hsrzoo.prediction.run.available_memory", lambda _: 2 * free)
     out = image.parent / "a.hdr"

@@ -14,11 +14,21 @@ from hsrzoo.models.complexity import MemoryUse, memory_use, peak_bytes
 from hsrzoo.models.rgb import normalise, pad
 from hsrzoo.models.steps.base import BoundSteps
 from hsrzoo.models.steps.normalise import Normalise
-from hsrzoo.models.tiling.choice import LARGEST_TILE, SPARE, cut_for, needed_bytes, plan
+from hsrzoo.models.tiling import choice
+from hsrzoo.models.tiling.choice import (
+    LARGEST_TILE,
+    SPARE,
+    WHOLE_SPARE,
+    cut_for,
+    needed_bytes,
+    plan,
+    whole_bytes,
+)
 from hsrzoo.models.tiling.grid import cut
 from hsrzoo.models.tiling.passes import Shares
 from hsrzoo.models.tiling.seams import nan_reach
 from hsrzoo.models.tiling.windows import PaddedImage
+from hsrzoo.prediction.outside import Outside
 from hsrzoo.spec import RgbInput
 from tiled_networks import BANDS, NEED, Chained, Counting, Fickle, Local, Shortsighted, Silent, model
 
@@ -263,6 +273,30 @@ def test_strips_of_wide_images_are_counted(size):
     assert needed_bytes(toy, size) - SPARE >= peak
 
 
+def test_an_image_in_one_piece_is_planned_with_what_convolutions_copy():
+    """oneDNN copies 3 channels as 16, and 18 as 32; with channels last it copies nothing."""
+
+    class Convolved(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = (torch.nn.Conv2d(n, 18, 1, bias=False) for n in (3, 18))
+
+        def forward(self, x):
+            return self.two(self.one(x))
+
+    plain, last = memory_use(Convolved()), memory_use(Convolved().to(memory_format=torch.channels_last))
+    assert plain.per_pixel == last.per_pixel == 4 * 36
+    assert plain.buffers_per_pixel == 4 * 32 and last.buffers_per_pixel < plain.buffers_per_pixel
+
+    toy, pixels = model(Local), 1000 * 2000
+    use = toy.memory_use
+    tensors = use.bytes(1000, 2000)
+    found = whole_bytes(toy, (1000, 2000)) - WHOLE_SPARE
+    assert tensors + 24 * pixels < found <= 1.05 * tensors + (24 + use.buffers_per_pixel) * pixels
+    assert plan(toy, (1000, 2000), limit=whole_bytes(toy, (1000, 2000))).whole
+    assert not plan(model(Local, max_memory=1.1 * (found + WHOLE_SPARE)), (1000, 2000)).whole
+
+
 def test_tiles_that_nobody_asked_for_are_not_huge():
     memory = needed_bytes(model(Local), (1500, 1500))
     limited = plan(model(Local, max_memory=memory), (4000, 5000))
@@ -272,7 +306,13 @@ def test_tiles_that_nobody_asked_for_are_not_huge():
     assert plan(model(Local), (1400, 1400), limit=memory).whole
 
 
-def test_the_tile_is_the_largest_that_fits():
+@pytest.fixture
+def spared(monkeypatch):
+    """An image in one piece is given as much room as a tile."""
+    monkeypatch.setattr(choice, "WHOLE_SPARE", SPARE)
+
+
+def test_the_tile_is_the_largest_that_fits(spared):
     toy = model(Chained, max_memory=SPARE + 1.5e6)
     grid = plan(toy, (600, 600))
     side = grid.tile + 2 * grid.halo
@@ -283,7 +323,7 @@ def test_the_tile_is_the_largest_that_fits():
     assert both.tile == 16
 
 
-def test_memory_that_is_too_small_for_any_tile_says_how_much_it_needs():
+def test_memory_that_is_too_small_for_any_tile_says_how_much_it_needs(spared):
     with pytest.raises(InputError, match=r"at least 2\d\d MiB for its smallest tile"):
         model(Chained, max_memory=1e6)(image(100, 100))
     # the cube itself, 600 x 600 x 5 float32, is a part of what a call takes
@@ -298,3 +338,22 @@ def test_a_poisoned_pixel_tells_the_reach():
     assert nan_reach(model(Chained).module, NEED) is None
     layer = torch.nn.Conv2d(3, 5, 7, padding=3)
     assert nan_reach(layer, RgbInput()) == 3
+
+
+def test_values_outside_of_a_reflectance_are_counted_band_by_band():
+    """A cube of a photograph is gigabytes: a mask of all its values must not lie beside it."""
+    counted = []
+
+    def count(rgb):
+        cube = rgb.repeat(1, 10, 1, 1)[0]
+        cube.mul_(2)  # 1 everywhere
+        cube[0, 0, :3], cube[29, 1, :2] = -0.5, 1.5
+        for part in (cube, cube.numpy()):
+            outside = Outside()
+            outside.count(part)
+            counted.append(outside)
+        return cube
+
+    peak = peak_bytes(count, 40, 50)
+    assert counted == [Outside(values=30 * 2000, below=3, above=2)] * 2
+    assert peak < 1.1 * 30 * 2000 * 4  # the cube

@@ -17,11 +17,16 @@ from hsrzoo.models.tiling.grid import Grid, cut
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
 
 SAFETY = 2.0
-"""What a network really takes, as a multiple of the bytes of its tensors: the allocator's waste, and what
-libraries need within an operator. Measured on the zoo's networks: up to 1.7 in large tiles."""
+"""What a network really takes on tiles, as a multiple of the bytes of its tensors: the allocator's waste,
+and what libraries need within an operator. Measured on the zoo's networks: up to 1.7 in large tiles."""
 SPARE = 256 << 20
 """Further bytes: rows being read, converted and written, and libraries' buffers of fixed size (a
 convolution's buffer took up to 250 MiB)."""
+WHOLE_OVERHEAD, WHOLE_SPARE = 1.05, 24 << 20
+"""The same of an image that runs in one piece: nothing that was freed lies between its tensors. So the plan
+is within 25 % of what was measured, from 1 to 24 megapixels."""
+WHOLE_MARGIN = 1.25
+"""By how much a limit that was asked for must be above that plan."""
 APPROXIMATE_HALO = 32
 """Of approximate tiles of a network that declares none."""
 LARGEST_TILE = 1024
@@ -63,7 +68,8 @@ def plan(model: Tileable, size: tuple[int, int], *, kept: int = 0, limit: float 
         budget = limit
     if tile is not None and tile >= max(padded):
         tile = None
-    if budget is not None and not _fits(model, max(padded), padded, budget - kept):
+    margin = 1.0 if how.max_memory is None else WHOLE_MARGIN
+    if budget is not None and margin * whole_bytes(model, padded) > budget - kept:
         largest = _largest_tile(model, padded, budget - kept, budget)
         tile = min(LARGEST_TILE if tile is None else tile, largest)
     return cut_for(model, size, tile)
@@ -125,8 +131,15 @@ def available_memory(device: torch.device) -> int:
     return free
 
 
+def whole_bytes(model: Tileable, size: tuple[int, int]) -> int:
+    """Bytes that an image of (h, w) pixels takes in one piece."""
+    use = model.memory_use
+    each = 3 * 4 * 2 + use.buffers_per_pixel  # the image, converted and normalised
+    return int(WHOLE_OVERHEAD * use.bytes(*size) + each * size[0] * size[1]) + WHOLE_SPARE
+
+
 def needed_bytes(model: Tileable, window: tuple[int, int]) -> int:
-    """Bytes that a window of (h, w) pixels takes, by :data:`SAFETY` more than its tensors hold."""
+    """Bytes that a tile, a window of (h, w) pixels, takes, by :data:`SAFETY` more than its tensors hold."""
     image = 3 * 4 * 2 * window[0] * window[1]
     return int(SAFETY * model.memory_use.bytes(*window)) + image + SPARE
 
