@@ -7,6 +7,8 @@ import pytest
 
 import hsrzoo
 from hsrzoo.contract.checks import CHECKS, Subject
+from hsrzoo.errors import InputError
+from hsrzoo.models.ensemble.members import load_members, make
 from hsrzoo.registry import MODELS
 
 SUBJECT = Subject(MODELS.get("mcga-plus"))
@@ -24,3 +26,11 @@ def test_the_bundled_weights_are_the_mean_of_those_of_the_members():
     assert np.allclose(plus.predict(rgb), mean, atol=1e-6)
     assert plus.halo == members[0].halo and plus.spec.input == members[0].spec.input
     assert set(plus.config["training"]["scenes"]) == set(members[0].config["training"]["scenes"])
+
+
+def test_an_architecture_may_come_twice():
+    models = load_members(["mcga-s2.cave", "pixel-mlp.cave", "pixel-mlp.cave"])
+    made = make(models, shares=[0.5, 0.25, 0.25], spec=SUBJECT.spec)
+    assert len(made.arguments["members"]) == 3
+    with pytest.raises(InputError, match="mcga-s2 and pixel-mlp, each once or more"):
+        make(models[1:], spec=SUBJECT.spec)

@@ -52,7 +52,8 @@ def make(
     Args:
         models: The members (:func:`load_members`).
         shares: One for each member, or (members, C) of them, 0 or more, of sum 1; None: equal ones.
-        spec: Of the ensemble; one with a name of its own fixes the architectures of its members.
+        spec: Of the ensemble; one with a name of its own fixes the architectures of its members, each of
+            which may come more than once.
         shares_from: How the shares were found, for the record.
 
     Returns:
@@ -98,10 +99,10 @@ def _require_members(spec: ModelSpec, architectures: Sequence[str]) -> None:
     if spec.build != SPEC.build:
         raise InputError(f"{spec.name} is no ensemble", fix="Omit --arch, or name an ensemble")
     own = [Member.of(member).architecture for member in spec.arguments["members"]]
-    if spec.name != SPEC.name and own != list(architectures):
+    if spec.name != SPEC.name and own != list(dict.fromkeys(architectures)):
         raise InputError(
             f"These are not the members of {spec.name}",
-            expected=" and ".join(own),
+            expected=f"{' and '.join(own)}, each once or more",
             got=" and ".join(architectures),
         )
 
