@@ -116,7 +116,7 @@ def add_intervals(
     unfamiliar = np.empty(found.cube.shape[:2], np.float32)
     for part, window in _strips(np.asarray(rgb), value_range):
         half = half_width_of(intervals, window, found.cube[part], level)
-        lower[part], upper[part] = bounds(found.cube[part], half)
+        bounds(found.cube[part], half, out=(lower[part], upper[part]))
         unfamiliar[part] = intervals.unfamiliar_at(window)[0].numpy()
     return replace(found, level=level, lower=lower, upper=upper, unfamiliar=unfamiliar)
 

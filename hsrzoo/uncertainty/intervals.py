@@ -123,12 +123,17 @@ class Intervals:
         return self.unfamiliar.to(rgb.device)[cells(rgb.movedim(1, -1), self.table.side)]
 
 
-def bounds(cube: np.ndarray | Tensor, half: np.ndarray | Tensor) -> tuple[Any, Any]:
-    """The ends of intervals of a half-width around a cube; none below 0, as no reflectance is."""
-    lower, upper = cube - half, cube + half
-    if isinstance(lower, np.ndarray) and isinstance(upper, np.ndarray):
-        return np.maximum(lower, 0, out=lower), np.maximum(upper, 0, out=upper)
-    return lower.clip(min=0), upper.clip(min=0)
+def bounds(
+    cube: np.ndarray | Tensor, half: np.ndarray | Tensor, out: tuple[Any, Any] = (None, None)
+) -> tuple[Any, Any]:
+    """The ends of intervals of a half-width around a cube; none below 0, as no reflectance is.
+
+    ``out``: numpy arrays that they are written to, for a numpy cube.
+    """
+    if isinstance(cube, Tensor) or isinstance(half, Tensor):
+        return (cube - half).clip(min=0), (cube + half).clip(min=0)
+    lower, upper = np.subtract(cube, half, out=out[0]), np.add(cube, half, out=out[1])
+    return np.maximum(lower, 0, out=lower), np.maximum(upper, 0, out=upper)
 
 
 def percentiles(distance: np.ndarray, scenes: list[np.ndarray]) -> np.ndarray:
