@@ -12,17 +12,16 @@ FOLDER = Path(__file__).parents[1] / "studies"
 _SHOWN_AS = "benchmark/hsrzoo_benchmark/studies"
 
 
-@cache
 def all_jobs() -> frozenset[str]:
     """The names of all jobs."""
-    return frozenset(name for names in _queues().values() for name in names)
+    return frozenset(name for names in _queues(FOLDER).values() for name in names)
 
 
 @cache
-def _queues() -> dict[Path, list[str]]:
+def _queues(folder: Path) -> dict[Path, list[str]]:
     from hsrzoo.training.queue import read_queue
 
-    files = sorted(FOLDER.glob("*.toml"))
+    files = sorted(folder.glob("*.toml"))
     return {file: [job.name for job in read_queue(file, Path("runs"))] for file in files}
 
 
@@ -30,7 +29,7 @@ def queues_of(jobs: Iterable[str]) -> dict[Path | None, list[str]]:
     """Queue file -> those of ``jobs`` that it makes; None: no queue does."""
     return group_by(
         dict.fromkeys(jobs),
-        lambda job: next((file for file, names in _queues().items() if job in names), None),
+        lambda job: next((file for file, names in _queues(FOLDER).items() if job in names), None),
     )
 
 
