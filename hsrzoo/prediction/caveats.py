@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hsrzoo.models.reconstruction import Level
     from hsrzoo.models.reconstructor import Reconstructor
 
-_UNMAPPED = "60 to 75"
+_UNMAPPED = "68 to 77"
 """Per cent that intervals of 90 % held for rendered images of three other cameras, by model and camera."""
 _CAMERAS, _LEAST, _MOST = 52, 0.97, 1.06
 """Cameras that intervals were measured for, and the factors of width that they need."""

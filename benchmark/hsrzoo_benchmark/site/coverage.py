@@ -16,7 +16,7 @@ from hsrzoo_benchmark.tables.pictures import new_figure, save
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#595959")
 Coverages = Mapping[str, Mapping[str, Sequence[float]]]
 """Model -> where -> coverage of each scene."""
-_TITLES = {"clean": "as they are", "gain-both-0.5": "truth too x 0.5", "gain-both-2": "truth too x 2",
+_TITLES = {"clean": "as they are", "gain-both-0.5": "exposure x 0.5", "gain-both-2": "exposure x 2",
            "metamer-1": "metamers"}  # fmt: skip
 
 
