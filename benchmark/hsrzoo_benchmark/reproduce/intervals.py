@@ -23,7 +23,7 @@ Intervals of 90 % ([what they are](../intervals.md), [columns](../protocols.md#p
 over scenes, and the least coverage of a scene and of a band. Width is upper - lower. AUSE: of the scale,
 and of brightness alone. No scene was seen in training."""
 _FIRST = [CLEAN, *(Condition(NAME, f"gain-both-{factor}") for factor in ("0.5", "2"))]
-SHOWN = ("mcga-plus.cave", "mst-plus-plus.cave", "pixel-mlp.cave")
+SHOWN = ("mcga-plus.cave", "mst-plus-plus.cave", "mcga-s2.cave", "pixel-mlp.cave")
 """Models of the picture."""
 
 
