@@ -60,7 +60,7 @@ def draw(found: Coverages, out: Path) -> Path:
         places = list(dict.fromkeys(where for values in found.values() for where in values))
         figure = new_figure(7.2, 1.4 + (0.15 + 0.1 * len(found)) * len(places), arrange=False)
         height = figure.get_figheight()
-        inside = {"left": 0.37, "right": 0.75, "bottom": 0.6 / height, "top": 1 - 0.15 / height}
+        inside = {"left": 0.39, "right": 0.76, "bottom": 0.6 / height, "top": 1 - 0.15 / height}
         axes: Any = figure.subplots(gridspec_kw=inside)
         axes.axvline(100 * LEVEL, color="#595959", lw=1)
         shifts = np.linspace(-0.3, 0.3, len(found)) if len(found) > 1 else [0.0]
