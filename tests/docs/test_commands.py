@@ -34,6 +34,12 @@ CONSOLE_PAGES = ("index",)
 NOT_RUN = {
     "hsrzoo push results org/spectral-results --dataset",
     "hsrzoo predict photo.png --model mcga-s2 --interval metamer -o photo.hdr",
+    "for fold in 0 1 2 3 4; do",
+    "hsrzoo train mst-plus-plus --dataset cave --split without-fold-$fold --steps 10000 "
+    "--out runs/mst-plus-plus.fold-$fold",
+    "done",
+    "hsrzoo calibrate intervals local-dir:runs/mst-plus-plus/weights --dataset cave "
+    "--fold-models runs/mst-plus-plus.fold-{fold}/weights",
     "hsrzoo export mcga-s2 --intervals -o mcga-s2-intervals.onnx",
     "hsrzoo predict photo.png --model onnx:mcga-s2-intervals.onnx --interval 90 -o exported-90.hdr",
     "pip install .",
