@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md")
 USE = {
     "pixel-mlp.general": "other scenes, sensors and cameras",
-    "mcga-plus.general": "other scenes, sensors and cameras",
+    "mcga-plus.general": "default: photographs; other scenes and sensors",
     "mst-plus-plus.cave": "accuracy in colours, indoor scenes",
     "mcga-plus.cave": "accuracy in spectra, intervals",
     "mcga-s2.cave": "MCGA as published; large images",
     "r3st.cave": "images without the layout of scenes",
-    "pixel-mlp.cave": "default: small, fast, with intervals",
+    "pixel-mlp.cave": "small and fast; indoor scenes",
     "gmsr.cave": "small networks",
     "poly.cave": "exposure that varies; no training",
     "linear.cave": "the floor to beat",

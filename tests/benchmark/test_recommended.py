@@ -19,6 +19,8 @@ SENSOR = [
     rows("linear.general", [0.01] * 4, **ENMAP),
     rows("poly.cave", [0.015] * 4, **ENMAP),
 ]
+LITTLE = [rows("linear.cave", [0.04] * 4), rows("linear.general", [0.041] * 4)]
+MUCH = [rows("linear.cave", [0.04] * 4), rows("linear.general", [0.043] * 4)]
 BUNDLED = ["a.cave", "b.cave", "c.cave", "linear.cave", "poly.cave"]
 
 
@@ -29,10 +31,11 @@ BUNDLED = ["a.cave", "b.cave", "c.cave", "linear.cave", "poly.cave"]
         ([*HOME, *FOLDED], BUNDLED, {PHOTOGRAPHS: "b.cave", "cave": "b.cave"}),
         ([*HOME, *FOLDED[:1]], BUNDLED, {PHOTOGRAPHS: "a.cave", "cave": "a.cave"}),
         ([*HOME, *SENSOR], BUNDLED, {PHOTOGRAPHS: "a.cave", "cave": "a.cave"}),
-        ([*HOME, *SENSOR], [*BUNDLED, "linear.general"],
+        ([*HOME, *SENSOR, *LITTLE], [*BUNDLED, "linear.general"],
          {PHOTOGRAPHS: "linear.general", "cave": "a.cave"}),
+        ([*HOME, *SENSOR, *MUCH], [*BUNDLED, "linear.general"], {PHOTOGRAPHS: "a.cave", "cave": "a.cave"}),
         (
-            [*HOME, *SENSOR, rows("mcga-s2.cave", [0.001] * 4, **ENMAP)],  # a generalist that does not lead
+            [*HOME, *SENSOR, *LITTLE, rows("mcga-s2.cave", [0.001] * 4, **ENMAP)],  # a generalist that does not lead
             [*BUNDLED, "linear.general", "mcga-s2.cave"],
             {PHOTOGRAPHS: "a.cave", "cave": "a.cave"},
         ),
@@ -47,7 +50,7 @@ def test_the_rule_of_the_recommended_model(groups: Any, bundled: list[str], expe
 
 
 def test_the_reason_names_the_figure_that_decided() -> None:
-    found = recommended(Evidence(typed(*HOME, *SENSOR)), [*BUNDLED, "linear.general"])
+    found = recommended(Evidence(typed(*HOME, *SENSOR, *LITTLE)), [*BUNDLED, "linear.general"])
     assert found["cave"]["why"] == "smallest RMSE of 5 models on 4 scenes of cave/valid, 0.01000"
     why = "smallest RMSE of 3 models on 1 sensors that they have not seen, 0.50 of that of linear"
     assert found[PHOTOGRAPHS]["why"].startswith(why)
