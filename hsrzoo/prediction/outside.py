@@ -41,7 +41,9 @@ class Outside:
 
 def _count(mask: Any) -> int:
     """Of an array or a tensor; no import of torch for arrays."""
-    return int(np.count_nonzero(mask) if isinstance(mask, np.ndarray) else mask.count_nonzero())
+    return int(
+        np.count_nonzero(mask) if isinstance(mask, np.ndarray | np.generic) else mask.count_nonzero()
+    )
 
 
 __all__ = ["Outside"]

@@ -66,7 +66,9 @@ def test_patterns_stand_for_architectures_and_with_a_dot_for_weights() -> None:
         "mcga-s1": True,
         "local-dir:/a*b": False,
     }
-    assert expand(["linear.*"]) == {"linear.cave": True, "linear.indian-pines": True}
+    assert expand(["linear.*"]) == dict.fromkeys(
+        ("linear.cave", "linear.general", "linear.indian-pines"), True
+    )
 
 
 def test_a_pattern_that_matches_nothing_names_near_ones() -> None:

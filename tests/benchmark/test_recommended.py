@@ -35,7 +35,8 @@ BUNDLED = ["a.cave", "b.cave", "c.cave", "linear.cave", "poly.cave"]
          {PHOTOGRAPHS: "linear.general", "cave": "a.cave"}),
         ([*HOME, *SENSOR, *MUCH], [*BUNDLED, "linear.general"], {PHOTOGRAPHS: "a.cave", "cave": "a.cave"}),
         (
-            [*HOME, *SENSOR, *LITTLE, rows("mcga-s2.cave", [0.001] * 4, **ENMAP)],  # a generalist that does not lead
+            # a generalist that does not lead
+            [*HOME, *SENSOR, *LITTLE, rows("mcga-s2.cave", [0.001] * 4, **ENMAP)],
             [*BUNDLED, "linear.general", "mcga-s2.cave"],
             {PHOTOGRAPHS: "a.cave", "cave": "a.cave"},
         ),

@@ -141,7 +141,7 @@ def test_bash_gets_what_follows_its_last_break(offered: Offered) -> None:
     assert offered(f"{at} local-dir :") == ["runs/", "weights.cave"]
     assert offered(f"{at} local-dir : we") == ["weights.cave"]
     assert offered(f"{at} = local-dir : we") == ["weights.cave"]
-    assert offered(f"{at} = mst-plus-plus.") == ["mst-plus-plus.cave"]
+    assert offered(f"{at} = hscnn-plus.") == ["hscnn-plus.cave"]
     assert offered(f"{at} 'local-dir:we") == ["local-dir:weights.cave"]
     assert offered(f"{at} local-dir : weights.cave --dty") == ["--dtype"]
 
@@ -264,7 +264,7 @@ LINES = [
     ("hsrzoo completi", ["hsrzoo", "completion", "X"]),
     ("hsrzoo predict pho", ["hsrzoo", "predict", "photo.png", "X"]),
     ("hsrzoo fit --dataset indi", ["hsrzoo", "fit", "--dataset", "indian-pines", "X"]),
-    ("hsrzoo bench --model mst-plus-plus.", ["hsrzoo", "bench", "--model", "mst-plus-plus.cave", "X"]),
+    ("hsrzoo bench --model hscnn-plus.", ["hsrzoo", "bench", "--model", "hscnn-plus.cave", "X"]),
     ("hsrzoo show local-dir:we", ["hsrzoo", "show", "local-dir:weights.cave", "X"]),
     ("hsrzoo show local-dir:ru", ["hsrzoo", "show", "local-dir:runs/X"]),
     ("hsrzoo bench --metrics mrae,rm", ["hsrzoo", "bench", "--metrics", "mrae,rmse", "X"]),

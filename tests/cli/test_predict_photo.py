@@ -319,13 +319,13 @@ def test_other_than_rgb_is_refused_with_a_hint(tmp_path, mode, words):
 
 
 def test_a_wide_panorama_runs_in_tiles(tmp_path):
-    """20,000 pixels, in tiles that the memory allowed decides, and a picture of 2,048 at most."""
+    """20,000 pixels, and a picture of 2,048 at most."""
     rows, columns = np.mgrid[0:24, 0:20_000]
     rgb = np.stack([columns // 80, rows * 10, (rows + columns) % 256], axis=-1).astype(np.uint8)
     Image.fromarray(rgb).save(tmp_path / "wide.png")
     out = tmp_path / "tiles.tif"
     options = PredictOptions(encoding="srgb", quicklook=True)
-    report = predict_file(tmp_path / "wide.png", model(Local, max_memory=264 * 2**20), out, options)
+    report = predict_file(tmp_path / "wide.png", model(Local, tile=1024), out, options)
     assert report.tiles > 1 and report.size == (24, 20_000)
     predict_file(tmp_path / "wide.png", model(Local), tmp_path / "whole.tif", options)
     np.testing.assert_allclose(load_cube(out)[0], load_cube(tmp_path / "whole.tif")[0], atol=2e-6)

@@ -130,7 +130,9 @@ def test_a_variant_costs_what_it_costs(monkeypatch) -> None:
 def test_a_floor_has_no_recipe_and_its_default_weights_are_marked() -> None:
     facts = card("linear")
     assert facts["recipes"] == {} and facts["official checkpoints"] is None and facts["buffers"] == 93
-    assert [found["name"] for found in facts["weights"]] == ["linear.cave (default)", "linear.indian-pines"]
+    assert [found["name"] for found in facts["weights"]] == [
+        "linear.cave (default)", "linear.general", "linear.indian-pines",
+    ]  # fmt: skip
 
 
 def test_info_is_the_same_command_and_says_until_when_it_is_there() -> None:

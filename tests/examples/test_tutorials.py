@@ -33,6 +33,9 @@ zipfile.ZipFile(build_wheel(sys.argv[1])).extractall(sys.argv[2])
 """What ``pip install .`` does, without what takes pip seconds: asking what else has to be installed."""
 
 
+NOT_RUN = re.compile(r"<!-- test: not run.*?```.*?```", re.DOTALL)
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory) -> Path:
     """A new virtual environment that sees hsrzoo, pip and the other packages of this one."""
@@ -53,7 +56,7 @@ def follow(page: Path, folder: Path, environment: Path, forks: Forks, changes: d
     """Do what the page says in ``folder``; what its commands print. pip itself runs on the page "model"."""
     env = {"PYTHONPATH": str(packages_of(environment)), "COLUMNS": "200"}
     pip = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    text = page.read_text()
+    text = NOT_RUN.sub("", page.read_text())
     for before, after in changes.items():
         assert before in text, f"{before} is not on {page.name}"
         text = text.replace(before, after)

@@ -27,9 +27,9 @@ def recommended(evidence: Evidence, bundled: Collection[str]) -> dict[str, Recom
     trained on and scored on.
 
     A data set: the smallest mean RMSE in its cross-validation if at least two of the weights have such
-    rows, else on its test or validation scenes. Photographs: the generalist with the smallest RMSE on the sensors
-    that weights have not seen, of those that cost CAVE little, if it is ahead of all weights trained on CAVE
-    alone; else what CAVE has.
+    rows, else on its test or validation scenes. Photographs: the generalist with the smallest RMSE on the
+    sensors that weights have not seen, of those that cost CAVE little, if it is ahead of all weights that
+    were trained on CAVE alone; else what CAVE has.
     """
     found = {}
     for dataset, home in _HOMES.items():
