@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from hsrzoo.bands import VISIBLE_31
-from hsrzoo.datasets.base import Dataset, Scene, VerifyReport
+from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import text_of
 from hsrzoo.models.loading import default_tag
 from hsrzoo.models.names import parse_name
@@ -212,38 +212,6 @@ def _timed(model: Reconstructor, side: int, timer: Timer, repeats: int, on_gpu: 
             "peak_mib": peak}  # fmt: skip
 
 
-class MadeUp(Dataset):
-    """Smooth random spectra, one blurred noise a scene; RGB is the mean of a third of the bands each."""
-
-    name = "made-up"
-    bands = VISIBLE_31
-    rgb_bits = None
-
-    def __init__(self, scenes: int, side: int) -> None:
-        self.count, self.side, self.info = scenes, side, {}
-
-    def splits(self) -> tuple[str, ...]:
-        return ("train",)
-
-    def scenes(self, split: str) -> list[str]:
-        return [f"scene-{i}" for i in range(self.count)]
-
-    def load(self, split: str, scene: str) -> Scene:
-        generator = np.random.default_rng(int(scene.rpartition("-")[2]))
-        shares = generator.random((4, self.side, self.side), dtype=np.float32)
-        place = np.linspace(0, 1, len(self.bands), dtype=np.float32)[:, None]
-        curves = np.exp(-8 * (place - np.linspace(0, 1, 4, dtype=np.float32)) ** 2) / 4
-        cube = np.tensordot(curves, shares, axes=1).astype(np.float32)
-        rgb = np.stack([part.mean(axis=0) for part in np.array_split(cube, 3)[::-1]])
-        return Scene(scene, rgb, cube)
-
-    def fingerprint(self) -> str:
-        return f"{self.count} scenes of {self.side}"
-
-    def verify(self) -> VerifyReport:
-        raise NotImplementedError("made on the fly")
-
-
 def training(check: Check, left: Budget) -> dict[str, Any]:
     """Crops a second that the loader gives alone, and steps, milliseconds a step and losses of a run."""
     spec = MODELS.get(check.trained)
@@ -251,7 +219,7 @@ def training(check: Check, left: Budget) -> dict[str, Any]:
     recipe = replace(
         recipe, batch=check.batch, patch=check.patch, precision=check.precision, steps=2, holdout=0
     )
-    data = MadeUp(check.scenes, check.scene_side)
+    data = Synthetic(VISIBLE_31, check.scenes, check.scene_side)
     torch.manual_seed(recipe.seed)
     task = PairTask(spec, build_module(spec, data.bands, {}), data, recipe)
     task.prepare()

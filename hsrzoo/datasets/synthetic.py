@@ -1,4 +1,4 @@
-"""Two small synthetic scenes, to run a model without real data (the contract test)."""
+"""Synthetic scenes, to run a model without real data (the contract test)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import IndexedDataset
 
 SIDE = 32
-"""Height and width of the scenes, pixels."""
+"""Height and width of the scenes unless another is asked for, pixels."""
 
 
 class Synthetic(IndexedDataset):
@@ -23,13 +23,13 @@ class Synthetic(IndexedDataset):
 
     name = "synthetic"
 
-    def __init__(self, bands: BandSet) -> None:
-        self.bands, self.info = bands, {}
-        self.index = {"train": ["a", "b"]}
+    def __init__(self, bands: BandSet, scenes: int = 2, side: int = SIDE) -> None:
+        self.bands, self.info, self.side = bands, {}, side
+        self.index = {"train": [chr(ord("a") + i) for i in range(scenes)]}
 
     def read(self, split: str, scene: str) -> Scene:
-        """RGB (3, 32, 32) and cube (C, 32, 32), float32 in [0, 1]."""
-        rgb = np.random.default_rng(ord(scene)).random((3, SIDE, SIDE), dtype=np.float32)
+        """RGB (3, side, side) and cube (C, side, side), float32 in [0, 1]."""
+        rgb = np.random.default_rng(ord(scene)).random((3, self.side, self.side), dtype=np.float32)
         place = np.linspace(0, 1, len(self.bands))[:, None]
         weights = np.exp(-8 * (place - np.array([0.9, 0.5, 0.1])) ** 2)
         weights /= weights.sum(axis=1, keepdims=True)

@@ -69,7 +69,7 @@ def _cached(programmes: Programmes, bands: BandSet, camera: Camera, advance: Adv
         return found
     try:
         make_folder(path.parent)
-    except StoreError:  # a read-only home: solved anew by each process
+    except StoreError:  # a read-only home: every process solves it for itself
         return _solved(programmes, bands, camera.name, advance)
     with hold(path, lambda _: None):
         found = _read(path, bands, camera.name)  # another process may have solved it meanwhile
