@@ -18,6 +18,8 @@ from hsrzoo.errors import require_known
 TABLE = Path(__file__).parent / "data" / "zoo.json"
 PHOTOGRAPHS = "photographs"
 """Key of :attr:`Zoo.recommended` for images that belong to no data set."""
+LOW_COVERAGE = 0.75
+"""Coverage of intervals of 90 % below which pages and `predict` say so in words."""
 _YEAR = re.compile(r"(?<![\d:/])(?:19|20)\d\d(?!\d)")
 _ARXIV = re.compile(r"arXiv:(\d\d)\d\d\.")
 
@@ -39,6 +41,9 @@ class Zoo:
     timed."""
     recommended: Mapping[str, Mapping[str, str]]
     """:data:`PHOTOGRAPHS`, or a data set -> ``model`` (ARCH.TAG) and ``why`` (the figure that decided)."""
+    intervals: Mapping[str, Mapping[str, Any]]
+    """ARCH.TAG of weights whose intervals were scored -> ``weights_sha256``, and ``low``: scenes of which
+    intervals of 90 % hold less than :data:`LOW_COVERAGE` of the values -> the share in [0, 1]."""
 
 
 @cache
@@ -64,6 +69,13 @@ def recommended(dataset: str | None = None) -> str:
     name = dataset or PHOTOGRAPHS
     require_known("data set with a recommended model", name, known)
     return known[name]["model"]
+
+
+def low_coverage(weights_sha256: str | None) -> Mapping[str, float]:
+    """Where intervals of 90 % of these weights hold less than :data:`LOW_COVERAGE` of the values, and which
+    share in [0, 1] they hold; empty for weights that were not scored."""
+    known = (one for one in read_zoo().intervals.values() if one["weights_sha256"] == weights_sha256)
+    return next(known, {}).get("low", {})
 
 
 def year_of(source: str) -> int | None:

@@ -23,11 +23,13 @@ from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest, newest_score
 from hsrzoo.spec import ModelSpec, build_module
 from hsrzoo.zoo import TABLE, Zoo, read_zoo, year_of
 from hsrzoo_benchmark.reproduce.evidence import Evidence
+from hsrzoo_benchmark.reproduce.intervals import low_coverages
 from hsrzoo_benchmark.reproduce.recommended import recommended
 from hsrzoo_benchmark.results.figures import figures
 from hsrzoo_benchmark.results.groups import clean_group, groups
 from hsrzoo_benchmark.results.versions import held
 from hsrzoo_benchmark.speed import timing
+from hsrzoo_benchmark.tables.markdown import bundled_config
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
 DATASET, SPLIT, PROTOCOL = "cave", "valid", "full-frame"
@@ -110,15 +112,27 @@ def table(records: Path = RECORDS, *, count: bool = False) -> Zoo:
     networks = {name: network(name, known.get(name, {})) for name in own}
     names = sorted({*by_score, *by_time} & set(bundled()))
     weights = {name: {**by_score.get(name, {}), **by_time.get(name, {})} for name in names}
-    advice = recommended(Evidence.read(records), bundled())
-    return Zoo(scored, timed, networks, weights, advice)
+    evidence = Evidence.read(records)
+    advice = recommended(evidence, bundled())
+    return Zoo(scored, timed, networks, weights, advice, intervals(evidence))
+
+
+def intervals(evidence: Evidence) -> dict[str, dict[str, Any]]:
+    """Where intervals of the bundled weights hold little."""
+    found = {}
+    for name, low in low_coverages(evidence).items():
+        config = bundled_config(name)
+        if config:
+            shares = {where: float(f"{share:.3g}") for where, share in low.items()}
+            found[name] = {"weights_sha256": config["weights_sha256"], "low": shares}
+    return found
 
 
 def text(zoo: Zoo) -> str:
     """The file: one line for each network and each set of weights."""
     parts = []
     for part, values in vars(zoo).items():
-        if part in ("networks", "weights", "recommended"):
+        if part in ("networks", "weights", "recommended", "intervals"):
             lines = ",\n".join(
                 f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in values.items()
             )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hsrzoo.errors import HsrzooError
 from hsrzoo.models.reconstruction import METAMER
 from hsrzoo.registry import DATASETS
+from hsrzoo.zoo import LOW_COVERAGE, low_coverage
 
 if TYPE_CHECKING:
     from hsrzoo.io.photo import Photo
@@ -127,6 +128,18 @@ def mapped_interval(photo: Photo, level: Level) -> str | None:
     )
 
 
+def low_interval(weights_sha256: str | None, level: Level) -> str | None:
+    """A sentence on scenes of which intervals of these weights hold few of the values, by stored rows."""
+    low = {} if level == METAMER else low_coverage(weights_sha256)
+    if not low:
+        return None
+    items = "; ".join(f"{where}: {100 * share:.0f} %" for where, share in low.items())
+    return (
+        "Do not trust intervals of scenes like these, of which those of 90 % held less than "
+        f"{100 * LOW_COVERAGE:.0f} % of the values: {items}"
+    )
+
+
 def _title(dataset: str) -> str:
     """The data set by name and title; by name alone if no plugin provides it."""
     try:
@@ -141,5 +154,6 @@ def _training_camera(training: Mapping[str, Any]) -> str:
 
 
 __all__ = [
-    "caveats", "mapped_interval", "other_encoding", "rounded_percent", "training_data", "unlike_text",
+    "caveats", "low_interval", "mapped_interval", "other_encoding", "rounded_percent", "training_data",
+    "unlike_text",
 ]  # fmt: skip

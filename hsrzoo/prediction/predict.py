@@ -25,7 +25,7 @@ from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tensors import digest_of
 from hsrzoo.models.tiling.seams import Seams, measure
 from hsrzoo.models.tiling.windows import PaddedImage
-from hsrzoo.prediction.caveats import mapped_interval, other_encoding, training_data
+from hsrzoo.prediction.caveats import low_interval, mapped_interval, other_encoding, training_data
 from hsrzoo.prediction.exported import run_exported, write_whole
 from hsrzoo.prediction.files import ends_beside, outputs
 from hsrzoo.prediction.intervals import (
@@ -212,10 +212,10 @@ def _doubts(
         low = low_values(raster, image)
         if low is not None:
             found.append(f"Input: {low[1]}; if it holds {low[0]} bits, give --bit-depth {low[0]}")
-    other = other_encoding(model, photo)
-    if options.interval is not None and (note := mapped_interval(photo, options.interval)):
-        found.append(note)
-    return found if other is None else [*found, other]
+    notes = [other_encoding(model, photo)]
+    if (level := options.interval) is not None:
+        notes = [mapped_interval(photo, level), low_interval(model.weights_sha256, level), *notes]
+    return found + [note for note in notes if note is not None]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from hsrzoo.models.reconstruction import METAMER, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb
 from hsrzoo.models.steps.base import LoadedModel
 from hsrzoo.models.tiling.windows import PaddedImage
-from hsrzoo.spec import RgbInput
+from hsrzoo.spec import ModelSpec, RgbInput
 from hsrzoo.uncertainty.file import read_intervals
 from hsrzoo.uncertainty.intervals import Intervals, bounds
 from hsrzoo.uncertainty.metamers import MetamerTable
@@ -60,9 +60,16 @@ def _command(model: LoadedModel, folder: Path | None) -> str:
     """The command that calibrates a model; weights of its folds are where `hsrzoo train` may put them."""
     dataset = (model.config.get("training") or {}).get("dataset") or "NAME"
     command = f"hsrzoo calibrate intervals {quote(model.name)} --dataset {dataset}"
-    if model.spec.fit is None:
+    if not is_refitted(model.spec, model.config):
         command += f" --fold-models 'runs/{model.spec.name}.fold-{{fold}}/weights'"
     return command if folder is None else f"{command} -o {quote(str(folder / UNCERTAINTY))}"
+
+
+def is_refitted(spec: ModelSpec, config: Mapping[str, Any]) -> bool:
+    """Whether fitting an architecture to the data set of a config.json makes such weights: those of other
+    pools, of fine-tuning and of a mean are others."""
+    training = config.get("training") or {}
+    return spec.fit is not None and not any(training.get(key) for key in ("extra", "init", "members"))
 
 
 def require_same_camera(name: str, config: Mapping[str, Any], response: str | None) -> None:
@@ -161,5 +168,5 @@ def half_width_of(intervals: Intervals, rgb: Tensor, cube: np.ndarray, level: fl
     return half[0].permute(1, 2, 0).numpy()
 
 
-__all__ = ["add_intervals", "add_metamers", "ends_of", "half_width_of", "intervals_of",
+__all__ = ["add_intervals", "add_metamers", "ends_of", "half_width_of", "intervals_of", "is_refitted",
            "require_as_calibrated"]  # fmt: skip

@@ -12,6 +12,7 @@ from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.models.loading import load
 from hsrzoo.models.weights import make_config
 from hsrzoo.spec import build_module, resolve
+from hsrzoo.uncertainty.apply import is_refitted
 from hsrzoo.uncertainty.calibrate import Fold
 
 if TYPE_CHECKING:
@@ -51,18 +52,20 @@ def cross_validation(
         model: Was trained on all of them.
         dataset: Has the splits ``fold-0``, ``without-fold-0`` and so on.
         pattern: Folders of weights, ``runs/mcga-s2.fold-{fold}/weights``; None: the model can be fitted in
-            seconds, and is.
+            seconds, and is, where it was fitted to this data set alone.
         folds: Their numbers; None: all.
 
     Raises:
         InputError: The pattern has no place for the number, or there must be one.
     """
-    if pattern is None and model.spec.fit is None:
+    if pattern is None and not is_refitted(model.spec, model.config):
+        command = "train" if model.spec.fit is None else "fit"
         raise InputError(
             f"{model.name} was trained on the scenes of all folds",
             expected="weights trained without each fold, or a split that it has not seen",
-            fix="Train them (hsrzoo train --split without-fold-0, and so on) and give their folders, as in "
-            f"--fold-models 'runs/{model.spec.name}.fold-{PLACE}/weights'; or name a split by --split",
+            fix=f"Train them (hsrzoo {command} --split without-fold-0, and so on) and give their folders, "
+            f"as in --fold-models 'runs/{model.spec.name}.fold-{PLACE}/weights'; or name a split by "
+            "--split",
         )
     if pattern is not None and PLACE not in pattern:
         raise InputError(

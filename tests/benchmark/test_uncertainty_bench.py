@@ -191,6 +191,11 @@ def test_the_page_names_in_words_where_coverage_is_below_75_percent(tmp_path: Pa
     evidence = Evidence(typed(*MADE))
     _, warning, table = intervals.sections(evidence)
     assert warning.endswith(": cave/valid, metamers: mcga-plus.cave 62 %.")
+    camera = made_rows("poly.cave", [0.5] * 4, ("uncertainty-rendered", "cie-1931"))
+    assert intervals.low_coverages(Evidence(typed(*MADE, camera))) == {
+        "mcga-plus.cave": {"cave/valid, metamers": pytest.approx(0.625)},
+        "poly.cave": {"cave/valid, camera cie-1931, not mapped": pytest.approx(0.5)},
+    }
     assert [line.count("| mcga-plus.cave |") for line in table.splitlines()] == [0, 0, 1, 1, 1]
     assert "| cave/valid | mcga-plus.cave | 4 | 92.5 % | 90.0 % | 60.0 % |" in table
     assert "| 60 % |" in intervals.by_band(evidence)[1]

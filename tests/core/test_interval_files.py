@@ -18,7 +18,7 @@ from hsrzoo.errors import HsrzooError
 from hsrzoo.io import load_cube, save_cube
 from hsrzoo.models.reconstruction import Level
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.prediction.caveats import mapped_interval, unlike_text
+from hsrzoo.prediction.caveats import low_interval, mapped_interval, unlike_text
 from hsrzoo.prediction.predict import PredictOptions, predict_file
 
 
@@ -94,6 +94,27 @@ def test_for_a_mapped_photograph_a_note_says_what_was_measured(model: Reconstruc
         options = PredictOptions(interval=0.5, encoding=encoding)
         predict_file(image, model, image.with_name("a.hdr"), options, say=notes.append)
         assert any("need 0.99 to 1.11 times that width" in note for note in notes) is noted
+
+
+@pytest.mark.parametrize(("level", "noted"), [(0.5, True), (None, False)])
+def test_a_note_says_where_stored_rows_have_low_coverage(
+    model: Reconstructor, image: Path, monkeypatch: pytest.MonkeyPatch, level: Level | None, noted: bool
+) -> None:
+    known = {
+        "other.cave": {"weights_sha256": "0" * 64, "low": {"no scenes": 0.1}},
+        "net.cave": {
+            "weights_sha256": model.weights_sha256,
+            "low": {"dark scenes": 0.744, "metamers": 0.5},
+        },
+    }
+    monkeypatch.setattr("hsrzoo.zoo.read_zoo", lambda: SimpleNamespace(intervals=known))
+    notes: list[str] = []
+    predict_file(image, model, image.with_name("a.hdr"), PredictOptions(interval=level), say=notes.append)
+    said = [note for note in notes if note.startswith("Do not trust intervals")]
+    assert [note.partition(" held ")[2] for note in said] == [
+        "less than 75 % of the values: dark scenes: 74 %; metamers: 50 %"
+    ] * noted
+    assert low_interval("1" * 64, 0.9) is low_interval(model.weights_sha256, "metamer") is None
 
 
 @pytest.mark.parametrize(

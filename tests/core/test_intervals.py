@@ -26,6 +26,7 @@ from hsrzoo.registry import MODELS
 from hsrzoo.uncertainty.apply import intervals_of
 from hsrzoo.uncertainty.conformal import joint_scores, scene_score, smallest_count, thresholds
 from hsrzoo.uncertainty.file import read_intervals, save_intervals
+from hsrzoo.uncertainty.folds import cross_validation
 from hsrzoo.uncertainty.intervals import percentiles
 from hsrzoo.uncertainty.scale import fit_weights
 from hsrzoo.utils.files import UNCERTAINTY
@@ -214,12 +215,23 @@ def test_other_levels_are_refused(model: Reconstructor, level: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "folds"), [("linear", ""), ("gmsr", r"--fold-models 'runs/gmsr\.fold-\{fold\}/weights' ")]
+    ("arch", "training", "refitted"),
+    [
+        ("linear", {}, True),
+        ("gmsr", {}, False),
+        ("linear", {"extra": [{"dataset": "enmap"}]}, False),  # to CAVE alone it would be another model
+        ("poly", {"init": {"name": "poly.cave"}}, False),
+    ],
 )
-def test_weights_without_a_calibration_name_the_command(arch: str, folds: str, tmp_path: Path) -> None:
-    model: Any = SimpleNamespace(
-        name=f"{arch}.cave", spec=MODELS.get(arch), config={"training": {"dataset": "cave"}}
-    )
+def test_weights_without_a_calibration_name_the_command(
+    arch: str, training: dict[str, Any], refitted: bool, tmp_path: Path
+) -> None:
+    training = {"dataset": "cave", **training}
+    model: Any = SimpleNamespace(name=f"{arch}.cave", spec=MODELS.get(arch), config={"training": training})
+    folds = "" if refitted else rf"--fold-models 'runs/{arch}\.fold-\{{fold\}}/weights' "
+    if not refitted:
+        with pytest.raises(InputError, match=r"--split without-fold-0.*--fold-models 'runs/"):
+            cross_validation(model, SimpleNamespace(), None, None)
     command = rf"calibrate intervals {arch}\.cave --dataset cave {folds}-o \S+/uncertainty\.safetensors"
     with pytest.raises(WeightsError, match=command):
         intervals_of(model, tmp_path, "0" * 64)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from hsrzoo.colour.responses import STANDARD
+from hsrzoo.zoo import LOW_COVERAGE
 from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.reproduce import text
 from hsrzoo_benchmark.reproduce.evidence import SENSORS, Evidence, Place, SeedGroup, commits_of
@@ -15,8 +17,6 @@ from hsrzoo_benchmark.site.coverage import condition_title
 from hsrzoo_benchmark.statistics.seeds import summarise
 from hsrzoo_benchmark.tables.numbers import significant
 
-LOW = 0.75
-"""Coverage below which a page and `predict` say so in words."""
 CLEAN = Condition(NAME, "clean")
 _NOTE = """\
 Intervals of 90 % ([what they are](../intervals.md), [columns](../protocols.md#prediction-intervals)): mean
@@ -53,20 +53,30 @@ def by_band(evidence: Evidence) -> list[str]:
 
 
 def warnings(evidence: Evidence) -> list[str]:
-    """Sentences on the conditions where intervals of a model cover less than :data:`LOW`."""
+    """A sentence on the conditions where intervals of a model cover less than :data:`.LOW_COVERAGE`."""
     low: dict[str, list[str]] = {}
-    for place, condition in _places(evidence):
-        for name, group in _groups(evidence, place, condition).items():
-            mean = summarise(group.runs("coverage")).mean
-            if mean < LOW:
-                low.setdefault(_title(group, place, condition), []).append(f"{name} {100 * mean:.0f} %")
+    for name, places in low_coverages(evidence).items():
+        for where, mean in places.items():
+            low.setdefault(where, []).append(f"{name} {100 * mean:.0f} %")
     if not low:
         return []
     items = "; ".join(f"{where}: {', '.join(found)}" for where, found in low.items())
     return [
-        f"**Do not trust intervals where those of 90 % cover less than {100 * LOW:.0f} % of the values**: "
-        f"{items}."
+        f"**Do not trust intervals where those of 90 % cover less than {100 * LOW_COVERAGE:.0f} % of the "
+        f"values**: {items}."
     ]
+
+
+def low_coverages(evidence: Evidence) -> dict[str, dict[str, float]]:
+    """Every scored model -> where its intervals cover less than :data:`.LOW_COVERAGE`, and how much."""
+    found: dict[str, dict[str, float]] = {}
+    for place, condition in _places(evidence):
+        for name, group in _groups(evidence, place, condition).items():
+            mean, low = summarise(group.runs("coverage")).mean, found.setdefault(name, {})
+            if mean < LOW_COVERAGE:
+                where = _title(group, place, condition)
+                low[f"{where}, not mapped" if condition.severity in STANDARD else where] = mean
+    return found
 
 
 def coverages(evidence: Evidence) -> dict[str, dict[str, list[float]]]:
