@@ -11,15 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hsrzoo.errors import require_known
+
+if TYPE_CHECKING:
+    from hsrzoo.spec import ModelSpec
 
 TABLE = Path(__file__).parent / "data" / "zoo.json"
 PHOTOGRAPHS = "photographs"
 """Key of :attr:`Zoo.recommended` for images that belong to no data set."""
 LOW_COVERAGE = 0.75
 """Coverage of intervals of 90 % below which pages and `predict` say so in words."""
+GENERAL = "other scenes, sensors and cameras"
+"""Use of weights that learned from several data sets."""
 _YEAR = re.compile(r"(?<![\d:/])(?:19|20)\d\d(?!\d)")
 _ARXIV = re.compile(r"arXiv:(\d\d)\d\d\.")
 
@@ -33,17 +38,24 @@ class Zoo:
     speed: Mapping[str, Any]
     """What the times have in common: ``side`` of the square image in pixels, ``device``, ``threads``."""
     networks: Mapping[str, Mapping[str, Any]]
-    """Architecture -> ``year`` (None: unknown), ``licence``, ``default`` (tag of its default weights, or
-    None), and with 31 bands ``parameters``, ``frozen``, ``buffers``, and ``gmac`` of one pass over the
-    square of :attr:`speed`."""
+    """Architecture -> ``year`` (None: unknown), ``licence``, ``use``, ``default`` (tag of its default
+    weights, or None), and with 31 bands ``parameters``, ``frozen``, ``buffers``, and ``gmac`` of one pass
+    over the square of :attr:`speed`."""
     weights: Mapping[str, Mapping[str, Any]]
     """ARCH.TAG -> ``rank``, ``rmse``, ``sam`` (degrees) where scored; ``gmac``, ``ms``, ``mib`` where
-    timed."""
+    timed; and where they are not those of the architecture ``use``, ``parameters``, ``frozen``,
+    ``buffers``, ``gmac``. See :meth:`facts`."""
     recommended: Mapping[str, Mapping[str, str]]
     """:data:`PHOTOGRAPHS`, or a data set -> ``model`` (ARCH.TAG) and ``why`` (the figure that decided)."""
     intervals: Mapping[str, Mapping[str, Any]]
     """ARCH.TAG of weights whose intervals were scored -> ``weights_sha256``, and ``low``: scenes of which
     intervals of 90 % hold less than :data:`LOW_COVERAGE` of the values -> the share in [0, 1]."""
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What is known of an architecture, or of weights (ARCH.TAG): their own figures, and those of their
+        architecture where they have none."""
+        own = self.networks.get(name.partition(".")[0], {})
+        return {**own, **self.weights.get(name, {})}
 
 
 @cache
@@ -76,6 +88,13 @@ def low_coverage(weights_sha256: str | None) -> Mapping[str, float]:
     share in [0, 1] they hold; empty for weights that were not scored."""
     known = (one for one in read_zoo().intervals.values() if one["weights_sha256"] == weights_sha256)
     return next(known, {}).get("low", {})
+
+
+def use_of(spec: ModelSpec, training: Mapping[str, Any]) -> str:
+    """When to take weights with this record of training: :data:`GENERAL` where they learned from several
+    data sets, else :attr:`.ModelSpec.use`."""
+    sets = {one.get("dataset") for one in (training, *(training.get("extra") or ()))}
+    return GENERAL if len(sets) > 1 else spec.use
 
 
 def year_of(source: str) -> int | None:

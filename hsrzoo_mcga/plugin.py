@@ -24,7 +24,7 @@ def _spec(scales: int) -> ModelSpec:
         build="hsrzoo_mcga.stage2.build:build",
         summary=f"Mixture of codebooks with grayscale-aware attention, {scales} scale{'s' * (scales > 1)}",
         use=(
-            "MCGA as its paper describes it; large images, where it is faster than networks of its accuracy"
+            "MCGA as its paper describes it; large images"
             if scales == 2
             else "the paper's comparison of numbers of scales"
         ),
@@ -49,7 +49,7 @@ MCGA_PLUS = ModelSpec(
     name="mcga-plus",
     build="hsrzoo.models.ensemble.network:build",
     summary="Mean of mcga-s2 and pixel-mlp",
-    use="accuracy in spectra at the cost of mcga-s2; with intervals",
+    use="accuracy in spectra, with intervals",
     source=f"{_SOURCE}; pixel-mlp: hsrzoo",
     arguments={"members": ("mcga-s2", "pixel-mlp")},
     input=MCGA_S2.input,

@@ -17,11 +17,13 @@ from typing import Any
 
 from hsrzoo.bands import VISIBLE_31
 from hsrzoo.models.complexity import macs, size_of
-from hsrzoo.models.locate import bundled
+from hsrzoo.models.locate import bundled, folder_of
+from hsrzoo.models.names import parse_name
+from hsrzoo.models.weights import read_config
 from hsrzoo.registry import MODELS
 from hsrzoo.results import HASH_LENGTH, ScoreRow, SpeedRow, newest, newest_scores, newest_weights, read_file
 from hsrzoo.spec import ModelSpec, build_module
-from hsrzoo.zoo import TABLE, Zoo, read_zoo, year_of
+from hsrzoo.zoo import TABLE, Zoo, read_zoo, use_of, year_of
 from hsrzoo_benchmark.reproduce.evidence import Evidence
 from hsrzoo_benchmark.reproduce.intervals import low_coverages
 from hsrzoo_benchmark.reproduce.recommended import recommended
@@ -84,19 +86,32 @@ def network(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     spec = MODELS.get(name)
     size = size_of(spec, VISIBLE_31)._asdict()
     held = all(known.get(key) == count for key, count in size.items())
-    gmac = known["gmac"] if held and "gmac" in known else gmac_of(spec)
+    gmac = known["gmac"] if held and "gmac" in known else gmac_of(spec, {})
     return {
         "year": year_of(spec.source),
         "licence": spec.licence,
+        "use": spec.use,
         "default": spec.default_tag,
         **size,
         "gmac": gmac,
     }
 
 
-def gmac_of(spec: ModelSpec) -> float:
+def own_facts(name: str, network: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """What bundled weights do not share with their ``network``; ``known``: their entry so far."""
+    config = read_config(folder_of(parse_name(name)))
+    spec, arguments = MODELS.get(config["architecture"]), config["arguments"]
+    found: dict[str, Any] = {"use": use_of(spec, config["training"])}
+    size = size_of(spec, VISIBLE_31, arguments)._asdict()
+    if any(network[key] != count for key, count in size.items()):
+        held = all(known.get(key) == count for key, count in size.items())
+        found |= {**size, "gmac": known["gmac"] if held else gmac_of(spec, arguments)}
+    return {key: value for key, value in found.items() if network[key] != value}
+
+
+def gmac_of(spec: ModelSpec, arguments: Mapping[str, Any]) -> float:
     """Multiply-accumulates of one pass over ``SIDE`` x ``SIDE`` pixels, in thousand millions."""
-    module = build_module(spec, VISIBLE_31, {}).eval()
+    module = build_module(spec, VISIBLE_31, arguments).eval()
     side = spec.input.padded(SIDE)
     return float(f"{macs(module, side, side) / 1e9:.4g}")
 
@@ -108,10 +123,14 @@ def table(records: Path = RECORDS, *, count: bool = False) -> Zoo:
     # Not those of plugins that happen to be installed or loaded here.
     entries = entry_points(group="hsrzoo.models")
     own = sorted(entry.name for entry in entries if entry.dist and entry.dist.name == "hsrzoo")
-    known = {} if count else read_zoo().networks
-    networks = {name: network(name, known.get(name, {})) for name in own}
-    names = sorted({*by_score, *by_time} & set(bundled()))
-    weights = {name: {**by_score.get(name, {}), **by_time.get(name, {})} for name in names}
+    known = Zoo({}, {}, {}, {}, {}, {}) if count else read_zoo()
+    networks = {name: network(name, known.networks.get(name, {})) for name in own}
+    weights = {}
+    for name in (one for one in bundled() if one.partition(".")[0] in networks):
+        facts = own_facts(name, networks[name.partition(".")[0]], known.weights.get(name, {}))
+        found = {**by_score.get(name, {}), **facts, **by_time.get(name, {})}
+        if found:
+            weights[name] = found
     evidence = Evidence.read(records)
     advice = recommended(evidence, bundled())
     return Zoo(scored, timed, networks, weights, advice, intervals(evidence))

@@ -202,7 +202,7 @@ LINEAR = _spec(
     "linear",
     1,
     "Least-squares matrix from RGB to bands, no bias",
-    "the floor that a network should beat; fitted in seconds",
+    "the floor that a network should beat",
     "Least squares",
 )
 POLY = _spec(

@@ -21,12 +21,13 @@ COLUMNS = {
     "name": "name", "weights": "weights", "rank": "rank", "rmse": "RMSE", "sam": "SAM °",
     "parameters": "parameters", "gmac": "GMAC", "ms": "ms", "mib": "MiB", "year": "year",
     "licence": "licence", "frozen": "frozen", "buffers": "buffers", "from": "from",
-    "architecture": "architecture", "private": "private", "updated": "updated", "downloads": "downloads",
+    "use": "use", "architecture": "architecture", "private": "private", "updated": "updated", "downloads": "downloads",
 }  # fmt: skip
 """Key of ``--columns`` and ``--sort`` -> heading."""
 SHOWN: tuple[str, ...] = ("name", "weights", *SCORES, "parameters", *SPEED, "year", "licence")
 ON_HUB = ("architecture", "private", "updated", "downloads")
-"""Columns of ``--hub`` alone; it has neither ``weights`` nor ``rank``, nor ``from``."""
+"""Columns of ``--hub`` alone."""
+_NOT_ON_HUB = {"weights", "rank", "from", "use"}
 SHOWN_OF_HUB: tuple[str, ...] = (
     "name",
     "rmse",
@@ -39,7 +40,7 @@ SHOWN_OF_HUB: tuple[str, ...] = (
     "updated",
 )
 _FIGURES = ("rmse", "sam", *SIZE, *SPEED, "year", "licence")
-_TEXT = ("name", "weights", "licence", "from", "architecture", "private", "updated")
+_TEXT = ("name", "weights", "licence", "from", "use", "architecture", "private", "updated")
 
 
 def _parse_columns(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...] | None:
@@ -105,7 +106,7 @@ def command(
 
 def _forbid_absent(keys: set[str], on_hub: bool) -> None:
     """UsageError for columns that the list does not have."""
-    absent = sorted(keys & ({"weights", "rank", "from"} if on_hub else set(ON_HUB)))
+    absent = sorted(keys & (_NOT_ON_HUB if on_hub else set(ON_HUB)))
     if absent:
         where = "is no column of --hub" if on_hub else "is a column of --hub only"
         raise click.UsageError(f"{absent[0]} {where}")
@@ -174,15 +175,10 @@ def _figures(architecture: str, weights: str | None) -> dict[str, Any]:
     """All columns but the names; None where nothing is known."""
     from hsrzoo.zoo import read_zoo
 
-    zoo = read_zoo()
-    own = zoo.networks.get(architecture) or _described(architecture)
-    measured = zoo.weights.get(weights or "", {})
+    facts = read_zoo().facts(weights or architecture) or _described(architecture)
+    keys = (*SCORES, *SIZE, *SPEED, "year", "licence", "use")
     return {
-        **{key: measured.get(key) for key in SCORES},
-        **{key: own.get(key) for key in SIZE},
-        **{key: measured.get(key, own.get(key)) for key in SPEED},
-        "year": own.get("year"),
-        "licence": own.get("licence"),
+        **{key: facts.get(key) for key in keys},
         "from": registries.MODELS.origin(architecture),
     }
 
@@ -197,7 +193,7 @@ def _described(name: str) -> Mapping[str, Any]:
     facts: dict[str, Any] = {}
     try:
         spec = registries.MODELS.get(name)
-        facts = {"year": year_of(spec.source), "licence": spec.licence}
+        facts = {"year": year_of(spec.source), "licence": spec.licence, "use": spec.use}
         return {**facts, **size_of(spec, VISIBLE_31)._asdict()}
     except Exception as error:
         warnings.warn(f"The parameters of {name} cannot be counted: {text_of(error)}", stacklevel=2)

@@ -83,8 +83,9 @@ def _decision(facts: Mapping[str, Any]) -> dict[str, Any]:
         for name in names
         if "rmse" in (w := zoo.weights.get(name, {}))
     ]
+    others = [f"{found['name']}: {found['use']}" for found in facts["weights"] if "use" in found]
     lines = {
-        "use": facts.get("use"),
+        "use": "\n".join([*filter(None, [facts.get("use")]), *others]),
         "scores": "\n".join(scores),
         "cost": _cost_line(facts, names, zoo),
         "licence": facts.get("licence"),
@@ -95,7 +96,7 @@ def _decision(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cost_line(facts: Mapping[str, Any], names: Sequence[str], zoo: Zoo) -> str:
     """Parameters, and what one pass takes where the package carries it."""
-    own = zoo.networks.get(facts["name"], {})
+    own = (zoo.facts(names[0]) if names else {}) or zoo.facts(facts["name"])
     timed = next((zoo.weights[name] for name in names if "ms" in zoo.weights.get(name, {})), {})
     side, device = zoo.speed["side"], "{device}, {threads} threads".format_map(zoo.speed)
     parts = [f"{facts['parameters']:,} parameters"] if "parameters" in facts else []
@@ -140,6 +141,7 @@ def describe(name: str) -> dict[str, Any]:
     """All facts of a model as JSON values; imports its plugin, builds it and runs it once."""
     from hsrzoo.models.names import parse_name
     from hsrzoo.registry import MODELS
+    from hsrzoo.zoo import use_of
 
     parsed = parse_name(name)
     if parsed.kind == "onnx":
@@ -147,10 +149,12 @@ def describe(name: str) -> dict[str, Any]:
 
         return {**OnnxModel(str(parsed.path)).facts(), "weights": []}
     spec, configs = _weights_of(parsed)
+    uses = {use_of(spec, config["training"]) for config in configs.values()}
+    use = uses.pop() if len(uses) == 1 else spec.use
     return {
         "name": spec.name,
         "summary": spec.summary,
-        "use": spec.use,
+        "use": use,
         "source": spec.source,
         "licence": spec.licence,
         "tags": list(spec.tags),
@@ -162,7 +166,7 @@ def describe(name: str) -> dict[str, Any]:
         "recipes": {n: asdict(r) for n, r in _recipes(spec).items()},
         "official checkpoints": _official(spec),
         "notes": spec.notes,
-        "weights": [_weights(n, config, spec) for n, config in configs.items()],
+        "weights": [_weights(n, config, spec, use) for n, config in configs.items()],
     }
 
 
@@ -237,15 +241,19 @@ def _official(spec: ModelSpec) -> str | None:
     return f"hsrzoo convert FILE --arch {spec.name} (input: normalise {spec.official.normalise}{note})"
 
 
-def _weights(name: str, config: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
+def _weights(name: str, config: dict[str, Any], spec: ModelSpec, use: str) -> dict[str, Any]:
+    """What config.json says; when to take these weights where that is not ``use``."""
     from hsrzoo.bands import BandSet
     from hsrzoo.models.locate import folder_of
     from hsrzoo.models.names import parse_name
     from hsrzoo.models.weights import input_of
+    from hsrzoo.zoo import use_of
 
     is_default = spec.default_tag is not None and name == f"{spec.name}.{spec.default_tag}"
+    own = use_of(spec, config["training"])
     return {
         "name": name + (_DEFAULT if is_default else ""),
+        **({"use": own} if own != use else {}),
         "bands": str(BandSet.from_json(config["bands"])),
         "input": _input(input_of(config, folder_of(parse_name(name)))),
         "sha256": config["weights_sha256"],

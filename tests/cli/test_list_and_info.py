@@ -20,8 +20,9 @@ from hsrzoo.cli.main import cli
 from hsrzoo.cli.output import print_table, to_json
 from hsrzoo.errors import UnknownNameError
 from hsrzoo.models.complexity import Size, size_of
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec
-from hsrzoo.zoo import PHOTOGRAPHS, TABLE, read_zoo, year_of
+from hsrzoo.zoo import GENERAL, PHOTOGRAPHS, TABLE, read_zoo, use_of, year_of
 from one_layer import ONE_LAYER
 
 PLUGIN = (
@@ -120,7 +121,7 @@ def test_plugin_files_appear_in_the_list_with_their_origin(run_hsrzoo, plugin: P
         "SPEC = ModelSpec(name='plugin-net', build='x:y', summary='', source='')\n"
     )
     done = run_hsrzoo("--plugin", str(plugin), "list", "plugin-*", "--json")
-    own = {"name": "plugin-net", "weights": "", "from": str(plugin), "licence": "MIT"}
+    own = {"name": "plugin-net", "weights": "", "from": str(plugin), "licence": "MIT", "use": ""}
     unknown = dict.fromkeys((*SCORES, *SPEED, *SIZE, "year"))  # there is no x:y to build
     assert json.loads(done.stdout) == [{**own, **unknown}]
     assert done.returncode == 0 and done.stderr.count("\n") == 1
@@ -153,6 +154,23 @@ def test_json_has_the_parameters_of_every_network_and_a_row_for_each_model(run_h
     assert rows["hrnet"]["frozen"] == 195_840 and rows["mst-plus-plus"]["frozen"] == 0
     # not those of this process, to which other tests add their own
     assert sorted(rows) == sorted(entry.name for entry in entry_points(group="hsrzoo.models"))
+
+
+def test_weights_that_differ_from_their_architecture_have_figures_and_a_use_of_their_own(run_hsrzoo) -> None:
+    done = run_hsrzoo("list", "mcga-plus", "--pretrained", "--json")
+    rows = {row["name"].partition(".")[2]: row for row in json.loads(done.stdout)}
+    held = {tag: (row["parameters"], row["buffers"]) for tag, row in rows.items()}
+    # mcga-s2 and pixel-mlp; the generalist has one pixel-mlp more
+    assert held == {"cave": (744_583, 24_638), "general": (744_583 + 6_588, 24_638 + 31)}
+    assert rows["general"]["gmac"] > rows["cave"]["gmac"]
+    shown = {row["use"]: tag for tag, row in rows.items()}
+    assert shown == {MODELS.get("mcga-plus").use: "cave", GENERAL: "general"}
+
+
+@pytest.mark.parametrize(("extra", "use"), [([], "indoors"), (["a"], "indoors"), (["a", "b"], GENERAL)])
+def test_weights_of_several_data_sets_are_for_other_scenes(extra: list[str], use: str) -> None:
+    spec = ModelSpec("net", "x:y", summary="s", source="t", use="indoors")
+    assert use_of(spec, {"dataset": "a", "extra": [{"dataset": name} for name in extra]}) == use
 
 
 def test_parameters_of_a_plugin_are_counted(run_hsrzoo, plugin: Path) -> None:
