@@ -24,7 +24,7 @@ def _spec(scales: int) -> ModelSpec:
         build="hsrzoo_mcga.stage2.build:build",
         summary=f"Mixture of codebooks with grayscale-aware attention, {scales} scale{'s' * (scales > 1)}",
         use=(
-            "MCGA as its paper describes it; large images"
+            "MCGA as published; large images"
             if scales == 2
             else "the paper's comparison of numbers of scales"
         ),

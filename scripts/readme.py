@@ -10,33 +10,29 @@ import json
 import re
 from pathlib import Path
 
-from hsrzoo.models.locate import bundled
 from hsrzoo.utils.markdown import markdown_table
-from hsrzoo.zoo import PHOTOGRAPHS, read_zoo
+from hsrzoo.zoo import PHOTOGRAPHS, Zoo, read_zoo
 from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.reproduce import claims, tables
 from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, Judged
-from hsrzoo_benchmark.reproduce.evidence import Evidence
+from hsrzoo_benchmark.reproduce.evidence import Evidence, SeedGroup
 from hsrzoo_benchmark.reproduce.ranking import comparable, ranking
 from hsrzoo_benchmark.statistics.seeds import summarise
 from hsrzoo_benchmark.tables.numbers import ABSENT, significant
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md")
-USE = {
-    "pixel-mlp.general": "other scenes, sensors and cameras",
-    "mcga-plus.general": "default: photographs; other scenes and sensors",
-    "mst-plus-plus.cave": "accuracy in colours, indoor scenes",
-    "mcga-plus.cave": "accuracy in spectra, intervals",
-    "mcga-s2.cave": "MCGA as published; large images",
-    "r3st.cave": "images without the layout of scenes",
-    "pixel-mlp.cave": "small and fast; indoor scenes",
-    "gmsr.cave": "small networks",
-    "poly.cave": "exposure that varies; no training",
-    "linear.cave": "the floor to beat",
-}
-"""Models of the table, and what each is for."""
-ROWS = 8
+MODELS = (
+    "mst-plus-plus.cave",
+    "r3st.cave",
+    "mcga-plus.cave",
+    "mcga-plus.general",
+    "mcga-s2.cave",
+    "pixel-mlp.cave",
+    "poly.cave",
+    "linear.cave",
+)
+"""Of the table: one for each job, and the floor."""
 _PART = r"(<!-- made: {} -->\n).*?(<!-- end: {} -->)"
 
 
@@ -49,43 +45,56 @@ def overview() -> str:
     """The caption of the figure."""
     facts = json.loads((ROOT / "docs" / "overview.json").read_text(encoding="utf-8"))
     return (
-        f"A scene of a sensor that the model, `{facts['model']}`, has not seen (spectral angle "
-        f"{short(facts['sam'])}°). Of all true values, {100 * facts['coverage']:.3g} % lie in the "
-        f"intervals of {100 * facts['level']:.0f} %. Image: Berlin-Urban-Gradient 2009, HyMap, Okujeni et "
-        "al., CC BY-SA 4.0; the figure has the same licence."
+        f"`{facts['model']}` on a sensor that it has not seen: spectral angle {short(facts['sam'])}°; "
+        f"{100 * facts['coverage']:.3g} % of the true values lie in the intervals of "
+        f"{100 * facts['level']:.0f} %. Image: Berlin-Urban-Gradient 2009, HyMap, Okujeni et al., "
+        "CC BY-SA 4.0, as is the figure."
     )
 
 
 def models(evidence: Evidence) -> str:
     """The table of models on the validation scenes of CAVE, and what cross-validation says."""
-    zoo = read_zoo()
-    names = [name for name in USE if name in bundled()]
-    groups = comparable(evidence, names, tables.HOME)
-    lines = []
-    for one in ranking(groups, "rmse")[:ROWS]:
-        cells = []
-        for metric in ("rmse", "sam"):
-            found = summarise(groups[one.name].runs(metric))
-            interval = (
-                f" ({short(found.interval.low)} to {short(found.interval.high)})" if found.interval else ""
-            )
-            cells.append(short(found.mean) + interval)
-        own, measured = zoo.networks[one.name.partition(".")[0]], zoo.weights.get(one.name, {})
-        seeds = len(groups[one.name].entries)
-        ms = f"{measured['ms']:.0f}" if "ms" in measured else ABSENT
-        label = f"`{one.name.removesuffix('.cave')}`" + (f", {seeds} trainings" if seeds > 1 else "")
-        lines.append([label, *cells, f"{own['parameters']:,}", ms, own["licence"], USE[one.name]])
-    heads = ["model", "RMSE ↓", "SAM ° ↓", "parameters", "ms", "licence", "use for"]
-    level = sum(one.rank == 1 for one in ranking(groups, "rmse"))
-    advice = zoo.recommended[PHOTOGRAPHS]
-    scenes = ranking(groups, "rmse")[0].scenes
+    zoo, home = read_zoo(), tables.HOME
+    groups = comparable(evidence, MODELS, home)
+    ranks = ranking(groups, "rmse")
+    lines = [_line(groups[one.name], zoo) for one in ranks]
+    heads = ["model", "RMSE", "SAM °", "parameters", "ms", "use for"]
+    trainings = max(len(group.entries) for group in groups.values())
+    level = sum(one.rank == 1 for one in ranks)
+    side, device = zoo.speed["side"], zoo.speed["device"]
     return "\n".join([
         markdown_table(heads, lines), "",
-        f"Means over {scenes} scenes of {tables.HOME.dataset}/{tables.HOME.split} with 95 % intervals; in "
-        f"RMSE, {level} of the {len(groups)} do not differ significantly. ms: {zoo.speed['side']} x "
-        f"{zoo.speed['side']} pixels, {zoo.speed['device']}, {zoo.speed['threads']} threads. "
-        f"Without a name you get `{advice['model']}` ({advice['why']}).",
+        f"Means over {ranks[0].scenes} scenes of {home.dataset}/{home.split} and up to {trainings} trainings, "
+        f"with 95 % intervals: in RMSE {level} of the {len(groups)} do not differ significantly. "
+        f"ms: {side} x {side} pixels, {device}, {zoo.speed['threads']} threads. Licence: {_licences(zoo)}. "
+        f"Default: {zoo.recommended[PHOTOGRAPHS]['why']}.",
     ])  # fmt: skip
+
+
+def _line(group: SeedGroup, zoo: Zoo) -> list[str]:
+    """Of the table of models."""
+    name, cells = group.name, []
+    for metric in ("rmse", "sam"):
+        found = summarise(group.runs(metric))
+        ends = (found.interval.low, found.interval.high) if found.interval else ()
+        interval = "\N{EN DASH}".join(significant(end, 2) for end in ends)
+        cells.append(short(found.mean) + (f" ({interval})" if interval else ""))
+    facts = zoo.facts(name)
+    ms = f"{facts['ms']:.0f}" if "ms" in facts else ABSENT
+    use = ("photographs (default); " if name == zoo.recommended[PHOTOGRAPHS]["model"] else "") + facts[
+        "use"
+    ]
+    return [f"`{name.removesuffix('.cave')}`", *cells, f"{facts['parameters']:,}", ms, use]
+
+
+def _licences(zoo: Zoo) -> str:
+    """Of the models of the table; where one differs, with their names."""
+    found: dict[str, list[str]] = {}
+    for name in MODELS:
+        found.setdefault(zoo.facts(name)["licence"], []).append(f"`{name.removesuffix('.cave')}`")
+    return "; ".join(
+        own if len(found) == 1 else f"{own} ({', '.join(names)})" for own, names in found.items()
+    )
 
 
 def trust(evidence: Evidence) -> str:
@@ -97,9 +106,9 @@ def trust(evidence: Evidence) -> str:
         for key in ("unseen_clean", "unseen")
     )
     return (
-        "For example, of the part of a spectrum that the camera does not see, the networks explain "
-        f"{seen[0]:.2f} to {seen[-1]:.2f} on scenes like those of their training, and {unseen[0]:.2f} to "
-        f"{unseen[-1]:.2f} when objects of the same colours have other spectra: less than nothing."
+        "For example, of what the camera does not see of a spectrum the networks explain "
+        f"{seen[0]:.2f} to {seen[-1]:.2f} on scenes like those of training, but {unseen[0]:.2f} to "
+        f"{unseen[-1]:.2f}, worse than nothing, when objects of the same colours have other spectra."
     )
 
 
@@ -107,9 +116,9 @@ def mcga(judged: list[Judged]) -> str:
     """How the claims of the paper came out."""
     holds, fails = ([one.claim for one in judged if one.kind == kind] for kind in (HOLDS, FAILS))
     return (
-        f"Of {len(judged)} claims that its paper makes or suggests, {len(holds)} hold here "
+        f"Of {len(judged)} claims of its paper {len(holds)} hold here "
         f"({'; '.join(_lower(c.text) for c in holds)}), {len(fails)} do not "
-        f"({'; '.join(_lower(c.text) for c in fails)}), and the rest is undecided or untested."
+        f"({'; '.join(_lower(c.text) for c in fails)}), the others are undecided or untested."
     )
 
 

@@ -202,14 +202,14 @@ LINEAR = _spec(
     "linear",
     1,
     "Least-squares matrix from RGB to bands, no bias",
-    "the floor that a network should beat",
+    "the floor to beat",
     "Least squares",
 )
 POLY = _spec(
     "poly",
     3,
     "Root-polynomial regression of degree 3 from RGB to bands, exposure-invariant",
-    "exposure that varies; fitted in seconds",
+    "exposure that varies",
     "Finlayson, Mackiewicz, Hurlbert: Color Correction Using Root-Polynomial Regression, "
     "IEEE Trans. Image Processing 24(5), 2015, doi:10.1109/TIP.2015.2405336",
 )

@@ -85,7 +85,7 @@ SPEC = toolbox_spec(
     name="mst-plus-plus",
     build=build,
     summary="MST++: three stages of attention between spectral channels, 1.62 M parameters",
-    use="accuracy in colours; slower than mcga-s2",
+    use="accuracy in colours",
     paper=(
         "Cai et al., MST++: Multi-stage Spectral-wise Transformer for Efficient Spectral Reconstruction, "
         "CVPRW 2022, arXiv:2204.07908"

@@ -156,7 +156,7 @@ SPEC = ModelSpec(
     name="pixel-mlp",
     build=build,
     summary="Multilayer perceptron from the colour of a pixel to its spectrum, 6.6 thousand parameters",
-    use="small and fast; the baseline that a network should beat",
+    use="small and fast",
     source="hsrzoo",
     # small crops: neighbours are much alike, and one step should see many colours
     recipe=Recipe(batch=64, patch=8, lr=1e-2),

@@ -72,7 +72,7 @@ SPEC = ModelSpec(
     name="r3st",
     build=build,
     summary="R3ST: Retinex reflectance, soft masks and a spectral transformer, 1.64 M parameters",
-    use="images without the layout of natural scenes",
+    use="images without the layout of scenes",
     source=(
         "R3ST, Biomedical Signal Processing and Control 2024, doi:10.1016/j.bspc.2024.106301; "
         "https://github.com/telesc0pe/R3ST at b4f04e3"

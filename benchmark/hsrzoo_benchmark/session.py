@@ -21,7 +21,7 @@ from hsrzoo_benchmark.protocol import named_protocol
 from hsrzoo_benchmark.results.figures import COLUMNS, Group, compare, figures, gather, speed_figures
 from hsrzoo_benchmark.run import scores, smoke, uncertainty
 from hsrzoo_benchmark.run import workers as distributed
-from hsrzoo_benchmark.run.messages import bar, finish, stdout_width
+from hsrzoo_benchmark.run.messages import finish, stdout_width
 from hsrzoo_benchmark.run.scores import Failure, Outcome, Skipped
 from hsrzoo_benchmark.speed import timing
 from hsrzoo_benchmark.speed.ratios import choose_references
@@ -246,7 +246,8 @@ def _announce(session: Session, speed_options: SpeedOptions | None) -> None:
     source = session.source
     if source is not None and session.options.benches:
         scored = len({cell.model.name for cell in session.cells})
-        parts.append(f"{scored} scored on {len(source.scenes)} scenes of {source.spec.name}")
+        scenes = f"{len(source.scenes)} scene{'s' * (len(source.scenes) != 1)}"
+        parts.append(f"{scored} scored on {scenes} of {source.spec.name}")
     if speed_options is not None:
         sizes = ", ".join(f"{h} x {w}" for h, w in speed_options.sizes)
         seconds = speed_options.speed_seconds
@@ -273,7 +274,7 @@ def compute(session: Session) -> Outcome:
     files = {cell.file.path: cell.file for _, cells in work for cell in cells}
     with session.store.hold(files.values(), output.say):
         work = missing(session.cells, source)  # without what another run has stored meanwhile
-        with bar("scoring", sum(len(cells) for _, cells in work)) as advance:
+        with output.steps("scored", sum(len(cells) for _, cells in work)) as advance:
             if options.workers is None or not work:
                 return scores.run(work, source, advance)
             return distributed.run(work, source, session.setups, options, options.workers, advance)

@@ -9,7 +9,7 @@ import click
 
 from hsrzoo.cli import options
 from hsrzoo.cli.names import DATASET
-from hsrzoo.cli.output import print_table, progress, say, to_json
+from hsrzoo.cli.output import print_table, say, steps, to_json
 
 
 @click.group("data")
@@ -108,10 +108,9 @@ def resample_command(
     bands, terms = options.parse_bands(target, data_root), DATASETS.get(name).where
     planned = plan(source, bands, splits=splits, options=data_options, terms=terms)
     out = out.expanduser().resolve()
-    with progress() as bar:
-        total = sum(len(scenes) for scenes in planned.record["scenes"].values())
-        task = bar.add_task(f"{name} -> {out.name}", total=total)
-        written = write(source, planned, out, lambda scene: bar.advance(task))
+    total = sum(len(scenes) for scenes in planned.record["scenes"].values())
+    with steps(f"{name} -> {out.name}", total) as advance:
+        written = write(source, planned, out, advance)
     row = {
         "name": name,
         "out": str(out),

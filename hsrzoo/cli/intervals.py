@@ -9,7 +9,7 @@ import click
 
 from hsrzoo.cli import options
 from hsrzoo.cli.names import DATASET, MODEL
-from hsrzoo.cli.output import print_table, progress, say
+from hsrzoo.cli.output import print_table, say, steps
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -93,11 +93,10 @@ def command(
         "model": model.identity, "dataset": data.fingerprint(), "pattern": pattern, "second": other,
         "folds": [fold.name for fold in chosen], "schema": SCHEMA,
     }  # fmt: skip
-    with hold(path), progress() as bar:
+    count = sum(len(data.scenes(fold.scenes[0])) for fold in chosen)
+    with hold(path), steps("scenes", count) as advance:
         require_same_run(kept, identity)
-        count = sum(len(data.scenes(fold.scenes[0])) for fold in chosen)
-        task = bar.add_task("scenes", total=count)
-        found = calibrate(data, chosen, training, other, kept, lambda _: bar.advance(task))
+        found = calibrate(data, chosen, training, other, kept, advance)
         about = {
             "model": model.name, "weights_sha256": model.weights_sha256,
             "arguments": dict(model.config["arguments"]), "fold_models": pattern,

@@ -20,8 +20,8 @@ SCORES, SPEED = ("rank", "rmse", "sam"), ("gmac", "ms", "mib")
 COLUMNS = {
     "name": "name", "weights": "weights", "rank": "rank", "rmse": "RMSE", "sam": "SAM °",
     "parameters": "parameters", "gmac": "GMAC", "ms": "ms", "mib": "MiB", "year": "year",
-    "licence": "licence", "frozen": "frozen", "buffers": "buffers", "from": "from",
-    "use": "use", "architecture": "architecture", "private": "private", "updated": "updated", "downloads": "downloads",
+    "licence": "licence", "use": "use", "frozen": "frozen", "buffers": "buffers", "from": "from",
+    "architecture": "architecture", "private": "private", "updated": "updated", "downloads": "downloads",
 }  # fmt: skip
 """Key of ``--columns`` and ``--sort`` -> heading."""
 SHOWN: tuple[str, ...] = ("name", "weights", *SCORES, "parameters", *SPEED, "year", "licence")

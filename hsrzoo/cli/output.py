@@ -9,7 +9,8 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _SPEED_SECONDS = 3600.0
 """The time left is estimated from the steps of this time: the 30 s of rich hold no two steps of a slow
 network, and the time left would stay unknown."""
+_LINES = 10
+"""Of progress where stderr is no terminal."""
 
 
 @cache
@@ -118,6 +121,28 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show that the steps of a task are done; yields the function to call with a text after each.
+
+    A bar on a terminal, and elsewhere, as in a log, at most :data:`_LINES` lines on stderr.
+    """
+    from rich.markup import escape
+
+    with progress() as shown:
+        task, done = shown.add_task(what, total=total), 0
+
+        def advance(text: str) -> None:
+            nonlocal done
+            done += 1
+            shown.update(task, advance=1, description=escape(text))  # [bf16] is no markup
+            share = _LINES * done // total
+            if shown.disable and total > 1 and share > _LINES * (done - 1) // total:
+                say(f"{what} {done}/{total}: {text}", style="dim")
+
+        yield advance
 
 
 def progress() -> Progress:

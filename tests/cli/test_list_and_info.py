@@ -17,7 +17,7 @@ from files_as_modules import SCRIPTS, import_file
 from hsrzoo.bands import BandSet
 from hsrzoo.cli.list import SCORES, SIZE, SPEED
 from hsrzoo.cli.main import cli
-from hsrzoo.cli.output import print_table, to_json
+from hsrzoo.cli.output import print_table, steps, to_json
 from hsrzoo.errors import UnknownNameError
 from hsrzoo.models.complexity import Size, size_of
 from hsrzoo.registry import MODELS
@@ -156,7 +156,9 @@ def test_json_has_the_parameters_of_every_network_and_a_row_for_each_model(run_h
     assert sorted(rows) == sorted(entry.name for entry in entry_points(group="hsrzoo.models"))
 
 
-def test_weights_that_differ_from_their_architecture_have_figures_and_a_use_of_their_own(run_hsrzoo) -> None:
+def test_weights_that_differ_from_their_architecture_have_figures_and_a_use_of_their_own(
+    run_hsrzoo,
+) -> None:
     done = run_hsrzoo("list", "mcga-plus", "--pretrained", "--json")
     rows = {row["name"].partition(".")[2]: row for row in json.loads(done.stdout)}
     held = {tag: (row["parameters"], row["buffers"]) for tag, row in rows.items()}
@@ -246,3 +248,15 @@ def test_list_names_the_recommended_model(run_hsrzoo) -> None:
     told = f"Recommended for photographs: {advice} ("
     assert told in " ".join(run_hsrzoo("list", "--pretrained").stderr.split())
     assert told not in " ".join(run_hsrzoo("list", "hscnn").stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("total", "lines"),
+    [(1, []), (3, ["1/3", "2/3", "3/3"]), (25, [f"{n}/25" for n in (3, 5, 8, 10, 13, 15, 18, 20, 23, 25)])],
+)
+def test_progress_in_a_log_is_ten_lines_at_most(total: int, lines: list[str], capsys) -> None:
+    with steps("scored", total) as advance:
+        for n in range(total):
+            advance(f"a{n} [bf16]")
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"scored {n}: a{int(n.partition('/')[0]) - 1} [bf16]" for n in lines]

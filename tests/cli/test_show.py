@@ -84,10 +84,10 @@ def test_figures_of_the_zoo_are_the_first_lines_of_a_card(monkeypatch: pytest.Mo
     text = CliRunner().invoke(show, ["mcga-s2"], catch_exceptions=False).stdout
     assert max(map(len, text.splitlines())) <= 100
     first = " ".join(text.split("\n\n")[1].split())
-    assert first.startswith("use MCGA as its paper describes it")
+    assert first.startswith("use MCGA as published")
     assert "scores mcga-s2.cave: RMSE 0.0311 (rank 1), SAM 9.61 degrees, on 4 scenes of cave/valid" in first
     assert "cost 737,995 parameters, 28.14 GMAC for 512 x 512 pixels, 387 ms and 677 MiB" in first
-    assert "mcga-s2.general: other scenes, sensors and cameras" in first
+    assert "mcga-s2.general: other scenes and sensors" in first
     assert "licence MIT weights mcga-s2.cave (default)" in first
 
 

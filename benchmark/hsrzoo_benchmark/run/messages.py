@@ -1,30 +1,15 @@
-"""Messages of a run: a progress bar, and at the end what was computed, left out and failed."""
+"""Messages of a run: at the end what was computed, left out and failed."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from hsrzoo.cli import output
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.run.scores import Failure, Outcome
-
-
-@contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr; yields the function that moves it by one."""
-    from rich.markup import escape
-
-    with output.progress() as shown:
-        task = shown.add_task(what, total=total)
-
-        def advance(text: str) -> None:
-            shown.update(task, advance=1, description=escape(text))  # [bf16] is no markup
-
-        yield advance
 
 
 def stdout_width() -> int:

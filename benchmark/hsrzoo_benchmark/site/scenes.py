@@ -20,7 +20,6 @@ from hsrzoo.utils.files import make_folder, slug
 from hsrzoo_benchmark.plan.models import RunModes, load_models, plain_name
 from hsrzoo_benchmark.results.figures import Entry, Group
 from hsrzoo_benchmark.results.groups import Current, clean_group, groups
-from hsrzoo_benchmark.run.messages import bar
 from hsrzoo_benchmark.site import scene_figures
 from hsrzoo_benchmark.site.scene_figures import Chosen, Views
 from hsrzoo_benchmark.tables.numbers import in_main_order, measured, metric_heading
@@ -128,7 +127,7 @@ def _predict(
     """Make the cached files that are missing; what could not be made, one line each."""
     failed = []
     jobs = {e.label: [name for name in names if not cached(cache, e, name).exists()] for e in entries}
-    with bar("scenes", sum(map(len, jobs.values()))) as advance:
+    with output.steps("scenes", sum(map(len, jobs.values()))) as advance:
         for entry in entries:
             try:
                 _predict_with(data, split, jobs[entry.label], entry, cache, advance)

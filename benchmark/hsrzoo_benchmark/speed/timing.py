@@ -24,7 +24,6 @@ from hsrzoo.errors import InputError
 from hsrzoo.results import SPEED, SpeedRow, by_time
 from hsrzoo_benchmark.plan.models import ModelSetup
 from hsrzoo_benchmark.run import scores
-from hsrzoo_benchmark.run.messages import bar
 from hsrzoo_benchmark.run.scores import Failure, Outcome, row_fields
 from hsrzoo_benchmark.speed import bandwidth
 from hsrzoo_benchmark.speed.cell import OOM, SMALL, is_out_of_memory, sample_rgb
@@ -112,7 +111,7 @@ def measure(
         with store.hold(files, output.say):
             rows = stored()  # with what another run has measured meanwhile
             missing = [size for size, found in rows.items() if not found]
-            with bar("speed", 2 * len(models) * len(missing)) as advance:
+            with output.steps("speed", 2 * len(models) * len(missing)) as advance:
                 for size in missing:
                     rows[size] = _measure_size(timed, size, options, outcome, advance)
     return [row for found in rows.values() for row in found]
