@@ -25,7 +25,6 @@ LOW_COVERAGE = 0.75
 """Coverage of intervals of 90 % below which pages and `predict` say so in words."""
 GENERAL = "other scenes and sensors"
 """Use of weights that learned from several data sets."""
-"""Use of weights that learned from several data sets."""
 _YEAR = re.compile(r"(?<![\d:/])(?:19|20)\d\d(?!\d)")
 _ARXIV = re.compile(r"arXiv:(\d\d)\d\d\.")
 

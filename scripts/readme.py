@@ -64,8 +64,8 @@ def models(evidence: Evidence) -> str:
     side, device = zoo.speed["side"], zoo.speed["device"]
     return "\n".join([
         markdown_table(heads, lines), "",
-        f"Means over {ranks[0].scenes} scenes of {home.dataset}/{home.split} and up to {trainings} trainings, "
-        f"with 95 % intervals: in RMSE {level} of the {len(groups)} do not differ significantly. "
+        f"Means over {ranks[0].scenes} scenes of {home.dataset}/{home.split} and up to {trainings} "
+        f"trainings, with 95 % intervals: in RMSE {level} of the {len(groups)} do not differ significantly. "
         f"ms: {side} x {side} pixels, {device}, {zoo.speed['threads']} threads. Licence: {_licences(zoo)}. "
         f"Default: {zoo.recommended[PHOTOGRAPHS]['why']}.",
     ])  # fmt: skip
@@ -81,10 +81,8 @@ def _line(group: SeedGroup, zoo: Zoo) -> list[str]:
         cells.append(short(found.mean) + (f" ({interval})" if interval else ""))
     facts = zoo.facts(name)
     ms = f"{facts['ms']:.0f}" if "ms" in facts else ABSENT
-    use = ("photographs (default); " if name == zoo.recommended[PHOTOGRAPHS]["model"] else "") + facts[
-        "use"
-    ]
-    return [f"`{name.removesuffix('.cave')}`", *cells, f"{facts['parameters']:,}", ms, use]
+    first = "photographs (default); " if name == zoo.recommended[PHOTOGRAPHS]["model"] else ""
+    return [f"`{name.removesuffix('.cave')}`", *cells, f"{facts['parameters']:,}", ms, first + facts["use"]]
 
 
 def _licences(zoo: Zoo) -> str:
