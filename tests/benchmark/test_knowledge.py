@@ -6,13 +6,14 @@ from typing import Any
 
 from hsrzoo_benchmark.reproduce import claims
 from hsrzoo_benchmark.reproduce.evidence import Evidence
-from hsrzoo_benchmark.reproduce.knowledge import paragraphs
+from hsrzoo_benchmark.reproduce.knowledge import of_codes, of_networks
 from result_rows import folds, rows, typed
 
 
-def _paragraphs(*groups: Any) -> list[str]:
+def _paragraphs(*groups: Any) -> tuple[str, str]:
     evidence = Evidence(typed(*groups))
-    return paragraphs(evidence, [claims.judge(claim, evidence) for claim in claims.claims()])
+    judged = [claims.judge(claim, evidence) for claim in claims.claims()]
+    return of_networks(evidence), of_codes(judged)
 
 
 def test_every_sentence_is_made_from_rows() -> None:
@@ -40,4 +41,4 @@ def test_every_sentence_is_made_from_rows() -> None:
 
 
 def test_without_rows_there_is_no_paragraph() -> None:
-    assert _paragraphs(rows("linear.cave", [0.1] * 4)) == []
+    assert _paragraphs(rows("linear.cave", [0.1] * 4)) == ("", "")

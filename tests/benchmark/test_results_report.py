@@ -106,7 +106,7 @@ def report(*groups: list[dict[str, Any]]) -> str:
 def test_the_summary_tells_of_random_codes_unless_learned_ones_beat_them() -> None:
     full = rows("table-5.full", [0.1, 0.11, 0.1, 0.11])
     beaten = report(full, rows("control.random", [0.2] * 4))
-    assert beaten.startswith("# Results\n") and "random ones**" not in beaten
+    assert "\n# Results\n" in beaten and "random ones**" not in beaten
     level = report(full, rows("control.random", [0.1, 0.1, 0.11, 0.11]))
     line = next(line for line in level.splitlines() if "random ones**" in line)
     assert line.startswith(
@@ -234,11 +234,11 @@ def test_every_figure_of_the_summary_is_one_of_the_tables_behind_it() -> None:
     text = report(
         rows("mcga-s2.cave", [0.1, 0.2, 0.1, 0.2]), rows("mcga-s2.seed-1", [0.3, 0.2, 0.3, 0.2]),
         rows("mst-plus-plus.cave", [0.25, 0.22, 0.24, 0.23]), rows("table-5.full", [0.1] * 4),
-        rows("control.random", [0.2] * 4),
+        rows("control.random", [0.1, 0.1, 0.09, 0.11]),
     )  # fmt: skip
-    first, _, rest = text.partition("## All tables")
+    first, _, rest = text.partition("**All tables.**")
     found = re.findall(r"\d+\.\d+", first)
-    assert len(found) >= 6 and [number for number in found if number not in rest] == []
+    assert len(found) >= 4 and [number for number in found if number not in rest] == []
 
 
 def test_the_summary_has_every_claim_once_under_its_verdict() -> None:

@@ -125,6 +125,16 @@ def test_every_metric_and_perturbation_is_defined(site: Path, parsed: dict[Path,
     assert len(own) >= 8 and [name for name in own if words.get(name, name) not in headings] == []
 
 
+def test_the_summary_of_results_takes_two_screens(site: Path, page) -> None:
+    page.goto((site / "results.html").as_uri())
+    plots = page.locator(".plots img").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().x)"
+    )
+    assert len(set(plots)) == 2 and len(plots) >= 3, "two columns"
+    screen = page.viewport_size["height"]
+    assert page.evaluate("document.querySelector('.md-footer').getBoundingClientRect().top") < 2 * screen
+
+
 def test_search_and_formulae_work_from_the_disk(site: Path, page) -> None:
     page.goto((site / "index.html").as_uri())
     assert page.title() == "hsrzoo"

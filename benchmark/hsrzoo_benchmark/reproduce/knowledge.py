@@ -27,14 +27,21 @@ _CODES = (
 """Keys of claims, and how a sentence about each begins."""
 
 
-def paragraphs(evidence: Evidence, judged: Sequence[Judged]) -> list[str]:
-    """Two paragraphs, each as far as there are rows for it."""
-    about: tuple[tuple[str, list[str]], ...] = (
-        ("What a network knows", [make(evidence) for make in _SENTENCES]),
-        ("What the codebook contributes", [_about_codes(key, start, judged) for key, start in _CODES]),
+def of_networks(evidence: Evidence) -> str:
+    """A paragraph on what a network knows, as far as there are rows for it."""
+    return _paragraph("What a network knows", [make(evidence) for make in _SENTENCES])
+
+
+def of_codes(judged: Sequence[Judged]) -> str:
+    """A paragraph on what the codebook contributes, as far as there are rows for it."""
+    return _paragraph(
+        "What the codebook contributes", [_about_codes(key, start, judged) for key, start in _CODES]
     )
-    found = [(title, [sentence for sentence in sentences if sentence]) for title, sentences in about]
-    return [f"**{title}.** {' '.join(sentences)}" for title, sentences in found if sentences]
+
+
+def _paragraph(title: str, sentences: Sequence[str]) -> str:
+    text = " ".join(sentence for sentence in sentences if sentence)
+    return f"**{title}.** {text}" if text else ""
 
 
 def _single_pixels(evidence: Evidence) -> str:

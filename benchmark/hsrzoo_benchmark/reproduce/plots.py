@@ -22,6 +22,8 @@ from hsrzoo_benchmark.tables.numbers import significant, threads_text
 from hsrzoo_benchmark.tables.pictures import new_figure, save
 
 _SIDE = 512
+_WIDTH = 5.6
+"""Of a picture, inches: two stand beside each other."""
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#595959")
 _MARKS = "osD^vPX"
 _SHOWN = (
@@ -96,7 +98,7 @@ def _time(evidence: Evidence) -> Iterator[Plot]:
         "; ".join(f"{p.label}: {significant(p.x, 3)} ms, RMSE {significant(p.mean)}" for p in found),
         f"Mean over {scenes} scenes of {HOME.dataset}/{HOME.split} and seeds, with 95 % intervals; filled: "
         "not significantly different from the best ([table](results/networks.md#networks-at-full-budget)).",
-        lambda out: draw_points(found, label, out),
+        lambda out: draw_points(found, label, out, _WIDTH, 3.1),
     )  # fmt: skip
 
 
@@ -144,7 +146,7 @@ def _intervals(evidence: Evidence) -> Iterator[Plot]:
         coverage.describe(found),
         "Share of the values that intervals of 90 % hold: mean over scenes, lines from the worst to the "
         "best scene ([table](results/intervals.md#coverage-width-and-order-of-errors)).",
-        lambda out: coverage.draw(found, out),
+        lambda out: coverage.draw(found, out, _WIDTH),
     )  # fmt: skip
 
 
@@ -162,8 +164,10 @@ def _dots(lines: Lines, label: str, out: Path) -> Path:
 
     with matplotlib.rc_context(STYLE):
         places = list(dict.fromkeys(where for values in lines.values() for where in values))
-        figure = new_figure(7.2, 1.3 + 0.36 * len(places), arrange=False)
-        inside = {"left": 0.25, "right": 0.73, "bottom": 0.55 / figure.get_figheight(), "top": 0.97}
+        below = 0.6 + coverage.LEGEND_LINE * -(-len(lines) // 3)
+        height = below + 0.1 + 0.32 * len(places)
+        figure = new_figure(_WIDTH, height, arrange=False)
+        inside = {"left": 1.8 / _WIDTH, "right": 0.97, "bottom": below / height, "top": 1 - 0.1 / height}
         axes: Any = figure.subplots(gridspec_kw=inside)
         axes.axvline(1, color="#595959", lw=1)
         for (name, values), colour, mark in zip(lines.items(), _COLOURS, _MARKS, strict=False):
@@ -179,5 +183,5 @@ def _dots(lines: Lines, label: str, out: Path) -> Path:
         axes.set_yticklabels(places)
         axes.grid(True, color="#dddddd", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
+        figure.legend(loc="lower center", ncols=3, frameon=False, fontsize=9)
         return save(figure, out)

@@ -12,7 +12,7 @@ from hsrzoo.cli import output
 from hsrzoo.results import POOLED
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce import claims, intervals, summary, tables, text
+from hsrzoo_benchmark.reproduce import claims, intervals, knowledge, summary, tables, text
 from hsrzoo_benchmark.reproduce.claims import Finding, Judged
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
@@ -156,7 +156,7 @@ def _archive(judged: Sequence[Judged]) -> dict[str, Page]:
         }),
         "mcga": Page("MCGA", {
             "The paper's claims": lambda _: [_claims_table(judged)],
-            "Codebook controls": _controls,
+            "Codebook controls": lambda e: [knowledge.of_codes(judged), *_controls(e)],
             "Ablations": _ablations,
         }),
         "cost": Page("Cost", {"Training": _training, "Speed": _speed}),

@@ -1,4 +1,4 @@
-"""The summary of the results: answers in sentences, and plots; the tables are on pages of their own."""
+"""The summary of the results, two screens: plots, and answers in sentences. Tables have their own pages."""
 
 from __future__ import annotations
 
@@ -13,24 +13,40 @@ from hsrzoo_benchmark.tables.numbers import metric_name, significant, with_wins
 
 SUMMARY = "results.md"
 _ABOUT = """\
-Everything here is made of the rows in `records` by `make tables`. MCGA is a clean-room implementation; its
-authors published neither code nor weights."""
+---
+hide: [toc]
+---
+
+# Results
+
+Made of the rows in `records` by `make tables`. MCGA is a clean-room implementation: its authors published
+neither code nor weights."""
 _TABLES = """\
-[Networks](results/networks.md), [other sensors, data and cameras](results/generalisation.md),
-[disturbed images](results/disturbances.md), [prediction intervals](results/intervals.md), [other
-recipes](results/recipes.md), [MCGA: claims, controls, ablations](results/mcga.md), [cost](results/cost.md),
-[protocols and commits](results/provenance.md), [bundled models](tables.md), [what was tried](search.md)."""
+**All tables.** [Networks](results/networks.md), [other sensors, data and
+cameras](results/generalisation.md), [disturbed images](results/disturbances.md), [prediction
+intervals](results/intervals.md), [other recipes](results/recipes.md), [MCGA: claims, controls,
+ablations](results/mcga.md), [cost](results/cost.md), [protocols and commits](results/provenance.md),
+[bundled models](tables.md), [what was tried](search.md)."""
 
 
 def render(evidence: Evidence, judged: Sequence[Judged]) -> str:
     """The page."""
     answers = [*advice(evidence)[:1], _sensors(evidence), _learned_codes(judged)]
-    parts = ["# Results", _ABOUT, "\n".join(f"- {one}" for one in answers if one)]
+    parts = [_ABOUT, *_grid(plots.plots(evidence))]
+    parts += ["\n".join(f"- {one}" for one in answers if one)]
     parts += [claims.verdicts(judged, "results/mcga.md#the-papers-claims")]
-    for plot in plots.plots(evidence):
-        parts += [f"## {plot.title}", f"![{plot.alt}](results/{plot.file})", plot.caption]
-    parts += ["## What the numbers say", *knowledge.paragraphs(evidence, judged), "## All tables", _TABLES]
+    parts += [knowledge.of_networks(evidence), _TABLES]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _grid(found: Sequence[plots.Plot]) -> list[str]:
+    """Two plots beside each other, where there is room; docs/hsrzoo.css lays them out."""
+    cells = [
+        f"<div markdown>\n\n![{plot.alt}](results/{plot.file})\n\n"
+        f"**{plot.title}.** {plot.caption}\n\n</div>"
+        for plot in found
+    ]
+    return ['<div class="plots" markdown>', *cells, "</div>"] if cells else []
 
 
 def _sensors(evidence: Evidence) -> str:

@@ -14,6 +14,8 @@ from hsrzoo_benchmark.site.plots import STYLE
 from hsrzoo_benchmark.tables.pictures import new_figure, save
 
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#595959")
+LEGEND_LINE = 0.19
+"""Height of a line of a legend below a picture, inches."""
 Coverages = Mapping[str, Mapping[str, Sequence[float]]]
 """Model -> where -> coverage of each scene."""
 _TITLES = {"clean": "as they are", "gain-both-0.5": "exposure x 0.5", "gain-both-2": "exposure x 2",
@@ -52,15 +54,16 @@ def describe(found: Coverages) -> str:
     return f"Worst scene: {'; '.join(items)}"
 
 
-def draw(found: Coverages, out: Path) -> Path:
-    """A mark at the mean over scenes, a line from the worst to the best."""
+def draw(found: Coverages, out: Path, width: float = 7.2) -> Path:
+    """A mark at the mean over scenes, a line from the worst to the best. ``width``: of all, in inches."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
         places = list(dict.fromkeys(where for values in found.values() for where in values))
-        figure = new_figure(7.2, 1.4 + (0.15 + 0.1 * len(found)) * len(places), arrange=False)
-        height = figure.get_figheight()
-        inside = {"left": 0.39, "right": 0.76, "bottom": 0.6 / height, "top": 1 - 0.15 / height}
+        below = 0.6 + LEGEND_LINE * -(-len(found) // 2)
+        height = below + 0.15 + (0.06 + 0.05 * len(found)) * len(places)
+        figure = new_figure(width, height, arrange=False)
+        inside = {"left": 2.85 / width, "right": 0.97, "bottom": below / height, "top": 1 - 0.15 / height}
         axes: Any = figure.subplots(gridspec_kw=inside)
         axes.axvline(100 * LEVEL, color="#595959", lw=1)
         shifts = np.linspace(-0.3, 0.3, len(found)) if len(found) > 1 else [0.0]
@@ -69,11 +72,11 @@ def draw(found: Coverages, out: Path) -> Path:
             low, high = ([100 * end(scenes) for scenes in values.values()] for end in (min, max))
             axes.hlines(at, low, high, color=colour, lw=1.5)
             means = [100 * float(np.mean(scenes)) for scenes in values.values()]
-            axes.plot(means, at, "o", color=colour, ms=5, label=name)
+            axes.plot(means, at, "o", color=colour, ms=4, label=name)
         axes.set(xlabel=f"values within intervals of {100 * LEVEL:g} %, %", yticks=range(len(places)),
                  ylim=(len(places) - 0.5, -0.5))  # fmt: skip
         axes.set_yticklabels(places)
         axes.grid(True, axis="x", color="#dddddd", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
+        figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=9)
         return save(figure, out)

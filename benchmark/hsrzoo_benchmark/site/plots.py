@@ -91,19 +91,21 @@ def sizes(current: Current) -> dict[str, int]:
     return found
 
 
-def draw(found: Sequence[Point], xlabel: str, out: Path) -> Path:
-    """One picture, both axes logarithmic: the mean with its interval over what the model costs."""
+def draw(found: Sequence[Point], xlabel: str, out: Path, width: float = 7.2, height: float = 4.8) -> Path:
+    """One picture, both axes logarithmic: the mean with its interval over what the model costs. Its size is
+    in inches."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(7.2, 4.8, arrange=False)
-        axes = figure.subplots(gridspec_kw={"left": 0.12, "right": 0.98, "bottom": 0.13, "top": 0.97})
+        figure = new_figure(width, height, arrange=False)
+        frame = {"left": 0.86 / width, "right": 0.98, "bottom": 0.62 / height, "top": 0.97}
+        axes = figure.subplots(gridspec_kw=frame)
         for one in found:
             if one.low is not None and one.high is not None:
                 axes.plot([one.x, one.x], [one.low, one.high], color=_GREY, lw=1, zorder=1)
             inside = _BLUE if one.leads else "white"
             axes.plot(one.x, one.mean, "o", ms=8, mec=_BLUE, mfc=inside, mew=1.6, zorder=2)
-        axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="RMSE, mean over scenes (↓ better)")
+        axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="mean RMSE (↓ better)")
         _ticks(axes, found)
         axes.grid(True, which="major", color="#dddddd", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
