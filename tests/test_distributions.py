@@ -38,6 +38,8 @@ FOLDERS = {
     for where in PROJECT["tool"]["setuptools"]["packages"]["find"]["where"]
     for path in (ROOT / where).glob("hsrzoo*/__init__.py")
 }
+LOADED = "/mcga-s2.cave/"
+"""The weights that the fresh environment uses."""
 LIMIT = 100_000_000
 """Bytes that the Python Package Index takes in one file."""
 
@@ -53,12 +55,19 @@ def tracked() -> list[str]:
 
 @pytest.fixture(scope="module")
 def built(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of both: the source distribution from a copy of the tree, the wheel from the former."""
+    """The folder of both: the source distribution from a copy of the tree, the wheel from the former.
+
+    Weights that no test loads are empty in the copy: compressing them would take most of the time.
+    """
     pytest.importorskip("build", reason="needs build")
     tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     for name in tracked:
-        if not name.startswith(("records/", "runs/", "results/")):
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.startswith(("records/", "runs/", "results/")):
+            continue
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".safetensors") and LOADED not in name:
+            (tree / name).touch()
+        else:
             shutil.copyfile(ROOT / name, tree / name)
     done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(tree)],
@@ -127,8 +136,12 @@ def test_the_source_distribution_tells_how_to_cite_it_and_what_changed(sdist: Pa
     assert not [name for name in names if name.startswith(("tests/", "records/", "runs/"))]
 
 
-def test_both_are_small_enough_for_the_package_index(wheel: Path, sdist: Path) -> None:
-    assert 0 < wheel.stat().st_size < LIMIT and 0 < sdist.stat().st_size < LIMIT
+def test_both_are_small_enough_for_the_package_index(sdist: Path) -> None:
+    """The files before compression are what the wheel has and more."""
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    files = [path for path in map(ROOT.joinpath, names) if path.is_file()]
+    assert len(files) > 500 and sum(path.stat().st_size for path in files) < LIMIT
 
 
 def test_metadata_say_what_pyproject_says(metadata: Message) -> None:

@@ -131,6 +131,10 @@ NETWORKS = (
     Network(
         "agdnet",
         parameters=(172_391, 6_788_210),
+        contract=(
+            Contract(tuple(check for check in ALL if check != "export")),
+            Contract(("export",), {"stages": 1}),
+        ),
         original=Original("agdnet_4", one_name=True),
         halo=27,
         reach=(Reach({"stages": 1}), Reach({"stages": 2})),

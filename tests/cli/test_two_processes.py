@@ -23,7 +23,7 @@ from tiled_networks import BANDS, Chained, model
 
 HERE = Path(__file__).parent
 PLUGINS = (HERE.parent / "training" / "toys.py", HERE.parent / "benchmark" / "toy_plugin.py")
-ROUNDS = 3
+ROUNDS = 2
 IN_USE = re.compile(r"Error: \S+ is in use by process \d+\. Expected one process at a time")
 COMMANDS = {
     "predict": "predict image.npy --model linear.cave --tile 4 -o cube-{round}.hdr",

@@ -38,6 +38,7 @@ NOT_RUN = {
     "hsrzoo train mst-plus-plus --dataset cave --split without-fold-$fold --steps 10000 "
     "--out runs/mst-plus-plus.fold-$fold",
     "done",
+    "hsrzoo train --queue queue.toml",
     "hsrzoo calibrate intervals local-dir:runs/mst-plus-plus/weights --dataset cave "
     "--fold-models runs/mst-plus-plus.fold-{fold}/weights",
     "hsrzoo export mcga-s2 --intervals -o mcga-s2-intervals.onnx",
@@ -178,7 +179,7 @@ def chart(folder: Path, page: str) -> None:
 FILES: dict[str, Callable[[Path, str], None]] = {
     "cubes": cubes, "cubes-of-mine": cubes_of_mine, "measured-points": measured_points, "pairs": pairs,
     "hyperglobal": hyperglobal, "raster": raster,
-    "checkpoint": checkpoint, "queue": queue, "readme": readme, "tables": tables,
+    "checkpoint": checkpoint, "readme": readme, "tables": tables,
     "chart": chart,
 }  # fmt: skip
 COMMANDS = {

@@ -36,7 +36,8 @@ class TestMcgaS4(ModelContract):
 
 @pytest.mark.parametrize("scales", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_narrow_networks_are_exported(scales: int) -> None:
-    narrow = {"widths": (8,) * scales, "blocks": (0,) * (scales - 1) + (1,), "stem": 4, "latent": 8}
+    blocks = {1: (1,), 2: (0, 0)}[scales]  # tests/export traces a block
+    narrow = {"widths": (8,) * scales, "blocks": blocks, "stem": 4, "latent": 8}
     spec = replace(
         MCGA_S2,
         build=partial(build, **narrow, n_codes=24, head=8, k=8),
