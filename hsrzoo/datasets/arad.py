@@ -136,7 +136,7 @@ SPEC = DatasetSpec(
     title="ARAD-1K, the NTIRE 2022 spectral recovery challenge, 400-700 nm in 31 bands",
     where="Register at the challenge's page to download it; no licence is stated: "
     "https://codalab.lisn.upsaclay.fr/competitions/721.",
-    size="950 public scenes of 482 x 512 pixels and 31 bands, 29 GB as float32",
+    size="950 public scenes of 482 x 512 pixels and 31 bands, 29 GB as float32 by its shape",
     mirrors=(
         "https://github.com/caiyuanhao1998/MST-plus-plus (links to Google Drive)",
         "https://doi.org/10.5281/zenodo.7839604 (spectra of the training scenes)",

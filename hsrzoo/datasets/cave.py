@@ -110,7 +110,7 @@ SPEC = DatasetSpec(
     title="CAVE multispectral images, 400-700 nm in 31 bands",
     where="Columbia University offers it for research without a formal licence: "
     "https://www.cs.columbia.edu/CAVE/databases/multispectral/ (Complete data set).",
-    size="32 scenes of 512 x 512 pixels and 31 bands in 16 bits, 0.5 GB",
+    size="32 scenes of 512 x 512 pixels and 31 bands in PNG of 16 bits, about 0.41 GB to download",
     mirrors=("https://huggingface.co/datasets/danaroth/cave",),
     layout="cave/train and cave/valid with SCENE_ms/SCENE_ms/SCENE_ms_01.png to _31.png, or all scenes "
     "in cave/ or cave/complete_ms_data/ (the valid split is then beads, fake_and_real_food, feathers and "

@@ -253,6 +253,7 @@ SPEC = DatasetSpec(
     where="EnMAP's portal gives L2A products after registration: https://www.enmap.org/data_access/. The "
     "tiles of Potsdam come with the test data of the EnMAP-Box (repository under GPL-3, terms of the data "
     "not stated).",
+    size="the 12 tiles of Potsdam 12 MB",
     layout="enmap/NAME.tif with 224 bands (reflectance x 10000, or any with SCALE), in folders or not; "
     "wavelengths in GDAL's metadata or enmap/wavelengths.csv; splits, if any, in enmap/splits/train.csv, "
     "valid.csv and test.csv with a name a line",

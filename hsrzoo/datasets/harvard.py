@@ -68,7 +68,7 @@ SPEC = DatasetSpec(
     title="Harvard real-world hyperspectral images, 420-720 nm in 31 bands",
     where="Harvard offers it for research, not for commerce; read its page's terms: "
     "http://vision.seas.harvard.edu/hyperspec/.",
-    size="about 75 scenes of 1040 x 1392 pixels and 31 bands",
+    size="77 scenes of 1040 x 1392 pixels and 31 bands, about 7.5 GB to download",
     mirrors=("https://huggingface.co/datasets/danaroth/harvard",),
     layout="harvard/SCENE.mat (or in harvard/CZ_hsdb and harvard/CZ_hsdbi), all in the split valid; or in "
     "harvard/train, harvard/valid and harvard/test, as you divide them: there is no official split",

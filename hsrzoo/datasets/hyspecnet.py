@@ -168,7 +168,9 @@ SPEC = DatasetSpec(
     open=HySpecNet,
     title="HySpecNet-11k, 11,483 patches of EnMAP L2A, 418-2446 nm in 202 of 224 bands",
     where="https://hyspecnet.rsim.berlin has it for download, with its terms.",
-    size="11,483 patches of 128 x 128 pixels and 224 bands in 16 bits, 84 GB",
+    size="11483 patches of 128 x 128 pixels and 224 bands, 84 GB as int16 by its shape; about 63 GB to "
+    "download, in ten archives",
+    mirrors=("https://huggingface.co/datasets/torchgeo/hyspecnet",),
     layout="hyspecnet-11k/splits/easy/train.csv, val.csv, test.csv, the same in splits/hard, and patches "
     "NAME-SPECTRAL_IMAGE.TIF or NAME-DATA.npy in any folders below hyspecnet-11k",
 )

@@ -42,7 +42,7 @@ SPEC = DatasetSpec(
     title="ICVL hyperspectral images of natural scenes, 400-700 nm in 31 bands",
     where="Ben-Gurion University offers it under terms that you accept there (CC BY-NC-ND 4.0): "
     "https://huggingface.co/datasets/ICVL-BGU/ICVL_HS_2016 (mat/), https://icvl.cs.bgu.ac.il/hyperspectral/.",
-    size="202 scenes of 1392 x 1300 pixels and 31 bands, 45 GB as float32",
+    size="202 scenes of 1392 x 1300 pixels and 31 bands, 45 GB as float32 by its shape",
     mirrors=("https://huggingface.co/datasets/danaroth/icvl",),
     layout="icvl/SCENE.mat, all in the split valid; or in icvl/train, icvl/valid and icvl/test, as you "
     "divide them: there is no official split",

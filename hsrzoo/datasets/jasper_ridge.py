@@ -43,7 +43,7 @@ SPEC = DatasetSpec(
     open=open_jasper_ridge,
     title="Jasper Ridge, an AVIRIS scene of water, trees and soil in 198 bands of unverified wavelengths",
     where="A test cube of unmixing that many pages on the subject offer; its terms are not stated.",
-    size="one scene of 100 x 100 pixels and 198 bands, 4 MB",
+    size="one scene of 100 x 100 pixels and 198 bands, 3 MB",
     mirrors=("https://huggingface.co/datasets/danaroth/jasper_ridge",),
     layout="jasper_ridge/jasperRidge2_R198.mat with Y (198, 10000), nRow and nCol",
 )

@@ -60,7 +60,7 @@ SPEC = DatasetSpec(
     title="KAIST hyperspectral images of objects, 420-720 nm in 31 bands",
     where="KAIST's Visual Computing Lab offers it for research, read its page's terms: "
     "https://vclab.kaist.ac.kr/siggraphasia2017p1/ (the scenes are OpenEXR: convert them).",
-    size="30 scenes of 2704 x 3376 pixels and 31 bands, 34 GB as float32",
+    size="30 scenes of 2704 x 3376 pixels and 31 bands, 34 GB as float32 by its shape",
     layout="kaist/SCENE.mat (or .h5, .npz), all in the split valid; or in kaist/train, kaist/valid and "
     "kaist/test, as you divide them: there is no official split",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -95,6 +96,16 @@ def test_a_missing_set_says_what_to_expect_and_what_to_run_next(tmp_path, name, 
     with pytest.raises(DatasetMissingError) as error:
         open_dataset(name, root)
     assert [part for part in parts if part.format(root=root) not in str(error.value)] == []
+
+
+def test_sizes_that_are_computed_follow_from_the_shape():
+    shape = r"^(\d+) .*?(\d+) x (\d+) pixels and (\d+) bands, (\d+) GB as (float32|int16) by its shape"
+    found = [re.search(shape, DATASETS.get(name).size.replace("public ", "")) for name in DATASETS.names()]
+    products = [match.groups() for match in found if match]
+    assert len(products) == 4
+    for *shape, told, dtype in products:
+        count = math.prod(map(int, shape)) * (4 if dtype == "float32" else 2)
+        assert round(count / 1e9) == int(told), shape
 
 
 def test_verify_leaves_with_one_when_a_file_is_damaged(tmp_path):
