@@ -261,7 +261,7 @@ class DatasetSpec:
     layout: str
     """The folder it must have under the data root, and its content."""
     size: str = ""
-    """What to expect: number and size of its scenes, bytes. Bytes are measured, or what a public listing says
+    """What to expect: number and size of its scenes, and bytes: measured, or what a public listing says
     ("about"), or computed ("by its shape")."""
     mirrors: tuple[str, ...] = ()
     """Other places that public listings name; nobody checked that their files are the same."""
