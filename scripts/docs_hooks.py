@@ -19,6 +19,8 @@ FOR_TESTS = re.compile(r"^<!-- test: .* -->\n", re.MULTILINE)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```\n(?=hsrzoo |make |python |torchrun |pip )", re.MULTILINE)
 AS_IS = re.compile(r"^\x08\n((?:.+\n?)+)", re.MULTILINE)
+TITLE = re.compile(r"\A# .*\n")
+SHORT = re.compile(r"<code>(?=[^<\n]{1,30}</code>)")
 ROLE = re.compile(r":\w+:<code>[~.]?([^<]+)</code>")
 
 
@@ -44,19 +46,23 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Docstrings name classes and functions as Sphinx does (``:class:``): the name alone is shown."""
-    return ROLE.sub(r"<code>\1</code>", html)
+    """Docstrings name classes and functions as Sphinx does (``:class:``): the name alone is shown. Short
+    code gets a class of its own, by which docs/hsrzoo.css keeps names and options on one line."""
+    return SHORT.sub('<code class="short">', ROLE.sub(r"<code>\1</code>", html))
 
 
 def included(markdown: str) -> str:
-    """``markdown`` with the files that it includes; commands in them are fenced as ``sh``."""
-    return FENCE.sub("```sh\n", INCLUDE.sub(lambda found: _file(found[1]), markdown))
+    """``markdown`` with the files that it includes; commands in them are fenced as ``sh``. A page has one
+    title: that of a file is left out where the page has its own."""
+    titled = TITLE.search(markdown) is not None
+    return FENCE.sub("```sh\n", INCLUDE.sub(lambda found: _file(found[1], titled), markdown))
 
 
-def _file(name: str) -> str:
+def _file(name: str, titled: bool) -> str:
     text = (ROOT / name).read_text(encoding="utf-8").strip()
     if not name.endswith(".md"):
         return f"```text\n{text}\n```"
+    text = TITLE.sub("", text, count=1) if titled else text
     return LINK.sub(lambda found: _link(found[1], found[2]), text)
 
 

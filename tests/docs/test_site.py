@@ -89,6 +89,12 @@ def test_no_note_for_tests_reaches_a_reader(site: Path) -> None:
     assert [name for name, text in pages.items() if re.search("<!-- include:", text)] == []
 
 
+def test_a_page_has_one_title_and_names_stay_on_one_line(site: Path) -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    assert [name for name, text in texts.items() if text.count("<h1") > 1] == []
+    assert '<code class="short">mst-plus-plus</code>' in texts["zoo.html"]
+
+
 def test_every_command_is_in_the_reference(site: Path, parsed: dict[Path, Page]) -> None:
     wanted = []
     context = click.Context(cli, info_name="hsrzoo")
