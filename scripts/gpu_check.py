@@ -1,11 +1,14 @@
 """Check and time what runs on a GPU, within 8 minutes: all results in one JSON file.
 
-    python scripts/gpu_check.py [--out gpu_check.json] [--parts parity search speed training]
+    python scripts/gpu_check.py [--out gpu_check.json] [--parts parity search speed loader training]
 
 - ``parity``: every network on the GPU against the CPU, in float32.
 - ``search``: the engines of the nearest-code search, Triton's kernel among them, against a float64 search.
 - ``speed``: every network alone, in fp32 and bf16, and the time that moving its input and output takes.
-- ``training``: a training of 4 minutes on made-up scenes, and how many crops a second the loader gives.
+- ``loader``: how many crops a second are drawn from scenes in memory, with workers and without, by the
+  clock and for each second of CPU time, and how many a plain copy from uint16 to float32 gives. This part
+  alone needs no GPU.
+- ``training``: a training of 4 minutes on made-up scenes.
 
 The file is written after every part, with the seconds that it took. A part stops after its share of the
 time and lists what it left out; one that fails keeps its error, and the others run. ``--dry-run`` does all
@@ -16,9 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +33,7 @@ import torch
 from torch import Tensor
 
 from hsrzoo.bands import VISIBLE_31
+from hsrzoo.cli.output import print_table
 from hsrzoo.datasets.synthetic import Synthetic
 from hsrzoo.errors import text_of
 from hsrzoo.models.loading import default_tag
@@ -35,7 +41,8 @@ from hsrzoo.models.names import parse_name
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module
-from hsrzoo.training.loop import train
+from hsrzoo.training.loading.loader import Loader
+from hsrzoo.training.loop import cpu_seconds, train
 from hsrzoo.training.pairs import PairTask
 from hsrzoo.training.recipe import recipes_of
 from hsrzoo.training.rundir import RunDir
@@ -80,7 +87,9 @@ class Check(NamedTuple):
     scene_side: int = 512
     minutes: float | None = 4.0
     """Of the training; None: 2 steps."""
-    loader_seconds: float = 5.0
+    loader_seconds: float = 3.0
+    """For each number of workers."""
+    loader_workers: tuple[int, ...] = (0, 1, 2)
     limits: tuple[tuple[str, float], ...] = (("parity", 60.0), ("search", 30.0), ("speed", 110.0))
     """Seconds after which a part begins nothing new."""
 
@@ -88,7 +97,7 @@ class Check(NamedTuple):
 DRY = Check(
     "cpu", ("pixel-mlp", "mcga-s2"), side=16, pixels=64, codes=32, sizes=(16,), repeats=1, copy_bytes=65536,
     trained="pixel-mlp", batch=2, patch=8, precision="fp32", scenes=2, scene_side=16, minutes=None,
-    loader_seconds=0.0,
+    loader_seconds=0.0, loader_workers=(0,),
 )  # fmt: skip
 
 
@@ -212,22 +221,58 @@ def _timed(model: Reconstructor, side: int, timer: Timer, repeats: int, on_gpu: 
             "peak_mib": peak}  # fmt: skip
 
 
-def training(check: Check, left: Budget) -> dict[str, Any]:
-    """Crops a second that the loader gives alone, and steps, milliseconds a step and losses of a run."""
+def made_up_task(check: Check) -> PairTask:
+    """Training on made-up scenes, whose values are those of 16-bit files."""
     spec = MODELS.get(check.trained)
     recipe = recipes_of(spec)["common"]
     recipe = replace(
         recipe, batch=check.batch, patch=check.patch, precision=check.precision, steps=2, holdout=0
     )
-    data = Synthetic(VISIBLE_31, check.scenes, check.scene_side)
+    data = Synthetic(VISIBLE_31, check.scenes, check.scene_side, bits=16)
     torch.manual_seed(recipe.seed)
-    task = PairTask(spec, build_module(spec, data.bands, {}), data, recipe)
+    return PairTask(spec, build_module(spec, data.bands, {}), data, recipe)
+
+
+def loader(check: Check, left: Budget) -> dict[str, Any]:
+    """Crops a second, by the clock and of CPU time with that of the workers, for each number of workers and
+    for a plain copy of as many values from uint16 to float32."""
+    task = made_up_task(check)
     task.prepare()
-    draws, begin = 0, time.perf_counter()
-    while not draws or time.perf_counter() - begin < check.loader_seconds:
-        task.draw(torch.Generator().manual_seed(draws))
-        draws += 1
-    drawn = recipe.batch * draws / (time.perf_counter() - begin)
+    scene = np.zeros((len(VISIBLE_31), check.scene_side, check.scene_side), np.uint16)
+    _, crops = task.empty_batch()
+
+    def copy(number: int) -> None:
+        for place, crop in enumerate(crops.numpy()):
+            top, start = (which % (1 + check.scene_side - check.patch) for which in (number, 37 * place))
+            crop[:] = scene[:, top : top + check.patch, start : start + check.patch]
+
+    rows = [{"workers": "plain copy", **_crops_a_second(check, copy)}]
+    for workers in check.loader_workers:
+        with closing(Loader(task, 0, workers)) as batches:
+            rows.append({"workers": workers, **_crops_a_second(check, batches.draw, batches.close)})
+    print_table(rows, ["workers", "crops_s", "crops_cpu_s"])
+    return {"batch": check.batch, "patch": check.patch, "rows": rows, "ok": True}
+
+
+def _crops_a_second(
+    check: Check, work: Callable[[int], object], end: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """Of ``work(0)``, ``work(1)`` and so on, a batch each; ``end`` ends its processes, which count too."""
+    work(0)
+    done, begin, cpu = 0, time.perf_counter(), cpu_seconds()
+    while not done or time.perf_counter() - begin < check.loader_seconds:
+        work(1 + done)
+        done += 1
+    seconds = time.perf_counter() - begin
+    end()
+    drawn = check.batch * done
+    return {"crops_s": drawn / seconds, "crops_cpu_s": drawn / max(cpu_seconds() - cpu, 1e-3)}
+
+
+def training(check: Check, left: Budget) -> dict[str, Any]:
+    """Steps, milliseconds a step and losses of a run."""
+    task = made_up_task(check)
+    recipe = task.recipe
     with tempfile.TemporaryDirectory() as folder:
         train(task, recipe, Path(folder, "run"), minutes=check.minutes, progress=False)
         run = RunDir(Path(folder, "run"))
@@ -236,14 +281,14 @@ def training(check: Check, left: Budget) -> dict[str, Any]:
     step = record["wall_seconds"] / record["steps"]
     return {
         "network": check.trained, "precision": recipe.precision, "batch": recipe.batch,
-        "patch": recipe.patch, "loader_crops_s": drawn, "steps": record["steps"], "step_ms": 1e3 * step,
+        "patch": recipe.patch, "steps": record["steps"], "step_ms": 1e3 * step,
         "crops_s": recipe.batch / step, "first_loss": losses[0], "last_loss": losses[-1],
         "ok": bool(np.isfinite(losses).all()),
     }  # fmt: skip
 
 
 PARTS: dict[str, Callable[[Check, Budget], dict[str, Any]]] = {
-    "parity": parity, "search": search, "speed": speed, "training": training,
+    "parity": parity, "search": search, "speed": speed, "loader": loader, "training": training,
 }  # fmt: skip
 
 
@@ -265,20 +310,24 @@ def run(check: Check, parts: Sequence[str], out: Path) -> dict[str, Any]:
     return results
 
 
-def main() -> int:
-    """Run; 1 if a part failed."""
+def parse(words: Sequence[str]) -> tuple[Check, list[str], Path]:
+    """What to check, the parts and the file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--networks", nargs="+", default=(), help="these networks alone [all]")
-    parser.add_argument("--minutes", type=float, default=Check.minutes, help="of the training [4]")
+    parser.add_argument("--minutes", type=float, default=Check().minutes, help="of the training [4]")
     parser.add_argument("--dry-run", action="store_true", help="everything small, on the CPU")
-    options = parser.parse_args()
-    if options.dry_run:
-        check = DRY
-    else:
-        check = Check(networks=tuple(options.networks), minutes=options.minutes)
-    found = run(check, options.parts, options.out)
+    options = parser.parse_args(words)
+    gpu = torch.cuda.is_available() or set(options.parts) - {"loader"}
+    networks = tuple(options.networks)
+    check = Check("cuda" if gpu else "cpu", networks=networks, minutes=options.minutes)
+    return DRY if options.dry_run else check, options.parts, options.out
+
+
+def main() -> int:
+    """Run; 1 if a part failed."""
+    found = run(*parse(sys.argv[1:]))
     return 0 if all(part["ok"] for part in found["parts"].values()) else 1
 
 

@@ -52,6 +52,14 @@ if TYPE_CHECKING:
 @options.pairs("--set", "sets", "Any other field of the recipe, repeatable.", "FIELD=VALUE")
 @options.arguments
 @options.threads
+@click.option(
+    "--workers", type=click.IntRange(min=0), metavar="N",
+    help="Processes that draw crops ahead; no weight depends on it [0; on a GPU up to 4].",
+)  # fmt: skip
+@click.option(
+    "--cache/--no-cache", default=None,
+    help="Keep scenes in a file on disk instead of in memory [from 2 GB on].",
+)  # fmt: skip
 @options.data_options
 @click.option("--also", type=DATASET, help="A second data set of the same bands to train on.")
 @options.data_option("--also-option", "also_options", "Option of the second data set, repeatable.")
@@ -65,7 +73,8 @@ def command(
     name: str | None, dataset: str | None, split: str, out: Path | None, minutes: float | None,
     resume: bool, start: Path | None, init_name: str | None, frozen: tuple[str, ...],
     recipe_name: str | None, sets: dict[str, str],
-    arguments: dict[str, Any], threads: int | None, data_options: dict[str, str], also: str | None,
+    arguments: dict[str, Any], threads: int | None, workers: int | None, cache: bool | None,
+    data_options: dict[str, str], also: str | None,
     also_options: dict[str, str], also_split: str, also_share: float,
     pool_texts: tuple[str, ...], data_root: Path | None,
     queue: Path | None, only: tuple[str, ...], **fields: Any,
@@ -140,12 +149,14 @@ def command(
         built = _from_start(spec, start, data.bands, settled_extras(spec, arguments, camera))
     task = PairTask(
         built.spec, built.module, data, recipe, split=split, arguments=built.arguments, start=built.start,
-        init=built.init, freeze=frozen, pools=pools,
+        init=built.init, freeze=frozen, pools=pools, cache=cache,
     )  # fmt: skip
     # the state of the code when training starts, not when it ends
     origin = {"command": command_line(), "provenance": collect(str(torch_device(None)))}
     with hold_run(folder):
-        averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=origin)
+        averaged = train(
+            task, recipe, folder, resume=resume, minutes=minutes, notes=origin, workers=workers
+        )
         if not PartialState().is_main_process:
             return  # under torchrun every process has the same weights: one of them writes
         RunDir(folder).update_record(**compare(task, averaged))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hsrzoo.bands import BandSet
+from hsrzoo.camera import quantise
 from hsrzoo.datasets.base import Scene
 from hsrzoo.datasets.common import IndexedDataset
 
@@ -23,8 +24,9 @@ class Synthetic(IndexedDataset):
 
     name = "synthetic"
 
-    def __init__(self, bands: BandSet, scenes: int = 2, side: int = SIDE) -> None:
-        self.bands, self.info, self.side = bands, {}, side
+    def __init__(self, bands: BandSet, scenes: int = 2, side: int = SIDE, bits: int | None = None) -> None:
+        """``bits``: values are rounded to as many, as a file would hold them; None: not rounded."""
+        self.bands, self.info, self.side, self.bits = bands, {}, side, bits
         self.index = {"train": [chr(ord("a") + i) for i in range(scenes)]}
 
     def read(self, split: str, scene: str) -> Scene:
@@ -33,7 +35,8 @@ class Synthetic(IndexedDataset):
         place = np.linspace(0, 1, len(self.bands))[:, None]
         weights = np.exp(-8 * (place - np.array([0.9, 0.5, 0.1])) ** 2)
         weights /= weights.sum(axis=1, keepdims=True)
-        return Scene(scene, rgb, np.einsum("cr,rhw->chw", weights, rgb**1.5).astype(np.float32))
+        cube = np.einsum("cr,rhw->chw", weights, rgb**1.5)
+        return Scene(scene, *(quantise(values, self.bits).astype(np.float32) for values in (rgb, cube)))
 
     def files(self) -> list[Path]:
         """None: the scenes are made, not read."""

@@ -12,7 +12,7 @@ from hsrzoo.datasets.survey import survey
 from hsrzoo.errors import TrainingError, require_known
 from hsrzoo.spec import Recipe, RgbInput
 from hsrzoo.training.crops import Crops
-from hsrzoo.training.engine import seed_step
+from hsrzoo.training.loading.loader import seed_step
 from hsrzoo.training.pools import Pool, pools_record, require_shares, scenes_of
 
 SPLIT = "train"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import nn
 from hsrzoo.errors import TrainingError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.average import MovingAverage
+from hsrzoo.training.loading.loader import Loader, seed_step
 from hsrzoo.training.schedule import learning_rate
 from hsrzoo.training.task import Task
 
@@ -40,14 +40,6 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     return accelerator
 
 
-def seed_step(seed: int, index: int, process: int = 0) -> torch.Generator:
-    """The generator of one step of one process; torch's global ones are seeded likewise."""
-    digest = hashlib.sha256(f"{seed}/{index}/{process}".encode()).digest()
-    own = int.from_bytes(digest[:8], "little") >> 1
-    torch.manual_seed(own ^ 0x5DEECE66D)  # for layers that draw themselves, as dropout does
-    return torch.Generator().manual_seed(own)
-
-
 class Engine:
     """A task with its optimiser and its moving average, on the device that accelerate has picked.
 
@@ -57,11 +49,13 @@ class Engine:
     the recipe's batch is that of all together.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, accelerator: Accelerator) -> None:
+    def __init__(self, task: Task, recipe: Recipe, accelerator: Accelerator, workers: int = 0) -> None:
+        """``workers``: those of the :class:`~hsrzoo.training.loading.loader.Loader`."""
         self.task, self.recipe, self.accelerator = task, recipe, accelerator
         self.device = accelerator.device
         task.module.to(self.device)
         task.gather = accelerator.gather
+        self.loader = Loader(task, recipe.seed, workers)
         self._share_buffers(weights_too=True)  # one process's first weights are those of all
         self.trained = [p for p in task.module.parameters() if p.requires_grad]
         if not self.trained:
@@ -151,8 +145,8 @@ class Engine:
         from accelerate.utils import send_to_device
 
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        generator = seed_step(self.recipe.seed, index)
-        batch = self.task.share(self.task.draw(generator), process, processes)
+        drawn, generator = self.loader.draw(index)
+        batch = self.task.share(drawn, process, processes)
         if process:  # dropout must not repeat itself from share to share
             seed_step(self.recipe.seed, index, process)
         return send_to_device(batch, self.device), generator

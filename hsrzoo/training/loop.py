@@ -10,6 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,6 +22,7 @@ from hsrzoo.errors import TrainingError
 from hsrzoo.models.tensors import require_finite
 from hsrzoo.spec import Recipe
 from hsrzoo.training.engine import Engine, make_accelerator
+from hsrzoo.training.loading.loader import automatic_workers
 from hsrzoo.training.progress import Progress
 from hsrzoo.training.rundir import (
     RunDir,
@@ -48,22 +50,24 @@ def train(
     progress: bool = True,
     stop_after: int | None = None,
     notes: Mapping[str, Any] | None = None,
+    workers: int | None = None,
 ) -> nn.Module:
     """Train ``task`` and return its module in eval mode on the CPU, with averaged weights.
 
     ``minutes``: fix the number of steps by timing instead of ``recipe.steps``. ``resume``: go on
     from the checkpoint in ``run_dir`` (from the start if it was stopped before the first one).
     ``stop_after``: leave with a checkpoint after that many steps. ``notes``: what else goes into
-    config.json. Raises TrainingError when the loss or the weights are not finite, or when ``run_dir`` holds
+    config.json. ``workers``: processes that draw batches ahead, which changes no weight; None: none on a
+    CPU. Raises TrainingError when the loss or the weights are not finite, or when ``run_dir`` holds
     another run; LockedError when another process trains in it.
     """
     with hold_run(run_dir):
-        return _train(task, recipe, run_dir, resume, minutes, progress, stop_after, notes or {})
+        return _train(task, recipe, run_dir, resume, minutes, progress, stop_after, notes or {}, workers)
 
 
 def _train(
     task: Task, recipe: Recipe, run_dir: Path, resume: bool, minutes: float | None, progress: bool,
-    stop_after: int | None, notes: Mapping[str, Any],
+    stop_after: int | None, notes: Mapping[str, Any], workers: int | None,
 ) -> nn.Module:  # fmt: skip
     accelerator = make_accelerator(recipe)
     require_equal_shares(recipe.batch, accelerator.num_processes)
@@ -73,7 +77,9 @@ def _train(
         folder.open(identity, notes, resume)
     accelerator.wait_for_everyone()
     task.prepare()
-    engine = Engine(task, recipe, accelerator)
+    if workers is None:
+        workers = automatic_workers(accelerator.device)
+    engine = Engine(task, recipe, accelerator, workers)
     steps = _fix_steps(engine, folder, minutes)
     identity = {**identity, "steps": steps}
     done, *spent = _restore(engine, folder, identity) if resume else (0, 0.0, 0.0)
@@ -83,6 +89,7 @@ def _train(
     with (
         Progress(steps, done, progress and main) as bar,
         open(folder.log if main else os.devnull, "a", buffering=1) as log,
+        closing(engine.loader),
     ):
         clock = Clock(*spent)
         while done < last:
@@ -95,6 +102,7 @@ def _train(
             bar.validated(done, valid)
             if main and save:
                 _save(engine, folder, log, clock, identity, done)
+        engine.loader.close()
         # A run resumed after its end has nothing to add.
         if main and not folder.read_json(folder.record).get("complete"):
             seconds = {"wall_seconds": round(clock.wall(), 3), "cpu_seconds": round(clock.cpu(), 3)}
@@ -103,17 +111,24 @@ def _train(
 
 
 class Clock:
-    """Wall-clock and CPU seconds of a run over all its pieces; lost work does not count."""
+    """Wall-clock and CPU seconds of a run over all its pieces; lost work does not count. Workers count when
+    they have ended."""
 
     def __init__(self, wall: float, cpu: float) -> None:
         """Starts; ``wall`` and ``cpu`` are the seconds that earlier pieces took."""
-        self._wall, self._cpu = time.perf_counter() - wall, time.process_time() - cpu
+        self._wall, self._cpu = time.perf_counter() - wall, cpu_seconds() - cpu
 
     def wall(self) -> float:
         return time.perf_counter() - self._wall
 
     def cpu(self) -> float:
-        return time.process_time() - self._cpu
+        return cpu_seconds() - self._cpu
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of those of its children that have ended."""
+    own = os.times()
+    return time.process_time() + own.children_user + own.children_system
 
 
 def _identity(task: Task, recipe: Recipe, minutes: float | None) -> dict[str, Any]:

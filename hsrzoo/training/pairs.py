@@ -33,7 +33,7 @@ FIGURES = ("rmse", "psnr", "sam", "mrae")
 
 
 class PairTask(Task):
-    """Random crops of the training scenes, held in memory (4 (C + 3) H W bytes a scene).
+    """Random crops of the training scenes.
 
     ``arguments`` are the constructor arguments the module was built with; they only go into the
     record. The scenes that ``recipe.holdout`` and ``recipe.fold`` name are never drawn: they validate.
@@ -43,6 +43,8 @@ class PairTask(Task):
 
     ``init`` is the record of the weights that ``module`` holds (:mod:`hsrzoo.training.init`); parameters
     that a pattern of ``freeze`` matches stay as they are.
+
+    ``cache``: whether scenes are mapped from the cache on disk; None: where they take more than 2 GB.
 
     ``pools``: what is trained on too. Of a pool of the same data set and split, scenes that are held out
     are left out.
@@ -61,6 +63,7 @@ class PairTask(Task):
         init: Mapping[str, Any] | None = None,
         freeze: Sequence[str] = (),
         pools: Sequence[Pool] = (),
+        cache: bool | None = None,
     ) -> None:
         self.spec, self.module, self.dataset, self.recipe = spec, module, dataset, recipe
         self.split, self.arguments, self.start = split, dict(arguments or {}), dict(start or {})
@@ -73,7 +76,7 @@ class PairTask(Task):
         require_shares(pools)
         self.pools = [(pool, scenes_of(pool, dataset, split, self.held_out)) for pool in pools]
         self._crops = Crops(
-            dataset, split, self.scenes, recipe, spec.input, name=spec.name, pools=self.pools
+            dataset, split, self.scenes, recipe, spec.input, name=spec.name, pools=self.pools, cache=cache
         )
         physical = set(recipe.augment) - {"flip", "rotate"}
         self._augmenter = Augmenter(physical, recipe.augment_share, dataset, spec.input.normalise)
@@ -113,15 +116,33 @@ class PairTask(Task):
             require_data(self.dataset, self.split, name, self.dataset.load(self.split, name).cube)
         self._crops.read()
         self._augmenter.require_room(*self.crop_size)
-        for name, (rgb, cube) in zip(self._crops.names, self._crops.pairs, strict=True):
-            self._augmenter.require_rendered(name, rgb, cube)
+        for name, scene in zip(self._crops.names, self._crops.scenes, strict=True):
+            if self._augmenter.rendered:
+                self._augmenter.require_rendered(name, *scene.whole())
 
     def draw(self, generator: torch.Generator) -> Batch:
         """A batch of random crops, flipped and turned at random, then augmented as the recipe says."""
-        crops = [self._crops.draw(generator) for _ in range(self.recipe.batch)]
+        batch = self.empty_batch()
+        self.fill(batch, generator)
+        return batch
+
+    def empty_batch(self) -> Batch:
+        """Memory for :meth:`fill`. Not torch's: numpy asks for large pages, which cost less time."""
+        count, (height, width) = self.recipe.batch, self.crop_size
+        sizes = ((count, channels, height, width) for channels in (3, len(self.dataset.bands)))
+        rgb, cube = (torch.from_numpy(np.empty(size, np.float32)) for size in sizes)
+        return rgb, cube
+
+    def fill(self, batch: Batch, generator: torch.Generator) -> None:
+        """What :meth:`draw` gives, written to ``batch``."""
+        outs = list(zip(*batch, strict=True))
+        places = [self._crops.draw(generator, out)[0] for out in outs]
+        if not self._augmenter.names:
+            return
         # After all crops are drawn, which so are those of a run without augmentation.
-        pairs = [self._augmented(*crop, generator) for crop in crops]
-        return torch.stack([rgb for rgb, _ in pairs]), torch.stack([cube for _, cube in pairs])
+        for place, out in zip(places, outs, strict=True):
+            for target, changed in zip(out, self._augmented(place, *out, generator), strict=True):
+                target.copy_(changed)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The recipe's loss, or the module's own one."""
@@ -153,10 +174,9 @@ class PairTask(Task):
         (3, h, w) and cube (C, h, w)."""
         height, width = self.crop_size
         step = -(-len(self.scenes) // count)
-        for rgb, cube in self._crops.pairs[: len(self.scenes) : step]:
-            top, left = (rgb.shape[1] - height) // 2, (rgb.shape[2] - width) // 2
-            window = (slice(None), slice(top, top + height), slice(left, left + width))
-            yield rgb[window], cube[window]
+        for scene in self._crops.scenes[: len(self.scenes) : step]:
+            top, left = (scene.shape[0] - height) // 2, (scene.shape[1] - width) // 2
+            yield scene.crop(slice(top, top + height), slice(left, left + width))
 
     def validate(self, module: nn.Module) -> dict[str, float]:
         """RMSE, PSNR, SAM and MRAE on the whole held-out scenes, averaged over scenes."""
@@ -195,16 +215,12 @@ class PairTask(Task):
     def _augmented(
         self, place: int, rgb: Tensor, cube: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        if not self._augmenter.names:
-            return rgb, cube
-
         def other() -> Tensor:
             """The cube of a crop of another scene; of the same one where it is the only one."""
-            pairs = self._crops.pairs
-            _, found, window = self._crops.window(generator)
-            while found == place and len(pairs) > 1:
-                _, found, window = self._crops.window(generator)
-            return pairs[found][1][window]
+            window = self._crops.window(generator)
+            while window.place == place and len(self._crops.scenes) > 1:
+                window = self._crops.window(generator)
+            return self._crops.cube(window)
 
         return self._augmenter(rgb, cube, other, generator)
 

@@ -50,6 +50,16 @@ class Task(ABC):
         """A whole batch, the same in all processes: tensors on the CPU, or tuples, lists and dicts
         of them."""
 
+    def empty_batch(self) -> Any:
+        """Memory for one batch: dense tensors on the CPU, or tuples, lists and dicts of them. Only of
+        tasks that may be drawn ahead, in other processes: whose batches depend on the generator and on
+        what :meth:`prepare` has read, and not on steps. None (the default) for others."""
+        return None
+
+    def fill(self, batch: Any, generator: torch.Generator) -> None:
+        """Write what :meth:`draw` gives into memory that :meth:`empty_batch` gave."""
+        raise NotImplementedError
+
     def share(self, batch: Any, process: int, processes: int) -> Any:
         """The part of a drawn batch that process number ``process`` takes: an equal slice along dim 0
         of every tensor in it. Override it where samples are along another dimension."""

@@ -45,12 +45,16 @@ def make_task(toys: ModuleType) -> Callable[..., Any]:
     from hsrzoo.training.pairs import PairTask
 
     def make(
-        task: type = PairTask, spec: Any = toys.NET, data: Any = None, **fields: Any
+        task: type = PairTask,
+        spec: Any = toys.NET,
+        data: Any = None,
+        cache: bool | None = None,
+        **fields: Any,
     ) -> tuple[Any, Recipe]:
         recipe = replace(toys.NET.recipe, **fields)
         torch.manual_seed(recipe.seed)
         data = data or toys.ToySet()
-        return task(spec, toys.ToyNet(data.bands), data, recipe), recipe
+        return task(spec, toys.ToyNet(data.bands), data, recipe, cache=cache), recipe
 
     return make
 

@@ -17,7 +17,8 @@ import torch
 
 from hsrzoo.errors import TrainingError
 from hsrzoo.training import loop
-from hsrzoo.training.engine import Engine, make_accelerator, seed_step
+from hsrzoo.training.engine import Engine, make_accelerator
+from hsrzoo.training.loading.loader import seed_step
 from hsrzoo.training.loop import train
 from hsrzoo.training.pairs import PairTask
 from hsrzoo.training.schedule import one_cycle

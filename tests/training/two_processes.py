@@ -42,9 +42,9 @@ class PlainNet(nn.Module):
 class Reviving(PairTask):
     """Changes a weight and a buffer now and then, from numbers of the whole batch."""
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def fill(self, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> None:
         self.means = None
-        return super().draw(generator)
+        super().fill(batch, generator)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         self.means = batch[1].mean((1, 2, 3))

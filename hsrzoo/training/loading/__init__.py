@@ -1,0 +1,1 @@
+"""From scenes to batches: how scenes are stored, the cache on disk, drawing in worker processes."""
