@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
@@ -44,10 +45,20 @@ class Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, M, H, W)."""
-        if self.norm:
-            x = x - x.mean(1, keepdim=True)
-        x = self.conv(x)
+        weight = self.conv.weight
+        if self.norm and weight.shape[2:] == (1, 1):  # as exact on the weights, and without a pass over x
+            x = F.conv2d(x, weight - weight.mean(1, keepdim=True), self.conv.bias)
+        else:
+            x = self.conv(x - _mean_of_channels(x) if self.norm else x)
         return x.relu() if self.relu else x
+
+
+def _mean_of_channels(x: Tensor) -> Tensor:
+    """(B, K, H, W) -> (B, 1, H, W)."""
+    if torch.compiler.is_exporting():  # means over a strided axis are slow in the runtimes of ONNX
+        k = x.shape[1]
+        return F.conv2d(x, x.new_full((1, k, 1, 1), 1 / k))
+    return x.mean(1, keepdim=True)
 
 
 class Layer(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.layers.pointwise import pointwise
@@ -26,5 +27,8 @@ def to_map(rows: Tensor, like: Tensor) -> Tensor:
 
 def on_pixels(layer: nn.Module, x: Tensor) -> Tensor:
     """A 1x1 convolution ``layer`` of (B, C, H, W) as the matrix product it is, channels-last."""
+    weight = layer.get_parameter("weight")
     bias = None if layer.bias is None else layer.get_parameter("bias")
-    return to_map(pointwise(to_rows(x), layer.get_parameter("weight").flatten(1), bias), x)
+    if torch.compiler.is_exporting():  # as in pointwise
+        return F.conv2d(x, weight, bias)
+    return to_map(pointwise(to_rows(x), weight.flatten(1), bias), x)

@@ -34,6 +34,8 @@ def _as_images(x: Tensor) -> Tensor | None:
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x`` (..., K) times ``weight`` (M, K), plus ``bias`` (M,): (..., M), as F.linear gives it."""
+    if torch.compiler.is_exporting() and x.dim() == 4:  # runtimes choose the layout of maps themselves
+        return F.conv2d(x.permute(0, 3, 1, 2), weight[:, :, None, None], bias).permute(0, 2, 3, 1)
     images = _as_images(x)
     if images is None or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)

@@ -126,8 +126,8 @@ def test_no_rows_and_one_code(engine: str) -> None:
 def test_ties_across_blocks_and_the_size_of_a_block(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(blocked, "_BLOCK", block)
     sizes = []
-    whole = blocked._least
-    monkeypatch.setattr(blocked, "_least", lambda scores: sizes.append(scores.numel()) or whole(scores))
+    whole = blocked._greatest
+    monkeypatch.setattr(blocked, "_greatest", lambda scores: sizes.append(scores.numel()) or whole(scores))
     codes = torch.cat([normal(90, 4)] * 3)
     features = normal(33, 4, seed=1)
     # the step that makes equal codes equal is left out: the running minimum alone keeps the first

@@ -1,6 +1,7 @@
 """The reference engine: matrix products in torch, a bounded block of distances at a time.
 
-|x - c|^2 is least where |c|^2 / 2 - x.c is: the feature's own norm does not matter.
+|x - c|^2 is least where x.c - |c|^2 / 2 is greatest: the feature's own norm does not matter. That is one
+product of [x, 1] and [c, -|c|^2 / 2].
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _BLOCK = 1 << 22
 _TRACED_WIDTH = 256
 """Codes compared at once in a traced graph, where the number of rows is unknown."""
 _GROUP = 64
-"""Codes in a group. The minimum of each group comes first: amin is several times faster than argmin."""
+"""Codes in a group. The maximum of each group comes first: amax is several times faster than argmax."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,17 @@ class _Table:
     centre: Tensor
     """(D,)"""
     codes: Tensor
-    """(N', D) about the centre; N' is N rounded up to whole groups."""
-    half_norms: Tensor
-    """(N',): |c|^2 / 2, infinite for the rows that only fill up the last group."""
+    """(D + 1, N'): codes about the centre and -|c|^2 / 2. N' is N rounded up to whole groups; codes that
+    only fill up the last one score -infinity."""
 
     @classmethod
     def of(cls, codes: Tensor) -> _Table:
         centre = centre_of(codes)
         moved = codes - centre
         missing = -codes.shape[0] % _GROUP
-        norms = F.pad(half_norms(moved), (0, missing), value=math.inf)
-        return cls(centre, F.pad(moved, (0, 0, 0, missing)), norms)
+        norms = F.pad(-half_norms(moved), (0, missing), value=-math.inf)
+        moved = F.pad(moved, (0, 0, 0, missing))
+        return cls(centre, torch.cat([moved, norms[:, None]], 1).t().contiguous())
 
 
 def search(features: Tensor, codes: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ def search(features: Tensor, codes: Tensor) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         dtype = torch.float64 if _products_may_round() else features.dtype
         table = _Table.of(codes.to(dtype))
-        width = min(len(table.codes), _BLOCK)
+        width = min(table.codes.shape[1], _BLOCK)
         rows = features.split(max(1, _BLOCK // width))
         index = torch.cat([_nearest(part.to(dtype), table, width) for part in rows])
     return index if equal is None else torch.from_numpy(equal).to(index.device)[index]
@@ -56,8 +57,7 @@ def search(features: Tensor, codes: Tensor) -> Tensor:
 def search_traced(features: Tensor, codes: Tensor) -> Tensor:
     """The same for a traced graph: M may be symbolic, the loop runs over the N codes and is written out.
 
-    It uses only what ONNX has, and finds the index of a minimum by comparisons, because argmin breaks
-    ties differently in different runtimes.
+    It uses only what ONNX has. Of equal scores ONNX and torch take the first.
     """
     return _nearest(features, _Table.of(codes), _TRACED_WIDTH)
 
@@ -71,34 +71,27 @@ def _products_may_round() -> bool:
 
 
 def _nearest(rows: Tensor, table: _Table, width: int) -> Tensor:
-    """(M, D) -> (M,) int64: a running minimum over blocks of ``width`` codes, a multiple of the group."""
+    """(M, D) -> (M,) int64: a running maximum over blocks of ``width`` codes, a multiple of the group."""
     rows = rows - table.centre
     finite = (rows * rows).sum(1) < math.inf
-    rows = rows.masked_fill(~finite[:, None], 0)
-    for first in range(0, table.codes.shape[0], width):
-        part = slice(first, first + width)
-        scores = torch.addmm(table.half_norms[part], rows, table.codes[part].t(), alpha=-1)
-        value, place = _least(scores)
+    rows = F.pad(rows.masked_fill(~finite[:, None], 0), (0, 1), value=1)
+    for first in range(0, table.codes.shape[1], width):
+        value, place = _greatest(rows @ table.codes[:, first : first + width])
         if first == 0:
-            least, index = value, place
+            greatest, index = value, place
         else:
-            closer = value < least  # strictly: of equals the earlier block's stays
-            least, index = torch.where(closer, value, least), torch.where(closer, place + first, index)
+            closer = value > greatest  # strictly: of equals the earlier block's stays
+            greatest = torch.where(closer, value, greatest)
+            index = torch.where(closer, place + first, index)
     return index.masked_fill(~finite, 0)
 
 
-def _least(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The least of each row of ``scores`` (M, N) and its lowest place, (M,) and (M,) int64."""
-    groups = scores.unflatten(1, (-1, _GROUP))  # M N/G G
-    by_group = groups.amin(2)
-    least = by_group.amin(1, keepdim=True)
-    group = _lowest_place(by_group == least)
-    members = groups.gather(1, group[:, None, None].expand(-1, 1, _GROUP))[:, 0]  # M G
-    return least[:, 0], group * _GROUP + _lowest_place(members == least)
-
-
-def _lowest_place(hits: Tensor) -> Tensor:
-    """(M, N) bool, at least one a row -> (M,) int64, the first."""
-    last = hits.shape[1] - 1
-    places = torch.arange(last + 1, device=hits.device)
-    return torch.where(hits, places, last).amin(1)
+def _greatest(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The greatest of each row of ``scores`` (M, N) and its lowest place, (M,) and (M,) int64."""
+    count = scores.shape[1] // _GROUP
+    groups = scores.unflatten(1, (count, _GROUP))
+    greatest = groups.amax(2)  # M N/G
+    group = greatest.argmax(1)
+    row = torch.arange(scores.shape[0], device=scores.device)
+    members = groups.flatten(0, 1).index_select(0, row * count + group)  # M G
+    return greatest.amax(1), group * _GROUP + members.argmax(1)
