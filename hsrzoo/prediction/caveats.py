@@ -83,7 +83,10 @@ def _pairs(config: Mapping[str, Any]) -> str:
     training = config["training"]
     sources = (config.get("codebook") or {}).get("sources")
     codebooks = f", codebooks from {' and '.join(sources)}" if sources else ""
-    return f"{_title(str(training['dataset']))}, with {_training_camera(training)}{codebooks}"
+    more = [str(one.get("dataset")) for one in training.get("extra") or ()]
+    more = [name for name in dict.fromkeys(more) if name != training["dataset"]]
+    sets = ", ".join([_title(str(training["dataset"])), *more])
+    return f"{sets}, with {_training_camera(training)}{codebooks}"
 
 
 def other_encoding(model: Reconstructor | OnnxModel, photo: Photo) -> str | None:

@@ -13,6 +13,12 @@ def weights(training: dict, codebook: dict | None = None) -> SimpleNamespace:
     return SimpleNamespace(name="net.toy", config={"training": training, "codebook": codebook})
 
 
+def test_all_data_sets_of_generalists_are_named():
+    extra = [{"dataset": name} for name in ("cave", "enmap", "samson", "enmap")]
+    found = training_data({"training": {"dataset": "cave", "extra": extra}})
+    assert "400-700 nm in 31 bands), enmap, samson, with RGB" in found
+
+
 def test_set_camera_codebooks_and_the_command_that_checks_are_named():
     text = caveats(
         weights({"dataset": "cave", "dataset_info": {"response": "nikon-d5100"}}, {"sources": ["a", "b"]})
