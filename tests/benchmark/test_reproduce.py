@@ -72,7 +72,11 @@ def test_what_a_row_says_about_training() -> None:
         "codebook": {"stage1": [{"cpu_seconds": 4.0, "wall_seconds": 5.0}, {"cpu_seconds": 6.0}]},
     }
     told = training_cost(config)
-    assert told is not None and len(told.pop("recipe_sha256")) == 64
+    config["training"]["recipe"]["seed"] = 4
+    again = training_cost(config)
+    assert told is not None and again is not None
+    digest = told.pop("recipe_sha256")
+    assert len(digest) == 64 and again["recipe_sha256"] == digest  # folds may have a seed each
     assert told == {
         "steps": 7, "wall_seconds": 2.0, "cpu_seconds": 1.0, "seed": 3,
         "codebook_wall_seconds": 5.0, "codebook_cpu_seconds": 10.0,

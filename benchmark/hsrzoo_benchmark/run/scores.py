@@ -255,17 +255,19 @@ def also_trained_on(model: Reconstructor) -> list[str]:
 
 def training_cost(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What the weights of a folder's ``config`` took: optimiser steps, seconds of wall-clock and of CPU
-    (the codebooks' apart), seed, digest of the recipe. None where they were not trained by steps."""
+    (the codebooks' apart), seed, digest of the recipe without it. None where they were not trained by
+    steps."""
     config = config or {}
     training, stage1 = config.get("training", {}), (config.get("codebook") or {}).get("stage1", ())
     if "recipe" not in training or "steps" not in training:
         return None
+    recipe = {key: value for key, value in training["recipe"].items() if key != "seed"}
     found = {
         "steps": training["steps"],
         "wall_seconds": training.get("wall_seconds"),
         "cpu_seconds": training.get("cpu_seconds"),
         "seed": training.get("seed", training["recipe"].get("seed")),
-        "recipe_sha256": digest(training["recipe"]),
+        "recipe_sha256": digest(recipe),
     }
     for kind in ("wall_seconds", "cpu_seconds"):
         found[f"codebook_{kind}"] = sum(run.get(kind) or 0.0 for run in stage1)
