@@ -40,6 +40,7 @@ from hsrzoo.models.onnx_file import (
 )
 from hsrzoo.models.reconstruction import METAMER, Level, Reconstruction
 from hsrzoo.spec import Execution, RgbInput
+from hsrzoo.uncertainty.conformal import stored_level
 
 
 class NoNetworkError(InputError, AttributeError):
@@ -108,7 +109,14 @@ class OnnxModel:
         half = scale * asked[:, None, None]
         lower, upper = (_last((cube + sign * half).clip(min=0)) for sign in (-1, 1))
         return Reconstruction(
-            _last(cube), self.bands, self.name, self.weights_sha256, interval, lower, upper, unfamiliar
+            _last(cube),
+            self.bands,
+            self.name,
+            self.weights_sha256,
+            stored_level(interval),
+            lower,
+            upper,
+            unfamiliar,
         )
 
     def require_intervals(self, level: Level, tta: bool = False) -> np.ndarray:
@@ -126,11 +134,7 @@ class OnnxModel:
                 f"{self.name} was exported without intervals",
                 fix=f"Export it again: hsrzoo export {self.metadata['name']} --intervals",
             )
-        for known, factors in self.factors.items():
-            if level is not True and abs(float(known) - level) < 1e-9:
-                return factors
-        levels = ", ".join(f"{100 * float(known):g} %" for known in self.factors)
-        raise InputError("Intervals of this level are not calibrated", expected=levels, got=level)
+        return self.factors[str(stored_level(level, [float(known) for known in self.factors]))]
 
     def predict_with_scale(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cube and scale of errors (C, H, W), and the map of unfamiliar pixels (H, W), as :meth:`predict`.

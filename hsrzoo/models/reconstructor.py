@@ -48,6 +48,7 @@ from hsrzoo.models.tiling.passes import Sink, Work, into_memory, run_tiles
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import Execution, ModelSpec
 from hsrzoo.uncertainty.apply import add_intervals, add_metamers, intervals_of, require_as_calibrated
+from hsrzoo.uncertainty.conformal import stored_level
 from hsrzoo.uncertainty.intervals import Intervals
 from hsrzoo.uncertainty.metamer_cache import metamers_of
 from hsrzoo.uncertainty.metamers import MetamerTable
@@ -189,7 +190,7 @@ class Reconstructor:
             return add_metamers(found, rgb, value_range, metamers)
         if intervals is None or asked is None:
             return found
-        return add_intervals(found, rgb, value_range, intervals, float(asked))
+        return add_intervals(found, rgb, value_range, intervals, stored_level(asked))
 
     def predict(self, rgb: np.ndarray, tta: bool = False) -> np.ndarray:
         """Reconstruct the cube of one image, channels first.

@@ -290,10 +290,10 @@ def _read(file: Path) -> Pixels:
 
 
 def require_same_run(kept: Path, identity: Mapping[str, Any]) -> None:
-    """InputError where ``kept`` belongs to a run with another ``identity``, a JSON object; it is written
+    """InputError where ``kept`` has scenes of a run with another ``identity``, a JSON object; it is written
     there else."""
     file, text = kept / "run.json", json.dumps(dict(identity), sort_keys=True)
-    if file.exists() and file.read_text() != text:
+    if any(kept.glob("*.npz")) and file.exists() and file.read_text() != text:
         raise InputError(
             f"{kept} is of an interrupted run with other options or weights",
             fix="Repeat that command, or delete the folder",

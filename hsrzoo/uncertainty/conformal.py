@@ -14,7 +14,8 @@ by itself would be a fifth higher, since another scene is the worst of each band
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, isclose
+from numbers import Real
 
 import numpy as np
 
@@ -26,6 +27,21 @@ _SMALL = 1e-9
 """Of a factor: a band that is always right has none, and does not count."""
 _ROUNDING = 1e-9
 """(n + 1) q is a whole number for some n, which float64 may miss."""
+_SAME = 1e-6
+"""Relative difference of one level as float64 and as float32."""
+
+
+def stored_level(level: object, known: Sequence[float] = LEVELS) -> float:
+    """The one of the probabilities ``known`` that ``level`` is. InputError where it is none of them."""
+    number = float(level) if isinstance(level, Real) and not isinstance(level, bool) else float("nan")
+    found = [one for one in known if isclose(one, number, rel_tol=_SAME)]
+    if not found:
+        raise InputError(
+            "Intervals of this level are not calibrated",
+            expected="a probability: " + ", ".join(f"{one:g} ({percent(one)})" for one in known),
+            got=repr(level),
+        )
+    return found[0]
 
 
 def place(scenes: int, level: float) -> int:
@@ -91,5 +107,5 @@ def percent(level: float) -> str:
     return f"{100 * level:g} %"
 
 
-__all__ = ["LEVELS", "joint_scores", "percent", "place", "scene_score", "smallest_count", "thresholds",
-           "too_few"]  # fmt: skip
+__all__ = ["LEVELS", "joint_scores", "percent", "place", "scene_score", "smallest_count",
+           "stored_level", "thresholds", "too_few"]  # fmt: skip

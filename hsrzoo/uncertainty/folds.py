@@ -12,7 +12,7 @@ from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.models.loading import load
 from hsrzoo.models.weights import make_config
 from hsrzoo.spec import build_module, resolve
-from hsrzoo.uncertainty.apply import is_refitted
+from hsrzoo.uncertainty.apply import is_refitted, require_same_camera
 from hsrzoo.uncertainty.calibrate import Fold
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def training_split(model: Reconstructor, dataset: Dataset) -> str:
     """The split of ``dataset`` that a model was trained on, by its config.json.
 
     Raises:
-        InputError: It was trained on another data set, or nobody knows.
+        InputError: It was trained on another data set, on images of another camera, or nobody knows.
+        BandsError: Its bands are others.
     """
     training: Mapping[str, Any] = model.config.get("training") or {}
     if training.get("dataset") != dataset.name or not training.get("split"):
@@ -35,6 +36,8 @@ def training_split(model: Reconstructor, dataset: Dataset) -> str:
             expected=training.get("dataset") or "weights whose config.json names their training data",
             got=dataset.name,
         )
+    dataset.bands.require_same(model.bands, dataset.name, model.name)
+    require_same_camera(model.name, model.config, dataset.info.get("response"))
     return str(training["split"])
 
 

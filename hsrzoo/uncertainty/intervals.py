@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.colour.chromaticity import ChromaticityTable, cells
-from hsrzoo.errors import InputError
 from hsrzoo.uncertainty import UNLIKE
-from hsrzoo.uncertainty.conformal import LEVELS, percent, thresholds
+from hsrzoo.uncertainty.conformal import LEVELS, stored_level, thresholds
 from hsrzoo.uncertainty.scale import scale_of, scale_terms
 
 _AT_ONCE = 1 << 14
@@ -75,15 +74,8 @@ class Intervals:
         Raises:
             InputError: Another level than those stored, or too few scenes for it.
         """
-        number = np.nan if isinstance(level, str | bool) else level
-        known = [i for i, one in enumerate(LEVELS) if np.isclose(one, number, rtol=0, atol=1e-9)]
-        if not known:
-            raise InputError(
-                "Intervals of this level are not calibrated",
-                expected=", ".join(map(percent, LEVELS)),
-                got=level,
-            )
-        return thresholds(self.scores[known[0]].double().numpy(), number)
+        known = stored_level(level)
+        return thresholds(self.scores[LEVELS.index(known)].double().numpy(), known)
 
     @torch.inference_mode()
     def half_width(self, rgb: Tensor, cube: Tensor, level: float) -> Tensor:

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 import hsrzoo
+from hsrzoo.bands import BandSet
 from hsrzoo.colour.chromaticity import ChromaticityTable
 from hsrzoo.datasets.base import Scene
-from hsrzoo.errors import HsrzooError, InputError, WeightsError
+from hsrzoo.errors import BandsError, HsrzooError, InputError, WeightsError
 from hsrzoo.models.locate import folder_of
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.push import checked_weights
@@ -26,7 +27,7 @@ from hsrzoo.registry import MODELS
 from hsrzoo.uncertainty.apply import intervals_of
 from hsrzoo.uncertainty.conformal import joint_scores, scene_score, smallest_count, thresholds
 from hsrzoo.uncertainty.file import read_intervals, save_intervals
-from hsrzoo.uncertainty.folds import cross_validation
+from hsrzoo.uncertainty.folds import cross_validation, training_split
 from hsrzoo.uncertainty.intervals import percentiles
 from hsrzoo.uncertainty.scale import fit_weights
 from hsrzoo.utils.files import UNCERTAINTY
@@ -161,6 +162,8 @@ def test_an_interrupted_calibration_goes_on(
     folder = shutil.copytree(calibrated, tmp_path / "weights")
     (folder / UNCERTAINTY).unlink()
     read, stopped = [], "s03"
+    with pytest.raises(InputError):  # a refused run keeps nothing that another would have to go on from
+        calibrate(folder, "--split", "train")
 
     def load(self: Random, split: str, scene: str) -> Scene:
         read.append((split, scene))
@@ -208,10 +211,17 @@ def test_the_report_has_every_scene_and_a_split_can_be_used(calibrated: Path, tm
 # ------------------------------------------------------------------ what is refused
 
 
-@pytest.mark.parametrize("level", [0.7, 90, 0, True, float("nan")])
-def test_other_levels_are_refused(model: Reconstructor, level: float) -> None:
-    with pytest.raises(InputError, match=r"50 %, 80 %, 90 %, 95 %"):
+@pytest.mark.parametrize("level", [0.7, 90, 0, True, float("nan"), "90", [0.9]])
+def test_other_levels_are_refused(model: Reconstructor, level: Any) -> None:
+    with pytest.raises(InputError, match=r"a probability: 0\.5 \(50 %\), 0\.8 .*, 0\.95 \(95 %\)"):
         model(np.zeros((2, 2, 3), np.uint8), interval=level)
+
+
+def test_a_level_of_float32_is_that_level(model: Reconstructor) -> None:
+    rgb = np.full((2, 2, 3), 99, np.uint8)
+    expected, found = model(rgb, interval=0.9), model(rgb, interval=np.float32(0.9))
+    assert found.level == 0.9
+    assert np.array_equal(found.upper, expected.upper)
 
 
 @pytest.mark.parametrize(
@@ -314,6 +324,21 @@ def test_calibrations_that_cannot_be_made_say_why(
         return
     with pytest.raises((HsrzooError, AssertionError), match=message):
         calibrate(calibrated, *arguments)
+
+
+def test_images_of_another_camera_are_refused_before_anything_is_fitted() -> None:
+    bands = BandSet((500.0, 600.0))
+    known = {"dataset": "cave", "split": "train", "dataset_info": {"response": "nikon-d5100"}}
+    model: Any = SimpleNamespace(name="poly.cave", config={"training": known}, bands=bands)
+    for response in ("nikon-d5100", None):
+        data: Any = SimpleNamespace(name="cave", info={"response": response}, bands=bands)
+        assert training_split(model, data) == "train"
+    data.info = {"response": "canon-eos-5d"}
+    with pytest.raises(InputError, match="Open the data set with that camera"):
+        training_split(model, data)
+    data.info, data.bands = {}, BandSet((500.0, 610.0))
+    with pytest.raises(BandsError):
+        training_split(model, data)
 
 
 # ------------------------------------------------------------------ bundled

@@ -73,7 +73,8 @@ def test_a_check_tells_another_scale(model: Reconstructor, file: OnnxModel) -> N
 @pytest.mark.parametrize(
     ("level", "message"),
     [
-        (0.95, "not calibrated.*50 %, 80 %, 90 %"),
+        (0.95, r"0\.5 \(50 %\), 0\.8 \(80 %\), 0\.9 \(90 %\)\. Got 0\.95"),
+        ([0.9], "not calibrated"),
         (True, "not calibrated"),
         ("metamer", "no range of metamers"),
     ],
