@@ -123,11 +123,14 @@ def table(records: Path = RECORDS, *, count: bool = False) -> Zoo:
     # Not those of plugins that happen to be installed or loaded here.
     entries = entry_points(group="hsrzoo.models")
     own = sorted(entry.name for entry in entries if entry.dist and entry.dist.name == "hsrzoo")
-    known = Zoo({}, {}, {}, {}, {}, {}) if count else read_zoo()
-    networks = {name: network(name, known.networks.get(name, {})) for name in own}
+    counted: dict[str, Mapping[str, Any]] = {} if count else {**read_zoo().networks, **read_zoo().weights}
+    networks = {name: network(name, counted.get(name, {})) for name in own}
     weights = {}
-    for name in (one for one in bundled() if one.partition(".")[0] in networks):
-        facts = own_facts(name, networks[name.partition(".")[0]], known.weights.get(name, {}))
+    for name in bundled():
+        architecture = name.partition(".")[0]
+        if architecture not in networks:
+            continue
+        facts = own_facts(name, networks[architecture], counted.get(name, {}))
         found = {**by_score.get(name, {}), **facts, **by_time.get(name, {})}
         if found:
             weights[name] = found

@@ -102,7 +102,7 @@ def _train(
             bar.validated(done, valid)
             if main and save:
                 _save(engine, folder, log, clock, identity, done)
-        engine.loader.close()
+        engine.loader.close()  # the seconds of workers count when they have ended
         # A run resumed after its end has nothing to add.
         if main and not folder.read_json(folder.record).get("complete"):
             seconds = {"wall_seconds": round(clock.wall(), 3), "cpu_seconds": round(clock.cpu(), 3)}

@@ -58,7 +58,7 @@ class Task(ABC):
 
     def fill(self, batch: Any, generator: torch.Generator) -> None:
         """Write what :meth:`draw` gives into memory that :meth:`empty_batch` gave."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has empty_batch, which needs fill")
 
     def share(self, batch: Any, process: int, processes: int) -> Any:
         """The part of a drawn batch that process number ``process`` takes: an equal slice along dim 0

@@ -71,13 +71,13 @@ def test_what_a_row_says_about_training() -> None:
         "training": {"recipe": {"lr": 1.0, "seed": 3}, "steps": 7, "wall_seconds": 2.0, "cpu_seconds": 1.0},
         "codebook": {"stage1": [{"cpu_seconds": 4.0, "wall_seconds": 5.0}, {"cpu_seconds": 6.0}]},
     }
-    told = training_cost(config)
+    cost = training_cost(config)
     config["training"]["recipe"]["seed"] = 4
     again = training_cost(config)
-    assert told is not None and again is not None
-    digest = told.pop("recipe_sha256")
+    assert cost is not None and again is not None
+    digest = cost.pop("recipe_sha256")
     assert len(digest) == 64 and again["recipe_sha256"] == digest  # folds may have a seed each
-    assert told == {
+    assert cost == {
         "steps": 7, "wall_seconds": 2.0, "cpu_seconds": 1.0, "seed": 3,
         "codebook_wall_seconds": 5.0, "codebook_cpu_seconds": 10.0,
     }  # fmt: skip

@@ -258,5 +258,5 @@ def test_progress_in_a_log_is_ten_lines_at_most(total: int, lines: list[str], ca
     with steps("scored", total) as advance:
         for n in range(total):
             advance(f"a{n} [bf16]")
-    told = capsys.readouterr().err.splitlines()
-    assert told == [f"scored {n}: a{int(n.partition('/')[0]) - 1} [bf16]" for n in lines]
+    lines_shown = capsys.readouterr().err.splitlines()
+    assert lines_shown == [f"scored {n}: a{int(n.partition('/')[0]) - 1} [bf16]" for n in lines]

@@ -103,9 +103,9 @@ def test_sizes_that_are_computed_follow_from_the_shape():
     found = [re.search(shape, DATASETS.get(name).size.replace("public ", "")) for name in DATASETS.names()]
     products = [match.groups() for match in found if match]
     assert len(products) == 4
-    for *shape, told, dtype in products:
+    for *shape, stated, dtype in products:
         count = math.prod(map(int, shape)) * (4 if dtype == "float32" else 2)
-        assert round(count / 1e9) == int(told), shape
+        assert round(count / 1e9) == int(stated), shape
 
 
 def test_verify_leaves_with_one_when_a_file_is_damaged(tmp_path):

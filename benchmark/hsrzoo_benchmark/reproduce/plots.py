@@ -23,7 +23,7 @@ from hsrzoo_benchmark.tables.pictures import new_figure, save
 
 _SIDE = 512
 _WIDTH = 5.6
-"""Of a picture, inches: two stand beside each other."""
+"""Of a picture, inches: two fit side by side."""
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#595959")
 _MARKS = "osD^vPX"
 _SHOWN = (

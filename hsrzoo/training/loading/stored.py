@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hsrzoo.io.values import FULL_SCALE, to_uint16
+from hsrzoo.models.rgb import stretch
 
 Pair = tuple[Tensor, Tensor]
 """rgb (3, H, W), normalised as the network expects it, and cube (C, H, W), both float32."""
@@ -51,9 +52,9 @@ class StoredScene:
     """Of :func:`encode`: (3 + C, H, W), uint16 or float32."""
     gaps: Tensor | None
     """(H, W) bool, True at pixels without any data; None: nowhere."""
-    stretch: tuple[Tensor, Tensor] | None = None
-    """RGB of crops is (x - first) / second: the whole scene is normalised, as the whole image will be when
-    the network is used. None: as it is."""
+    ends: tuple[Tensor, Tensor] | None = None
+    """What RGB of crops is stretched by: smallest and largest value of the whole scene, as of the whole
+    image when the network is used. None: RGB stays as it is."""
 
     @classmethod
     def of(cls, values: np.ndarray, gaps: np.ndarray | None) -> StoredScene:
@@ -68,9 +69,7 @@ class StoredScene:
     def normalised(self) -> StoredScene:
         """With RGB stretched to [0, 1], as ``minmax-image`` does it."""
         rgb = _decoded(self.values[:_RGB])
-        low, high = rgb.amin(), rgb.amax()
-        span = high - low
-        return replace(self, stretch=(low, torch.where(span > 0, span, torch.ones_like(span))))
+        return replace(self, ends=(rgb.amin(), rgb.amax()))
 
     def padded(self, height: int, width: int) -> StoredScene:
         """Continued by mirroring at the bottom and on the right to this size, where it is smaller."""
@@ -78,7 +77,7 @@ class StoredScene:
         if not any(missing):
             return self
         values = np.pad(self.values.numpy(), ((0, 0), *((0, n) for n in missing)), mode="symmetric")
-        return replace(StoredScene.of(values, gaps_of(values)), stretch=self.stretch)
+        return replace(StoredScene.of(values, gaps_of(values)), ends=self.ends)
 
     def whole(self) -> Pair:
         """All of it."""
@@ -106,8 +105,8 @@ class StoredScene:
         part = (part.mT if turns % 2 else part).view(self.values.dtype)
         for target, source in zip(out, (part[:_RGB], part[_RGB:]), strict=True):
             _decode(source, target)
-        if self.stretch is not None:
-            out[0].sub_(self.stretch[0]).div_(self.stretch[1])
+        if self.ends is not None:
+            out[0].copy_(stretch(out[0], *self.ends))
 
 
 def _decoded(stored: Tensor) -> Tensor:
