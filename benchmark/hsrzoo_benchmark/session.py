@@ -18,7 +18,8 @@ from hsrzoo_benchmark.plan.cells import Cell, Source, missing, plan, reason_not_
 from hsrzoo_benchmark.plan.models import LoadedModels, ModelSetup, load_models
 from hsrzoo_benchmark.plan.options import Options
 from hsrzoo_benchmark.protocol import named_protocol
-from hsrzoo_benchmark.results.figures import COLUMNS, Group, compare, figures, gather, speed_figures
+from hsrzoo_benchmark.results.figures import COLUMNS, Group, compare, figures, gather
+from hsrzoo_benchmark.results.speeds import speed_figures
 from hsrzoo_benchmark.run import scores, smoke, uncertainty
 from hsrzoo_benchmark.run import workers as distributed
 from hsrzoo_benchmark.run.messages import finish, stdout_width

@@ -12,8 +12,8 @@ from hsrzoo.registry import MODELS, PERTURBATIONS
 from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.conditions import conditions_of
 from hsrzoo_benchmark.protocol import named_protocol
-from hsrzoo_benchmark.results.figures import PAPER_TIME, speed_figures
 from hsrzoo_benchmark.results.reported import reported_by_paper
+from hsrzoo_benchmark.results.speeds import PAPER_TIME, speed_figures
 from hsrzoo_benchmark.tables.numbers import trimmed
 from hsrzoo_benchmark.tables.terminal import Table, notes, speed_table, split_to_width
 

@@ -17,11 +17,10 @@ from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.cells import Cell, Source
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import Condition
-from hsrzoo_benchmark.results.reported import reported_by_paper, reported_score
+from hsrzoo_benchmark.results.reported import reported_score
 from hsrzoo_benchmark.results.versions import current, held
 from hsrzoo_benchmark.run import brightness, metamer, uncertainty
-from hsrzoo_benchmark.speed.cell import OOM
-from hsrzoo_benchmark.speed.ratios import ratios, summarise, variant_of
+from hsrzoo_benchmark.speed.ratios import variant_of
 from hsrzoo_benchmark.statistics import intervals
 from hsrzoo_benchmark.statistics.intervals import Better, Difference, Interval
 from hsrzoo_benchmark.statistics.seeds import paired
@@ -35,7 +34,6 @@ COLUMNS = (
 )  # fmt: skip
 """Keys of a figure, the same for scores and speed, so that one CSV holds both."""
 _PSNR = {"psnr", "rmse_clamped"}
-PAPER_TIME = "ms_per_megapixel"
 PUBLISHED = "reference"
 """The variant that is a network in its published structure."""
 
@@ -95,7 +93,7 @@ class Entry:
         row = self.first
         changes = [r.info["mean_change"] for r in self.rows if "mean_change" in r.info]
         return {
-            **_fields(row),
+            **fields_of(row),
             **{key: _shared(self, key) for key in ("weights_sha256", "model_sha256")},
             "protocol": row.protocol_name,
             "hash": row.group[:HASH_LENGTH],
@@ -315,7 +313,7 @@ def _figure(
     row = entry.first
     low, high = intervals.bounds(interval)
     wins_low, wins_high = _wins_bounds(wins, len(values))
-    arch = "" if row.untrained else _paper_arch(row)
+    arch = "" if row.untrained else paper_arch(row)
     where = row.dataset, row.split, row.protocol_name
     reported = reported_score(*where, group.condition, row.tta, arch=arch, metric=column)
     found = {
@@ -349,7 +347,7 @@ def _wins_bounds(wins: int | None, scenes: int) -> tuple[float | None, float | N
     return intervals.bounds(None if wins is None else intervals.share_interval(wins, scenes))
 
 
-def _fields(row: ScoreRow | SpeedRow) -> dict[str, Any]:
+def fields_of(row: ScoreRow | SpeedRow) -> dict[str, Any]:
     """The columns that are fields of a row."""
     return {key: getattr(row, key) for key in COLUMNS if hasattr(row, key)}
 
@@ -372,35 +370,7 @@ def condition_text(figure: Mapping[str, Any]) -> str:
     return f"{name} ({value:.4g})" if isinstance(value, float) and f"{value:g}" not in name else name
 
 
-def speed_figures(rows: Sequence[SpeedRow], references: Sequence[str]) -> list[dict[str, Any]]:
-    """Stored speed rows as figures of :data:`COLUMNS`; ``scenes`` is the number of timed runs, and
-    ratios name the reference that they refer to."""
-    by_cell = {(row.model, row.run, row.size): row for row in rows}
-    found = []
-    for row in rows:
-        for metric, value in summarise(row).items():
-            if (metric, value) != ("status", "ok"):
-                found.append(_speed_figure(row, metric, value))
-        for name in references:
-            reference = by_cell.get((name, row.run, row.size))
-            for metric, value in ratios(row, reference).items():
-                found.append(_speed_figure(row, metric, value, reference))
-    return found + _times_of_the_paper(rows)
-
-
-def _times_of_the_paper(rows: Sequence[SpeedRow]) -> list[dict[str, Any]]:
-    """One figure a model without a measured value: the paper gives one time for all sizes."""
-    found = []
-    for model, row in {row.model: row for row in rows}.items():
-        reported = reported_by_paper(bench="speed", arch=_paper_arch(row), metric=PAPER_TIME)
-        if reported:
-            figure = {"bench": "speed", "model": model, "metric": PAPER_TIME}
-            paper = {"reported": reported["value"], "reported_note": reported["note"]}
-            found.append({**dict.fromkeys(COLUMNS), **figure, **paper})
-    return found
-
-
-def _paper_arch(row: ScoreRow | SpeedRow) -> str:
+def paper_arch(row: ScoreRow | SpeedRow) -> str:
     """The architecture whose figures in the paper belong to this row; "" for a cheaper variant, for
     another way of running it and for a title that does not begin with it, of an ablation, say. Random
     weights take as long as trained ones."""
@@ -408,42 +378,6 @@ def _paper_arch(row: ScoreRow | SpeedRow) -> str:
     usual = plain_name(label) == label and variant_of(label) in (None, PUBLISHED)
     usual = usual and (":" in label or label.partition(".")[0] == row.architecture)
     return row.architecture if usual else ""
-
-
-def _speed_figure(
-    row: SpeedRow, metric: str, value: float | str, reference: SpeedRow | None = None
-) -> dict[str, Any]:
-    reported = (
-        _reported_speedup(row, reference)
-        if metric == "speedup" and reference
-        else reported_by_paper(bench="speed", severity=row.size_text, arch=_paper_arch(row), metric=metric)
-    )
-    device, threads = row.machine
-    return {
-        **dict.fromkeys(COLUMNS),
-        **_fields(row),
-        "condition": row.size_text,
-        "metric": metric,
-        "mean": value,
-        "scenes": row.runs,
-        "reference": reference.model if reference else None,
-        "device": device,
-        "threads": threads,
-        "reported": reported.get("value"),
-        "reported_note": reported.get("note"),
-    }
-
-
-def _reported_speedup(row: SpeedRow, reference: SpeedRow) -> dict[str, Any]:
-    """The paper's images a second over those it gives for the reference's architecture."""
-    own, other = (
-        reported_by_paper(bench="speed", severity=row.size_text, arch=_paper_arch(r), metric="images_s")
-        for r in (row, reference)
-    )
-    if not own or not other or other["value"] == OOM:
-        return {}
-    value = own["value"] if own["value"] == OOM else own["value"] / other["value"]
-    return {"value": value, "note": own["note"]}
 
 
 def compare(group: Group) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ from hsrzoo.results import (
 )
 from hsrzoo_benchmark.grouping import group_by
 from hsrzoo_benchmark.plan.models import plain_name
-from hsrzoo_benchmark.results.figures import Entry, Group, entries_by, speed_figures
+from hsrzoo_benchmark.results.figures import Entry, Group, entries_by
+from hsrzoo_benchmark.results.speeds import speed_figures
 from hsrzoo_benchmark.results.versions import held
 from hsrzoo_benchmark.speed import timing
 from hsrzoo_benchmark.speed.ratios import default_references

@@ -9,7 +9,8 @@ from typing import Any
 from hsrzoo.metrics import NODATA
 from hsrzoo.registry import METRICS
 from hsrzoo.results import POOLED, ScoreRow, SpeedRow
-from hsrzoo_benchmark.results.figures import PAPER_TIME, condition_text, learned_from
+from hsrzoo_benchmark.results.figures import condition_text, learned_from
+from hsrzoo_benchmark.results.speeds import PAPER_TIME
 from hsrzoo_benchmark.run.metamer import HALF_WAY, STRONGEST
 from hsrzoo_benchmark.run.uncertainty import WORST
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
