@@ -70,6 +70,8 @@ class Hands:
         """The plotted values by heading, as the table under the plot has them; NaN for no data."""
         if self.page.locator("#values").get_attribute("open") is None:
             self.page.locator("#values summary").click()
+            # The event that fills the table may come later than the next frames.
+            self.page.locator("#table tr").first.wait_for(state="attached")
         self.settle()
         rows = self.page.evaluate(
             "[...document.querySelectorAll('#table tr')].map(r => [...r.cells].map(c => c.textContent))"
