@@ -77,7 +77,7 @@ def command(
     from hsrzoo.models.loading import load
     from hsrzoo.uncertainty.calibrate import calibrate, require_same_run
     from hsrzoo.uncertainty.file import SCHEMA, save_intervals
-    from hsrzoo.uncertainty.folds import cross_validation, split_fold, training_split
+    from hsrzoo.uncertainty.folds import cross_validation, pattern_record, split_fold, training_split
     from hsrzoo.utils.locks import hold
 
     if threads is not None:
@@ -99,7 +99,7 @@ def command(
         found = calibrate(data, chosen, training, other, kept, advance)
         about = {
             "model": model.name, "weights_sha256": model.weights_sha256,
-            "arguments": dict(model.config["arguments"]), "fold_models": pattern,
+            "arguments": dict(model.config["arguments"]), "fold_models": pattern_record(pattern),
         }  # fmt: skip
         save_intervals(path, found.with_record(about))
         shutil.rmtree(kept)

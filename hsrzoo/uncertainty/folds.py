@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,14 @@ def cross_validation(
     return found
 
 
+def pattern_record(pattern: str | None) -> str | None:
+    """A pattern of folders as records name it, without the folders above that of the fold."""
+    if pattern is None or pattern.startswith("hf-hub:"):
+        return pattern
+    above, place, below = pattern.partition(PLACE)
+    return re.split(r"[/\\:]", above)[-1] + place + below
+
+
 def _trained(model: Reconstructor, folder: str) -> Reconstructor:
     """The weights of a fold; WeightsError unless they are of the architecture of ``model``."""
     found = load(folder if ":" in folder else f"local-dir:{folder}", device=str(model.device))
@@ -113,4 +122,4 @@ def _refitted(model: Reconstructor, dataset: Dataset, training: str) -> Reconstr
     )
 
 
-__all__ = ["PLACE", "cross_validation", "split_fold", "training_split"]
+__all__ = ["PLACE", "cross_validation", "pattern_record", "split_fold", "training_split"]

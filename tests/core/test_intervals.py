@@ -27,7 +27,7 @@ from hsrzoo.registry import MODELS
 from hsrzoo.uncertainty.apply import intervals_of
 from hsrzoo.uncertainty.conformal import joint_scores, scene_score, smallest_count, thresholds
 from hsrzoo.uncertainty.file import read_intervals, save_intervals
-from hsrzoo.uncertainty.folds import cross_validation, training_split
+from hsrzoo.uncertainty.folds import cross_validation, pattern_record, training_split
 from hsrzoo.uncertainty.intervals import percentiles
 from hsrzoo.uncertainty.scale import fit_weights
 from hsrzoo.utils.files import UNCERTAINTY
@@ -324,6 +324,20 @@ def test_calibrations_that_cannot_be_made_say_why(
         return
     with pytest.raises((HsrzooError, AssertionError), match=message):
         calibrate(calibrated, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [
+        (None, None),
+        ("/home/ann/runs/mcga-s2.fold-{fold}/weights", "mcga-s2.fold-{fold}/weights"),
+        ("local-dir:../runs/{fold}", "{fold}"),
+        (r"C:\runs\fold-{fold}", "fold-{fold}"),
+        ("hf-hub:org/mcga-s2.fold-{fold}", "hf-hub:org/mcga-s2.fold-{fold}"),
+    ],
+)
+def test_a_calibration_does_not_name_folders_of_the_machine(pattern: str | None, kept: str | None) -> None:
+    assert pattern_record(pattern) == kept
 
 
 def test_images_of_another_camera_are_refused_before_anything_is_fitted() -> None:
