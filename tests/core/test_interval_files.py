@@ -93,7 +93,7 @@ def test_for_a_mapped_photograph_a_note_says_what_was_measured(model: Reconstruc
         notes.clear()
         options = PredictOptions(interval=0.5, encoding=encoding)
         predict_file(image, model, image.with_name("a.hdr"), options, say=notes.append)
-        assert any("need 0.99 to 1.11 times that width" in note for note in notes) is noted
+        assert any("need 0.95 to 1.11 times that width" in note for note in notes) is noted
 
 
 @pytest.mark.parametrize(("level", "noted"), [(0.5, True), (None, False)])
