@@ -92,6 +92,7 @@ def test_memory_of_attention_is_far_from_that_of_its_matrix(forks, tmp_path):
     assert int(done.stdout) * 1024 < matrix / 8  # 324 MiB / 8
 
 
+@pytest.mark.long  # tracing takes seconds; the contract checks other sizes without a graph
 def test_an_exported_graph_halves_other_sizes_too():
     model = Subject(replace(SPEC, arguments={"width": 16, "blocks": 0})).reconstructor()
     torch.nn.init.normal_(model.module.tail_nonlocal.non_local.W.weight)

@@ -7,11 +7,13 @@ import io
 import re
 import signal
 import socket
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -22,6 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import hsrzoo
 from browser import chromium
+from files_as_modules import import_file
 from forks import Forks, Running
 from hsrzoo.colour.srgb import encode_srgb
 from hsrzoo.io import read_photo
@@ -153,6 +156,7 @@ def wait_until(page: Page, holds: Callable[[], bool]) -> None:
     assert holds()
 
 
+@pytest.mark.long  # the demo's own functions: below
 def test_spectra_of_an_uploaded_photograph_are_those_of_the_library(
     address: str, page: Page, tmp_path: Path
 ) -> None:
@@ -230,6 +234,26 @@ def check_large_and_broken(page: Page, folder: Path) -> None:
     upload(page, folder / "empty.png")
     page.get_by_role("button", name="Reconstruct").click()
     page.get_by_text("is empty (0 bytes)").wait_for()
+
+
+def test_a_large_photograph_is_averaged_in_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", mock.MagicMock())  # importing it takes seconds
+    demo = import_file(DEMO)
+    model = demo.load("linear.cave")
+    photograph(tmp_path / "panorama.png", 41, 1030)
+    rgb, note = demo.read(str(tmp_path / "panorama.png"), "auto", model)
+    light = read_photo(tmp_path / "panorama.png", model)
+    means = light[:39, :1029].reshape(13, 3, 343, 3, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(rgb, means, atol=1e-6)
+    assert "sRGB by its PNG chunk sRGB" in note and "averaged to 13 x 343" in note
+
+    result = model(rgb)
+    table, text = demo.click(result, None, mock.Mock(index=(200, 6)))
+    np.testing.assert_allclose(table["x 200, y 6"], result.cube[6, 200])
+    assert text.startswith("nm,") and len(text.splitlines()) == 1 + len(result.bands)
+    demo.band(result, 31)
+    (grey,) = demo.gr.Image.call_args.args
+    np.testing.assert_array_equal(grey[..., 0], np.rint(encode_srgb(result.cube[..., 30].clip(0, 1)) * 255))
 
 
 def test_the_demo_stays_one_short_file() -> None:

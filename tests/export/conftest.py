@@ -87,7 +87,7 @@ def traced_once(toy_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", params=[1, pytest.param(2, marks=pytest.mark.long)])
 def mcga(request: pytest.FixtureRequest) -> Reconstructor:
-    """With one scale, or two, which take twice as long; tests/mcga/test_contract.py traces two."""
+    """With one scale, or two, which take twice as long."""
     scales = request.param
     need = replace(MCGA_S2.input, multiple=2**scales, min_size=2**scales)
     sizes = {"widths": (8,) * scales, "blocks": (0,) * (scales - 1) + (1,)}

@@ -11,7 +11,7 @@ from hsrzoo_mcga.plugin import MCGA_S1, MCGA_S2, MCGA_S3, MCGA_S4
 from hsrzoo_mcga.stage2.build import build
 
 SLOW = ("export",)
-"""Tracing takes up to a minute a network; the narrow one below has the same layers."""
+"""Tracing takes up to a minute a network; the narrow ones below have the same layers."""
 
 
 class TestMcgaS1(ModelContract):
@@ -34,7 +34,8 @@ class TestMcgaS4(ModelContract):
     long = SLOW
 
 
-@pytest.mark.parametrize("scales", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long  # tests/export runs the graph of one scale
+@pytest.mark.parametrize("scales", [1, 2])
 def test_narrow_networks_are_exported(scales: int) -> None:
     blocks = {1: (1,), 2: (0, 0)}[scales]  # tests/export traces a block
     narrow = {"widths": (8,) * scales, "blocks": blocks, "stem": 4, "latent": 8}
