@@ -69,13 +69,12 @@ def command(
     """
     if split is not None:
         options.forbid(pattern or folds, "--split excludes --fold-models and --folds")
-    import shutil
-
     import torch
 
     from hsrzoo.datasets import open_dataset
     from hsrzoo.models.loading import load
-    from hsrzoo.uncertainty.calibrate import calibrate, require_same_run
+    from hsrzoo.uncertainty.calibrate import calibrate, kept_scenes
+    from hsrzoo.uncertainty.conformal import LEVELS, percent, smallest_count
     from hsrzoo.uncertainty.file import SCHEMA, save_intervals
     from hsrzoo.uncertainty.folds import cross_validation, pattern_record, split_fold, training_split
     from hsrzoo.utils.locks import hold
@@ -94,17 +93,18 @@ def command(
         "folds": [fold.name for fold in chosen], "schema": SCHEMA,
     }  # fmt: skip
     count = sum(len(data.scenes(fold.scenes[0])) for fold in chosen)
-    with hold(path), steps("scenes", count) as advance:
-        require_same_run(kept, identity)
+    with hold(path), steps("scenes", count) as advance, kept_scenes(kept, identity):
         found = calibrate(data, chosen, training, other, kept, advance)
         about = {
             "model": model.name, "weights_sha256": model.weights_sha256,
             "arguments": dict(model.config["arguments"]), "fold_models": pattern_record(pattern),
         }  # fmt: skip
         save_intervals(path, found.with_record(about))
-        shutil.rmtree(kept)
     _report(found, as_json)
     say(f"Calibration of {model.name} on {count} scenes: {path}")
+    for level in LEVELS:
+        if smallest_count(level) > count:
+            say(f"Intervals of {percent(level)} need {smallest_count(level)} scenes or more")
 
 
 def _beside(model: Reconstructor) -> Path:

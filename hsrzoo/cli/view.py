@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,13 +125,17 @@ def _with_interval(shown: NamedCube, path: Path, levels: tuple[str, ...]) -> Nam
 
     import numpy as np
 
+    from hsrzoo.io.metadata import metadata_of
     from hsrzoo.prediction.files import ends_beside, half_widths_of, unfamiliar_of
     from hsrzoo.viewer import Interval
 
-    found = None
+    found, others = None, []
     for level in levels:
         files = ends_beside(path) if level == "metamer" else [half_widths_of(path, int(level) / 100)]
-        if not all(file.is_file() for file in files):
+        if not all(file.exists() for file in files):  # of Zarr a folder
+            continue
+        if any(_origin(metadata_of(file).facts) != _origin(shown.facts) for file in files):
+            others.append(files[0].name)
             continue
         parts = [_cube(file, file.name, None, None, None).values for file in files]
         if level == "metamer":
@@ -147,9 +152,16 @@ def _with_interval(shown: NamedCube, path: Path, levels: tuple[str, ...]) -> Nam
             found = Interval(f"{level} % interval", words, parts[0])
         break
     unfamiliar = None
-    if levels and unfamiliar_of(path).is_file():
+    if others:
+        say(f"Not shown, since the cube was made again without it: {', '.join(others)}")
+    if levels and unfamiliar_of(path).is_file() and not (others and found is None):
         unfamiliar = _cube(unfamiliar_of(path), "map", None, None, None).values[..., 0] / np.float32(65535)
     return replace(shown, interval=found, unfamiliar=unfamiliar)
+
+
+def _origin(facts: Mapping[str, str]) -> dict[str, str]:
+    """What a cube has in common with its intervals: model, weights, how the image was read."""
+    return {name: text for name, text in facts.items() if name != "cube_values"}
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -136,7 +136,7 @@ def low_interval(weights_sha256: str | None, level: Level) -> str | None:
     low = {} if level == METAMER else low_coverage(weights_sha256)
     if not low:
         return None
-    items = "; ".join(f"{where}: {100 * share:.0f} %" for where, share in low.items())
+    items = "; ".join(f"{where}: {100 * share:.1f} %" for where, share in low.items())
     return (
         "Do not trust intervals of scenes like these, of which those of 90 % held less than "
         f"{100 * LOW_COVERAGE:.0f} % of the values: {items}"

@@ -14,6 +14,7 @@ import numpy as np
 
 from hsrzoo.errors import ExistsError, InputError
 from hsrzoo.io import require_writable, stream
+from hsrzoo.io.metadata import metadata_of
 from hsrzoo.io.model_input import photo_for
 from hsrzoo.io.open_stream import check_out, require_apart, require_folder
 from hsrzoo.io.photo import Photo, low_values
@@ -112,7 +113,8 @@ def predict_file(
         What was done.
 
     Raises:
-        InputError, FormatError, BandsError: the image, the output format or the bands are not usable.
+        InputError, FormatError, BandsError: the image, the output format or the bands are not usable, or
+            the cube is there without intervals, made by another model, and is not to be overwritten.
         StoreError: the disk is full (the message names the partial file, which is kept), or a partial
             file belongs to another run.
         LockedError: another process is writing this cube, and ``options`` say to overwrite it; else that
@@ -125,6 +127,8 @@ def predict_file(
     with hold(out, None if options.overwrite else say):  # the cube that was waited for is not made again
         if not options.overwrite and all(path.exists() for path in outputs(out, options.interval)):
             raise ExistsError(f"{out} exists", fix="Give --overwrite to replace it")
+        if not options.overwrite and out.exists():
+            _require_own(out, model)
         return _predict(Path(image), model, out, options, progress or (lambda _: None), say)
 
 
@@ -279,6 +283,17 @@ def _require_apart(out: Path, sources: tuple[Path, ...], options: PredictOptions
     if options.quicklook and any(picture.exists() and picture.samefile(source) for source in sources):
         fix = "Write the cube to another folder, or under another name"
         raise InputError(f"The quick look {picture.name} would overwrite the image", fix=fix)
+
+
+def _require_own(out: Path, model: Reconstructor | OnnxModel) -> None:
+    """InputError if a cube whose intervals are still missing was made by another model."""
+    facts = metadata_of(out).facts
+    if (facts.get("model"), facts.get("weights_sha256")) != (model.name, model.weights_sha256 or "random"):
+        raise InputError(
+            f"{out} exists and is not a cube of these weights", expected=model.name,
+            got=facts.get("model", "an unknown model"),
+            fix="Give --overwrite to replace it, or write to another folder",
+        )  # fmt: skip
 
 
 def _about(model: Reconstructor | OnnxModel, photo: Photo, options: PredictOptions) -> dict[str, str]:

@@ -9,8 +9,10 @@ run goes on.
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -289,9 +291,13 @@ def _read(file: Path) -> Pixels:
         return Pixels(**images, second=second, spread=found["spread"], distance=found["distance"])
 
 
-def require_same_run(kept: Path, identity: Mapping[str, Any]) -> None:
-    """InputError where ``kept`` has scenes of a run with another ``identity``, a JSON object; it is written
-    there else."""
+@contextmanager
+def kept_scenes(kept: Path, identity: Mapping[str, Any]) -> Iterator[None]:
+    """Keep the scenes of an interrupted run in the folder ``kept``; of a complete or refused one, nothing.
+
+    Raises:
+        InputError: The folder has scenes of a run with another ``identity``, a JSON object.
+    """
     file, text = kept / "run.json", json.dumps(dict(identity), sort_keys=True)
     if any(kept.glob("*.npz")) and file.exists() and file.read_text() != text:
         raise InputError(
@@ -300,6 +306,13 @@ def require_same_run(kept: Path, identity: Mapping[str, Any]) -> None:
         )
     make_folder(kept)
     file.write_text(text)
+    try:
+        yield
+    except BaseException:
+        if not any(kept.glob("*.npz")):
+            shutil.rmtree(kept)
+        raise
+    shutil.rmtree(kept)
 
 
-__all__ = ["Fold", "calibrate", "require_same_run", "spectra_of", "table_of"]
+__all__ = ["Fold", "calibrate", "kept_scenes", "spectra_of", "table_of"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.datasets.common import FOLDS
-from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.errors import InputError, UnknownNameError, WeightsError
 from hsrzoo.models.loading import load
 from hsrzoo.models.weights import make_config
 from hsrzoo.spec import build_module, resolve
@@ -60,7 +60,7 @@ def cross_validation(
         folds: Their numbers; None: all.
 
     Raises:
-        InputError: The pattern has no place for the number, or there must be one.
+        InputError: The pattern has no place for the number, or there must be one; there are no folds.
     """
     if pattern is None and not is_refitted(model.spec, model.config):
         command = "train" if model.spec.fit is None else "fit"
@@ -77,6 +77,14 @@ def cross_validation(
             expected=f"{PLACE} in it, as in runs/{model.spec.name}.fold-{PLACE}/weights",
             got=repr(pattern),
         )
+    try:
+        dataset.scenes("fold-0")
+    except UnknownNameError:
+        raise InputError(
+            f"{dataset.name} has no folds: they need {FOLDS} training scenes or more",
+            expected="a split that the weights have not seen",
+            fix=f"Name it by --split; known: {', '.join(dataset.splits())}",
+        ) from None
     found = []
     for fold in range(FOLDS) if folds is None else folds:
         scenes, training = f"fold-{fold}", f"without-fold-{fold}"

@@ -190,7 +190,7 @@ MADE = (
 def test_the_page_names_in_words_where_coverage_is_below_75_percent(tmp_path: Path) -> None:
     evidence = Evidence(typed(*MADE))
     _, warning, table = intervals.sections(evidence)
-    assert warning.endswith(": cave/valid, metamers: mcga-plus.cave 62 %.")
+    assert warning.endswith(": cave/valid, metamers: mcga-plus.cave 62.5 %.")
     camera = made_rows("poly.cave", [0.5] * 4, ("uncertainty-rendered", "cie-1931"))
     assert intervals.low_coverages(Evidence(typed(*MADE, camera))) == {
         "mcga-plus.cave": {"cave/valid, metamers": pytest.approx(0.625)},

@@ -164,6 +164,8 @@ def test_an_interrupted_calibration_goes_on(
     read, stopped = [], "s03"
     with pytest.raises(InputError):  # a refused run keeps nothing that another would have to go on from
         calibrate(folder, "--split", "train")
+    kept = folder / (UNCERTAINTY + ".part")
+    assert not kept.exists()
 
     def load(self: Random, split: str, scene: str) -> Scene:
         read.append((split, scene))
@@ -175,7 +177,6 @@ def test_an_interrupted_calibration_goes_on(
     with pytest.raises(AssertionError):
         calibrate(folder, "--second", "none", "--folds", "3,4")
     done = [scene for split, scene in read if split.startswith("fold")]
-    kept = folder / (UNCERTAINTY + ".part")
     assert len(list(kept.glob("*.npz"))) == len(done) - 1 == 7
     with pytest.raises(InputError, match="interrupted run with other options"):
         calibrate(folder, "--second", "none")
@@ -249,6 +250,13 @@ def test_weights_without_a_calibration_name_the_command(
         intervals_of(model, None, None)
 
 
+def test_a_data_set_without_folds_names_its_splits(model: Reconstructor) -> None:
+    data = Random()
+    data.index = {"train": ["s00"], "valid": ["v00"]}
+    with pytest.raises(InputError, match=r"random has no folds.*by --split; known: train, valid"):
+        cross_validation(model, data, "runs/{fold}", None)
+
+
 def test_ways_to_run_a_model_that_were_not_calibrated_are_refused(calibrated: Path) -> None:
     rgb, name = np.zeros((2, 2, 3), np.uint8), f"local-dir:{calibrated}"
     with pytest.raises(InputError, match="test-time adaptation"):
@@ -318,7 +326,8 @@ def test_calibrations_that_cannot_be_made_say_why(
 ) -> None:
     arguments = [*arguments, "-o", str(tmp_path / "out.safetensors")]
     if message is None:  # two scenes: 50 % alone
-        calibrate(calibrated, *arguments)
+        text = calibrate(calibrated, *arguments)
+        assert "Intervals of 80 % need 4 scenes or more" in text and "Intervals of 50 %" not in text
         with pytest.raises(InputError, match="The highest level of 2 is 50 %"):
             read_intervals(tmp_path / "out.safetensors").factors(0.8)
         return

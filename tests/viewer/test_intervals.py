@@ -73,24 +73,30 @@ def view(cube: Path, *arguments: object) -> tuple[Result, dict[str, Any]]:
     return result, json.loads(found[1])
 
 
-def test_files_beside_the_cube_are_found(tmp_path: Path) -> None:
-    cube, values = tmp_path / "cube.hdr", np.random.default_rng(0).random(SHAPE, dtype=np.float32)
+@pytest.mark.parametrize("suffix", [".hdr", ".zarr"])
+def test_files_beside_the_cube_are_found(tmp_path: Path, suffix: str) -> None:
+    cube, values = tmp_path / f"cube{suffix}", np.random.default_rng(0).random(SHAPE, dtype=np.float32)
     save_cube(cube, values, BANDS)
     assert view(cube)[1]["intervals"] == []
-    save_cube(tmp_path / "cube.interval80.hdr", values / 10, BANDS)
+    save_cube(tmp_path / f"cube.interval80{suffix}", values / 10, BANDS)
     tifffile.imwrite(tmp_path / "cube.unfamiliar.tif", np.full(SHAPE[:2], 65535, np.uint16))
     facts = view(cube)[1]
     assert facts["cubes"][0]["interval"]["name"] == "80 % interval"
     [half], [percentile] = facts["intervals"], facts["unfamiliar"]
     assert half["offset"] == pytest.approx(values.min() / 10)
     assert percentile["offset"] == 1
+    save_cube(
+        tmp_path / f"cube.interval80{suffix}", values / 10, BANDS, metadata={"model": "of an older cube"}
+    )
+    result, facts = view(cube)
+    assert facts["intervals"] == facts["unfamiliar"] == [] and "Not shown" in result.output
     facts = view(cube, "--interval", "none")[1]
     assert facts["intervals"] == facts["unfamiliar"] == []
     missing = view(cube, "--interval", "metamer")[0]
     assert missing.exit_code == 2
     assert "no intervals of metamer beside" in missing.output
     for end, part in (("lower", values * 0), ("upper", values)):
-        save_cube(tmp_path / f"cube.metamer-{end}.hdr", part, BANDS)
+        save_cube(tmp_path / f"cube.metamer-{end}{suffix}", part, BANDS)
     facts = view(cube, "--interval", "metamer")[1]
     assert facts["cubes"][0]["interval"]["name"] == "range of metamers"
     assert [part["offset"] for part in facts["intervals"]] == pytest.approx([values.min() / 2] * 2)

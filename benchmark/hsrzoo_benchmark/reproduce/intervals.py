@@ -57,7 +57,7 @@ def warnings(evidence: Evidence) -> list[str]:
     low: dict[str, list[str]] = {}
     for name, places in low_coverages(evidence).items():
         for where, mean in places.items():
-            low.setdefault(where, []).append(f"{name} {100 * mean:.0f} %")
+            low.setdefault(where, []).append(f"{name} {100 * mean:.1f} %")
     if not low:
         return []
     items = "; ".join(f"{where}: {', '.join(found)}" for where, found in low.items())
