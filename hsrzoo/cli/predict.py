@@ -145,7 +145,7 @@ def command(
     level: Level | None = None
     if interval is not None:
         level = METAMER if interval == METAMER else int(interval) / 100
-    jobs, alone = _jobs(image, out, form)
+    jobs, alone = _jobs(image, out, form, level)
     workers = options.choose_workers(worker_count, ray_address, threads, device)
     if alone and workers is not None:
         raise click.UsageError("--workers and --ray are for several images, whose --out is a folder")
@@ -186,7 +186,9 @@ def command(
             raise
 
 
-def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job], bool]:
+def _jobs(
+    names: tuple[str, ...], out: Path, form: str | None, level: Level | None
+) -> tuple[list[Job], bool]:
     """The images and their cubes, and whether a single image was given by its name.
 
     For a single image ``out`` is a file if it has a suffix of cubes or, without --format, any suffix (an
@@ -211,7 +213,7 @@ def _jobs(names: tuple[str, ...], out: Path, form: str | None) -> tuple[list[Job
         )
     if any(Path(name).is_dir() and out.resolve() == Path(name).resolve() for name in names):
         raise InputError(f"The cubes in {out} would be read as images next time", fix="Use another folder")
-    return jobs_for_folder(found, out, form or "envi"), alone
+    return jobs_for_folder(found, out, form or "envi", level), alone
 
 
 @contextmanager

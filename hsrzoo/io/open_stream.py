@@ -40,14 +40,14 @@ def require_folder(out: Path) -> None:
 
 
 def require_apart(out: Path, sources: Iterable[Path]) -> None:
-    """InputError where writing the cube ``out`` would destroy a file that it is made from."""
+    """InputError where writing the file ``out`` would destroy a file that it is made from."""
     part = part_of(out)
     written = (out, part.with_suffix(""), part, state_of(part))
     for source in sources:
         here = source.resolve()
         around = (here, *here.parents)
         if any(p.resolve() in around or (p.exists() and p.samefile(source)) for p in written):
-            problem = f"The cube {out.name} would take the place of {source}, from which it is made"
+            problem = f"{out.name} would take the place of {source}, from which it is made"
             raise InputError(problem, fix="Choose another name")
 
 

@@ -17,6 +17,8 @@ from hsrzoo.errors import ExistsError, FormatError, InputError
 from hsrzoo.io import SUFFIX_OF
 from hsrzoo.io.photographs import images
 from hsrzoo.io.raster import SUFFIXES as RASTERS
+from hsrzoo.models.reconstruction import Level
+from hsrzoo.prediction.files import outputs
 from hsrzoo.spec import Execution
 from hsrzoo.utils.workers import TaskFailure, Workers, attempt, cores, require_same, run_tasks
 
@@ -65,21 +67,27 @@ def find_images(names: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def jobs_for_folder(found: Sequence[Path], folder: Path, form: str) -> list[Job]:
-    """Jobs that write ``folder/NAME.SUFFIX`` for every image; InputError if two images have one file."""
+def jobs_for_folder(
+    found: Sequence[Path], folder: Path, form: str, level: Level | None = None
+) -> list[Job]:
+    """Jobs that write ``folder/NAME.SUFFIX`` for every image, and beside it what belongs to intervals of a
+    ``level``; InputError if a file would be written for two images, or over an image."""
     if form not in SUFFIX_OF:
         raise FormatError(f"There is no format {form!r}", expected=", ".join(SUFFIX_OF))
-    jobs: dict[Path, Job] = {}
-    for image in found:
-        out = folder / (image.stem + SUFFIX_OF[form])
-        if out in jobs:
-            problem = f"{jobs[out].image} and {image} would both become {out}"
-            fix = "Give images of different names, or write them into different folders"
-            raise InputError(problem, fix=fix)
-        if out.resolve() == image.resolve():
-            raise InputError(f"The cube of {image} would overwrite it", fix="Choose another folder")
-        jobs[out] = Job(image, out)
-    return list(jobs.values())
+    sources = {image.resolve() for image in found}
+    written: dict[Path, Path] = {}
+    jobs = [Job(image, folder / (image.stem + SUFFIX_OF[form])) for image in found]
+    for job in jobs:
+        for file in outputs(job.out, level):
+            if file in written:
+                problem = f"{written[file]} and {job.image} would both become {file}"
+                fix = "Give images of different names, or write them into different folders"
+                raise InputError(problem, fix=fix)
+            if file.resolve() in sources:
+                raise InputError(f"{file}, made of {job.image}, would overwrite an image",
+                                 fix="Choose another folder")  # fmt: skip
+            written[file] = job.image
+    return jobs
 
 
 def predict_many(

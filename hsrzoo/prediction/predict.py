@@ -277,8 +277,9 @@ def _check_in_memory(out: Path, options: PredictOptions) -> None:
 
 
 def _require_apart(out: Path, sources: tuple[Path, ...], options: PredictOptions) -> None:
-    """InputError if the cube or its picture would overwrite its source."""
-    require_apart(out, sources)
+    """InputError if the cube, its intervals or its picture would overwrite its source."""
+    for file in outputs(out, options.interval):
+        require_apart(file, sources)
     picture = quicklook_of(out)
     if options.quicklook and any(picture.exists() and picture.samefile(source) for source in sources):
         fix = "Write the cube to another folder, or under another name"

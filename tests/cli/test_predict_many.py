@@ -132,8 +132,15 @@ def test_two_images_never_become_one_file(tmp_path: Path) -> None:
     assert [job.out for job in jobs] == [tmp_path / "a.zarr", tmp_path / "b.zarr"]
     with pytest.raises(InputError, match="would both become"):
         jobs_for_folder([Path("x/a.png"), Path("y/a.png")], tmp_path, "envi")
-    with pytest.raises(InputError, match="would overwrite it"):
-        jobs_for_folder([tmp_path / "a.tif"], tmp_path, "tiff")
+    with pytest.raises(InputError, match=r"would both become .*a\.interval90\.hdr"):
+        jobs_for_folder([Path("a.png"), Path("a.interval90.png")], tmp_path, "envi", 0.9)
+    for names, level in (
+        (["a.tif"], None),
+        (["a.png", "a.unfamiliar.tif"], 0.5),
+        (["a.metamer-lower.tif", "a.png"], "metamer"),
+    ):
+        with pytest.raises(InputError, match="would overwrite an image"):
+            jobs_for_folder([tmp_path / name for name in names], tmp_path, "tiff", level)
     with pytest.raises(FormatError, match="envi, tiff, zarr"):
         jobs_for_folder([Path("a.png")], tmp_path, "png")
 

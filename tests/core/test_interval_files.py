@@ -77,6 +77,14 @@ def test_the_share_of_unlike_pixels_takes_the_place_of_the_general_caveat(
     assert not image.with_name("cube.interval90.hdr").exists()
 
 
+def test_the_map_of_an_image_never_takes_its_place(model: Reconstructor, image: Path) -> None:
+    photo = image.with_name("photo.unfamiliar.tif")
+    tifffile.imwrite(photo, np.zeros((9, 8, 3), np.uint16), photometric="rgb")
+    with pytest.raises(HsrzooError, match="would take the place of"):
+        predict_file(photo, model, image.with_name("photo.hdr"), PredictOptions(interval=0.9))
+    assert tifffile.imread(photo).shape == (9, 8, 3)
+
+
 def test_images_are_skipped_only_where_their_intervals_exist(calibrated: Path, image: Path) -> None:
     out = image.with_name("cubes")
     arguments = (image, image.parent / "*.npy", "--model", f"local-dir:{calibrated}", "-o", out)
