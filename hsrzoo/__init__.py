@@ -47,9 +47,11 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'hsrzoo' has no attribute {name!r}")
     if name == "load":
+        from hsrzoo.utils.allocator import keep_freed_memory
         from hsrzoo.utils.threads import prepare_threads
 
         prepare_threads()
+        keep_freed_memory()
     return getattr(import_module(_HOMES.get(name, "hsrzoo.spec")), name)
 
 

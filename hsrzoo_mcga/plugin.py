@@ -55,5 +55,7 @@ MCGA_PLUS = ModelSpec(
     input=MCGA_S2.input,
     default_tag="cave",
     tags=("mcga", "codebook", "attention", "ensemble"),
-    notes="Both members are trained separately and joined by `hsrzoo ensemble --arch mcga-plus`.",
+    notes="Both members are trained separately and joined by `hsrzoo ensemble --arch mcga-plus`. Unlike "
+    "mcga-s2.cave, the network of mcga-plus.cave learns spectra relative to the brightness and normalises "
+    "its features.",
 )

@@ -20,6 +20,7 @@ from hsrzoo.cli import completion
 from hsrzoo.cli.errors import run
 from hsrzoo.cli.strict import require_strict, require_strict_below
 from hsrzoo.errors import Note, PluginError, unknown_name
+from hsrzoo.utils.allocator import keep_freed_memory
 from hsrzoo.utils.entry_points import describe, entry_points_of, load_entry, paths_of
 from hsrzoo.utils.threads import prepare_threads
 
@@ -128,6 +129,7 @@ def main() -> None:
     if os.environ.get(completion.VARIABLE):
         sys.exit(completion.answer(cli, os.environ))
     prepare_threads()
+    keep_freed_memory()
     # One line without the location in the source, which means nothing to users of the command line.
     warnings.showwarning = _show_warning
     arguments = sys.argv[1:]

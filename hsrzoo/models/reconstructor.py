@@ -41,7 +41,6 @@ from hsrzoo.models.steps import steps_of
 from hsrzoo.models.steps.adaptation import Adaptation
 from hsrzoo.models.steps.base import BoundSteps, LoadedModel, TensorView
 from hsrzoo.models.steps.network import Network
-from hsrzoo.models.tiling.allocator import give_back_freed_memory
 from hsrzoo.models.tiling.choice import check_execution, plan
 from hsrzoo.models.tiling.grid import Grid
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory, run_tiles
@@ -52,6 +51,7 @@ from hsrzoo.uncertainty.conformal import stored_level
 from hsrzoo.uncertainty.intervals import Intervals
 from hsrzoo.uncertainty.metamer_cache import metamers_of
 from hsrzoo.uncertainty.metamers import MetamerTable
+from hsrzoo.utils.allocator import give_back_freed_memory
 from hsrzoo.utils.devices import torch_device
 
 __all__ = ["Reconstruction", "Reconstructor"]

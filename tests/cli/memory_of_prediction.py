@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from hsrzoo.models.tiling import choice
-from hsrzoo.models.tiling.allocator import give_back_freed_memory
 from hsrzoo.prediction.predict import predict_file
+from hsrzoo.utils.allocator import give_back_freed_memory
 from tiled_networks import BANDS, Chained, model
 
 

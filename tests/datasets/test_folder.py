@@ -6,43 +6,24 @@ import re
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 from scipy.io import savemat
 
+from folder_pairs import BANDS, CUBE, pair, photograph
 from hsrzoo.bands import BandSet
 from hsrzoo.camera import Camera
-from hsrzoo.colour.srgb import decode_srgb
 from hsrzoo.datasets import open_dataset
-from hsrzoo.datasets.wavelengths import parse_bands, read_wavelengths
+from hsrzoo.datasets.wavelengths import parse_bands
 from hsrzoo.errors import (
     BandsError,
     DatasetError,
     DatasetMissingError,
     FormatError,
     InputError,
-    Note,
     UnknownNameError,
 )
-from hsrzoo.io import read_photo, save_cube
-from hsrzoo.io.values import over_full_scale
-from make_fixtures import smooth_cube, write_png16
-
-BANDS = BandSet.of([450, 500, 550, 600, 650], [20, 20, 20, 20, 20])
-CUBE = smooth_cube(BANDS, 6, 9, 1)
-
-
-def photograph(folder, name, height=6, width=9):
-    folder.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(name)).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(folder / name)
-    return pixels
-
-
-def pair(base, stem, suffix=".npz", cube=CUBE, bands=BANDS):
-    (base / "cube").mkdir(parents=True, exist_ok=True)
-    save_cube(base / "cube" / f"{stem}{suffix}", cube.transpose(1, 2, 0), bands)
-    return photograph(base / "rgb", f"{stem}.png")
+from hsrzoo.io import save_cube
+from make_fixtures import smooth_cube
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".mat", ".h5", ".tif", ".hdr"])
@@ -115,104 +96,6 @@ def test_rendered_pairs_need_no_photographs(tmp_path):
         "Expected rgb/NAME.png beside cube/NAME.mat and so on. Rename the files, or render RGB from "
         "cubes with --data-option response=nikon-d5100."
     )
-
-
-def test_sixteen_bit_photographs(tmp_path):
-    pair(tmp_path / "folder", "x")
-    pixels = np.random.default_rng(0).integers(0, 65536, (6, 9, 3), dtype=np.uint16)
-    write_png16(tmp_path / "folder/rgb/x.png", pixels)
-    dataset = open_dataset("folder", tmp_path)
-    assert dataset.rgb_bits == 16
-    assert np.abs(dataset.load("valid", "x").rgb - pixels.transpose(2, 0, 1) / 65535).max() < 1e-7
-    pair(tmp_path / "folder", "y")
-    with pytest.raises(DatasetError, match=r"y\.png differs in depth"):
-        open_dataset("folder", tmp_path).load("valid", "y")
-
-
-def tagged(path, space: int = 1) -> np.ndarray:
-    """Rewrite a photograph with EXIF's ColorSpace; returns what it decodes to by sRGB, (3, H, W)."""
-    exif = Image.Exif()
-    exif[0x0131] = "a test"  # Pillow leaves out an EXIF block of nothing but sub-blocks
-    exif.get_ifd(0x8769)[0xA001] = space
-    with Image.open(path) as image:
-        image.load()
-        image.save(path, exif=exif, **({"quality": 100} if path.suffix == ".jpg" else {}))
-    with Image.open(path) as image:
-        return decode_srgb(np.asarray(image).transpose(2, 0, 1) / 255)
-
-
-def test_photographs_are_decoded_by_what_their_files_state(tmp_path):
-    base = tmp_path / "folder"
-    pixels = pair(base, "a").transpose(2, 0, 1)
-    plain = open_dataset("folder", tmp_path)
-    assert plain.encoding == "linear" and plain.rgb_bits == 8 and "encoding" not in plain.info
-    assert plain.record()["encoding"] == "linear"
-    light = tagged(base / "rgb/a.png")
-    with pytest.warns(Note, match=r"as a\.png, the first of 1: sRGB by its EXIF ColorSpace"):
-        dataset = open_dataset("folder", tmp_path)
-    assert dataset.encoding == dataset.info["encoding"] == "srgb" and dataset.rgb_bits is None
-    np.testing.assert_allclose(dataset.load("valid", "a").rgb, light, atol=1e-6)
-    np.testing.assert_allclose(read_photo(base / "rgb/a.png").transpose(2, 0, 1), light, atol=1e-6)
-    linear = open_dataset("folder", tmp_path, encoding="linear")
-    assert np.array_equal(linear.load("valid", "a").rgb, over_full_scale(pixels))
-    assert linear.info == plain.info and linear.fingerprint() != dataset.fingerprint()
-    assert np.array_equal(
-        open_dataset("folder", tmp_path, encoding="srgb").load("valid", "a").rgb,
-        dataset.load("valid", "a").rgb,
-    )
-
-
-def test_photographs_of_two_encodings_are_refused(tmp_path):
-    for stem in ("a", "b"):
-        pair(tmp_path / "folder", stem)
-    light = tagged(tmp_path / "folder/rgb/b.png")
-    dataset = open_dataset("folder", tmp_path)
-    with pytest.raises(
-        DatasetError, match=r"b\.png is not encoded as the first.*encoding=linear or encoding=srgb"
-    ):
-        dataset.load("valid", "b")
-    scene = open_dataset("folder", tmp_path, encoding="srgb").load("valid", "b")
-    np.testing.assert_allclose(scene.rgb, light, atol=1e-6)
-
-
-def test_photographs_of_12_bits_are_pointed_out_and_declared(tmp_path):
-    pair(tmp_path / "folder", "a")
-    pixels = np.random.default_rng(0).integers(0, 4096, (6, 9, 3), dtype=np.uint16)
-    write_png16(tmp_path / "folder/rgb/a.png", pixels)
-    with pytest.warns(
-        Note, match=r"no value of a\.png exceeds \d+ of 65535.*give --data-option bit_depth=12"
-    ):
-        plain = open_dataset("folder", tmp_path)
-    dataset = open_dataset("folder", tmp_path, bit_depth="12")
-    np.testing.assert_allclose(dataset.load("valid", "a").rgb, pixels.transpose(2, 0, 1) / 4095, atol=1e-7)
-    assert dataset.rgb_bits == dataset.info["bit_depth"] == 12
-    assert dataset.fingerprint() != plain.fingerprint()
-    for wrong, words in (("x", "number of bits"), ("20", "cannot hold values of 20 bits")):
-        with pytest.raises(InputError, match=words):
-            open_dataset("folder", tmp_path, bit_depth=wrong)
-
-
-def test_float_photographs_are_read_in_their_range(tmp_path):
-    pair(tmp_path / "folder", "a")
-    (tmp_path / "folder/rgb/a.png").unlink()
-    values = np.random.default_rng(0).random((6, 9, 3), dtype=np.float32)
-    tifffile.imwrite(
-        tmp_path / "folder/rgb/a.tif", values, photometric="rgb", compression="zlib", predictor=3
-    )
-    dataset = open_dataset("folder", tmp_path)
-    assert dataset.rgb_bits is None and np.array_equal(
-        dataset.load("valid", "a").rgb, values.transpose(2, 0, 1)
-    )
-    tifffile.imwrite(tmp_path / "folder/rgb/a.tif", values * 2, photometric="rgb")
-    with pytest.raises(InputError, match="leaves its range"):
-        dataset.load("valid", "a")
-
-
-@pytest.mark.parametrize("options", [{"encoding": "srgb"}, {"bit_depth": 12}])
-def test_options_of_photographs_are_refused_where_rgb_is_rendered(tmp_path, options):
-    pair(tmp_path / "folder", "a")
-    with pytest.raises(InputError, match="no photograph is decoded"):
-        open_dataset("folder", tmp_path, response="cie-1931", **options)
 
 
 def test_files_without_partner_and_without_wavelengths(tmp_path):
@@ -333,54 +216,6 @@ def test_bad_options(tmp_path):
         f"Got no folder {empty}. These are files of your own. Put them there, or name another folder with "
         "--data-option path=FOLDER."
     )
-
-
-def test_wavelength_lists(tmp_path):
-    file = tmp_path / "wavelengths.csv"
-    file.write_text("# from the sheet\n0.45\n0.55\n")
-    assert read_wavelengths(file).same_as(BandSet.of([450, 550]), 1e-9)
-    file.write_text("450,20\n550,25\n")
-    assert read_wavelengths(file) == BandSet.of([450, 550], [20, 25])
-    for bad in ("# nothing\n", "1\n2\n3\n", "wavelength_nm\nabc\n"):
-        file.write_text(bad)
-        with pytest.raises(BandsError, match=r"wavelengths\.csv"):
-            read_wavelengths(file)
-
-
-CENTRES, WIDTHS = [450.5, 550.25], [20.5, 25.25]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "450.5,20.5\n550.25,25.25\n",
-        "450,5;20,5\n550,25;25,25\n",
-        "wavelength_nm;fwhm_nm\n450,5;20,5\n550,25;25,25\n",
-        "band\tWavelength (nm)\tFWHM\n1\t450,5\t20,5\n2\t550,25\t25,25\n",
-        'wavelength_nm,fwhm\n"450,5","20,5"\n"550,25","25,25"\n',
-        "wavelength [\u00b5m];width\n0,4505;0,0205\n0,55025;0,02525\n",
-        "Wavelength_Angstrom,fwhm\n4505,205\n5502.5,252.5\n",
-        "wavelength_m,fwhm\n450.5e-9,20.5e-9\n550.25e-9,25.25e-9\n",
-    ],
-)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
-def test_wavelength_lists_of_other_programs(tmp_path, text, encoding):
-    file = tmp_path / "wavelengths.csv"
-    file.write_bytes(text.encode(encoding))
-    bands = read_wavelengths(file)
-    assert bands.centres_nm == pytest.approx(CENTRES) and bands.widths_nm == pytest.approx(WIDTHS)
-
-
-def test_headings_of_wavelength_lists_decide(tmp_path):
-    file = tmp_path / "wavelengths.csv"
-    file.write_bytes("wavelength (\u00b5m)\n0,45\n0,55\n".encode("latin-1"))
-    assert read_wavelengths(file).centres_nm == pytest.approx((450, 550))  # one column: decimal commas
-    file.write_text("wavenumber;fwhm\n20000;400\n16000;256\n")
-    assert read_wavelengths(file).same_as(BandSet.of([500, 625], [10, 10]), 1e-9)
-    for bad in ("frequency\n500\n600\n", "index\n500\n600\n", "wavelength_nm\n0.5\n0.6\n"):
-        file.write_text(bad)
-        with pytest.raises(BandsError, match=r"wavelengths\.csv is not a list of wavelengths"):
-            read_wavelengths(file)
 
 
 @pytest.mark.parametrize("suffix", [".bil", ".raw"])

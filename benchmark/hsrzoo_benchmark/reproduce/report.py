@@ -12,7 +12,7 @@ from hsrzoo.cli import output
 from hsrzoo.results import POOLED
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce import claims, intervals, knowledge, summary, tables, text
+from hsrzoo_benchmark.reproduce import claims, intervals, knowledge, published, summary, tables, text
 from hsrzoo_benchmark.reproduce.claims import Finding, Judged
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
@@ -117,6 +117,7 @@ def pages(evidence: Evidence) -> dict[str, str]:
                 parts.append(plain)
                 signed += [{"table": f"[{title}]({name}.md#{_anchor(title)})", **row} for row in rows]
         found[f"{ARCHIVE}/{name}.md"] = "\n\n".join(parts) + "\n"
+    found[f"{ARCHIVE}/{published.REPORTED}.md"] = published.render()
     parts = ["# Protocols and commits", _SIGNED, text.markdown(text.joined(signed)) or "No rows."]
     missing = lacking(evidence)
     if missing:

@@ -26,7 +26,8 @@ _TABLES = """\
 cameras](results/generalisation.md), [disturbed images](results/disturbances.md), [prediction
 intervals](results/intervals.md), [other recipes](results/recipes.md), [MCGA: claims, controls,
 ablations](results/mcga.md), [cost](results/cost.md), [protocols and commits](results/provenance.md),
-[bundled models](tables.md), [what was tried](search.md)."""
+[reported figures on ARAD-1K](results/reported.md), [bundled models](tables.md),
+[what was tried](search.md)."""
 
 
 def render(evidence: Evidence, judged: Sequence[Judged]) -> str:

@@ -1,9 +1,10 @@
-"""What the MCGA paper reports: its figures, tables and claims, as the folder ``paper`` has them."""
+"""What the MCGA paper and others report: figures, tables and claims, as the folder ``paper`` has them."""
 
 from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -52,6 +53,23 @@ def _paper() -> list[dict[str, str]]:
 def _paper_by(columns: tuple[str, ...]) -> dict[tuple[str, ...], dict[str, str]]:
     """The first row for each combination of values in these columns."""
     return {tuple(row[column] for column in columns): row for row in reversed(_paper())}
+
+
+def scores_of_tables(tables: Sequence[str]) -> list[dict[str, str]]:
+    """The paper's figures of undisturbed ARAD-1K, one entry a model, as those of :func:`published`."""
+    found: dict[str, dict[str, str]] = {}
+    for row in _paper():
+        whole = (row["bench"], row["dataset"], row["variant"]) == ("accuracy", "arad", "")
+        if whole and row["table"] in tables:
+            named = {"network": row["arch"], "source": "paper", "note": f"table {row['table']}"}
+            found.setdefault(row["arch"], named)[row["metric"]] = row["value"]
+    return list(found.values())
+
+
+@cache
+def published() -> dict[str, Any]:
+    """What others report on ARAD-1K, as ``arad.toml`` describes it."""
+    return tomllib.loads(_read("arad.toml"))
 
 
 @cache
