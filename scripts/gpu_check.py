@@ -47,6 +47,7 @@ from hsrzoo.training.loop import cpu_seconds, train
 from hsrzoo.training.pairs import PairTask
 from hsrzoo.training.recipe import recipes_of
 from hsrzoo.training.rundir import RunDir
+from hsrzoo.utils.allocator import keep_freed_memory
 from hsrzoo.utils.provenance import collect
 from hsrzoo_benchmark.plan.models import ModelSetup, Precision
 from hsrzoo_benchmark.speed.bandwidth import (
@@ -334,6 +335,7 @@ def parse(words: Sequence[str]) -> tuple[Check, list[str], Path]:
 
 def main() -> int:
     """Run; 1 if a part failed."""
+    keep_freed_memory()  # as the command line does
     found = run(*parse(sys.argv[1:]))
     return 0 if all(part["ok"] for part in found["parts"].values()) else 1
 
