@@ -6,13 +6,14 @@
 - ``search``: the engines of the nearest-code search, Triton's kernel among them, against a float64 search.
 - ``speed``: every network alone, in fp32 and bf16, and the time that moving its input and output takes.
 - ``loader``: how many crops a second are drawn from scenes in memory, with workers and without, by the
-  clock and for each second of CPU time, and how many a plain copy from uint16 to float32 gives. This part
-  alone needs no GPU.
-- ``training``: a training of 4 minutes on made-up scenes.
+  clock and for each second of CPU time, and how many a plain copy from uint16 to float32 gives.
+- ``training``: a training of 4 minutes on made-up scenes: milliseconds of a step, by the clock and of CPU
+  time; in float32 without a GPU. ``--batch`` and ``--patch`` set its crops and those of the loader.
 
 The file is written after every part, with the seconds that it took. A part stops after its share of the
-time and lists what it left out; one that fails keeps its error, and the others run. ``--dry-run`` does all
-of it in seconds on a CPU, with two networks, to see that the script works. Needs no data.
+time and lists what it left out; one that fails keeps its error, and the others run. ``loader`` and
+``training`` alone need no GPU. ``--dry-run`` does all of it in seconds on a CPU, with two networks, to see
+that the script works. Needs no data.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from hsrzoo.training.loop import cpu_seconds, train
 from hsrzoo.training.pairs import PairTask
 from hsrzoo.training.recipe import recipes_of
 from hsrzoo.training.rundir import RunDir
+from hsrzoo.utils.allocator import keep_freed_memory
 from hsrzoo.utils.provenance import collect
 from hsrzoo_benchmark.plan.models import ModelSetup, Precision
 from hsrzoo_benchmark.speed.bandwidth import (
@@ -278,11 +280,13 @@ def training(check: Check, left: Budget) -> dict[str, Any]:
         run = RunDir(Path(folder, "run"))
         record = run.read_json(run.record)
         losses = [json.loads(line)["loss"] for line in run.log.read_text().splitlines()]
-    step = record["wall_seconds"] / record["steps"]
+    step, cpu = (record[f"{kind}_seconds"] / record["steps"] for kind in ("wall", "cpu"))
+    row = {"network": check.trained, "batch": recipe.batch, "patch": recipe.patch, "step_ms": 1e3 * step,
+           "step_cpu_ms": 1e3 * cpu}  # fmt: skip
+    print_table([row], list(row))
     return {
-        "network": check.trained, "precision": recipe.precision, "batch": recipe.batch,
-        "patch": recipe.patch, "steps": record["steps"], "step_ms": 1e3 * step,
-        "crops_s": recipe.batch / step, "first_loss": losses[0], "last_loss": losses[-1],
+        **row, "precision": recipe.precision, "steps": record["steps"], "crops_s": recipe.batch / step,
+        "first_loss": losses[0], "last_loss": losses[-1],
         "ok": bool(np.isfinite(losses).all()),
     }  # fmt: skip
 
@@ -317,16 +321,21 @@ def parse(words: Sequence[str]) -> tuple[Check, list[str], Path]:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--networks", nargs="+", default=(), help="these networks alone [all]")
     parser.add_argument("--minutes", type=float, default=Check().minutes, help="of the training [4]")
+    parser.add_argument("--batch", type=int, default=Check().batch, help="crops of a step [20]")
+    parser.add_argument("--patch", type=int, default=Check().patch, help="side of a crop, pixels [128]")
     parser.add_argument("--dry-run", action="store_true", help="everything small, on the CPU")
     options = parser.parse_args(words)
-    gpu = torch.cuda.is_available() or set(options.parts) - {"loader"}
-    networks = tuple(options.networks)
-    check = Check("cuda" if gpu else "cpu", networks=networks, minutes=options.minutes)
+    gpu = torch.cuda.is_available() or set(options.parts) - {"loader", "training"}
+    check = Check(
+        "cuda" if gpu else "cpu", tuple(options.networks), minutes=options.minutes, batch=options.batch,
+        patch=options.patch, precision="bf16" if gpu else "fp32",
+    )  # fmt: skip
     return DRY if options.dry_run else check, options.parts, options.out
 
 
 def main() -> int:
     """Run; 1 if a part failed."""
+    keep_freed_memory()  # as the command line does
     found = run(*parse(sys.argv[1:]))
     return 0 if all(part["ok"] for part in found["parts"].values()) else 1
 

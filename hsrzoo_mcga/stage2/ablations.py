@@ -185,13 +185,20 @@ class LiteralAttention(QuantizedAttention):
         codes, counts = [], []
         for count, total in (totals[:2], totals[2:]):  # of Q, of K
             kept, count = gqa.top_codes(count, self.k)
-            codes.append(gqa.straight_through(codebook.codes[kept], gqa.group_means(total[kept], count)))
+            means = gqa.group_means(gqa.rows_at(kept, total), count)
+            codes.append(gqa.straight_through(codebook.codes[kept], means))
             counts.append(count)
         return self.weigh(*codes, *counts)
 
     def weigh(self, code_q: Tensor, code_k: Tensor, counts_q: Tensor, counts_k: Tensor) -> Slots:
         if not self.pixels:
             return super().weigh(code_q, code_k, counts_q, counts_k)
+        images = [self._repeat(*image) for image in zip(code_q, code_k, counts_q, counts_k, strict=True)]
+        q, key, weight = (torch.stack(t) for t in zip(*images, strict=True))
+        return q, key, weight
+
+    def _repeat(self, code_q: Tensor, code_k: Tensor, counts_q: Tensor, counts_k: Tensor) -> Slots:
+        """The slots of one image."""
         # one slot of weight 1 / K per pixel; the kept codes of both have at least as many pixels
         take = min(self.k, int(counts_q.sum()))
         q, key = (

@@ -20,7 +20,7 @@ from hsrzoo_mcga.codebook.lookup import Codebook
 from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
 
 Slots = tuple[Tensor, Tensor, Tensor]
-"""Codes of Q and of K (K, D), and the weights of their slots (K,), which sum to 1 over the used ones."""
+"""Codes of Q and of K (B, K, D), and the weights (B, K) of their slots, 1 together over the used ones."""
 
 
 class QuantizedAttention(nn.Module):
@@ -77,8 +77,7 @@ class QuantizedAttention(nn.Module):
             return self.group(q, key, codebook)
 
         sums = whole_image(totals, x)
-        images = [self.slots([t[i] for t in sums], codebook) for i in range(len(x))]
-        codes_q, codes_k, weight = (torch.stack(t) for t in zip(*images, strict=True))  # B K D, B K D, B K
+        codes_q, codes_k, weight = self.slots(sums, codebook)  # B K D, B K D, B K
         q_hat = self.from_code[0](codes_q).transpose(1, 2)  # B C K
         k_hat = self.from_code[1](codes_k).transpose(1, 2)  # B C K
         # a weighted mean over the slots, not a sum: its size depends neither on K nor on the image
@@ -96,18 +95,18 @@ class QuantizedAttention(nn.Module):
         return group_sums(assigned, len(codebook.codes), q, key)
 
     def slots(self, totals: Sequence[Tensor], codebook: Codebook) -> Slots:
-        """The slots of one image, from what :meth:`group` found in it."""
-        counts, sum_q, sum_k = totals
-        kept, counts = top_codes(counts, self.k)
-        mean_q, mean_k = group_means(sum_q[kept], counts), group_means(sum_k[kept], counts)
+        """The slots of all images, from what :meth:`group` found in them."""
+        counts, *sums = totals
+        kept, counts = top_codes(counts, self.k)  # B K
+        mean_q, mean_k = (group_means(rows_at(kept, t), counts) for t in sums)  # B K D
         code_q = straight_through(codebook.codes[kept], mean_q)
-        code_k = straight_through(codebook.codes[codebook.find(mean_k)], mean_k)
-        return self.weigh(code_q, code_k, counts, counts)
+        nearest = codebook.find(mean_k.flatten(0, 1)).view_as(kept)
+        return self.weigh(code_q, straight_through(codebook.codes[nearest], mean_k), counts, counts)
 
     def weigh(self, code_q: Tensor, code_k: Tensor, counts_q: Tensor, counts_k: Tensor) -> Slots:
-        """Kept codes (K, D), weighted by their counts (K,) in Q and in K."""
+        """Kept codes (..., K, D), weighted by their counts (..., K) in Q and in K."""
         weight = (counts_q * counts_k).to(code_q.dtype).sqrt()
-        return code_q, code_k, weight / weight.sum().clamp_min(1)
+        return code_q, code_k, weight / weight.sum(-1, keepdim=True).clamp_min(1)
 
     def softmax(self, scores: Tensor) -> Tensor:
         """Softmax over the last channels of means over the pixels (B, C, C), whose 1 / sqrt(C) becomes
@@ -120,15 +119,20 @@ class QuantizedAttention(nn.Module):
 
 
 def top_codes(counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The min(k, N) most frequent codes by ``counts`` (N,) int64: their numbers and counts, by rank.
+    """The min(k, N) most frequent codes by ``counts`` (..., N) int64: their numbers and counts, by rank.
 
     Ties go to the lower code number; a count of 0 marks an unused slot.
     """
-    n = len(counts)
+    n = counts.shape[-1]
     # one stable order for count (descending) then number (ascending)
     key = counts * n + (n - 1 - torch.arange(n, device=counts.device))
     kept = key.topk(min(k, n)).indices
-    return kept, counts[kept]
+    return kept, counts.gather(-1, kept)
+
+
+def rows_at(numbers: Tensor, rows: Tensor) -> Tensor:
+    """The rows (..., K, D) of these ``numbers`` (..., K) among ``rows`` (..., N, D)."""
+    return rows.gather(-2, numbers[..., None].expand(*numbers.shape, rows.shape[-1]))
 
 
 def group_sums(indices: Tensor, n: int, *maps: Tensor) -> tuple[Tensor, ...]:
@@ -143,8 +147,8 @@ def group_sums(indices: Tensor, n: int, *maps: Tensor) -> tuple[Tensor, ...]:
 
 
 def group_means(sums: Tensor, counts: Tensor) -> Tensor:
-    """Means (K, D) from sums (K, D) over groups of ``counts`` (K,) pixels; zero for empty ones."""
-    return sums / counts.clamp_min(1)[:, None].to(sums.dtype)
+    """Means (..., K, D) from sums over groups of ``counts`` (..., K) pixels; zero for empty ones."""
+    return sums / counts.clamp_min(1)[..., None].to(sums.dtype)
 
 
 def straight_through(codes: Tensor, means: Tensor) -> Tensor:

@@ -122,8 +122,10 @@ class GrayscaleFeedForward(nn.Module):
 
     def combine(self, s: Tensor, curves: list[Curve | None]) -> Tensor:
         """GELU(conv1x1(Concat(X_g, X_l, X_s))): (B, 2C, H, W) -> (B, C, H, W), pixel by pixel."""
+        # Not slices: the gradient of each would be a map of its own, in another layout of memory.
+        halves = s.split([self.split, s.shape[1] - self.split], dim=1)
         parts = [
-            curve.apply_curve(s[:, own], *taken) if curve and taken else s[:, own]
-            for (curve, own), taken in zip(self.halves(), curves, strict=True)
+            curve.apply_curve(half, *taken) if curve and taken else half
+            for half, (curve, _), taken in zip(halves, self.halves(), curves, strict=True)
         ]
         return F.gelu(on_pixels(self.out, torch.cat([*parts, s], 1)))  # B C H W

@@ -17,6 +17,9 @@ def test_a_dry_run_does_all_parts_and_one_that_fails_stops_no_other(
     out = tmp_path / "gpu.json"
     check, loader, _ = script.parse(["--parts", "loader"])
     assert (check.minutes, loader) == (4.0, ["loader"]) and json.dumps(check._asdict())
+    check, *_ = script.parse(["--parts", "training", "--batch", "4", "--patch", "64"])
+    precision = {"cpu": "fp32", "cuda": "bf16"}[check.device]
+    assert (check.batch, check.patch, check.precision) == (4, 64, precision)
     found = script.run(script.DRY, list(script.PARTS), out)
     assert json.loads(out.read_text()) == json.loads(json.dumps(found))
     parts = found["parts"]
@@ -29,6 +32,7 @@ def test_a_dry_run_does_all_parts_and_one_that_fails_stops_no_other(
     }
     assert [row["workers"] for row in parts["loader"]["rows"]] == ["plain copy", 0]
     assert parts["training"]["steps"] == 2 and parts["training"]["crops_s"] > 0
+    assert parts["training"]["step_cpu_ms"] > 0
 
     monkeypatch.setitem(script.PARTS, "search", lambda check, left: 1 / 0)
     limits = script.DRY._replace(limits=(("speed", 0.0),))  # no time: nothing begins

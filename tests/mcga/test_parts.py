@@ -10,7 +10,7 @@ from hsrzoo.layers.pixel_rows import to_map, to_rows
 from hsrzoo_mcga.codebook.lookup import Codebook, query_entropy, usage, vq_losses
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder, code_widths, kept_bands
 from hsrzoo_mcga.stage2.ablations import FullAttention, LiteralAttention, LiteralCurve
-from hsrzoo_mcga.stage2.attention import QuantizedAttention, group_means, group_sums, top_codes
+from hsrzoo_mcga.stage2.attention import QuantizedAttention, group_means, group_sums, rows_at, top_codes
 from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
 
 
@@ -111,17 +111,31 @@ def test_minmax_normalisation_spans_0_to_1_before_the_curve() -> None:
 
 
 def test_top_codes_break_ties_by_the_lower_number() -> None:
-    kept, counts = top_codes(torch.tensor([0, 1, 2, 0, 0, 2, 0, 1]), 3)
-    assert kept.tolist() == [2, 5, 1]
-    assert counts.tolist() == [2, 2, 1]
+    kept, counts = top_codes(torch.tensor([[0, 1, 2, 0, 0, 2, 0, 1], [4, 0, 0, 9, 0, 0, 0, 4]]), 3)
+    assert kept.tolist() == [[2, 5, 1], [3, 0, 7]]
+    assert counts.tolist() == [[2, 2, 1], [9, 4, 4]]
 
 
 def test_group_means_average_the_pixels_of_each_kept_code() -> None:
     maps = torch.tensor([[[[1.0, 3.0, 10.0, 7.0]]], [[[5.0, 6.0, 7.0, 8.0]]]])
     counts, sums = group_sums(torch.tensor([2, 2, 0, 1, 3, 3, 3, 3]), 4, maps)
     assert counts.tolist() == [[1, 1, 2, 0], [0, 0, 0, 4]]
-    kept = torch.tensor([2, 0, 3])
-    assert group_means(sums[0][kept], counts[0][kept])[:, 0].tolist() == [2.0, 10.0, 0.0]
+    kept = torch.tensor([[2, 0, 3], [3, 0, 1]])
+    means = group_means(rows_at(kept, sums), counts.gather(1, kept))
+    assert means[..., 0].tolist() == [[2.0, 10.0, 0.0], [6.5, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("literal", [{}, {"pixels": True, "rank": False}, {"pixels": True, "rank": True}])
+def test_attention_of_a_batch_is_that_of_each_image(literal: dict) -> None:
+    torch.manual_seed(0)
+    attention = (partial(LiteralAttention, **literal) if literal else QuantizedAttention)(4, 3, k=8)
+    x, codebook = torch.randn(3, 4, 5, 6), Codebook(torch.randn(16, 3))
+    parameters = list(attention.parameters())
+    batch, each = attention(x, codebook), torch.cat([attention(one, codebook) for one in x.split(1)])
+    assert torch.allclose(batch, each, atol=1e-6)
+    found, expected = (torch.autograd.grad(y.square().sum(), parameters) for y in (batch, each))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_keeping_all_pixels_with_repetition_equals_weighting_codes_by_count() -> None:

@@ -63,6 +63,24 @@ def test_a_batch_without_gaps_is_not_copied() -> None:
     assert seen[0][0] is pair[0] and seen[0][1] is pair[1]
 
 
+@pytest.mark.parametrize("gap", [False, True])
+def test_a_loss_gets_both_cubes_in_the_order_of_memory_of_the_prediction(gap: bool) -> None:
+    seen = []
+
+    def loss(pred: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        seen.extend([pred, truth])
+        return (pred - truth).square().mean()
+
+    truth, pred = torch.from_numpy(TRUTH).clone(), torch.from_numpy(PRED).requires_grad_()
+    truth[0, 1, 2, 3] = torch.nan if gap else 1
+    last = pred.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+    values = [ignore_missing(loss)(x, truth) for x in (pred, last)]
+    assert all(x.is_contiguous() for x in seen)
+    gradients = [torch.autograd.grad(value, x)[0] for value, x in zip(values, (pred, last), strict=True)]
+    assert torch.allclose(*values, rtol=1e-12, atol=0)
+    assert torch.allclose(*gradients, rtol=1e-12, atol=0)
+
+
 def _angle(pred: np.ndarray, truth: np.ndarray) -> float:
     """Mean angle of (B, C, H, W) by a loop in float64, over bands with data and spectra that have any."""
     angles = []
