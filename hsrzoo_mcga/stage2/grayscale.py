@@ -10,10 +10,12 @@ Letters: B batch, C channels, H W pixels, K slots of the attention.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from hsrzoo.layers.pixel_rows import on_pixels
 from hsrzoo.layers.whole_image import pixel_mean
@@ -58,7 +60,7 @@ class GrayscaleAware(nn.Module):
         shape = (*a.shape, *[1] * (x.dim() - 2))  # B C 1 1
         unit = self.to_unit(x, *(b.view(shape) for b in bounds))
         if self.kind == "gamma":
-            return unit.clamp_min(_FLOOR) ** a.view(shape)
+            return _power(unit.clamp_min(_FLOOR), a.view(shape))
         return (1 + self.slope * a.view(shape)) * torch.log1p(unit)
 
     def to_unit(self, x: Tensor, *bounds: Tensor) -> Tensor:
@@ -72,6 +74,32 @@ class GrayscaleAware(nn.Module):
     def bounds_of_slots(self, x: Tensor, weight: Tensor) -> Bounds:
         """The same of slots (B, C, K)."""
         return ()
+
+
+def _power(x: Tensor, a: Tensor) -> Tensor:
+    """``x`` to the power ``a``, for ``x`` above 0, in the shape of ``x``."""
+    if not x.requires_grad:
+        return x**a
+    y: Tensor = _Power.apply(x, a)
+    return y
+
+
+class _Power(torch.autograd.Function):
+    """Its gradient takes the power from the result; that of torch computes another one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, a: Tensor) -> Tensor:
+        y = x**a
+        ctx.save_for_backward(x.to(y.dtype), a, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, a, y = ctx.saved_tensors
+        scaled = grad * y
+        of_a = (scaled * x.log()).sum_to_size(a.shape)
+        return scaled.mul_(a).div_(x), of_a
 
 
 Curve = tuple[Tensor, Bounds]

@@ -162,7 +162,7 @@ class PointwiseHead(nn.Module):
 
     def forward(self, h: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor], own: slice) -> Tensor:
         """``h``: H_1, at half resolution; ``own``: the rows wanted."""
-        x = upsample(on_pixels(self.context, h), rgb) + F.conv2d(rgb, *from_rgb, padding=1)
+        x = upsample(on_pixels(self.context, h), rgb).add_(F.conv2d(rgb, *from_rgb, padding=1))
         return on_pixels(self.out, F.gelu(on_pixels(self.hidden, F.gelu(x[:, :, own]))))
 
 

@@ -11,7 +11,7 @@ from hsrzoo_mcga.codebook.lookup import Codebook, query_entropy, usage, vq_losse
 from hsrzoo_mcga.stage1.autoencoder import SpectralAutoencoder, code_widths, kept_bands
 from hsrzoo_mcga.stage2.ablations import FullAttention, LiteralAttention, LiteralCurve
 from hsrzoo_mcga.stage2.attention import QuantizedAttention, group_means, group_sums, rows_at, top_codes
-from hsrzoo_mcga.stage2.grayscale import GrayscaleAware
+from hsrzoo_mcga.stage2.grayscale import GrayscaleAware, _power
 
 
 @pytest.mark.parametrize(("c", "m"), [(31, 8), (202, 64), (4, 2), (2, 1), (1, 1), (200, 64)])
@@ -102,6 +102,17 @@ def test_gamma_and_log_follow_their_equations() -> None:
 def test_gamma_with_c_softmax_has_exponents_that_average_to_one() -> None:
     ga = GrayscaleAware(5, "gamma")
     assert float(ga.strength(torch.randn(2, 5)).mean().detach()) == pytest.approx(1, abs=1e-6)
+
+
+def test_gamma_has_the_gradient_of_a_power() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2, 3, 4, 5, dtype=torch.float64).clamp_min(1e-4).requires_grad_()
+    a = torch.rand(2, 3, 1, 1, dtype=torch.float64).requires_grad_()
+    assert torch.equal(_power(x, a), x**a) and torch.equal(_power(x.detach(), a), x**a)
+    weight = torch.randn_like(x)
+    found, expected = (torch.autograd.grad((y * weight).sum(), (x, a)) for y in (_power(x, a), x**a))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-12)
 
 
 def test_minmax_normalisation_spans_0_to_1_before_the_curve() -> None:
