@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hsrzoo.camera import Camera
+from hsrzoo.camera import NOTICEABLE, Camera
 from hsrzoo.colour.responses import STANDARD, response_names
 from hsrzoo.datasets.base import pixels_with_data
 from hsrzoo.perturb import DoesNotApplyError, Perturbed
@@ -22,11 +22,18 @@ def replace_camera(
 
     The gain is that of the protocol, one for each response: a cube of ones is white. Pixels that lack
     data stay black. ``info``: the response and ``rgb_rmse``, the root mean square change of RGB
-    over pixels with data. The camera that rendered the scene already raises DoesNotApplyError.
+    over pixels with data. DoesNotApplyError: the camera is the one that rendered the scene, or no pixel of
+    the cube has all bands that it sees.
     """
     if response == context.response:
         raise DoesNotApplyError(f"The data set's own RGB is rendered by {response}: nothing would change")
-    image = Camera.named(response).render(cube, context.bands, bits=context.rgb_bits)
+    camera = Camera.named(response)
+    seen = (np.abs(camera.matrix(context.bands)) > NOTICEABLE).any(axis=0)
+    absent = seen & np.isnan(cube).all(axis=(1, 2))
+    if absent.any():
+        lacking = ", ".join(f"{nm:g}" for nm in np.asarray(context.bands.centres_nm)[absent])
+        raise DoesNotApplyError(f"{response} cannot render a cube without values at {lacking} nm")
+    image = camera.render(cube, context.bands, bits=context.rgb_bits)
     change = pixels_with_data(image.astype(np.float64) - rgb, cube)
     return image, cube, {"response": response, "rgb_rmse": float(np.sqrt(np.mean(change**2)))}
 

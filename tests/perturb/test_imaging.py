@@ -144,6 +144,13 @@ def test_another_camera_leaves_pixels_without_data_black():
     assert np.isfinite(info["rgb_rmse"])
 
 
+def test_a_camera_cannot_see_bands_that_no_pixel_has():
+    scene = rendered()
+    scene.cube[:3] = np.nan  # as of a sensor that begins at 430 nm
+    with pytest.raises(DoesNotApplyError, match="without values at 400, 410, 420 nm"):
+        perturb("camera", "cie-1931", scene, 0, 8, CONTEXT)
+
+
 def test_the_own_camera_and_photographs_have_no_row():
     with pytest.raises(DoesNotApplyError, match="nothing would change"):
         perturb("camera", "nikon-d5100", rendered(), 0, 8, CONTEXT)
