@@ -104,7 +104,8 @@ def own_facts(name: str, network: Mapping[str, Any], known: Mapping[str, Any]) -
     found: dict[str, Any] = {"use": use_of(spec, config["training"])}
     size = size_of(spec, VISIBLE_31, arguments)._asdict()
     if any(network[key] != count for key, count in size.items()):
-        held = all(known.get(key) == count for key, count in size.items())
+        known = {**network, **known}  # an entry has what is not that of the network
+        held = all(known[key] == count for key, count in size.items())
         found |= {**size, "gmac": known["gmac"] if held else gmac_of(spec, arguments)}
     return {key: value for key, value in found.items() if network[key] != value}
 

@@ -270,6 +270,7 @@ print(sorted(result["name"] for _, result in run_tasks(work, tasks, Workers(addr
     ] == ["d"]
 
 
+@pytest.mark.long  # every task is done once: above; a bench that is killed goes on: test_runs.py
 def test_killed_workers_leave_every_row_once_as_one_process_makes_them(
     ray, two_threads, tmp_path: Path, save_model, toy_env, monkeypatch, capsys
 ) -> None:
