@@ -92,8 +92,8 @@ def sizes(current: Current) -> dict[str, int]:
 
 
 def draw(found: Sequence[Point], xlabel: str, out: Path, width: float = 7.2, height: float = 4.8) -> Path:
-    """One picture, both axes logarithmic: the mean with its interval over what the model costs. Its size is
-    in inches."""
+    """One picture: the mean with its interval over what the model costs, on a logarithmic axis; that of the
+    means is logarithmic where they span more than a factor of 3. Its size is in inches."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
@@ -105,7 +105,9 @@ def draw(found: Sequence[Point], xlabel: str, out: Path, width: float = 7.2, hei
                 axes.plot([one.x, one.x], [one.low, one.high], color=_GREY, lw=1, zorder=1)
             inside = _BLUE if one.leads else "white"
             axes.plot(one.x, one.mean, "o", ms=8, mec=_BLUE, mfc=inside, mew=1.6, zorder=2)
-        axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="mean RMSE (↓ better)")
+        means = [one.mean for one in found]
+        scale = "log" if max(means) > 3 * min(means) else "linear"
+        axes.set(xscale="log", yscale=scale, xlabel=xlabel, ylabel="mean RMSE (↓ better)")
         _ticks(axes, found)
         axes.grid(True, which="major", color="#dddddd", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -125,6 +127,8 @@ def _ticks(axes: Axes, found: Sequence[Point]) -> None:
         return f"{value:g}"
 
     for axis, values in ((axes.xaxis, [p.x for p in found]), (axes.yaxis, [p.mean for p in found])):
+        if axis.get_scale() != "log":
+            continue
         wide = max(values) / min(values) > 30
         axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 3.0, 5.0)))
         axis.set_major_formatter(FuncFormatter(text))
