@@ -104,7 +104,7 @@ def _time(evidence: Evidence) -> Iterator[Plot]:
         f"Mean over {scenes} scenes of {HOME.dataset}/{HOME.split} and seeds, with 95 % intervals; filled: "
         "not significantly different from the best ([table](results/networks.md#networks-at-full-budget), "
         "with `mean-spectrum`).",
-        lambda out: draw_points(found, label, out, _WIDTH, 3.6),
+        lambda out: draw_points(found, label, out, _WIDTH, 3.1),
     )  # fmt: skip
 
 
