@@ -42,10 +42,10 @@ def figures_of(group: Mapping[str, Any]) -> list[dict[str, str]]:
 def _protocol_and_table(group: Mapping[str, Any], sources: Mapping[str, str]) -> tuple[str, str]:
     """How the figures were made, and the figures; a source of all of them is named once."""
     figures = figures_of(group)
-    told = {"RGB": group["rgb"], "Scenes": group["split"], "Scored": group["crop"]}
+    facts = {"RGB": group["rgb"], "Scenes": group["split"], "Scored": group["crop"]}
     shared = len({figure["source"] for figure in figures}) == 1
     if shared:
-        told["Source"] = sources[figures[0]["source"]]
+        facts["Source"] = sources[figures[0]["source"]]
     rows = []
     for figure in figures:
         source = "" if shared else sources[figure["source"]]
@@ -55,7 +55,7 @@ def _protocol_and_table(group: Mapping[str, Any], sources: Mapping[str, str]) ->
     headings = ["network", *_METRICS.values(), "note" if shared else "source"]
     if not any(row[-1] for row in rows):
         headings, rows = headings[:-1], [row[:-1] for row in rows]
-    return "\n".join(f"- {name}: {text}." for name, text in told.items()), markdown_table(headings, rows)
+    return "\n".join(f"- {name}: {text}." for name, text in facts.items()), markdown_table(headings, rows)
 
 
 def _example(groups: list[Mapping[str, Any]]) -> str:
