@@ -100,9 +100,10 @@ class Walker:
     def __init__(self, net: GANet, size: tuple[int, int]) -> None:
         self.sites, self._size, self._stride = sites_of(net), size, net.settings.count_stride
         self._slots = min(net.settings.k, net.settings.n_codes)
-        self._left = list(range(len(self.sites)))
+        self._left: list[int] = []
         self._open: list[tuple[int, Tensor]] = []
         self._call: whole_image.TileCall | None = None
+        self._waiting: list[tuple[whole_image.TileCall | None, list[int], list[tuple[int, Tensor]]]] = []
 
     def rows(self, at: int) -> int:
         """How many rows a site has in a whole image."""
@@ -112,8 +113,10 @@ class Walker:
         """The site that looks ``count`` rows up now, and their places (count,) among its rows; -1 for
         those of a tile's halo if ``own_only``."""
         call = whole_image.current_call()
-        if call is not self._call or not (self._open or self._left):
-            self._call, self._left, self._open = call, list(range(len(self.sites))), []
+        if call is not self._call:
+            self._turn_to(call)
+        if not (self._open or self._left):
+            self._left = list(range(len(self.sites)))
         if not self._open:
             self._open_next(call, own_only)
         at, left = self._open.pop(0)
@@ -122,6 +125,12 @@ class Walker:
         if len(left) > count:  # sites of one statistic take turns, strip by strip
             self._open.append((at, left[count:]))
         return at, left[:count]
+
+    def _turn_to(self, call: whole_image.TileCall | None) -> None:
+        """Go on with ``call`` where it was left for another one, or begin."""
+        self._waiting.append((self._call, self._left, self._open))
+        begun = next((i for i, (other, *_) in enumerate(self._waiting) if other is call), None)
+        self._call, self._left, self._open = (call, [], []) if begun is None else self._waiting.pop(begun)
 
     def _open_next(self, call: whole_image.TileCall | None, own_only: bool) -> None:
         """The next site, with all others that feed the same statistic."""

@@ -110,6 +110,9 @@ def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
         "relative": seams.relative,
         "whole s": seams.seconds[0],
         "tiles s": seams.seconds[1],
+        "whole CPU s": seams.cpu_seconds[0],
+        "tiles CPU s": seams.cpu_seconds[1],
+        "CPU ratio": seams.cpu_seconds[1] / max(seams.cpu_seconds[0], 1e-9),
         "result": "ok" if passed else "FAILED",
     }
     output.print_table([row], list(row), as_json=as_json)

@@ -2,9 +2,9 @@
 
 A network that needs a number from *all* pixels (a mean, a Gram matrix, a count) asks for it through
 :func:`whole_image`. On an ordinary call that is the plain computation. When an image runs in tiles,
-each tile contributes the part of its own pixels, the network is left at that point, and once all
-tiles have been seen the network runs again with the finished number: exact, with one pass over the
-image for every statistic that depends on the one before, and one more for the output.
+each tile contributes the part of its own pixels, and once all tiles have been seen the network goes on
+with the finished number, or is left and runs again with it: exact, with one pass over the image for
+every statistic that depends on the one before, and one more for the output.
 
 :func:`in_strips` is for layers whose output pixel depends on few input pixels only: evaluated strip
 by strip, their wide intermediate features stay in the processor's cache and out of memory's peak.
@@ -57,29 +57,6 @@ class Region:
         return slice(top, top + self.height), slice(left, left + self.width)
 
 
-@dataclass
-class TileCall:
-    """One run of a network on one tile.
-
-    ``size``: height and width of the tile with its halo; ``own``: the pixels it answers for, within
-    the tile; ``known``: the statistics found so far, in the order in which the network asks; ``origin``:
-    row and column of the tile's first pixel in the image.
-    """
-
-    size: tuple[int, int]
-    own: Region
-    known: Sequence[Totals] = ()
-    origin: tuple[int, int] = (0, 0)
-    asked: int = field(default=0, init=False)
-
-    def own_part(self, x: Tensor) -> Tensor:
-        """The tile's own pixels of features (B, C, h, w) at any whole fraction of its resolution."""
-        (height, width), own = self.size, self.own
-        down, across = height // x.shape[-2], width // x.shape[-1]
-        rows = slice(own.top // down, (own.top + own.height) // down)
-        return x[..., rows, own.left // across : (own.left + own.width) // across]
-
-
 class StatisticReached(BaseException):
     """Leaves a network at the first statistic that is not known yet. ``parts``: this tile's share;
     ``reduce``: how the shares of all tiles are joined.
@@ -90,6 +67,36 @@ class StatisticReached(BaseException):
     def __init__(self, parts: Totals, reduce: tuple[str, ...]) -> None:
         super().__init__()
         self.parts, self.reduce = parts, reduce
+
+
+def leave(parts: Totals, reduce: tuple[str, ...]) -> Totals:
+    """Raises StatisticReached."""
+    raise StatisticReached(parts, reduce)
+
+
+@dataclass
+class TileCall:
+    """One run of a network on one tile.
+
+    ``size``: height and width of the tile with its halo; ``own``: the pixels it answers for, within
+    the tile; ``known``: the statistics found before, in the order in which the network asks; ``origin``:
+    row and column of the tile's first pixel in the image; ``ask``: gives the statistic of the image for
+    the tile's share and how shares are joined, where it is not known; or leaves the network.
+    """
+
+    size: tuple[int, int]
+    own: Region
+    known: Sequence[Totals] = ()
+    origin: tuple[int, int] = (0, 0)
+    ask: Callable[[Totals, tuple[str, ...]], Totals] = leave
+    asked: int = field(default=0, init=False)
+
+    def own_part(self, x: Tensor) -> Tensor:
+        """The tile's own pixels of features (B, C, h, w) at any whole fraction of its resolution."""
+        (height, width), own = self.size, self.own
+        down, across = height // x.shape[-2], width // x.shape[-1]
+        rows = slice(own.top // down, (own.top + own.height) // down)
+        return x[..., rows, own.left // across : (own.left + own.width) // across]
 
 
 class _Current(threading.local):
@@ -123,7 +130,7 @@ def whole_image(
     if call.asked <= len(call.known):
         return call.known[call.asked - 1]
     parts = _join_strips(compute, [call.own_part(x) for x in maps], reduce)
-    raise StatisticReached(parts, _joins(reduce, len(parts)))
+    return call.ask(parts, _joins(reduce, len(parts)))
 
 
 def _joins(reduce: str | tuple[str, ...], count: int) -> tuple[str, ...]:

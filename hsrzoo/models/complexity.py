@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ from hsrzoo.models.building import without_values
 from hsrzoo.spec import RgbInput, build_module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor, nn
 
@@ -91,6 +92,18 @@ def _peaks(
     module: Callable[[Tensor], Tensor], height: int, width: int, device: str = "cpu"
 ) -> tuple[int, int]:
     """:func:`peak_bytes`, and the same with what convolutions take within themselves."""
+    import torch
+
+    rgb = torch.full((1, 3, height, width), 0.5, device=device)
+    with torch.no_grad(), _live_tensors() as live:
+        module(rgb)
+    return live.peak, live.with_buffers
+
+
+@contextmanager
+def _live_tensors() -> Iterator[Any]:
+    """``now``, ``peak``, ``with_buffers``: bytes of the tensors that operators in the block have made and
+    nothing has dropped; see :func:`_peaks`."""
     import weakref
 
     import torch
@@ -124,12 +137,10 @@ def _peaks(
         def drop(self, key: int) -> None:
             self.now -= self.sizes.pop(key, 0)
 
-    rgb = torch.full((1, 3, height, width), 0.5, device=device)
-    with torch.no_grad(), Live() as live:
-        module(rgb)
+    with Live() as live:
+        yield live
     for watch in live.watches:  # of weights, which live on
         watch.detach()
-    return live.peak, live.with_buffers
 
 
 def _blocked_bytes(image: Tensor, out: Tensor) -> int:
@@ -191,3 +202,25 @@ def memory_use(
     fixed = max(0.0, small - per_column * high - per_pixel * low * high)
     buffers = max(0.0, (most - least) / ((high - low) * high) - per_pixel)
     return MemoryUse(fixed, per_column, per_pixel, high, buffers)
+
+
+def kept_per_pixel(
+    module: Callable[[Tensor], Tensor], need: RgbInput | None = None, device: str = "cpu"
+) -> float:
+    """Bytes per pixel, the RGB's included, that a forward pass on 256 x 256 pixels (more where the network
+    needs them) holds where it asks for a statistic of the whole image: the most of all statistics."""
+    import torch
+
+    from hsrzoo.layers.whole_image import Region, TileCall, tile_call
+
+    most, side = 0, (need or RgbInput()).padded(256)
+
+    def give(own: tuple[Tensor, ...], reduce: tuple[str, ...]) -> tuple[Tensor, ...]:
+        nonlocal most
+        most = max(most, live.now)
+        return own
+
+    call = TileCall((side, side), Region(0, 0, side, side), ask=give)
+    with torch.no_grad(), tile_call(call), _live_tensors() as live:
+        module(torch.full((1, 3, side, side), 0.5, device=device))
+    return most / side**2

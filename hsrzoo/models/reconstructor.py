@@ -41,7 +41,7 @@ from hsrzoo.models.steps import steps_of
 from hsrzoo.models.steps.adaptation import Adaptation
 from hsrzoo.models.steps.base import BoundSteps, LoadedModel, TensorView
 from hsrzoo.models.steps.network import Network
-from hsrzoo.models.tiling.choice import check_execution, plan
+from hsrzoo.models.tiling.choice import check_execution, plan, tiles_kept
 from hsrzoo.models.tiling.grid import Grid
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory, run_tiles
 from hsrzoo.models.tiling.windows import PaddedImage
@@ -252,15 +252,22 @@ class Reconstructor:
 
     def _in_tiles(self, image: PaddedImage, tta: bool) -> Tensor:
         """One image -> (1, C, H, W) on the CPU, a view of (H, W, C), within the memory allowed."""
-        height, width = image.size
-        grid = plan(self, image.size, kept=height * width * len(self.bands) * 4)
         cube, keep = into_memory(image.size, len(self.bands))
-        for _ in self.tiles(image, grid, keep, tta=tta):
+        grid = plan(self, image.size, kept=cube.nbytes)
+        for _ in self.tiles(image, grid, keep, tta=tta, kept=cube.nbytes):
             pass
         return cube.permute(2, 0, 1)[None]
 
     def tiles(
-        self, image: PaddedImage, grid: Grid, sink: Sink, work: Work | None = None, *, tta: bool = False
+        self,
+        image: PaddedImage,
+        grid: Grid,
+        sink: Sink,
+        work: Work | None = None,
+        *,
+        tta: bool = False,
+        limit: float | None = None,
+        kept: int = 0,
     ) -> Iterator[Work]:
         """Run over the tiles of ``grid``, exactly unless ``execution.approximate``.
 
@@ -270,6 +277,9 @@ class Reconstructor:
             sink: Called as ``sink(top, left, part)`` with every part (C, h, w) of the cube.
             work: Of an interrupted run, which goes on from there.
             tta: Adapt the network to the image first; needs a grid of one tile.
+            limit: Bytes of memory to stay below where ``execution`` names none, by default half of what is
+                free: as many tiles as fit keep their features between passes.
+            kept: Bytes of the result that stay in memory, a part of it.
 
         Yields:
             The work done so far, after every tile.
@@ -302,6 +312,7 @@ class Reconstructor:
             exact=exact,
             finish=steps.finish,
             margin=sum(step.needs.halo or 0 for step in self.steps),
+            kept=tiles_kept(self, grid, kept=kept, limit=limit) if exact else 0,
         )
         return run if self.execution.max_memory is None else _trim_memory(run)
 
@@ -331,6 +342,11 @@ class Reconstructor:
     def memory_use(self) -> MemoryUse:
         """Of the network's tensors at their peak, measured on small images."""
         return self.network.memory_use
+
+    @property
+    def kept_per_pixel(self) -> float:
+        """Bytes that a tile keeps between passes, a pixel of its window."""
+        return self.network.kept_per_pixel
 
     def run(self, padded: Tensor) -> Tensor:
         """The network alone on a normalised and padded batch on its device."""

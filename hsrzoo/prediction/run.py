@@ -22,15 +22,12 @@ from hsrzoo.io.photo import Encoding
 from hsrzoo.io.stream import CubeShape, CubeStream, part_of, state_of
 from hsrzoo.models.reconstruction import Level
 from hsrzoo.models.reconstructor import Reconstructor
-from hsrzoo.models.tiling.choice import available_memory, cut_for, plan
+from hsrzoo.models.tiling.choice import SHARE, available_memory, cut_for, plan
 from hsrzoo.models.tiling.grid import Grid
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory
 from hsrzoo.models.tiling.saved import Saved
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.outside import Outside
-
-SHARE = 0.5
-"""Default share of the free memory that a prediction uses at most."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ class Run:
         """Make the cube in memory and write it at once, for formats that cannot be written in parts."""
         cube, keep = into_memory(self.image.size, len(self.cube.bands))
         grid = self.grid(kept=cube.nbytes)
-        work = self.run(grid, self.only_kept(keep), Work(), lambda _: None)
+        work = self.run(grid, self.only_kept(keep), Work(), lambda _: None, kept=cube.nbytes)
         save_cube(self.target.out, cube.numpy(), self.cube.bands, metadata=dict(self.target.about))
         return grid, work, False
 
@@ -195,11 +192,16 @@ class Run:
 
         return counted
 
+    @cached_property
+    def limit(self) -> float:
+        """Bytes: the share of the free memory."""
+        return self.options.share * available_memory(self.model.device)
+
     def grid(self, kept: int = 0) -> Grid:
         """The requested tiles, or those that fit into the share of the free memory."""
         model, how = self.model, self.model.execution
         tileable = how.approximate or model.halo is not None
-        limit = self.options.share * available_memory(model.device) if tileable else None
+        limit = self.limit if tileable else None
         grid = plan(model, self.image.size, kept=kept, limit=limit)
         if not grid.whole and how.tile is None:
             self.say(
@@ -208,11 +210,13 @@ class Run:
             )
         return grid
 
-    def run(self, grid: Grid, sink: Sink, work: Work, keep: Callable[[Work], None]) -> Work:
-        """All remaining passes; ``keep`` is called after every tile."""
+    def run(self, grid: Grid, sink: Sink, work: Work, keep: Callable[[Work], None], kept: int = 0) -> Work:
+        """All remaining passes; ``keep`` is called after every tile. ``kept``: bytes of the result that
+        stay in memory."""
         model, passes = self.model, self.model.passes(grid)
         self.progress(Step(work.passes + 1, passes, work.done, len(grid.tiles)))
-        for now in model.tiles(self.image, grid, sink, work, tta=self.options.tta):
+        tta, limit = self.options.tta, self.limit
+        for now in model.tiles(self.image, grid, sink, work, tta=tta, limit=limit, kept=kept):
             work = now
             keep(work)
             current = work.passes + (not work.finished)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ import torch.nn.functional as F
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region, in_strips
-from hsrzoo.models.complexity import MemoryUse, memory_use, peak_bytes
+from hsrzoo.models import reconstructor
+from hsrzoo.models.complexity import MemoryUse, kept_per_pixel, memory_use, peak_bytes
 from hsrzoo.models.rgb import normalise, pad
 from hsrzoo.models.steps.base import BoundSteps
 from hsrzoo.models.steps.normalise import Normalise
@@ -22,15 +25,27 @@ from hsrzoo.models.tiling.choice import (
     cut_for,
     needed_bytes,
     plan,
+    tiles_kept,
     whole_bytes,
 )
 from hsrzoo.models.tiling.grid import cut
-from hsrzoo.models.tiling.passes import Shares
 from hsrzoo.models.tiling.seams import nan_reach
+from hsrzoo.models.tiling.visits import Shares
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction.outside import Outside
 from hsrzoo.spec import RgbInput
-from tiled_networks import BANDS, NEED, Chained, Counting, Fickle, Local, Shortsighted, Silent, model
+from tiled_networks import (
+    BANDS,
+    NEED,
+    Chained,
+    Counting,
+    Entered,
+    Fickle,
+    Local,
+    Shortsighted,
+    Silent,
+    model,
+)
 
 ROUNDING = 2e-6
 
@@ -100,6 +115,64 @@ def test_a_run_taken_up_anywhere_makes_the_same_bits():
         assert np.array_equal(cube_of([*done, *rest]), expected)
         for mine, theirs in zip(last.known, works[-1].known, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+@pytest.mark.parametrize(("kept", "calls"), [(0, 4 * 9), (4, 9 + 3 * 5), (9, 9)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_tile_that_keeps_its_features_runs_once_for_the_same_bits(monkeypatch, kept, calls, precision):
+    rgb, modes = image(40, 40), []
+    cubes = []
+    for count in (0, kept):
+        toy = model(Entered, tile=16, precision=precision)
+        monkeypatch.setattr(reconstructor, "tiles_kept", lambda *_, count=count, **__: count)
+        before = toy.module.calls
+        cubes.append(toy(rgb).cube)
+        modes.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
+    assert toy.module.calls - before == calls and toy.module.inside == 0
+    assert np.array_equal(*cubes) and modes == [(True, False)] * 2
+    assert precision == "bf16" or np.abs(cubes[0] - model(Entered)(rgb).cube).max() < ROUNDING
+
+
+def test_features_are_freed_when_a_run_ends_early():
+    """By an error in another tile, and where nobody goes on."""
+    toy, rgb = model(Entered, tile=16), image(40, 40)
+    run = _run(toy, rgb, 16)
+    for _ in range(12):
+        next(run)
+    assert toy.module.inside == 9
+    run.close()
+    assert toy.module.inside == 0 and torch.is_grad_enabled()
+    with torch.no_grad():
+        toy.module.down.weight[0] = float("inf")  # 0 where the image is black, and so not finite
+    with pytest.raises(FloatingPointError):
+        toy(rgb)
+    assert toy.module.inside == 0 and torch.is_grad_enabled()
+
+
+def test_as_many_tiles_keep_their_features_as_memory_allows():
+    def planned(statistics=3, max_memory=None):
+        toy = model(Chained, max_memory=max_memory)
+        use = MemoryUse(1000, 0, 400)
+        own = {"halo": 6, "statistics": statistics, "kept_per_pixel": 50, "memory_use": use}
+        return SimpleNamespace(**vars(toy), **own)
+
+    grid = cut_for(planned(), (600, 800), 200)
+    windows = [(tile.window.height, tile.window.width) for tile in grid.tiles]
+    running = max(needed_bytes(planned(), window) for window in windows)
+    for count in (1, 5, 12):
+        limit = running + 1.1 * 50 * sum(height * width for height, width in windows[:count])
+        assert [tiles_kept(planned(), grid, limit=limit + more) for more in (-1, 1)] == [count - 1, count]
+        assert tiles_kept(planned(), grid, limit=limit + 101, kept=100) == count
+        assert tiles_kept(planned(max_memory=limit + 1), grid, limit=1e12) == count
+    assert tiles_kept(planned(), grid, limit=running / 2) == 0
+    assert tiles_kept(planned(statistics=0), grid, limit=1e12) == 0
+    assert tiles_kept(model(Chained), cut_for(planned(), (500, 500), 200)) == 9  # nothing is measured
+
+
+def test_what_a_waiting_network_holds_is_measured():
+    """RGB and 6 channels in float32; at half resolution 6 channels and their sines, for the mean."""
+    assert kept_per_pixel(model(Chained).run, NEED) == pytest.approx(4 * (3 + 6 + 12 / 4), rel=1e-3)
+    assert kept_per_pixel(model(Local).run, NEED) == 0
 
 
 def test_shares_are_joined_in_double_precision_and_keep_their_kind():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.errors import InputError
-from hsrzoo.models.complexity import MemoryUse, memory_use
+from hsrzoo.models.complexity import MemoryUse, kept_per_pixel, memory_use
 from hsrzoo.models.metadata import network_identity
 from hsrzoo.models.steps.base import LoadedModel, Needs, Step
 from hsrzoo.models.tiling.passes import count_statistics
@@ -78,6 +78,11 @@ class Network(Step):
     def memory_use(self) -> MemoryUse:
         """Of the network's tensors at their peak, measured on small images."""
         return memory_use(partial(self.run, compiled=False), self.model.spec.input, str(self.device))
+
+    @cached_property
+    def kept_per_pixel(self) -> float:
+        """Bytes that a run on a tile holds where it waits for a statistic, measured on small images."""
+        return kept_per_pixel(partial(self.run, compiled=False), self.model.spec.input, str(self.device))
 
 
 def declared_halo(module: nn.Module) -> int | None:

@@ -1,7 +1,8 @@
 """A network over an image in tiles: one pass for each statistic of the whole image, one for the cube.
 
 See :mod:`hsrzoo.layers.whole_image`. What a run has found so far is a :class:`Work`, a value that
-can be stored: a run that goes on from it makes the same cube to the bit.
+can be stored: a run that goes on from it makes the same cube to the bit. Features that are kept between
+passes (:mod:`.visits`) are no part of it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import torch
 from torch import Tensor
 
 from hsrzoo.errors import PluginError
-from hsrzoo.layers.whole_image import JOIN, Region, StatisticReached, TileCall, Totals, tile_call
+from hsrzoo.layers.whole_image import Region, TileCall, Totals, tile_call
 from hsrzoo.models.tiling.grid import Grid, Tile
+from hsrzoo.models.tiling.visits import Network, Shares, Visits, uneven
 from hsrzoo.models.tiling.windows import PaddedImage
 
-Network = Callable[[Tensor], Tensor]
 Sink = Callable[[int, int, Tensor], None]
 """``sink(top, left, part)``: takes a part (C, h, w) of the cube at its place in the image."""
 Finish = Callable[[Tensor, Region], Tensor]
@@ -26,41 +27,6 @@ Finish = Callable[[Tensor, Region], Tensor]
 
 _MANY = 10_000
 """More statistics than any network has: one that never ends is broken."""
-
-
-@dataclass(frozen=True)
-class Shares:
-    """What the tiles of a pass have contributed to a statistic: float64 (whole numbers: int64) on the
-    CPU, the dtypes in which the network wants the totals, and how they are joined."""
-
-    parts: Totals
-    dtypes: tuple[torch.dtype, ...]
-    reduce: tuple[str, ...]
-
-    @classmethod
-    def of(cls, parts: Totals, reduce: tuple[str, ...]) -> Shares:
-        """The shares of one tile; totals of half-precision floats are wanted in float32."""
-        half = (torch.float16, torch.bfloat16)
-        wide = tuple(_wide(part.detach().cpu()) for part in parts)
-        return cls(wide, tuple(torch.float32 if p.dtype in half else p.dtype for p in parts), reduce)
-
-    def join(self, other: Shares) -> Shares:
-        """With another tile's; PluginError where they are not the same statistic."""
-        mine, others = self._signature(), other._signature()
-        if mine != others:
-            raise PluginError(
-                "Tiles of one image ask for different statistics", expected=f"{mine} in all", got=others
-            )
-        parts = zip(self.reduce, self.parts, other.parts, strict=True)
-        return replace(self, parts=tuple(JOIN[how](a, b) for how, a, b in parts))
-
-    def totals(self, device: torch.device) -> Totals:
-        """What the network gets."""
-        return tuple(p.to(dtype).to(device) for p, dtype in zip(self.parts, self.dtypes, strict=True))
-
-    def _signature(self) -> list[tuple[str, list[int], str]]:
-        each = zip(self.reduce, self.parts, self.dtypes, strict=True)
-        return [(how, list(part.shape), str(dtype).removeprefix("torch.")) for how, part, dtype in each]
 
 
 @dataclass(frozen=True)
@@ -84,36 +50,39 @@ class Work:
 def run_tiles(
     network: Network, image: PaddedImage, grid: Grid, sink: Sink, work: Work, *, bands: int,
     device: torch.device, exact: bool = True, finish: Finish | None = None, margin: int = 0,
+    kept: int = 0,
 ) -> Iterator[Work]:  # fmt: skip
     """Run ``network`` over all tiles in as many passes as it needs, from ``work`` on; yields the work
     done after every tile.
 
     ``exact``: statistics are those of the whole image; else each tile has its own. An image in one
-    tile is an ordinary call. ``finish`` looks at ``margin`` pixels around each pixel. Raises PluginError
-    for a network that does not do what it declares.
+    tile is an ordinary call. ``finish`` looks at ``margin`` pixels around each pixel. ``kept``: how many
+    tiles keep their features between passes. Raises PluginError for a network that does not do what it
+    declares.
     """
-    while not work.finished:
-        for tile in grid.tiles[work.done :]:
-            window = image.window(tile.window).to(device)
-            if grid.whole or not exact:
-                found: Tensor | Shares = network(window)
-            else:
-                found = visit(network, window, tile, work.known)
-            del window
-            if isinstance(found, Shares):
-                if work.done and work.shares is None:
-                    raise _uneven("a statistic", "the cube")
-                work = replace(work, shares=found if work.shares is None else work.shares.join(found))
-            else:
-                if work.shares is not None:
-                    raise _uneven("the cube", "a statistic")
-                _require_shape(found, (1, bands, tile.window.height, tile.window.width))
-                _deliver(found, tile, grid, sink, finish, margin)
-            del found
-            work = replace(work, done=work.done + 1)
-            if work.done == len(grid.tiles):
-                work = _end_of_pass(work, device)
-            yield work
+
+    def window_of(tile: Tile) -> Tensor:
+        return image.window(tile.window).to(device)
+
+    in_passes = exact and not grid.whole
+    with Visits(network, window_of, kept) as visits:
+        while not work.finished:
+            for tile in grid.tiles[work.done :]:
+                found = visits(tile, work.known) if in_passes else network(window_of(tile))
+                if isinstance(found, Shares):
+                    if work.done and work.shares is None:
+                        raise uneven("a statistic", "the cube")
+                    work = replace(work, shares=found if work.shares is None else work.shares.join(found))
+                else:
+                    if work.shares is not None:
+                        raise uneven("the cube", "a statistic")
+                    _require_shape(found, (1, bands, tile.window.height, tile.window.width))
+                    _deliver(found, tile, grid, sink, finish, margin)
+                del found
+                work = replace(work, done=work.done + 1)
+                if work.done == len(grid.tiles):
+                    work = _end_of_pass(work, device)
+                yield work
 
 
 def into_memory(size: tuple[int, int], bands: int) -> tuple[Tensor, Sink]:
@@ -127,31 +96,19 @@ def into_memory(size: tuple[int, int], bands: int) -> tuple[Tensor, Sink]:
     return cube, keep
 
 
-def visit(network: Network, window: Tensor, tile: Tile, known: tuple[Totals, ...]) -> Tensor | Shares:
-    """The network on one tile: its share of the first statistic that is not known, or its cube."""
-    size = (window.shape[-2], window.shape[-1])
-    call = TileCall(size, tile.own_in_window, known, (tile.window.top, tile.window.left))
-    try:
-        with tile_call(call):
-            cube = network(window)
-    except StatisticReached as reached:
-        return Shares.of(reached.parts, reached.reduce)
-    if call.asked != len(known):
-        raise _uneven(f"{call.asked} statistics", f"{len(known)}")
-    return cube
-
-
 def count_statistics(network: Network, side: int, device: torch.device) -> int:
     """How many statistics of the whole image the network asks for, seen on a small grey one."""
-    window = torch.full((1, 3, side, side), 0.5, device=device)
-    whole = Region(0, 0, side, side)
-    known: tuple[Totals, ...] = ()
-    while len(known) < _MANY:
-        found = visit(network, window, Tile(whole, whole), known)
-        if not isinstance(found, Shares):
-            return len(known)
-        known = (*known, found.totals(device))
-    raise PluginError("The network never stops asking for statistics of the image", got=f"{_MANY} of them")
+
+    def give(own: Totals, reduce: tuple[str, ...]) -> Totals:
+        if call.asked > _MANY:
+            got = f"{_MANY} of them"
+            raise PluginError("The network never stops asking for statistics of the image", got=got)
+        return own
+
+    call = TileCall((side, side), Region(0, 0, side, side), ask=give)
+    with tile_call(call):
+        network(torch.full((1, 3, side, side), 0.5, device=device))
+    return call.asked
 
 
 def _end_of_pass(work: Work, device: torch.device) -> Work:
@@ -179,16 +136,3 @@ def _deliver(cube: Tensor, tile: Tile, grid: Grid, sink: Sink, finish: Finish | 
         part = finish(part, region)
     rows, columns = own.slices(region)
     sink(own.top, own.left, part[0, :, rows, columns])
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.double() if x.is_floating_point() else x.long()
-
-
-def _uneven(this: str, others: str) -> PluginError:
-    return PluginError(
-        "The network asks for other statistics in one tile than in its neighbours",
-        expected=f"{others}, as in the tiles before",
-        got=this,
-        fix="Let it ask for the same whole_image statistics in the same order for all pixels",
-    )

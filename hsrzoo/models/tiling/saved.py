@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from hsrzoo.errors import StoreError
-from hsrzoo.models.tiling.passes import Shares, Work
+from hsrzoo.models.tiling.passes import Work
+from hsrzoo.models.tiling.visits import Shares
 from hsrzoo.utils.files import write_atomically
 
 SCHEMA = 1

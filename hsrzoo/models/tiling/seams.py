@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,6 +50,8 @@ class Seams:
     """Norm of the difference over the norm of the cube."""
     seconds: tuple[float, float]
     """Whole, in tiles."""
+    cpu_seconds: tuple[float, float]
+    """The same of all threads of the process."""
 
     def __str__(self) -> str:
         height, width = self.grid.size
@@ -82,11 +85,14 @@ def measure(model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str
 
 def _compare(model: TiledModel, image: PaddedImage, tile: int, seen: Mapping[str, Any]) -> Seams:
     grid = cut_for(model, image.size, tile)
-    begin = time.perf_counter()
+    times = [(time.perf_counter(), time.process_time())]
     whole, _ = cube_of(model, image, cut_for(model, image.size, None), seen)
-    middle = time.perf_counter()
+    times.append((time.perf_counter(), time.process_time()))
     tiled, work = cube_of(model, image, grid, seen)
-    end = time.perf_counter()
+    times.append((time.perf_counter(), time.process_time()))
+    (wall, cpu), (wall_tiles, cpu_tiles) = (
+        (after[0] - before[0], after[1] - before[1]) for before, after in pairwise(times)
+    )
     norm = float(whole.double().norm())
     gap = whole.sub_(tiled).abs_()  # in place: at megapixels each cube is a matter of 100 MB and more
     distance = float(gap.double().norm())
@@ -97,7 +103,8 @@ def _compare(model: TiledModel, image: PaddedImage, tile: int, seen: Mapping[str
         distance / gap.numel() ** 0.5,
         float((gap.amax(0) > VISIBLE).double().mean()),
         distance / max(norm, 1e-12) if distance else 0.0,
-        (middle - begin, end - middle),
+        (wall, wall_tiles),
+        (cpu, cpu_tiles),
     )
 
 
