@@ -45,5 +45,8 @@ def give_back_freed_memory() -> None:
 def _glibc() -> ctypes.CDLL | None:
     if not sys.platform.startswith("linux"):
         return None
-    library = ctypes.CDLL(None)
+    try:
+        library = ctypes.CDLL(None)
+    except OSError:  # a static Python
+        return None
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
