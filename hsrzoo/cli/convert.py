@@ -34,11 +34,12 @@ from hsrzoo.errors import StoreError
     help="Read the tensors whose names begin with it, such as `generator.`, without it.",
 )
 @click.option("--force", is_flag=True, help="Write into --out even if it is not empty.")
+@options.arguments
 @options.data_root
 @options.as_json
 def command(
     checkpoint: Path, arch: str, out: Path, bands_text: str, keys: tuple[str, ...], prefix: str,
-    force: bool, data_root: Path | None, as_json: bool,
+    force: bool, arguments: dict[str, Any], data_root: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Convert a checkpoint of a network's authors, or of a fork, to a folder of weights.
 
@@ -54,6 +55,7 @@ def command(
     from hsrzoo.models.convert import convert, official_of
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
+    from hsrzoo.spec import settled_extras
     from hsrzoo.utils.files import make_folder
     from hsrzoo.utils.locks import hold_folder
     from hsrzoo.utils.provenance import collect, command_line
@@ -62,13 +64,14 @@ def command(
     official = official_of(spec)
     bands = options.parse_bands(bands_text, data_root)
     _require_free(out, force)
-    converted = convert(checkpoint, spec, bands, keys=keys, prefix=prefix)
+    arguments = settled_extras(spec, arguments, None)
+    converted = convert(checkpoint, spec, bands, arguments=arguments, keys=keys, prefix=prefix)
     spec = replace(spec, input=replace(spec.input, normalise=official.normalise))
     training = {**converted.record, "command": command_line(), "provenance": collect("cpu")}
     make_folder(out)
     with hold_folder(out):
         _require_free(out, force)  # another process may have written it meanwhile
-        save_folder(out, converted.module, spec, bands, arguments={}, training=training)
+        save_folder(out, converted.module, spec, bands, arguments=arguments, training=training)
     report: dict[str, Any] = {
         "folder": str(out),
         "architecture": spec.name,

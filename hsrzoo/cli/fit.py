@@ -41,10 +41,10 @@ def command(
         options.forbid_without("--pool", ("crops",))
     from hsrzoo.cli.output import say
     from hsrzoo.datasets.named import Opener
+    from hsrzoo.models.building import build_as_asked
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
     from hsrzoo.spec import resolve
-    from hsrzoo.training.recipe import build_as_asked
     from hsrzoo.utils.files import make_folder
     from hsrzoo.utils.locks import hold_folder
     from hsrzoo.utils.provenance import collect

@@ -262,7 +262,7 @@ def _build(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any], start:
     """The module with new weights, then with the tensors of ``start``, all of which must fit."""
     import torch
 
-    from hsrzoo.training.recipe import build_as_asked
+    from hsrzoo.models.building import build_as_asked
 
     module = build_as_asked(spec, bands, arguments)
     state = module.state_dict()

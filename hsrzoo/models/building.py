@@ -1,4 +1,5 @@
-"""Networks built from arguments that a file gives: never much larger than the weights beside them.
+"""Networks built from arguments that a user or a file gives: from those of a file never much larger than
+the weights beside them.
 
 The arguments of a config.json decide how large a network is, before its weights are compared with those in
 the file. So they are tried on torch's device ``meta`` first, which has no memory, and a network that grows
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import HsrzooError, WeightsError
+from hsrzoo.errors import HsrzooError, InputError, WeightsError
 from hsrzoo.models.tensors import require_safetensors
 from hsrzoo.spec import ModelSpec, build_module
 
@@ -30,6 +31,16 @@ _SLACK = 4
 """A network may register so many times what its file holds: some build parts that they then replace."""
 _LARGEST = 1 << 40
 """Of numbers among the arguments: torch takes no larger sizes, and Python overflows somewhere beyond."""
+
+
+def build_as_asked(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network with arguments that a user typed; InputError names what the constructor refuses."""
+    try:
+        return build_module(spec, bands, arguments)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # unknown, or an impossible value
+        raise InputError(
+            f"{spec.name} cannot be built with these arguments", got=str(error), fix="Check --arg"
+        ) from error
 
 
 @dataclass(frozen=True)

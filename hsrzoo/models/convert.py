@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import WeightsError
-from hsrzoo.models.building import without_values
+from hsrzoo.models.building import build_as_asked, without_values
 from hsrzoo.models.pickles import read_pickle
 from hsrzoo.models.tensors import load_tensors
 from hsrzoo.models.weights import load_strictly, require_fit, without_constants
@@ -99,7 +99,13 @@ class Checkpoint:
 
 
 def convert(
-    path: Path, spec: ModelSpec, bands: BandSet, *, keys: Sequence[str] = (), prefix: str = ""
+    path: Path,
+    spec: ModelSpec,
+    bands: BandSet,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    keys: Sequence[str] = (),
+    prefix: str = "",
 ) -> Converted:
     """The network ``spec`` for ``bands`` with the weights of the authors' checkpoint ``path``.
 
@@ -110,15 +116,17 @@ def convert(
             are left out.
         spec: The network.
         bands: Its bands.
+        arguments: Constructor arguments other than those of the spec.
         keys: Keys of the dict that holds the tensors, outermost first, where it has another name.
         prefix: Only tensors whose names begin with it are read, under the rest of their names.
 
     Raises:
+        InputError: The network cannot be built with these arguments.
         WeightsError: The file cannot be read, belongs to another network or band count, or holds weights
             that are not finite.
     """
     official = official_of(spec)
-    module = build_module(spec, bands, {}).eval()
+    module = build_as_asked(spec, bands, arguments or {}).eval()
     own = module.state_dict()
     found = read_checkpoint(path, official, keys)
     if prefix:

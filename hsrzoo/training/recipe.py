@@ -7,12 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from hsrzoo.bands import BandSet
 from hsrzoo.errors import TrainingError, require_known
-from hsrzoo.spec import Augmentation, ModelSpec, Recipe, build_module
+from hsrzoo.spec import Augmentation, ModelSpec, Recipe
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 _POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
 _COUNTS = ("holdout", "fold", "seed")
@@ -114,13 +113,3 @@ def _parse(name: str, text: str, hint: Any) -> Any:
 
 def _bad(name: str, text: str, expected: str) -> TrainingError:
     return TrainingError(f"The value of {name} does not fit", expected=expected, got=repr(text))
-
-
-def build_as_asked(spec: ModelSpec, bands: BandSet, arguments: Mapping[str, Any]) -> nn.Module:
-    """The network with arguments that a user typed; TrainingError names what the constructor refuses."""
-    try:
-        return build_module(spec, bands, arguments)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # unknown, or an impossible value
-        raise TrainingError(
-            f"{spec.name} cannot be built with these arguments", got=str(error), fix="Check --arg"
-        ) from error

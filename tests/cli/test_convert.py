@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 
 import hsrzoo
 from hsrzoo.bands import VISIBLE_31, BandSet
+from hsrzoo.camera import Camera
 from hsrzoo.cli.convert import command
 from hsrzoo.cli.options import parse_bands
 from hsrzoo.datasets import open_dataset
-from hsrzoo.errors import BandsError, StoreError, UnknownNameError, WeightsError
+from hsrzoo.errors import BandsError, InputError, StoreError, UnknownNameError, WeightsError
 from hsrzoo.models.convert import convert
 from hsrzoo.models.weights import load_strictly
 from hsrzoo.registry import MODELS
@@ -83,6 +84,21 @@ def test_a_converted_network_predicts_photographs(run_hsrzoo, checkpoint, tmp_pa
         expected = network(stretched)[0].permute(1, 2, 0).numpy()
     cube = np.load(tmp_path / "a.npz")["cube"]
     assert cube.shape == expected.shape and np.allclose(cube, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_constructor_arguments_are_recorded_with_the_camera_that_the_network_asks_for(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    state = build_module(MODELS.get("ssrnet"), VISIBLE_31, {}).state_dict()
+    torch.save(state, tmp_path / "net.pth")
+    call = [str(tmp_path / "net.pth"), "--arch", "ssrnet", "--out", str(tmp_path / "net"), "--arg"]
+    done = CliRunner().invoke(command, [*call, "response=canon-eos-100d"], catch_exceptions=False)
+    assert done.exit_code == 0
+    model = hsrzoo.load(f"local-dir:{tmp_path / 'net'}", device="cpu")
+    assert model.config["arguments"]["response"] == Camera.named("canon-eos-100d").record()
+    with pytest.raises(InputError, match=r"ssrnet cannot be built .*stages_"):
+        CliRunner().invoke(command, [*call, "stages_=7", "--force"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("form", ["prefixed", "bare", "bare and prefixed", "safetensors", "stream"])
