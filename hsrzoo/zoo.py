@@ -23,6 +23,8 @@ PHOTOGRAPHS = "photographs"
 """Key of :attr:`Zoo.recommended` for images that belong to no data set."""
 LOW_COVERAGE = 0.75
 """Coverage of intervals of 90 % below which pages and `predict` say so in words."""
+COST_SIDE = 256
+"""Rows and columns of the image for which cards state multiply-accumulates and memory."""
 GENERAL = "other scenes and sensors"
 """Use of weights that learned from several data sets."""
 _YEAR = re.compile(r"(?<![\d:/])(?:19|20)\d\d(?!\d)")

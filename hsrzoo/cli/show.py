@@ -15,15 +15,14 @@ from hsrzoo.cli import options, records
 from hsrzoo.cli.names import MODEL
 from hsrzoo.cli.output import print_table, say, to_json
 from hsrzoo.results import read_store
+from hsrzoo.zoo import COST_SIDE
 
 if TYPE_CHECKING:
     from hsrzoo.models.names import ModelName
     from hsrzoo.spec import ModelSpec, Recipe, RgbInput
     from hsrzoo.zoo import Zoo
 
-SIDE = 256
-"""Side in pixels of the square image on which multiply-accumulates and memory are measured."""
-MACS, MEMORY = f"MACs at {SIDE} x {SIDE}", f"memory at {SIDE} x {SIDE}"
+MACS, MEMORY = f"MACs at {COST_SIDE} x {COST_SIDE}", f"memory at {COST_SIDE} x {COST_SIDE}"
 UNTIL = "0.3.0"
 """The version that has no `hsrzoo info` any more."""
 WIDTH = 100
@@ -191,7 +190,7 @@ def _cost(spec: ModelSpec, configs: Mapping[str, Mapping[str, Any]], variant: st
     """Cost of the network with the bands of the first weights (name -> config), else with 31 bands."""
     from hsrzoo.bands import VISIBLE_31, BandSet
     from hsrzoo.models.building import build_for
-    from hsrzoo.models.complexity import cost, size
+    from hsrzoo.models.complexity import stated_cost
     from hsrzoo.models.locate import folder_of
     from hsrzoo.models.names import parse_name
     from hsrzoo.models.parts import size_of
@@ -207,16 +206,15 @@ def _cost(spec: ModelSpec, configs: Mapping[str, Mapping[str, Any]], variant: st
         bands, folder = BandSet.from_json(config["bands"]), folder_of(parse_name(name))
         held, where = size_of(folder, config), str(folder / CONFIG)
         module = build_for(spec, bands, {**config["arguments"], **more}, held, where).eval()
-    count = size(module)
-    side = spec.input.padded(SIDE)
-    macs, peak = cost(module, side, side)
+    stated = stated_cost(module, spec.input)
+    macs, memory = stated.pop("macs"), stated.pop("memory")
     tensors = [*module.parameters(), *module.buffers()]
     return {
         "bands": str(bands),
-        **count._asdict(),
+        **stated,
         MACS: macs,
         "weights in memory": sum(t.numel() * t.element_size() for t in tensors),
-        MEMORY: peak,
+        MEMORY: memory,
     }
 
 

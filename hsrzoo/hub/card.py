@@ -20,6 +20,7 @@ from hsrzoo.hub.ids import is_requirement
 from hsrzoo.hub.rows import Figure
 from hsrzoo.results import HASH_LENGTH
 from hsrzoo.utils.markdown import markdown_table
+from hsrzoo.zoo import COST_SIDE
 
 BEGIN = "<!-- hsrzoo: begin. Written by hsrzoo push; what stands outside of these two lines is kept. -->"
 END = "<!-- hsrzoo: end -->"
@@ -106,17 +107,17 @@ def model_metadata(
     config: Mapping[str, Any],
     figures: Sequence[Figure],
     link: CodebookLink | None,
-    size: Mapping[str, int] | None = None,
+    cost: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """The managed keys of a model's card. ``name``: in ``model-index``. ``size``: ``parameters``,
-    ``frozen``, ``buffers`` for ``hsrzoo list --hub``."""
+    """The managed keys of a model's card. ``name``: in ``model-index``. ``cost``: ``parameters``,
+    ``frozen``, ``buffers``, ``macs`` and ``memory``, the first three for ``hsrzoo list --hub``."""
     found = {
         "library_name": LIBRARY,
         "pipeline_tag": TASK,
         "tags": [*TAGS, config["architecture"]],
         **licence(config["licence"]),
         "model-index": evaluations(name, figures).model_index,
-        FACTS: {"architecture": config["architecture"], "source": config["source"], **(size or {})},
+        FACTS: {"architecture": config["architecture"], "source": config["source"], **(cost or {})},
     }
     return found if link is None else {**found, "base_model": link.repo}
 
@@ -134,9 +135,10 @@ def model_block(
     figures: Sequence[Figure],
     link: CodebookLink | None,
     picture: str | None = None,
+    cost: Mapping[str, int] | None = None,
 ) -> str:
     """The marked text of a model's card. ``address``: ``org/name@revision``, for loading. ``picture``: path
-    of the figure of :mod:`hsrzoo.hub.figure` in the repository."""
+    of the figure of :mod:`hsrzoo.hub.figure` in the repository. ``cost``: as in :func:`model_metadata`."""
     bands = BandSet.from_json(config["bands"])
     parts = [
         f"# {name}",
@@ -145,6 +147,7 @@ def model_block(
         *_usage(address, config, len(bands)),
         "## Caveats",
         _caveats(config),
+        *(() if cost is None else ("## Cost", _cost(cost))),
         "## Origin",
         table(("", ""), model_facts(config, link)),
     ]
@@ -196,6 +199,15 @@ def _caveats(config: Mapping[str, Any]) -> str:
         f"Three numbers do not determine a spectrum: this network returns a likely one for {seen} and "
         f"{taken}. It expects RGB {expected}. Spectra of other scenes, illuminants and cameras may look "
         "plausible and be wrong."
+    )
+
+
+def _cost(cost: Mapping[str, int]) -> str:
+    frozen = f", {cost['frozen']:,} of them never trained" if cost["frozen"] else ""
+    gmac, mib = cost["macs"] / 1e9, cost["memory"] / 2**20
+    return (
+        f"{cost['parameters']:,} parameters{frozen}. For {COST_SIDE} x {COST_SIDE} pixels: {gmac:,.2f} "
+        f"GMAC, and {mib:,.0f} MiB for the tensors of one pass."
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hsrzoo.models.building import without_values
 from hsrzoo.spec import RgbInput, build_module
+from hsrzoo.zoo import COST_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -161,6 +162,14 @@ def cost(module: nn.Module, height: int, width: int) -> tuple[int, int]:
     with FlopCounterMode(display=False) as counter:
         peak = peak_bytes(module, height, width)
     return int(counter.get_total_flops()) // 2 + unseen_macs(module, height, width), peak
+
+
+def stated_cost(module: nn.Module, wanted: RgbInput) -> dict[str, int]:
+    """What cards state of a network: its :class:`Size`, and for one pass over :data:`.COST_SIDE` rows and
+    columns, padded as ``wanted`` says, the ``macs`` and the ``memory`` of tensors in bytes."""
+    side = wanted.padded(COST_SIDE)
+    count, memory = cost(module, side, side)
+    return {**size(module)._asdict(), "macs": count, "memory": memory}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.hub import card, client, evaluation, figure
 from hsrzoo.hub.card import CodebookLink
 from hsrzoo.hub.rows import PUBLISHED, Collected, Identity, collect
-from hsrzoo.models.complexity import size
+from hsrzoo.models.complexity import stated_cost
 from hsrzoo.models.loading import load, spec_of
 from hsrzoo.models.locate import folder_of, no_weights
 from hsrzoo.models.names import ModelName, parse_name
@@ -60,8 +60,8 @@ class Weights:
     """The file of all tensors, those of other bundled weights included."""
     completed: bool = False
     """Whether ``config`` differs from the folder's file: says more, or names no parts."""
-    size: Mapping[str, int] = field(default_factory=dict)
-    """``parameters``, ``frozen`` and ``buffers`` of the network."""
+    cost: Mapping[str, int] = field(default_factory=dict)
+    """Of the network, as :func:`.stated_cost` gives it."""
     intervals: Path | None = None
     """The calibration of prediction intervals, where there is one."""
 
@@ -95,7 +95,7 @@ def checked_weights(text: str) -> Weights:
         by_name.require_intervals(LEVELS[0])
     return Weights(
         folder, {**_whole(config), **added}, Identity(sha, identity), tensors, completed,
-        size(by_name.module)._asdict(), calibration if calibration.is_file() else None,
+        stated_cost(by_name.module, by_name.spec.input), calibration if calibration.is_file() else None,
     )  # fmt: skip
 
 
@@ -168,13 +168,13 @@ def push_model(
     rows = collect(stores, weights.identity, _published_rows(before))
     figures = rows.figures
     address = f"{target.repo}@{target.branch}"
-    metadata = card.model_metadata(target.title, weights.config, figures, link, weights.size)
+    metadata = card.model_metadata(target.title, weights.config, figures, link, weights.cost)
     if earlier and link is None:
         metadata["base_model"] = None
     bands = BandSet.from_json(weights.config["bands"]).centres_nm
     drawn = figure.error_figure((row for row in rows.rows.values() if isinstance(row, ScoreRow)), bands)
     picture = None if drawn is None else figure.FILE
-    block = card.model_block(target.title, address, weights.config, figures, link, picture)
+    block = card.model_block(target.title, address, weights.config, figures, link, picture, weights.cost)
     files: dict[str, Content] = {
         CONFIG: _config_bytes(weights, link),
         TENSORS: weights.tensors,

@@ -81,7 +81,7 @@ def test_the_text_leads_with_what_decides_and_fits_100_columns(run_hsrzoo, plugi
 
 
 def test_figures_of_the_zoo_are_the_first_lines_of_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hsrzoo.cli.show.SIDE", 16)
+    monkeypatch.setattr("hsrzoo.models.complexity.COST_SIDE", 16)
     text = CliRunner().invoke(show, ["mcga-s2"], catch_exceptions=False).stdout
     assert max(map(len, text.splitlines())) <= 100
     first = " ".join(text.split("\n\n")[1].split())
@@ -116,7 +116,7 @@ def test_a_local_folder_has_its_training_record_and_its_own_input(
 
 
 def test_variants_are_named_and_others_refused(run_hsrzoo, monkeypatch) -> None:
-    monkeypatch.setattr("hsrzoo.cli.show.SIDE", 64)
+    monkeypatch.setattr("hsrzoo.models.complexity.COST_SIDE", 64)
     variants = card("mst-plus-plus:reference")["variants"]
     assert variants == {"mst-plus-plus:reference": {"structure": "published"}}
     done = run_hsrzoo("show", "mst-plus-plus:referenz")
@@ -124,7 +124,9 @@ def test_variants_are_named_and_others_refused(run_hsrzoo, monkeypatch) -> None:
 
 
 def test_a_variant_costs_what_it_costs(monkeypatch) -> None:
-    monkeypatch.setattr("hsrzoo.cli.show.SIDE", 192)  # where features already take more than weights
+    monkeypatch.setattr(
+        "hsrzoo.models.complexity.COST_SIDE", 192
+    )  # where features already take more than weights
     memory = "memory at 256 x 256"
     whole, usual = card("mst-plus-plus:reference"), card("mst-plus-plus.cave")
     assert whole["parameters"] == usual["parameters"] == 1_619_625

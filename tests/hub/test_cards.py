@@ -250,8 +250,10 @@ def test_figures_of_disturbed_input_or_training_scenes_are_no_results_of_the_ind
 
 def test_the_block_says_what_it_is_how_to_use_it_and_where_it_comes_from() -> None:
     link = CodebookLink("lab/books", "1" * 40, {})
-    block = cards.model_block("poly-cave", "lab/poly-cave@main", CONFIG, [figure()], link)
+    cost = {"parameters": 12_345, "frozen": 678, "buffers": 9, "macs": 1_234_567_890, "memory": 3 << 20}
+    block = cards.model_block("poly-cave", "lab/poly-cave@main", CONFIG, [figure()], link, cost=cost)
     for part in (
+        "12,345 parameters, 678 of them never trained. For 256 x 256 pixels: 1.23 GMAC, and 3 MiB for",
         'hsrzoo.load("hf-hub:lab/poly-cave@main")',
         "becomes (H, W, 3)",
         "scenes of cave",
