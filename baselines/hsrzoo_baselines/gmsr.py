@@ -35,7 +35,7 @@ from hsrzoo.layers.whole_image import can_strip
 from hsrzoo.spec import ModelSpec, Official, Recipe, RgbInput
 from hsrzoo_baselines.layers import require_choice
 from hsrzoo_baselines.recipes import ADAM
-from hsrzoo_baselines.selective_scan import fused_scan, selective_scan
+from hsrzoo_baselines.selective_scan import fused_scan, scan_steps, selective_scan
 
 STATES = 16
 """States of each channel of the scan."""
@@ -124,60 +124,64 @@ class DirectionalScan(nn.Module):
         """(B, H, W, K) -> (B, H, W, K)."""
         to_scan, to_gate = self.in_proj.weight.chunk(2)
         inner = F.linear(x, to_scan).permute(0, 3, 1, 2)
-        y = self._scan(F.silu(self.conv2d(inner)))
-        y = self.out_norm(y.permute(0, 2, 3, 1))
-        return self.out_proj(y * F.silu(F.linear(x, to_gate)))
-
-    def _scan(self, x: Tensor) -> Tensor:
-        """The sum of the four scans of (B, D, H, W)."""
-        height, width = x.shape[-2:]
-        rows, columns = x.flatten(2), x.mT.flatten(2)  # (B, D, L)
+        inner = F.silu(self.conv2d(inner)).permute(0, 2, 3, 1)
         if can_strip() and fused_scan(x.device) is None:
-            along, across = self._in_pieces(rows, columns)
+            with torch.autocast(x.device.type, enabled=False):
+                y = torch.stack([self._in_pieces(image) for image in inner])
         else:
-            sequences = torch.stack([rows, columns, rows.flip(-1), columns.flip(-1)], dim=1)
-            a, b, c, d = self._directions(sequences).unbind(1)
-            along, across = a + c.flip(-1), b + d.flip(-1)
-        return along.unflatten(2, (height, width)) + across.unflatten(2, (width, height)).mT
+            y = self._whole(inner)
+        return self.out_proj(self.out_norm(y) * F.silu(F.linear(x, to_gate)))
 
-    def _in_pieces(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """The scans along rows and along columns, each with its reverse: four sequences of which one piece
-        is computed at a time, so that memory holds little more than (B, D, L) of each."""
-        batch, inner, length = rows.shape
-        dtype = torch.promote_types(rows.dtype, torch.float32)
-        along, across = (torch.zeros_like(x, dtype=dtype) for x in (rows, columns))
-        state = rows.new_zeros(batch, DIRECTIONS * inner, STATES, dtype=dtype)
-        for first in range(0, length, PIXELS_AT_ONCE):
-            last = min(first + PIXELS_AT_ONCE, length)
-            ahead, back = slice(first, last), slice(length - last, length - first)
-            pieces = (
-                rows[..., ahead],
-                columns[..., ahead],
-                rows[..., back].flip(-1),
-                columns[..., back].flip(-1),
-            )
-            a, b, c, d = self._directions(torch.stack(pieces, dim=1), state).unbind(1)
-            along[..., ahead] += a
-            across[..., ahead] += b
-            along[..., back] += c.flip(-1)
-            across[..., back] += d.flip(-1)
-        return along, across
-
-    def _directions(self, x: Tensor, state: Tensor | None = None) -> Tensor:
-        """Scan (B, 4, D, L) along L, each direction with its weights; ``state`` as in selective_scan."""
-        step, into, out = (self.x_proj_weight @ x).split(self.split, dim=2)
-        delta = self.dt_projs_weight @ step
+    def _whole(self, x: Tensor) -> Tensor:
+        """The sum of the four scans of (B, H, W, D)."""
+        height, width = x.shape[1:3]
+        x = x.permute(0, 3, 1, 2)
+        rows, columns = x.flatten(2), x.mT.flatten(2)  # (B, D, L)
+        sequences = torch.stack([rows, columns, rows.flip(-1), columns.flip(-1)], dim=1)
+        step, into, out = (self.x_proj_weight @ sequences).split(self.split, dim=2)
         y = selective_scan(
-            x.flatten(1, 2),
-            delta.flatten(1, 2),
+            sequences.flatten(1, 2),
+            (self.dt_projs_weight @ step).flatten(1, 2),
             -self.A_logs.float().exp(),
             into,
             out,
             self.Ds,
             self.dt_projs_bias.flatten(),
-            state,
         )
-        return y.view(x.shape)
+        a, b, c, d = y.view(sequences.shape).unbind(1)
+        along, across = a + c.flip(-1), b + d.flip(-1)
+        y = along.unflatten(2, (height, width)) + across.unflatten(2, (width, height)).mT
+        return y.permute(0, 2, 3, 1)
+
+    def _in_pieces(self, x: Tensor) -> Tensor:
+        """The same of one image (H, W, D), a piece of each sequence at a time, so that memory holds little
+        more than (L, D) of the scans along rows and along columns, each with its reverse."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        ways = [x.flatten(0, 1), x.transpose(0, 1).flatten(0, 1)]  # (L, D)
+        sums = [torch.zeros_like(way) for way in ways]
+        length, inner = ways[0].shape
+        rates = -self.A_logs.to(x.dtype).exp().view(DIRECTIONS, inner, STATES)
+        # step, b and c in one product: (4, D, D + 2 N)
+        step, rest = self.x_proj_weight.split([self.split[0], 2 * STATES], dim=1)
+        weight = torch.cat([self.dt_projs_weight @ step, rest], dim=1).mT.to(x.dtype)
+        bias = self.dt_projs_bias[:, None].to(x.dtype)
+        state = x.new_zeros(1, DIRECTIONS, STATES, inner)
+        for first in range(0, length, PIXELS_AT_ONCE):
+            last = min(first + PIXELS_AT_ONCE, length)
+            ahead, back = slice(first, last), slice(length - last, length - first)
+            u = torch.stack([*(way[ahead] for way in ways), *(way[back].flip(0) for way in ways)])
+            delta, into, out = (u @ weight).split([inner, STATES, STATES], dim=-1)
+            u, delta, into, out = (
+                part.transpose(0, 1)[:, None]
+                for part in (u, delta + bias, into, out)  # (P, 1, 4, .)
+            )
+            y = scan_steps(u, delta, rates, into, out, state)[:, 0]
+            for way, total in enumerate(sums):
+                total[ahead] += y[:, way]
+                total[back] += y[:, way + 2].flip(0)
+        along, across = sums
+        direct = self.Ds.view(DIRECTIONS, inner).sum(0)
+        return along.view(x.shape).addcmul_(x, direct) + across.unflatten(0, x.shape[1::-1]).transpose(0, 1)
 
 
 class StateSpaceBlock(nn.Module):

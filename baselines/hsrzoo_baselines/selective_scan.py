@@ -17,7 +17,7 @@ On CUDA devices the fused kernel of the package mamba_ssm is used where it is in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -39,23 +39,19 @@ def selective_scan(
     c: Tensor,
     d: Tensor,
     delta_bias: Tensor,
-    state: Tensor | None = None,
 ) -> Tensor:
     """The scan of ``u`` (B, K, L), with K = G k channels in G groups; (B, K, L).
 
     ``delta`` (B, K, L) before bias and softplus, ``a`` (K, N) negative, ``b`` and ``c`` (B, G, N, L), ``d``
     and ``delta_bias`` (K,). Computed in float32, also under autocast (in float64 for float64).
-
-    ``state`` (B, K, N), without gradients only: the first state; holds the last one afterwards, so that
-    a long sequence can be scanned in pieces.
     """
     with torch.autocast(u.device.type, enabled=False):
         dtype = torch.promote_types(u.dtype, torch.float32)
         u, delta, a, b, c, d, delta_bias = (x.to(dtype) for x in (u, delta, a, b, c, d, delta_bias))
         fused = fused_scan(u.device)
-        if fused is not None and state is None and dtype == torch.float32:
+        if fused is not None and dtype == torch.float32:
             return fused(u, delta, a, b, c, d, delta_bias=delta_bias, delta_softplus=True)
-        groups, batch = b.shape[1], len(u)
+        groups = b.shape[1]
         u, delta, b, c = (_steps_first(x) for x in (u, delta, b, c))
         u, delta = (x.unflatten(-1, (groups, -1)) for x in (u, delta + delta_bias))
         parts = u, delta, a.unflatten(0, (groups, -1)), b, c
@@ -64,9 +60,7 @@ def selective_scan(
         elif torch.is_grad_enabled():
             y = _uncompiled(_Scan.apply)(*parts)
         else:
-            y = _uncompiled(_forward)(
-                *parts, None if state is None else state.view(batch, groups, -1, a.shape[1]).mT
-            )
+            y = _uncompiled(scan_steps)(*parts)
         return torch.addcmul(y, u, d.view(groups, -1)).flatten(2).permute(1, 2, 0)
 
 
@@ -87,10 +81,10 @@ def _steps_first(x: Tensor) -> Tensor:
 
 
 def _softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)) without gradient: log1p(z) is 2 atanh(z / (2 + z)), and torch's atanh is ten times
-    faster than its log1p on CPUs."""
-    z = (x.abs() * -math.log2(math.e)).exp2_()
-    return torch.atanh(z / (z + 2)).mul_(2).add_(x.clamp_min(0))
+    """log(1 + exp(x)) without gradient: log1p(z) is 2 atanh(z / (2 + z)), and torch's atanh is up to ten
+    times faster than its log1p on CPUs."""
+    z = x.abs().mul_(-math.log2(math.e)).exp2_()
+    return x.clamp_min(0).add_(z.div_(z + 2).atanh_(), alpha=2)
 
 
 def _uncompiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -99,7 +93,7 @@ def _uncompiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _traced(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """:func:`_forward` as one operator of a traced network, whose length may be free; step by step."""
+    """:func:`scan_steps` as one operator of a traced network, whose length may be free; step by step."""
     from torch._higher_order_ops.scan import scan  # has no public name yet
 
     rates = a.mT.contiguous()  # (G, N, k)
@@ -120,7 +114,8 @@ class _Chunks:
     """
 
     def __init__(self, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> None:
-        self.parts = (u, delta, b, c)
+        # products with a broadcast factor take twice the time where a factor is strided
+        self.parts = (u.contiguous(), _softplus(delta.contiguous()), b.contiguous(), c.contiguous())
         # exp(x) is 2^(x log2 e), and torch's exp2 is several times faster on CPUs
         self.exponent = (a * math.log2(math.e)).mT.contiguous()  # (G, N, k)
         length, batch, groups, k = u.shape
@@ -135,8 +130,8 @@ class _Chunks:
 
     def chunk(self, span: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """u and step (T, B, G, 1, k), b and c (T, B, G, N, 1) of a chunk."""
-        u, delta, b, c = (x[span] for x in self.parts)
-        return u[..., None, :], _softplus(delta)[..., None, :], b[..., None], c[..., None]
+        u, step, b, c = (x[span] for x in self.parts)
+        return u[..., None, :], step[..., None, :], b[..., None], c[..., None]
 
     def fill(self, u: Tensor, step: Tensor, b: Tensor, decay: Tensor, inflow: Tensor) -> None:
         """exp(d_t A) and d_t u_t b_t of a chunk, each (T, B, G, N, k)."""
@@ -144,14 +139,28 @@ class _Chunks:
         torch.mul(step * u, b, out=inflow)
 
 
-def _run(decay: Iterable[Tensor], inflow: Iterable[Tensor], state: Tensor) -> Tensor:
+def _run(decay: Sequence[Tensor], inflow: Sequence[Tensor], state: Tensor) -> Tensor:
     """h_t = decay_t h_{t-1} + inflow_t, each h_t in the place of inflow_t; the last one."""
-    for factor, now in zip(decay, inflow, strict=True):
-        state = now.addcmul_(factor, state)
-    return state
+    if not inflow:
+        return state
+    before = [state, *inflow[:-1]]
+    if state.device.type == "cpu":  # there it is the loop below, in C++
+        torch._foreach_addcmul_(list(inflow), before, list(decay))
+    else:
+        for now, factor, last in zip(inflow, decay, before, strict=True):
+            now.addcmul_(factor, last)
+    return inflow[-1]
 
 
-def _forward(
+def _over_states(c: Tensor, states: Tensor) -> Tensor:
+    """c . h of (T, B, G, N, 1) and (T, B, G, N, k): (T, B, G, k); may overwrite the states."""
+    n, k = states.shape[-2:]
+    if n * k < 400:  # there torch's products of many small matrices are slow loops
+        return states.mul_(c).sum(-2)
+    return (c.mT @ states).squeeze(-2)
+
+
+def scan_steps(
     u: Tensor,
     delta: Tensor,
     a: Tensor,
@@ -160,13 +169,16 @@ def _forward(
     state: Tensor | None = None,
     starts: list[Tensor] | None = None,
 ) -> Tensor:
-    """y without its term D u, (L, B, G, k), of what :class:`_Chunks` takes.
+    """The scan with its steps first and without gradients, for what is computed in that order: y without
+    its term D u, (L, B, G, k).
 
-    ``state`` (B, G, N, k): first state, last one afterwards. ``starts`` gets the state at the start of each
-    chunk.
+    ``u`` and ``delta`` (L, B, G, k), the latter with bias and before softplus, ``a`` (G, k, N) negative,
+    ``b`` and ``c`` (L, B, G, N), all of one dtype, float32 or float64. ``state`` (B, G, N, k): the first
+    state; holds the last one afterwards, so that a long sequence can be scanned in pieces. ``starts`` gets
+    the state at the start of each chunk.
     """
     chunks = _Chunks(u, delta, a, b, c)
-    y = torch.empty_like(u)
+    y = torch.empty_like(u, memory_format=torch.contiguous_format)
     decay, states = chunks.room(), chunks.room()
     decays, each = decay.unbind(), states.unbind()
     now = u.new_zeros(chunks.shape) if state is None else state.contiguous()
@@ -177,19 +189,19 @@ def _forward(
         n = len(x)
         chunks.fill(x, d, into, decay[:n], states[:n])
         now = _run(decays[:n], each[:n], now).clone()
-        y[span] = (out.mT @ states[:n]).squeeze(-2)
+        y[span] = _over_states(out, states[:n])
     if state is not None:
         state.copy_(now)
     return y
 
 
 class _Scan(torch.autograd.Function):
-    """:func:`_forward` with a backward that keeps one state per chunk."""
+    """:func:`scan_steps` with a backward that keeps one state per chunk."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
         starts: list[Tensor] = []
-        y = _forward(u, delta, a, b, c, starts=starts)
+        y = scan_steps(u, delta, a, b, c, starts=starts)
         ctx.save_for_backward(u, delta, a, b, c, *starts)
         return y
 

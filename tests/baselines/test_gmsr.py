@@ -47,6 +47,15 @@ def test_constant_image_gives_a_finite_cube_and_finite_gradients(value):
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.requires_grad)
 
 
+def test_pieces_of_the_scan_give_the_cube_of_whole_sequences(network, monkeypatch):
+    torch.manual_seed(1)
+    rgb = torch.rand(2, 3, 9, 11)
+    expected = network(rgb).detach()
+    monkeypatch.setattr(gmsr, "PIXELS_AT_ONCE", 10)
+    with torch.no_grad():
+        assert torch.allclose(network(rgb), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_fused_kernel_gets_whole_sequences(network, monkeypatch):
     torch.manual_seed(1)
     rgb, lengths = torch.rand(1, 3, 9, 11), []

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from hsrzoo.contract.checks import Subject
 from hsrzoo.spec import ModelSpec
 from hsrzoo_baselines import selective_scan as module
-from hsrzoo_baselines.selective_scan import fused_scan, selective_scan
+from hsrzoo_baselines.selective_scan import fused_scan, scan_steps, selective_scan
 
 
 def by_loop(u, delta, a, b, c, d, delta_bias):
@@ -67,14 +67,24 @@ def test_result_and_gradients_are_those_of_the_loop(short_chunks, length):
 
 def test_pieces_that_hand_over_their_state_are_the_whole(short_chunks):
     u, delta, a, b, c, d, bias = example(23)
-    whole = by_loop(u, delta, a, b, c, d, bias)
-    state = torch.zeros(2, 6, 4, dtype=torch.float64)
-    with torch.no_grad():
-        pieces = [
-            selective_scan(u[..., s], delta[..., s], a, b[..., s], c[..., s], d, bias, state)
-            for s in (slice(0, 7), slice(7, 8), slice(8, 23))
-        ]
-    assert torch.allclose(torch.cat(pieces, dim=-1), whole, rtol=1e-12, atol=1e-12)
+    whole = by_loop(u, delta, a, b, c, torch.zeros_like(d), bias)
+    u, delta, b, c = (
+        x.unflatten(1, (2, -1)).permute(3, 0, 1, 2) if x.dim() == 3 else x.permute(3, 0, 1, 2)
+        for x in (u, delta + bias[:, None], b, c)
+    )
+    state = torch.zeros(2, 2, 4, 3, dtype=torch.float64)
+    pieces = [
+        scan_steps(u[s], delta[s], a.view(2, 3, 4), b[s], c[s], state)
+        for s in (slice(0, 7), slice(7, 8), slice(8, 23))
+    ]
+    assert torch.allclose(torch.cat(pieces).flatten(2).permute(1, 2, 0), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [3, 30])
+def test_small_and_large_products_over_the_states_agree(k):
+    c, states = torch.randn(5, 2, 2, 16, 1), torch.randn(5, 2, 2, 16, k)
+    expected = (c.double() * states.double()).sum(-2)
+    assert torch.allclose(module._over_states(c, states).double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_long_decays_and_large_steps_stay_finite():
