@@ -22,12 +22,12 @@ from torch import Tensor
 
 Totals = tuple[Tensor, ...]
 
-PIXELS_AT_ONCE = {"cpu": 1 << 13, "other": 1 << 20}
+PIXELS_AT_ONCE = {"cpu": 1 << 14, "other": 1 << 20}
 """Pixels of a strip, at the resolution of its output: on a CPU some of its cache, elsewhere enough to
 keep the device busy."""
 
-LEAST_ROWS = 32
-"""Rows of a strip at least, a multiple of 8: with fewer, wide images would be computed twice in halos."""
+LEAST_ROWS = 64
+"""Rows of a strip at least, a multiple of 8: with fewer, halos take a larger share of the work."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def _join_strips(
     if not can_strip():  # asked before any size is compared, which would fix it in a traced network
         return compute(*maps)
     height, width = maps[0].shape[-2:]
-    rows = _rows_at_once(maps[0].device, width)
+    # half as many rows as in in_strips, for the cache: there is no halo that more rows would spare
+    rows = max(8, _rows_at_once(maps[0].device, width) // 16 * 8)
     if rows >= height:
         return compute(*maps)
     joined: Totals | None = None
