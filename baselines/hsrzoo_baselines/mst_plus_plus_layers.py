@@ -46,7 +46,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def by_strips(
-    layers: Callable[..., Tensor], *maps: Tensor, halo: int, widest: int, crops: bool = False
+    layers: Callable[..., Tensor], *maps: Tensor, halo: int, widest: int, down: int = 1, crops: bool = False
 ) -> Tensor:
     """``layers(*maps)`` by :func:`hsrzoo.layers.whole_image.in_strips`; maps and result are (B, H, W, K).
     ``widest``: channels of the widest feature in ``layers``, at the resolution of the first map."""
@@ -60,7 +60,8 @@ def by_strips(
 
     views = (x.permute(0, 3, 1, 2) for x in maps)
     on_cpu = maps[0].device.type == "cpu"
-    out = in_strips(channels_first, *views, halo=halo, rows=rows if on_cpu else None, crops=crops)
+    some = rows if on_cpu else None
+    out = in_strips(channels_first, *views, halo=halo, down=down, rows=some, crops=crops)
     return out.permute(0, 2, 3, 1)
 
 

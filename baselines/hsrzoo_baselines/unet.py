@@ -64,7 +64,10 @@ class UNet(nn.Module):
             blocks, *downs = layer.children()
             x = blocks(x, *mask)
             kept.append((x, *mask))
-            x, *mask = [convolve(down, y) for down, y in zip(downs, kept[-1], strict=True)]
+            x, *mask = [
+                by_strips(partial(convolve, down), y, halo=1, down=2, widest=y.shape[-1])
+                for down, y in zip(downs, kept[-1], strict=True)
+            ]
         x = self.bottleneck(x, *mask)
         for layer in self.decoder_layers:
             up, fuse, blocks = layer.children()
@@ -97,7 +100,14 @@ class Stage(UNet):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, 31) -> (B, H, W, 31); H and W multiples of 4."""
-        return convolve(self.mapping, self.through_levels(convolve(self.embedding, x))) + x
+        features = self.through_levels(by_strips(self._embedded, x, halo=1, widest=WIDTH))
+        return by_strips(self._mapped, features, x, halo=1, widest=WIDTH)
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        return convolve(self.embedding, x)
+
+    def _mapped(self, features: Tensor, x: Tensor) -> Tensor:
+        return convolve(self.mapping, features) + x
 
 
 def in_sequence(
@@ -111,7 +121,7 @@ def in_sequence(
     height, width = rgb.shape[-2:]
     rgb = padded(rgb, multiple)
     rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-    features = convolve(conv_in, rgb)
+    features = by_strips(partial(convolve, conv_in), rgb, halo=1, widest=conv_in.out_channels)
     first = features if torch.is_grad_enabled() else None
     for stage in stages:
         features = stage(features)

@@ -81,7 +81,8 @@ class TileCall:
     ``size``: height and width of the tile with its halo; ``own``: the pixels it answers for, within
     the tile; ``known``: the statistics found before, in the order in which the network asks; ``origin``:
     row and column of the tile's first pixel in the image; ``ask``: gives the statistic of the image for
-    the tile's share and how shares are joined, where it is not known; or leaves the network.
+    the tile's share and how shares are joined, where it is not known; or leaves the network; ``empty``:
+    makes the maps that :func:`in_strips` fills, of a shape and dtype, where they shall not lie in memory.
     """
 
     size: tuple[int, int]
@@ -89,6 +90,7 @@ class TileCall:
     known: Sequence[Totals] = ()
     origin: tuple[int, int] = (0, 0)
     ask: Callable[[Totals, tuple[str, ...]], Totals] = leave
+    empty: Callable[[tuple[int, ...], torch.dtype], Tensor] | None = None
     asked: int = field(default=0, init=False)
 
     def own_part(self, x: Tensor) -> Tensor:
@@ -238,10 +240,15 @@ def in_strips(
         part = layers(*strip, own=own) if crops else layers(*strip)[:, :, own]
         if out is None:
             b, k, _, across = part.shape
-            out = part.new_empty(b, height // down, across, k).permute(0, 3, 1, 2)  # channels-last
+            out = _empty(part, (b, height // down, across, k)).permute(0, 3, 1, 2)  # channels-last
         out[:, :, top // down : bottom // down] = part
     assert out is not None  # there is at least one strip
     return out
+
+
+def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    call = _current.call
+    return like.new_empty(shape) if call is None or call.empty is None else call.empty(shape, like.dtype)
 
 
 def _rows(x: Tensor, first: int, last: int, height: int) -> Tensor:

@@ -104,7 +104,7 @@ def _peaks(
 @contextmanager
 def _live_tensors() -> Iterator[Any]:
     """``now``, ``peak``, ``with_buffers``: bytes of the tensors that operators in the block have made and
-    nothing has dropped; see :func:`_peaks`."""
+    nothing has dropped (see :func:`_peaks`); ``apart``: of those that were given to ``set_apart``."""
     import weakref
 
     import torch
@@ -117,6 +117,7 @@ def _live_tensors() -> Iterator[Any]:
             self.sizes: dict[int, int] = {}
             self.watches: list[weakref.finalize] = []
             self.now = self.peak = self.with_buffers = 0
+            self.apart, self.keys_apart = 0, set[int]()
 
         def __torch_dispatch__(self, op, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             out = op(*args, **(kwargs or {}))
@@ -135,8 +136,16 @@ def _live_tensors() -> Iterator[Any]:
                 self.peak = max(self.peak, self.now)
                 self.watches.append(weakref.finalize(storage, self.drop, key))
 
+        def set_apart(self, storage: torch.UntypedStorage) -> None:
+            self.keys_apart.add(storage._cdata)
+            self.apart += storage.nbytes()
+
         def drop(self, key: int) -> None:
-            self.now -= self.sizes.pop(key, 0)
+            size = self.sizes.pop(key, 0)
+            self.now -= size
+            if key in self.keys_apart:
+                self.keys_apart.remove(key)
+                self.apart -= size
 
     with Live() as live:
         yield live
@@ -213,23 +222,42 @@ def memory_use(
     return MemoryUse(fixed, per_column, per_pixel, high, buffers)
 
 
-def kept_per_pixel(
+@dataclass(frozen=True)
+class KeptUse:
+    """Bytes per pixel, the RGB's included, that a network holds while it waits for a statistic of the whole
+    image: the most at any of them."""
+
+    per_pixel: float
+    in_maps: float
+    """Of these, in maps that :func:`.in_strips` makes and in the RGB, which need not lie in memory."""
+
+
+def kept_use(
     module: Callable[[Tensor], Tensor], need: RgbInput | None = None, device: str = "cpu"
-) -> float:
-    """Bytes per pixel, the RGB's included, that a forward pass on 256 x 256 pixels (more where the network
-    needs them) holds where it asks for a statistic of the whole image: the most of all statistics."""
+) -> KeptUse:
+    """Measured on 144 x 1024 pixels, enough for strips at a quarter of the resolution, or more where the
+    network needs them."""
     import torch
 
     from hsrzoo.layers.whole_image import Region, TileCall, tile_call
 
-    most, side = 0, (need or RgbInput()).padded(256)
+    height, width = ((need or RgbInput()).padded(side) for side in (144, 1024))
+    pixels, rgb = height * width, 3 * 4
+    most = maps = 0
+
+    def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        made = torch.empty(shape, dtype=dtype, device=device)
+        live.set_apart(made.untyped_storage())
+        return made
 
     def give(own: tuple[Tensor, ...], reduce: tuple[str, ...]) -> tuple[Tensor, ...]:
-        nonlocal most
-        most = max(most, live.now)
+        nonlocal most, maps
+        if live.now > most:
+            most, maps = live.now, live.apart
         return own
 
-    call = TileCall((side, side), Region(0, 0, side, side), ask=give)
+    image = torch.full((1, 3, height, width), 0.5, device=device)
+    call = TileCall((height, width), Region(0, 0, height, width), ask=give, empty=empty)
     with torch.no_grad(), tile_call(call), _live_tensors() as live:
-        module(torch.full((1, 3, side, side), 0.5, device=device))
-    return most / side**2
+        module(image)
+    return KeptUse(most / pixels + rgb, maps / pixels + rgb) if most else KeptUse(0.0, 0.0)

@@ -33,7 +33,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import InputError, PluginError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region
-from hsrzoo.models.complexity import MemoryUse
+from hsrzoo.models.complexity import KeptUse, MemoryUse
 from hsrzoo.models.metadata import identity_of
 from hsrzoo.models.reconstruction import METAMER, Level, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb, check_shape, pad, to_unit
@@ -344,9 +344,9 @@ class Reconstructor:
         return self.network.memory_use
 
     @property
-    def kept_per_pixel(self) -> float:
-        """Bytes that a tile keeps between passes, a pixel of its window."""
-        return self.network.kept_per_pixel
+    def kept_use(self) -> KeptUse:
+        """Of a tile between passes."""
+        return self.network.kept_use
 
     def run(self, padded: Tensor) -> Tensor:
         """The network alone on a normalised and padded batch on its device."""

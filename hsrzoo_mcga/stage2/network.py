@@ -209,7 +209,7 @@ class GANet(nn.Module):
 
     def forward(self, rgb: Tensor, sites: list[Site] | None = None) -> Tensor:
         """RGB in [0, 1] -> cube; ``sites``, a list, collects features and codes of every look-up."""
-        rgb = rgb.contiguous(memory_format=torch.channels_last)
+        rgb = in_strips(_channels_last, rgb)
         seen = in_strips(_compress, rgb) if self.settings.relative else rgb
         encoded = self.encode(seen)  # E_1 .. E_S
         joined: list[Tensor] = []  # inputs of algorithm 2, coarsest first
@@ -319,6 +319,10 @@ def query_in_strips(
 ) -> Tensor:
     """:func:`in_strips` for layers that look ``x`` up; look-ups are recorded for whole maps."""
     return in_strips(layers, x, reuse=reuse) if codebook.sites is None else layers(x)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def shrink(layer: nn.Conv2d | nn.Linear, factor: float = 0.1) -> None:

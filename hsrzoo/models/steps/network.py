@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.errors import InputError
-from hsrzoo.models.complexity import MemoryUse, kept_per_pixel, memory_use
+from hsrzoo.models.complexity import KeptUse, MemoryUse, kept_use, memory_use
 from hsrzoo.models.metadata import network_identity
 from hsrzoo.models.steps.base import LoadedModel, Needs, Step
 from hsrzoo.models.tiling.passes import count_statistics
@@ -80,9 +80,9 @@ class Network(Step):
         return memory_use(partial(self.run, compiled=False), self.model.spec.input, str(self.device))
 
     @cached_property
-    def kept_per_pixel(self) -> float:
-        """Bytes that a run on a tile holds where it waits for a statistic, measured on small images."""
-        return kept_per_pixel(partial(self.run, compiled=False), self.model.spec.input, str(self.device))
+    def kept_use(self) -> KeptUse:
+        """Of a tile between passes, measured on a small image."""
+        return kept_use(partial(self.run, compiled=False), self.model.spec.input, str(self.device))
 
 
 def declared_halo(module: nn.Module) -> int | None:

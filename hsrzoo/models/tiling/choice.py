@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hsrzoo.errors import InputError
-from hsrzoo.models.complexity import MemoryUse
+from hsrzoo.models.complexity import KeptUse, MemoryUse
 from hsrzoo.models.rgb import padded_side
 from hsrzoo.models.tiling.grid import Grid, cut
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
@@ -64,8 +64,8 @@ class Tileable(Protocol):
         """How many of the whole image the network asks for."""
 
     @property
-    def kept_per_pixel(self) -> float:
-        """Bytes that a tile keeps between passes, a pixel of its window."""
+    def kept_use(self) -> KeptUse:
+        """Of a tile between passes."""
 
 
 def plan(model: Tileable, size: tuple[int, int], *, kept: int = 0, limit: float | None = None) -> Grid:
