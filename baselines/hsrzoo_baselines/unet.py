@@ -121,7 +121,7 @@ def in_sequence(
     height, width = rgb.shape[-2:]
     rgb = padded(rgb, multiple)
     rgb = rgb.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
-    features = by_strips(partial(convolve, conv_in), rgb, halo=1, widest=conv_in.out_channels)
+    features = by_strips(partial(convolve, conv_in), rgb, halo=1, widest=head.in_channels)
     first = features if torch.is_grad_enabled() else None
     for stage in stages:
         features = stage(features)

@@ -82,7 +82,7 @@ class TileCall:
     the tile; ``known``: the statistics found before, in the order in which the network asks; ``origin``:
     row and column of the tile's first pixel in the image; ``ask``: gives the statistic of the image for
     the tile's share and how shares are joined, where it is not known; or leaves the network; ``empty``:
-    makes the maps that :func:`in_strips` fills, of a shape and dtype, where they shall not lie in memory.
+    makes the maps that :func:`in_strips` returns, of a shape and dtype, where they shall not lie in memory.
     """
 
     size: tuple[int, int]
@@ -229,7 +229,7 @@ def in_strips(
     step = max(down, *(height // x.shape[-2] for x in maps))
     rows = max(1, (rows or _rows_at_once(maps[0].device, width)) // step) * step
     if rows >= height:
-        return layers(*maps, **whole)
+        return _as_map(layers(*maps, **whole))
     reach = -(-halo // step) * step
     out = maps[0] if reuse else None
     for top in range(0, height, rows):
@@ -249,6 +249,18 @@ def in_strips(
 def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     call = _current.call
     return like.new_empty(shape) if call is None or call.empty is None else call.empty(shape, like.dtype)
+
+
+def _as_map(x: Tensor) -> Tensor:
+    """``x`` in a map as :func:`_empty` makes it, in the same order in memory."""
+    if (call := _current.call) is None or call.empty is None:
+        return x
+    if x.is_contiguous():
+        return call.empty(tuple(x.shape), x.dtype).copy_(x)
+    if x.is_contiguous(memory_format=torch.channels_last):
+        rows = x.permute(0, 2, 3, 1)
+        return call.empty(tuple(rows.shape), x.dtype).copy_(rows).permute(0, 3, 1, 2)
+    return x
 
 
 def _rows(x: Tensor, first: int, last: int, height: int) -> Tensor:

@@ -104,7 +104,7 @@ def _peaks(
 @contextmanager
 def _live_tensors() -> Iterator[Any]:
     """``now``, ``peak``, ``with_buffers``: bytes of the tensors that operators in the block have made and
-    nothing has dropped (see :func:`_peaks`); ``apart``: of those that were given to ``set_apart``."""
+    nothing has dropped (see :func:`_peaks`); ``sizes``: of each of them by its storage."""
     import weakref
 
     import torch
@@ -117,7 +117,6 @@ def _live_tensors() -> Iterator[Any]:
             self.sizes: dict[int, int] = {}
             self.watches: list[weakref.finalize] = []
             self.now = self.peak = self.with_buffers = 0
-            self.apart, self.keys_apart = 0, set[int]()
 
         def __torch_dispatch__(self, op, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             out = op(*args, **(kwargs or {}))
@@ -136,16 +135,8 @@ def _live_tensors() -> Iterator[Any]:
                 self.peak = max(self.peak, self.now)
                 self.watches.append(weakref.finalize(storage, self.drop, key))
 
-        def set_apart(self, storage: torch.UntypedStorage) -> None:
-            self.keys_apart.add(storage._cdata)
-            self.apart += storage.nbytes()
-
         def drop(self, key: int) -> None:
-            size = self.sizes.pop(key, 0)
-            self.now -= size
-            if key in self.keys_apart:
-                self.keys_apart.remove(key)
-                self.apart -= size
+            self.now -= self.sizes.pop(key, 0)
 
     with Live() as live:
         yield live
@@ -235,29 +226,33 @@ class KeptUse:
 def kept_use(
     module: Callable[[Tensor], Tensor], need: RgbInput | None = None, device: str = "cpu"
 ) -> KeptUse:
-    """Measured on 144 x 1024 pixels, enough for strips at a quarter of the resolution, or more where the
-    network needs them."""
+    """Measured on 256 x 256 pixels, or more where the network needs them; tensors of less than 4 bytes per
+    pixel count as fixed, so not at all."""
+    import weakref
+
     import torch
 
     from hsrzoo.layers.whole_image import Region, TileCall, tile_call
 
-    height, width = ((need or RgbInput()).padded(side) for side in (144, 1024))
-    pixels, rgb = height * width, 3 * 4
-    most = maps = 0
+    side = (need or RgbInput()).padded(256)
+    maps: set[int] = set()
+    most = in_maps = 0
 
     def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         made = torch.empty(shape, dtype=dtype, device=device)
-        live.set_apart(made.untyped_storage())
+        storage = made.untyped_storage()
+        maps.add(storage._cdata)
+        weakref.finalize(storage, maps.discard, storage._cdata)
         return made
 
     def give(own: tuple[Tensor, ...], reduce: tuple[str, ...]) -> tuple[Tensor, ...]:
-        nonlocal most, maps
-        if live.now > most:
-            most, maps = live.now, live.apart
+        nonlocal most, in_maps
+        sizes = {key: size for key, size in live.sizes.items() if size >= 4 * side**2}
+        if (total := sum(sizes.values())) >= most:
+            most, in_maps = total, sum(size for key, size in sizes.items() if key in maps)
         return own
 
-    image = torch.full((1, 3, height, width), 0.5, device=device)
-    call = TileCall((height, width), Region(0, 0, height, width), ask=give, empty=empty)
+    call = TileCall((side, side), Region(0, 0, side, side), ask=give, empty=empty)
     with torch.no_grad(), tile_call(call), _live_tensors() as live:
-        module(image)
-    return KeptUse(most / pixels + rgb, maps / pixels + rgb) if most else KeptUse(0.0, 0.0)
+        module(empty((1, 3, side, side), torch.float32).fill_(0.5))
+    return KeptUse(most / side**2, in_maps / side**2)

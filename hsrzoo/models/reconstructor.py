@@ -41,8 +41,9 @@ from hsrzoo.models.steps import steps_of
 from hsrzoo.models.steps.adaptation import Adaptation
 from hsrzoo.models.steps.base import BoundSteps, LoadedModel, TensorView
 from hsrzoo.models.steps.network import Network
-from hsrzoo.models.tiling.choice import check_execution, plan, tiles_kept
+from hsrzoo.models.tiling.choice import check_execution, plan
 from hsrzoo.models.tiling.grid import Grid
+from hsrzoo.models.tiling.kept import KeptTiles, tiles_kept
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory, run_tiles
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import Execution, ModelSpec
@@ -254,7 +255,7 @@ class Reconstructor:
         """One image -> (1, C, H, W) on the CPU, a view of (H, W, C), within the memory allowed."""
         cube, keep = into_memory(image.size, len(self.bands))
         grid = plan(self, image.size, kept=cube.nbytes)
-        for _ in self.tiles(image, grid, keep, tta=tta, kept=cube.nbytes):
+        for _ in self.tiles(image, grid, keep, tta=tta, kept=tiles_kept(self, grid, result=cube.nbytes)):
             pass
         return cube.permute(2, 0, 1)[None]
 
@@ -266,8 +267,7 @@ class Reconstructor:
         work: Work | None = None,
         *,
         tta: bool = False,
-        limit: float | None = None,
-        kept: int = 0,
+        kept: KeptTiles | None = None,
     ) -> Iterator[Work]:
         """Run over the tiles of ``grid``, exactly unless ``execution.approximate``.
 
@@ -277,9 +277,7 @@ class Reconstructor:
             sink: Called as ``sink(top, left, part)`` with every part (C, h, w) of the cube.
             work: Of an interrupted run, which goes on from there.
             tta: Adapt the network to the image first; needs a grid of one tile.
-            limit: Bytes of memory to stay below where ``execution`` names none, by default half of what is
-                free: as many tiles as fit keep their features between passes.
-            kept: Bytes of the result that stay in memory, a part of it.
+            kept: Which tiles keep their features between passes (:func:`.tiling.kept.tiles_kept`).
 
         Yields:
             The work done so far, after every tile.
@@ -312,7 +310,7 @@ class Reconstructor:
             exact=exact,
             finish=steps.finish,
             margin=sum(step.needs.halo or 0 for step in self.steps),
-            kept=tiles_kept(self, grid, kept=kept, limit=limit) if exact else 0,
+            kept=tiles_kept(self, grid) if kept is None else kept,
         )
         return run if self.execution.max_memory is None else _trim_memory(run)
 

@@ -24,6 +24,7 @@ from hsrzoo.models.reconstruction import Level
 from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.tiling.choice import SHARE, available_memory, cut_for, plan
 from hsrzoo.models.tiling.grid import Grid
+from hsrzoo.models.tiling.kept import tiles_kept
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory
 from hsrzoo.models.tiling.saved import Saved
 from hsrzoo.models.tiling.windows import PaddedImage
@@ -170,7 +171,7 @@ class Run:
         """Make the cube in memory and write it at once, for formats that cannot be written in parts."""
         cube, keep = into_memory(self.image.size, len(self.cube.bands))
         grid = self.grid(kept=cube.nbytes)
-        work = self.run(grid, self.only_kept(keep), Work(), lambda _: None, kept=cube.nbytes)
+        work = self.run(grid, self.only_kept(keep), Work(), lambda _: None, result=cube.nbytes)
         save_cube(self.target.out, cube.numpy(), self.cube.bands, metadata=dict(self.target.about))
         return grid, work, False
 
@@ -210,13 +211,20 @@ class Run:
             )
         return grid
 
-    def run(self, grid: Grid, sink: Sink, work: Work, keep: Callable[[Work], None], kept: int = 0) -> Work:
-        """All remaining passes; ``keep`` is called after every tile. ``kept``: bytes of the result that
-        stay in memory."""
+    def run(
+        self, grid: Grid, sink: Sink, work: Work, keep: Callable[[Work], None], result: int = 0
+    ) -> Work:
+        """All remaining passes; ``keep`` is called after every tile. ``result``: bytes of the cube
+        that stay in memory."""
         model, passes = self.model, self.model.passes(grid)
         self.progress(Step(work.passes + 1, passes, work.done, len(grid.tiles)))
-        tta, limit = self.options.tta, self.limit
-        for now in model.tiles(self.image, grid, sink, work, tta=tta, limit=limit, kept=kept):
+        features = tiles_kept(model, grid, result=result, limit=self.limit, folder=self.target.out.parent)
+        if features.in_scratch:
+            size = f"{features.scratch_bytes / 1e9:.1f} GB"
+            self.say(
+                f"Features are kept in a scratch file of about {size} in {features.folder} until the end"
+            )
+        for now in model.tiles(self.image, grid, sink, work, tta=self.options.tta, kept=features):
             work = now
             keep(work)
             current = work.passes + (not work.finished)

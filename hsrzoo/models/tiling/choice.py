@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from dataclasses import replace
-from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -30,8 +29,6 @@ WHOLE_MARGIN = 1.25
 """By how much a limit that was asked for must be above that plan."""
 APPROXIMATE_HALO = 32
 """Of approximate tiles of a network that declares none."""
-KEPT_OVERHEAD = 1.1
-"""What features that are kept between passes really take, as a multiple of their bytes."""
 SHARE = 0.5
 """Share of the free memory that is used at most where no limit is given."""
 LARGEST_TILE = 1024
@@ -156,25 +153,6 @@ def needed_bytes(model: Tileable, window: tuple[int, int]) -> int:
     """Bytes that a tile, a window of (h, w) pixels, takes, by :data:`SAFETY` more than its tensors hold."""
     image = 3 * 4 * 2 * window[0] * window[1]
     return int(SAFETY * model.memory_use.bytes(*window)) + image + SPARE
-
-
-def tiles_kept(model: Tileable, grid: Grid, *, kept: int = 0, limit: float | None = None) -> int:
-    """How many tiles of ``grid``, the first ones, can keep their features between passes, so that these,
-    the tile that runs and ``kept`` bytes of the result take no more memory than ``model.execution`` allows.
-
-    ``limit``: bytes where it names none; None: half of what is free.
-    """
-    budget = model.execution.max_memory
-    if budget is None and grid.padded[0] * grid.padded[1] <= SMALL:
-        return len(grid.tiles)
-    if grid.whole or not model.statistics:
-        return 0
-    if budget is None:
-        budget = SHARE * available_memory(model.device) if limit is None else limit
-    windows = [(tile.window.height, tile.window.width) for tile in grid.tiles]
-    room = budget - kept - max(needed_bytes(model, window) for window in windows)
-    each = KEPT_OVERHEAD * model.kept_per_pixel
-    return bisect_right(list(accumulate(each * height * width for height, width in windows)), room)
 
 
 def _fits(model: Tileable, side: int, padded: tuple[int, int], budget: float) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 from hsrzoo.errors import PluginError
 from hsrzoo.layers.whole_image import Region, TileCall, Totals, tile_call
 from hsrzoo.models.tiling.grid import Grid, Tile
+from hsrzoo.models.tiling.kept import KeptTiles
 from hsrzoo.models.tiling.visits import Network, Shares, Visits, uneven
 from hsrzoo.models.tiling.windows import PaddedImage
 
@@ -49,14 +50,14 @@ class Work:
 
 def run_tiles(
     network: Network, image: PaddedImage, grid: Grid, sink: Sink, work: Work, *, bands: int,
-    device: torch.device, exact: bool = True, finish: Finish | None = None, margin: int = 0,
-    kept: int = 0,
+    device: torch.device, kept: KeptTiles, exact: bool = True, finish: Finish | None = None,
+    margin: int = 0,
 ) -> Iterator[Work]:  # fmt: skip
     """Run ``network`` over all tiles in as many passes as it needs, from ``work`` on; yields the work
     done after every tile.
 
     ``exact``: statistics are those of the whole image; else each tile has its own. An image in one
-    tile is an ordinary call. ``finish`` looks at ``margin`` pixels around each pixel. ``kept``: how many
+    tile is an ordinary call. ``finish`` looks at ``margin`` pixels around each pixel. ``kept``: which
     tiles keep their features between passes. Raises PluginError for a network that does not do what it
     declares.
     """

@@ -18,6 +18,8 @@ from torch import Tensor
 from hsrzoo.errors import PluginError
 from hsrzoo.layers.whole_image import JOIN, StatisticReached, TileCall, Totals, tile_call
 from hsrzoo.models.tiling.grid import Tile
+from hsrzoo.models.tiling.kept import KeptTiles
+from hsrzoo.models.tiling.scratch import Scratch, ScratchFull
 
 Network = Callable[[Tensor], Tensor]
 
@@ -72,20 +74,33 @@ def visit(network: Network, window: Tensor, tile: Tile, known: tuple[Totals, ...
 class KeptRun:
     """A run of the network on one tile that waits at every statistic until it is known."""
 
-    def __init__(self, network: Network, window: Tensor, tile: Tile, known: tuple[Totals, ...]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        window: Tensor,
+        tile: Tile,
+        known: tuple[Totals, ...],
+        scratch: Scratch | None = None,
+    ) -> None:
+        self.scratch = scratch
         self._call = _call_of(tile, known)
         self._call.ask = self._wait
+        if scratch is not None:
+            self._call.empty = scratch.empty
+            window = scratch.empty(tuple(window.shape), window.dtype).copy_(window)
         self._device = window.device.type
         # A coroutine with a stack of its own, so that a network need not be written as one. Not a thread:
         # OpenMP would start as many more for each.
         self._run = greenlet(partial(network, window))
 
     def go_on(self, known: tuple[Totals, ...]) -> Tensor | Shares:
-        """The same as :func:`visit`, from where the run is."""
+        """The same as :func:`visit`, from where the run is. Raises ScratchFull."""
         totals = known[-1:] if self._run else ()  # true while it waits
         self._run.parent = getcurrent()
         with tile_call(self._call), self._modes():
             found: Tensor | Shares = self._run.switch(*totals)
+        if self.scratch is not None:
+            self.scratch.let_go()
         if not isinstance(found, Shares):
             _require_all_asked(self._call, known)
         return found
@@ -120,14 +135,11 @@ class KeptRun:
 
 
 class Visits:
-    """Runs of the network on the tiles of an image, pass after pass.
+    """Runs of the network on the tiles of an image, pass after pass; all are left with the block."""
 
-    The first ``kept`` of the tiles that wait for a statistic are :class:`KeptRun`; all are left with the
-    block.
-    """
-
-    def __init__(self, network: Network, window_of: Callable[[Tile], Tensor], kept: int) -> None:
+    def __init__(self, network: Network, window_of: Callable[[Tile], Tensor], kept: KeptTiles) -> None:
         self._network, self._window_of, self._kept = network, window_of, kept
+        self._scratch = None if kept.folder is None else Scratch(kept.folder)
         self._waiting: dict[Tile, KeptRun] = {}
 
     def __enter__(self) -> Visits:
@@ -136,20 +148,31 @@ class Visits:
     def __exit__(self, *_: object) -> None:
         while self._waiting:
             self._waiting.popitem()[1].drop()
+        if self._scratch is not None:
+            self._scratch.close()
 
     def __call__(self, tile: Tile, known: tuple[Totals, ...]) -> Tensor | Shares:
         """See :func:`visit`."""
-        run = self._waiting.pop(tile, None)
-        if run is None:
-            window = self._window_of(tile)
-            if len(self._waiting) >= self._kept:
-                return visit(self._network, window, tile, known)
-            run = KeptRun(self._network, window, tile, known)
-            del window  # the run has it
-        found = run.go_on(known)
+        try:
+            run = self._waiting.pop(tile, None) or self._new_run(tile, known)
+            found = None if run is None else run.go_on(known)
+        except ScratchFull:
+            self._kept, found = replace(self._kept, in_scratch=0), None
+        if run is None or found is None:
+            return visit(self._network, self._window_of(tile), tile, known)
         if isinstance(found, Shares):
             self._waiting[tile] = run
         return found
+
+    def _new_run(self, tile: Tile, known: tuple[Totals, ...]) -> KeptRun | None:
+        in_memory = sum(run.scratch is None for run in self._waiting.values())
+        if in_memory < self._kept.in_memory:
+            scratch = None
+        elif len(self._waiting) - in_memory < self._kept.in_scratch:
+            scratch = self._scratch
+        else:
+            return None
+        return KeptRun(self._network, self._window_of(tile), tile, known, scratch)
 
 
 def uneven(this: str, others: str) -> PluginError:
