@@ -73,6 +73,8 @@ def _run(spec: ModelSpec) -> list[Result]:
 
 def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
     """Print how a large image in tiles differs from the same one run whole; the exit code."""
+    from pathlib import Path
+
     import torch
 
     from hsrzoo.contract.checks import TOLERANCE
@@ -95,7 +97,7 @@ def _check_seams(name: str, tile: int, size: int, as_json: bool) -> int:
             got=tile,
             fix="Lower --tiles, or raise --size",
         )
-    seams = compare(model, smooth_image(size, size), tile)
+    seams = compare(model, smooth_image(size, size), tile, Path.cwd())
     passed = seams.relative <= TOLERANCE
     row = {
         "model": model.name if model.weights_sha256 else f"{model.name} (random weights)",

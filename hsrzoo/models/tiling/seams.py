@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.models.tiling.choice import Tileable, cut_for
 from hsrzoo.models.tiling.grid import Grid
+from hsrzoo.models.tiling.kept import KeptTiles, tiles_kept
 from hsrzoo.models.tiling.passes import Sink, Work, into_memory
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import RgbInput
@@ -31,7 +33,15 @@ class TiledModel(Tileable, Protocol):
 
     bands: BandSet
 
-    def tiles(self, image: PaddedImage, grid: Grid, sink: Sink, work: Work | None = None) -> Iterator[Work]:
+    def tiles(
+        self,
+        image: PaddedImage,
+        grid: Grid,
+        sink: Sink,
+        work: Work | None = None,
+        *,
+        kept: KeptTiles | None = None,
+    ) -> Iterator[Work]:
         """Hand the parts of the cube to ``sink``; yields the work done after every tile."""
 
 
@@ -61,9 +71,10 @@ class Seams:
         )
 
 
-def compare(model: TiledModel, rgb: np.ndarray, tile: int) -> Seams:
-    """Run ``rgb`` (H, W, 3) whole and in tiles of ``tile`` pixels a side."""
-    return _compare(model, PaddedImage(ArrayPixels(rgb), model.spec.input), tile, {})
+def compare(model: TiledModel, rgb: np.ndarray, tile: int, folder: Path | None = None) -> Seams:
+    """Run ``rgb`` (H, W, 3) whole and in tiles of ``tile`` pixels a side. ``folder``: for a scratch file,
+    see :func:`.kept.tiles_kept`."""
+    return _compare(model, PaddedImage(ArrayPixels(rgb), model.spec.input), tile, {}, folder)
 
 
 def measure(model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str, Any]) -> Seams:
@@ -83,12 +94,14 @@ def measure(model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str
     return _compare(model, PaddedImage(sample, need, image.value_range), tile, seen)
 
 
-def _compare(model: TiledModel, image: PaddedImage, tile: int, seen: Mapping[str, Any]) -> Seams:
+def _compare(
+    model: TiledModel, image: PaddedImage, tile: int, seen: Mapping[str, Any], folder: Path | None = None
+) -> Seams:
     grid = cut_for(model, image.size, tile)
     times = [(time.perf_counter(), time.process_time())]
     whole, _ = cube_of(model, image, cut_for(model, image.size, None), seen)
     times.append((time.perf_counter(), time.process_time()))
-    tiled, work = cube_of(model, image, grid, seen)
+    tiled, work = cube_of(model, image, grid, seen, folder)
     times.append((time.perf_counter(), time.process_time()))
     (wall, cpu), (wall_tiles, cpu_tiles) = (
         (after[0] - before[0], after[1] - before[1]) for before, after in pairwise(times)
@@ -109,12 +122,14 @@ def _compare(model: TiledModel, image: PaddedImage, tile: int, seen: Mapping[str
 
 
 def cube_of(
-    model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str, Any]
+    model: TiledModel, image: PaddedImage, grid: Grid, seen: Mapping[str, Any], folder: Path | None = None
 ) -> tuple[Tensor, Work]:
-    """(C, H, W) on the CPU, and the finished work; ``seen``: see :class:`.passes.Work`."""
+    """(C, H, W) on the CPU, and the finished work; ``seen``: see :class:`.passes.Work`; ``folder``: for a
+    scratch file."""
     cube, keep = into_memory(image.size, len(model.bands))
     work = Work(seen)
-    for done in model.tiles(image, grid, keep, work):
+    kept = tiles_kept(model, grid, result=cube.nbytes, folder=folder)
+    for done in model.tiles(image, grid, keep, work, kept=kept):
         work = done
     return cube.permute(2, 0, 1), work
 
