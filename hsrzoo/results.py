@@ -245,21 +245,19 @@ def pool_folds(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     cross-validation, in which one model has weights for each fold.
 
     Left out, with a warning, are rows of weights that were trained on the scene, and rows of weights that
-    were trained by another recipe than the newest ones of their model.
+    were trained by another recipe than the newest ones of their model. The newest row of weights says by
+    which, as versions of hsrzoo differ in how they digest a recipe.
     """
-
-    def recipe(row: ScoreRow) -> Any:
-        return (row.training or {}).get("recipe_sha256")
-
-    folds = [row for row in rows if FOLD.fullmatch(row.split)]
-    newest_recipe = {(row.model, row.dataset): recipe(row) for row in by_time(folds)}
+    folds = by_time(row for row in rows if FOLD.fullmatch(row.split))
+    recipes = {row.weights_sha256: (row.training or {}).get("recipe_sha256") for row in folds}
+    newest_recipe = {(row.model, row.dataset): recipes[row.weights_sha256] for row in folds}
     found, left_out = [], set()
     for row in rows:
         if not FOLD.fullmatch(row.split):
             found.append(row)
         elif row.seen_in_training:
             left_out.add(f"{row.model} on {row.split} (trained on its scenes)")
-        elif recipe(row) != newest_recipe[row.model, row.dataset]:
+        elif recipes[row.weights_sha256] != newest_recipe[row.model, row.dataset]:
             left_out.add(f"{row.model} on {row.split} (another recipe than on other folds)")
         else:
             found.append(replace(row, split=POOLED))

@@ -64,6 +64,13 @@ def test_weights_that_do_not_belong_together_are_left_out(change: dict[str, Any]
         assert len(pool_folds(typed(stored))) == 16
 
 
+def test_the_newest_row_of_weights_says_by_which_recipe_they_were_trained() -> None:
+    gain = folds(
+        MST, VALUES, condition=("gain-both", "2"), training={"recipe_sha256": "of a later version"}, day=2
+    )
+    assert len(pool_folds(typed(folds(MST, VALUES), gain))) == 40
+
+
 @pytest.mark.parametrize(
     "config",
     [
