@@ -230,6 +230,15 @@ def test_consistent_cubes_stand_beside_the_same_weights_without() -> None:
     assert section(report(groups[0], other), "Camera consistency") == []
 
 
+def test_rmse_under_other_light_is_compared_with_the_brightness_taken_out() -> None:
+    name = "mcga-s2.cave"
+    scaled = {"0.5": 0.06, "0.9": 0.0909, "1.1": 0.1078, "2": 0.3}
+    light = [rows(name, [value] * 4, condition=("gain-both", k)) for k, value in scaled.items()]
+    (row,) = section(report(rows(name, [0.1] * 4), *light), "Darker and brighter light")
+    assert [row[f"k = {k}"] for k in scaled] == ["+20.0 %", "+1.0 %", "-2.0 %", "+50.0 %"]
+    assert section(report(rows(name, [0.1] * 4), *light[:3]), "Darker and brighter light") == []
+
+
 def test_every_figure_of_the_summary_is_one_of_the_tables_behind_it() -> None:
     text = report(
         rows("mcga-s2.cave", [0.1, 0.2, 0.1, 0.2]), rows("mcga-s2.seed-1", [0.3, 0.2, 0.3, 0.2]),

@@ -12,7 +12,7 @@ from hsrzoo.cli import output
 from hsrzoo.results import POOLED
 from hsrzoo_benchmark.plan.models import plain_name
 from hsrzoo_benchmark.protocol import CLEAN, Condition
-from hsrzoo_benchmark.reproduce import claims, intervals, knowledge, published, summary, tables, text
+from hsrzoo_benchmark.reproduce import claims, intervals, knowledge, light, published, summary, tables, text
 from hsrzoo_benchmark.reproduce.claims import Finding, Judged
 from hsrzoo_benchmark.reproduce.evidence import METRICS, Evidence, Place, SeedGroup, same_runs
 from hsrzoo_benchmark.reproduce.queues import missing_lines
@@ -143,6 +143,7 @@ def _archive(judged: Sequence[Judged]) -> dict[str, Page]:
         "disturbances": Page("Disturbed images", {
             "Mixed patches": _mixed,
             "Brightness, with and without test-time adaptation": _brightness,
+            "Darker and brighter light": _light,
             "Camera consistency": _consistency,
         }),
         "intervals": Page("Prediction intervals", {
@@ -271,6 +272,11 @@ def _brightness(evidence: Evidence) -> list[str]:
         if any(name.endswith("TTA") for name in groups) or condition != CLEAN:
             found += [{"images": images, **row} for row in text.scores(groups, ("rmse", "mrae"))]
     return [text.markdown(found)]
+
+
+def _light(evidence: Evidence) -> list[str]:
+    names = [*headline_names("cave"), *(name for name in evidence.names if name.endswith(_WITH_FOLDS))]
+    return light.sections(evidence, names, (FOLDS, HOME))
 
 
 def _controls(evidence: Evidence) -> list[str]:
