@@ -72,6 +72,7 @@ def timed(model: str, seconds: Sequence[float], size: int = 512, **changes: Any)
         "search": None, "status": "ok", "peak_mib": 800.0, "loaded_mib": 600.0, "cold_seconds": 1.0,
         "macs": 10**9, "runs": len(seconds), "p90": max(seconds, default=None),
         "p50": sorted(seconds)[len(seconds) // 2] if seconds else None,
+        "cpu_p50": 2 * sorted(seconds)[len(seconds) // 2] if seconds else None,
         "seconds": list(seconds), "provenance": {**MACHINE, "threads": 2},
         "timestamp": "2026-01-05T00:00:00", **changes,
     }  # fmt: skip

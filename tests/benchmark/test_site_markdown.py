@@ -165,10 +165,10 @@ def test_times_come_from_the_store_with_ratios_to_the_published_network(tmp_path
         ],
     )
     assert lines_of(text, f"| {A}, 512x512")[0].startswith(
-        f"| {A}, 512x512 | 500.0 | 2.000 | 0.2500 | 4.000 "
+        f"| {A}, 512x512 | 500.0 | 1000 | 2.000 | 0.2500 | 4.000 "
     )
     assert lines_of(text, f"| {reference}")[0].startswith(
-        f"| {reference}, 512x512 | 2000 (9 runs) | 0.5000 "
+        f"| {reference}, 512x512 | 2000 (9 runs) | 4000 | 0.5000 "
     )
     assert lines_of(text, f"| {B}, 1024")[0].startswith(f"| {B}, 1024x1024 | OOM |  |")
     assert "OOM: needs more than 4 GiB." in text and "Speed on AMD, 2 threads:" in text
@@ -193,6 +193,7 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
         speed("big", "p50_ms", 2000.0, 1024, scenes=1),
         *ratios("big", 1024, 0.2, 0.5, "OOM"),
         speed("big", "p50_ms", 200.0),
+        speed("big", "cpu_ms", 390.0),
         speed("big", "images_s", 5.0),
         *ratios("big", 512, 0.125, 0.5, 4.06306),
         speed("big", "peak_mib", 800.0),
@@ -205,6 +206,7 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
     assert head.strip("| ").split(" | ") == [
         "batch 1",
         "median ms",
+        "CPU ms",
         "images/s",
         "time / MST++ as published",
         "time / our MST++",
@@ -214,10 +216,12 @@ def test_speed_by_size_with_two_references_the_paper_and_few_runs() -> None:
         "above loaded / MST++ as published",
         "GMAC",
     ]
-    numbers = first.removeprefix("| big, 512x512 | ")
-    assert numbers == "200.0 | 5.000 | 0.1250 | 0.5000 | 8.000 (4.06) | 800.0 | 0.5000 | 0.2500 | n/a |"
-    assert second == "| small, 512x512 | 20.00 (9 runs) |" + " n/a |" * 8
-    assert third.startswith("| big, 1024x1024 | 2000 (1 run) | n/a | 0.2000 | 0.5000 | 5.000 (OOM) | n/a |")
+    numbers = first.removeprefix("| big, 512x512 | 200.0 | 390.0 | ")
+    assert numbers == "5.000 | 0.1250 | 0.5000 | 8.000 (4.06) | 800.0 | 0.5000 | 0.2500 | n/a |"
+    assert second == "| small, 512x512 | 20.00 (9 runs) |" + " n/a |" * 9
+    assert third.startswith(
+        "| big, 1024x1024 | 2000 (1 run) | n/a | n/a | 0.2000 | 0.5000 | 5.000 (OOM) | n/a |"
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         monkeypatch.setattr(speed.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(speed.time, "process_time", lambda: 2 * self.now)  # two threads
 
 
 class Model:
@@ -49,7 +50,7 @@ def test_models_are_timed_in_turn(monkeypatch) -> None:
     clock, log = Clock(monkeypatch), []
     models = [Model("a", 0.5, clock, log), Model("b", 0.5, clock, log)]
     times = time_in_turn(models, (8, 8), 30.0)  # type: ignore[arg-type]
-    assert times == [pytest.approx([0.5] * 10), pytest.approx([0.5] * 10)]
+    assert times == [[pytest.approx((0.5, 1.0))] * 10] * 2
     assert log == ["a"] * 2 + ["b"] * 2 + ["a", "b"] * 10  # two warm-up runs each
 
 
@@ -81,7 +82,7 @@ def test_a_model_that_fails_leaves_the_others(monkeypatch) -> None:
 
     models = [LoadFailure("a", 1, clock, []), Model("b", 1.0, clock, [])]
     failed, good = time_in_turn(models, (8, 8), 30.0)  # type: ignore[arg-type]
-    assert isinstance(failed, MemoryError) and good == pytest.approx([1.0] * 10)
+    assert isinstance(failed, MemoryError) and good == [pytest.approx((1.0, 2.0))] * 10
 
 
 def test_a_model_known_to_be_slow_warms_up_on_a_small_image(monkeypatch) -> None:
@@ -94,7 +95,7 @@ def test_a_model_known_to_be_slow_warms_up_on_a_small_image(monkeypatch) -> None
 
     models = [Slow("a", 0, clock, []), Model("b", 1.0, clock, [])]
     slow, other = time_in_turn(models, (96, 80), 30.0, long=[True, False])  # type: ignore[arg-type]
-    assert slow == pytest.approx([70.0]) and other == pytest.approx([1.0] * 10)
+    assert slow == [pytest.approx((70.0, 140.0))] and other == [pytest.approx((1.0, 2.0))] * 10
     assert shapes == [(64, 64), (64, 64), (96, 80)]
 
 
@@ -103,7 +104,8 @@ def row(**changes: Any) -> SpeedRow:
         "bench": "speed", "model": "net", "architecture": "net", "weights_sha256": None,
         "model_sha256": None, "provenance": {}, "timestamp": "2026-01-01",
         "status": "ok", "size": [500, 1000], "run": "r", "p50": 0.25, "p90": 0.5, "runs": 4,
-        "seconds": [0.2, 0.2, 0.3, 0.9], "peak_mib": 300.0, "loaded_mib": 100.0, "macs": 3 * 10**9,
+        "cpu_p50": 0.45, "seconds": [0.2, 0.2, 0.3, 0.9],
+        "peak_mib": 300.0, "loaded_mib": 100.0, "macs": 3 * 10**9,
     }  # fmt: skip
     return SpeedRow.from_json({**base, **changes})
 
@@ -113,13 +115,14 @@ def test_figures_of_a_row() -> None:
         "status": "ok",
         "p50_ms": 250.0,
         "p90_ms": 500.0,
+        "cpu_ms": 450.0,
         "images_s": 4.0,
         "megapixels_s": 2.0,
         "peak_mib": 300.0,
         "growth_mib": 200.0,
         "gmacs": 3.0,
     }
-    assert "gmacs" not in summarise(row(macs=None))
+    assert "gmacs" not in summarise(row(macs=None)) and "cpu_ms" not in summarise(row(cpu_p50=None))
     on_gpu = summarise(row(device_p50=0.125, bandwidth=136e9, bands=31))
     assert on_gpu["device_megapixels_s"] == 4.0
     assert on_gpu["bound_megapixels_s"] == 1000.0  # 136 bytes a pixel: 3 + 31 floats

@@ -17,8 +17,8 @@ DEFAULT_REFERENCES = ("mst-plus-plus:reference", "mst-plus-plus")
 
 
 def summarise(row: SpeedRow) -> dict[str, float | str]:
-    """A row as figures: milliseconds, images and megapixels a second, memory, MACs; on a GPU the
-    network alone and the bound that the memory sets. OOM rows give their status only."""
+    """A row as figures: milliseconds (CPU time apart), images and megapixels a second, memory, MACs; on a
+    GPU the network alone and the bound that the memory sets. OOM rows give their status only."""
     if row.status != "ok" or row.p50 is None or row.p90 is None:
         return {"status": row.status}
     height, width = row.size
@@ -30,6 +30,8 @@ def summarise(row: SpeedRow) -> dict[str, float | str]:
         "images_s": 1 / row.p50,
         "megapixels_s": megapixels / row.p50,
     }
+    if row.cpu_p50 is not None:
+        found["cpu_ms"] = 1e3 * row.cpu_p50
     if row.peak_mib is not None:
         found |= {"peak_mib": row.peak_mib, "growth_mib": growth(row)}
     if row.macs is not None:

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -66,6 +66,14 @@ class SpeedOptions:
     """Limit of a cell's child process, GiB; what does not fit is OOM."""
 
 
+class Run(NamedTuple):
+    """One prediction."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of all threads of the process."""
+
+
 @dataclass
 class TimedModel:
     """One model of a run, the file of its rows, and what was measured at one size."""
@@ -75,8 +83,7 @@ class TimedModel:
     file: ResultFile[SpeedRow]
     cell: dict[str, Any] | None = None
     """Memory and MACs as :func:`in_child` gives them; None where measuring failed."""
-    times: list[float] = field(default_factory=list)
-    """Seconds of each run."""
+    runs: list[Run] = field(default_factory=list)
 
 
 def measure(
@@ -164,7 +171,7 @@ def _measure_size(
         outcome.failures.append(Failure(_text(size), what, str(error), lost))
 
     for one in timed:
-        one.cell, one.times = None, []
+        one.cell, one.runs = None, []
         advance(f"{_text(size)}: memory of {one.model.name}")
         try:
             one.cell = in_child(one.setup, one.model, size, options)
@@ -175,7 +182,7 @@ def _measure_size(
     found = time_in_turn([one.model for one in fits], size, options.speed_seconds, advance, long)
     for one, result in zip(fits, found, strict=True):
         if isinstance(result, list):
-            one.times = result
+            one.runs = result
         elif is_out_of_memory(result):
             one.cell = {"status": OOM}
         else:
@@ -187,13 +194,13 @@ def _measure_size(
         if one.cell is not None:
             device = {}
             try:
-                if one.times and one.setup.runtime == "torch" and not one.setup.tile:
+                if one.runs and one.setup.runtime == "torch" and not one.setup.tile:
                     device = bandwidth.on_device(one.model, sample_rgb(size))
             except Exception as error:
                 what = f"timing {one.model.name} on the device alone"
                 failed(what, f"{type(error).__name__}: {error}", lost=0)
             common = {**row_fields(SPEED, one.model), "bands": len(one.model.bands), **run}
-            one.file.append(SpeedRow.from_json({**common, **one.cell, **device, **_timing(one.times)}))
+            one.file.append(SpeedRow.from_json({**common, **one.cell, **device, **_timing(one.runs)}))
             rows.append(one.file.rows[-1])
     outcome.computed += len(rows)
     return rows
@@ -203,11 +210,18 @@ def _text(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def _timing(times: list[float]) -> dict[str, Any]:
+def _timing(runs: Sequence[Run]) -> dict[str, Any]:
     """What a row keeps of the times of its runs, in seconds."""
-    p50, p90 = np.percentile(times, [50, 90]).round(7).tolist() if times else (None, None)
-    kept = [round(t, 7) for t in times[:KEPT_ROUNDS]]
-    return {"runs": len(times), "p50": p50, "p90": p90, "seconds": kept}
+    if not runs:
+        return {"runs": 0, "p50": None, "p90": None, "cpu_p50": None, "seconds": []}
+    wall, cpu = np.asarray(runs).round(7).T
+    return {
+        "runs": len(runs),
+        "p50": round(float(np.median(wall)), 7),
+        "p90": round(float(np.percentile(wall, 90)), 7),
+        "cpu_p50": round(float(np.median(cpu)), 7),
+        "seconds": wall[:KEPT_ROUNDS].tolist(),
+    }
 
 
 def time_in_turn(
@@ -216,25 +230,25 @@ def time_in_turn(
     cap_seconds: float,
     advance: Callable[[str], None] = lambda _: None,
     long: Sequence[bool] = (),
-) -> list[list[float] | Exception]:
-    """Seconds of each run of each model, one run of every unfinished model a round; in place of
-    the times the exception that a model raised. Models known to take ``long`` warm up on a small image.
+) -> list[list[Run] | Exception]:
+    """The runs of each model, one run of every unfinished model a round; in place of
+    them the exception that a model raised. Models known to take ``long`` warm up on a small image.
     """
     rgb, small = sample_rgb(size), sample_rgb(SMALL)
-    times: list[list[float] | Exception] = [[] for _ in models]
+    times: list[list[Run] | Exception] = [[] for _ in models]
 
     def once(i: int, keep: bool, image: np.ndarray = rgb) -> float:
-        begin = time.perf_counter()
+        begin = Run(time.perf_counter(), time.process_time())
         try:
             models[i].predict(image)
         except Exception as error:
             times[i] = error
             return 0.0
-        seconds = time.perf_counter() - begin
+        run = Run(time.perf_counter() - begin.seconds, time.process_time() - begin.cpu_seconds)
         seen = times[i]
         if keep and isinstance(seen, list):
-            seen.append(seconds)
-        return seconds
+            seen.append(run)
+        return run.seconds
 
     for i, model in enumerate(models):
         advance(f"{_text(size)}: timing {model.name}")
@@ -251,11 +265,12 @@ def time_in_turn(
     return times
 
 
-def _has_enough_runs(seen: list[float] | Exception, cap_seconds: float) -> bool:
+def _has_enough_runs(seen: list[Run] | Exception, cap_seconds: float) -> bool:
     if not isinstance(seen, list):
         return True
-    total = sum(seen)
-    least = 1 if max(seen) >= LONG_RUN else MIN_RUNS_CAPPED
+    seconds = [run.seconds for run in seen]
+    total = sum(seconds)
+    least = 1 if max(seconds) >= LONG_RUN else MIN_RUNS_CAPPED
     enough = len(seen) >= MIN_RUNS and total >= min(MIN_SECONDS, cap_seconds)
     return enough or (len(seen) >= least and total >= cap_seconds)
 

@@ -218,6 +218,7 @@ def speed_columns(references: Sequence[str]) -> list[tuple[str, str, str | None]
     main = references[:1]
     return [
         ("median ms", "p50_ms", None),
+        ("CPU ms", "cpu_ms", None),
         ("images/s", "images_s", None),
         *((f"time / {short(name)}", "time_ratio", name) for name in references),
         *((f"times faster than {short(name)} (paper)", "speedup", name) for name in main),
@@ -252,9 +253,10 @@ def speed_remarks(found: Figures) -> list[str]:
     first = found[0]
     limit = first["memory_limit_gib"]
     lines = [
-        f"Speed on {first['device']}, {threads_text(first['threads'])}: models in turn, medians, ratios "
-        "from the rounds that both ran; in brackets the number of runs where time ran out before ten. "
-        "Memory is the whole process's, what importing torch takes included; above loaded is without it."
+        f"Speed on {first['device']}, {threads_text(first['threads'])}: models in turn, medians (CPU: of "
+        "all threads), ratios from the rounds that both ran; in brackets the number of runs where time ran out "
+        "before ten. Memory is the whole process's, what importing torch takes included; above loaded is "
+        "without it."
     ]
     if limit:
         lines.append(f"OOM: needs more than {limit:g} GiB.")

@@ -213,7 +213,13 @@ def _speed_columns(figures: Sequence[dict[str, Any]], references: Sequence[str])
     """Key -> heading; columns of a GPU and of the paper only where there is something in them."""
     main = references[0]
     columns = {"size": "size", "model": "model", "runs": "runs"}
-    columns |= {"p50_ms": "p50 ms", "p90_ms": "p90 ms", "images_s": "images/s", "megapixels_s": "MP/s"}
+    columns |= {
+        "p50_ms": "p50 ms",
+        "p90_ms": "p90 ms",
+        "cpu_ms": "CPU ms",
+        "images_s": "images/s",
+        "megapixels_s": "MP/s",
+    }
     columns |= {f"time_ratio {name}": f"time /\n{name}'s" for name in references}
     columns |= {f"speedup {main}": f"times faster than\n{main}"}
     columns |= {"peak_mib": "peak MiB", f"memory_ratio {main}": f"peak /\n{main}'s"}
