@@ -254,9 +254,9 @@ def speed_remarks(found: Figures) -> list[str]:
     limit = first["memory_limit_gib"]
     lines = [
         f"Speed on {first['device']}, {threads_text(first['threads'])}: models in turn, medians (CPU: of "
-        "all threads), ratios from the rounds that both ran; in brackets the number of runs where time ran out "
-        "before ten. Memory is the whole process's, what importing torch takes included; above loaded is "
-        "without it."
+        "all threads), ratios from the rounds that both ran; in brackets the number of runs where time ran "
+        "out before ten. Memory is the whole process's, what importing torch takes included; above loaded "
+        "is without it."
     ]
     if limit:
         lines.append(f"OOM: needs more than {limit:g} GiB.")
