@@ -198,7 +198,8 @@ def test_on_a_full_disk_tiles_run_again_instead(monkeypatch, tmp_path):
     assert toy.module.calls == 9 + 1 + 3 * 5 and toy.module.inside == 0
 
 
-def test_places_in_a_scratch_file_are_used_again(tmp_path):
+def test_places_in_a_scratch_file_are_used_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(scratch, "CHUNK", 1 << 16)
     file = Scratch(tmp_path)
     a, b = (file.empty((3, 1000), torch.float32).fill_(value) for value in (1, 2))
     file.let_go()
@@ -210,7 +211,7 @@ def test_places_in_a_scratch_file_are_used_again(tmp_path):
     del view
     again = file.empty((1500,), torch.float64)
     assert again.data_ptr() == place and again.dtype == torch.float64 and (b == 2).all()
-    big = file.empty((scratch.CHUNK // 4 - 2000,), torch.float32)  # in a chunk of its own
+    big = file.empty((1 << 15,), torch.float32)  # in a chunk of its own
     big[-1] = 3
     file.close()
     del file
