@@ -155,14 +155,14 @@ class Visits:
         """See :func:`visit`."""
         try:
             run = self._waiting.pop(tile, None) or self._new_run(tile, known)
-            found = None if run is None else run.go_on(known)
+            if run is not None:
+                found = run.go_on(known)
+                if isinstance(found, Shares):
+                    self._waiting[tile] = run
+                return found
         except ScratchFull:
-            self._kept, found = replace(self._kept, in_scratch=0), None
-        if run is None or found is None:
-            return visit(self._network, self._window_of(tile), tile, known)
-        if isinstance(found, Shares):
-            self._waiting[tile] = run
-        return found
+            self._kept = replace(self._kept, in_scratch=0)
+        return visit(self._network, self._window_of(tile), tile, known)
 
     def _new_run(self, tile: Tile, known: tuple[Totals, ...]) -> KeptRun | None:
         in_memory = sum(run.scratch is None for run in self._waiting.values())
