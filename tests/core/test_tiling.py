@@ -200,6 +200,33 @@ def test_on_a_full_disk_tiles_run_again_instead(monkeypatch, tmp_path, room, lef
     assert toy.module.calls == 9 + left + 3 * 5 and toy.module.inside == 0
 
 
+def test_a_waiting_network_leaves_its_modes_to_itself(monkeypatch):
+    """Those that a network sets around itself, in inference mode and with another default dtype."""
+
+    class Moded(Entered):
+        @torch.inference_mode()
+        def forward(self, rgb):
+            torch.set_default_dtype(torch.float16)
+            try:
+                return super().forward(rgb)
+            finally:
+                torch.set_default_dtype(torch.float32)
+
+        def coarse(self, x):
+            assert torch.is_inference_mode_enabled() and torch.get_default_dtype() == torch.float16
+            return super().coarse(x)
+
+    def window(image, region):
+        assert not torch.is_inference_mode_enabled() and torch.get_default_dtype() == torch.float32
+        return make(image, region)
+
+    make = PaddedImage.window
+    monkeypatch.setattr(PaddedImage, "window", window)
+    cube = model(Moded, tile=16)(image(40, 40)).cube
+    assert not torch.is_inference_mode_enabled() and torch.get_default_dtype() == torch.float32
+    assert np.abs(cube - model(Entered)(image(40, 40)).cube).max() < ROUNDING
+
+
 def test_places_in_a_scratch_file_are_used_again(monkeypatch, tmp_path):
     monkeypatch.setattr(scratch, "CHUNK", 1 << 16)
     file = Scratch(tmp_path)

@@ -118,17 +118,20 @@ class KeptRun:
 
     @contextmanager
     def _modes(self) -> Iterator[None]:
-        """Gradients and autocast are after the block as before: both sides of a switch set them for the
-        whole thread."""
-        grad = torch.is_grad_enabled()
+        """Gradients, inference mode, autocast and the default dtype are after the block as before: both
+        sides of a switch set them for the whole thread."""
+        grad, dtype_of_new = torch.is_grad_enabled(), torch.get_default_dtype()
         casts = [
             (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
             for device in {"cpu", self._device}
         ]
         try:
-            yield
+            with torch.inference_mode(torch.is_inference_mode_enabled()):
+                torch.set_grad_enabled(grad)  # which entering it has changed
+                yield
         finally:
             torch.set_grad_enabled(grad)
+            torch.set_default_dtype(dtype_of_new)
             for device, enabled, dtype in casts:
                 torch.set_autocast_enabled(device, enabled)
                 torch.set_autocast_dtype(device, dtype)
