@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import weakref
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -242,9 +243,11 @@ def test_places_in_a_scratch_file_are_used_again(monkeypatch, tmp_path):
     assert again.data_ptr() == place and again.dtype == torch.float64 and (b == 2).all()
     big = file.empty((1 << 15,), torch.float32)  # in a chunk of its own
     big[-1] = 3
+    maps = [weakref.ref(chunk) for chunk in file._chunks]
     file.close()
-    del file
     assert big[-1] == 3 and (b == 2).all() and not [*tmp_path.iterdir()]
+    del big, b, again
+    assert len(maps) == 2 and not any(chunk() for chunk in maps)  # while the file is still known
 
 
 def test_features_are_freed_when_a_run_ends_early():
@@ -261,6 +264,24 @@ def test_features_are_freed_when_a_run_ends_early():
     with pytest.raises(FloatingPointError):
         toy(rgb)
     assert toy.module.inside == 0 and torch.is_grad_enabled()
+
+
+def test_all_networks_are_left_even_where_that_fails():
+    class Failing(Entered):
+        def forward(self, rgb):
+            try:
+                return super().forward(rgb)
+            finally:
+                raise OSError("left")
+
+    toy = model(Failing, tile=16)
+    run = _run(toy, image(40, 40), 16)
+    for _ in range(9):
+        next(run)
+    assert toy.module.inside == 9
+    with pytest.raises(OSError, match="left"):
+        run.close()
+    assert toy.module.inside == 0
 
 
 def test_features_take_what_memory_the_limit_leaves():

@@ -57,6 +57,7 @@ class Scratch:
     def close(self) -> None:
         """Remove the file; tensors that are in use keep theirs of it until they are dropped."""
         self._chunks.clear()
+        self._free.clear()  # places hold their maps
         if self._file is not None:
             self._file.close()
 

@@ -7,7 +7,7 @@ there when the statistic is known. Any other run is left, and the next one begin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -149,10 +149,12 @@ class Visits:
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._waiting:
-            self._waiting.popitem()[1].drop()
-        if self._scratch is not None:
-            self._scratch.close()
+        with ExitStack() as stack:  # even where a network fails when it is left
+            if self._scratch is not None:
+                stack.callback(self._scratch.close)
+            stack.callback(self._waiting.clear)
+            for run in self._waiting.values():
+                stack.callback(run.drop)
 
     def __call__(self, tile: Tile, known: tuple[Totals, ...]) -> Tensor | Shares:
         """See :func:`visit`."""
