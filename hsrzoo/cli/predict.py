@@ -98,7 +98,10 @@ class White(click.ParamType):
 )  # fmt: skip
 @click.option("--device", help="cpu, cuda, ... [a GPU if there is one].")
 @options.threads
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), default="fp32", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="fp32", show_default=True,
+    help="auto: bf16 where the processor has instructions for it, else fp32.",
+)  # fmt: skip
 @click.option(
     "--consistency", type=CAMERA, metavar="CAMERA",
     help="Camera of the image, or estimate: correct the cube so that it agrees with the image.",
@@ -113,7 +116,7 @@ def command(
     worker_count: int | None, ray_address: str | None, tile: int | None,
     max_memory: float | None, approximate_tiles: bool, dtype: Literal["float32", "uint16"],
     value_range: tuple[float, float] | None, bit_depth: int | None, device: str | None, threads: int | None,
-    precision: Literal["fp32", "bf16", "fp16"], consistency: str | None, compiled: bool,
+    precision: Literal["auto", "fp32", "bf16", "fp16"], consistency: str | None, compiled: bool,
 ) -> None:  # fmt: skip
     """Reconstruct the hyperspectral cube of one image or of many.
 
@@ -160,6 +163,10 @@ def command(
         model, device=device, precision=precision, compile=compiled, tile=tile, max_memory=max_memory,
         approximate=approximate_tiles, consistency=consistency,
     )  # fmt: skip
+    if precision == "auto":
+        chosen = getattr(network, "precision", network.execution.precision)
+        cost = "; docs/speed.md has its cost in accuracy" if chosen == "bf16" else ""
+        output.say(f"Precision: {chosen}{cost}")
     encoding: Encoding = "linear" if linear else "srgb" if srgb else "auto"
     wanted = PredictOptions(
         dtype, value_range, tta, encoding, bands, quicklook, bit_depth=bit_depth, camera=camera,

@@ -39,7 +39,7 @@ def load(
     weights: Literal["auto"] | None = "auto",
     bands: BandSet | None = None,
     device: str | None = None,
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32",
     compile: bool = False,
     tile: int | None = None,
     max_memory: float | None = None,
@@ -58,7 +58,8 @@ def load(
         bands: The bands that cubes must have. Trained weights are only compared with them; random ones are
             built for them (by default 400-700 nm at 10 nm).
         device: A torch device; by default the GPU if there is one, else the CPU.
-        precision: See :class:`hsrzoo.spec.Execution`, also for the arguments that follow.
+        precision: See :class:`hsrzoo.spec.Execution`, also for the arguments that follow. "auto" is bf16
+            where the device has instructions for it, else fp32.
         compile: Compile the network.
         tile: Side of square tiles in pixels.
         max_memory: Bytes that a prediction may take.
@@ -78,6 +79,8 @@ def load(
     parsed = parse_name(recommended() if name is None else name)
     if weights not in ("auto", None):
         raise InputError("Unknown choice of weights", expected='"auto" or None', got=repr(weights))
+    if precision == "auto":
+        precision = "fp32" if parsed.kind == "onnx" else _fastest_precision(device)
     execution = Execution(precision, compile, tile, max_memory, approximate, consistency)
     if weights is None:
         return _random(parsed, bands or VISIBLE_31, device, execution)
@@ -116,6 +119,12 @@ def load(
         execution=execution,
         folder=folder,
     )
+
+
+def _fastest_precision(device: str | None) -> Literal["fp32", "bf16"]:
+    from hsrzoo.utils.devices import has_bf16, torch_device  # imports torch
+
+    return "bf16" if has_bf16(torch_device(device)) else "fp32"
 
 
 @dataclass(frozen=True)

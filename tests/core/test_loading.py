@@ -42,6 +42,20 @@ SPEC = ModelSpec(
 
 
 @pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({"avx512_bf16": True}, "bf16"), ({"avx512_f": True, "amx_bf16": False}, "fp32"), (None, "fp32")],
+)
+def test_automatic_precision_is_bf16_where_the_processor_has_it(capabilities, precision, monkeypatch):
+    if capabilities is None:  # a torch that does not say
+        monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    model = hsrzoo.load("linear", device="cpu", precision="auto")
+    assert model.execution == Execution(precision)
+    assert hsrzoo.load("linear", device="cpu").execution == Execution("fp32")
+
+
+@pytest.mark.parametrize(
     ("name", "execution"),
     [
         ("linear", Execution()),
