@@ -206,7 +206,7 @@ def _cost(cost: Mapping[str, int]) -> str:
     frozen = f", {cost['frozen']:,} of them never trained" if cost["frozen"] else ""
     gmac, mib = cost["macs"] / 1e9, cost["memory"] / 2**20
     return (
-        f"{cost['parameters']:,} parameters{frozen}. For {COST_SIDE} x {COST_SIDE} pixels: {gmac:,.2f} "
+        f"{cost['parameters']:,} parameters{frozen}. For {COST_SIDE} x {COST_SIDE} pixels: {gmac:,.4g} "
         f"GMAC, and {mib:,.0f} MiB for the tensors of one pass."
     )
 

@@ -253,7 +253,7 @@ def test_the_block_says_what_it_is_how_to_use_it_and_where_it_comes_from() -> No
     cost = {"parameters": 12_345, "frozen": 678, "buffers": 9, "macs": 1_234_567_890, "memory": 3 << 20}
     block = cards.model_block("poly-cave", "lab/poly-cave@main", CONFIG, [figure()], link, cost=cost)
     for part in (
-        "12,345 parameters, 678 of them never trained. For 256 x 256 pixels: 1.23 GMAC, and 3 MiB for",
+        "12,345 parameters, 678 of them never trained. For 256 x 256 pixels: 1.235 GMAC, and 3 MiB for",
         'hsrzoo.load("hf-hub:lab/poly-cave@main")',
         "becomes (H, W, 3)",
         "scenes of cave",
@@ -265,6 +265,8 @@ def test_the_block_says_what_it_is_how_to_use_it_and_where_it_comes_from() -> No
         "Finlayson et al. 2015. Licence: MIT.",
     ):
         assert part in block
+    little = {**cost, "macs": 2_031_616}
+    assert " 0.002032 GMAC" in cards.model_block("poly-cave", "lab/poly-cave", CONFIG, [], None, cost=little)
     metadata = cards.model_metadata("poly-cave", CONFIG, [figure()], link)
     assert metadata["base_model"] == "lab/books"
     assert metadata["tags"] == ["hsrzoo", "hyperspectral", "spectral-reconstruction", "poly"]
