@@ -266,7 +266,9 @@ def test_the_block_says_what_it_is_how_to_use_it_and_where_it_comes_from() -> No
     ):
         assert part in block
     little = {**cost, "macs": 2_031_616}
-    assert " 0.002032 GMAC" in cards.model_block("poly-cave", "lab/poly-cave", CONFIG, [], None, cost=little)
+    assert " 0.002032 GMAC" in cards.model_block(
+        "poly-cave", "lab/poly-cave", CONFIG, [], None, cost=little
+    )
     metadata = cards.model_metadata("poly-cave", CONFIG, [figure()], link)
     assert metadata["base_model"] == "lab/books"
     assert metadata["tags"] == ["hsrzoo", "hyperspectral", "spectral-reconstruction", "poly"]
