@@ -125,6 +125,10 @@ def whole_image(
     one each). Outside of tiles this is ``compute(*maps)``; without gradients it is computed on strips
     of rows, so that what ``compute`` makes on the way stays small. Where the totals are known already,
     nothing is computed.
+
+    In tiles the network runs on other tiles before this call returns. Over it a network must keep nothing
+    on its modules (an attribute would be that of another tile), and must not have changed settings of the
+    whole process, such as warning filters or the state of random numbers.
     """
     if torch.compiler.is_compiling() or (call := _current.call) is None:
         return _join_strips(compute, maps, reduce)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import weakref
 from contextlib import nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -226,6 +227,21 @@ def test_a_waiting_network_leaves_its_modes_to_itself(monkeypatch):
     cube = model(Moded, tile=16)(image(40, 40)).cube
     assert not torch.is_inference_mode_enabled() and torch.get_default_dtype() == torch.float32
     assert np.abs(cube - model(Entered)(image(40, 40)).cube).max() < ROUNDING
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+def test_a_network_in_tiles_sees_the_callers_context(tile):
+    setting, seen = ContextVar("setting", default=0), set()
+
+    class Seeing(Chained):
+        def coarse(self, x):
+            seen.add(setting.get())
+            return super().coarse(x)
+
+    token = setting.set(1)
+    model(Seeing, tile=tile)(image(24, 24))
+    setting.reset(token)
+    assert seen == {1}
 
 
 def test_places_in_a_scratch_file_are_used_again(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -92,6 +93,7 @@ class KeptRun:
         # A coroutine with a stack of its own, so that a network need not be written as one. Not a thread:
         # OpenMP would start as many more for each.
         self._run = greenlet(partial(network, window))
+        self._run.gr_context = copy_context()  # of numpy.errstate and the like; else an empty one
 
     def go_on(self, known: tuple[Totals, ...]) -> Tensor | Shares:
         """The same as :func:`visit`, from where the run is. Raises ScratchFull."""
