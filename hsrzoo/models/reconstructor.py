@@ -280,7 +280,7 @@ class Reconstructor:
             kept: Which tiles keep their features between passes (:func:`.tiling.kept.tiles_kept`).
 
         Yields:
-            The work done so far, after every tile.
+            The work done so far, after every tile; to be iterated, and closed, in one thread.
 
         Raises:
             InputError: A step needs the whole image, and the grid has more than one tile.
