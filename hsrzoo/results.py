@@ -10,6 +10,7 @@ import json
 import math
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,11 +246,13 @@ def pool_folds(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     cross-validation, in which one model has weights for each fold.
 
     Left out, with a warning, are rows of weights that were trained on the scene, and rows of weights that
-    were trained by another recipe than the newest ones of their model. The newest row of weights says by
-    which, as versions of hsrzoo differ in how they digest a recipe.
+    were trained by another recipe than the newest ones of their model. Versions of hsrzoo differ in how
+    they digest a recipe: all digests in rows of the same weights are of one.
     """
     folds = by_time(row for row in rows if FOLD.fullmatch(row.split))
-    recipes = {row.weights_sha256: (row.training or {}).get("recipe_sha256") for row in folds}
+    recipes: dict[str | None, set[Any]] = defaultdict(set)
+    for row in folds:
+        recipes[row.weights_sha256].add((row.training or {}).get("recipe_sha256"))
     newest_recipe = {(row.model, row.dataset): recipes[row.weights_sha256] for row in folds}
     found, left_out = [], set()
     for row in rows:
@@ -257,7 +260,7 @@ def pool_folds(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
             found.append(row)
         elif row.seen_in_training:
             left_out.add(f"{row.model} on {row.split} (trained on its scenes)")
-        elif recipes[row.weights_sha256] != newest_recipe[row.model, row.dataset]:
+        elif recipes[row.weights_sha256].isdisjoint(newest_recipe[row.model, row.dataset]):
             left_out.add(f"{row.model} on {row.split} (another recipe than on other folds)")
         else:
             found.append(replace(row, split=POOLED))

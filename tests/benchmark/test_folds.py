@@ -64,11 +64,18 @@ def test_weights_that_do_not_belong_together_are_left_out(change: dict[str, Any]
         assert len(pool_folds(typed(stored))) == 16
 
 
-def test_the_newest_row_of_weights_says_by_which_recipe_they_were_trained() -> None:
+@pytest.mark.parametrize("again", [20, 4])
+def test_weights_that_a_later_version_scored_again_are_of_the_same_recipe(again: int) -> None:
     gain = folds(
         MST, VALUES, condition=("gain-both", "2"), training={"recipe_sha256": "of a later version"}, day=2
-    )
-    assert len(pool_folds(typed(folds(MST, VALUES), gain))) == 40
+    )[:again]
+    assert len(pool_folds(typed(folds(MST, VALUES), gain))) == 20 + again
+
+
+def test_a_store_in_which_no_row_counts_is_an_error(tmp_path: Path) -> None:
+    site_rows.store(tmp_path, [rows(MST, [0.1] * 4)])  # whose protocol has no metrics
+    with pytest.raises(StoreError, match=f"No row in {tmp_path} counts"):
+        groups.read(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,19 @@ class Current:
 
 
 def read(root: Path) -> Current:
-    """All rows of the store ``root`` that count. Raises StoreError where there is none."""
+    """All rows of the store ``root`` that count. Raises StoreError where there is none, or none counts."""
     stored = read_store(root, required=True)
     scores = newest_scores(pool_folds(newest_weights(stored.scores)), held)
     usable = (row for row in stored.speed if row.method == timing.METHOD)
     times = newest(usable, lambda row: (*speed_place(row), row.model))
     older = len(stored.scores) + len(stored.speed) - len(scores) - len(times)
+    if not scores and not times:
+        raise StoreError(
+            f"No row in {root} counts",
+            expected="scores by the present versions of the metrics, or times by the present method",
+            got=f"{older} rows of earlier versions, or left out of cross-validation",
+            fix="Run `hsrzoo bench` again",
+        )
     return Current(tuple(scores), tuple(times), older)
 
 
