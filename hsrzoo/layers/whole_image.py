@@ -22,12 +22,12 @@ from torch import Tensor
 
 Totals = tuple[Tensor, ...]
 
-PIXELS_AT_ONCE = {"cpu": 1 << 14, "other": 1 << 20}
+PIXELS_AT_ONCE = {"cpu": 1 << 15, "other": 1 << 20}
 """Pixels of a strip, at the resolution of its output: on a CPU some of its cache, elsewhere enough to
 keep the device busy."""
-
-LEAST_ROWS = 64
-"""Rows of a strip at least, a multiple of 8: with fewer, halos take a larger share of the work."""
+LEAST_ROWS = 32
+"""Rows of a strip at least, a multiple of 8: with fewer, halos take a larger share of the work; with more,
+strips of wide images take memory whose pages are new each time."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class TileCall:
 
 class _Current(threading.local):
     call: TileCall | None = None
+    thin: bool = False
+    """Whether strips have as few rows as those of wide images."""
 
 
 _current = _Current()
@@ -167,8 +169,22 @@ def _join_strips(
 
 def _rows_at_once(device: torch.device, width: int) -> int:
     # whole eights, so that a strided subset of rows is the same with and without strips
-    pixels = PIXELS_AT_ONCE["cpu" if device.type == "cpu" else "other"]
-    return max(LEAST_ROWS, pixels // width // 8 * 8)
+    return LEAST_ROWS if _current.thin else max(LEAST_ROWS, pixels_at_once(device) // width // 8 * 8)
+
+
+def pixels_at_once(device: torch.device) -> int:
+    """Of :data:`PIXELS_AT_ONCE`."""
+    return PIXELS_AT_ONCE["cpu" if device.type == "cpu" else "other"]
+
+
+@contextmanager
+def strips_of_least_rows() -> Iterator[None]:
+    """Strips in this block (and thread) have :data:`LEAST_ROWS`, as those of wide images."""
+    before, _current.thin = _current.thin, True
+    try:
+        yield
+    finally:
+        _current.thin = before
 
 
 def pixel_mean(x: Tensor) -> Tensor:

@@ -196,21 +196,27 @@ def memory_use(
 ) -> MemoryUse:
     """What forward passes take, from three small sizes: 128 x 256, 256 x 256 and 128 x 512.
 
-    These are large enough for strips to be used (:data:`.PIXELS_AT_ONCE`), and from 256
-    columns on strips have :data:`.LEAST_ROWS` rows, so they grow with the width. The sizes
-    are larger where the network needs more.
+    Strips have :data:`.LEAST_ROWS` rows there, as those of wide images, which grow with the width; those of
+    narrow images have as many pixels as the widest with more rows. The sizes are larger where the network
+    needs more.
     """
+    import torch
+
+    from hsrzoo.layers.whole_image import LEAST_ROWS, pixels_at_once, strips_of_least_rows
+
     need = need or RgbInput()
     low, high = need.padded(128), need.padded(256)
     if low == high:
         high += max(128 // need.multiple, 1) * need.multiple
     sizes = ((low, high), (high, high), (low, 2 * high))
-    (small, least), (tall, most), (wide, _) = (_peaks(module, *size, device) for size in sizes)
+    with strips_of_least_rows():
+        (small, least), (tall, most), (wide, _) = (_peaks(module, *size, device) for size in sizes)
     per_pixel = (tall - small) / ((high - low) * high)
     per_column = max(0.0, (wide - small) / high - per_pixel * low)
     fixed = max(0.0, small - per_column * high - per_pixel * low * high)
     buffers = max(0.0, (most - least) / ((high - low) * high) - per_pixel)
-    return MemoryUse(fixed, per_column, per_pixel, high, buffers)
+    least_width = max(high, pixels_at_once(torch.device(device)) // LEAST_ROWS)
+    return MemoryUse(fixed, per_column, per_pixel, least_width, buffers)
 
 
 @dataclass(frozen=True)
