@@ -28,7 +28,8 @@ def _cases() -> list:
             )
             for check in contract.checks:
                 is_slow = check == "export" and network.name in SLOW_EXPORT
-                marks = [pytest.mark.long] if is_slow or contract.long else []
+                is_tested = check == "tiles" and bool(network.tiles)  # by test_tiles.py
+                marks = [pytest.mark.long] if is_slow or is_tested or contract.long else []
                 if network.needs and find_spec(network.needs) is None:
                     marks.append(pytest.mark.skip(reason=f"needs {network.needs}"))
                 cases.append(pytest.param(subject, check, id=f"{name}-{check}", marks=marks))

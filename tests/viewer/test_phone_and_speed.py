@@ -43,6 +43,7 @@ def _pinch(page, middle: tuple[float, float]) -> None:
     touch("touchEnd", None)
 
 
+@pytest.mark.long
 def test_a_usual_cube_loads_in_under_two_seconds(tmp_path):
     """512 x 512 x 31 with the noise of a real sensor; best of three by the page's own clock.
 
