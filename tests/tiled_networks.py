@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
+from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import in_strips, pixel_mean, whole_image
 from hsrzoo.models.reconstructor import Reconstructor
+from hsrzoo.models.tiling.choice import cut_for
+from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import Execution, ModelSpec, RgbInput
 
 BANDS = BandSet.regular(400, 700, 75)
@@ -116,3 +120,16 @@ def model(
         network(), spec, BANDS, name="toy", config={}, device="cpu",
         execution=Execution(**how),  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def image(height: int, width: int) -> np.ndarray:
+    """(H, W, 3) float32 with a gradient, so that tiles have statistics of their own."""
+    noise = np.random.default_rng(0).random((height, width, 3))
+    slope = np.linspace(0, 1, height)[:, None, None] * np.linspace(0.2, 1, width)[None, :, None]
+    return (0.3 * noise + 0.6 * slope).astype(np.float32)
+
+
+def run_tiles(toy, rgb, tile, sink=lambda *_: None, work=None):
+    """The run of the model ``toy`` over tiles of ``tile`` pixels a side."""
+    padded = PaddedImage(ArrayPixels(rgb), toy.spec.input)
+    return toy.tiles(padded, cut_for(toy, padded.size, tile), sink, work)

@@ -2,68 +2,48 @@
 
 from __future__ import annotations
 
-import errno
-import weakref
-from contextlib import nullcontext
-from contextvars import ContextVar
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from hsrzoo.errors import InputError, PluginError
-from hsrzoo.io import load_cube
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region, in_strips
-from hsrzoo.models import reconstructor
-from hsrzoo.models.complexity import KeptUse, MemoryUse, kept_use, memory_use, peak_bytes
+from hsrzoo.models.complexity import MemoryUse, memory_use, peak_bytes
 from hsrzoo.models.rgb import normalise, pad
 from hsrzoo.models.steps.base import BoundSteps
 from hsrzoo.models.steps.normalise import Normalise
-from hsrzoo.models.tiling import choice, scratch
+from hsrzoo.models.tiling import choice
 from hsrzoo.models.tiling.choice import (
     LARGEST_TILE,
     SPARE,
     WHOLE_SPARE,
-    cut_for,
     needed_bytes,
     plan,
     whole_bytes,
 )
 from hsrzoo.models.tiling.grid import cut
-from hsrzoo.models.tiling.kept import KeptTiles, share_out, tiles_kept
-from hsrzoo.models.tiling.scratch import Scratch
 from hsrzoo.models.tiling.seams import nan_reach
 from hsrzoo.models.tiling.visits import Shares
 from hsrzoo.models.tiling.windows import PaddedImage
-from hsrzoo.prediction import run as prediction
 from hsrzoo.prediction.outside import Outside
-from hsrzoo.prediction.predict import Step, predict_file
 from hsrzoo.spec import RgbInput
 from tiled_networks import (
     BANDS,
     NEED,
     Chained,
     Counting,
-    Entered,
     Fickle,
     Local,
     Shortsighted,
     Silent,
+    image,
     model,
+    run_tiles,
 )
 
 ROUNDING = 2e-6
-
-
-def image(height: int, width: int) -> np.ndarray:
-    """(H, W, 3) float32 with a gradient, so that tiles have statistics of their own."""
-    noise = np.random.default_rng(0).random((height, width, 3))
-    slope = np.linspace(0, 1, height)[:, None, None] * np.linspace(0.2, 1, width)[None, :, None]
-    return (0.3 * noise + 0.6 * slope).astype(np.float32)
 
 
 @pytest.mark.parametrize("network", [Local, Chained, Counting])
@@ -91,17 +71,12 @@ def test_each_dependent_statistic_costs_a_pass():
     rgb = image(40, 40)
     for network, statistics in ((Local, 0), (Counting, 1), (Chained, 3)):
         toy = model(network)
-        works = list(_run(toy, rgb, 16))
+        works = list(run_tiles(toy, rgb, 16))
         assert toy.statistics == statistics == len(works[-1].known)
         assert works[-1].passes == statistics + 1 and works[-1].finished
         assert len(works) == (statistics + 1) * 9
     stretched = model(Chained, RgbInput(normalise="minmax-image", multiple=4, min_size=8))
-    assert list(_run(stretched, rgb, 16))[-1].passes == 5
-
-
-def _run(toy, rgb, tile, sink=lambda *_: None, work=None):
-    padded = PaddedImage(ArrayPixels(rgb), toy.spec.input)
-    return toy.tiles(padded, cut_for(toy, padded.size, tile), sink, work)
+    assert list(run_tiles(stretched, rgb, 16))[-1].passes == 5
 
 
 def test_a_run_taken_up_anywhere_makes_the_same_bits():
@@ -114,245 +89,16 @@ def test_a_run_taken_up_anywhere_makes_the_same_bits():
         return cube
 
     parts: list = []
-    works = list(_run(toy, rgb, 12, lambda *part: parts.append(part)))
+    works = list(run_tiles(toy, rgb, 12, lambda *part: parts.append(part)))
     expected = cube_of(parts)
     assert np.isfinite(expected).all()
     for work in works[:-1]:
         done = parts[: work.done] if work.shares is None and len(work.known) == 3 else []
         rest: list = []
-        *_, last = _run(toy, rgb, 12, lambda *part, rest=rest: rest.append(part), work)
+        *_, last = run_tiles(toy, rgb, 12, lambda *part, rest=rest: rest.append(part), work)
         assert np.array_equal(cube_of([*done, *rest]), expected)
         for mine, theirs in zip(last.known, works[-1].known, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
-
-
-ROOM = Path()
-"""Stands for the folder of a scratch file."""
-
-
-def kept_in(monkeypatch, folder, in_memory: int, in_scratch: int = 0) -> None:
-    """All models keep so many tiles."""
-    kept = KeptTiles(in_memory, in_scratch, folder if in_scratch else None)
-    monkeypatch.setattr(reconstructor, "tiles_kept", lambda *_, **__: kept)
-
-
-@pytest.mark.parametrize(
-    ("kept", "calls"), [((0,), 4 * 9), ((4,), 9 + 3 * 5), ((9,), 9), ((2, 3), 9 + 3 * 4), ((0, 9), 9)]
-)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_tile_that_keeps_its_features_runs_once_for_the_same_bits(
-    monkeypatch, tmp_path, kept, calls, precision
-):
-    rgb, cubes, maps = image(40, 40), [], []
-    make = Scratch.empty
-    monkeypatch.setattr(Scratch, "empty", lambda *a: maps.append([*tmp_path.iterdir()]) or make(*a))
-    for numbers in ((0,), kept):
-        kept_in(monkeypatch, tmp_path, *numbers)
-        toy = model(Entered, tile=16, precision=precision)
-        cubes.append(toy(rgb).cube)
-        assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-    assert toy.module.calls == calls and toy.module.inside == 0
-    assert np.array_equal(*cubes)
-    # the RGB and the map of strips, in a file that nobody can leave behind
-    assert len(maps) == 2 * sum(kept[1:]) and not any(maps) and not [*tmp_path.iterdir()]
-    assert precision == "bf16" or np.abs(cubes[0] - model(Entered)(rgb).cube).max() < ROUNDING
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_the_scratch_file_lies_beside_the_cube_until_the_end(monkeypatch, tmp_path, fails):
-    rgb, said, folders = image(40, 40), [], []
-
-    def planned(*_, folder, **__):
-        folders.append(folder)
-        return KeptTiles(2, 7, folder, 3e9)
-
-    def progress(step):
-        if fails and step == Step(4, 4, 4, 9):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(prediction, "tiles_kept", planned)
-    np.save(tmp_path / "rgb.npy", rgb)
-    (tmp_path / "out").mkdir()
-    toy = model(Entered, tile=16)
-    with pytest.raises(KeyboardInterrupt) if fails else nullcontext():
-        predict_file(tmp_path / "rgb.npy", toy, tmp_path / "out" / "a.hdr", None, progress, said.append)
-    assert folders == [tmp_path / "out"] and "scratch file of about 3.0 GB" in "".join(said)
-    left = {"a.img.part", "a.img.part.json"} if fails else {"a.hdr", "a.img"}
-    assert {path.name for path in folders[0].iterdir()} == left
-    if not fails:
-        cube, _ = load_cube(tmp_path / "out" / "a.hdr")
-        assert toy.module.inside == 0 and np.abs(cube - model(Entered)(rgb).cube).max() < ROUNDING
-
-
-@pytest.mark.parametrize(("room", "left"), [(4, 0), (5, 1)])
-def test_on_a_full_disk_tiles_run_again_instead(monkeypatch, tmp_path, room, left):
-    """Two have room for the RGB and their map; of the third one the network is left at its map."""
-    kept_in(monkeypatch, tmp_path, 0)
-    expected = model(Entered, tile=16)(image(40, 40)).cube
-    kept_in(monkeypatch, tmp_path, 2, 7)
-    places = iter([True] * room)
-
-    def reserve(*_: int) -> None:
-        if not next(places, False):
-            raise OSError(errno.ENOSPC, "full")
-
-    monkeypatch.setattr(scratch.os, "posix_fallocate", reserve, raising=False)
-    toy = model(Entered, tile=16)
-    assert np.array_equal(toy(image(40, 40)).cube, expected)
-    assert toy.module.calls == 9 + left + 3 * 5 and toy.module.inside == 0
-
-
-def test_a_waiting_network_leaves_its_modes_to_itself(monkeypatch):
-    """Those that a network sets around itself, in inference mode and with another default dtype."""
-
-    class Moded(Entered):
-        @torch.inference_mode()
-        def forward(self, rgb):
-            torch.set_default_dtype(torch.float16)
-            try:
-                return super().forward(rgb)
-            finally:
-                torch.set_default_dtype(torch.float32)
-
-        def coarse(self, x):
-            assert torch.is_inference_mode_enabled() and torch.get_default_dtype() == torch.float16
-            return super().coarse(x)
-
-    def window(image, region):
-        assert not torch.is_inference_mode_enabled() and torch.get_default_dtype() == torch.float32
-        return make(image, region)
-
-    make = PaddedImage.window
-    monkeypatch.setattr(PaddedImage, "window", window)
-    cube = model(Moded, tile=16)(image(40, 40)).cube
-    assert not torch.is_inference_mode_enabled() and torch.get_default_dtype() == torch.float32
-    assert np.abs(cube - model(Entered)(image(40, 40)).cube).max() < ROUNDING
-
-
-@pytest.mark.parametrize("tile", [None, 16])
-def test_a_network_in_tiles_sees_the_callers_context(tile):
-    setting, seen = ContextVar("setting", default=0), set()
-
-    class Seeing(Chained):
-        def coarse(self, x):
-            seen.add(setting.get())
-            return super().coarse(x)
-
-    token = setting.set(1)
-    model(Seeing, tile=tile)(image(24, 24))
-    setting.reset(token)
-    assert seen == {1}
-
-
-def test_places_in_a_scratch_file_are_used_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(scratch, "CHUNK", 1 << 16)
-    file = Scratch(tmp_path)
-    a, b = (file.empty((3, 1000), torch.float32).fill_(value) for value in (1, 2))
-    file.let_go()
-    assert a.is_contiguous() and (a == 1).all() and (b == 2).all()
-    place = a.data_ptr()
-    view = a[1:]
-    del a
-    assert file.empty((3000,), torch.float32).data_ptr() != place  # the view lives
-    del view
-    again = file.empty((1500,), torch.float64)
-    assert again.data_ptr() == place and again.dtype == torch.float64 and (b == 2).all()
-    big = file.empty((1 << 15,), torch.float32)  # in a chunk of its own
-    big[-1] = 3
-    maps = [weakref.ref(chunk) for chunk in file._chunks]
-    file.close()
-    assert big[-1] == 3 and (b == 2).all() and not [*tmp_path.iterdir()]
-    del big, b, again
-    assert len(maps) == 2 and not any(chunk() for chunk in maps)  # while the file is still known
-
-
-def test_features_are_freed_when_a_run_ends_early():
-    """By an error in another tile, and where nobody goes on."""
-    toy, rgb = model(Entered, tile=16), image(40, 40)
-    run = _run(toy, rgb, 16)
-    for _ in range(12):
-        next(run)
-    assert toy.module.inside == 9
-    run.close()
-    assert toy.module.inside == 0 and torch.is_grad_enabled()
-    with torch.no_grad():
-        toy.module.down.weight[0] = float("inf")  # 0 where the image is black, and so not finite
-    with pytest.raises(FloatingPointError):
-        toy(rgb)
-    assert toy.module.inside == 0 and torch.is_grad_enabled()
-
-
-def test_all_networks_are_left_even_where_that_fails():
-    class Failing(Entered):
-        def forward(self, rgb):
-            try:
-                return super().forward(rgb)
-            finally:
-                raise OSError("left")
-
-    toy = model(Failing, tile=16)
-    run = _run(toy, image(40, 40), 16)
-    for _ in range(9):
-        next(run)
-    assert toy.module.inside == 9
-    with pytest.raises(OSError, match="left"):
-        run.close()
-    assert toy.module.inside == 0
-
-
-def test_features_take_what_memory_the_limit_leaves():
-    def planned(statistics=3, max_memory=None, **how):
-        toy = model(Chained, max_memory=max_memory, **how)
-        own = {"halo": 6, "statistics": statistics, "memory_use": MemoryUse(1000, 0, 400)}
-        return SimpleNamespace(**vars(toy), **own, kept_use=KeptUse(50, 40))
-
-    grid = cut_for(planned(), (600, 800), 200)
-    windows = [(tile.window.height, tile.window.width) for tile in grid.tiles]
-    running = max(needed_bytes(planned(), window) for window in windows)
-    for count in (1, 5, 12):
-        features = 50 * sum(height * width for height, width in windows[:count])
-        for more, found in ((-1, count - 1), (1, count)):
-            limit, safe = (running + waste * features + more for waste in (1.1, 2))
-            assert tiles_kept(planned(), grid, limit=limit) == KeptTiles(found)
-            assert tiles_kept(planned(), grid, limit=limit + 100, result=100) == KeptTiles(found)
-            assert tiles_kept(planned(max_memory=safe), grid, limit=1e12) == KeptTiles(found)
-    assert tiles_kept(planned(), grid, limit=running / 2) == KeptTiles(0)
-    assert tiles_kept(planned(statistics=0), grid, limit=1e12) == KeptTiles(0)
-    assert tiles_kept(planned(approximate=True), grid, limit=1e12) == KeptTiles(0)
-    small, wide = (cut_for(planned(), (400, 400), tile) for tile in (150, 15))  # halos count
-    assert tiles_kept(model(Chained), small) == KeptTiles(9)  # nothing is measured
-    assert tiles_kept(planned(), wide, limit=0) == KeptTiles(0)
-    assert tiles_kept(planned(statistics=0, compile=True), small) == KeptTiles(0)
-
-
-@pytest.mark.parametrize(
-    ("room", "free", "expected"),
-    [  # ten tiles of 100 pixels, each of 5000 bytes in memory, or 1000 and 6000 in the file
-        (50_000, 1e9, KeptTiles(10)),
-        (49_999, 1e9, KeptTiles(9, 1, ROOM, 6000.0)),
-        (18_000, 1e9, KeptTiles(2, 8, ROOM, 48000.0)),
-        (18_000, 2 * 30_000, KeptTiles(2, 5, ROOM, 30000.0)),
-        (18_000, 2 * 5_999, KeptTiles(3)),  # no room for a single one on the disk
-        (5_000, 1e9, KeptTiles(0, 5, ROOM, 30000.0)),
-        (999, 1e9, KeptTiles(0)),
-        (-1, 1e9, KeptTiles(0)),
-    ],
-)
-def test_features_that_memory_has_no_room_for_go_to_the_disk(monkeypatch, room, free, expected):
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
-    found = share_out([100] * 10, KeptUse(50, 40), room, ROOM)
-    assert found == expected
-    if room < 5_000:
-        assert share_out([100] * 10, KeptUse(50, 40), room, None) == KeptTiles(0)
-
-
-def test_what_a_waiting_network_holds_is_measured():
-    """RGB and 6 channels in float32; at half resolution 6 channels and their sines, for the mean."""
-    pixel = 4 * (3 + 6 + 12 / 4)
-    assert kept_use(model(Chained).run, NEED) == KeptUse(pytest.approx(pixel, rel=1e-3), 12)
-    # of its strips the RGB before and after
-    assert kept_use(model(Entered).run, NEED).in_maps == 24
-    assert kept_use(model(Local).run, NEED) == KeptUse(0, 0)
 
 
 def test_shares_are_joined_in_double_precision_and_keep_their_kind():
@@ -394,7 +140,7 @@ def test_without_a_halo_only_approximate_tiles_are_possible():
 def test_approximate_tiles_have_statistics_of_their_own():
     rgb = image(64, 64)
     toy = model(Chained, tile=16, approximate=True)
-    (*_, last) = _run(toy, rgb, 16)
+    (*_, last) = run_tiles(toy, rgb, 16)
     assert last.passes == 1
     cube = toy(rgb).cube
     # the first window is 24 pixels wide: 16 and the declared halo, 6, rounded up to the multiple of 4
