@@ -19,7 +19,7 @@ PACKAGES = {
 }
 LAYERS = [
     {"errors", "bands", "camera", "colour", "extras", "spec", "layers", "utils"},
-    {"registry", "registries", "results", "rows", "zoo", "io", "hub"},
+    {"registry", "registries", "results", "zoo", "io", "hub"},
     {"datasets", "metrics", "perturb"},
     {"models", "uncertainty"},
     {"prediction", "training", "export"},

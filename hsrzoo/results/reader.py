@@ -1,7 +1,7 @@
 """The reader of stored results: every row that ``hsrzoo bench`` wrote is read, checked and chosen here.
 
-:mod:`hsrzoo.rows` has the types of rows, which can be imported from here too. Stores are append-only, so
-that a scene may have several rows; :func:`newest_scores` and :func:`newest_state` choose those that count.
+:mod:`hsrzoo.results.rows` has the types of rows. Stores are append-only, so that a scene may have several
+rows; :func:`newest_scores` and :func:`newest_state` choose those that count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from hsrzoo.errors import StoreError
-from hsrzoo.rows import (
+from hsrzoo.results.rows import (
     FOLD,
     HASH_LENGTH,
     SCHEMA,
@@ -28,9 +28,6 @@ from hsrzoo.rows import (
     RowError,
     ScoreRow,
     SpeedRow,
-    digest,
-    number,
-    plain,
 )
 from hsrzoo.utils.files import require_regular, slug
 
@@ -287,37 +284,3 @@ def mean(rows: Sequence[ScoreRow], metric: str) -> float | None:
     """The mean of a metric over ``rows``; None where a row lacks it or its value is not finite."""
     values = [row.metrics.get(metric, math.nan) for row in rows]
     return fmean(values) if all(map(math.isfinite, values)) else None
-
-
-__all__ = [
-    "FOLD",
-    "HASH_LENGTH",
-    "POOLED",
-    "SCHEMA",
-    "SPEED",
-    "AnyRow",
-    "RowError",
-    "ScoreRow",
-    "SkippedLine",
-    "SpeedRow",
-    "StoredRows",
-    "by_protocol",
-    "by_time",
-    "bytes_of",
-    "digest",
-    "mean",
-    "newest",
-    "newest_scores",
-    "newest_state",
-    "newest_weights",
-    "number",
-    "parse_lines",
-    "parse_row",
-    "plain",
-    "pool_folds",
-    "read_file",
-    "read_store",
-    "score_file",
-    "speed_file",
-    "warn_of_skipped",
-]

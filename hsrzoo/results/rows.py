@@ -1,7 +1,8 @@
 """One row of stored results: its fields, their types, and what a line must hold to be one.
 
 A row is a line of JSON in a ``.jsonl`` file of a result store: the score of one scene (:class:`ScoreRow`)
-or the time and memory of one image size (:class:`SpeedRow`). :mod:`hsrzoo.results` reads and chooses them.
+or the time and memory of one image size (:class:`SpeedRow`). :mod:`hsrzoo.results.reader` reads and chooses
+them.
 """
 
 from __future__ import annotations
