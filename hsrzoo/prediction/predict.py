@@ -325,8 +325,8 @@ def _identity(
     raster: Raster, model: Reconstructor, target: Target, options: PredictOptions
 ) -> dict[str, Any]:
     """All that determines the bytes of the cube file, and the requested tiles."""
-    # Tiles chosen by the free memory do not change the bytes, and are saved with the partial file; the
-    # interpretation of the image's values is part of the metadata.
+    # Tiles chosen by a limit of the memory are saved with the partial file; the interpretation of the
+    # image's values is part of the metadata.
     without_effect = {
         "save_seconds", "share", "quicklook", "encoding", "camera", "overwrite", "white", "reflectance",
         "interval",
@@ -334,12 +334,13 @@ def _identity(
     decisive = {key: value for key, value in asdict(options).items() if key not in without_effect}
     if options.bit_depth is None:  # as in partial files of versions without it
         del decisive["bit_depth"]
+    execution = {key: value for key, value in asdict(model.execution).items() if key != "max_memory"}
     weights = model.identity or f"random {digest_of(model.module)}"
     about = {name: text for name, text in target.about.items() if name != "training_data"}  # of the weights
     return {
         "model": {"name": model.name, "identity": weights, "bands": model.bands.to_json()},
         "image": {**raster.identity(), **about},
-        "options": {**decisive, **asdict(model.execution), "device": model.device.type},
+        "options": {**decisive, **execution, "device": model.device.type},
     }
 
 

@@ -220,7 +220,7 @@ class Run:
         self.progress(Step(work.passes + 1, passes, work.done, len(grid.tiles)))
         features = tiles_kept(model, grid, result=result, limit=self.limit, folder=self.target.out.parent)
         if features.in_scratch:
-            size = f"{features.scratch_bytes / 1e9:.1f} GB"
+            size = f"{max(features.scratch_bytes / 1e9, 0.1):.1f} GB"
             self.say(
                 f"Features are kept in a scratch file of about {size} in {features.folder} until the end"
             )

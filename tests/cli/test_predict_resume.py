@@ -138,7 +138,7 @@ def _works(image: Path):
 
 
 def test_tiles_chosen_by_the_memory_are_kept_when_going_on(image, monkeypatch):
-    """Between two runs the free memory changes; the cut must not."""
+    """Between two runs the free memory changes, or the limit that is asked for; the cut must not."""
     from hsrzoo.models.tiling.choice import SPARE
 
     monkeypatch.setattr("hsrzoo.models.tiling.choice.SMALL", 0)
@@ -149,7 +149,7 @@ def test_tiles_chosen_by_the_memory_are_kept_when_going_on(image, monkeypatch):
     said: list[str] = []
     interrupt(image, out, 3, tile=None)
     monkeypatch.setattr("hsrzoo.prediction.run.available_memory", lambda _: 2**40)
-    report = predict_file(image, model(Chained), out, say=said.append)
+    report = predict_file(image, model(Chained, max_memory=2**40), out, say=said.append)
     assert report.resumed and report.tiles > 1 and "Resuming" in said[1]
     alone = predict_file(image, model(Chained), image.parent / "b.hdr")
     assert alone.tiles == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,7 +23,8 @@ from hsrzoo.models.tiling.choice import (
     needed_bytes,
 )
 from hsrzoo.models.tiling.kept import KeptTiles, share_out, tiles_kept
-from hsrzoo.models.tiling.scratch import Scratch
+from hsrzoo.models.tiling.passes import into_memory
+from hsrzoo.models.tiling.scratch import Scratch, ScratchFull
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.prediction import run as prediction
 from hsrzoo.prediction.predict import Step, predict_file
@@ -175,6 +177,24 @@ def test_places_in_a_scratch_file_are_used_again(monkeypatch, tmp_path):
     assert big[-1] == 3 and (b == 2).all() and not [*tmp_path.iterdir()]
     del big, b, again
     assert len(maps) == 2 and not any(chunk() for chunk in maps)  # while the file is still known
+
+
+def test_a_disk_that_is_nearly_full_is_left_to_others(monkeypatch, tmp_path):
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=scratch.RESERVE))
+    with pytest.raises(ScratchFull):
+        Scratch(tmp_path).empty((1,), torch.float32)
+
+
+def test_in_another_thread_tiles_run_again_instead():
+    """It begins in the third pass, after two of nine tiles: seven and then nine run there."""
+    toy, rgb = model(Entered, tile=16), image(40, 40)
+    cube, keep = into_memory((40, 40), len(toy.bands))
+    run = run_tiles(toy, rgb, 16, keep)
+    for _ in range(9 + 9 + 2):
+        next(run)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(lambda: [*run]).result()
+    assert np.array_equal(cube, model(Entered, tile=16)(rgb).cube) and toy.module.calls == 9 + 7 + 9
 
 
 def test_features_are_freed_when_a_run_ends_early():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import shutil
 import tempfile
 import weakref
 from collections import defaultdict
@@ -17,6 +18,8 @@ from torch import Tensor
 
 CHUNK = 1 << 30
 """Bytes that are mapped at once: a mapping takes one of the process's file descriptors."""
+RESERVE = 256 << 20
+"""Bytes of the disk that are left free: the state of the run is saved there, and parts of its cube."""
 
 
 class ScratchFull(BaseException):
@@ -62,6 +65,8 @@ class Scratch:
             self._file.close()
 
     def _new_place(self, size: int) -> tuple[mmap.mmap, int]:
+        if shutil.disk_usage(self._folder).free < size + RESERVE:
+            raise ScratchFull
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (closed with the maps)

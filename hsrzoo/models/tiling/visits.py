@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import get_ident
 
 import torch
 from greenlet import getcurrent, greenlet
@@ -94,6 +95,12 @@ class KeptRun:
         # OpenMP would start as many more for each.
         self._run = greenlet(partial(network, window))
         self._run.gr_context = copy_context()  # of numpy.errstate and the like; else an empty one
+        self._thread = get_ident()
+
+    @property
+    def here(self) -> bool:
+        """Whether this is the run's thread: in another one it can neither go on nor be left."""
+        return self._thread == get_ident()
 
     def go_on(self, known: tuple[Totals, ...]) -> Tensor | Shares:
         """The same as :func:`visit`, from where the run is. Raises ScratchFull."""
@@ -156,13 +163,14 @@ class Visits:
                 stack.callback(self._scratch.close)
             stack.callback(self._waiting.clear)
             for run in self._waiting.values():
-                stack.callback(run.drop)
+                if run.here:
+                    stack.callback(run.drop)
 
     def __call__(self, tile: Tile, known: tuple[Totals, ...]) -> Tensor | Shares:
         """See :func:`visit`."""
         try:
             run = self._waiting.pop(tile, None) or self._new_run(tile, known)
-            if run is not None:
+            if run is not None and run.here:
                 found = run.go_on(known)
                 if isinstance(found, Shares):
                     self._waiting[tile] = run
