@@ -121,6 +121,10 @@ class Camera:
             )
         return rows / sums
 
+    def sees(self, bands: BandSet) -> np.ndarray:
+        """(C,) bool: bands whose weight is above :data:`NOTICEABLE`; without one, nothing is rendered."""
+        return np.asarray((np.abs(self.matrix(bands)) > NOTICEABLE).any(axis=0))
+
     def render(
         self,
         cube: np.ndarray,

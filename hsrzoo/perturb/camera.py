@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hsrzoo.camera import NOTICEABLE, Camera
+from hsrzoo.camera import Camera
 from hsrzoo.colour.responses import STANDARD, response_names
 from hsrzoo.datasets.base import pixels_with_data
 from hsrzoo.perturb import DoesNotApplyError, Perturbed
@@ -28,8 +28,7 @@ def replace_camera(
     if response == context.response:
         raise DoesNotApplyError(f"The data set's own RGB is rendered by {response}: nothing would change")
     camera = Camera.named(response)
-    seen = (np.abs(camera.matrix(context.bands)) > NOTICEABLE).any(axis=0)
-    absent = seen & np.isnan(cube).all(axis=(1, 2))
+    absent = camera.sees(context.bands) & np.isnan(cube).all(axis=(1, 2))
     if absent.any():
         lacking = ", ".join(f"{nm:g}" for nm in np.asarray(context.bands.centres_nm)[absent])
         raise DoesNotApplyError(f"{response} cannot render a cube without values at {lacking} nm")
