@@ -14,7 +14,7 @@ from hsrzoo.utils.markdown import markdown_table
 from hsrzoo.zoo import PHOTOGRAPHS, Zoo, read_zoo
 from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.reproduce import claims, tables
-from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, Judged
+from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Judged
 from hsrzoo_benchmark.reproduce.evidence import Evidence, SeedGroup
 from hsrzoo_benchmark.reproduce.ranking import comparable, ranking
 from hsrzoo_benchmark.statistics.seeds import summarise
@@ -113,10 +113,11 @@ def trust(evidence: Evidence) -> str:
 def mcga(judged: list[Judged]) -> str:
     """How the claims of the paper came out."""
     holds, fails = ([one.claim for one in judged if one.kind == kind] for kind in (HOLDS, FAILS))
+    others = "undecided or untested" if any(one.kind == UNTESTED for one in judged) else "undecided"
     return (
         f"Of {len(judged)} claims of its paper {len(holds)} hold here "
         f"({'; '.join(_lower(c.text) for c in holds)}), {len(fails)} do not "
-        f"({'; '.join(_lower(c.text) for c in fails)}), the others are undecided or untested."
+        f"({'; '.join(_lower(c.text) for c in fails)}), the others are {others}."
     )
 
 

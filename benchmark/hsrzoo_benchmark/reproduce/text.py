@@ -125,7 +125,7 @@ def joined(rows: Iterable[TableRow]) -> list[TableRow]:
         rest = tuple((key, value) for key, value in row.items() if key != "row")
         names.setdefault(rest, []).append(row["row"])
     return [
-        {"table": dict(rest)["table"], "rows": "; ".join(dict.fromkeys(own)), **dict(rest)}
+        {"table": dict(rest)["table"], "rows": "; ".join(filter(None, dict.fromkeys(own))), **dict(rest)}
         for rest, own in names.items()
     ]
 
