@@ -14,8 +14,8 @@ from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.registry import DATASETS, METRICS
 from hsrzoo.results import SpeedRow
-from hsrzoo_benchmark.plan.cells import Cell, Source, missing, plan, reason_not_scored
-from hsrzoo_benchmark.plan.models import LoadedModels, ModelSetup, load_models
+from hsrzoo_benchmark.plan.cells import Cell, Source, missing, no_weights, plan, reason_not_scored
+from hsrzoo_benchmark.plan.models import LoadedModels, ModelSetup, load_models, plain_name, untrained
 from hsrzoo_benchmark.plan.options import Options
 from hsrzoo_benchmark.protocol import named_protocol
 from hsrzoo_benchmark.results.figures import COLUMNS, Group, compare, figures, gather
@@ -47,8 +47,8 @@ class Session:
     loaded: LoadedModels
     source: Source | None
     cells: list[Cell] = field(default_factory=list)
-    not_scored: list[tuple[str, HsrzooError]] = field(default_factory=list)
-    """Names of the models that are not scored, and why."""
+    not_scored: list[tuple[Reconstructor, HsrzooError]] = field(default_factory=list)
+    """The models that are not scored, and why."""
 
     @property
     def setups(self) -> dict[str, ModelSetup]:
@@ -203,7 +203,7 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
         if error is None:
             scored.append(model)
         else:
-            session.not_scored.append((model.name, error))
+            session.not_scored.append((model, error))
     session.cells = plan(scored, source, options, store)
     session.require({cell.model.name for _, cells in missing(session.cells, source) for cell in cells})
     return session
@@ -260,9 +260,17 @@ def _announce(session: Session, speed_options: SpeedOptions | None) -> None:
 
 
 def _note_left_out(session: Session, outcome: Outcome) -> None:
-    """Add models without scores (skipped) and models that could not be loaded (failed) to ``outcome``."""
-    benches = ", ".join(session.options.benches)
-    outcome.skipped += [Skipped(name, f"no {benches}", str(error), 0) for name, error in session.not_scored]
+    """Add models without scores (skipped) and models that could not be loaded (failed) to ``outcome``.
+
+    Several networks without trained weights have one reason, and so one line: a pattern matches many.
+    """
+    what = f"no {', '.join(session.options.benches)}"
+    bare = [model for model, _ in session.not_scored if untrained(model)]
+    for model, error in session.not_scored:
+        name, reason = model.name, error
+        if len(bare) > 1 and model in bare and session.source:
+            name, reason = plain_name(name), no_weights(model, session.source, "NAME")
+        outcome.skipped.append(Skipped(name, what, str(reason), 0))
     outcome.failures += [Failure(name, "loading", str(error), 0) for name, error in session.broken]
 
 

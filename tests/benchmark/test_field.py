@@ -117,6 +117,14 @@ def test_a_network_without_weights_is_timed_and_has_no_scores(
     assert name in again.out and "0 rows computed" in again.err and "[untrained]: seeded" in again.err
 
 
+def test_networks_without_weights_are_left_out_in_one_line(tmp_path: Path, save_model, capsys) -> None:
+    assert run_bench(options(tmp_path, [save_model("net"), "bench-net", "solo-*"]), None) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("Left out") == 1
+    assert "Left out: bench-net, solo-other: no accuracy. There are no trained weights for NAME." in told
+    assert "hsrzoo train NAME --dataset toy" in told
+
+
 def test_a_floor_without_weights_is_to_be_fitted(tmp_path: Path, no_children, capsys, monkeypatch) -> None:
     spec = ModelSpec("toy-floor", MODELS.get("bench-net").build, "s", "t", fit=lambda *_: None)
     monkeypatch.setitem(MODELS._values, spec.name, spec)

@@ -98,12 +98,7 @@ def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> H
     """Why ``model`` is not scored on ``source``: random weights, a fold that it was trained on, or other
     bands without ``resample``. None: it is scored."""
     if untrained(model):
-        spec, make = model.spec, "fit" if model.spec.fit else "train"
-        return WeightsError(
-            f"There are no trained weights for {plain_name(model.name)}",
-            fix=f"Make some with `hsrzoo {make} {spec.name} --dataset {source.spec.name}` and give their "
-            "folder as --model local-dir:PATH",
-        )
+        return no_weights(model, source)
     seen = sorted(trained_scenes(model.config, source.dataset.name).intersection(source.scenes))
     if seen and FOLD.fullmatch(source.split):
         return WeightsError(
@@ -120,6 +115,16 @@ def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> H
     except BandsError as error:
         return error
     return None
+
+
+def no_weights(model: Reconstructor, source: Source, name: str | None = None) -> WeightsError:
+    """The error that ``model`` has no weights to score; ``name`` stands for it in the text if given."""
+    make = "fit" if model.spec.fit else "train"
+    return WeightsError(
+        f"There are no trained weights for {name or plain_name(model.name)}",
+        fix=f"Make some with `hsrzoo {make} {name or model.spec.name} --dataset {source.spec.name}` and give "
+        "their folder as --model local-dir:PATH",
+    )
 
 
 def seen_in_training(model: Reconstructor, dataset: str, scene: str) -> bool:
