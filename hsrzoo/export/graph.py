@@ -138,7 +138,7 @@ def to_onnx(model: Reconstructor, opset: int | None = None, intervals: bool = Fa
     if intervals:
         facts["intervals"] = facts_of_intervals(model)
     program = trace(model, intervals)
-    with torch.no_grad(), _understandable(model.name, "torch.onnx.export"):
+    with torch.no_grad(), _understandable(model.name, "torch.onnx.export"), quick_rules():
         converted = torch.onnx.export(
             program,
             dynamo=True,
@@ -252,6 +252,30 @@ def _understandable(name: str, how: str) -> Iterator[None]:
         text = " ".join(f"{type(cause).__name__}: {cause}".split())[:_LONGEST]
         fix = "A network must not decide by its numbers or sizes which layers run"
         raise ExportError(f"{name} cannot be converted by {how}", got=text, fix=fix) from error
+
+
+@contextmanager
+def quick_rules() -> Iterator[None]:
+    """In the block onnxscript looks for pairs of slices at slices only.
+
+    Its rule for them compares every node with all others, whatever they are: minutes for a graph of some
+    thousand nodes. Versions whose rule is elsewhere are left as they are.
+    """
+    try:
+        from onnxscript.rewriter.rules.common import slice_split_rule as rule
+    except ImportError:
+        yield
+        return
+    search = rule.try_rewrite
+
+    def at_slices(model: Any, graph: Any, node: Any, **options: Any) -> Any:
+        return search(model, graph, node, **options) if node.op_type == "Slice" else None
+
+    rule.try_rewrite = at_slices  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del rule.try_rewrite  # that of the class is seen again
 
 
 @contextmanager

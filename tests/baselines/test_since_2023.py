@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hsrzoo.errors import BandsError, FormatError, WeightsError
 from hsrzoo.models.weights import load_strictly
+from hsrzoo_baselines.hsiformer import crop, square
 from hsrzoo_baselines.msfn import rename
 from hsrzoo_baselines.ssthyper import SparseAttention, SSTHyper
 from hsrzoo_baselines.windows import positions, regions, shift_mask, split, unsplit
@@ -76,3 +77,42 @@ def test_normalisation_of_ssthyper_has_its_own_floor() -> None:
 def test_one_band_is_refused_by_ssthyper() -> None:
     with pytest.raises(BandsError, match="two"):
         build("ssthyper", 1)
+
+
+class Squared(nn.Module):
+    """As HSIFormer does: work on the padded square, then the image alone."""
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        side = square(rgb)
+        return crop(side + side.flip(2), *rgb.shape[-2:])
+
+
+@pytest.fixture(scope="module")
+def squared() -> torch.export.ExportedProgram:
+    free = {2: torch.export.Dim("h"), 3: torch.export.Dim("w")}
+    rgb = torch.rand(1, 3, 40, 70)
+    return torch.export.export(Squared(), (rgb,), dynamic_shapes={"rgb": free}, strict=False)
+
+
+SIDES = ((33, 5), (1, 1), (64, 64), (65, 96))
+
+
+def test_the_square_has_one_size_of_its_own_in_an_exported_graph(squared) -> None:
+    """Shapes with the maximum of height and width in them take torch.export minutes to compare."""
+    shapes = [node.meta["val"].shape for node in squared.graph.nodes if node.name.startswith("flip")]
+    assert [len(size.node.expr.free_symbols) for shape in shapes for size in shape[2:]] == [1, 1]
+    for size in SIDES:
+        rgb = torch.rand(1, 3, *size)
+        assert torch.equal(squared.module()(rgb), Squared()(rgb))
+
+
+@pytest.mark.long  # ONNX takes seconds
+def test_the_square_of_an_onnx_file_is_as_large(squared) -> None:
+    """ONNX divides whole numbers towards zero, Python downwards."""
+    from onnxruntime import InferenceSession
+
+    file = torch.onnx.export(squared, dynamo=True, opset_version=20, verbose=False)
+    session = InferenceSession(file.model_proto.SerializeToString())
+    for size in SIDES:
+        rgb = torch.rand(1, 3, *size)
+        assert torch.equal(torch.from_numpy(session.run(None, {"rgb": rgb.numpy()})[0]), Squared()(rgb))

@@ -103,6 +103,18 @@ def test_a_file_says_what_it_is(toy: Reconstructor, toy_file: Path) -> None:
     assert all(isinstance(d, str) for shape in shapes for d in shape[2:])
 
 
+def test_pairs_of_slices_are_looked_for_at_slices_only() -> None:
+    """Elsewhere each search walks over the whole graph, of which there is none here."""
+    common = pytest.importorskip("onnxscript.rewriter.rules.common")
+    ir = pytest.importorskip("onnx_ir")
+    with graph.quick_rules():
+        assert common.slice_split_rule.try_rewrite(None, None, ir.node("Add", [])) is None
+        with pytest.raises(AttributeError):
+            common.slice_split_rule.try_rewrite(None, None, ir.node("Slice", []))
+    with pytest.raises(AttributeError):
+        common.slice_split_rule.try_rewrite(None, None, ir.node("Add", []))
+
+
 def test_a_file_tells_nothing_of_the_machine(toy_file: Path) -> None:
     assert str(Path(__file__).parent).encode() not in toy_file.read_bytes()
 
