@@ -177,3 +177,13 @@ def test_mistakes_are_named(hsrzoo_train, tmp_path, arguments, name, message) ->
 )
 def test_contradicting_options_are_a_usage_error(hsrzoo_train, arguments) -> None:
     assert hsrzoo_train(*arguments).exit_code == 2
+
+
+def test_a_network_that_needs_segments_is_trained_on_those_of_its_crops(hsrzoo_train, tmp_path) -> None:
+    pytest.importorskip("skimage")
+    small = ("--arg", "blocks=1", "--arg", "width=32", "--patch", "8", "--batch", "2")
+    assert hsrzoo_train("--steps", "1", *small, name="hprn").exit_code == 0
+    folder = tmp_path / "runs" / "hprn-toy-set" / "weights"
+    assert json.loads((folder / "config.json").read_text())["arguments"]["labels"]["n_segments"]
+    image = np.random.default_rng(0).random((7, 9, 3), dtype=np.float32)
+    assert hsrzoo.load(f"local-dir:{folder}", device="cpu")(image).cube.shape == (7, 9, 5)

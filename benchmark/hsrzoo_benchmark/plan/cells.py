@@ -122,8 +122,8 @@ def no_weights(model: Reconstructor, source: Source, name: str | None = None) ->
     make = "fit" if model.spec.fit else "train"
     return WeightsError(
         f"There are no trained weights for {name or plain_name(model.name)}",
-        fix=f"Make some with `hsrzoo {make} {name or model.spec.name} --dataset {source.spec.name}` and give "
-        "their folder as --model local-dir:PATH",
+        fix=f"Make some with `hsrzoo {make} {name or model.spec.name} --dataset {source.spec.name}` and "
+        "give their folder as --model local-dir:PATH",
     )
 
 
