@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.spec import ModelSpec, Official, RgbInput
-from hsrzoo_baselines.layers import conv, init_layers, named
+from hsrzoo_baselines.layers import conv, crop, free_size, init_layers, named
 from hsrzoo_baselines.mst_plus_plus_layers import convolve, mix_channels
 from hsrzoo_baselines.recipes import toolbox
 from hsrzoo_baselines.stripes import HEAD, Spatial, cosine_attention, depthwise
@@ -53,7 +53,7 @@ def square(rgb: Tensor) -> Tensor:
 
     By reflection, or where H or W is too small for it, by repetition of the edge.
     """
-    side = MULTIPLE * _free((torch.sym_max(*rgb.shape[-2:]) + MULTIPLE - 1) // MULTIPLE)
+    side = MULTIPLE * free_size((torch.sym_max(*rgb.shape[-2:]) + MULTIPLE - 1) // MULTIPLE)
     place = torch.arange(side, device=rgb.device)
     lasts = [size - 1 for size in rgb.shape[-2:]]
     mirrored = [last - (place - last).abs() for last in lasts]
@@ -63,27 +63,6 @@ def square(rgb: Tensor) -> Tensor:
         for found, last in zip(mirrored, lasts, strict=True)
     )
     return rgb[:, :, rows][:, :, :, columns]
-
-
-def _free(size: Any) -> Any:
-    """``size``, in an exported graph as a size of its own.
-
-    As an expression of height and width it would be in every shape of the network, and torch.export takes
-    many minutes to compare such shapes.
-    """
-    if not torch.compiler.is_exporting():
-        return size
-    free = torch.scalar_tensor(size, dtype=torch.int64).item()
-    torch._check(free >= 1)
-    return free
-
-
-def crop(x: Tensor, height: Any, width: Any) -> Tensor:
-    """(B, C, R, R) -> (B, C, H, W); in an exported graph R is not known to be large enough to slice."""
-    if not torch.compiler.is_exporting():
-        return x[:, :, :height, :width]
-    rows, columns = (torch.arange(size, device=x.device) for size in (height, width))
-    return x[:, :, rows][:, :, :, columns]
 
 
 class ChannelGate(nn.Module):

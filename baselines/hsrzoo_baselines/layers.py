@@ -110,6 +110,35 @@ def padded(rgb: Tensor, multiple: int) -> Tensor:
     return F.pad(rgb, pad, mode="reflect") if any(pad) else rgb
 
 
+def free_size(size: Any) -> Any:
+    """``size``; in an exported graph it is a size of its own, at least 1.
+
+    Otherwise the expression of height and width that it is goes into the shapes of all layers after it,
+    which torch.export takes many minutes to compare.
+    """
+    if not torch.compiler.is_exporting():
+        return size
+    free = torch.scalar_tensor(size, dtype=torch.int64).item()
+    torch._check(free >= 1)
+    return free
+
+
+def crop(x: Tensor, height: Any, width: Any) -> Tensor:
+    """(B, C, R, S) -> (B, C, H, W); in an exported graph R and S need not be known to be large enough."""
+    if not torch.compiler.is_exporting():
+        return x[:, :, :height, :width]
+    rows, columns = (torch.arange(size, device=x.device) for size in (height, width))
+    return x[:, :, rows][:, :, :, columns]
+
+
+def whole_multiples(rgb: Tensor, multiple: int) -> Tensor:
+    """(B, 3, H, W) itself; in an exported graph, in which it is padded already, H and W are ``multiple``
+    times sizes of their own: torch.export cannot make use of it that they can be divided."""
+    if not torch.compiler.is_exporting():
+        return rgb
+    return crop(rgb, *(multiple * free_size(size // multiple) for size in rgb.shape[-2:]))
+
+
 def one_value(state: Mapping[str, Tensor], suffix: str, network: str) -> dict[str, Tensor]:
     """``state`` itself, if its tensors of one number whose names end in ``suffix`` are equal.
 

@@ -31,7 +31,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.errors import FormatError
 from hsrzoo.layers.whole_image import can_strip, whole_image
 from hsrzoo.spec import Official
-from hsrzoo_baselines.layers import conv, init_layers, require_counts
+from hsrzoo_baselines.layers import conv, crop, init_layers, require_counts, whole_multiples
 from hsrzoo_baselines.mst_plus_plus_layers import (
     AttentionBlocks,
     by_strips,
@@ -285,7 +285,9 @@ class MSFN(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W)."""
-        return in_sequence(self.conv_in, self.body, self.conv_out, rgb, MULTIPLE, skip=True)
+        image = whole_multiples(rgb, MULTIPLE)
+        cube = in_sequence(self.conv_in, self.body, self.conv_out, image, MULTIPLE, skip=True)
+        return crop(cube, *rgb.shape[-2:])
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

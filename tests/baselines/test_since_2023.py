@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from hsrzoo.errors import BandsError, FormatError, WeightsError
 from hsrzoo.models.weights import load_strictly
-from hsrzoo_baselines.hsiformer import crop, square
+from hsrzoo_baselines.hsiformer import square
+from hsrzoo_baselines.layers import crop, whole_multiples
 from hsrzoo_baselines.msfn import rename
 from hsrzoo_baselines.ssthyper import SparseAttention, SSTHyper
 from hsrzoo_baselines.windows import positions, regions, shift_mask, split, unsplit
@@ -104,6 +105,25 @@ def test_the_square_has_one_size_of_its_own_in_an_exported_graph(squared) -> Non
     for size in SIDES:
         rgb = torch.rand(1, 3, *size)
         assert torch.equal(squared.module()(rgb), Squared()(rgb))
+
+
+class Windowed(nn.Module):
+    """As MSFN does: cut into windows and joined, again and again."""
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        x = whole_multiples(rgb, 32).permute(0, 2, 3, 1)
+        x = x + unsplit(split(x).flip(2), *x.shape[1:3])
+        return crop(x.permute(0, 3, 1, 2), *rgb.shape[-2:])
+
+
+def test_windows_of_an_exported_graph_have_64_pixels() -> None:
+    """And not a quotient, of which the next windows would have a quotient again."""
+    free = {axis: 32 * torch.export.Dim(name) for axis, name in ((2, "h"), (3, "w"))}
+    rgb = torch.rand(1, 3, 64, 96)
+    program = torch.export.export(Windowed(), (rgb,), dynamic_shapes={"rgb": free}, strict=False)
+    (flipped,) = (node.meta["val"] for node in program.graph.nodes if node.name.startswith("flip"))
+    assert flipped.shape[2] == 64 and isinstance(flipped.shape[2], int)
+    assert torch.equal(program.module()(rgb[:, :, :32]), Windowed()(rgb[:, :, :32]))
 
 
 @pytest.mark.long  # ONNX takes seconds
