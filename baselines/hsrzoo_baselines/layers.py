@@ -133,7 +133,7 @@ def crop(x: Tensor, height: Any, width: Any) -> Tensor:
 
 def whole_multiples(rgb: Tensor, multiple: int) -> Tensor:
     """(B, 3, H, W) itself; in an exported graph, in which it is padded already, H and W are ``multiple``
-    times sizes of their own: torch.export cannot make use of it that they can be divided."""
+    times sizes of their own, as torch.export does not know that they are divisible."""
     if not torch.compiler.is_exporting():
         return rgb
     return crop(rgb, *(multiple * free_size(size // multiple) for size in rgb.shape[-2:]))

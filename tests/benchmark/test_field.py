@@ -108,10 +108,10 @@ def test_a_network_without_weights_is_timed_and_has_no_scores(
     assert found == {(trained, "accuracy"): False, (trained, "speed"): False, (name, "speed"): True}
     figures = {(f["model"], f["bench"]): f["untrained"] for f in json.loads(shown.out)}
     assert figures == found
-    told = " ".join(shown.err.split())
-    assert "2 models: 1 scored on 2 scenes of toy; all timed at 8 x 8 in turn" in told
-    assert f"Left out: {name}: no accuracy. There are no trained weights for bench-net." in told
-    assert "hsrzoo train bench-net --dataset toy" in told
+    err = " ".join(shown.err.split())
+    assert "2 models: 1 scored on 2 scenes of toy; all timed at 8 x 8 in turn" in err
+    assert f"Left out: {name}: no accuracy. There are no trained weights for bench-net." in err
+    assert "hsrzoo train bench-net --dataset toy" in err
     assert run_bench(options(tmp_path, [trained, "bench-net"]), TIMING) == 0
     again = capsys.readouterr()
     assert name in again.out and "0 rows computed" in again.err and "[untrained]: seeded" in again.err
@@ -119,10 +119,10 @@ def test_a_network_without_weights_is_timed_and_has_no_scores(
 
 def test_networks_without_weights_are_left_out_in_one_line(tmp_path: Path, save_model, capsys) -> None:
     assert run_bench(options(tmp_path, [save_model("net"), "bench-net", "solo-*"]), None) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert told.count("Left out") == 1
-    assert "Left out: bench-net, solo-other: no accuracy. There are no trained weights for NAME." in told
-    assert "hsrzoo train NAME --dataset toy" in told
+    err = " ".join(capsys.readouterr().err.split())
+    assert err.count("Left out") == 1
+    assert "Left out: bench-net, solo-other: no accuracy. There are no trained weights for NAME." in err
+    assert "hsrzoo train NAME --dataset toy" in err
 
 
 def test_a_floor_without_weights_is_to_be_fitted(tmp_path: Path, no_children, capsys, monkeypatch) -> None:
@@ -146,8 +146,8 @@ def test_a_model_of_other_bands_is_left_out_and_the_others_are_scored(
     good = save_model("good")
     assert run_bench(options(tmp_path, [narrow, good]), None) == 0
     assert {row["model"] for row in rows(tmp_path / "results")} == {good}
-    told = " ".join(capsys.readouterr().err.split())
-    assert f"Left out: {narrow}: no accuracy." in told and "--resample" in told
+    err = " ".join(capsys.readouterr().err.split())
+    assert f"Left out: {narrow}: no accuracy." in err and "--resample" in err
     with pytest.raises(BandsError, match="--resample"):
         run_compare(options(tmp_path, [narrow, good]))
 
