@@ -5,13 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hsrzoo.errors import TrainingError, require_known
 from hsrzoo.spec import Augmentation, ModelSpec, Recipe
-
-if TYPE_CHECKING:
-    pass
 
 _POSITIVE = ("steps", "batch", "patch", "lr", "valid_every", "checkpoint_every")
 _COUNTS = ("holdout", "fold", "seed")
