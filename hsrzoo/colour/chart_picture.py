@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -19,8 +17,8 @@ _MARGIN = 24
 _PAPER, _INK, _LOST = (255, 255, 255), (20, 20, 20), (230, 0, 60)
 
 
-def chart_picture(measured: Measured, camera: Camera) -> bytes:
-    """A PNG: above, the photograph with the outlines of the areas read, red where a patch is at full
+def chart_picture(measured: Measured, camera: Camera) -> Image.Image:
+    """A picture: above, the photograph with the outlines of the areas read, red where a patch is at full
     scale; below, each patch as mapped (upper half) and as expected (lower half) with its CIEDE2000."""
     photo = _photograph(measured)
     patches = _patches(measured, camera)
@@ -33,9 +31,7 @@ def chart_picture(measured: Measured, camera: Camera) -> bytes:
     mean = measured.calibration.residuals(camera).mean
     text = f"{of.title}: above measured, below expected; mean difference {mean:.2f} dE2000"
     draw.text((_MARGIN, photo.height + 2 * _MARGIN), text, fill=_INK)
-    buffer = io.BytesIO()
-    page.save(buffer, "PNG")
-    return buffer.getvalue()
+    return page
 
 
 def _photograph(measured: Measured) -> Image.Image:

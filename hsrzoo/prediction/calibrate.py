@@ -15,6 +15,7 @@ from hsrzoo.errors import InputError
 from hsrzoo.io.open_stream import require_folder
 from hsrzoo.io.photo import Encoding, to_linear
 from hsrzoo.io.raster import open_raster
+from hsrzoo.prediction.pictures import png, require_replaceable
 from hsrzoo.utils.files import write_atomically, write_json
 
 
@@ -58,10 +59,9 @@ def calibrate_chart(
     picture = out.with_suffix(".png")
     raster = open_raster(photo)
     require_folder(out)
-    if any(path.exists() and path.samefile(photo) for path in (out, picture)):
-        raise InputError(
-            f"{out.name} or {picture.name} would overwrite the photograph", fix="Choose another --out"
-        )
+    if out.exists() and out.samefile(photo):
+        raise InputError(f"{out.name} would overwrite the photograph", fix="Choose another --out")
+    require_replaceable(picture, [photo])
     decoded = to_linear(raster, photo, encoding, bit_depth=bit_depth, untagged="srgb")
     say(decoded.note)
     pixels = decoded.unit()
@@ -71,7 +71,7 @@ def calibrate_chart(
     if corners is None:
         say(f"Chart found: --corners {' '.join(f'{x:.0f},{y:.0f}' for x, y in measured.corners)}")
     measured.require_usable()
-    write_atomically(picture, chart_picture(measured, camera))
+    write_atomically(picture, png(chart_picture(measured, camera)))
     say(f"Picture: {picture}")
     measured.require_fit(camera)
     write_json(out, measured.calibration.to_json(camera))

@@ -38,6 +38,7 @@ from hsrzoo.prediction.intervals import (
     write_strips,
 )
 from hsrzoo.prediction.outside import Outside
+from hsrzoo.prediction.pictures import require_replaceable
 from hsrzoo.prediction.quicklook import quicklook_of, rendering, save_quicklook
 from hsrzoo.prediction.reflectance import area_spectrum
 from hsrzoo.prediction.run import PredictOptions, Progress, Run, Say, Step, Target
@@ -277,13 +278,11 @@ def _check_in_memory(out: Path, options: PredictOptions) -> None:
 
 
 def _require_apart(out: Path, sources: tuple[Path, ...], options: PredictOptions) -> None:
-    """InputError if the cube, its intervals or its picture would overwrite its source."""
+    """InputError if the cube or its intervals would overwrite its source, or its picture any image."""
     for file in outputs(out, options.interval):
         require_apart(file, sources)
-    picture = quicklook_of(out)
-    if options.quicklook and any(picture.exists() and picture.samefile(source) for source in sources):
-        fix = "Write the cube to another folder, or under another name"
-        raise InputError(f"The quick look {picture.name} would overwrite the image", fix=fix)
+    if options.quicklook:
+        require_replaceable(quicklook_of(out), sources)
 
 
 def _require_own(out: Path, model: Reconstructor | OnnxModel) -> None:

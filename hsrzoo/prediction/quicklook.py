@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.colour.srgb import encode_srgb, srgb_matrix
 from hsrzoo.io.common import display_bands, output_file, require_bands
 from hsrzoo.io.metadata import metadata_of
+from hsrzoo.prediction.pictures import png
 from hsrzoo.prediction.rows import open_rows
 
 LONGEST = 2048
@@ -69,7 +69,7 @@ def save_quicklook(cube: Path) -> Path:
     is at most :data:`LONGEST` pixels. What the cube's file states about its origin (model, training data,
     input) becomes text chunks of the picture. Raises InputError, FormatError.
     """
-    from PIL import Image, PngImagePlugin
+    from PIL import Image
 
     rows = open_rows(cube)
     height, width = rows.shape
@@ -79,12 +79,8 @@ def save_quicklook(cube: Path) -> Path:
     strips = [srgb_of(rows.read(top, min(strip, height - top), step), rows.bands) for top in tops]
     picture = np.concatenate(strips)
     target = quicklook_of(cube)
-    chunks = PngImagePlugin.PngInfo()
-    for name, text in metadata_of(cube).facts.items():
-        if re.fullmatch(r"[a-z0-9_]{1,79}", name):  # PNG allows few characters more
-            chunks.add_text(name, text)
     with output_file(target) as temporary:
-        Image.fromarray(picture).save(temporary, "PNG", pnginfo=chunks)
+        temporary.write_bytes(png(Image.fromarray(picture), metadata_of(cube).facts))
     return target
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +263,19 @@ def test_a_quick_look_never_takes_the_place_of_the_photograph(photo):
     before = photo.read_bytes()
     words = refused(photo, "-o", photo.with_suffix(".hdr"), "--quicklook")
     assert "would overwrite the image" in words and photo.read_bytes() == before
+
+
+def test_a_quick_look_replaces_quick_looks_and_no_other_picture(photo):
+    jpeg, picture = photo.with_name("other.jpg"), photo.with_name("other.png")
+    shutil.copy(photo, picture)  # beside the JPEG of the same name, as cameras and editors leave them
+    Image.open(photo).save(jpeg)
+    words = refused(jpeg, "-o", jpeg.with_suffix(".hdr"), "--quicklook")
+    assert "would overwrite the image" in words and picture.read_bytes() == photo.read_bytes()
+    picture.write_text("no picture at all")
+    assert "would overwrite the image" in refused(jpeg, "-o", jpeg.with_suffix(".hdr"), "--quicklook")
+    picture.unlink()
+    for _ in range(2):
+        assert predict(jpeg, "-o", jpeg.with_suffix(".hdr"), "--quicklook").exit_code == 0
 
 
 def test_adaptation_changes_the_cube_and_says_where_it_cannot(photo):

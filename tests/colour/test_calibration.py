@@ -277,7 +277,7 @@ def test_the_photograph_is_not_overwritten(photos: dict[str, Path], tmp_path: Pa
     photo = tmp_path / "my.png"
     Image.new("RGB", (215, 150)).save(photo)
     error = calibrate(photo).exception
-    assert isinstance(error, InputError) and "overwrite the photograph" in str(error)
+    assert isinstance(error, InputError) and "overwrite the image" in str(error)
 
 
 def test_raw_photographs_of_another_white_balance_are_refused() -> None:
