@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from hsrzoo.datasets.common import FOLDS
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region
+from hsrzoo.models.locate import bundled, folder_of
+from hsrzoo.models.names import parse_name
 from hsrzoo.models.reconstruction import METAMER, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb
 from hsrzoo.models.steps.base import LoadedModel
 from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import ModelSpec, RgbInput
+from hsrzoo.uncertainty.conformal import smallest_count
 from hsrzoo.uncertainty.file import read_intervals
 from hsrzoo.uncertainty.intervals import Intervals, bounds
 from hsrzoo.uncertainty.metamers import MetamerTable
@@ -37,8 +41,7 @@ def intervals_of(model: LoadedModel, folder: Path | None, weights_sha256: str | 
     """
     if folder is None or not (folder / UNCERTAINTY).is_file():
         why = "random weights" if weights_sha256 is None else f"no {UNCERTAINTY} beside its weights"
-        make = _command(model, folder)
-        fix = "Load trained weights" if weights_sha256 is None else f"Make it: {make}"
+        fix = "Load trained weights" if weights_sha256 is None else _remedy(model, folder)
         raise WeightsError(f"The intervals of {model.name} are not calibrated", got=why, fix=fix)
     path = folder / UNCERTAINTY
     found = read_intervals(path)
@@ -56,13 +59,29 @@ def intervals_of(model: LoadedModel, folder: Path | None, weights_sha256: str | 
     return found
 
 
-def _command(model: LoadedModel, folder: Path | None) -> str:
-    """The command that calibrates a model; weights of its folds are where `hsrzoo train` may put them."""
-    dataset = (model.config.get("training") or {}).get("dataset") or "NAME"
+def _remedy(model: LoadedModel, folder: Path | None) -> str:
+    """What a user can do for intervals: calibrate by cross-validation, with weights of the folds where
+    `hsrzoo train` may put them, or where there are too few training scenes on a split, or load others."""
+    training = model.config.get("training") or {}
+    dataset, scenes = training.get("dataset") or "NAME", training.get("scenes")
     command = f"hsrzoo calibrate intervals {quote(model.name)} --dataset {dataset}"
-    if not is_refitted(model.spec, model.config):
-        command += f" --fold-models 'runs/{model.spec.name}.fold-{{fold}}/weights'"
-    return command if folder is None else f"{command} -o {quote(str(folder / UNCERTAINTY))}"
+    to = "" if folder is None else f" -o {quote(str(folder / UNCERTAINTY))}"
+    if not scenes or len(scenes) >= FOLDS:
+        refitted = is_refitted(model.spec, model.config)
+        folds = "" if refitted else f" --fold-models 'runs/{model.spec.name}.fold-{{fold}}/weights'"
+        return f"Make it: {command}{folds}{to}"
+    others = ", ".join(_calibrated(model.spec.name))
+    return (
+        f"Cross-validation needs {FOLDS} training scenes, and these weights have {len(scenes)}. Calibrate "
+        f"them on a split that they have not seen, of {smallest_count(0.9)} scenes or more for 90 %: "
+        f"{command} --split SPLIT{to}" + (f"; or load weights with intervals: {others}" if others else "")
+    )
+
+
+def _calibrated(arch: str) -> list[str]:
+    """The bundled weights of an architecture that have intervals."""
+    names = [name for name in bundled() if name.partition(".")[0] == arch]
+    return [name for name in names if (folder_of(parse_name(name)) / UNCERTAINTY).is_file()]
 
 
 def is_refitted(spec: ModelSpec, config: Mapping[str, Any]) -> bool:

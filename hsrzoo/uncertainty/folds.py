@@ -15,6 +15,7 @@ from hsrzoo.models.weights import make_config
 from hsrzoo.spec import build_module, resolve
 from hsrzoo.uncertainty.apply import is_refitted, require_same_camera
 from hsrzoo.uncertainty.calibrate import Fold
+from hsrzoo.uncertainty.conformal import smallest_count
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
@@ -82,8 +83,10 @@ def cross_validation(
     except UnknownNameError:
         raise InputError(
             f"{dataset.name} has no folds: they need {FOLDS} training scenes or more",
-            expected="a split that the weights have not seen",
-            fix=f"Name it by --split; known: {', '.join(dataset.splits())}",
+            expected="a split that the weights have not seen, of "
+            f"{smallest_count(0.9)} scenes or more for 90 %",
+            fix="Name it by --split; known: "
+            + ", ".join(f"{split} ({len(dataset.scenes(split))})" for split in dataset.splits()),
         ) from None
     found = []
     for fold in range(FOLDS) if folds is None else folds:

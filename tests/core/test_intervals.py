@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -250,10 +251,29 @@ def test_weights_without_a_calibration_name_the_command(
         intervals_of(model, None, None)
 
 
+@pytest.mark.parametrize("arch", ["linear", "edsr"])
+def test_weights_of_too_few_scenes_for_folds_name_what_works_instead(arch: str, tmp_path: Path) -> None:
+    def message(scenes: int) -> str:
+        training = {"dataset": "mine", "scenes": [f"s{i}" for i in range(scenes)]}
+        model: Any = SimpleNamespace(name=arch, spec=MODELS.get(arch), config={"training": training})
+        with pytest.raises(WeightsError) as found:
+            intervals_of(model, tmp_path, "0" * 64)
+        return str(found.value)
+
+    assert "--split" not in message(5)
+    command = (
+        rf"of 9 scenes or more for 90 %: hsrzoo calibrate intervals {arch} --dataset mine --split SPLIT"
+    )
+    assert re.search(rf"needs 5 training scenes, and these weights have 4\..* {command} -o", message(4))
+    assert ("with intervals: linear.cave, linear.general." in message(1)) == (arch == "linear")
+
+
 def test_a_data_set_without_folds_names_its_splits(model: Reconstructor) -> None:
     data = Random()
     data.index = {"train": ["s00"], "valid": ["v00"]}
-    with pytest.raises(InputError, match=r"random has no folds.*by --split; known: train, valid"):
+    with pytest.raises(
+        InputError, match=r"random has no folds.*of 9 scenes.*known: train \(1\), valid \(1\)"
+    ):
         cross_validation(model, data, "runs/{fold}", None)
 
 
