@@ -25,6 +25,8 @@ Code = Callable[..., Any] | str
 
 NORMALISATIONS = ("none", "minmax-image")
 
+Precision = Literal["fp32", "bf16", "fp16"]
+
 Augmentation = Literal["flip", "rotate", "exposure", "relight", "mixture", "mixed-patch", "camera", "noise"]
 """What may be done to a crop in training; all but the first two: :mod:`hsrzoo.training.augment`."""
 
@@ -122,7 +124,7 @@ class Recipe:
     several folds are cross-validation."""
     valid_every: int = 500
     checkpoint_every: int = 200
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     consistency: bool = False
     """Correct the cube towards the image before the loss, by the camera that rendered the training pairs
     (:mod:`hsrzoo.models.consistency`); the trained network is then always run so."""
@@ -219,7 +221,7 @@ class ModelSpec:
 class Execution:
     """How a network is run. The defaults are exact; what may change a figure is named in every row."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """``bf16`` and ``fp16``: torch's autocast; code distances and statistics stay in fp32."""
     compile: bool = False
     """Compile with torch.compile; the first call compares with the uncompiled network."""

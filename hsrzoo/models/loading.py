@@ -23,7 +23,7 @@ from hsrzoo.models.metadata import (
     network_identity,
     own_consistency,
 )
-from hsrzoo.models.names import ModelName, parse_name
+from hsrzoo.models.names import ModelName, parse_name, path_hint
 from hsrzoo.models.parts import require_intact
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import Execution, ModelSpec, RgbInput, build_module
@@ -202,7 +202,10 @@ def default_tag(name: ModelName) -> str | None:
 
 def spec_of(name: ModelName) -> ModelSpec:
     """The architecture of a zoo name; UnknownNameError also for a variant that it does not have."""
-    spec = MODELS.get(str(name.arch))
+    arch = str(name.arch)
+    if arch not in MODELS and (hint := path_hint(name)):
+        raise UnknownNameError(f"There is no model named {arch!r}", fix=hint)
+    spec = MODELS.get(arch)
     _require_variant(spec, name.variant)
     return spec
 

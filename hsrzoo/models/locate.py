@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hsrzoo.errors import WeightsError
-from hsrzoo.models.names import ModelName, parse_name
+from hsrzoo.models.names import ModelName, parse_name, path_hint
 from hsrzoo.models.tensors import looks_like_pickle, pickle_refused
 from hsrzoo.utils.entry_points import entry_points_of, paths_of
 from hsrzoo.utils.files import CONFIG, TENSORS
@@ -72,7 +72,8 @@ def no_weights(name: ModelName) -> WeightsError:
     offer = f"Use {' or '.join(f'{name.arch}.{t}' for t in tags)}; or train" if tags else "Train"
     return WeightsError(
         f"There are no trained weights for {name}",
-        fix=f"{offer} your own with `hsrzoo train {name.arch}` and load them as local-dir:PATH, "
+        fix=path_hint(name)
+        or f"{offer} your own with `hsrzoo train {name.arch}` and load them as local-dir:PATH, "
         "or pass weights=None for random weights",
     )
 

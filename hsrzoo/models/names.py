@@ -43,6 +43,10 @@ class ModelName:
 
 def parse_name(text: str) -> ModelName:
     """Parse what a user typed; raises UnknownNameError when it has none of these forms."""
+    if not isinstance(text, str):
+        raise UnknownNameError(
+            "A model name is text", got=repr(text), fix="For a folder write local-dir:PATH"
+        )
     scheme, found, rest = text.partition(":")
     if found and scheme in _SCHEMES:
         parsed = _hub(rest) if scheme == "hf-hub" else _local(scheme, rest)
@@ -64,6 +68,15 @@ def parse_name(text: str) -> ModelName:
         if better
         else hint,
     )
+
+
+def path_hint(name: ModelName) -> str | None:
+    """What to write instead of an unknown name of the zoo where a folder or an exported file has it."""
+    text = str(name)
+    if os.path.isdir(text):
+        return f"For the folder of that name write local-dir:{text}"
+    is_exported = text.endswith(".onnx") and os.path.isfile(text)
+    return f"For the file of that name write onnx:{text}" if is_exported else None
 
 
 def _local(scheme: str, rest: str) -> ModelName | None:

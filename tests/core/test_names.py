@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hsrzoo.errors import UnknownNameError, unknown_name
+from hsrzoo.errors import HsrzooError, UnknownNameError, unknown_name
+from hsrzoo.models.loading import load
 from hsrzoo.models.names import ModelName, parse_name
 
 
@@ -49,6 +50,25 @@ def test_anything_else_is_refused(text: str) -> None:
 def test_a_bare_path_is_pointed_to_local_dir() -> None:
     with pytest.raises(UnknownNameError, match=r"write local-dir:runs/mine"):
         parse_name("runs/mine")
+
+
+def test_names_are_text() -> None:
+    with pytest.raises(UnknownNameError, match="local-dir:PATH"):
+        parse_name(Path("runs"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["mine", "linear.mine", "mine.onnx", "linear.onnx"])
+def test_a_folder_or_exported_file_with_the_form_of_a_name_is_pointed_to(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scheme = "onnx" if name.endswith(".onnx") else "local-dir"
+    with pytest.raises(HsrzooError, match=r"no model named|no trained weights") as found:
+        load(name)
+    assert "of that name" not in str(found.value)
+    Path(name).write_bytes(b"") if scheme == "onnx" else Path(name).mkdir()
+    with pytest.raises(HsrzooError, match=f"of that name write {scheme}:{name}"):
+        load(name)
 
 
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,12 @@ def test_tiles_that_no_network_could_take_are_refused(tile):
         model(Local, tile=tile)
 
 
-@pytest.mark.parametrize("memory", [0, -1, float("inf"), float("nan")])
+def test_a_precision_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="fp32, bf16, fp16"):
+        model(Local, precision="fp8")
+
+
+@pytest.mark.parametrize("memory", [0, -1, float("inf"), float("nan"), "4GiB"])
 def test_memory_must_be_a_number_of_bytes(memory):
     with pytest.raises(InputError, match="bytes above 0"):
         model(Local, max_memory=memory)

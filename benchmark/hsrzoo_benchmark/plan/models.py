@@ -20,12 +20,11 @@ from hsrzoo.models.loading import Described, default_tag, describe, list_models
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.tensors import digest_of
 from hsrzoo.registry import MODELS
-from hsrzoo.spec import Execution
+from hsrzoo.spec import Execution, Precision
 
 if TYPE_CHECKING:
     from hsrzoo.models.reconstructor import Reconstructor
 
-Precision = Literal["fp32", "bf16", "fp16"]
 Runtime = Literal["torch", "onnx"]
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}
 SEED = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import replace
-from typing import Protocol
+from numbers import Real
+from typing import Protocol, get_args
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from hsrzoo.errors import InputError
 from hsrzoo.models.complexity import KeptUse, MemoryUse
 from hsrzoo.models.rgb import padded_side
 from hsrzoo.models.tiling.grid import Grid, cut
-from hsrzoo.spec import Execution, ModelSpec, RgbInput
+from hsrzoo.spec import Execution, ModelSpec, Precision, RgbInput
 
 SAFETY = 2.0
 """What a network really takes on tiles, as a multiple of the bytes of its tensors: the allocator's waste,
@@ -114,8 +115,11 @@ def halo_of(model: Tileable, tile: int) -> int:
 
 
 def check_execution(execution: Execution, need: RgbInput, name: str) -> None:
-    """InputError for a tile or a memory limit that no image could be run with."""
-    tile, memory = execution.tile, execution.max_memory
+    """InputError for a precision, a tile or a memory limit that no image could be run with."""
+    precision, tile, memory = execution.precision, execution.tile, execution.max_memory
+    if precision not in get_args(Precision):
+        expected = ", ".join(get_args(Precision))
+        raise InputError("There is no such precision", expected=expected, got=repr(precision))
     least = need.padded(1)
     if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < least):
         raise InputError(
@@ -123,7 +127,7 @@ def check_execution(execution: Execution, need: RgbInput, name: str) -> None:
             expected=f"an int of at least {least} pixels (its multiple is {need.multiple})",
             got=repr(tile),
         )
-    if memory is not None and not 0 < memory < float("inf"):
+    if memory is not None and not (isinstance(memory, Real) and 0 < memory < float("inf")):
         raise InputError("The memory limit must be a number of bytes above 0", got=repr(memory))
 
 
