@@ -92,7 +92,12 @@ class WorkersError(HsrzooError):
 
 
 class TrainingError(HsrzooError):
-    """Training that stopped: NaN, a checkpoint of another run, an impossible recipe."""
+    """Training that cannot be done: an impossible recipe, crops that are too small, a checkpoint of another
+    run."""
+
+
+class DivergedError(TrainingError):
+    """Training that was done and has no result: loss or weights are not finite."""
 
     exit_code = 1
 

@@ -44,7 +44,7 @@ def run(work: Callable[[], Any], debug: Callable[[], bool]) -> int:
         if debug():
             traceback.print_exc()
         _say(f"Error: {one_paragraph(unexpected(error))}")
-        return FAILED
+        return HsrzooError.exit_code if _is_of_a_file(error) else FAILED
 
 
 def unexpected(error: Exception) -> str:
@@ -52,12 +52,17 @@ def unexpected(error: Exception) -> str:
     said = str(error).rstrip(".") or "no reason given"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"There is not enough memory. Got {said}. Use smaller tiles, images or batches."
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and _is_of_a_file(error):
         return f"{error.filename} cannot be used. Got {error.strerror or said}."
     return (
         f"An unexpected {type(error).__name__} in {_place(error)}. Got {said}. This is a fault of hsrzoo, "
         "of a plugin or of a package: the same command with `hsrzoo --debug ...` shows the traceback."
     )
+
+
+def _is_of_a_file(error: Exception) -> bool:
+    """Whether the system refused a file: permissions or a full disk, say."""
+    return isinstance(error, OSError) and error.filename is not None
 
 
 def _place(error: Exception) -> str:

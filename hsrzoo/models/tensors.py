@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo.errors import HsrzooError, TrainingError, WeightsError
+from hsrzoo.errors import DivergedError, HsrzooError, WeightsError
 from hsrzoo.utils.files import PICKLE_SUFFIXES, write_atomically
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def digest_of(module: nn.Module) -> str:
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Write :func:`tensor_bytes` atomically. TrainingError where a value is not finite: nobody could load
+    """Write :func:`tensor_bytes` atomically. DivergedError where a value is not finite: nobody could load
     such weights."""
-    require_finite(tensors, str(path), TrainingError)
+    require_finite(tensors, str(path), DivergedError)
     write_atomically(path, tensor_bytes(tensors, metadata))
 
 

@@ -74,7 +74,7 @@ def save_folder(
 
     ``arguments`` override the spec's own; ``training`` is the record of the run; ``codebook`` says
     where a codebook came from; ``parts``: tensors that stay in other bundled weights (:mod:`.parts`).
-    Floating-point weights are stored as float32; TrainingError where they are not finite.
+    Floating-point weights are stored as float32; DivergedError where they are not finite.
     """
     state = {k: v.float() if v.is_floating_point() else v for k, v in module.state_dict().items()}
     config = make_config(spec, bands, arguments=arguments, training=training, codebook=codebook)

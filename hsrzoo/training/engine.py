@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from hsrzoo.errors import TrainingError
+from hsrzoo.errors import DivergedError, TrainingError
 from hsrzoo.spec import Recipe
 from hsrzoo.training.average import MovingAverage
 from hsrzoo.training.loading.loader import Loader, seed_step
@@ -183,7 +183,7 @@ class Engine:
         bad_norm = not math.isfinite(norm) and self.accelerator.scaler is None
         if math.isfinite(loss) and not bad_norm:
             return
-        raise TrainingError(
+        raise DivergedError(
             f"Training diverged at step {index + 1}: loss {loss}, gradient norm {norm}",
             fix="Lower the learning rate (--lr) or tighten clipping (--set clip=0.5)",
         )

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import torch
 from torch import nn
 
-from hsrzoo.errors import TrainingError
+from hsrzoo.errors import DivergedError, TrainingError
 from hsrzoo.models.tensors import require_finite
 from hsrzoo.spec import Recipe
 from hsrzoo.training.engine import Engine, make_accelerator
@@ -58,8 +58,8 @@ def train(
     from the checkpoint in ``run_dir`` (from the start if it was stopped before the first one).
     ``stop_after``: leave with a checkpoint after that many steps. ``notes``: what else goes into
     config.json. ``workers``: processes that draw batches ahead, which changes no weight; None: none on a
-    CPU. Raises TrainingError when the loss or the weights are not finite, or when ``run_dir`` holds
-    another run; LockedError when another process trains in it.
+    CPU. Raises DivergedError when the loss or the weights are not finite, TrainingError when ``run_dir``
+    holds another run, LockedError when another process trains in it.
     """
     with hold_run(run_dir):
         return _train(task, recipe, run_dir, resume, minutes, progress, stop_after, notes or {}, workers)
@@ -213,12 +213,12 @@ def _step(engine: Engine, folder: RunDir, done: int, steps: int, save: bool) -> 
         figures = engine.step(done, steps)
         if save:
             state = engine.average_module().state_dict()
-            require_finite(state, f"step {done + 1}", TrainingError, "Lower the learning rate (--lr)")
+            require_finite(state, f"step {done + 1}", DivergedError, "Lower the learning rate (--lr)")
         return figures
     except TrainingError as error:
         kept = f"The last good checkpoint is kept in {folder.checkpoint}"
         fix = kept if folder.checkpoint.is_file() else "There is no checkpoint yet"
-        raise TrainingError(str(error), fix=fix) from None
+        raise type(error)(str(error), fix=fix) from None
 
 
 def _write_log(

@@ -15,7 +15,7 @@ from hsrzoo.cli import check
 from hsrzoo.cli.fit import command
 from hsrzoo.contract.checks import CHECKS
 from hsrzoo.datasets import open_dataset
-from hsrzoo.errors import StoreError, TrainingError
+from hsrzoo.errors import DivergedError, StoreError
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec
 
@@ -102,7 +102,7 @@ def test_a_fit_that_is_not_finite_writes_no_weights(tmp_path, monkeypatch):
     result = CliRunner().invoke(
         command, ["never-fitted", "--dataset", "indian-pines", "--out", str(tmp_path / "out")]
     )
-    assert isinstance(result.exception, TrainingError) and result.exception.exit_code == 1
+    assert isinstance(result.exception, DivergedError) and result.exception.exit_code == 1
     assert "not finite" in str(result.exception) and list((tmp_path / "out").iterdir()) == []
 
 
@@ -127,6 +127,6 @@ def test_messages_are_not_wrapped_where_there_is_no_terminal(run_hsrzoo, tmp_pat
 
 def test_fit_of_a_network_points_to_train(run_hsrzoo):
     result = run_hsrzoo("fit", "hscnn-plus", "--dataset", "indian-pines")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "hsrzoo train hscnn-plus --dataset indian-pines" in result.stderr
     assert "Traceback" not in result.stderr

@@ -15,7 +15,7 @@ import pytest
 
 from hsrzoo.cli import main as cli_main
 from hsrzoo.cli.errors import one_paragraph, run
-from hsrzoo.errors import InputError, PluginError, TrainingError
+from hsrzoo.errors import DivergedError, InputError, PluginError, TrainingError
 from waiting import LONG, best_of
 
 HEAVY = ("torch", "timm", "torchvision", "hsrzoo_mcga", "hsrzoo_baselines", "hsrzoo_benchmark")
@@ -147,7 +147,8 @@ def test_ctrl_c_leaves_with_130(tmp_path: Path) -> None:
     ("error", "code", "words"),
     [
         (InputError("Too grey", got="1 channel"), 2, "Error: Too grey. Got 1 channel."),
-        (TrainingError("The loss is NaN"), 1, "Error: The loss is NaN."),
+        (TrainingError("The recipe's steps is impossible"), 2, "Error: The recipe's steps is impossible."),
+        (DivergedError("The loss is NaN"), 1, "Error: The loss is NaN."),
         (RuntimeError("two\nlines"), 1, "Error: An unexpected RuntimeError in hsrzoo.cli.errors, line "),
         (
             KeyError("schema"),
@@ -158,7 +159,7 @@ def test_ctrl_c_leaves_with_130(tmp_path: Path) -> None:
         (MemoryError(), 1, "Error: There is not enough memory. Got no reason given. Use smaller tiles"),
         (
             PermissionError(13, "Permission denied", "a.hdr"),
-            1,
+            2,
             "Error: a.hdr cannot be used. Got Permission",
         ),
         (KeyboardInterrupt(), 130, "Interrupted."),
