@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import click
 
 from hsrzoo import registry as registries
 from hsrzoo.cli import options
+from hsrzoo.cli.names import chosen
 from hsrzoo.cli.output import print_table, say
 from hsrzoo.errors import text_of, unknown_name
 
@@ -115,11 +115,7 @@ def _forbid_absent(keys: set[str], on_hub: bool) -> None:
 def _others(kind: str, pattern: str | None, as_json: bool) -> None:
     """Everything but models."""
     registry = getattr(registries, kind.upper())
-    rows = [
-        {"name": name, "from": registry.origin(name)}
-        for name in registry.names()
-        if _matches(name, pattern)
-    ]
+    rows = [{"name": name, "from": registry.origin(name)} for name in chosen(registry.names(), pattern)]
     print_table(rows, list(rows[0]) if rows else ["name"], as_json=as_json)
 
 
@@ -129,21 +125,15 @@ def _on_hub(org: str, pattern: str | None) -> list[dict[str, Any]]:
     from hsrzoo.hub.listing import figures_of
     from hsrzoo.zoo import read_zoo
 
-    rows = []
-    for repo in list_repos(org):
-        if _matches(repo["name"], pattern):
-            figures = figures_of(repo.pop("card"), read_zoo())
-            rows.append({**repo, **{key: figures.get(key) for key in (*_FIGURES, "architecture")}})
-    if not rows:
+    repos = {repo["name"]: repo for repo in list_repos(org)}
+    if not repos:
         say(f"No repository of hsrzoo by {org} on the Hub is visible to you")
+        return []
+    rows = []
+    for repo in (repos[name] for name in chosen(repos, pattern)):
+        figures = figures_of(repo.pop("card"), read_zoo())
+        rows.append({**repo, **{key: figures.get(key) for key in (*_FIGURES, "architecture")}})
     return rows
-
-
-def _matches(name: str, pattern: str | None) -> bool:
-    """Whether a name has the part ``pattern``, or matches it where it is a shell pattern."""
-    if pattern is None or not set("*?[") & set(pattern):
-        return (pattern or "") in name
-    return fnmatchcase(name, pattern)
 
 
 def _architectures(pattern: str | None) -> list[dict[str, Any]]:
@@ -152,11 +142,10 @@ def _architectures(pattern: str | None) -> list[dict[str, Any]]:
     from hsrzoo.zoo import read_zoo
 
     rows = []
-    for name in registries.MODELS.names():
-        if _matches(name, pattern):
-            tags = tags_of(name)
-            known = next((f"{name}.{tag}" for tag in tags if f"{name}.{tag}" in read_zoo().weights), None)
-            rows.append({"name": name, "weights": ", ".join(tags), **_figures(name, known)})
+    for name in chosen(registries.MODELS.names(), pattern):
+        tags = tags_of(name)
+        known = next((f"{name}.{tag}" for tag in tags if f"{name}.{tag}" in read_zoo().weights), None)
+        rows.append({"name": name, "weights": ", ".join(tags), **_figures(name, known)})
     return rows
 
 
@@ -166,8 +155,7 @@ def _weights(pattern: str | None) -> list[dict[str, Any]]:
 
     return [
         {"name": name, "weights": name.partition(".")[2], **_figures(name.partition(".")[0], name)}
-        for name in bundled()
-        if _matches(name, pattern)
+        for name in chosen(bundled(), pattern)
     ]
 
 

@@ -8,15 +8,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from hsrzoo.cli.output import say
+from hsrzoo.errors import nearest_names
 from hsrzoo.utils.entry_points import entry_points_of
 
 FOLDER, FILE, HUB = "local-dir:", "onnx:", "hf-hub:"
+
+
+def chosen(names: Iterable[str], pattern: str | None) -> list[str]:
+    """The ``names`` that have the part ``pattern``, or match it where it is a shell pattern; all of them
+    for None. Where there are none, that is said on stderr, with the nearest names."""
+    names = list(names)
+    if pattern is None:
+        return names
+    is_shell = bool(set("*?[") & set(pattern))
+    found = [name for name in names if (fnmatchcase(name, pattern) if is_shell else pattern in name)]
+    if not found:
+        near = nearest_names(pattern.strip("*"), names)
+        say(f"No name matches {pattern}" + (f"; nearest: {', '.join(near)}" if near else ""))
+    return found
 
 
 class Name(click.ParamType):

@@ -67,6 +67,25 @@ def test_a_part_of_a_name_or_a_pattern_chooses_and_rank_or_a_column_sorts(
     assert found[:3] == names
 
 
+@pytest.mark.parametrize(
+    ("arguments", "found", "said"),
+    [
+        (["cameras", "5d-mark-iv"], ["canon-eos-5d-mark-iv"], ""),
+        (["cameras", "*-5d-mark-iv"], ["canon-eos-5d-mark-iv"], ""),
+        (["cameras", "nikon-d5101"], [], "No name matches nikon-d5101; nearest: nikon-d5100"),
+        (["list", "MCGA"], [], "No name matches MCGA; nearest: mcga-plus"),
+        (["list", "--pretrained", "zzz*"], [], "No name matches zzz*\n"),
+        (["list", "--metrics", "sma"], [], "No name matches sma; nearest: sam"),
+    ],
+)
+def test_patterns_mean_the_same_in_all_lists_and_no_match_is_said(
+    run_hsrzoo, arguments: list[str], found: list[str], said: str
+) -> None:
+    done = run_hsrzoo(*arguments, "--json")
+    assert [row["name"] for row in json.loads(done.stdout)] == found
+    assert done.stderr.startswith(said) and bool(done.stderr) == bool(said)
+
+
 def test_columns_are_chosen_by_name_and_empty_where_nothing_was_measured() -> None:
     shown = listed("mcga-s2", "--columns", "name, ms,licence")
     head, (name, ms, licence) = (line.split() for line in shown.stdout.splitlines())
