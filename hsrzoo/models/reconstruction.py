@@ -48,6 +48,10 @@ class Reconstruction:
     upper: np.ndarray | Tensor | None = None
     unfamiliar: np.ndarray | Tensor | None = None
 
+    def __repr__(self) -> str:  # not the arrays, which a notebook would print whole
+        level = "" if self.level is None else f", interval={self.level}"
+        return f"Reconstruction({self.model}, {tuple(self.cube.shape)}, {self.bands}{level})"
+
     def save(self, path: str | Path, *, format: str | None = None) -> None:
         """Write the cube with its wavelengths as (H, W, C).
 

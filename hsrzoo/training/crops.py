@@ -171,12 +171,12 @@ class Crops:
         high, wide = (min(sides) for sides in zip(*(scene.shape for scene in self.scenes), strict=True))
         height, width = (min(self._recipe.patch, side) // multiple * multiple for side in (high, wide))
         if min(height, width) < least:
-            smallest = f"{high} pixels high" if height < least else f"{wide} pixels wide"
+            side, name = (high, "high") if height < least else (wide, "wide")
             raise TrainingError(
                 f"The crops are too small for {self._name}",
                 expected=f"at least {least} pixels",
-                got=f"patch {self._recipe.patch}, smallest scene {smallest}",
-                fix="Raise --patch",
+                got=f"patch {self._recipe.patch}, smallest scene {side} pixels {name}",
+                fix="Raise --patch" if side >= least else "Leave out scenes that are so small",
             )
         return height, width
 

@@ -53,6 +53,7 @@ def test_a_numpy_image_gives_a_numpy_cube(tiny_bands: BandSet) -> None:
     assert result.cube.shape == (6, 4, 5) and result.cube.dtype == np.float32
     assert result.bands == tiny_bands
     np.testing.assert_allclose(result.cube, expected_cube(rgb, tiny_bands), rtol=1e-6)
+    assert repr(result) == f"Reconstruction(probe, (6, 4, 5), {tiny_bands})"  # without the numbers
 
 
 def test_a_torch_batch_gives_a_torch_cube_that_autograd_accepts(tiny_bands: BandSet) -> None:

@@ -42,6 +42,16 @@ def test_another_fold_keeps_out_other_scenes(make_task) -> None:
         make_task(fold=1)
 
 
+@pytest.mark.parametrize(
+    ("patch", "fix"), [(8, "Raise --patch"), (64, "Leave out scenes that are so small")]
+)
+def test_crops_that_are_too_small_say_whose_fault_it_is(make_task, toys, patch: int, fix: str) -> None:
+    need = RgbInput(min_size=32) if patch > 32 else RgbInput(min_size=16)
+    task, _ = make_task(spec=replace(toys.NET, input=need), patch=patch)
+    with pytest.raises(TrainingError, match=f"smallest scene 20 pixels high.*{fix}"):
+        task.prepare()
+
+
 def test_without_hold_out_all_scenes_are_drawn(make_task) -> None:
     task, _ = make_task(holdout=0)
     task.prepare()
