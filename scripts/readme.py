@@ -1,4 +1,4 @@
-"""Fill the parts of README.md and docs/index.md that hold figures, from stored rows and docs/overview.json.
+"""Fill the parts of README.md and of pages that hold figures, from stored rows and calibrations.
 
 ``python scripts/readme.py`` replaces what stands between ``<!-- made: NAME -->`` and
 ``<!-- end: NAME -->``.
@@ -9,19 +9,25 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from statistics import mean
 
+from hsrzoo.models.locate import bundled, folder_of
+from hsrzoo.models.names import parse_name
+from hsrzoo.models.tensors import metadata_of
+from hsrzoo.utils.files import UNCERTAINTY
 from hsrzoo.utils.markdown import markdown_table
 from hsrzoo.zoo import PHOTOGRAPHS, Zoo, read_zoo
 from hsrzoo_benchmark.protocol import Condition
 from hsrzoo_benchmark.reproduce import claims, tables
 from hsrzoo_benchmark.reproduce.claims import FAILS, HOLDS, UNTESTED, Judged
 from hsrzoo_benchmark.reproduce.evidence import Evidence, SeedGroup
+from hsrzoo_benchmark.reproduce.intervals import CLEAN
 from hsrzoo_benchmark.reproduce.ranking import comparable, ranking
 from hsrzoo_benchmark.statistics.seeds import summarise
 from hsrzoo_benchmark.tables.numbers import ABSENT, significant
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "index.md", ROOT / "docs" / "intervals.md")
 MODELS = (
     "mst-plus-plus.cave",
     "r3st.cave",
@@ -110,6 +116,42 @@ def trust(evidence: Evidence) -> str:
     )
 
 
+def intervals(evidence: Evidence) -> str:
+    """The table of calibrated weights: how intervals of 90 % hold on cave/valid and on scenes left out; the
+    narrowest first."""
+    found = []
+    for name in bundled():
+        file = folder_of(parse_name(name)) / UNCERTAINTY
+        if file.is_file():
+            left_out = json.loads(metadata_of(file))["left_out"]["0.9"]
+            found.append((f"`{name.removesuffix('.cave')}`", _held(evidence, name), left_out))
+    found.sort(key=lambda one: mean((one[1] or one[2])["width"]))
+    heads = ["model", "cave/valid: coverage", "worst scene", "mean width", "correlation",
+             "left out: coverage", "worst scene", "mean width"]  # fmt: skip
+    lines = []
+    for name, valid, left_out in found:
+        correlation = f"{mean(valid['scale_correlation']):.2f}" if valid else ABSENT
+        lines.append([name, *_coverage(valid), correlation, *_coverage(left_out)])
+    return markdown_table(heads, lines)
+
+
+def _held(evidence: Evidence, name: str) -> dict[str, list[float]] | None:
+    """Column -> value of each scene of cave/valid; None where the intervals were not scored."""
+    group = evidence.group(name, tables.HOME, CLEAN)
+    if group is None:
+        return None
+    columns = ("coverage", "width", "scale_correlation")
+    return {one: [value for run in group.runs(one) for value in run.values()] for one in columns}
+
+
+def _coverage(scenes: dict[str, list[float]] | None) -> list[str]:
+    """Mean and least coverage and the mean width of scenes, for the table."""
+    if scenes is None:
+        return [ABSENT] * 3
+    covered = scenes["coverage"]
+    return [f"{100 * mean(covered):.1f} %", f"{100 * min(covered):.1f} %", f"{mean(scenes['width']):.3f}"]
+
+
 def mcga(judged: list[Judged]) -> str:
     """How the claims of the paper came out."""
     holds, fails = ([one.claim for one in judged if one.kind == kind] for kind in (HOLDS, FAILS))
@@ -132,6 +174,7 @@ def parts(evidence: Evidence) -> dict[str, str]:
         "overview": overview(),
         "models": models(evidence),
         "trust": trust(evidence),
+        "intervals": intervals(evidence),
         "mcga": mcga(judged),
     }
 
