@@ -114,7 +114,7 @@ def read_image(path: str | Path) -> np.ndarray:
     :func:`read_photo` does.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP, WebP, PPM, HEIC or AVIF with three channels.
+        path: PNG, JPEG, TIFF, BMP, WebP, PPM, JPEG 2000, HEIC or AVIF with three channels.
 
     Returns:
         (H, W, 3) uint8 or uint16, scaled where a file states another full scale (a PPM of 12 bits); a TIFF

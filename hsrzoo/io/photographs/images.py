@@ -17,7 +17,8 @@ from hsrzoo.io.common import missing_codec, require_developed, require_file
 from hsrzoo.io.photographs.deep import decode_deep, to_full_scale
 
 SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pnm", ".heic", ".heif", ".avif",
+    ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pnm", ".heic", ".heif",
+    ".avif", ".jp2", ".j2k",
 )  # fmt: skip
 """Suffixes that a folder of photographs is searched for."""
 MOST_PIXELS = 1 << 30
@@ -116,7 +117,7 @@ def open_image(path: Path) -> Image.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise FormatError(
             f"{path} is not an image that can be read",
-            expected="PNG, JPEG, TIFF, BMP, WebP, PPM, HEIC or AVIF",
+            expected="PNG, JPEG, TIFF, BMP, WebP, PPM, JPEG 2000, HEIC or AVIF",
             got=str(error),
             fix="Save it in one of these formats; if it is, check that the copy is complete",
         ) from error
