@@ -129,11 +129,12 @@ def command(
     from accelerate import PartialState
 
     from hsrzoo.cli.output import say
+    from hsrzoo.cli.run_folder import run_folder
     from hsrzoo.training.floor import compare
     from hsrzoo.training.loop import train
     from hsrzoo.training.pairs import PairTask
     from hsrzoo.training.pools import Pool, parse_pool
-    from hsrzoo.training.rundir import RunDir, hold_run
+    from hsrzoo.training.rundir import RunDir
     from hsrzoo.utils.devices import torch_device
     from hsrzoo.utils.provenance import collect, command_line
 
@@ -153,7 +154,7 @@ def command(
     )  # fmt: skip
     # the state of the code when training starts, not when it ends
     origin = {"command": command_line(), "provenance": collect(str(torch_device(None)))}
-    with hold_run(folder):
+    with run_folder(folder):
         averaged = train(
             task, recipe, folder, resume=resume, minutes=minutes, notes=origin, workers=workers
         )

@@ -164,11 +164,25 @@ def _in_card(value: Any) -> str:
 def read_config(folder: Path) -> dict[str, Any]:
     """The validated config.json of a folder. Raises WeightsError naming what is wrong."""
     folder = require_folder(folder)
+    _refuse_run(folder)
     path = folder / CONFIG
     if not path.is_file():
         _refuse_pickles_in(folder)
         raise WeightsError("A folder of weights lacks its configuration", expected=str(path))
     return read_object(path, _FIELDS, SCHEMA, str(path), WeightsError)
+
+
+def _refuse_run(folder: Path) -> None:
+    """WeightsError for the folder of a run of `hsrzoo train`, whose weights are in a folder below it."""
+    if (folder / TENSORS).exists() or not (folder / "record.json").is_file():
+        return
+    weights = folder / "weights"
+    resume = "It has none yet: repeat the command that started it with --resume"
+    raise WeightsError(
+        f"{folder} is the folder of a run, not of weights",
+        expected=str(weights),
+        fix="Name that folder" if (weights / CONFIG).is_file() else resume,
+    )
 
 
 def _refuse_pickles_in(folder: Path) -> None:

@@ -62,8 +62,8 @@ def train_codebook(
     from accelerate import PartialState
 
     from hsrzoo.cli.output import print_table, say
+    from hsrzoo.cli.run_folder import run_folder
     from hsrzoo.training.loop import train
-    from hsrzoo.training.rundir import hold_run
     from hsrzoo.utils.provenance import collect
     from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE
     from hsrzoo_mcga.stage1.init import read_init
@@ -98,7 +98,7 @@ def train_codebook(
         say(f"Initialised anew, for another number of bands: {layer}")
     provenance = collect("cuda" if torch.cuda.is_available() else "cpu")
     notes = {"provenance": provenance}
-    with hold_run(folder):
+    with run_folder(folder):
         averaged = train(task, recipe, folder, resume=resume, minutes=minutes, notes=notes)
         if not PartialState().is_main_process:
             return  # under torchrun every process has the same codes: one of them writes

@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import hsrzoo
-from hsrzoo.errors import HsrzooError, StoreError, TrainingError
+from hsrzoo.errors import HsrzooError, StoreError, TrainingError, WeightsError
 from hsrzoo.registry import load_plugin_file
 
 pytestmark = pytest.mark.filterwarnings("ignore:The trained network is worse:UserWarning")  # short runs
@@ -119,6 +119,32 @@ def test_existing_folder_needs_resume(hsrzoo_train, tmp_path) -> None:
         hsrzoo_train("--steps", "3")
     assert hsrzoo_train("--steps", "3", "--resume").exit_code == 0
     assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize(("at", "kept"), [(3, "no checkpoint yet"), (6, "the last checkpoint")])
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
+    hsrzoo_train, tmp_path, monkeypatch, at: int, kept: str
+) -> None:
+    from hsrzoo.training.engine import Engine
+
+    step = Engine.step
+
+    def interrupted(self, index: int, steps: int) -> dict[str, float]:
+        if index == at:
+            raise KeyboardInterrupt
+        return step(self, index, steps)
+
+    monkeypatch.setattr(Engine, "step", interrupted)
+    arguments = ("--steps", "8", "--set", "checkpoint_every=5")
+    stopped = hsrzoo_train(*arguments)
+    assert f"Kept in runs/toy-net-toy-set: {kept}. Run the same command with --resume" in stopped.stderr
+    with pytest.raises(WeightsError, match=r"folder of a run.*It has none yet: .*--resume"):
+        hsrzoo.load("local-dir:runs/toy-net-toy-set", device="cpu")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert hsrzoo_train(*arguments, "--resume").exit_code == 0
+    with pytest.raises(WeightsError, match=r"Expected runs/toy-net-toy-set/weights\. Name that folder"):
+        hsrzoo.load("local-dir:runs/toy-net-toy-set", device="cpu")
 
 
 def test_a_run_of_an_earlier_version_is_resumed_without_warm_up(
