@@ -125,6 +125,7 @@ def _with_interval(shown: NamedCube, path: Path, levels: tuple[str, ...]) -> Nam
 
     import numpy as np
 
+    from hsrzoo.errors import notes_to
     from hsrzoo.io.metadata import metadata_of
     from hsrzoo.prediction.files import ends_beside, half_widths_of, unfamiliar_of
     from hsrzoo.viewer import Interval
@@ -155,7 +156,10 @@ def _with_interval(shown: NamedCube, path: Path, levels: tuple[str, ...]) -> Nam
     if others:
         say(f"Not shown, since the cube was made again without it: {', '.join(others)}")
     if levels and unfamiliar_of(path).is_file() and not (others and found is None):
-        unfamiliar = _cube(unfamiliar_of(path), "map", None, None, None).values[..., 0] / np.float32(65535)
+        with notes_to(lambda _: None):  # of its scale, which is no matter of the cube
+            unfamiliar = _cube(unfamiliar_of(path), "map", None, None, None).values[..., 0]
+        if unfamiliar.max() > 1:  # a map of an earlier version states no scale
+            unfamiliar = unfamiliar / np.float32(65535)
     return replace(shown, interval=found, unfamiliar=unfamiliar)
 
 

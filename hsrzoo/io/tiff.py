@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -114,10 +115,7 @@ def _gdal_xml(bands: BandSet, scale: float | None = None) -> str:
     """GDAL's metadata of every band: its description, wavelength and width, the last two also as GDAL's
     IMAGERY domain has them, in micrometres. ``scale``: what stored values are multiplied by."""
     root = ElementTree.Element("GDALMetadata")
-
-    def item(name: str, index: int, text: str, **more: str) -> None:
-        ElementTree.SubElement(root, "Item", {"name": name, "sample": str(index), **more}).text = text
-
+    item = partial(_item, root)
     for index, centre in enumerate(bands.centres_nm):
         item("DESCRIPTION", index, f"{centre:g} nm", role="description")
         item("wavelength", index, f"{centre!r}")
@@ -127,9 +125,26 @@ def _gdal_xml(bands: BandSet, scale: float | None = None) -> str:
             item("fwhm", index, f"{bands.widths_nm[index]!r}")
             item("FWHM_UM", index, f"{bands.widths_nm[index] / 1000:.7g}", domain="IMAGERY")
         if scale is not None:
-            item("OFFSET", index, "0.0", role="offset")
-            item("SCALE", index, f"{scale!r}", role="scale")
+            _scale(root, index, scale)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def map_tags(description: str) -> list[tuple[int, str, int, str, bool]]:
+    """For tifffile: tags that say what the one band of a TIFF of uint16 is, and that its values stand for
+    those in [0, 1]."""
+    root = ElementTree.Element("GDALMetadata")
+    _item(root, "DESCRIPTION", 0, description, role="description")
+    _scale(root, 0, 1 / FULL_SCALE["uint16"])
+    return [(gdal.METADATA, "s", 0, ElementTree.tostring(root, encoding="unicode"), True)]
+
+
+def _scale(root: ElementTree.Element, index: int, scale: float) -> None:
+    _item(root, "OFFSET", index, "0.0", role="offset")
+    _item(root, "SCALE", index, f"{scale!r}", role="scale")
+
+
+def _item(root: ElementTree.Element, name: str, index: int, text: str, **more: str) -> None:
+    ElementTree.SubElement(root, "Item", {"name": name, "sample": str(index), **more}).text = text
 
 
 @contextmanager

@@ -221,11 +221,16 @@ def _in_rows(file: stream.CubeStream, top: int, block: np.ndarray) -> None:
 
 @contextmanager
 def _tiff(out: Path, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """A TIFF of uint16 on the disk, to be filled."""
+    """The map on the disk, a TIFF of uint16, to be filled."""
     import tifffile  # slow to import
 
+    from hsrzoo.io.tiff import map_tags
+
+    what = f"percentile of the distance from the colours of training; above {UNLIKE} unlike them"
     with output_file(out) as temporary:
-        pixels = tifffile.memmap(temporary, shape=size, dtype=np.uint16, photometric="minisblack")
+        pixels = tifffile.memmap(
+            temporary, shape=size, dtype=np.uint16, photometric="minisblack", extratags=map_tags(what)
+        )
         yield pixels
         pixels.flush()
         del pixels

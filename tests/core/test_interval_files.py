@@ -48,6 +48,8 @@ def test_half_widths_and_map_are_those_of_the_image_in_memory(
     assert np.allclose(half, upper - cube, atol=1e-3)  # a root enlarges rounding near 0
     levels = tifffile.imread(image.with_name("cube.unfamiliar.tif"))
     assert np.array_equal(levels, np.rint(65535 * expected.unfamiliar))
+    stated = load_cube(image.with_name("cube.unfamiliar.tif"))[0][..., 0]  # by the scale in its metadata
+    assert np.allclose(stated, expected.unfamiliar, atol=1e-5)
     assert report.unlike == pytest.approx(np.mean(expected.unfamiliar > 0.99))
     assert 0.5 <= report.unlike < 0.7
 

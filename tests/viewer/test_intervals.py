@@ -16,6 +16,7 @@ from hsrzoo.bands import BandSet
 from hsrzoo.cli.view import command
 from hsrzoo.errors import InputError
 from hsrzoo.io import save_cube
+from hsrzoo.io.tiff import map_tags
 from hsrzoo.viewer import Interval, NamedCube, write_page
 
 BANDS = BandSet.regular(400, 700, 100)
@@ -79,8 +80,12 @@ def test_files_beside_the_cube_are_found(tmp_path: Path, suffix: str) -> None:
     save_cube(cube, values, BANDS)
     assert view(cube)[1]["intervals"] == []
     save_cube(tmp_path / f"cube.interval80{suffix}", values / 10, BANDS)
-    tifffile.imwrite(tmp_path / "cube.unfamiliar.tif", np.full(SHAPE[:2], 65535, np.uint16))
-    facts = view(cube)[1]
+    scale = map_tags("map") if suffix == ".hdr" else []  # earlier versions stated none
+    tifffile.imwrite(
+        tmp_path / "cube.unfamiliar.tif", np.full(SHAPE[:2], 65535, np.uint16), extratags=scale
+    )
+    result, facts = view(cube)
+    assert "SCALE" not in result.output
     assert facts["cubes"][0]["interval"]["name"] == "80 % interval"
     [half], [percentile] = facts["intervals"], facts["unfamiliar"]
     assert half["offset"] == pytest.approx(values.min() / 10)
