@@ -51,7 +51,7 @@ def command(
     """
     from dataclasses import replace
 
-    from hsrzoo.cli.output import say, to_json
+    from hsrzoo.cli.output import say, say_weights, to_json
     from hsrzoo.models.convert import convert, official_of
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
@@ -83,7 +83,7 @@ def command(
     if as_json:
         click.echo(to_json(report))
     say(_how_read(converted.record))
-    say(f"Weights: {out} (--model local-dir:{out})")
+    say_weights(out)
 
 
 def _how_read(record: dict[str, Any]) -> str:

@@ -61,7 +61,7 @@ def command(
     _require_other_folder(out, (*names, *ensembles))
     import numpy as np
 
-    from hsrzoo.cli.output import say
+    from hsrzoo.cli.output import say, say_weights
     from hsrzoo.datasets import open_dataset
     from hsrzoo.models.ensemble.average import average_weights as average
     from hsrzoo.models.ensemble.members import load_members, make
@@ -95,7 +95,7 @@ def command(
     if not average_weights:
         used = made.module.get_buffer("shares").mean(1).tolist()
         say(f"Mean shares: {', '.join(f'{share:.3f}' for share in used)}")
-    say(f"Weights: {out} (--model local-dir:{out})")
+    say_weights(out)
 
 
 def _require_other_folder(out: Path, names: Iterable[str]) -> None:

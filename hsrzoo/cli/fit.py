@@ -39,7 +39,7 @@ def command(
     """
     if not pool_texts:
         options.forbid_without("--pool", ("crops",))
-    from hsrzoo.cli.output import say
+    from hsrzoo.cli.output import say_weights
     from hsrzoo.datasets.named import Opener
     from hsrzoo.models.building import build_as_asked
     from hsrzoo.models.weights import save_folder
@@ -72,7 +72,7 @@ def command(
     with hold_folder(folder):
         training |= resolve(spec.fit)(module, data, split) or {}
         save_folder(folder, module, spec, data.bands, arguments=arguments, training=training)
-    say(f"Weights: {folder}")
+    say_weights(folder)
 
 
 def _record(data: Dataset, split: str, provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,14 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -39,6 +42,11 @@ def _stderr() -> Console:
 def say(text: str, style: str | None = None) -> None:
     """Print a message for people on stderr; square brackets are plain text."""
     _stderr().print(text, style=style, markup=False)
+
+
+def say_weights(folder: Path) -> None:
+    """Say where weights were written, and how they are named."""
+    say(f"Weights: {folder} (--model {quote(f'local-dir:{folder}')})")
 
 
 def print_table(

@@ -128,7 +128,7 @@ def command(
     import torch
     from accelerate import PartialState
 
-    from hsrzoo.cli.output import say
+    from hsrzoo.cli.output import say_weights
     from hsrzoo.cli.run_folder import run_folder
     from hsrzoo.training.floor import compare
     from hsrzoo.training.loop import train
@@ -162,7 +162,7 @@ def command(
             return  # under torchrun every process has the same weights: one of them writes
         RunDir(folder).update_record(**compare(task, averaged))
         _save(folder, task, averaged, recipe, origin)
-    say(f"Weights: {folder / 'weights'}")
+    say_weights(folder / "weights")
 
 
 def _require_queue_options_only() -> None:

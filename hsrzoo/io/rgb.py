@@ -23,6 +23,7 @@ Values = TypeVar("Values", np.ndarray, "Tensor")
 _ROUNDING = 1e-6
 """How far a float may leave its range, relative to the range, before it is an error (it is clipped)."""
 _NUMBERS = "uint8, uint16 or float"
+_DECLARE = "Declare the range: value_range=(low, high), or --value-range LOW HIGH in a command"
 
 
 def check_numpy(rgb: object) -> np.ndarray:
@@ -84,7 +85,7 @@ def to_unit(values: Values, dtype: str, value_range: tuple[float, float] | None)
             "The image leaves its range",
             expected=f"values in [{low:g}, {high:g}]",
             got=got,
-            fix="Declare the range with value_range=(low, high), or clip",
+            fix=f"{_DECLARE}, or clip",
         )
     return ((values - low) / span).clip(0, 1)
 
@@ -100,8 +101,8 @@ def _range(dtype: str, declared: tuple[float, float] | None, got: str) -> tuple[
             raise InputError("value_range is not a range", expected="(low, high), low < high", got=declared)
         return low, high
     if "float" not in dtype and dtype not in FULL_SCALE:
-        problem, fix = f"{dtype} images have no natural full scale", "Declare it: value_range=(low, high)"
-        raise InputError(problem, expected=f"{_NUMBERS} in [0, 1]", got=got, fix=fix)
+        problem = f"{dtype} images have no natural full scale"
+        raise InputError(problem, expected=f"{_NUMBERS} in [0, 1]", got=got, fix=_DECLARE)
     return 0.0, float(FULL_SCALE.get(dtype, 1))
 
 

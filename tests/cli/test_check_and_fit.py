@@ -85,7 +85,7 @@ def test_fit_writes_a_folder_that_loads(run_hsrzoo, tmp_path):
 def test_fit_passes_options_of_the_set_on_and_records_them(run_hsrzoo, tmp_path):
     result = run_hsrzoo("fit", "linear", "--dataset", "indian-pines", "--data-option", "bands=all")
     assert result.returncode == 0, result.stderr
-    assert result.stderr == "Weights: linear.indian-pines\n"
+    assert result.stderr == "Weights: linear.indian-pines (--model local-dir:linear.indian-pines)\n"
     config = json.loads((tmp_path / "linear.indian-pines/config.json").read_text())
     assert len(config["bands"]["centres_nm"]) == 200
     training = config["training"]
@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_fitted(tmp_p
 def test_messages_are_not_wrapped_where_there_is_no_terminal(run_hsrzoo, tmp_path):
     out = tmp_path / ("a-long-name-" * 8)
     result = run_hsrzoo("fit", "mean-spectrum", "--dataset", "indian-pines", "--out", out)
-    assert result.stderr == f"Weights: {out}\n"
+    assert result.stderr == f"Weights: {out} (--model local-dir:{out})\n"
 
 
 def test_fit_of_a_network_points_to_train(run_hsrzoo):
