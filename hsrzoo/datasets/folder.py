@@ -189,12 +189,14 @@ class Folder(IndexedDataset):
 
     def _bands_of(self, cube: Path) -> BandSet:
         """The bands that ``cube`` states, one of the set."""
-        with notes_to(lambda _: None):  # they are issued when the cube is read for its values
+        notes: list[str] = []
+        with notes_to(notes.append):  # they are issued when the cube is read for its values
             _, bands = self._read(cube)
         if bands is None:
             raise BandsError(
                 f"The wavelengths of {cube} are not known",
                 expected="wavelengths inside the file",
+                got="; ".join(text for text in notes if "not used" in text) or None,
                 fix=f"Write them into {self.folder / FILE_NAME} (a column wavelength_nm), or give "
                 "--data-option bands=400:700:10 or bands=FILE.csv",
             )

@@ -65,6 +65,8 @@ class EnviImage:
         if centres is not None:
             widths = self.numbers("fwhm", strict=False)
             return bands_from(centres, widths, self.count, self.fields.get("wavelength units"))
+        if self.fields.get("wavelength", "").strip():
+            note("The field wavelength of the ENVI header is not used: it is no list of numbers")
         names = _list(self.fields.get("band names", ""))
         return bands_in_names(names) if len(names) == self.count else None
 

@@ -64,6 +64,8 @@ def bands_from(centres: Any, widths: Any, count: int, unit: object = None) -> Ba
             micrometres by the size of the numbers.
     """
     found = np.asarray(centres, dtype=np.float64).ravel()
+    if found.size not in (0, count):
+        note(f"A list of {found.size} band centres is not used: there are {count} bands")
     if found.size != count or not np.all(np.isfinite(found)):
         return None
     stated = text_of(unit)

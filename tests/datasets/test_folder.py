@@ -116,6 +116,16 @@ def test_files_without_partner_and_without_wavelengths(tmp_path):
     assert len(open_dataset("folder", tmp_path, bands="450:650:50").bands) == 5
 
 
+def test_wavelengths_that_do_not_fit_are_the_reason(tmp_path):
+    pair(tmp_path / "folder", "a", ".hdr")
+    header = tmp_path / "folder/cube/a.hdr"
+    header.write_text(re.sub(r"(wavelength = \{)[^}]*", r"\g<1>450, 500", header.read_text()))
+    with pytest.raises(
+        BandsError, match=r"not known.*Got A list of 2 band centres is not used: there are 5"
+    ):
+        open_dataset("folder", tmp_path)
+
+
 def test_pairs_that_do_not_fit_are_named(tmp_path):
     base = tmp_path / "folder"
     pair(base, "a")

@@ -94,6 +94,15 @@ def test_envi_band_names_that_are_wavelengths(tmp_path):
     assert load_cube(envi(tmp_path, CUBE, "band names = {band 1, band 2, b 3, b 4, b 5}"))[1] is None
 
 
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [("400, 500", "2 band centres is not used: there are 5"), ("a, b", "no list of numbers")],
+)
+def test_envi_wavelengths_that_cannot_be_used_are_pointed_out(tmp_path, numbers: str, said: str):
+    with pytest.warns(Note, match=said):
+        assert load_cube(envi(tmp_path, CUBE, f"wavelength = {{{numbers}}}"))[1] is None
+
+
 def test_envi_wavenumbers_become_wavelengths_and_an_index_none(tmp_path):
     fields = "wavelength units = Wavenumber\nwavelength = {25000, 20000, 16000, 12500, 10000}"
     assert load_cube(envi(tmp_path, CUBE, fields))[1].centres_nm == (400, 500, 625, 800, 1000)
