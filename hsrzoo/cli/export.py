@@ -24,12 +24,13 @@ _COLUMNS = {
     "rms": "root mean square",
     "share": "pixels off by 1e-4",
 }
+_SUFFIX_OF = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
 @click.command("export")
 @click.argument("name", type=MODEL)
 @click.option(
-    "--format", "form", type=click.Choice(["onnx", "torch-export"]), default="onnx", show_default=True,
+    "--format", "form", type=click.Choice(list(_SUFFIX_OF)), default="onnx", show_default=True,
     help="ONNX, or a torch.export program (.pt2).",
 )  # fmt: skip
 @click.option("-o", "--out", type=options.PATH, help="The file [NAME.onnx or NAME.pt2].")
@@ -79,6 +80,8 @@ def command(
         raise click.UsageError("--opset, --precision and --intervals belong to --format onnx")
     if (precision == "int8") != (calibrate is not None):
         raise click.UsageError("--precision int8 and --calibrate DATASET go together")
+    if out is not None and out.suffix.lower() != _SUFFIX_OF[form]:
+        raise click.UsageError(f"--format {form} does not fit --out {out}: name it *{_SUFFIX_OF[form]}")
     if calibrate is None:
         options.forbid_without("--calibrate", ("split", "scenes"))
     if threads is not None:
@@ -124,9 +127,7 @@ def command(
 
 def _default(name: str, precision: str, form: str) -> Path:
     stem = name.rpartition("/")[2].replace(":", "-")
-    if form != "onnx":
-        return Path(f"{stem}.pt2")
-    return Path(f"{stem}.onnx" if precision == "fp32" else f"{stem}.{precision}.onnx")
+    return Path(stem + ("" if precision == "fp32" else f".{precision}") + _SUFFIX_OF[form])
 
 
 def _compare(

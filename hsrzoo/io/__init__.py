@@ -54,20 +54,23 @@ def save_cube(
     from hsrzoo.io.common import require_cube
 
     path = Path(path)
-    name = format or format_of(path)
-    require_known("cube format", name, _FORMATS)
     if format is None:
         require_writable(path)
+    name = format or format_of(path)
+    require_known("cube format", name, _FORMATS)
     import_module(f"hsrzoo.io.{name}").save(path, require_cube(cube, bands), bands, metadata or {})
 
 
 def require_writable(path: Path) -> None:
     """FormatError unless the suffix is that of a format in which cubes are written."""
-    format_of(path)
-    if path.suffix.lower() in _READ_ONLY:
-        raise FormatError(
-            f"{path.suffix} files can only be read", expected=".hdr, .tif, .h5, .mat, .npz or .zarr"
-        )
+    suffix = path.suffix.lower()
+    if suffix not in CUBE_SUFFIXES:
+        problem = f"The suffix of {path.name} is not that of a cube format"
+    elif suffix in _READ_ONLY:
+        problem = f"{path.suffix} files can only be read"
+    else:
+        return
+    raise FormatError(problem, expected=".hdr, .tif, .h5, .mat, .npz or .zarr")
 
 
 def load_cube(

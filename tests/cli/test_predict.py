@@ -126,6 +126,7 @@ def test_memory_stays_below_its_limit(forks, tmp_path):
     [
         ("a.png", PredictOptions(), FormatError, "not that of a cube format"),
         ("a.npy", PredictOptions(), FormatError, "can only be read"),
+        ("a.xyz", PredictOptions(), FormatError, r"Expected \.hdr, \.tif, \.h5, \.mat, \.npz or \.zarr\."),
         ("a.bsq", PredictOptions(), FormatError, "can only be read"),
         ("absent/a.npz", PredictOptions(), InputError, "mkdir -p"),
         ("absent/a.img", PredictOptions(), InputError, "mkdir -p"),

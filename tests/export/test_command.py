@@ -73,6 +73,8 @@ def test_a_program_gives_the_cube_from_its_least_size_on(toy: Reconstructor, in_
         (("--precision", "int8"), "go together"),
         (("--calibrate", "cave"), "go together"),
         (("--format", "torch-export", "--opset", "20"), "belong to --format onnx"),
+        (("--format", "torch-export", "-o", "a.onnx"), "does not fit --out a.onnx: name it *.pt2"),
+        (("-o", "a"), "does not fit --out a: name it *.onnx"),
         (("-o", "/dev/null/m.onnx"), "cannot be written"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
