@@ -386,6 +386,7 @@ def _summary(report: PredictReport) -> str:
     )
     text += f"; quick look {report.picture}" if report.picture else ""
     text += f"; half-widths {report.half_widths}" if report.half_widths else ""
+    text += f"; map of unfamiliar pixels {report.unfamiliar}" if report.unfamiliar else ""
     text += f"; range of metamers {' and '.join(map(str, report.ends))}" if report.ends else ""
     if report.impossible:
         text += (

@@ -80,6 +80,8 @@ class PredictReport:
     """Share of the pixels that are unlike the training data; None for models that are not calibrated."""
     half_widths: Path | None = None
     """The file of half-widths of intervals, if requested."""
+    unfamiliar: Path | None = None
+    """The map of unfamiliar pixels that comes with it."""
     ends: tuple[Path, ...] = ()
     """The files of the range of metamers, if requested."""
     impossible: float | None = None
@@ -190,7 +192,9 @@ def _with_intervals(
     written = write_intervals(
         target.out, image, intervals, options.interval, target.kept, options.dtype, target.about
     )
-    return replace(report, unlike=written.unlike, half_widths=written.half_widths)
+    return replace(
+        report, unlike=written.unlike, half_widths=written.half_widths, unfamiliar=written.unfamiliar
+    )
 
 
 def _size_note(size: int, out: Path, options: PredictOptions) -> str | None:
@@ -264,7 +268,7 @@ def _exported(photo: Photo, model: OnnxModel, target: Target, options: PredictOp
         return report
     strip = (slice(0, form.height), found.half, found.percentile)
     written = write_strips(out, form, options.interval, about, [strip])
-    return replace(report, half_widths=written.half_widths)
+    return replace(report, half_widths=written.half_widths, unfamiliar=written.unfamiliar)
 
 
 def _check_in_memory(out: Path, options: PredictOptions) -> None:

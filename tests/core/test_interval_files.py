@@ -93,6 +93,7 @@ def test_images_are_skipped_only_where_their_intervals_exist(calibrated: Path, i
     assert run(*arguments).exit_code == 0
     again = run(*arguments, "--interval", "80")
     assert "cubes: skipped" not in again.output
+    assert f"map of unfamiliar pixels {out / 'image.unfamiliar.tif'}" in again.output
     assert (out / "image.interval80.hdr").exists()
     assert "1 cubes: skipped" in run(*arguments, "--interval", "80").output
     cube, bands = load_cube(out / "image.hdr")
