@@ -11,8 +11,7 @@ import re
 from pathlib import Path
 from statistics import mean
 
-from hsrzoo.models.locate import bundled, folder_of
-from hsrzoo.models.names import parse_name
+from hsrzoo.models.locate import bundled_files
 from hsrzoo.models.tensors import metadata_of
 from hsrzoo.utils.files import UNCERTAINTY
 from hsrzoo.utils.markdown import markdown_table
@@ -120,11 +119,9 @@ def intervals(evidence: Evidence) -> str:
     """The table of calibrated weights: how intervals of 90 % hold on cave/valid and on scenes left out; the
     narrowest first."""
     found = []
-    for name in bundled():
-        file = folder_of(parse_name(name)) / UNCERTAINTY
-        if file.is_file():
-            left_out = json.loads(metadata_of(file))["left_out"]["0.9"]
-            found.append((f"`{name.removesuffix('.cave')}`", _held(evidence, name), left_out))
+    for name, file in bundled_files(UNCERTAINTY).items():
+        left_out = json.loads(metadata_of(file))["left_out"]["0.9"]
+        found.append((f"`{name.removesuffix('.cave')}`", _held(evidence, name), left_out))
     found.sort(key=lambda one: mean((one[1] or one[2])["width"]))
     heads = ["model", "cave/valid: coverage", "worst scene", "mean width", "correlation",
              "left out: coverage", "worst scene", "mean width"]  # fmt: skip
@@ -141,7 +138,7 @@ def _held(evidence: Evidence, name: str) -> dict[str, list[float]] | None:
     if group is None:
         return None
     columns = ("coverage", "width", "scale_correlation")
-    return {one: [value for run in group.runs(one) for value in run.values()] for one in columns}
+    return {one: group.values(one) for one in columns}
 
 
 def _coverage(scenes: dict[str, list[float]] | None) -> list[str]:

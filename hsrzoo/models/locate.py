@@ -24,6 +24,14 @@ def tags_of(arch: str) -> list[str]:
     return [name.partition(".")[2] for name in bundled() if name.partition(".")[0] == arch]
 
 
+def bundled_files(file: str, arch: str | None = None) -> dict[str, Path]:
+    """Name ARCH.TAG -> where ``file`` is, of the bundled weights (None: of all architectures) that have
+    one beside them."""
+    names = bundled() if arch is None else [f"{arch}.{tag}" for tag in tags_of(arch)]
+    found = {name: folder_of(parse_name(name)) / file for name in names}
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
 def folder_of(name: ModelName) -> Path:
     """The folder that holds a name's weights; no plugin is imported to find it.
 

@@ -15,8 +15,7 @@ from hsrzoo.datasets.common import FOLDS
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region
-from hsrzoo.models.locate import bundled, folder_of
-from hsrzoo.models.names import parse_name
+from hsrzoo.models.locate import bundled_files
 from hsrzoo.models.reconstruction import METAMER, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb
 from hsrzoo.models.steps.base import LoadedModel
@@ -70,18 +69,12 @@ def _remedy(model: LoadedModel, folder: Path | None) -> str:
         refitted = is_refitted(model.spec, model.config)
         folds = "" if refitted else f" --fold-models 'runs/{model.spec.name}.fold-{{fold}}/weights'"
         return f"Make it: {command}{folds}{to}"
-    others = ", ".join(_calibrated(model.spec.name))
+    others = ", ".join(bundled_files(UNCERTAINTY, model.spec.name))
     return (
         f"Cross-validation needs {FOLDS} training scenes, and these weights have {len(scenes)}. Calibrate "
         f"them on a split that they have not seen, of {smallest_count(0.9)} scenes or more for 90 %: "
         f"{command} --split SPLIT{to}" + (f"; or load weights with intervals: {others}" if others else "")
     )
-
-
-def _calibrated(arch: str) -> list[str]:
-    """The bundled weights of an architecture that have intervals."""
-    names = [name for name in bundled() if name.partition(".")[0] == arch]
-    return [name for name in names if (folder_of(parse_name(name)) / UNCERTAINTY).is_file()]
 
 
 def is_refitted(spec: ModelSpec, config: Mapping[str, Any]) -> bool:

@@ -84,6 +84,10 @@ class SeedGroup:
         """Scene -> value of each run."""
         return [entry.scenes(metric) for entry in self.entries]
 
+    def values(self, metric: str) -> list[float]:
+        """The value of each scene of each run."""
+        return [value for run in self.runs(metric) for value in run.values()]
+
     def cost(self, kind: str) -> float | None:
         """``steps``, ``cpu_seconds`` or ``wall_seconds`` of training, the codebooks' included, mean over
         runs; None where a run has no record of it."""

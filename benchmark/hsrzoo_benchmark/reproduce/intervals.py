@@ -85,8 +85,7 @@ def coverages(evidence: Evidence) -> dict[str, dict[str, list[float]]]:
     for place, condition in _places(evidence):
         for name, group in _groups(evidence, place, condition).items():
             if name in found:
-                values = [value for run in group.runs("coverage") for value in run.values()]
-                found[name][_title(group, place, condition)] = values
+                found[name][_title(group, place, condition)] = group.values("coverage")
     return {name: values for name, values in found.items() if values}
 
 
@@ -146,7 +145,7 @@ def _rows(evidence: Evidence, place: Place, condition: Condition) -> list[text.T
         def mean(column: str, group: SeedGroup = group) -> float:
             return summarise(group.runs(column)).mean
 
-        covered = [value for run in group.runs("coverage") for value in run.values()]
+        covered = group.values("coverage")
         found.append({
             "scenes": _title(group, place, condition), "model": name,
             "n": str(len(covered)), "coverage": percent(mean("coverage")),
