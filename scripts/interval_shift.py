@@ -62,7 +62,7 @@ def _factors(model: Reconstructor, intervals: Intervals, scenes: Sequence[Scene]
     found = []
     for scene in scenes:
         cube = model.predict(scene.rgb)
-        half = intervals.half_width(*(torch.from_numpy(x)[None] for x in (scene.rgb, cube)), LEVEL)[0]
+        half = intervals.at(*(torch.from_numpy(x)[None] for x in (scene.rgb, cube)), LEVEL)[0][0]
         ratio = np.abs(cube - scene.cube) / half.numpy()
         found.append((np.quantile(ratio, LEVEL), np.mean(ratio <= 1)))
     return np.array(found).T

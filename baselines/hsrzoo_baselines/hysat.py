@@ -30,12 +30,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
+from hsrzoo.layers.activations import gelu
 from hsrzoo.layers.whole_image import can_strip, whole_image
 from hsrzoo_baselines.layers import NORM_FLOOR, conv, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import (
     AttentionBlocks,
     convolve,
-    gelu,
     mix_pixels,
     normed_feed_forward,
     projected,

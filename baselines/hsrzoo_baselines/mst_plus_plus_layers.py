@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hsrzoo.layers.activations import gelu
 from hsrzoo.layers.pointwise import gram, pointwise
 from hsrzoo.layers.whole_image import can_strip, in_strips, whole_image
 from hsrzoo_baselines.layers import NORM_FLOOR, conv
@@ -38,11 +39,6 @@ def mix_channels(layer: Any, x: Tensor) -> Tensor:
     backward above all, then access memory with a stride (16 times slower for GELU).
     """
     return pointwise(x, layer.weight.flatten(1), layer.bias)
-
-
-def gelu(x: Tensor) -> Tensor:
-    """GELU, in place where ``x`` is not needed again: a new map costs more than the function."""
-    return torch.ops.aten.gelu_(x) if can_strip() else F.gelu(x)
 
 
 def by_strips(

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import InputError
+from hsrzoo.layers.activations import gelu
 from hsrzoo.layers.pixel_rows import to_map, to_rows
 from hsrzoo.layers.pointwise import pointwise
 from hsrzoo.layers.whole_image import in_strips
@@ -35,6 +35,8 @@ from hsrzoo_baselines.floors import require_data
 
 DARK = 0.003
 """Added to the sum of a pixel: below about one grey level of 8 bits the chromaticity is noise."""
+AT_ONCE = 1 << 13
+"""Pixels of a strip: the features of a layer stay in the processor's cache."""
 SAMPLE = 400_000
 """Pixels of all scenes together that are drawn for a fit, the same number from each scene."""
 FIT = Recipe(steps=2000, batch=1024, lr=1e-2, ema=0.0, clip=0.0, augment=("exposure",), augment_share=1.0)
@@ -57,19 +59,19 @@ class PixelMLP(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W), channels-last; negative values count as 0."""
-        return in_strips(self._strip, rgb)  # without gradients features stay in the cache
+        return in_strips(self._strip, rgb, rows=max(1, AT_ONCE // rgb.shape[-1]))
 
     def _strip(self, rgb: Tensor) -> Tensor:
-        pixels = to_rows(rgb.clamp(min=0))
+        pixels = rgb.clamp(min=0)
         q = pixels.sum(1, keepdim=True) + DARK
         colour = pixels / q
-        x = torch.cat([colour, q.log() / 4], dim=1)
+        x = to_rows(torch.cat([colour, q.log() / 4], dim=1)).contiguous()
         *hidden, last = (layer for layer in self.layers if isinstance(layer, nn.Linear))
         for layer in hidden:
-            x = F.gelu(pointwise(x, layer.weight, layer.bias))
+            x = gelu(pointwise(x, layer.weight, layer.bias))
         # W x is q times W (x / q)
-        y = torch.addmm(pointwise(x, last.weight, last.bias), colour, self.linear.weight.t())
-        return to_map(y * q, rgb)
+        y = pointwise(x, last.weight, last.bias).addmm_(to_rows(colour), self.linear.weight.t())
+        return to_map(y.mul_(to_rows(q)), rgb)
 
 
 def build(bands: BandSet, width: int = 64, hidden: int = 2) -> PixelMLP:

@@ -30,13 +30,13 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError
+from hsrzoo.layers.activations import gelu
 from hsrzoo.layers.whole_image import can_strip, whole_image
 from hsrzoo_baselines.layers import NORM_FLOOR, conv, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import (
     AttentionBlocks,
     PreNorm,
     convolve,
-    gelu,
     mix_channels,
     mix_pixels,
     projected,

@@ -50,10 +50,16 @@ def brightness(rgb: Tensor) -> Tensor:
 
 def cells(rgb: Tensor, side: int = SIDE) -> Tensor:
     """Cells (...) int64, 0 to ``side`` squared - 1, of linear pixels (..., 3)."""
+    return cells_and_brightness(rgb, side)[0]
+
+
+def cells_and_brightness(rgb: Tensor, side: int = SIDE) -> tuple[Tensor, Tensor]:
+    """:func:`cells` and :func:`brightness` of linear pixels (..., 3)."""
     pixels = rgb.clamp(min=0)
-    ratios = (pixels[..., :2] + DARK / 3) / (pixels.sum(-1, keepdim=True) + DARK)
+    q = pixels.sum(-1) + DARK
+    ratios = (pixels[..., :2] + DARK / 3) / q[..., None]
     place = (ratios * side).long().clamp(0, side - 1)
-    return place[..., 0] * side + place[..., 1]
+    return place[..., 0] * side + place[..., 1], q
 
 
 @dataclass(frozen=True, eq=False)

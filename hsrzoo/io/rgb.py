@@ -87,7 +87,9 @@ def to_unit(values: Values, dtype: str, value_range: tuple[float, float] | None)
             got=got,
             fix=f"{_DECLARE}, or clip",
         )
-    return ((values - low) / span).clip(0, 1)
+    if (low, span) != (0, 1):
+        values = (values - low) / span
+    return values.clip(0, 1)
 
 
 def _range(dtype: str, declared: tuple[float, float] | None, got: str) -> tuple[float, float]:

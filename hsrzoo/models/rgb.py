@@ -25,7 +25,8 @@ def check_rgb(rgb: Array, value_range: tuple[float, float] | None = None) -> Ten
         rgb = check_numpy(rgb)
         dtype = rgb.dtype.name
         # float64: uint16 has no torch arithmetic, and / 65535 is rounded once only
-        values = torch.from_numpy(np.ascontiguousarray(rgb, dtype=np.float64)).permute(2, 0, 1)[None]
+        exact = np.float32 if rgb.dtype == np.float32 and value_range is None else np.float64
+        values = torch.from_numpy(np.ascontiguousarray(rgb, dtype=exact)).permute(2, 0, 1)[None]
     return to_unit(values, dtype, value_range).to(torch.float32).contiguous()
 
 

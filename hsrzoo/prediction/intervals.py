@@ -25,7 +25,7 @@ from hsrzoo.models.onnx_runtime import OnnxModel
 from hsrzoo.models.reconstruction import METAMER, Level
 from hsrzoo.prediction.files import ends_beside, half_widths_of, unfamiliar_of
 from hsrzoo.prediction.rows import open_rows
-from hsrzoo.uncertainty.apply import ends_of, half_width_of
+from hsrzoo.uncertainty.apply import ends_of, intervals_at
 from hsrzoo.uncertainty.conformal import percent
 from hsrzoo.uncertainty.intervals import UNLIKE, Intervals
 from hsrzoo.uncertainty.metamer_cache import metamers_of
@@ -116,7 +116,7 @@ def write_intervals(
         for part in _strips(height, width):
             window = _window(image, part)
             spectra = rows.read(part.start, part.stop - part.start)
-            yield part, half_width_of(chosen, window, spectra, level), _map(intervals, window)
+            yield part, *intervals_at(chosen, window, spectra, level)
 
     if rows.shape != image.size or len(rows.bands) != len(chosen.bands):
         raise InputError(

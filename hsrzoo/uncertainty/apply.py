@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from hsrzoo.datasets.common import FOLDS
@@ -23,12 +24,12 @@ from hsrzoo.models.tiling.windows import PaddedImage
 from hsrzoo.spec import ModelSpec, RgbInput
 from hsrzoo.uncertainty.conformal import smallest_count
 from hsrzoo.uncertainty.file import read_intervals
-from hsrzoo.uncertainty.intervals import Intervals, bounds
+from hsrzoo.uncertainty.intervals import AT_ONCE, Intervals, bounds
 from hsrzoo.uncertainty.metamers import MetamerTable
 from hsrzoo.utils.files import UNCERTAINTY
 
-ROWS = 1 << 14
-"""Pixels of a numpy image that are converted at once."""
+CONVERTED = 8
+"""Strips of a numpy image that are converted at once."""
 
 
 def intervals_of(model: LoadedModel, folder: Path | None, weights_sha256: str | None) -> Intervals:
@@ -128,16 +129,18 @@ def add_intervals(
     """A reconstruction of ``rgb`` with the ends of its intervals and the map of unfamiliar pixels."""
     if isinstance(found.cube, Tensor):
         image, cube = check_rgb(rgb, value_range).to(found.cube.device), found.cube
-        lower, upper = bounds(cube, intervals.half_width(image, cube, level))
-        unfamiliar: Array = intervals.unfamiliar_at(image)
+        half, unfamiliar = intervals.at(image, cube, level)
+        lower, upper = bounds(cube, half)
         return replace(found, level=level, lower=lower, upper=upper, unfamiliar=unfamiliar)
-    lower, upper = np.empty_like(found.cube), np.empty_like(found.cube)
-    unfamiliar = np.empty(found.cube.shape[:2], np.float32)
+    cube = torch.from_numpy(found.cube)
+    lower, upper = torch.empty_like(cube), torch.empty_like(cube)
+    unfamiliar = torch.empty(cube.shape[:2])
     for part, window in _strips(np.asarray(rgb), value_range):
-        half = half_width_of(intervals, window, found.cube[part], level)
-        bounds(found.cube[part], half, out=(lower[part], upper[part]))
-        unfamiliar[part] = intervals.unfamiliar_at(window)[0].numpy()
-    return replace(found, level=level, lower=lower, upper=upper, unfamiliar=unfamiliar)
+        half, unfamiliar[part] = intervals.at(window, cube[part].permute(2, 0, 1)[None], level)
+        bounds(cube[part], half[0].permute(1, 2, 0), out=(lower[part], upper[part]))
+    return replace(
+        found, level=level, lower=lower.numpy(), upper=upper.numpy(), unfamiliar=unfamiliar.numpy()
+    )
 
 
 def add_metamers(
@@ -164,21 +167,24 @@ def _strips(rgb: np.ndarray, value_range: tuple[float, float] | None) -> Iterato
     """Rows of a numpy image (H, W, 3), and their pixels (1, 3, h, W) in [0, 1]."""
     height, width, _ = rgb.shape
     pixels = PaddedImage(ArrayPixels(rgb), RgbInput(), value_range)
-    rows = max(1, ROWS // width)
-    for top in range(0, height, rows):
-        part = slice(top, min(top + rows, height))
-        yield part, pixels.window(Region(top, 0, part.stop - top, width))
+    rows = max(1, AT_ONCE // width)
+    step = rows * CONVERTED
+    for start in range(0, height, step):
+        window = pixels.window(Region(start, 0, min(step, height - start), width))
+        for top in range(0, window.shape[2], rows):
+            part = window[:, :, top : top + rows]
+            yield slice(start + top, start + top + part.shape[2]), part
 
 
-def half_width_of(intervals: Intervals, rgb: Tensor, cube: np.ndarray, level: float) -> np.ndarray:
+def intervals_at(
+    intervals: Intervals, rgb: Tensor, cube: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Half the width (h, w, C) of intervals around a part (h, w, C) of a cube, made of ``rgb``
-    (1, 3, h, w)."""
-    import torch
-
+    (1, 3, h, w), and how unfamiliar its pixels (h, w) are."""
     spectra = torch.from_numpy(np.ascontiguousarray(cube, np.float32)).permute(2, 0, 1)[None]
-    half = intervals.half_width(rgb, spectra, level)
-    return half[0].permute(1, 2, 0).numpy()
+    half, unfamiliar = intervals.at(rgb, spectra, level)
+    return half[0].permute(1, 2, 0).numpy(), unfamiliar[0].numpy()
 
 
-__all__ = ["add_intervals", "add_metamers", "ends_of", "half_width_of", "intervals_of", "is_refitted",
+__all__ = ["add_intervals", "add_metamers", "ends_of", "intervals_at", "intervals_of", "is_refitted",
            "require_as_calibrated"]  # fmt: skip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.colour.chromaticity import ChromaticityTable, cells
+from hsrzoo.colour.chromaticity import ChromaticityTable, cells, cells_and_brightness
+from hsrzoo.layers.pixel_rows import to_map, to_rows
 from hsrzoo.uncertainty import UNLIKE
 from hsrzoo.uncertainty.conformal import LEVELS, stored_level, thresholds
-from hsrzoo.uncertainty.scale import scale_of, scale_terms
+from hsrzoo.uncertainty.scale import FoldedScale
 
-_AT_ONCE = 1 << 14
-"""Pixels of an image whose terms are held at once: they stay in the processor's cache."""
+AT_ONCE = 1 << 13
+"""Pixels whose terms are held at once: they stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,8 @@ class Intervals:
     about: Mapping[str, Any] = field(default_factory=dict)
     kept: tuple[int, ...] | None = None
     """Bands of the second model that are :attr:`bands`; None: all."""
+    _folded: dict[float, FoldedScale] = field(default_factory=dict, init=False, repr=False)
+    """By levels, as they are asked for."""
 
     @property
     def scenes(self) -> int:
@@ -78,8 +82,8 @@ class Intervals:
         return thresholds(self.scores[LEVELS.index(known)].double().numpy(), known)
 
     @torch.inference_mode()
-    def half_width(self, rgb: Tensor, cube: Tensor, level: float) -> Tensor:
-        """Half the width of the intervals.
+    def at(self, rgb: Tensor, cube: Tensor, level: float) -> tuple[Tensor, Tensor]:
+        """Half the width of the intervals, and how unfamiliar the pixels are.
 
         Args:
             rgb: (B, 3, H, W) in [0, 1], linear, of the camera of the training pairs.
@@ -87,27 +91,42 @@ class Intervals:
             level: Probability, one of :data:`LEVELS`.
 
         Returns:
-            (B, C, H, W) float32, on the device of ``cube``.
+            (B, C, H, W) float32, channels-last, and the map (B, H, W) of :meth:`unfamiliar_at`; both on the
+            device of ``cube``.
 
         Raises:
             InputError: As :meth:`factors`.
         """
-        factors = torch.from_numpy(self.factors(level)).to(cube.device, torch.float32)
-        out = torch.empty_like(cube, dtype=torch.float32)
-        rows = max(1, _AT_ONCE // (rgb.shape[0] * rgb.shape[-1]))
+        if level not in self._folded:
+            self._folded[level] = self._fold(torch.from_numpy(self.factors(level)).float())
+        rows = max(1, AT_ONCE // (rgb.shape[0] * rgb.shape[-1]))
+        if rows >= rgb.shape[-2]:
+            return self._at(rgb, cube, self._folded[level])
+        half = torch.empty_like(cube, dtype=torch.float32, memory_format=torch.channels_last)
+        unfamiliar = half.new_empty(half[:, 0].shape)
         for top in range(0, rgb.shape[-2], rows):
             part = slice(top, top + rows)
-            out[:, :, part] = self.scale(rgb[:, :, part], cube[:, :, part]).mul_(factors[:, None, None])
-        return out
+            half[:, :, part], unfamiliar[:, part] = self._at(
+                rgb[:, :, part], cube[:, :, part], self._folded[level]
+            )
+        return half, unfamiliar
 
     def scale(self, rgb: Tensor, cube: Tensor) -> Tensor:
-        """The scale (B, C, H, W) of the errors of a ``cube`` made of ``rgb``, as :meth:`half_width`."""
+        """The scale (B, C, H, W) of the errors of a ``cube`` made of ``rgb``, as :meth:`at`."""
+        return self._at(rgb, cube, self._fold(torch.ones(len(self.bands))))[0]
+
+    def _fold(self, factors: Tensor) -> FoldedScale:
+        return FoldedScale.build(self.table.spread, self.weights, factors)
+
+    def _at(self, rgb: Tensor, cube: Tensor, folded: FoldedScale) -> tuple[Tensor, Tensor]:
+        """What :meth:`at` returns, of a scale times factors."""
         rgb = rgb.to(cube.device)
-        second = None if self.second is None else self.second.to(rgb.device)(rgb).movedim(1, -1)
+        second = None if self.second is None else to_rows(_on(self.second, rgb.device)(rgb))
         if second is not None and self.kept is not None:
-            second = second[..., list(self.kept)]
-        terms = scale_terms(self.table, rgb.movedim(1, -1), cube.float().movedim(1, -1), second)
-        return scale_of(self.weights, terms).movedim(-1, 1)
+            second = second[:, list(self.kept)]
+        cell, q = cells_and_brightness(to_rows(rgb), self.table.side)
+        scale = folded.to(cube.device).at(cell, q, to_rows(cube.float()), second)
+        return to_map(scale, cube), self.unfamiliar.to(cube.device)[cell].view(rgb[:, 0].shape)
 
     def unfamiliar_at(self, rgb: Tensor) -> Tensor:
         """(B, H, W) float32 in [0, 1] of pixels (B, 3, H, W): the percentile of the distance of a colour,
@@ -115,17 +134,21 @@ class Intervals:
         return self.unfamiliar.to(rgb.device)[cells(rgb.movedim(1, -1), self.table.side)]
 
 
+def _on(module: nn.Module, device: torch.device) -> nn.Module:
+    """``module`` on ``device``; one that is there is not walked through, once a strip."""
+    first = next(chain(module.parameters(), module.buffers()), None)
+    return module if first is None or first.device == device else module.to(device)
+
+
 def bounds(
-    cube: np.ndarray | Tensor, half: np.ndarray | Tensor, out: tuple[Any, Any] = (None, None)
-) -> tuple[Any, Any]:
+    cube: Tensor, half: Tensor, out: tuple[Tensor | None, Tensor | None] = (None, None)
+) -> tuple[Tensor, Tensor]:
     """The ends of intervals of a half-width around a cube; none below 0, as no reflectance is.
 
-    ``out``: numpy arrays that they are written to, for a numpy cube.
+    ``out``: what they are written to.
     """
-    if isinstance(cube, Tensor) or isinstance(half, Tensor):
-        return (cube - half).clip(min=0), (cube + half).clip(min=0)
-    lower, upper = np.subtract(cube, half, out=out[0]), np.add(cube, half, out=out[1])
-    return np.maximum(lower, 0, out=lower), np.maximum(upper, 0, out=upper)
+    lower, upper = torch.sub(cube, half, out=out[0]), torch.add(cube, half, out=out[1])
+    return lower.clamp_(min=0), upper.clamp_(min=0)
 
 
 def percentiles(distance: np.ndarray, scenes: list[np.ndarray]) -> np.ndarray:
@@ -135,4 +158,4 @@ def percentiles(distance: np.ndarray, scenes: list[np.ndarray]) -> np.ndarray:
     return np.asarray(np.mean(shares, axis=0))
 
 
-__all__ = ["UNLIKE", "Intervals", "bounds", "percentiles"]
+__all__ = ["AT_ONCE", "UNLIKE", "Intervals", "bounds", "percentiles"]

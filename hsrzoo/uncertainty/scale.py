@@ -18,9 +18,11 @@ calibration multiplies the scale by a factor.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hsrzoo.colour.chromaticity import ChromaticityTable, brightness
@@ -58,6 +60,48 @@ def scale_of(weights: Sequence[float], terms: Sequence[Tensor]) -> Tensor:
         if weight:
             total = torch.add(total, term, alpha=weight)
     return total.clamp_(min=LEAST**2).sqrt_()
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedScale:
+    """The scale times a factor for every band: as :func:`scale_of` up to rounding, in half the passes over
+    a cube, because one table holds what depends on a colour alone.
+
+    Attributes:
+        table: (cells, C): of the terms in proportion to the brightness.
+        apart: (C,): of the disagreement.
+        constant: (C,).
+    """
+
+    table: Tensor
+    apart: Tensor
+    constant: Tensor
+
+    @classmethod
+    def build(cls, spread: Tensor, weights: Sequence[float], factors: Tensor) -> FoldedScale:
+        """Fold the weights of the terms and ``factors`` (C,) into a table of ``spread`` (cells, C)."""
+        squares = factors**2
+        by_brightness = (spread * weights[0] + weights[2]) * squares
+        return cls(by_brightness, weights[1] * squares, max(weights[3], LEAST**2) * squares)
+
+    def to(self, device: torch.device) -> FoldedScale:
+        """The same on a device."""
+        return FoldedScale(*(part.to(device) for part in (self.table, self.apart, self.constant)))
+
+    def at(self, cell: Tensor, q: Tensor, cube: Tensor, second: Tensor | None) -> Tensor:
+        """The scale (N, C) of pixels.
+
+        Args:
+            cell: (N,) int64, of their colours (:func:`hsrzoo.colour.chromaticity.cells`).
+            q: (N,), their brightness.
+            cube: Their predicted spectra (N, C) float32.
+            second: Those of the second model; None: there is none.
+        """
+        total = self.table.index_select(0, cell)
+        torch.addcmul(self.constant, total, q[:, None], out=total)
+        if second is not None:
+            total.addcmul_(F.l1_loss(cube, second, reduction="none"), self.apart)
+        return total.sqrt_()
 
 
 def fit_weights(scenes: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> list[float]:
@@ -110,4 +154,5 @@ def of_record(found: Mapping[str, float]) -> tuple[float, ...]:
     return tuple(float(found[name]) for name in TERMS)
 
 
-__all__ = ["LEAST", "TERMS", "as_record", "fit_weights", "of_record", "scale_of", "scale_terms"]
+__all__ = ["LEAST", "TERMS", "FoldedScale", "as_record", "fit_weights", "of_record", "scale_of",
+           "scale_terms"]  # fmt: skip

@@ -16,7 +16,7 @@ import torch
 
 import hsrzoo
 from hsrzoo.bands import BandSet
-from hsrzoo.colour.chromaticity import ChromaticityTable
+from hsrzoo.colour.chromaticity import ChromaticityTable, cells_and_brightness
 from hsrzoo.datasets.base import Scene
 from hsrzoo.errors import BandsError, HsrzooError, InputError, WeightsError
 from hsrzoo.models.locate import folder_of
@@ -30,7 +30,7 @@ from hsrzoo.uncertainty.conformal import joint_scores, scene_score, smallest_cou
 from hsrzoo.uncertainty.file import read_intervals, save_intervals
 from hsrzoo.uncertainty.folds import cross_validation, pattern_record, training_split
 from hsrzoo.uncertainty.intervals import percentiles
-from hsrzoo.uncertainty.scale import fit_weights
+from hsrzoo.uncertainty.scale import FoldedScale, fit_weights, scale_of, scale_terms
 from hsrzoo.utils.files import UNCERTAINTY
 from random_scenes import Random, calibrate
 
@@ -83,6 +83,22 @@ def test_weights_of_the_scale_find_the_term_that_made_the_errors() -> None:
     assert max(found[0], *found[2:]) < 0.05
 
 
+@pytest.mark.parametrize("weights", [(0.02, 0.5, 0.01, 1e-4), (0.0, 1.0, 0.0, 0.0)])
+@pytest.mark.parametrize("agrees", [True, False], ids=["second", "no second"])
+def test_the_folded_scale_is_that_of_the_terms(weights: tuple[float, ...], agrees: bool) -> None:
+    rng = np.random.default_rng(0)
+    table = ChromaticityTable.build([(rng.random((300, 3)), rng.random((300, 5))) for _ in range(3)])
+    rgb, cube, other = (
+        torch.rand(200, size, generator=torch.Generator().manual_seed(1)) for size in (3, 5, 5)
+    )
+    second = other if agrees else None
+    factors = torch.tensor([0.5, 1, 2, 3, 4])
+    cell, q = cells_and_brightness(rgb)
+    found = FoldedScale.build(table.spread, weights, factors).at(cell, q, cube, second)
+    expected = scale_of(weights, scale_terms(table, rgb, cube, second)) * factors
+    assert torch.allclose(found, expected.expand_as(found), rtol=1e-5, atol=0)
+
+
 def test_percentiles_count_the_pixels_of_every_scene_alike() -> None:
     held = [np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.3, 0.3])]
     assert percentiles(np.array([0, 0.3, 0.35, 1.0]), held).tolist() == [0, 0.25, 0.875, 1]
@@ -124,8 +140,8 @@ def test_a_batch_tiles_and_strips_give_the_same(
     rgb = np.random.default_rng(1).random((13, 9, 3), dtype=np.float32)
     whole = model(rgb, interval=0.8)
     batch = model(torch.from_numpy(rgb).permute(2, 0, 1)[None], interval=0.8)
-    monkeypatch.setattr("hsrzoo.uncertainty.apply.ROWS", 20)
-    monkeypatch.setattr("hsrzoo.uncertainty.intervals._AT_ONCE", 10)
+    monkeypatch.setattr("hsrzoo.uncertainty.apply.AT_ONCE", 20)
+    monkeypatch.setattr("hsrzoo.uncertainty.intervals.AT_ONCE", 10)
     tiled = hsrzoo.load(f"local-dir:{calibrated}", device="cpu", tile=4)(rgb, interval=0.8)
     for name in ("lower", "upper"):
         assert np.allclose(getattr(tiled, name), getattr(whole, name), atol=1e-4)

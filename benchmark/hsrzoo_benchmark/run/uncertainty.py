@@ -119,14 +119,14 @@ def score_intervals(
     intervals = model.require_intervals(LEVEL)
     rgb, cube = (torch.from_numpy(np.ascontiguousarray(x, np.float32))[None] for x in (scene.rgb, pred))
     with torch.inference_mode():
-        scale = intervals.scale(rgb, cube)[0].numpy()
+        scale = intervals.scale(rgb, cube)[0]
         unfamiliar = intervals.unfamiliar_at(rgb)[0].numpy()
     truth, made = aligned(pred)
     there, gaps = ~np.isnan(truth), []
     columns: dict[str, float] = {}
     for level in (one for one in LEVELS if place(intervals.scenes, one) <= intervals.scenes):
-        half = scale * intervals.factors(level).astype(np.float32)[:, None, None]
-        lower, upper = (aligned(end)[1] for end in bounds(pred, half))
+        half = scale * torch.from_numpy(intervals.factors(level)).float()[:, None, None]
+        lower, upper = (aligned(end.numpy())[1] for end in bounds(cube[0], half))
         inside = (truth >= lower) & (truth <= upper)
         gaps.append(abs(float(inside[there].mean()) - level))
         if level == LEVEL:
@@ -134,7 +134,7 @@ def score_intervals(
             per_band = _share_by_band(inside, there)
     columns["calibration_error"] = float(np.mean(gaps))
     brightness = crop_border(scene.rgb.sum(axis=0)[None], crop)[0]
-    columns |= _ordering(np.abs(truth - made), aligned(scale)[1], brightness)
+    columns |= _ordering(np.abs(truth - made), aligned(scale.numpy())[1], brightness)
     known = any_data(scene.cube)
     columns["unlike"] = float((unfamiliar > UNLIKE)[known].mean()) if known.any() else float("nan")
     return columns, per_band

@@ -52,12 +52,14 @@ class PaddedImage:
         out = torch.empty(1, 3, region.height, region.width)
         first, count = int(columns.min()), int(columns.max() - columns.min()) + 1
         inside = torch.from_numpy(columns - first)
+        beyond = region.top + region.height > self.size[0] or region.left + region.width > self.size[1]
         step = max(1, _AT_ONCE // count)
         for start in range(0, len(rows), step):
             some = rows[start : start + step]
             top = int(some.min())
             part = self._part(top, first, int(some.max()) - top + 1, count)
-            part = part[:, :, torch.from_numpy(some - top)][..., inside]
+            if beyond:
+                part = part[:, :, torch.from_numpy(some - top)][..., inside]
             out[:, :, start : start + len(some)] = part
         return out
 
