@@ -21,7 +21,7 @@ _NEAR_NM = 25.0
 """Largest distance of such a band from its wavelength; beyond it the picture has false colours."""
 CubeAndBands = tuple[np.ndarray, BandSet | None]
 """A cube (H, W, C) float32, and its bands if the file states them."""
-_RAW = (
+RAW = (
     ".3fr", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".erf", ".fff",
     ".gpr", ".iiq", ".k25", ".kdc", ".mdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef",
     ".ptx", ".r3d", ".raf", ".rw2", ".rwl", ".rwz", ".sr2", ".srf", ".srw", ".x3f",
@@ -69,7 +69,7 @@ def is_raw(path: Path) -> bool:
     """Whether a file is a raw photograph, by its suffix or its first bytes."""
     with path.open("rb") as file:
         head = file.read(16)
-    if path.suffix.lower() in _RAW or head.startswith(_RAW_STARTS):
+    if path.suffix.lower() in RAW or head.startswith(_RAW_STARTS):
         return True
     return head[8:10] == b"CR" or head[4:12] == b"ftypcrx "  # Canon, in a TIFF and in a container of HEIF
 

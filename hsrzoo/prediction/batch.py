@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hsrzoo.errors import ExistsError, FormatError, InputError
 from hsrzoo.io import SUFFIX_OF
+from hsrzoo.io.common import RAW
 from hsrzoo.io.photographs import images
 from hsrzoo.io.raster import SUFFIXES as RASTERS
 from hsrzoo.models.reconstruction import Level
@@ -47,24 +48,33 @@ class Done:
 def find_images(names: Sequence[str]) -> list[Path]:
     """Files as named, all images of folders, and the matches of patterns (``*.png``), each once.
 
-    In folders, images are the files with a suffix of photographs or rasters, sorted by name. InputError if
-    a folder or pattern has none.
+    In folders, images are the files with a suffix of photographs, rasters or raw photographs, sorted by
+    name; a raw photograph only where no other image has its name. InputError if a folder or pattern has
+    none.
     """
     found: dict[Path, Path] = {}
     for name in names:
         path = Path(name)
         if path.is_dir() and path.suffix.lower() != ".zarr":
-            more = [p for p in sorted(path.iterdir()) if p.suffix.lower() in (*images.SUFFIXES, *RASTERS)]
+            more = _images_in(path)
         elif not path.exists() and glob.has_magic(name):
             more = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
         else:
             more = [path]  # reading reports a missing file
         if not more:
-            endings = ", ".join((*images.SUFFIXES, *RASTERS))
+            endings = ", ".join((*images.SUFFIXES, *RASTERS, *RAW))
             raise InputError(f"There is no image in {name}", expected=f"files ending in {endings}")
         for file in more:
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def _images_in(folder: Path) -> list[Path]:
+    found = sorted(folder.iterdir())
+    developed = [file for file in found if file.suffix.lower() in (*images.SUFFIXES, *RASTERS)]
+    names = {file.stem for file in developed}
+    raws = [file for file in found if file.suffix.lower() in RAW and file.stem not in names]
+    return sorted(developed + raws)
 
 
 def jobs_for_folder(
