@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hsrzoo.datasets.base import Dataset, data_masks
-from hsrzoo.errors import TrainingError
+from hsrzoo.errors import TrainingError, note
 from hsrzoo.spec import Recipe, RgbInput
 from hsrzoo.training.loading.cache import SceneCache
 from hsrzoo.training.loading.stored import Pair, StoredScene, encode
@@ -178,6 +178,10 @@ class Crops:
                 got=f"patch {self._recipe.patch}, smallest scene {side} pixels {name}",
                 fix="Raise --patch" if side >= least else "Leave out scenes that are so small",
             )
+        if min(height, width) < self._recipe.patch:
+            why = f"the smallest scene has {high} x {wide}"
+            why += f", and {self._name} takes multiples of {multiple}" if multiple > 1 else ""
+            note(f"Crops are {height} x {width} pixels, not {self._recipe.patch}: {why}")
         return height, width
 
 

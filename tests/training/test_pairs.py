@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hsrzoo.bands import BandSet
-from hsrzoo.errors import TrainingError
+from hsrzoo.errors import Note, TrainingError
 from hsrzoo.registry import DATASETS
 from hsrzoo.spec import MetricContext, RgbInput
 from hsrzoo.training.pairs import scores
@@ -49,6 +49,12 @@ def test_crops_that_are_too_small_say_whose_fault_it_is(make_task, toys, patch: 
     need = RgbInput(min_size=32) if patch > 32 else RgbInput(min_size=16)
     task, _ = make_task(spec=replace(toys.NET, input=need), patch=patch)
     with pytest.raises(TrainingError, match=f"smallest scene 20 pixels high.*{fix}"):
+        task.prepare()
+
+
+def test_smaller_crops_than_asked_for_are_told(make_task) -> None:
+    task, _ = make_task(patch=64)
+    with pytest.warns(Note, match="Crops are 20 x 24 pixels, not 64: the smallest scene has 20 x 24"):
         task.prepare()
 
 
