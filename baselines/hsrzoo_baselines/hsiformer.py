@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.spec import ModelSpec, Official, RgbInput
+from hsrzoo.spec import ModelSpec, Official, Recipe, RgbInput
 from hsrzoo_baselines.layers import conv, crop, free_size, init_layers, named
 from hsrzoo_baselines.mst_plus_plus_layers import convolve, mix_channels
 from hsrzoo_baselines.recipes import toolbox
@@ -291,6 +291,8 @@ SPEC = ModelSpec(
         "https://github.com/Karl-Liu-ch/HSI-diffusion at 9a3149d"
     ),
     input=RgbInput(),
+    recipe=Recipe(lr=1.25e-3),
+    default_tag="cave",
     recipes={"authors": replace(toolbox(4e-4), steps=443_758, batch=32, sam_weight=0.1)},
     official=Official("minmax-image"),
     notes=(

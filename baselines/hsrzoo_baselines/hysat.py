@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.layers.activations import gelu
 from hsrzoo.layers.whole_image import can_strip, whole_image
+from hsrzoo.spec import Recipe
 from hsrzoo_baselines.layers import NORM_FLOOR, conv, require_counts
 from hsrzoo_baselines.mst_plus_plus_layers import (
     AttentionBlocks,
@@ -182,6 +183,7 @@ SPEC = optics_aware_spec(
     summary="HySAT: attention between channels with kernels shared by all of them, 1.41 M parameters",
     paper="Wang et al., HySAT, ACM MM 2023, https://gitee.com/hongyuan-wang-bit/models (branch hysat_mm23)",
     lr=4e-4,
+    recipe=Recipe(lr=5e-3),
     multiple=MULTIPLE,
     notes=(
         "The PyTorch port; checkpoints of the authors' MindSpore code have other names and fewer biases. "

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError
 from hsrzoo.extras import CameraResponse
+from hsrzoo.spec import Recipe
 from hsrzoo_baselines.hdnet import pixel_pool
 from hsrzoo_baselines.layers import conv
 from hsrzoo_baselines.recipes import optics_aware_spec
@@ -125,6 +126,8 @@ SPEC = optics_aware_spec(
     licence="none stated",
     kind="cnn",
     lr=2e-4,
+    recipe=Recipe(lr=5e-3),
+    default_tag="cave",
     extras={"response": CameraResponse()},
     notes=(
         "Needs linear RGB of the camera whose response it has, as its cube is made to render the image: "

@@ -140,7 +140,7 @@ def test_the_range_is_solved_once_and_found_again(
     del model.metamers
     with monkeypatch.context() as patch:
         patch.setattr(MetamerTable, "solve", None)
-        monkeypatch.setattr("hsrzoo.uncertainty.apply.ROWS", 8)
+        monkeypatch.setattr("hsrzoo.uncertainty.apply.AT_ONCE", 8)
         again = model(rgb, interval="metamer")
         batch = model(torch.from_numpy(rgb).permute(2, 0, 1)[None], interval="metamer")
     assert np.allclose(again.upper, first.upper)
