@@ -184,6 +184,7 @@ SPEC = optics_aware_spec(
     paper="Wang et al., HySAT, ACM MM 2023, https://gitee.com/hongyuan-wang-bit/models (branch hysat_mm23)",
     lr=4e-4,
     recipe=Recipe(lr=5e-3),
+    default_tag="cave",
     multiple=MULTIPLE,
     notes=(
         "The PyTorch port; checkpoints of the authors' MindSpore code have other names and fewer biases. "

@@ -323,6 +323,7 @@ SPEC = optics_aware_spec(
     ),
     licence="none stated",
     lr=4e-4,
+    default_tag="cave",
     multiple=MULTIPLE,
     recipes={"authors": toolbox(4e-4)},
     official=Official("minmax-image", rename=rename),
