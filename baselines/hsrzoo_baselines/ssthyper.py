@@ -226,6 +226,7 @@ SPEC = optics_aware_spec(
     paper=("Xu, Lin, Ren and Jia, SSTHyper, ACCV 2024; https://github.com/MingyingLin/SSTHyper at ed41f91"),
     licence="none stated",
     lr=4e-4,
+    default_tag="cave",
     multiple=MULTIPLE,
     notes=(
         "At the start of training a row of the attention matrix sums to about 0.03 at 31 bands, so that "
