@@ -36,7 +36,7 @@ from hsrzoo_baselines.floors import require_data
 DARK = 0.003
 """Added to the sum of a pixel: below about one grey level of 8 bits the chromaticity is noise."""
 AT_ONCE = 1 << 13
-"""Pixels of a strip: the features of a layer stay in the processor's cache."""
+"""Pixels of a strip on a CPU: the features of a layer stay in its cache."""
 SAMPLE = 400_000
 """Pixels of all scenes together that are drawn for a fit, the same number from each scene."""
 FIT = Recipe(steps=2000, batch=1024, lr=1e-2, ema=0.0, clip=0.0, augment=("exposure",), augment_share=1.0)
@@ -59,7 +59,8 @@ class PixelMLP(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, H, W), channels-last; negative values count as 0."""
-        return in_strips(self._strip, rgb, rows=max(1, AT_ONCE // rgb.shape[-1]))
+        rows = max(1, AT_ONCE // rgb.shape[-1]) if rgb.device.type == "cpu" else None
+        return in_strips(self._strip, rgb, rows=rows)
 
     def _strip(self, rgb: Tensor) -> Tensor:
         pixels = rgb.clamp(min=0)
@@ -70,7 +71,8 @@ class PixelMLP(nn.Module):
         for layer in hidden:
             x = gelu(pointwise(x, layer.weight, layer.bias))
         # W x is q times W (x / q)
-        y = pointwise(x, last.weight, last.bias).addmm_(to_rows(colour), self.linear.weight.t())
+        y = pointwise(x, last.weight, last.bias).to(q.dtype)  # of fp32 also in mixed precision
+        y.addmm_(to_rows(colour), self.linear.weight.t())
         return to_map(y.mul_(to_rows(q)), rgb)
 
 

@@ -251,4 +251,4 @@ def _require_pairs(rgb: np.ndarray, spectra: np.ndarray) -> None:
         )
 
 
-__all__ = ["ChromaticityTable", "Moments", "brightness", "cells"]
+__all__ = ["ChromaticityTable", "Moments", "brightness", "cells", "cells_and_brightness"]

@@ -82,9 +82,19 @@ def check_shape(subject: Subject) -> str:
 
 
 def check_dtype(subject: Subject) -> str:
-    """float32 becomes float32."""
-    require_equal("The cube has the wrong dtype", torch.float32, subject.forward(subject.rgb(1)).dtype)
-    return "float32 becomes float32"
+    """float32 becomes float32, also in mixed precision up to bfloat16."""
+    rgb = subject.rgb(1)
+    cube = subject.forward(rgb)
+    require_equal("The cube has the wrong dtype", torch.float32, cube.dtype)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = subject.forward(rgb)
+    except RuntimeError as error:
+        expected = 'a cube under torch.autocast("cpu", torch.bfloat16)'
+        raise ContractError("Mixed precision fails", expected=expected, got=text_of(error)) from error
+    require_equal("The cube of mixed precision has the wrong shape", tuple(cube.shape), tuple(mixed.shape))
+    require_finite(mixed.float(), "The cube of mixed precision")
+    return "float32 becomes float32; mixed precision works"
 
 
 def check_range(subject: Subject) -> str:

@@ -49,8 +49,8 @@ def find_images(names: Sequence[str]) -> list[Path]:
     """Files as named, all images of folders, and the matches of patterns (``*.png``), each once.
 
     In folders, images are the files with a suffix of photographs, rasters or raw photographs, sorted by
-    name; a raw photograph only where no other image has its name. InputError if a folder or pattern has
-    none.
+    name; a raw photograph only where no image before it has its name. InputError if a folder or pattern
+    has none.
     """
     found: dict[Path, Path] = {}
     for name in names:
@@ -72,9 +72,13 @@ def find_images(names: Sequence[str]) -> list[Path]:
 def _images_in(folder: Path) -> list[Path]:
     found = sorted(folder.iterdir())
     developed = [file for file in found if file.suffix.lower() in (*images.SUFFIXES, *RASTERS)]
-    names = {file.stem for file in developed}
-    raws = [file for file in found if file.suffix.lower() in RAW and file.stem not in names]
-    return sorted(developed + raws)
+    raws: dict[str, Path] = {}
+    for file in found:
+        if file.suffix.lower() in RAW:
+            raws.setdefault(file.stem.lower(), file)
+    for file in developed:
+        raws.pop(file.stem.lower(), None)
+    return sorted([*developed, *raws.values()])
 
 
 def jobs_for_folder(

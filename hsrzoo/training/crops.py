@@ -178,10 +178,11 @@ class Crops:
                 got=f"patch {self._recipe.patch}, smallest scene {side} pixels {name}",
                 fix="Raise --patch" if side >= least else "Leave out scenes that are so small",
             )
-        if min(height, width) < self._recipe.patch:
-            why = f"the smallest scene has {high} x {wide}"
-            why += f", and {self._name} takes multiples of {multiple}" if multiple > 1 else ""
-            note(f"Crops are {height} x {width} pixels, not {self._recipe.patch}: {why}")
+        patch = self._recipe.patch
+        if min(height, width) < patch:
+            why = [f"the smallest scene has {high} x {wide}"] if min(high, wide) < patch else []
+            why += [f"{self._name} takes multiples of {multiple}"] if multiple > 1 else []
+            note(f"Crops are {height} x {width} pixels, not {patch}: {', and '.join(why)}")
         return height, width
 
 

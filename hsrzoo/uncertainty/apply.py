@@ -28,7 +28,7 @@ from hsrzoo.uncertainty.intervals import AT_ONCE, Intervals, bounds
 from hsrzoo.uncertainty.metamers import MetamerTable
 from hsrzoo.utils.files import UNCERTAINTY
 
-CONVERTED = 8
+STRIPS_CONVERTED = 8
 """Strips of a numpy image that are converted at once."""
 
 
@@ -131,6 +131,7 @@ def add_intervals(
         image, cube = check_rgb(rgb, value_range).to(found.cube.device), found.cube
         half, unfamiliar = intervals.at(image, cube, level)
         lower, upper = bounds(cube, half)
+        unfamiliar = unfamiliar.clone()  # a tensor of inference mode could not be changed
         return replace(found, level=level, lower=lower, upper=upper, unfamiliar=unfamiliar)
     cube = torch.from_numpy(found.cube)
     lower, upper = torch.empty_like(cube), torch.empty_like(cube)
@@ -168,7 +169,7 @@ def _strips(rgb: np.ndarray, value_range: tuple[float, float] | None) -> Iterato
     height, width, _ = rgb.shape
     pixels = PaddedImage(ArrayPixels(rgb), RgbInput(), value_range)
     rows = max(1, AT_ONCE // width)
-    step = rows * CONVERTED
+    step = rows * STRIPS_CONVERTED
     for start in range(0, height, step):
         window = pixels.window(Region(start, 0, min(step, height - start), width))
         for top in range(0, window.shape[2], rows):

@@ -99,21 +99,20 @@ class Intervals:
         """
         if level not in self._folded:
             self._folded[level] = self._fold(torch.from_numpy(self.factors(level)).float())
+        folded = self._folded[level].to(cube.device)
         rows = max(1, AT_ONCE // (rgb.shape[0] * rgb.shape[-1]))
         if rows >= rgb.shape[-2]:
-            return self._at(rgb, cube, self._folded[level])
+            return self._at(rgb, cube, folded)
         half = torch.empty_like(cube, dtype=torch.float32, memory_format=torch.channels_last)
         unfamiliar = half.new_empty(half[:, 0].shape)
         for top in range(0, rgb.shape[-2], rows):
             part = slice(top, top + rows)
-            half[:, :, part], unfamiliar[:, part] = self._at(
-                rgb[:, :, part], cube[:, :, part], self._folded[level]
-            )
+            half[:, :, part], unfamiliar[:, part] = self._at(rgb[:, :, part], cube[:, :, part], folded)
         return half, unfamiliar
 
     def scale(self, rgb: Tensor, cube: Tensor) -> Tensor:
         """The scale (B, C, H, W) of the errors of a ``cube`` made of ``rgb``, as :meth:`at`."""
-        return self._at(rgb, cube, self._fold(torch.ones(len(self.bands))))[0]
+        return self._at(rgb, cube, self._fold(torch.ones(len(self.bands))).to(cube.device))[0]
 
     def _fold(self, factors: Tensor) -> FoldedScale:
         return FoldedScale.build(self.table.spread, self.weights, factors)
@@ -125,7 +124,7 @@ class Intervals:
         if second is not None and self.kept is not None:
             second = second[:, list(self.kept)]
         cell, q = cells_and_brightness(to_rows(rgb), self.table.side)
-        scale = folded.to(cube.device).at(cell, q, to_rows(cube.float()), second)
+        scale = folded.at(cell, q, to_rows(cube.float()), second)
         return to_map(scale, cube), self.unfamiliar.to(cube.device)[cell].view(rgb[:, 0].shape)
 
     def unfamiliar_at(self, rgb: Tensor) -> Tensor:
@@ -135,7 +134,8 @@ class Intervals:
 
 
 def _on(module: nn.Module, device: torch.device) -> nn.Module:
-    """``module`` on ``device``; one that is there is not walked through, once a strip."""
+    """``module`` on ``device``. Where it is there already, as for all strips but the first, one tensor is
+    looked at, and not all as by ``Module.to``."""
     first = next(chain(module.parameters(), module.buffers()), None)
     return module if first is None or first.device == device else module.to(device)
 

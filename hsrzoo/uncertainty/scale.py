@@ -97,10 +97,10 @@ class FoldedScale:
             cube: Their predicted spectra (N, C) float32.
             second: Those of the second model; None: there is none.
         """
-        total = self.table.index_select(0, cell)
-        torch.addcmul(self.constant, total, q[:, None], out=total)
+        total = torch.addcmul(self.constant, self.table.index_select(0, cell), q[:, None])
         if second is not None:
-            total.addcmul_(F.l1_loss(cube, second, reduction="none"), self.apart)
+            apart = F.l1_loss(cube, second, reduction="none")  # |cube - second| in one pass
+            total.addcmul_(apart, self.apart)
         return total.sqrt_()
 
 

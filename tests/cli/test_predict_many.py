@@ -112,14 +112,14 @@ def test_tasks_on_a_machine_of_a_cluster_share_its_memory(tmp_path: Path, monkey
 def test_images_are_found_by_name_folder_and_pattern(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("deep").mkdir()
-    for name in ("b.png", "a.JPG", "c.txt", "f.jp2", "a.CR2", "g.dng", "deep/d.tif", "deep/e.npy"):
+    for name in ("b.png", "a.JPG", "c.txt", "f.jp2", "a.CR2", "g.CR3", "g.dng", "deep/d.tif", "deep/e.npy"):
         Path(name).touch()
 
     def found(*names: str) -> list[str]:
         return [path.as_posix() for path in find_images(names)]
 
-    assert found(".") == ["a.JPG", "b.png", "f.jp2", "g.dng"]
-    assert found("b.png", ".", "./b.png") == ["b.png", "a.JPG", "f.jp2", "g.dng"]
+    assert found(".") == ["a.JPG", "b.png", "f.jp2", "g.CR3"]
+    assert found("b.png", ".", "./b.png") == ["b.png", "a.JPG", "f.jp2", "g.CR3"]
     assert found("**/*.[tn]*", "missing.png") == ["c.txt", "deep/d.tif", "deep/e.npy", "missing.png"]
     for nothing in ("*.bmp", "empty"):
         Path("empty").mkdir(exist_ok=True)

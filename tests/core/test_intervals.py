@@ -148,6 +148,7 @@ def test_a_batch_tiles_and_strips_give_the_same(
         assert np.allclose(getattr(batch, name)[0].permute(1, 2, 0), getattr(whole, name), atol=1e-4)
     assert np.array_equal(tiled.unfamiliar, whole.unfamiliar)
     assert np.array_equal(batch.unfamiliar[0], whole.unfamiliar)
+    batch.unfamiliar.mul_(2)  # no tensor of inference mode
 
 
 def test_a_black_image_has_finite_intervals_and_is_familiar(model: Reconstructor) -> None:

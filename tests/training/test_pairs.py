@@ -58,6 +58,13 @@ def test_smaller_crops_than_asked_for_are_told(make_task) -> None:
         task.prepare()
 
 
+def test_a_multiple_alone_makes_crops_smaller(make_task, toys) -> None:
+    task, _ = make_task(spec=replace(toys.NET, input=RgbInput(multiple=8)), patch=18)
+    with pytest.warns(Note, match="Crops are 16 x 16 pixels, not 18: .* takes multiples of 8") as told:
+        task.prepare()
+    assert "smallest scene" not in str(told[0].message)
+
+
 def test_without_hold_out_all_scenes_are_drawn(make_task) -> None:
     task, _ = make_task(holdout=0)
     task.prepare()
