@@ -17,6 +17,8 @@ from hsrzoo_benchmark.statistics.seeds import averaged, common_scenes
 from hsrzoo_benchmark.tables.numbers import metric_name, significant
 
 FLOORS = ("pixel-mlp", "linear", "poly", "mean-spectrum")
+NEWER = ("hysat", "ssthyper", "msfn", "ssrnet", "hsiformer")
+"""Networks since 2023 that the paper does not compare."""
 OWN = ("mcga-plus",)
 """What the paper does not have."""
 _TTA = " + TTA"
@@ -70,8 +72,8 @@ def ranking(groups: Mapping[str, SeedGroup], metric: str) -> list[Ranked]:
 
 
 def headline_names(dataset: str) -> list[str]:
-    """The networks of the paper, ensembles and, where they are fitted, floors."""
-    return [tables.headline(arch, dataset) for arch in (*tables.NETWORKS, *OWN, *FLOORS)]
+    """The networks of the paper, newer ones, ensembles and, where they are fitted, floors."""
+    return [tables.headline(arch, dataset) for arch in (*tables.NETWORKS, *NEWER, *OWN, *FLOORS)]
 
 
 def advice(evidence: Evidence) -> list[str]:
