@@ -56,7 +56,7 @@ def cells(rgb: Tensor, side: int = SIDE) -> Tensor:
 def cells_and_brightness(rgb: Tensor, side: int = SIDE) -> tuple[Tensor, Tensor]:
     """:func:`cells` and :func:`brightness` of linear pixels (..., 3)."""
     pixels = rgb.clamp(min=0)
-    q = pixels.sum(-1) + DARK
+    q = brightness(pixels)
     ratios = (pixels[..., :2] + DARK / 3) / q[..., None]
     place = (ratios * side).long().clamp(0, side - 1)
     return place[..., 0] * side + place[..., 1], q

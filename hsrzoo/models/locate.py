@@ -27,7 +27,7 @@ def tags_of(arch: str) -> list[str]:
 def bundled_files(file: str, arch: str | None = None) -> dict[str, Path]:
     """Name ARCH.TAG -> where ``file`` is, of the bundled weights (None: of all architectures) that have
     one beside them."""
-    names = bundled() if arch is None else [f"{arch}.{tag}" for tag in tags_of(arch)]
+    names = [name for name in bundled() if arch in (None, name.partition(".")[0])]
     found = {name: folder_of(parse_name(name)) / file for name in names}
     return {name: path for name, path in found.items() if path.is_file()}
 

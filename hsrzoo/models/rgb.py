@@ -24,11 +24,11 @@ def check_rgb(rgb: Array, value_range: tuple[float, float] | None = None) -> Ten
     else:
         rgb = check_numpy(rgb)
         dtype = rgb.dtype.name
-        # float64: uint16 has no torch arithmetic, and / 65535 is rounded once only
-        # but float32 in [0, 1] stays as it is; torch warns of arrays that are read-only
+        # float64: uint16 has no torch arithmetic, and / 65535 is rounded once only. float32 in [0, 1] needs
+        # neither; a read-only array is copied by the conversion, as torch warns of it.
         as_is = rgb.dtype == np.float32 and value_range is None and rgb.flags.writeable
-        dtype_of_values = np.float32 if as_is else np.float64
-        values = torch.from_numpy(np.ascontiguousarray(rgb, dtype_of_values)).permute(2, 0, 1)[None]
+        pixels = np.ascontiguousarray(rgb, dtype=np.float32 if as_is else np.float64)
+        values = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     return to_unit(values, dtype, value_range).to(torch.float32).contiguous()
 
 

@@ -99,8 +99,8 @@ class FoldedScale:
         """
         total = torch.addcmul(self.constant, self.table.index_select(0, cell), q[:, None])
         if second is not None:
-            apart = F.l1_loss(cube, second, reduction="none")  # |cube - second| in one pass
-            total.addcmul_(apart, self.apart)
+            difference = F.l1_loss(cube, second, reduction="none")  # |cube - second| in one pass
+            total.addcmul_(difference, self.apart)
         return total.sqrt_()
 
 

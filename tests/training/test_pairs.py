@@ -52,7 +52,7 @@ def test_crops_that_are_too_small_say_whose_fault_it_is(make_task, toys, patch: 
         task.prepare()
 
 
-def test_smaller_crops_than_asked_for_are_told(make_task) -> None:
+def test_smaller_crops_than_asked_for_are_noted(make_task) -> None:
     task, _ = make_task(patch=64)
     with pytest.warns(Note, match="Crops are 20 x 24 pixels, not 64: the smallest scene has 20 x 24"):
         task.prepare()
@@ -60,9 +60,9 @@ def test_smaller_crops_than_asked_for_are_told(make_task) -> None:
 
 def test_a_multiple_alone_makes_crops_smaller(make_task, toys) -> None:
     task, _ = make_task(spec=replace(toys.NET, input=RgbInput(multiple=8)), patch=18)
-    with pytest.warns(Note, match="Crops are 16 x 16 pixels, not 18: .* takes multiples of 8") as told:
+    with pytest.warns(Note, match="Crops are 16 x 16 pixels, not 18: .* takes multiples of 8") as notes:
         task.prepare()
-    assert "smallest scene" not in str(told[0].message)
+    assert "smallest scene" not in str(notes[0].message)
 
 
 def test_without_hold_out_all_scenes_are_drawn(make_task) -> None:
