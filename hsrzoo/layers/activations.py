@@ -1,4 +1,4 @@
-"""Activation functions that take no memory where nothing needs their input."""
+"""Activation functions, as fast as torch computes them on a CPU."""
 
 from __future__ import annotations
 
@@ -10,5 +10,13 @@ from hsrzoo.layers.whole_image import can_strip
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU, in place where ``x`` is not needed again: a new map costs more than the function."""
-    return torch.ops.aten.gelu_(x) if can_strip() else F.gelu(x)
+    """GELU, in place where ``x`` is not needed again: a new map costs more than the function.
+
+    Torch's fast GELU takes contiguous tensors: a channels-last map (B, C, H, W) is given as (B, H, W, C).
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return F.gelu(x)
+    function = torch.ops.aten.gelu_ if can_strip() else F.gelu
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return function(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return function(x)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hsrzoo.layers.activations import gelu
 from hsrzoo.layers.pixel_rows import on_pixels
 from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE, Codebook, Query
 
@@ -51,7 +52,7 @@ class Reconstruction(nn.Module):
 
     def refine_all(self, joined: Sequence[Tensor], like: Tensor) -> Tensor:
         """All scales, finest first, at the size of ``like``: the input (B, sum D_i, H, W) of the head."""
-        parts = [F.gelu(refine(upsample(x, like))) for x, refine in zip(joined, self.refine, strict=True)]
+        parts = [gelu(refine(upsample(x, like))) for x, refine in zip(joined, self.refine, strict=True)]
         return torch.cat(parts[::-1], 1)
 
     def forward(self, queries: list[Query], like: Tensor) -> Tensor:
@@ -96,12 +97,12 @@ class SpectralAutoencoder(nn.Module):
         """(B, C, H, W) with the kept bands (B, m) int64 -> (B, M, H, W)."""
         if self.mask == "drop-ordered":
             index = kept.sort(1).values[:, :, None, None].expand(-1, -1, *cube.shape[-2:])
-            return self.lift_out(F.gelu(self.lift(cube.gather(1, index))))
+            return self.lift_out(gelu(self.lift(cube.gather(1, index))))
         visible = torch.zeros(cube.shape[:2], device=cube.device, dtype=cube.dtype).scatter_(1, kept, 1.0)
         visible = visible[:, :, None, None].expand_as(cube)
         # scaled as dropout is, so that any number of visible bands gives sums of one size
         scale = self.bands / kept.shape[1]
-        return self.lift_out(F.gelu(self.lift(torch.cat([cube * visible, visible], 1) * scale)))
+        return self.lift_out(gelu(self.lift(torch.cat([cube * visible, visible], 1) * scale)))
 
     def encode(self, cube: Tensor, kept: Tensor) -> list[Query]:
         """Algorithm 1: the look-ups of all scales, finest first."""

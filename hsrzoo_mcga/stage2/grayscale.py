@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from hsrzoo.layers.pixel_rows import on_pixels
-from hsrzoo.layers.whole_image import pixel_mean
+from hsrzoo.layers.activations import gelu
+from hsrzoo.layers.pixel_rows import at_least_fp32, on_pixels
+from hsrzoo.layers.whole_image import can_strip, pixel_mean
 
 _FLOOR = 1e-4
 """X is kept above this before a power: the slope of X^a at 0 is infinite for a < 1."""
@@ -78,6 +79,8 @@ class GrayscaleAware(nn.Module):
 
 def _power(x: Tensor, a: Tensor) -> Tensor:
     """``x`` to the power ``a``, for ``x`` above 0, in the shape of ``x``."""
+    if can_strip():  # 2^(a log2 x) takes 0.6 times the time of torch's power, in bf16 a quarter
+        return at_least_fp32(x).log2().mul_(a).exp2_().to(x.dtype)
     if not x.requires_grad:
         return x**a
     y: Tensor = _Power.apply(x, a)
@@ -131,7 +134,7 @@ class GrayscaleFeedForward(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """X_s: (B, C, H, W) -> (B, 2C, H, W); a pixel depends on its eight neighbours."""
-        return F.gelu(self.mix(on_pixels(self.expand, x)))
+        return gelu(self.mix(on_pixels(self.expand, x)))
 
     def halves(self) -> list[tuple[GrayscaleAware | None, slice]]:
         """Gamma and log, each with the channels of X_s that go through it."""
@@ -152,8 +155,10 @@ class GrayscaleFeedForward(nn.Module):
         """GELU(conv1x1(Concat(X_g, X_l, X_s))): (B, 2C, H, W) -> (B, C, H, W), pixel by pixel."""
         # Not slices: the gradient of each would be a map of its own, in another layout of memory.
         halves = s.split([self.split, s.shape[1] - self.split], dim=1)
+        # Dense: torch's sigmoid of strided memory takes two to eight times as long.
+        halves = [half.contiguous(memory_format=torch.channels_last) for half in halves]
         parts = [
             curve.apply_curve(half, *taken) if curve and taken else half
             for half, (curve, _), taken in zip(halves, self.halves(), curves, strict=True)
         ]
-        return F.gelu(on_pixels(self.out, torch.cat([*parts, s], 1)))  # B C H W
+        return gelu(on_pixels(self.out, torch.cat([*parts, s], 1)))  # B C H W

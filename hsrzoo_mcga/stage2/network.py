@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hsrzoo.layers.activations import gelu
 from hsrzoo.layers.pixel_rows import on_pixels
 from hsrzoo.layers.whole_image import in_strips
 from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE, Codebook, MixtureOfCodebooks, Site
@@ -163,7 +164,7 @@ class PointwiseHead(nn.Module):
     def forward(self, h: Tensor, rgb: Tensor, from_rgb: tuple[Tensor, Tensor], own: slice) -> Tensor:
         """``h``: H_1, at half resolution; ``own``: the rows wanted."""
         x = upsample(on_pixels(self.context, h), rgb).add_(F.conv2d(rgb, *from_rgb, padding=1))
-        return on_pixels(self.out, F.gelu(on_pixels(self.hidden, F.gelu(x[:, :, own]))))
+        return on_pixels(self.out, gelu(on_pixels(self.hidden, gelu(x[:, :, own]))))
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ class GANet(nn.Module):
         norms = list(self.enter) or [nn.Identity()] * self.scales
 
         def first(part: Tensor) -> Tensor:
-            return norms[0](self.down[0](F.gelu(self.stem(part))))
+            return norms[0](self.down[0](gelu(self.stem(part))))
 
         encoded = [in_strips(first, rgb, halo=2, down=2)]
         for down, norm in list(zip(self.down, norms, strict=True))[1:]:

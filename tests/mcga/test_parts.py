@@ -109,6 +109,11 @@ def test_gamma_has_the_gradient_of_a_power() -> None:
     x = torch.rand(2, 3, 4, 5, dtype=torch.float64).clamp_min(1e-4).requires_grad_()
     a = torch.rand(2, 3, 1, 1, dtype=torch.float64).requires_grad_()
     assert torch.equal(_power(x, a), x**a) and torch.equal(_power(x.detach(), a), x**a)
+    with torch.no_grad():
+        torch.testing.assert_close(_power(x, a), x**a)
+        torch.testing.assert_close(
+            _power(x.bfloat16(), a).double(), x.bfloat16().double() ** a, rtol=2**-8, atol=0
+        )
     weight = torch.randn_like(x)
     found, expected = (torch.autograd.grad((y * weight).sum(), (x, a)) for y in (_power(x, a), x**a))
     for ours, theirs in zip(found, expected, strict=True):
