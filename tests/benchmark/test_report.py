@@ -171,13 +171,17 @@ def test_every_reported_row_belongs_to_something_that_the_harness_runs() -> None
 
 def test_wide_tables_are_split_by_metric() -> None:
     columns = {"condition": "c", "model": "m", "n": "n", **{f"x{i}": f"x{i}" for i in range(7)}}
-    parts = split_to_width(Table("t", columns), 120)
+    row = dict.fromkeys(columns, "0.0311  #1\n0.0218..0.0426")
+    table = Table("t", columns, [row])
+    parts = split_to_width(table, 120)  # columns of 14 characters and 3 between two
     assert [[k for k in part.columns if k.startswith("x")] for part in parts] == [
-        ["x0", "x1", "x2", "x3"],
-        ["x4", "x5", "x6"],
+        ["x0", "x1", "x2"],
+        ["x3", "x4", "x5"],
+        ["x6"],
     ]
-    assert len(split_to_width(Table("t", columns), 1000)) == 1
-    assert len(split_to_width(Table("t", columns), 20)) == 7
+    assert len(split_to_width(table, 1000)) == 1
+    assert len(split_to_width(table, 20)) == 7
+    assert len(split_to_width(Table("t", columns), 120)) == 1  # narrow columns need no parts
 
 
 def test_every_part_of_a_split_speed_table_names_size_model_and_runs() -> None:

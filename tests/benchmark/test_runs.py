@@ -335,14 +335,17 @@ def test_few_scenes_have_neither_interval_nor_rank(tmp_path: Path, save_model, c
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert (row["scenes"], row["low"], row["rank"], row["interval"]) == ("1", "", "", "")
     assert run_bench(options(tmp_path, list(run.models), limit=1), None) == 0
-    assert "too few scenes" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert printed.out.count("too few scenes") == 1  # once for a model, not once for each metric
+    assert "#rank" not in printed.err and "Fewer than 4 scenes: no interval and no rank." in printed.err
 
 
 def test_compare_tells_the_better_model_and_by_how_much(tmp_path: Path, save_model, capsys) -> None:
     a, b = save_model("a"), save_model("b", offset=0.2)
     assert run_compare(options(tmp_path, [a, b])) == 0
     table = capsys.readouterr().out
-    assert "5 of 5 (48 to 100 %)" in table and "is better" in table
+    assert "5 of 5 (48 to 100 %)" in table and "A is better" in table
+    assert max(len(line.rstrip()) for line in table.splitlines()[2:]) <= 125
     assert run_compare(options(tmp_path, [b, a], as_json=True)) == 0
     rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)}
     by_scene = {

@@ -33,6 +33,8 @@ COLUMNS = (
     "cap_seconds", "reference", "device", "threads", "memory_limit_gib", "reported", "reported_note",
 )  # fmt: skip
 """Keys of a figure, the same for scores and speed, so that one CSV holds both."""
+NOT_SIGNIFICANT = "no significant difference"
+"""The verdict on two models whose difference's interval holds 0."""
 _PSNR = {"psnr", "rmse_clamped"}
 PUBLISHED = "reference"
 """The variant that is a network in its published structure."""
@@ -419,5 +421,5 @@ def verdict(gap: Difference, direction: Better, a: str, b: str) -> str:
     if gap.interval is None:
         return f"none: n = {gap.scenes}, {intervals.MIN_SCENES} scenes needed"
     if not gap.significant:
-        return "no significant difference"
+        return NOT_SIGNIFICANT
     return f"{a if (gap.mean < 0) == (direction == 'lower') else b} is better"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from hsrzoo.registry import METRICS
 from hsrzoo_benchmark.statistics.intervals import MIN_SCENES, TOO_FEW, Difference, Interval
@@ -44,11 +44,12 @@ def trimmed(value: float | str | None) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def decimals(value: float | str, like: float | None = None) -> str:
-    """Two decimals from 1 on and four below, as many as ``like`` has; text stays."""
+def decimals(value: float | str, like: float | None = None, sign: Literal["", "+"] = "") -> str:
+    """Two decimals from 1 on and four below, as many as ``like`` has; text stays. ``sign``: "+" writes that
+    of positive numbers too."""
     if isinstance(value, str):
         return value
-    return f"{value:.{2 if abs(value if like is None else like) >= 1 else 4}f}"
+    return f"{value:{sign}.{2 if abs(value if like is None else like) >= 1 else 4}f}"
 
 
 def with_interval(mean: float | None, interval: Interval | None, sign: bool = False) -> str:

@@ -9,17 +9,17 @@ from typing import Any
 from hsrzoo.metrics import NODATA
 from hsrzoo.registry import METRICS
 from hsrzoo.results import POOLED, ScoreRow, SpeedRow
-from hsrzoo_benchmark.results.figures import condition_text, learned_from
+from hsrzoo_benchmark.results.figures import NOT_SIGNIFICANT, condition_text, learned_from
 from hsrzoo_benchmark.results.speeds import PAPER_TIME
 from hsrzoo_benchmark.run.metamer import HALF_WAY, STRONGEST
 from hsrzoo_benchmark.run.uncertainty import WORST
 from hsrzoo_benchmark.speed.timing import MIN_RUNS
 from hsrzoo_benchmark.statistics.intervals import METHOD, MIN_SCENES, TOO_FEW
-from hsrzoo_benchmark.tables.numbers import decimals, rank_text, threads_text, trimmed
+from hsrzoo_benchmark.tables.numbers import decimals, threads_text, trimmed
 
 _SCORE_HEADINGS = {"condition": "condition, hash", "model": "model", "n": "n"}
-_LABELS_WIDTH, _METRIC_WIDTH = 50, 17
-"""Characters that the columns before the metrics and each metric take, about."""
+_GAP = 3
+"""Characters between two columns."""
 COMMIT_LENGTH = 12
 """Characters of a commit's name that are shown."""
 _LABELS = (*_SCORE_HEADINGS, "size", "runs")
@@ -133,12 +133,25 @@ def split_to_width(table: Table, width: int) -> list[Table]:
     """``table`` as several with fewer metrics each, so that none is wider than a terminal."""
     metrics = [key for key in table.columns if key not in _LABELS]
     labels = {key: head for key, head in table.columns.items() if key in _LABELS}
-    per = max(1, (width - _LABELS_WIDTH) // _METRIC_WIDTH)
-    parts = [metrics[i : i + per] for i in range(0, len(metrics), per)]
+    room = width - _GAP - sum(_column_width(table, key) for key in labels)
+    parts: list[list[str]] = []
+    left = 0
+    for key in metrics:
+        needed = _column_width(table, key)
+        if not parts or needed > left:
+            parts.append([])
+            left = room
+        parts[-1].append(key)
+        left -= needed
     return [
         Table(table.title, {**labels, **{key: table.columns[key] for key in part}}, table.rows)
         for part in parts
     ]
+
+
+def _column_width(table: Table, key: str) -> int:
+    cells = [table.columns[key], *(str(row.get(key, "")) for row in table.rows)]
+    return _GAP + max(len(line) for cell in cells for line in cell.split("\n"))
 
 
 def _title(bench: str, dataset: str, split: str, protocol: str) -> str:
@@ -147,8 +160,12 @@ def _title(bench: str, dataset: str, split: str, protocol: str) -> str:
 
 def _score_row(figure: dict[str, Any]) -> dict[str, Any]:
     label = "\n".join([_label(figure), *learned_from(figure)])
-    seeds = f"\n{figure['seeds']} seeds" if figure["seeds"] > 1 else ""
-    return {"condition": _condition_cell(figure), "model": label, "n": f"n = {figure['scenes']}{seeds}"}
+    sample = [f"n = {figure['scenes']}"]
+    if figure["seeds"] > 1:
+        sample.append(f"{figure['seeds']} seeds")
+    if figure["scenes"] < MIN_SCENES:
+        sample.append(TOO_FEW)
+    return {"condition": _condition_cell(figure), "model": label, "n": "\n".join(sample)}
 
 
 def _condition_cell(figure: dict[str, Any]) -> str:
@@ -166,15 +183,13 @@ def _label(figure: dict[str, Any]) -> str:
 def _score_cell(figure: dict[str, Any]) -> str:
     if figure["nan_scenes"]:
         return f"NaN\non {figure['nan_scenes']} of {figure['scenes']} scenes"
-    rank = rank_text(figure["rank"], figure["scenes"])
-    lines = [f"{decimals(figure['mean'])}  {rank}".rstrip() if figure["rank"] else decimals(figure["mean"])]
+    rank = f"  #{figure['rank']}" if figure["rank"] else ""
+    lines = [f"{decimals(figure['mean'])}{rank}"]
     if figure["low"] is not None:
         ends = (decimals(figure[end], like=figure["mean"]) for end in ("low", "high"))
         lines.append("..".join(ends))
     if figure["wins"] is not None:
         lines.append(f"{figure['wins']} of {figure['scenes']}")
-    if rank == TOO_FEW:
-        lines.append(rank)
     return "\n".join(lines)
 
 
@@ -252,21 +267,33 @@ def _runs_cell(figure: dict[str, Any]) -> str:
 def compare_table(rows: Sequence[dict[str, Any]], a: str, b: str, title: str) -> Table:
     """Metrics down; values of A and B, their difference, its interval, wins and verdict across."""
     columns = {
-        "condition": "condition", "metric": "metric", "a": a, "b": b, "difference": "A - B",
-        "interval": "95 % interval", "wins": f"scenes for {a}", "verdict": "verdict",
+        "condition": "condition", "metric": "metric", "a": "A", "b": "B", "difference": "A - B",
+        "interval": "95 % interval", "wins": "scenes for A", "verdict": "verdict",
     }  # fmt: skip
+    short = {f"{name} is better": f"{letter} is better" for letter, name in (("A", a), ("B", b))}
+    short |= {NOT_SIGNIFICANT: "undecided"}
     cells = [
         {
             **row,
             "a": decimals(row["a"]),
             "b": decimals(row["b"]),
-            "difference": f"{row['difference']:+.4f}",
-            "interval": "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}",
+            "difference": _signed(row["difference"], row),
+            "interval": _signed_interval(row),
             "wins": _won(row),
+            "verdict": short.get(row["verdict"], row["verdict"]),
         }
         for row in rows
     ]
     return Table(title, columns, cells)
+
+
+def _signed(value: float, row: Mapping[str, Any]) -> str:
+    """A difference with its sign and the decimals of the larger of the two values."""
+    return decimals(value, like=max(row["a"], row["b"], key=abs), sign="+")
+
+
+def _signed_interval(row: Mapping[str, Any]) -> str:
+    return "" if row["low"] is None else f"{_signed(row['low'], row)} to {_signed(row['high'], row)}"
 
 
 def _won(row: Mapping[str, Any]) -> str:
@@ -320,17 +347,18 @@ def notes(figures: Sequence[dict[str, Any]], metrics: Sequence[str]) -> list[str
     few = [f"Fewer than {MIN_RUNS} runs: {'; '.join(capped)}."] if capped else []
     if all(f["bench"] == "speed" for f in figures):
         return few
-    found = [
-        *few,
-        f"Cells: mean  #rank, {METHOD} over scenes, scenes on which the model beats the best mean. Models "
-        "whose difference from a group's best holds 0 share its rank.",
-    ]
+    found = list(few)
+    if any(f["bench"] != "speed" and f["scenes"] >= MIN_SCENES for f in figures):
+        found.append(
+            f"Cells: mean  #rank, {METHOD} over scenes, scenes on which the model beats the best mean. "
+            "Models whose difference from a group's best holds 0 share its rank."
+        )
     if any(f["bench"] == "metamer" for f in figures):
         found.append(_MEMORY_NOTE)
     if any(f["metric"] == "coverage" for f in figures):
         found.append(_INTERVAL_NOTE)
     if any(f["bench"] != "speed" and f["scenes"] < MIN_SCENES for f in figures):
-        found.append(f"Fewer than {MIN_SCENES} scenes are {TOO_FEW}: no interval and no rank.")
+        found.append(f"Fewer than {MIN_SCENES} scenes: no interval and no rank.")
     groups = {(f["bench"], f["protocol"], f["condition"]) for f in figures}
     if len({(f["bench"], f["protocol"], f["condition"], f["hash"]) for f in figures}) > len(groups):
         found.append("Figures with different protocol hashes are not comparable and are ranked apart.")
