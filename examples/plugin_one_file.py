@@ -48,6 +48,7 @@ SPEC = ModelSpec(
     build=build,
     summary="An example: a linear map with a convolutional correction",
     source="hsrzoo, examples/plugin_one_file.py",
+    licence="MIT",
     input=RgbInput(multiple=2, min_size=2),  # odd sizes are padded before and cropped after
     recipe=Recipe(steps=1000, lr=3e-3),
     tags=("example",),

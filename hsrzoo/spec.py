@@ -172,8 +172,8 @@ class ModelSpec:
     """One line: what it is."""
     source: str
     """Paper and code it comes from."""
-    licence: str = "MIT"
-    """Licence of the original code, ``none stated`` where it has none; this implementation is ours."""
+    licence: str = "none stated"
+    """Licence of the original code; the card of pushed weights states it."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments of this variant (a variant is data, not a subclass)."""
     input: RgbInput = RgbInput()

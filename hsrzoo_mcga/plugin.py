@@ -29,6 +29,7 @@ def _spec(scales: int) -> ModelSpec:
             else "the paper's comparison of numbers of scales"
         ),
         source=_SOURCE,
+        licence="MIT",
         arguments={"widths": widths, "blocks": blocks},
         input=RgbInput(multiple=1 << scales, min_size=1 << scales),
         recipe=Recipe(),
@@ -51,6 +52,7 @@ MCGA_PLUS = ModelSpec(
     summary="Mean of mcga-s2 and pixel-mlp",
     use="accuracy in spectra, with intervals",
     source=f"{_SOURCE}; pixel-mlp: hsrzoo",
+    licence="MIT",
     arguments={"members": ("mcga-s2", "pixel-mlp")},
     input=MCGA_S2.input,
     default_tag="cave",

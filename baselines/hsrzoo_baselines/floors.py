@@ -184,6 +184,7 @@ def _spec(name: str, degree: int, summary: str, use: str, source: str) -> ModelS
         summary=summary,
         use=use,
         source=source,
+        licence="MIT",
         arguments={"degree": degree},
         default_tag="cave",
         tags=("floor",),

@@ -290,6 +290,7 @@ SPEC = ModelSpec(
         "source_reproduction; "
         "https://github.com/Karl-Liu-ch/HSI-diffusion at 9a3149d"
     ),
+    licence="MIT",
     input=RgbInput(),
     recipe=Recipe(lr=1.25e-3),
     default_tag="cave",

@@ -162,6 +162,7 @@ SPEC = ModelSpec(
     summary="Multilayer perceptron from the colour of a pixel to its spectrum, 6.6 thousand parameters",
     use="small and fast",
     source="hsrzoo",
+    licence="MIT",
     # small crops: neighbours are much alike, and one step should see many colours
     recipe=Recipe(batch=64, patch=8, lr=1e-2),
     default_tag="cave",

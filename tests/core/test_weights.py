@@ -20,7 +20,7 @@ from hsrzoo.models.building import Size
 from hsrzoo.models.locate import folder_of
 from hsrzoo.models.names import parse_name
 from hsrzoo.models.tensors import load_tensors, save_tensors
-from hsrzoo.models.weights import input_of, load_module, read_config, save_folder
+from hsrzoo.models.weights import input_of, load_module, make_config, read_config, save_folder
 from hsrzoo.spec import ModelSpec
 from hsrzoo.utils.files import sha256_of_file
 
@@ -78,6 +78,11 @@ def test_config_records_what_decides_the_network(folder: Path, tiny_bands: BandS
     assert config["codebook"] is None
     assert config["input"]["order"] == "RGB" and config["input"]["range"] == [0, 1]
     assert (folder / "README.md").read_text().startswith("# net")
+
+
+def test_a_licence_that_nobody_stated_is_not_made_up(tiny_bands: BandSet) -> None:
+    spec = ModelSpec("mine", "nowhere:build", "s", "Me, 2026")
+    assert make_config(spec, tiny_bands, arguments={}, training={})["licence"] == "none stated"
 
 
 def test_two_saves_have_the_same_bytes(tmp_path: Path, tiny_bands: BandSet) -> None:

@@ -10,6 +10,7 @@ SPEC = ModelSpec(
     summary="Weighted mean of the cubes of other models, made by `hsrzoo ensemble`",
     use="more accuracy from models that are there already",
     source="hsrzoo",
+    licence="MIT",
     arguments={"members": ("linear", "pixel-mlp")},
     tags=("ensemble",),
     notes="Each member normalises its input itself; one set of weights holds those of all members.",
