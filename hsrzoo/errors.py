@@ -144,8 +144,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
 
 def nearest_names(name: str, known: Collection[str]) -> list[str]:
     """The known names that are most like ``name``, or that contain it; the nearest first."""
-    near = difflib.get_close_matches(name, known, n=3)
-    return near + [k for k in known if name and name.lower() in k and k not in near][:3]
+    plain = {_plain(one): one for one in known}
+    name = _plain(name)
+    near = difflib.get_close_matches(name, plain, n=3)
+    near += [one for one in plain if name and name in one and one not in near][:3]
+    return [plain[one] for one in near]
+
+
+def _plain(name: str) -> str:
+    """A name for comparisons: people write Canon EOS 5D for canon-eos-5d."""
+    return name.lower().replace(" ", "-")
 
 
 def require_known(kind: str, name: str, known: Collection[str]) -> None:

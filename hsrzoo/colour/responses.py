@@ -110,7 +110,7 @@ def source_of(name: str) -> str:
 
 def nearest_cameras(make: str, model: str) -> list[str]:
     """Up to three built-in cameras whose names are nearest to those by EXIF."""
-    return nearest_names("-".join(_key(make, model)).replace(" ", "-"), _measured())
+    return nearest_names(" ".join(_key(make, model)), _measured())
 
 
 @cache

@@ -57,8 +57,10 @@ def parse_name(text: str) -> ModelName:
         parsed = ModelName("zoo", arch=arch, tag=tag or None, variant=rest or None) if valid else None
     if parsed is not None:
         return parsed
-    is_path = not found and ("/" in text or "\\" in text)
-    hint = f"For a folder write local-dir:{text}" if is_path else "hsrzoo list shows the names of this zoo"
+    hint = "hsrzoo list shows the names of this zoo"
+    if not found and ("/" in text or "\\" in text):
+        on_hub = f", for a repository on the Hub hf-hub:{text}" if _hub(text) else ""
+        hint = f"For a folder write local-dir:{text}{on_hub}"
     better = suggest_repo(rest.partition("@")[0]) if scheme == "hf-hub" else None
     raise UnknownNameError(
         f"{text!r} is not a model name",

@@ -62,6 +62,8 @@ def test_exif_names_a_camera(make: str, model: str, name: str | None) -> None:
 
 def test_an_unknown_camera_has_nearest_names():
     assert nearest_cameras("Canon", "Canon EOS 5D Mark V")[0].startswith("canon-eos-5d-mark")
+    with pytest.raises(UnknownNameError, match="Nearest: canon-eos-5d-mark-ii,"):
+        Camera.named("Canon 5D Mark II")
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "  "])

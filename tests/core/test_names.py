@@ -52,6 +52,13 @@ def test_a_bare_path_is_pointed_to_local_dir() -> None:
         parse_name("runs/mine")
 
 
+def test_an_address_on_the_hub_is_pointed_to_hf_hub() -> None:
+    with pytest.raises(
+        UnknownNameError, match=r"local-dir:org/net-cave, for .* the Hub hf-hub:org/net-cave"
+    ):
+        parse_name("org/net-cave")
+
+
 def test_names_are_text() -> None:
     with pytest.raises(UnknownNameError, match="local-dir:PATH"):
         parse_name(Path("runs"))  # type: ignore[arg-type]
@@ -81,4 +88,6 @@ def test_unknown_names_offer_near_ones_and_parts() -> None:
     assert "Nearest: linear." in str(unknown_name("model", "liner", known))
     assert "Nearest: mst-plus-plus." in str(unknown_name("model", "MST", known))
     assert "Known: linear, mcga-s1, mcga-s2, mst-plus-plus." in str(unknown_name("model", "zzz", known))
+    assert "Nearest: mst-plus-plus." in str(unknown_name("model", "MST plus", known))
+    assert "Nearest: ARAD_1K_0912." in str(unknown_name("scene", "arad_1k_912", ["ARAD_1K_0912", "x"]))
     assert "Known: none." in str(unknown_name("model", "zzz", []))
