@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from shlex import quote
 from types import ModuleType, UnionType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -126,7 +127,7 @@ class Registry(Generic[T]):
     def requires(self, name: str) -> str | None:
         """What others need to have ``name``: ``pip install PACKAGE==VERSION`` or ``--plugin FILE``. None
         where it is part of hsrzoo, or nothing is known."""
-        file = next((path for path in _files if self._origins.get(name) == str(path)), None)
+        file = self._file(name)
         if file is not None:
             return f"--plugin {file.name}"
         found = self._entry_points().get(name)
@@ -134,6 +135,19 @@ class Registry(Generic[T]):
         if package is None or package.name == _OWN:
             return None
         return f"pip install {package.name}=={package.version}"
+
+    def program(self, name: str) -> str:
+        """How a command that uses ``name`` begins: ``hsrzoo``, or ``hsrzoo --plugin FILE``."""
+        file = self._file(name)
+        if file is None:
+            return _OWN
+        here = Path.cwd()
+        shown = file.relative_to(here) if file.is_relative_to(here) else file
+        return f"{_OWN} --plugin {quote(str(shown))}"
+
+    def _file(self, name: str) -> Path | None:
+        """The plugin file that ``name`` comes from."""
+        return next((path for path in _files if self._origins.get(name) == str(path)), None)
 
     def working(self) -> Iterator[tuple[str, T]]:
         """All (name, value) pairs; a plugin that does not load is warned about and left out."""

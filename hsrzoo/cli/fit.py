@@ -53,7 +53,7 @@ def command(
     if spec.fit is None:
         raise TrainingError(
             f"{name} is trained, not fitted",
-            fix=f"Use `hsrzoo train {name} --dataset {dataset}`",
+            fix=f"Use `{MODELS.program(name)} train {name} --dataset {dataset}`",
         )
     folder = out or Path(f"{name}.{dataset}")
     opener = Opener(data_root)

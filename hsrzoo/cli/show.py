@@ -109,8 +109,11 @@ def _cost_line(facts: Mapping[str, Any], names: Sequence[str], zoo: Zoo) -> str:
 def _without_weights(facts: Mapping[str, Any]) -> str:
     if "recipes" not in facts:
         return ""
+    from hsrzoo.registry import MODELS
+
     others = " or convert the authors' checkpoint" if facts["official checkpoints"] else ""
-    return f"none bundled: hsrzoo train {facts['name']} --dataset NAME{others}"
+    train = f"{MODELS.program(facts['name'])} train {facts['name']} --dataset NAME"
+    return f"none bundled: {train}{others}"
 
 
 def _print_rows(what: str, store: Path, rows: Sequence[Mapping[str, Any]], shared: Sequence[str]) -> None:

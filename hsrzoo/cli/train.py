@@ -116,7 +116,7 @@ def command(
     if only_fitted(spec, VISIBLE_31):
         raise TrainingError(
             f"{name} is fitted in closed form, not trained",
-            fix=f"Use `hsrzoo fit {name} --dataset {dataset}`",
+            fix=f"Use `{MODELS.program(name)} fit {name} --dataset {dataset}`",
         )
     folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
     recipe = options.recipe(_recipe(spec, recipe_name), fields, sets, folder if resume else None)

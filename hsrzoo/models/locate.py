@@ -8,6 +8,7 @@ from pathlib import Path
 from hsrzoo.errors import WeightsError
 from hsrzoo.models.names import ModelName, parse_name, path_hint
 from hsrzoo.models.tensors import looks_like_pickle, pickle_refused
+from hsrzoo.registry import MODELS
 from hsrzoo.utils.entry_points import entry_points_of, paths_of
 from hsrzoo.utils.files import CONFIG, TENSORS
 
@@ -78,11 +79,12 @@ def no_weights(name: ModelName) -> WeightsError:
     """The error for a name that has no weights here, with what the user can do instead."""
     tags = tags_of(str(name.arch))
     offer = f"Use {' or '.join(f'{name.arch}.{t}' for t in tags)}; or train" if tags else "Train"
+    program = MODELS.program(str(name.arch))
     return WeightsError(
         f"There are no trained weights for {name}",
         fix=path_hint(name)
-        or f"{offer} your own with `hsrzoo train {name.arch}` and load them as local-dir:PATH, "
-        "or pass weights=None for random weights",
+        or f"{offer} your own with `{program} train {name.arch} --dataset NAME` and load "
+        "them as local-dir:PATH, or pass weights=None for random weights",
     )
 
 

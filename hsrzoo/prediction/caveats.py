@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.errors import HsrzooError
 from hsrzoo.models.reconstruction import METAMER
-from hsrzoo.registry import DATASETS
+from hsrzoo.registry import DATASETS, MODELS
 from hsrzoo.zoo import LOW_COVERAGE, low_coverage
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def caveats(
     dataset = training.get("dataset")
     if training.get("weights") == "random":
         return "The weights are random: the spectra in these cubes mean nothing."
-    bench = f"hsrzoo bench --model {quote(model.name)} --dataset {dataset or 'NAME'}"
+    program = MODELS.program(model.config.get("architecture", ""))
+    bench = f"{program} bench --model {quote(model.name)} --dataset {dataset or 'NAME'}"
     if not dataset:
         return f"The training data of these weights are unknown.\nTo check them: {bench}"
     other = f" (such as {camera})" if camera else ""
@@ -115,7 +116,8 @@ def mapped_interval(photo: Photo, level: Level) -> str | None:
     if how is None:
         return (
             "Intervals hold for linear RGB of the camera of the training data. Of images of other cameras "
-            f"that were not mapped to it, those of 90 % held only {_UNMAPPED} % of the values"
+            f"that were not mapped to it, those of 90 % of bundled models held only {_UNMAPPED} % of the "
+            "values"
         )
     if level == METAMER:
         return (
@@ -125,9 +127,9 @@ def mapped_interval(photo: Photo, level: Level) -> str | None:
     if "chart" in how:
         return "For photographs that are mapped by a chart the coverage of intervals was not measured"
     return (
-        "Intervals keep the width for the camera of the training data: images mapped to it from sRGB or "
-        f"from {_CAMERAS} measured cameras, rendered from training scenes, need {_LEAST} to {_MOST} times "
-        "that width"
+        "Intervals keep the width for the camera of the training data. Those of bundled models need "
+        f"{_LEAST} to {_MOST} times that width for images mapped to it from sRGB or from {_CAMERAS} "
+        "measured cameras, rendered from training scenes"
     )
 
 

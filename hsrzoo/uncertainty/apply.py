@@ -21,6 +21,7 @@ from hsrzoo.models.reconstruction import METAMER, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb
 from hsrzoo.models.steps.base import LoadedModel
 from hsrzoo.models.tiling.windows import PaddedImage
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec, RgbInput
 from hsrzoo.uncertainty.conformal import smallest_count
 from hsrzoo.uncertainty.file import read_intervals
@@ -64,8 +65,11 @@ def _remedy(model: LoadedModel, folder: Path | None) -> str:
     `hsrzoo train` may put them, or where there are too few training scenes on a split, or load others."""
     training = model.config.get("training") or {}
     dataset, scenes = training.get("dataset") or "NAME", training.get("scenes")
-    command = f"hsrzoo calibrate intervals {quote(model.name)} --dataset {dataset}"
-    to = "" if folder is None else f" -o {quote(str(folder / UNCERTAINTY))}"
+    program = MODELS.program(model.spec.name)
+    command = f"{program} calibrate intervals {quote(model.name)} --dataset {dataset}"
+    to = ""
+    if folder is not None and model.name != f"local-dir:{folder}":  # else it is where it belongs
+        to = f" -o {quote(str(folder / UNCERTAINTY))}"
     if not scenes or len(scenes) >= FOLDS:
         refitted = is_refitted(model.spec, model.config)
         folds = "" if refitted else f" --fold-models 'runs/{model.spec.name}.fold-{{fold}}/weights'"

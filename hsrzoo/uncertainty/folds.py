@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.datasets.base import Dataset
@@ -12,6 +14,7 @@ from hsrzoo.datasets.common import FOLDS
 from hsrzoo.errors import InputError, UnknownNameError, WeightsError
 from hsrzoo.models.loading import load
 from hsrzoo.models.weights import make_config
+from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module, resolve
 from hsrzoo.uncertainty.apply import is_refitted, require_same_camera
 from hsrzoo.uncertainty.calibrate import Fold
@@ -64,13 +67,12 @@ def cross_validation(
         InputError: The pattern has no place for the number, or there must be one; there are no folds.
     """
     if pattern is None and not is_refitted(model.spec, model.config):
-        command = "train" if model.spec.fit is None else "fit"
         raise InputError(
             f"{model.name} was trained on the scenes of all folds",
             expected="weights trained without each fold, or a split that it has not seen",
-            fix=f"Train them (hsrzoo {command} --split without-fold-0, and so on) and give their folders, "
-            f"as in --fold-models 'runs/{model.spec.name}.fold-{PLACE}/weights'; or name a split by "
-            "--split",
+            fix=f"Make them ({_command(model, dataset.name)} --split without-fold-0, and so on) and give "
+            f"their folders, as in --fold-models 'runs/{model.spec.name}.fold-{PLACE}/weights'; or name a "
+            "split by --split",
         )
     if pattern is not None and PLACE not in pattern:
         raise InputError(
@@ -95,7 +97,9 @@ def cross_validation(
         if pattern is None:
             opened = partial(_refitted, model, dataset, training)
         else:
-            opened = partial(_trained, model, pattern.replace(PLACE, str(fold)))
+            folder = pattern.replace(PLACE, str(fold))
+            _require_trained(model, dataset, training, folder)
+            opened = partial(_trained, model, folder)
         found.append(Fold(scenes, opened, (scenes, training)))
     return found
 
@@ -106,6 +110,22 @@ def pattern_record(pattern: str | None) -> str | None:
         return pattern
     above, place, below = pattern.partition(PLACE)
     return re.split(r"[/\\:]", above)[-1] + place + below
+
+
+def _command(model: Reconstructor, dataset: str) -> str:
+    arch = model.spec.name
+    return f"{MODELS.program(arch)} {'fit' if model.spec.fit else 'train'} {arch} --dataset {dataset}"
+
+
+def _require_trained(model: Reconstructor, dataset: Dataset, training: str, folder: str) -> None:
+    """WeightsError with the command that makes them if ``folder`` on this machine does not exist."""
+    path = Path(folder)
+    if ":" in folder or path.is_dir():
+        return
+    fix = f"Make them: {_command(model, dataset.name)} --split {training}"
+    if model.spec.fit or path.name == "weights":
+        fix += f" --out {quote(str(path if model.spec.fit else path.parent))}"
+    raise WeightsError("The folder of weights does not exist", got=folder, fix=fix)
 
 
 def _trained(model: Reconstructor, folder: str) -> Reconstructor:

@@ -111,7 +111,7 @@ def test_a_network_without_weights_is_timed_and_has_no_scores(
     err = " ".join(shown.err.split())
     assert "2 models: 1 scored on 2 scenes of toy; all timed at 8 x 8 in turn" in err
     assert f"Left out: {name}: no accuracy. There are no trained weights for bench-net." in err
-    assert "hsrzoo train bench-net --dataset toy" in err
+    assert "toy_plugin.py train bench-net --dataset toy" in err
     assert run_bench(options(tmp_path, [trained, "bench-net"]), TIMING) == 0
     again = capsys.readouterr()
     assert name in again.out and "0 rows computed" in again.err and "[untrained]: seeded" in again.err
@@ -122,7 +122,7 @@ def test_networks_without_weights_are_left_out_in_one_line(tmp_path: Path, save_
     err = " ".join(capsys.readouterr().err.split())
     assert err.count("Left out") == 1
     assert "Left out: bench-net, solo-other: no accuracy. There are no trained weights for NAME." in err
-    assert "hsrzoo train NAME --dataset toy" in err
+    assert "toy_plugin.py train NAME --dataset toy" in err
 
 
 def test_a_floor_without_weights_is_to_be_fitted(tmp_path: Path, no_children, capsys, monkeypatch) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from hsrzoo.prediction.caveats import caveats, other_encoding, training_data
+from hsrzoo.registry import MODELS
 
 
 def weights(training: dict, codebook: dict | None = None) -> SimpleNamespace:
@@ -32,6 +33,14 @@ def test_set_camera_codebooks_and_the_command_that_checks_are_named():
 def test_the_command_can_be_pasted():
     spaced = SimpleNamespace(name="local-dir:my weights", config={"training": {"dataset": "cave"}})
     assert "--model 'local-dir:my weights' --dataset cave" in caveats(spaced)
+
+
+def test_the_command_loads_the_plugin_file_of_the_network(monkeypatch):
+    monkeypatch.setattr(MODELS, "program", "hsrzoo --plugin {}.py".format)
+    mine = SimpleNamespace(
+        name="local-dir:w", config={"architecture": "mine", "training": {"dataset": "cave"}}
+    )
+    assert "hsrzoo --plugin mine.py bench --model local-dir:w --dataset cave" in caveats(mine)
 
 
 def test_a_set_that_no_plugin_knows_and_an_unknown_camera():

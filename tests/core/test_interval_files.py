@@ -111,7 +111,7 @@ def test_for_a_mapped_photograph_a_note_says_what_was_measured(model: Reconstruc
         notes.clear()
         options = PredictOptions(interval=0.5, encoding=encoding)
         predict_file(image, model, image.with_name("a.hdr"), options, say=notes.append)
-        assert any("need 0.95 to 1.11 times that width" in note for note in notes) is noted
+        assert any("of bundled models need 0.95 to 1.11 times that" in note for note in notes) is noted
 
 
 @pytest.mark.parametrize(("level", "noted"), [(0.5, True), (None, False)])
@@ -140,7 +140,7 @@ def test_a_note_says_where_stored_rows_have_low_coverage(
     [
         ("3 x 3 matrix to the camera a, fitted to the chart b", 0.9, "was not measured"),
         ("3 x 3 matrix to the camera a, white kept", "metamer", "errors of the map to it are not counted"),
-        (None, 0.9, "not mapped to it, those of 90 % held only"),
+        (None, 0.9, "those of 90 % of bundled models held only"),
         (None, "metamer", None),
     ],
 )

@@ -259,8 +259,10 @@ def test_weights_without_a_calibration_name_the_command(
     model: Any = SimpleNamespace(name=f"{arch}.cave", spec=MODELS.get(arch), config={"training": training})
     folds = "" if refitted else rf"--fold-models 'runs/{arch}\.fold-\{{fold\}}/weights' "
     if not refitted:
-        with pytest.raises(InputError, match=r"--split without-fold-0.*--fold-models 'runs/"):
-            cross_validation(model, SimpleNamespace(), None, None)
+        with pytest.raises(
+            InputError, match=rf" {arch} --dataset cave --split without-fold-0.*--fold-models 'runs/"
+        ):
+            cross_validation(model, SimpleNamespace(name="cave"), None, None)
     command = rf"calibrate intervals {arch}\.cave --dataset cave {folds}-o \S+/uncertainty\.safetensors"
     with pytest.raises(WeightsError, match=command):
         intervals_of(model, tmp_path, "0" * 64)
@@ -351,7 +353,7 @@ def test_a_damaged_calibration_is_refused_with_a_sentence(calibrated: Path, tmp_
         (["--split", "train"], "trained on scenes that it is to be calibrated on"),
         (["--split", "valid", "--folds", "1"], "--split excludes"),
         (["--fold-models", "runs/weights"], "no place for the number of a fold"),
-        (["--fold-models", "runs/{fold}"], "does not exist"),
+        (["--fold-models", "runs/{fold}"], "fit linear --dataset random .*-fold-0 --out runs/0.$"),
         (["--folds", "7"], "no split of random named 'fold-7'"),
         (["--folds", "0,0"], "are no folds"),
         (["--second", "mst-plus-plus"], "trained, not fitted"),

@@ -100,6 +100,12 @@ def test_what_others_need_for_a_plugins_name_is_told(
     assert models.requires("mine") is None, "added by hand"
     monkeypatch.setitem(registry._files, tmp_path / "tiny_net.py", None)
     assert models.requires("mine") == "--plugin tiny_net.py"
+    assert (
+        models.program("mine") == f"hsrzoo --plugin {tmp_path}/tiny_net.py"
+        and models.program("m") == "hsrzoo"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert models.program("mine") == "hsrzoo --plugin tiny_net.py"
     assert models.requires("nobodys") is None and MODELS.requires("mst-plus-plus") is None
 
 

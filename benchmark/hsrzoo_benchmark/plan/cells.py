@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import BandsError, HsrzooError, WeightsError
 from hsrzoo.models.metadata import trained_scenes
+from hsrzoo.registry import MODELS
 from hsrzoo.results import FOLD, ScoreRow
 from hsrzoo.spec import DatasetSpec, resolve
 from hsrzoo_benchmark.grouping import group_by
@@ -122,7 +123,8 @@ def no_weights(model: Reconstructor, source: Source, name: str | None = None) ->
     make = "fit" if model.spec.fit else "train"
     return WeightsError(
         f"There are no trained weights for {name or plain_name(model.name)}",
-        fix=f"Make some with `hsrzoo {make} {name or model.spec.name} --dataset {source.spec.name}` and "
+        fix=f"Make some with `{MODELS.program(model.spec.name)} {make} {name or model.spec.name} "
+        f"--dataset {source.spec.name}` and "
         "give their folder as --model local-dir:PATH",
     )
 
