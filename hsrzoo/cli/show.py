@@ -107,10 +107,10 @@ def _cost_line(facts: Mapping[str, Any], names: Sequence[str], zoo: Zoo) -> str:
 
 
 def _without_weights(facts: Mapping[str, Any]) -> str:
-    if "recipes" not in facts:
-        return ""
     from hsrzoo.registry import MODELS
 
+    if "recipes" not in facts:
+        return ""
     others = " or convert the authors' checkpoint" if facts["official checkpoints"] else ""
     train = f"{MODELS.program(facts['name'])} train {facts['name']} --dataset NAME"
     return f"none bundled: {train}{others}"
@@ -236,10 +236,13 @@ def _recipes(spec: ModelSpec) -> dict[str, Recipe]:
 
 
 def _official(spec: ModelSpec) -> str | None:
+    from hsrzoo.registry import MODELS
+
     if spec.official is None:
         return None
     note = f"; {spec.official.note}" if spec.official.note else ""
-    return f"hsrzoo convert FILE --arch {spec.name} (input: normalise {spec.official.normalise}{note})"
+    convert = f"{MODELS.program(spec.name)} convert FILE --arch {spec.name}"
+    return f"{convert} (input: normalise {spec.official.normalise}{note})"
 
 
 def _weights(name: str, config: dict[str, Any], spec: ModelSpec, use: str) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def test_a_card_tells_origin_cost_recipes_and_notes(run_hsrzoo, plugin: str) -> 
     assert facts["recipes"]["few-pairs"]["steps"] == 300
     assert facts["recipes"]["authors"]["steps"] == 7 and facts["recipes"]["common"]["steps"] == 2000
     assert facts["official checkpoints"] == (
-        "hsrzoo convert FILE --arch plugin-net (input: normalise minmax-image; of the toolbox)"
+        "hsrzoo --plugin plugin.py convert FILE --arch plugin-net "
+        "(input: normalise minmax-image; of the toolbox)"
     )
     assert facts["notes"] == "Made for [tests]."
     assert facts["weights"] == facts["scores"] == facts["speed"] == []
@@ -71,10 +72,10 @@ def test_the_text_leads_with_what_decides_and_fits_100_columns(run_hsrzoo, plugi
     assert done.returncode == 0 and done.stderr == ""
     head, first, rest = done.stdout.split("\n\n", 2)
     assert head == "plugin-net: One layer"
-    assert [line.split(maxsplit=1)[1].strip() for line in first.splitlines()] == [
-        "A trial", "124 parameters", "CC0",
-        "none bundled: hsrzoo train plugin-net --dataset NAME or convert the authors' checkpoint",
-    ]  # fmt: skip
+    assert " ".join(first.split()) == (
+        "use A trial cost 124 parameters licence CC0 weights none bundled: hsrzoo --plugin plugin.py train "
+        "plugin-net --dataset NAME or convert the authors' checkpoint"
+    )
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert "7.8 MiB, tensors of one pass, float32" in rest and "Made for [tests]." in rest
     assert "authors: steps=7, batch=4" in rest and "loss=mrae" in rest and "arguments" not in rest
