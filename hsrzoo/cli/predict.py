@@ -293,7 +293,7 @@ def _predict_many(
         bar.next()
         if isinstance(result, TaskFailure):
             failed += 1
-            bar.say(f"Failed: {left[i].image}: {result.error}")
+            bar.say(_failure(left[i].image, result.error))
             continue
         for note in result.notes:
             bar.say(f"{left[i].image.name}: {note}")
@@ -314,6 +314,12 @@ def _is_made(job: Job, wanted: PredictOptions) -> bool:
     return all(path.exists() for path in outputs(job.out, wanted.interval))
 
 
+def _failure(path: Path, error: object) -> str:
+    """A line that names the file once: most errors begin with it."""
+    text = str(error)
+    return f"Failed: {text}" if text.startswith(str(path)) else f"Failed: {path}: {text}"
+
+
 def _missing_pictures(existing: list[Job], bar: Bar) -> int:
     """Make the quick looks that existing cubes lack; returns the number of failures."""
     from hsrzoo.errors import HsrzooError
@@ -327,7 +333,7 @@ def _missing_pictures(existing: list[Job], bar: Bar) -> int:
             bar.say(f"Quick look {save_quicklook(job.out)}")
         except HsrzooError as error:
             failed += 1
-            bar.say(f"Failed: {job.out}: {error}")
+            bar.say(_failure(job.out, error))
     return failed
 
 

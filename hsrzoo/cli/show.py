@@ -222,7 +222,9 @@ def _cost(spec: ModelSpec, configs: Mapping[str, Mapping[str, Any]], variant: st
 
 
 def _input(wanted: RgbInput) -> str:
-    size = f"multiple of {wanted.multiple}, at least {wanted.min_size} pixels"
+    size = "any size"
+    if (wanted.multiple, wanted.min_size) != (1, 1):
+        size = f"multiple of {wanted.multiple}, at least {wanted.min_size} pixels"
     return f"RGB in [0, 1], normalise {wanted.normalise}, {size}"
 
 
