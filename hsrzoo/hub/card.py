@@ -27,8 +27,11 @@ END = "<!-- hsrzoo: end -->"
 TAGS = ("hsrzoo", "hyperspectral", "spectral-reconstruction")
 FACTS = "hsrzoo"
 """Key of the metadata that only hsrzoo reads: architecture, source, numbers of parameters."""
-_LICENCES = {"mit": "mit", "apache-2.0": "apache-2.0", "bsd-3-clause": "bsd-3-clause"}
-"""Licences, in lower case, for which the Hub has an identifier."""
+_LICENCES = (
+    "mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0",
+    "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0",
+)  # fmt: skip
+"""Common licences for which the Hub has an identifier, their SPDX names in lower case."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,9 @@ def model_metadata(
 
 def licence(text: str) -> dict[str, str | None]:
     """``license`` as the Hub writes it, with ``license_name`` if it has no identifier for it."""
-    known = _LICENCES.get(text.partition(" ")[0].lower())
-    return {"license": known or "other", "license_name": None if known else text}
+    name = text.partition(" ")[0].lower()
+    known = name in _LICENCES
+    return {"license": name if known else "other", "license_name": None if known else text}
 
 
 def model_block(

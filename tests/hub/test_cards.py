@@ -157,6 +157,7 @@ def test_metadata_that_are_no_yaml_are_an_error() -> None:
     [
         ("MIT", {"license": "mit", "license_name": None}),
         ("Apache-2.0 (timm)", {"license": "apache-2.0", "license_name": None}),
+        ("CC-BY-NC-4.0", {"license": "cc-by-nc-4.0", "license_name": None}),
         ("none stated", {"license": "other", "license_name": "none stated"}),
     ],
 )
