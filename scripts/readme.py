@@ -70,8 +70,9 @@ def models(evidence: Evidence) -> str:
     return "\n".join([
         markdown_table(heads, lines), "",
         f"Means over {ranks[0].scenes} scenes of {home.dataset}/{home.split} and up to {trainings} "
-        f"trainings, with 95 % intervals: in RMSE {level} of {len(groups)} do not differ significantly. "
-        f"ms: {side} x {side} pixels, {device}, {zoo.speed['threads']} threads. Licence: {_licences(zoo)}. "
+        f"trainings (bundled ones: `hsrzoo list`), with 95 % intervals: in RMSE {level} of "
+        f"{len(groups)} do not differ significantly. ms: {side} x {side} pixels, {device}, "
+        f"{zoo.speed['threads']} threads. Licence: {_licences(zoo)}. "
         f"Default: {zoo.recommended[PHOTOGRAPHS]['why']}.",
     ])  # fmt: skip
 
