@@ -39,7 +39,7 @@ NOT_RUN = {
     "--out runs/mst-plus-plus.fold-$fold",
     "done",
     "hsrzoo train --queue queue.toml",
-    "hsrzoo calibrate intervals local-dir:runs/mst-plus-plus/weights --dataset cave "
+    "hsrzoo calibrate intervals local-dir:runs/mst-plus-plus-cave/weights --dataset cave "
     "--fold-models runs/mst-plus-plus.fold-{fold}/weights",
     "hsrzoo export mcga-s2 --intervals -o mcga-s2-intervals.onnx",
     "hsrzoo predict photo.png --model onnx:mcga-s2-intervals.onnx --interval 90 -o exported-90.hdr",
@@ -73,8 +73,6 @@ NOT_RUN = {
     "hsrzoo ensemble local-dir:runs/gmsr.fold-0/weights local-dir:runs/pixel-mlp.fold-0 --fit cave "
     "--split fold-0 -o fold-0",
     "hsrzoo calibrate intervals local-dir:runs/mine/weights --dataset mine --split valid",
-    "hsrzoo calibrate intervals mst-plus-plus.cave --dataset cave --fold-models "
-    "runs/mst-plus-plus.fold-{fold}/weights -o uncertainty.safetensors",
     "hsrzoo bench --model linear.cave --dataset cave --bench uncertainty --metrics rmse",
     "hsrzoo ensemble gmsr.cave pixel-mlp.cave --shares-of local-dir:fold-0 --shares-of local-dir:fold-1 "
     "-o mean",
