@@ -135,6 +135,8 @@ def _second(asked: str | None, model: Reconstructor) -> str | None:
 
 def _report(found: Intervals, as_json: bool) -> None:
     """Coverage of every scene, and lines that sum it up."""
+    from hsrzoo.uncertainty.conformal import percent
+
     left_out = found.about["left_out"]
     rows = []
     for i, scene in enumerate(found.about["scenes"]):
@@ -144,13 +146,16 @@ def _report(found: Intervals, as_json: bool) -> None:
         rows.append(row)
     columns = {"scene": "scene"}
     for level in left_out:
-        columns |= {f"coverage {level}": f"covered at {level}", f"width {level}": "mean width"}
+        columns |= {
+            f"coverage {level}": f"covered by {percent(float(level))}",
+            f"width {level}": "mean width",
+        }
     print_table(rows, columns, as_json=as_json)
     for level, of_scenes in left_out.items():
         covered, widths = of_scenes["coverage"], of_scenes["width"]
         mean, width = sum(covered) / len(covered), sum(widths) / len(widths)
         say(
-            f"{100 * float(level):g} % intervals cover {100 * mean:.1f} % of the values, "
+            f"{percent(float(level))} intervals cover {100 * mean:.1f} % of the values, "
             f"{100 * min(covered):.1f} % of the worst scene; mean width {width:.4f}"
         )
 
