@@ -68,19 +68,34 @@ class Segmentation:
     """``function(image: (H, W, 3) uint8, **parameters) -> (K, H, W)`` whole numbers, or its address."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def supplier(
-        self, function: Callable[..., np.ndarray], asked: Mapping[str, Any] | None
-    ) -> Callable[[Tensor], Tensor]:
+    def supplier(self, function: Callable[..., np.ndarray], asked: Any) -> Callable[[Tensor], Tensor]:
         """``supply(rgb) -> (B, K, H, W)`` by ``function``; ``asked``: parameters that override others."""
         return _Labels(function, self.settled(asked))
 
-    def settled(self, asked: Mapping[str, Any] | None) -> dict[str, Any]:
-        """All parameters; InputError for one that does not exist."""
-        unknown = sorted((asked or {}).keys() - self.parameters.keys())
+    def settled(self, asked: Any) -> dict[str, Any]:
+        """All parameters; InputError for one that does not exist, or is of another kind than ours. A list
+        keeps its length, as the network may need that many label maps."""
+        asked = {} if asked is None else asked
+        if not isinstance(asked, Mapping):
+            problem = "Parameters of a segmentation have names"
+            raise InputError(problem, expected=f"some of {dict(self.parameters)}", got=repr(asked))
+        unknown = sorted(asked.keys() - self.parameters.keys())
         if unknown:
             expected = ", ".join(self.parameters)
             raise InputError("The segmentation has no such parameter", expected=expected, got=unknown[0])
-        return {**self.parameters, **(asked or {})}
+        for name, value in asked.items():
+            ours = self.parameters[name]
+            if _kind(value) != _kind(ours):
+                problem = f"The parameter {name} of the segmentation is of another kind"
+                raise InputError(problem, expected=f"a value like {ours!r}", got=repr(value))
+        return {**self.parameters, **asked}
+
+
+def _kind(value: Any) -> Any:
+    """What two values of one parameter have in common: a type, or those of the items of a list."""
+    if isinstance(value, list | tuple):
+        return [_kind(item) for item in value]
+    return float if type(value) is int else type(value)
 
 
 @dataclass(frozen=True)

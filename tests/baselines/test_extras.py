@@ -88,6 +88,11 @@ def test_wrong_arguments_of_extras_are_refused() -> None:
         predicted({"response": "no-such-camera"})
     with pytest.raises(InputError, match=r"no such parameter.*counts.*Got segments"):
         predicted({"labels": {"segments": 3}})
+    with pytest.raises(InputError, match=r"have names.*some of \{'counts': \[1, 2\]\}. Got 5"):
+        predicted({"labels": 5})
+    for wrong in (3, [3], ["3", "4"]):  # a label map more or less would not fit the network
+        with pytest.raises(InputError, match=r"counts .* a value like \[1, 2\]"):
+            predicted({"labels": {"counts": wrong}})
 
 
 def test_no_export_holds_a_segmentation() -> None:
