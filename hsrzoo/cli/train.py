@@ -17,6 +17,7 @@ from hsrzoo.errors import TrainingError, unknown_name
 if TYPE_CHECKING:
     from torch import nn
 
+    from hsrzoo.camera import Camera
     from hsrzoo.spec import BandSet, ModelSpec, Recipe, Start
     from hsrzoo.training.pairs import PairTask
 
@@ -143,10 +144,10 @@ def command(
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
+    camera = getattr(data, "camera", None)
     if init_name:
-        built = _from_weights(spec, init_name, data.bands, arguments, recipe)
+        built = _from_weights(spec, init_name, data.bands, arguments, recipe, camera)
     else:
-        camera = getattr(data, "camera", None)
         built = _from_start(spec, start, data.bands, settled_extras(spec, arguments, camera))
     task = PairTask(
         built.spec, built.module, data, recipe, split=split, arguments=built.arguments, start=built.start,
@@ -216,13 +217,14 @@ class _Built:
 
 
 def _from_weights(
-    spec: ModelSpec, name: str, bands: BandSet, arguments: Mapping[str, Any], recipe: Recipe
-) -> _Built:
+    spec: ModelSpec, name: str, bands: BandSet, arguments: Mapping[str, Any], recipe: Recipe,
+    camera: Camera | None,
+) -> _Built:  # fmt: skip
     """The network with trained weights; says which layers do not take part."""
     from hsrzoo.cli.output import say
     from hsrzoo.training.init import build_from, read_init
 
-    init = read_init(name, spec, arguments, recipe)
+    init = read_init(name, spec, arguments, recipe, camera)
     module, fresh = build_from(init, bands)
     say(f"Weights of {init.name} are fine-tuned")
     record = dict(init.record)

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hsrzoo.bands import BandSet
+from hsrzoo.camera import Camera
 from hsrzoo.errors import TrainingError, WeightsError, note
+from hsrzoo.extras import CameraResponse
 from hsrzoo.hub.client import origin_of
 from hsrzoo.models import weights as weight_files
 from hsrzoo.models.loading import with_tag
 from hsrzoo.models.locate import find_weights
 from hsrzoo.models.names import ModelName, parse_name
-from hsrzoo.spec import ModelSpec, Recipe, build_module
+from hsrzoo.spec import ModelSpec, Recipe, build_module, settled_extras
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,14 +45,18 @@ class Init:
     """For config.json: name, revision (of the Hub) and sha256, and the scenes they were trained on."""
 
 
-def read_init(text: str, spec: ModelSpec, asked: Mapping[str, Any], recipe: Recipe) -> Init:
+def read_init(
+    text: str, spec: ModelSpec, asked: Mapping[str, Any], recipe: Recipe, camera: Camera | None = None
+) -> Init:
     """Read the weights that training shall start from.
 
     Args:
         text: ``ARCH.TAG``, ``local-dir:PATH`` or ``hf-hub:ORG/REPO[@REVISION]``.
         spec: The architecture to train.
-        asked: Constructor arguments that the user gave; all others are those of the weights.
+        asked: Constructor arguments that the user gave; all others are those of the weights, but for the
+            response that the network gets: it is that of the camera of the new pairs.
         recipe: Its ``normalise`` must be that of the weights.
+        camera: That of the new pairs, None where it is not known.
 
     Returns:
         The weights.
@@ -75,7 +81,10 @@ def read_init(text: str, spec: ModelSpec, asked: Mapping[str, Any], recipe: Reci
     found, folder = find_weights(name)
     config = weight_files.read_config(folder)
     module, sha = weight_files.load_module(folder, spec, config)
-    _require_arguments(config["arguments"], asked, text)
+    _require_arguments(config["arguments"], {k: v for k, v in asked.items() if k not in spec.extras}, text)
+    kept = config["arguments"]
+    if camera is not None:
+        kept = {k: v for k, v in kept.items() if not isinstance(spec.extras.get(k), CameraResponse)}
     wanted = weight_files.input_of(config, folder)
     if recipe.normalise not in ("spec", wanted.normalise):
         raise TrainingError(
@@ -87,7 +96,7 @@ def read_init(text: str, spec: ModelSpec, asked: Mapping[str, Any], recipe: Reci
     return Init(
         _plain_name(found, folder),
         replace(spec, input=wanted),
-        config["arguments"],
+        settled_extras(spec, {**kept, **asked}, camera),
         BandSet.from_json(config["bands"]),
         module.state_dict(),
         config["codebook"] or {},

@@ -18,6 +18,7 @@ from hsrzoo.models.reconstructor import Reconstructor
 from hsrzoo.models.weights import load_module, make_config, read_config, save_folder
 from hsrzoo.registry import MODELS
 from hsrzoo.spec import ModelSpec, settled_extras
+from hsrzoo.training.init import read_init
 from hsrzoo_baselines.hprn import windowed
 from hsrzoo_baselines.ssrnet import projection
 
@@ -81,6 +82,19 @@ def test_what_extras_are_made_by_is_settled_and_stays_with_the_weights(tmp_path)
         assert np.allclose(module(rgb)[0].numpy(), predicted(settled), rtol=1e-5)
         given = torch.ones(1, 2, 4, 5, dtype=torch.int64)
         assert np.allclose(module(rgb, labels=given)[0].numpy(), predicted(settled) / 21, rtol=1e-5)
+
+
+def test_fine_tuning_takes_the_response_of_the_new_camera(tmp_path) -> None:
+    settled = settled_extras(ASKING, {"labels": {"counts": [7, 8]}}, Camera.named("nikon-d5100"))
+    save_folder(tmp_path, Asking(31), ASKING, VISIBLE_31, arguments=settled, training={})
+    canon = Camera.named("canon-eos-600d")
+    for asked, camera, expected in (
+        ({}, canon, "canon-eos-600d"),
+        ({}, None, "nikon-d5100"),  # photographs: that of the weights
+        ({"response": "cie-1964"}, canon, "cie-1964"),
+    ):
+        found = read_init(f"local-dir:{tmp_path}", ASKING, asked, ASKING.recipe, camera).arguments
+        assert found == {"response": {"response": expected}, "labels": {"counts": [7, 8]}}
 
 
 def test_wrong_arguments_of_extras_are_refused() -> None:
