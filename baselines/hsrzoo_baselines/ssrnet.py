@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError
 from hsrzoo.extras import CameraResponse
-from hsrzoo.spec import Recipe
+from hsrzoo.spec import Official, Recipe
 from hsrzoo_baselines.hdnet import pixel_pool
 from hsrzoo_baselines.layers import conv
 from hsrzoo_baselines.recipes import optics_aware_spec
@@ -129,6 +129,7 @@ SPEC = optics_aware_spec(
     recipe=Recipe(lr=5e-3),
     default_tag="cave",
     extras={"response": CameraResponse()},
+    official=Official("none", note="the authors render RGB and do not stretch it"),
     notes=(
         "Needs linear RGB of the camera whose response it has, as its cube is made to render the image: "
         "that of the training pairs, or of --arg response=CAMERA. RGB that is stretched, tone-mapped or of "

@@ -52,6 +52,7 @@ def command(
     from dataclasses import replace
 
     from hsrzoo.cli.output import say, say_weights, to_json
+    from hsrzoo.extras import CameraResponse
     from hsrzoo.models.convert import convert, official_of
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
@@ -64,10 +65,13 @@ def command(
     official = official_of(spec)
     bands = options.parse_bands(bands_text, data_root)
     _require_free(out, force)
-    arguments = settled_extras(spec, arguments, None)
+    given, arguments = arguments, settled_extras(spec, arguments, None)
+    cameras = {key: arguments[key] for key, x in spec.extras.items() if isinstance(x, CameraResponse)}
     converted = convert(checkpoint, spec, bands, arguments=arguments, keys=keys, prefix=prefix)
     spec = replace(spec, input=replace(spec.input, normalise=official.normalise))
     training = {**converted.record, "command": command_line(), "provenance": collect("cpu")}
+    for camera in cameras.values():
+        training["dataset_info"] = camera
     make_folder(out)
     with hold_folder(out):
         _require_free(out, force)  # another process may have written it meanwhile
@@ -83,6 +87,9 @@ def command(
     if as_json:
         click.echo(to_json(report))
     say(_how_read(converted.record))
+    for key in cameras.keys() - given.keys():
+        name = cameras[key]["response"]
+        say(f"The file does not name the camera of its training pairs, here {name} (--arg {key}=CAMERA)")
     say_weights(out)
 
 
