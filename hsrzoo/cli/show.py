@@ -243,7 +243,7 @@ def _official(spec: ModelSpec) -> str | None:
     if spec.official is None:
         return None
     note = f"; {spec.official.note}" if spec.official.note else ""
-    convert = f"{MODELS.program(spec.name)} convert FILE --arch {spec.name}"
+    convert = f"{MODELS.program(spec.name)} convert FILE --arch {spec.name} --out FOLDER"
     return f"{convert} (input: normalise {spec.official.normalise}{note})"
 
 

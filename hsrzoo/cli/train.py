@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     help="Keep parameters of these names, or of parts of the network, as they are; repeatable.",
 )  # fmt: skip
 @click.option(
-    "--recipe", "recipe_name", metavar="NAME", help="Another recipe of the model: few-pairs, authors."
+    "--recipe",
+    "recipe_name",
+    metavar="NAME",
+    help="Another recipe that `hsrzoo show` lists: few-pairs, ...",
 )
 @click.option("--seed", type=int, help="Seed of weights, crops and everything random.")
 @click.option("--lr", type=float, help="Peak learning rate.")

@@ -279,7 +279,7 @@ def _advice(checkpoint: Checkpoint, spec: ModelSpec, bands: BandSet, counts: Seq
             some = f"{len(part.tensors)} of {len(state)}" if len(part.tensors) < len(state) else "All"
             whole = part.prefix
             return f"{some} names begin with {whole!r}, and fit without it: --prefix {whole!r}"
-    advice = "Check --arch and --bands, and whether the file is the authors' own"
+    advice = "Check --arch, --arg and --bands, and whether the file is the authors' own"
     if common := checkpoint.common_prefix():
         whole = checkpoint.prefix + common
         advice = f"All names begin with {whole!r}: leave it out with --prefix {whole!r}. {advice}"

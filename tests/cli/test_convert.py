@@ -95,8 +95,17 @@ def test_constructor_arguments_are_recorded_with_the_camera_that_the_network_ask
     call = [str(tmp_path / "net.pth"), "--arch", "ssrnet", "--out", str(tmp_path / "net"), "--arg"]
     done = CliRunner().invoke(command, [*call, "response=canon-eos-100d"], catch_exceptions=False)
     assert done.exit_code == 0
+    assert "does not name the camera" not in done.output
     model = hsrzoo.load(f"local-dir:{tmp_path / 'net'}", device="cpu")
-    assert model.config["arguments"]["response"] == Camera.named("canon-eos-100d").record()
+    canon = Camera.named("canon-eos-100d")
+    assert model.config["arguments"]["response"] == canon.record()
+    trained = Camera.of_training(
+        model.config
+    )  # photographs are mapped to it, as the network corrects by it
+    assert trained is not None and trained.name == canon.name
+    assert model.spec.input.normalise == "none"  # the authors' images are not stretched
+    done = CliRunner().invoke(command, [*call[:-1], "--force"], catch_exceptions=False)
+    assert "here nikon-d5100 (--arg response=CAMERA)" in done.output
     with pytest.raises(InputError, match=r"ssrnet cannot be built .*stages_"):
         CliRunner().invoke(command, [*call, "stages_=7", "--force"], catch_exceptions=False)
 
@@ -298,7 +307,7 @@ def test_the_first_differences_are_named(tmp_path):
     told = refusal(tmp_path / "net.pth")
     assert "missing ddfn.conv_up2.weight; unexpected more" in told
     assert "ddfn.conv_up1.weight is (32, 4, 3, 3), not (32, 3, 3, 3)" in told
-    assert "Check --arch and --bands" in told
+    assert "Check --arch, --arg and --bands" in told
 
 
 def test_by_position_counts_order_and_shapes_but_not_names(tmp_path):

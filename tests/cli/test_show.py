@@ -59,7 +59,7 @@ def test_a_card_tells_origin_cost_recipes_and_notes(run_hsrzoo, plugin: str) -> 
     assert facts["recipes"]["few-pairs"]["steps"] == 300
     assert facts["recipes"]["authors"]["steps"] == 7 and facts["recipes"]["common"]["steps"] == 2000
     assert facts["official checkpoints"] == (
-        "hsrzoo --plugin plugin.py convert FILE --arch plugin-net "
+        "hsrzoo --plugin plugin.py convert FILE --arch plugin-net --out FOLDER "
         "(input: normalise minmax-image; of the toolbox)"
     )
     assert facts["notes"] == "Made for [tests]."

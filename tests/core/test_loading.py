@@ -146,9 +146,8 @@ def test_missing_weights_say_which_there_are(zoo: Path) -> None:
 def test_a_model_without_default_weights_says_so(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bare = ModelSpec(name="weightless", build=Net, summary="s", source="t")
     monkeypatch.setitem(MODELS._values, "weightless", bare)
-    with pytest.raises(
-        WeightsError, match=r"no trained weights for weightless.*hsrzoo train.*weights=None"
-    ):
+    command = "hsrzoo train weightless --dataset NAME"
+    with pytest.raises(WeightsError, match=rf"no trained weights for weightless.*{command}.*weights=None"):
         hsrzoo.load("weightless")
 
 
