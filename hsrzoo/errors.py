@@ -12,6 +12,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_NO_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "failed to map segment",  # a library that is imported late
+)
+
 
 class HsrzooError(Exception):
     """Base of all errors that a user can cause or fix.
@@ -132,6 +141,12 @@ def notes_to(tell: Callable[[str], object]) -> Iterator[None]:
 def text_of(error: BaseException) -> str:
     """What an error says; of those that are not ours, with the name of the class."""
     return str(error) if isinstance(error, HsrzooError) else f"{type(error).__name__}: {error}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for MemoryError and for what torch raises in its place."""
+    in_words = any(sign in str(error).lower() for sign in _NO_MEMORY)
+    return isinstance(error, MemoryError) or (in_words and isinstance(error, RuntimeError | ImportError))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from hsrzoo.errors import HsrzooError
+from hsrzoo.errors import HsrzooError, is_out_of_memory
 from hsrzoo.utils.entry_points import entry_points_of
 
 FAILED, INTERRUPTED = 1, 130
@@ -50,7 +50,7 @@ def run(work: Callable[[], Any], debug: Callable[[], bool]) -> int:
 def unexpected(error: Exception) -> str:
     """The paragraph for an exception that no code of this project translates."""
     said = str(error).rstrip(".") or "no reason given"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return f"There is not enough memory. Got {said}. Use smaller tiles, images or batches."
     if isinstance(error, OSError) and _is_of_a_file(error):
         return f"{error.filename} cannot be used. Got {error.strerror or said}."

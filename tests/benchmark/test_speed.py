@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forks import Forks
-from hsrzoo.errors import InputError
+from hsrzoo.errors import InputError, is_out_of_memory
 from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.models import ModelSetup, RunModes
 from hsrzoo_benchmark.run import scores
@@ -192,7 +192,7 @@ def test_a_reference_that_is_not_there_is_an_error() -> None:
     ],
 )
 def test_what_counts_as_out_of_memory(error: Exception, expected: bool) -> None:
-    assert speed_cell.is_out_of_memory(error) is expected
+    assert is_out_of_memory(error) is expected
 
 
 def options(tmp_path: Path, models: list[str], **changes: Any) -> Options:

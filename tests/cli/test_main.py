@@ -158,6 +158,11 @@ def test_ctrl_c_leaves_with_130(tmp_path: Path) -> None:
         (ValueError(), 1, "Got no reason given. This is a fault"),
         (MemoryError(), 1, "Error: There is not enough memory. Got no reason given. Use smaller tiles"),
         (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            1,
+            "Error: There is not enough memory.",
+        ),
+        (
             PermissionError(13, "Permission denied", "a.hdr"),
             2,
             "Error: a.hdr cannot be used. Got Permission",

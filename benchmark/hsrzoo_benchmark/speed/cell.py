@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hsrzoo.errors import is_out_of_memory
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,25 +29,11 @@ SMALL = (64, 64)
 """Height and width of the image that warms up: what a first prediction imports and builds."""
 LONG_COUNT = 5.0
 """Seconds of a prediction from which on MACs are counted without running it, if that can be done."""
-_SIGNS = (
-    "not enough memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "out of memory",
-    "bad_alloc",
-    "failed to map segment",  # a library that is imported late
-)
 
 
 def sample_rgb(size: tuple[int, int]) -> np.ndarray:
     """Noise (3, H, W) float32 in [0, 1], always the same."""
     return np.random.default_rng(0).random((3, *size), dtype=np.float32)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True for MemoryError and for what torch raises in its place."""
-    in_words = any(sign in str(error).lower() for sign in _SIGNS)
-    return isinstance(error, MemoryError) or (in_words and isinstance(error, RuntimeError | ImportError))
 
 
 @contextlib.contextmanager

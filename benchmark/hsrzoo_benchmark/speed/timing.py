@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hsrzoo.cli import output
-from hsrzoo.errors import InputError
+from hsrzoo.errors import InputError, is_out_of_memory
 from hsrzoo.results import SPEED, SpeedRow, by_time
 from hsrzoo_benchmark.plan.models import ModelSetup
 from hsrzoo_benchmark.run import scores
 from hsrzoo_benchmark.run.scores import Failure, Outcome, row_fields
 from hsrzoo_benchmark.speed import bandwidth
-from hsrzoo_benchmark.speed.cell import OOM, SMALL, is_out_of_memory, sample_rgb
+from hsrzoo_benchmark.speed.cell import OOM, SMALL, sample_rgb
 from hsrzoo_benchmark.store import ResultFile, Store
 
 if TYPE_CHECKING:
