@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.errors import HsrzooError
 from hsrzoo.models.reconstruction import METAMER
 from hsrzoo.registry import DATASETS, MODELS
@@ -44,6 +45,10 @@ def caveats(
     bench = f"{program} bench --model {quote(model.name)} --dataset {dataset or 'NAME'}"
     if not dataset:
         return f"The training data of these weights are unknown.\nTo check them: {bench}"
+    info = training.get("dataset_info") or {}
+    response = info.get("response") or DEFAULT_CAMERA
+    if response != DEFAULT_CAMERA and "response_table" not in info:  # a table has a file that nobody knows
+        bench += f" --data-option response={quote(response)}"
     other = f" (such as {camera})" if camera else ""
     init = training.get("init")
     how = f"fine-tuned from {init['name']}" if init else "trained"

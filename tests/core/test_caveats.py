@@ -30,6 +30,11 @@ def test_set_camera_codebooks_and_the_command_that_checks_are_named():
     assert "outside their domain" in text and len(text.splitlines()) == 2
 
 
+def test_the_command_renders_images_of_the_camera_of_the_training_pairs():
+    text = caveats(weights({"dataset": "cave", "dataset_info": {"response": "cie-1964"}}))
+    assert text.endswith("--model net.toy --dataset cave --data-option response=cie-1964")
+
+
 def test_the_command_can_be_pasted():
     spaced = SimpleNamespace(name="local-dir:my weights", config={"training": {"dataset": "cave"}})
     assert "--model 'local-dir:my weights' --dataset cave" in caveats(spaced)
