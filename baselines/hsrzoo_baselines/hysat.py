@@ -12,7 +12,7 @@ Written from a description of the PyTorch port in vccimaging/OpticsAwareHSI-Anal
 names; the authors' own code is for MindSpore. Theirs has fewer biases (1,397,445 parameters), a floor of
 1e-7 in its normalisation instead of 1e-5, and 1e-4 instead of 1e-24 for the squared norms of Q and K.
 
-1,408,790 parameters at 31 bands, 21 G multiply-accumulates at 256 x 256. The head's width is the number of
+1,408,790 parameters at 31 bands, 22 G multiply-accumulates at 256 x 256. The head's width is the number of
 bands, so all widths grow with it: 57,350,756 parameters at 202.
 
 What differs from the published structure, equal up to rounding: the attention matrix is divided by the

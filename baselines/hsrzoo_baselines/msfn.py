@@ -9,7 +9,7 @@ first U; for each pixel, from its mean and largest channel, in the second.
 Written from a description of the published code, which has no licence, with its state_dict names. The
 published class has three stages by default, and both repositories that use it build two.
 
-2,480,934 parameters at 31 bands, 34 G multiply-accumulates at 256 x 256. The head's width is the number of
+2,480,934 parameters at 31 bands, 32 G multiply-accumulates at 256 x 256. The head's width is the number of
 bands, so all widths grow with it: 102,504,990 parameters at 202. Positions in a window and the masks of
 shifted windows are in the published checkpoints, and computed here.
 

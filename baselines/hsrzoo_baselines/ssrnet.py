@@ -6,7 +6,7 @@ is the input; a learned number for each stage says how close. So the network nee
 the camera that took the images, and fits no other camera; hsrzoo stores the camera beside the weights.
 
 Written from a description of the published code, which has no licence, with its state_dict names. 387,779
-parameters at 31 bands, 4,676,801 at 202; 26 G multiply-accumulates at 256 x 256. Three bands are the least.
+parameters at 31 bands, 4,676,801 at 202; 25 G multiply-accumulates at 256 x 256. Three bands are the least.
 
 What differs from the published structure: that inverts a C x C matrix of rank 3 for each stage, which in
 float32 is wrong by up to a few percent with the first weights. Here it is the equal 3 x 3 form, exact to

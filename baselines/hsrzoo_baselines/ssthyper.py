@@ -10,7 +10,7 @@ Three stages as in ``mst_plus_plus.py``. What differs:
 
 Written from a description of the published code, which has no licence, with its state_dict names.
 
-1,393,881 parameters at 31 bands, 20 G multiply-accumulates at 256 x 256. The head's width is the number of
+1,393,881 parameters at 31 bands, 19 G multiply-accumulates at 256 x 256. The head's width is the number of
 bands, so all widths grow with it: 57,268,302 parameters at 202. With one band nothing is left of a half of
 the cosines: two bands are the least.
 
