@@ -105,7 +105,7 @@ class _Constant:
     def __call__(self, rgb: Tensor) -> Tensor:
         import torch
 
-        return torch.tensor(self.values, dtype=torch.float32, device=rgb.device)
+        return torch.as_tensor(self.values, dtype=torch.float32, device=rgb.device)
 
 
 @dataclass(frozen=True)
