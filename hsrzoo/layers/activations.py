@@ -14,9 +14,8 @@ def gelu(x: Tensor) -> Tensor:
 
     Torch's fast GELU takes contiguous tensors: a channels-last map (B, C, H, W) is given as (B, H, W, C).
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if not can_strip():
         return F.gelu(x)
-    function = torch.ops.aten.gelu_ if can_strip() else F.gelu
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        return function(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    return function(x)
+        return torch.ops.aten.gelu_(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return torch.ops.aten.gelu_(x)

@@ -182,7 +182,7 @@ def test_a_model_that_can_be_fitted_is_trained_too_where_it_has_parameters(hsrzo
     ("arguments", "name", "message"),
     [
         (("--steps", "3"), "toy-nett", "toy-net"),
-        (("--steps", "3"), "toy-fitted", "hsrzoo fit toy-fitted"),
+        (("--steps", "3"), "toy-fitted", "hsrzoo .*fit toy-fitted --dataset toy-set"),
         (("--set", "sepps=3"), "toy-net", "steps"),
         (("--recipe", "athors"), "toy-net", "recipe of toy-net named 'athors'.*authors"),
         (("--recipe", "paper"), "toy-net", "Known: authors, common, few-pairs"),
