@@ -131,12 +131,13 @@ def _sentence(job: str, ordered: Sequence[Ranked], metric: str) -> str:
 
 
 def _fastest(evidence: Evidence) -> list[str]:
-    """Of the models level with the best on clean scenes the one that runs fastest."""
+    """Of the networks level with the best on clean scenes the one that runs fastest."""
     ordered = ranking(comparable(evidence, headline_names("cave"), tables.HOME), "rmse")
-    level = [one.name for one in ordered if one.rank == 1]
+    floors = [tables.headline(name, "cave") for name in FLOORS]
+    level = [one.name for one in ordered if one.rank == 1 and one.name not in floors]
     times = {
         tables.headline(row["model"], "cave"): row
-        for row in tables.speed_rows(evidence)
+        for row in tables.speed_rows(evidence, (*tables.NETWORKS, *NEWER, *OWN))
         if row["size"] == TIMED and isinstance(row.get("images_s"), float)
     }
     timed = sorted((name for name in level if name in times), key=lambda n: -times[n]["images_s"])
@@ -146,7 +147,7 @@ def _fastest(evidence: Evidence) -> list[str]:
     untimed = [name for name in level if name not in times]
     rest = f"; without times: {', '.join(untimed)}" if untimed else ""
     return [
-        f"Speed: of those level with the best RMSE **{timed[0]}** is the fastest of {len(timed)} timed, "
-        f"{significant(row['images_s'])} images/s of {TIMED} on {row['device']}, {row['threads']} threads "
-        f"(n = {row['runs']} runs){rest}."
+        f"Speed: of the networks level with the best RMSE **{timed[0]}** is the fastest of {len(timed)} "
+        f"timed, {significant(row['images_s'])} images/s of {TIMED} on {row['device']}, {row['threads']} "
+        f"threads (n = {row['runs']} runs){rest}."
     ]
