@@ -42,6 +42,7 @@ def command(
     from hsrzoo.cli.output import say_weights
     from hsrzoo.datasets.named import Opener
     from hsrzoo.models.building import build_as_asked
+    from hsrzoo.models.locate import weights_command
     from hsrzoo.models.weights import save_folder
     from hsrzoo.registry import MODELS
     from hsrzoo.spec import resolve
@@ -53,7 +54,7 @@ def command(
     if spec.fit is None:
         raise TrainingError(
             f"{name} is trained, not fitted",
-            fix=f"Use `{MODELS.program(name)} train {name} --dataset {dataset}`",
+            fix=f"Use `{weights_command(name, dataset)}`",
         )
     folder = out or Path(f"{name}.{dataset}")
     opener = Opener(data_root)

@@ -113,6 +113,7 @@ def command(
     from hsrzoo.bands import VISIBLE_31
     from hsrzoo.datasets.named import Opener
     from hsrzoo.models.complexity import only_fitted
+    from hsrzoo.models.locate import weights_command
     from hsrzoo.registry import MODELS
     from hsrzoo.spec import settled_extras
 
@@ -120,7 +121,7 @@ def command(
     if only_fitted(spec, VISIBLE_31):
         raise TrainingError(
             f"{name} is fitted in closed form, not trained",
-            fix=f"Use `{MODELS.program(name)} fit {name} --dataset {dataset}`",
+            fix=f"Use `{weights_command(name, dataset)}`",
         )
     folder = out or Path("runs") / f"{name}-{dataset}".replace(":", "-")
     recipe = options.recipe(_recipe(spec, recipe_name), fields, sets, folder if resume else None)

@@ -75,15 +75,21 @@ def resolve_folder(path: Path) -> Path:
     return folder_of(parse_name(str(path))) if str(path).startswith("hf-hub:") else path
 
 
+def weights_command(arch: str, dataset: str = "NAME", name: str | None = None) -> str:
+    """The command that makes weights of an architecture on a data set, by ``fit`` or ``train``; ``name``
+    stands for the architecture if given."""
+    verb = "fit" if MODELS.get(arch).fit else "train"
+    return f"{MODELS.program(arch)} {verb} {name or arch} --dataset {dataset}"
+
+
 def no_weights(name: ModelName) -> WeightsError:
     """The error for a name that has no weights here, with what the user can do instead."""
     tags = tags_of(str(name.arch))
-    offer = f"Use {' or '.join(f'{name.arch}.{t}' for t in tags)}; or train" if tags else "Train"
-    program = MODELS.program(str(name.arch))
+    offer = f"Use {' or '.join(f'{name.arch}.{t}' for t in tags)}; or make" if tags else "Make"
     return WeightsError(
         f"There are no trained weights for {name}",
         fix=path_hint(name)
-        or f"{offer} your own with `{program} train {name.arch} --dataset NAME` and load "
+        or f"{offer} your own with `{weights_command(str(name.arch))}` and load "
         "them as local-dir:PATH, or pass weights=None for random weights",
     )
 

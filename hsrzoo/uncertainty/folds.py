@@ -13,8 +13,8 @@ from hsrzoo.datasets.base import Dataset
 from hsrzoo.datasets.common import FOLDS
 from hsrzoo.errors import InputError, UnknownNameError, WeightsError
 from hsrzoo.models.loading import load
+from hsrzoo.models.locate import weights_command
 from hsrzoo.models.weights import make_config
-from hsrzoo.registry import MODELS
 from hsrzoo.spec import build_module, resolve
 from hsrzoo.uncertainty.apply import is_refitted, require_same_camera
 from hsrzoo.uncertainty.calibrate import Fold
@@ -70,9 +70,10 @@ def cross_validation(
         raise InputError(
             f"{model.name} was trained on the scenes of all folds",
             expected="weights trained without each fold, or a split that it has not seen",
-            fix=f"Make them ({_command(model, dataset.name)} --split without-fold-0, and so on) and give "
-            f"their folders, as in --fold-models 'runs/{model.spec.name}.fold-{PLACE}/weights'; or name a "
-            "split by --split",
+            fix=f"Make them ({weights_command(model.spec.name, dataset.name)} --split without-fold-0, and "
+            "so on) and give their folders, as in "
+            f"--fold-models 'runs/{model.spec.name}.fold-{PLACE}/weights'; "
+            "or name a split by --split",
         )
     if pattern is not None and PLACE not in pattern:
         raise InputError(
@@ -112,17 +113,12 @@ def pattern_record(pattern: str | None) -> str | None:
     return re.split(r"[/\\:]", above)[-1] + place + below
 
 
-def _command(model: Reconstructor, dataset: str) -> str:
-    arch = model.spec.name
-    return f"{MODELS.program(arch)} {'fit' if model.spec.fit else 'train'} {arch} --dataset {dataset}"
-
-
 def _require_trained(model: Reconstructor, dataset: Dataset, training: str, folder: str) -> None:
     """WeightsError with the command that makes them if ``folder`` on this machine does not exist."""
     path = Path(folder)
     if ":" in folder or path.is_dir():
         return
-    fix = f"Make them: {_command(model, dataset.name)} --split {training}"
+    fix = f"Make them: {weights_command(model.spec.name, dataset.name)} --split {training}"
     if model.spec.fit or path.name == "weights":
         fix += f" --out {quote(str(path if model.spec.fit else path.parent))}"
     raise WeightsError("The folder of weights does not exist", got=folder, fix=fix)

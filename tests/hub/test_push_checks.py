@@ -54,7 +54,7 @@ def test_good_weights_are_told_by_the_sha256_of_file_and_model(folder: Path) -> 
         ("mcga-s2.cave:counts-2", InputError, "is not pushed.*their variant counts-2"),
         ("onnx:model.onnx", InputError, "is not pushed.*an exported file"),
         ("mcga-s1", WeightsError, "no trained weights for mcga-s1"),
-        ("linaer.cave", WeightsError, "no trained weights"),
+        ("linaer.cave", UnknownNameError, "no model named .linaer.. Nearest: linear"),
         ("some/folder", UnknownNameError, "write local-dir:some/folder"),
         ("local-dir:nowhere", WeightsError, "does not exist"),
     ],

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hsrzoo.datasets.base import Dataset
 from hsrzoo.errors import BandsError, HsrzooError, WeightsError
+from hsrzoo.models.locate import weights_command
 from hsrzoo.models.metadata import trained_scenes
-from hsrzoo.registry import MODELS
 from hsrzoo.results import FOLD, ScoreRow
 from hsrzoo.spec import DatasetSpec, resolve
 from hsrzoo_benchmark.grouping import group_by
@@ -120,12 +120,10 @@ def reason_not_scored(model: Reconstructor, source: Source, resample: bool) -> H
 
 def no_weights(model: Reconstructor, source: Source, name: str | None = None) -> WeightsError:
     """The error that ``model`` has no weights to score; ``name`` stands for it in the text if given."""
-    make = "fit" if model.spec.fit else "train"
+    command = weights_command(model.spec.name, source.spec.name, name)
     return WeightsError(
         f"There are no trained weights for {name or plain_name(model.name)}",
-        fix=f"Make some with `{MODELS.program(model.spec.name)} {make} {name or model.spec.name} "
-        f"--dataset {source.spec.name}` and "
-        "give their folder as --model local-dir:PATH",
+        fix=f"Make some with `{command}` and give their folder as --model local-dir:PATH",
     )
 
 
