@@ -23,13 +23,14 @@ FOLDER, FILE, HUB = "local-dir:", "onnx:", "hf-hub:"
 
 
 def chosen(names: Iterable[str], pattern: str | None) -> list[str]:
-    """The ``names`` that have the part ``pattern``, or match it where it is a shell pattern; all of them
-    for None. Where there are none, that is said on stderr, with the nearest names."""
+    """The ``names`` that have the part ``pattern``, or match it where it is a shell pattern, in capitals
+    or not; all of them for None. Where there are none, that is said on stderr, with the nearest names."""
     names = list(names)
     if pattern is None:
         return names
-    is_shell = bool(set("*?[") & set(pattern))
-    found = [name for name in names if (fnmatchcase(name, pattern) if is_shell else pattern in name)]
+    part = pattern.lower()
+    shell = part if set("*?[") & set(part) else f"*{part}*"
+    found = [name for name in names if fnmatchcase(name.lower(), shell)]
     if not found:
         near = nearest_names(pattern.strip("*"), names)
         say(f"No name matches {pattern}" + (f"; nearest: {', '.join(near)}" if near else ""))
