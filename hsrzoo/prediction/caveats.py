@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hsrzoo.models.reconstruction import Level
     from hsrzoo.models.reconstructor import Reconstructor
 
-_UNMAPPED = "68 to 78"
+_UNMAPPED = "68 to 81"
 """Per cent that intervals of 90 % held for rendered images of three other cameras, by model and camera."""
 _CAMERAS, _LEAST, _MOST = 52, 0.95, 1.11
 """Cameras that intervals were measured for, and the factors of width that they need."""
