@@ -107,13 +107,12 @@ def _cost_line(facts: Mapping[str, Any], names: Sequence[str], zoo: Zoo) -> str:
 
 
 def _without_weights(facts: Mapping[str, Any]) -> str:
-    from hsrzoo.registry import MODELS
+    from hsrzoo.models.locate import weights_command
 
     if "recipes" not in facts:
         return ""
     others = " or convert the authors' checkpoint" if facts["official checkpoints"] else ""
-    train = f"{MODELS.program(facts['name'])} train {facts['name']} --dataset NAME"
-    return f"none bundled: {train}{others}"
+    return f"none bundled: {weights_command(facts['name'])}{others}"
 
 
 def _print_rows(what: str, store: Path, rows: Sequence[Mapping[str, Any]], shared: Sequence[str]) -> None:
