@@ -132,9 +132,10 @@ def test_tracked_files_are_small() -> None:
     sizes = {str(p.relative_to(ROOT)): p.stat().st_size for p in tracked()}
     assert {name: size for name, size in sizes.items() if size > 20_000_000} == {}
     tensors = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
-    calibrations = {name for name in tensors if name.endswith("/uncertainty.safetensors")}
-    assert sum(size for name, size in tensors.items() if name not in calibrations) < 60_000_000
-    assert max(tensors[name] for name in calibrations) < 300_000
+    assert sum(tensors.values()) < 60_000_000
+    assert (
+        max(size for name, size in tensors.items() if name.endswith("/uncertainty.safetensors")) < 300_000
+    )
 
 
 def test_no_file_names_a_machine_or_a_package_host() -> None:

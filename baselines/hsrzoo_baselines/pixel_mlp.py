@@ -65,14 +65,13 @@ class PixelMLP(nn.Module):
     def _strip(self, rgb: Tensor) -> Tensor:
         pixels = rgb.clamp(min=0)
         q = pixels.sum(1, keepdim=True) + DARK
-        colour = pixels / q
-        x = to_rows(torch.cat([colour, q.log() / 4], dim=1)).contiguous()
+        x = seen = to_rows(torch.cat([pixels / q, q.log() / 4], dim=1)).contiguous()
         *hidden, last = (layer for layer in self.layers if isinstance(layer, nn.Linear))
         for layer in hidden:
             x = gelu(pointwise(x, layer.weight, layer.bias))
         # W x is q times W (x / q)
         y = pointwise(x, last.weight, last.bias).to(q.dtype)  # of fp32 also in mixed precision
-        y.addmm_(to_rows(colour), self.linear.weight.t())
+        y.addmm_(seen[:, :3], self.linear.weight.t())
         return to_map(y.mul_(to_rows(q)), rgb)
 
 

@@ -18,13 +18,13 @@ A look-up depends on its pixel alone, so that tiles of an image and exported net
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,8 @@ SCENES = 2.0
 
 def brightness(rgb: Tensor) -> Tensor:
     """q (...) of linear pixels (..., 3); negative values count as 0."""
-    return rgb.clamp(min=0).sum(-1) + DARK
+    red, green, blue = rgb.clamp(min=0).unbind(-1)
+    return red + green + blue + DARK
 
 
 def cells(rgb: Tensor, side: int = SIDE) -> Tensor:
@@ -55,11 +56,12 @@ def cells(rgb: Tensor, side: int = SIDE) -> Tensor:
 
 def cells_and_brightness(rgb: Tensor, side: int = SIDE) -> tuple[Tensor, Tensor]:
     """:func:`cells` and :func:`brightness` of linear pixels (..., 3)."""
-    pixels = rgb.clamp(min=0)
-    q = brightness(pixels)
-    ratios = (pixels[..., :2] + DARK / 3) / q[..., None]
-    place = (ratios * side).long().clamp(0, side - 1)
-    return place[..., 0] * side + place[..., 1], q
+    q = brightness(rgb)
+    first, second = (
+        ((rgb[..., channel].clamp(min=0) + DARK / 3) / q * side).long().clamp_(0, side - 1)
+        for channel in (0, 1)
+    )
+    return first * side + second, q
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,30 +125,29 @@ class ChromaticityTable:
         """Distance (...) of linear pixels (..., 3) to training colours."""
         return self._at(self.distance, rgb)
 
-    def share_at(self, rgb: Tensor) -> Tensor:
-        """Share (...) of the training pixels in the cells of linear pixels (..., 3)."""
-        return self._at(self.share, rgb)
-
     def _at(self, values: Tensor, rgb: Tensor) -> Tensor:
         return values.to(rgb.device)[cells(rgb, self.side)]
 
-    def tensors(self) -> dict[str, Tensor]:
-        """To be stored: the spread, which decides the size, in half precision, of possible cells alone."""
-        spread = self.spread[_possible(self.side)].half()
-        return {"share": self.share, "spread": spread, "distance": self.distance}
 
-    @classmethod
-    def of_tensors(cls, found: Mapping[str, Tensor], scenes: int, origin: str) -> ChromaticityTable:
-        """The table that was stored as :meth:`tensors`; WeightsError, naming ``origin``, for others."""
-        shapes: dict[str, Any] = {name: tuple(found[name].shape) for name in found}
-        share, spread = shapes.get("share", ()), shapes.get("spread", ())
-        side = round(share[0] ** 0.5) if len(share) == 1 else 0
-        fit = side > 0 and share[0] == side**2 and shapes.get("distance") == share
-        if not fit or len(spread) != 2 or spread[0] != len(_possible(side)):
-            raise WeightsError(f"{origin} holds no table of colours", got=str(shapes))
-        whole = found["spread"].new_zeros(side**2, spread[1], dtype=found["share"].dtype)
-        whole[_possible(side)] = found["spread"].to(whole.dtype)
-        return cls(found["share"].float(), whole.float(), found["distance"].float(), scenes)
+def packed(values: Tensor) -> Tensor:
+    """Values (cells, C) to be stored: of possible cells alone, (rows, C) float16."""
+    return values[_possible(round(len(values) ** 0.5))].half()
+
+
+def unpacked(stored: Tensor, cells: int) -> Tensor:
+    """Values (cells, C) float32 that were stored as :func:`packed`; 0 in cells that no pixel can have.
+
+    Raises:
+        InputError: They are not those of so many cells.
+    """
+    side = round(cells**0.5)
+    where = _possible(side)
+    if side**2 != cells or stored.dim() != 2 or len(stored) != len(where):
+        got = f"shape {tuple(stored.shape)}"
+        raise InputError("This is no table of colours", expected=f"rows for {cells} cells", got=got)
+    whole = stored.float().new_zeros(cells, stored.shape[1])
+    whole[where] = stored.float()
+    return whole
 
 
 def _possible(side: int) -> np.ndarray:
@@ -251,4 +252,12 @@ def _require_pairs(rgb: np.ndarray, spectra: np.ndarray) -> None:
         )
 
 
-__all__ = ["ChromaticityTable", "Moments", "brightness", "cells", "cells_and_brightness"]
+__all__ = [
+    "ChromaticityTable",
+    "Moments",
+    "brightness",
+    "cells",
+    "cells_and_brightness",
+    "packed",
+    "unpacked",
+]

@@ -139,11 +139,12 @@ def calibrate(
         "scenes": names,
         "folds": {fold.name: list(fold.scenes) for fold in folds},
         "table_split": training,
+        "table_scenes": table.scenes,
         "second": None if second is None else {"architecture": second, "arguments": {}},
         "left_out": _left_out(found, weights, ratios, of_bands),
     }
     return Intervals(
-        _with_errors(table, of_all, table.spread.numpy()), tuple(weights),
+        _with_errors(table, of_all, table.spread.numpy()).spread, tuple(weights),
         torch.from_numpy(scores.astype(np.float32)), torch.from_numpy(unfamiliar.astype(np.float32)),
         module, dataset.bands, about,
     )  # fmt: skip

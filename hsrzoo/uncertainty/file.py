@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsrzoo.bands import BandSet
-from hsrzoo.colour.chromaticity import ChromaticityTable
-from hsrzoo.errors import WeightsError
+from hsrzoo.colour.chromaticity import packed, unpacked
+from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.models.building import Size, build_for
 from hsrzoo.models.metadata import BANDS, read_object
 from hsrzoo.models.tensors import load_tensors, metadata_of, require_finite, tensor_bytes
@@ -27,9 +27,11 @@ from hsrzoo.utils.json_kinds import Kind
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SCHEMA = 2
-"""Version of the file; a higher number in a file asks the user to upgrade. In version 1 the scale was the
-sum of its terms, without a root."""
+SCHEMA = 3
+"""Version of the file; a higher number in a file asks the user to upgrade. Version 2 had two more tensors,
+which only a calibration needs; in version 1 the scale was the sum of its terms, without a root."""
+_OLDEST = 2
+"""Version that can still be read."""
 _SECOND = "second."
 _FIELDS: dict[str, Kind] = {
     "schema": int,
@@ -39,7 +41,6 @@ _FIELDS: dict[str, Kind] = {
     "bands": BANDS,
     "levels": [float],
     "scale": dict.fromkeys(TERMS, float),
-    "table_scenes": int,
     "dataset": str,
     "scenes": [str],
     "response": (str, type(None)),
@@ -52,7 +53,7 @@ rendered for one."""
 def intervals_bytes(intervals: Intervals) -> bytes:
     """The content of the file. ``about`` of ``intervals`` has the fields of the file that it has not."""
     tensors: dict[str, Tensor] = {
-        **intervals.table.tensors(),
+        "spread": packed(intervals.spread),
         "scores": intervals.scores,
         "unfamiliar": intervals.unfamiliar,
     }
@@ -65,7 +66,6 @@ def intervals_bytes(intervals: Intervals) -> bytes:
         "bands": intervals.bands.to_json(),
         "levels": list(LEVELS),
         "scale": as_record(intervals.weights),
-        "table_scenes": intervals.table.scenes,
     }
     require_finite(tensors, "the calibration")
     return tensor_bytes(tensors, about)
@@ -81,22 +81,20 @@ def read_intervals(path: Path) -> Intervals:
     fit each other; UnknownNameError where no installed package has the second model."""
     tensors = load_tensors(path)
     about = read_object(metadata_of(path), _FIELDS, SCHEMA, str(path), WeightsError)
-    if about["schema"] < SCHEMA:
+    if about["schema"] < _OLDEST:
         fix = "Make it again: hsrzoo calibrate intervals"
-        raise WeightsError(f"{path} was written by an older hsrzoo", expected=f"schema {SCHEMA}",
+        raise WeightsError(f"{path} was written by an older hsrzoo", expected=f"schema {_OLDEST}",
                            got=about["schema"], fix=fix)  # fmt: skip
     require_finite(tensors, str(path))
     bands = BandSet.from_json(about["bands"])
-    own = {name: value for name, value in tensors.items() if not name.startswith(_SECOND)}
-    table = ChromaticityTable.of_tensors(own, about["table_scenes"], str(path))
-    shapes = {name: tuple(value.shape) for name, value in own.items()}
     wanted = {
-        "spread": (shapes["spread"][0], len(bands)),
+        "spread": (None, len(bands)),
         "scores": (len(LEVELS), len(about["scenes"]), len(bands)),
-        "unfamiliar": (len(table.share),),
+        "unfamiliar": (None,),
     }
-    wrong = [f"{name} {shapes.get(name)}, not {shape}" for name, shape in wanted.items()
-             if shapes.get(name) != shape]  # fmt: skip
+    shapes = {name: tuple(tensors[name].shape) if name in tensors else () for name in wanted}
+    wrong = [f"{name} {shapes[name]}, not {shape}" for name, shape in wanted.items()
+             if not _fits(shapes[name], shape)]  # fmt: skip
     if about["levels"] != list(LEVELS):
         wrong.append(f"levels {about['levels']}, not {list(LEVELS)}")
     if wrong:
@@ -105,8 +103,17 @@ def read_intervals(path: Path) -> Intervals:
     if about["second"] is not None:
         state = {name.removeprefix(_SECOND): v for name, v in tensors.items() if name.startswith(_SECOND)}
         second = _second(about["second"], state, bands, str(path))
-    weights = of_record(about["scale"])
-    return Intervals(table, weights, own["scores"].float(), own["unfamiliar"].float(), second, bands, about)
+    unfamiliar, weights = tensors["unfamiliar"].float(), of_record(about["scale"])
+    try:
+        spread = unpacked(tensors["spread"], len(unfamiliar))
+    except InputError as error:
+        raise WeightsError(f"The parts of {path} do not fit each other: {error}") from error
+    return Intervals(spread, weights, tensors["scores"].float(), unfamiliar, second, bands, about)
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether a shape is as wanted; None: any number."""
+    return len(shape) == len(wanted) and all(b in (None, a) for a, b in zip(shape, wanted, strict=True))
 
 
 def _second(record: dict[str, Any], state: dict[str, Tensor], bands: BandSet, where: str) -> nn.Module:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
-from hsrzoo.colour.chromaticity import ChromaticityTable, cells, cells_and_brightness
+from hsrzoo.colour.chromaticity import cells, cells_and_brightness
 from hsrzoo.layers.pixel_rows import to_map, to_rows
 from hsrzoo.uncertainty import UNLIKE
 from hsrzoo.uncertainty.conformal import LEVELS, stored_level, thresholds
@@ -30,7 +30,8 @@ class Intervals:
     """A calibration.
 
     Attributes:
-        table: Colours of the training pixels, with the spread of their spectra.
+        spread: (cells, C) float32: errors and differences of spectra of one colour, divided by the
+            brightness (:mod:`hsrzoo.colour.chromaticity`).
         weights: Of the terms of the scale.
         scores: (levels, n, C) float32: the score of each of n scenes at each of :data:`LEVELS`.
         unfamiliar: (cells,) float32 in [0, 1]: share of held-out training pixels nearer to the colours of
@@ -40,7 +41,7 @@ class Intervals:
         about: What else is stored: scenes, data set, the model's sha256 and so on.
     """
 
-    table: ChromaticityTable
+    spread: Tensor
     weights: tuple[float, ...]
     scores: Tensor
     unfamiliar: Tensor
@@ -57,6 +58,11 @@ class Intervals:
         """How many scenes it was calibrated on."""
         return self.scores.shape[1]
 
+    @property
+    def _side(self) -> int:
+        """Cells along each axis of the table of colours."""
+        return round(len(self.unfamiliar) ** 0.5)
+
     def with_record(self, about: Mapping[str, Any]) -> Intervals:
         """The same with more in its record."""
         return replace(self, about={**self.about, **about})
@@ -66,7 +72,7 @@ class Intervals:
         chosen = list(kept)
         return replace(
             self,
-            table=replace(self.table, spread=self.table.spread[:, chosen]),
+            spread=self.spread[:, chosen],
             scores=self.scores[..., chosen],
             bands=self.bands.select(chosen),
             kept=tuple(chosen),
@@ -115,7 +121,7 @@ class Intervals:
         return self._at(rgb, cube, self._fold(torch.ones(len(self.bands))).to(cube.device))[0]
 
     def _fold(self, factors: Tensor) -> FoldedScale:
-        return FoldedScale.build(self.table.spread, self.weights, factors)
+        return FoldedScale.build(self.spread, self.weights, factors)
 
     def _at(self, rgb: Tensor, cube: Tensor, folded: FoldedScale) -> tuple[Tensor, Tensor]:
         """What :meth:`at` returns, of a scale times factors."""
@@ -123,14 +129,15 @@ class Intervals:
         second = None if self.second is None else to_rows(_on(self.second, rgb.device)(rgb))
         if second is not None and self.kept is not None:
             second = second[:, list(self.kept)]
-        cell, q = cells_and_brightness(to_rows(rgb), self.table.side)
+        cell, q = (each.flatten() for each in cells_and_brightness(rgb.movedim(1, -1), self._side))
         scale = folded.at(cell, q, to_rows(cube.float()), second)
-        return to_map(scale, cube), self.unfamiliar.to(cube.device)[cell].view(rgb[:, 0].shape)
+        unfamiliar = self.unfamiliar.to(cube.device).index_select(0, cell)
+        return to_map(scale, cube), unfamiliar.view(rgb[:, 0].shape)
 
     def unfamiliar_at(self, rgb: Tensor) -> Tensor:
         """(B, H, W) float32 in [0, 1] of pixels (B, 3, H, W): the percentile of the distance of a colour,
         exposure apart, from those of training, over held-out training pixels."""
-        return self.unfamiliar.to(rgb.device)[cells(rgb.movedim(1, -1), self.table.side)]
+        return self.unfamiliar.to(rgb.device)[cells(rgb.movedim(1, -1), self._side)]
 
 
 def _on(module: nn.Module, device: torch.device) -> nn.Module:

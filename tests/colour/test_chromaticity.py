@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from hsrzoo.colour.chromaticity import SIDE, ChromaticityTable, Moments, brightness, cells
-from hsrzoo.errors import InputError, WeightsError
+from hsrzoo.colour.chromaticity import SIDE, ChromaticityTable, Moments, brightness, cells, packed, unpacked
+from hsrzoo.errors import InputError
 
 RED, GREEN, BLUE = ((0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8))
 
@@ -30,7 +32,7 @@ def table() -> ChromaticityTable:
 
 
 def test_every_scene_has_the_same_share_whatever_its_size(table: ChromaticityTable) -> None:
-    found = table.share_at(torch.tensor([RED, GREEN, BLUE]))
+    found = table.share[cells(torch.tensor([RED, GREEN, BLUE]))]
     assert found.tolist() == pytest.approx([0.5, 0.5, 0])
     assert float(table.share.sum()) == pytest.approx(1)
     assert table.scenes == 8
@@ -96,26 +98,22 @@ def test_every_pixel_has_a_cell_and_dark_ones_are_neutral(pixel: tuple[float, ..
 
 
 def test_what_is_stored_gives_the_same_table(table: ChromaticityTable) -> None:
-    again = ChromaticityTable.of_tensors(table.tensors(), 8, "a file")
-    assert torch.equal(again.share, table.share)
-    assert torch.equal(again.distance, table.distance)
+    stored = packed(table.spread)
+    again = replace(table, spread=unpacked(stored, len(table.share)))
     pixels = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0))
     pixels[::3, torch.arange(3)] *= torch.tensor([1.0, 0, 0])  # the corners too
     assert torch.allclose(again.spread_at(pixels), table.spread_at(pixels), rtol=1e-3, atol=1e-6)
-    assert sum(t.numel() * t.element_size() for t in table.tensors().values()) < 10_000
+    assert stored.dtype == torch.float16 and len(stored) == SIDE * (SIDE + 1) // 2
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"share": torch.zeros(5)}, {"distance": torch.zeros(4)}, {"spread": torch.zeros(2)}],
+    ("shape", "count"),
+    [((496, 2), 960), ((5, 2), SIDE**2), ((496,), SIDE**2)],
     ids=["no square", "another size", "no bands"],
 )
-def test_what_is_no_table_is_refused(table: ChromaticityTable, change: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(WeightsError, match="a file holds no table of colours"):
-        ChromaticityTable.of_tensors({**table.tensors(), **change}, 8, "a file")
-    missing = {name: t for name, t in table.tensors().items() if name not in change}
-    with pytest.raises(WeightsError):
-        ChromaticityTable.of_tensors(missing, 8, "a file")
+def test_what_is_no_table_is_refused(shape: tuple[int, ...], count: int) -> None:
+    with pytest.raises(InputError, match="no table of colours"):
+        unpacked(torch.zeros(shape), count)
 
 
 @pytest.mark.parametrize(

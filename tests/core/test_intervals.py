@@ -334,7 +334,7 @@ def test_a_damaged_calibration_is_refused_with_a_sentence(calibrated: Path, tmp_
     found = read_intervals(calibrated / UNCERTAINTY)
     for part, message in (
         (replace(found, scores=found.scores[:, :3]), "do not fit each other"),
-        (replace(found, table=ChromaticityTable(*[torch.zeros(9)] * 3, 1)), "no table of colours"),
+        (replace(found, unfamiliar=torch.zeros(9)), "no table of colours"),
         (found.with_record({"scenes": 5}), "is incomplete"),
         (None, "written by an older hsrzoo"),
     ):

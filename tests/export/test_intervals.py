@@ -38,7 +38,9 @@ def model() -> Reconstructor:
     unfamiliar = torch.from_numpy(np.linspace(0, 1, len(table.share), dtype=np.float32))
     second = build_module(made.spec, BANDS, {})
     about = {"dataset": "made-up"}
-    made.intervals = Intervals(table, (1.0, 0.5, 0.1, 0.01), scores, unfamiliar, second, BANDS, about)
+    made.intervals = Intervals(
+        table.spread, (1.0, 0.5, 0.1, 0.01), scores, unfamiliar, second, BANDS, about
+    )
     return made
 
 
