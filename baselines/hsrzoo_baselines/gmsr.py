@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from hsrzoo.bands import BandSet
 from hsrzoo.errors import BandsError
-from hsrzoo.layers.whole_image import can_strip
+from hsrzoo.layers.pointwise import pointwise
+from hsrzoo.layers.whole_image import can_strip, in_strips
 from hsrzoo.spec import ModelSpec, Official, Recipe, RgbInput
 from hsrzoo_baselines.layers import require_choice
 from hsrzoo_baselines.recipes import ADAM
@@ -47,11 +48,15 @@ DROP_PATH = 0.1
 """Probability that training drops a state-space block, per image."""
 
 
-def _stretch(x: Tensor, coupled: bool, floor: float = 0.0) -> Tensor:
-    """(x - min) / (max - min + floor) of (B, K, H, W) over each image, or over the batch if ``coupled``."""
+def _stretch(x: Tensor, coupled: bool, floor: float = 0.0, of: Tensor | None = None) -> Tensor:
+    """(x - min) / (max - min + floor) of (B, K, H, W) over each image, or over the batch if ``coupled``.
+
+    ``of``: whose values are stretched, where ``x`` holds only means or maxima of them.
+    """
+    of = x if of is None else of
     axes = (0, 1, 2, 3) if coupled else (1, 2, 3)
-    least = x.amin(axes, keepdim=True)
-    span = x.amax(axes, keepdim=True) - least + floor
+    least = of.amin(axes, keepdim=True)
+    span = of.amax(axes, keepdim=True) - least + floor
     return (x - least) / torch.where(span == 0, 1, span)  # x is its own least where it is constant
 
 
@@ -67,9 +72,9 @@ class SpatialAttention(nn.Module):
         """(B, K, H, W) -> (B, K, H, W); H and W at least 3."""
         across = F.pad(x.diff(dim=3), (0, 1, 0, 0), mode="reflect")
         down = F.pad(x.diff(dim=2), (0, 0, 0, 1), mode="reflect")
-        slope = _stretch(torch.cat([across, down], dim=1), self.coupled)
+        slope = torch.cat([across, down], dim=1)
         summary = torch.cat([slope.mean(1, keepdim=True), slope.amax(1, keepdim=True)], dim=1)
-        return x * self.conv1(summary).sigmoid()
+        return x * self.conv1(_stretch(summary, self.coupled, of=slope)).sigmoid()
 
 
 class SpectralAttention(nn.Module):
@@ -87,9 +92,10 @@ class SpectralAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, K, H, W) -> (B, K, H, W)."""
-        slope = _stretch(x.diff(dim=1), self.coupled, floor=1e-8)
-        mean, most = slope.mean((2, 3), keepdim=True), slope.amax((2, 3), keepdim=True)
-        mean, most = (torch.cat([s, s[:, -1:]], dim=1) for s in (mean, most))  # K - 1 differences
+        slope = x.diff(dim=1)
+        found = slope.mean((2, 3), keepdim=True), slope.amax((2, 3), keepdim=True)
+        stretched = (_stretch(values, self.coupled, 1e-8, slope) for values in found)
+        mean, most = (torch.cat([s, s[:, -1:]], dim=1) for s in stretched)  # K - 1 differences
         return x * (self.fc(mean) + self.fc(most)).sigmoid()  # of two sigmoids, as in the original
 
 
@@ -123,14 +129,23 @@ class DirectionalScan(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, K) -> (B, H, W, K)."""
         to_scan, to_gate = self.in_proj.weight.chunk(2)
-        inner = F.linear(x, to_scan).permute(0, 3, 1, 2)
-        inner = F.silu(self.conv2d(inner)).permute(0, 2, 3, 1)
+
+        def enter(part: Tensor) -> Tensor:
+            return F.silu(self.conv2d(pointwise(part.permute(0, 2, 3, 1), to_scan).permute(0, 3, 1, 2)))
+
+        def leave(part: Tensor, y: Tensor) -> Tensor:
+            rows, scanned = part.permute(0, 2, 3, 1), y.permute(0, 2, 3, 1)  # B H W .
+            gated = self.out_norm(scanned) * F.silu(pointwise(rows, to_gate))
+            return pointwise(gated, self.out_proj.weight).permute(0, 3, 1, 2)
+
+        x = x.permute(0, 3, 1, 2)
+        inner = in_strips(enter, x, halo=1).permute(0, 2, 3, 1)
         if can_strip() and fused_scan(x.device) is None:
             with torch.autocast(x.device.type, enabled=False):
                 y = torch.stack([self._in_pieces(image) for image in inner])
         else:
             y = self._whole(inner)
-        return self.out_proj(self.out_norm(y) * F.silu(F.linear(x, to_gate)))
+        return in_strips(leave, x, y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def _whole(self, x: Tensor) -> Tensor:
         """The sum of the four scans of (B, H, W, D)."""
@@ -161,27 +176,26 @@ class DirectionalScan(nn.Module):
         sums = [torch.zeros_like(way) for way in ways]
         length, inner = ways[0].shape
         rates = -self.A_logs.to(x.dtype).exp().view(DIRECTIONS, inner, STATES)
-        # step, b and c in one product: (4, D, D + 2 N)
+        # step, b and c in one product: (4, D + 2 N, D)
         step, rest = self.x_proj_weight.split([self.split[0], 2 * STATES], dim=1)
-        weight = torch.cat([self.dt_projs_weight @ step, rest], dim=1).mT.to(x.dtype)
-        bias = self.dt_projs_bias[:, None].to(x.dtype)
+        weights = torch.cat([self.dt_projs_weight @ step, rest], dim=1).to(x.dtype)
+        biases = F.pad(self.dt_projs_bias, (0, 2 * STATES)).to(x.dtype)
         state = x.new_zeros(1, DIRECTIONS, STATES, inner)
         for first in range(0, length, PIXELS_AT_ONCE):
             last = min(first + PIXELS_AT_ONCE, length)
             ahead, back = slice(first, last), slice(length - last, length - first)
-            u = torch.stack([*(way[ahead] for way in ways), *(way[back].flip(0) for way in ways)])
-            delta, into, out = (u @ weight).split([inner, STATES, STATES], dim=-1)
-            u, delta, into, out = (
-                part.transpose(0, 1)[:, None]
-                for part in (u, delta + bias, into, out)  # (P, 1, 4, .)
-            )
+            each = [*(way[ahead] for way in ways), *(way[back].flip(0) for way in ways)]  # (P, D)
+            products = [pointwise(*three) for three in zip(each, weights, biases, strict=True)]
+            u, joined = (torch.stack(parts, dim=1)[:, None] for parts in (each, products))  # (P, 1, 4, .)
+            delta, into, out = joined.split([inner, STATES, STATES], dim=-1)
             y = scan_steps(u, delta, rates, into, out, state)[:, 0]
             for way, total in enumerate(sums):
                 total[ahead] += y[:, way]
                 total[back] += y[:, way + 2].flip(0)
         along, across = sums
         direct = self.Ds.view(DIRECTIONS, inner).sum(0)
-        return along.view(x.shape).addcmul_(x, direct) + across.unflatten(0, x.shape[1::-1]).transpose(0, 1)
+        across = across.unflatten(0, x.shape[1::-1]).transpose(0, 1)
+        return along.view(x.shape).addcmul_(x, direct).add_(across)
 
 
 class StateSpaceBlock(nn.Module):
@@ -232,7 +246,9 @@ class GMSR(nn.Module):
                 self.get_submodule(f"{name}{i}") for name in ("output", "VSS", "spectral_attention", "conv")
             )
             x = widen(x)
-            x = x + join(torch.cat([scan(x), self.spatial_attention(x), spectral(x)], dim=1))
+            parts = scan(x), self.spatial_attention(x), spectral(x)
+            joined = in_strips(lambda *three, join=join: join(torch.cat(three, dim=1)), *parts)
+            x = x + joined
         return x
 
 
