@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 from hsrzoo.errors import WeightsError
 from hsrzoo.models.names import ModelName, parse_name, path_hint
@@ -79,7 +82,21 @@ def weights_command(arch: str, dataset: str = "NAME", name: str | None = None) -
     """The command that makes weights of an architecture on a data set, by ``fit`` or ``train``; ``name``
     stands for the architecture if given."""
     verb = "fit" if MODELS.get(arch).fit else "train"
-    return f"{MODELS.program(arch)} {verb} {name or arch} --dataset {dataset}"
+    return f"{MODELS.program(arch)} {verb} {name or arch} {dataset_arguments(dataset)}"
+
+
+def dataset_arguments(dataset: str, info: Mapping[str, Any] | None = None) -> str:
+    """The arguments of a command that open a data set, as far as they are known: where a folder is, is in
+    no record. ``info``: of the set that weights were trained on, with its camera."""
+    from hsrzoo.camera import DEFAULT_CAMERA  # imports numpy, which `hsrzoo list` need not
+
+    found = f"--dataset {dataset}"
+    if dataset == "folder":
+        found += " --data-option path=FOLDER"
+    response = (info or {}).get("response") or DEFAULT_CAMERA
+    if response != DEFAULT_CAMERA and "response_table" not in (info or {}):  # whose file nobody knows
+        found += f" --data-option response={quote(response)}"
+    return found
 
 
 def no_weights(name: ModelName) -> WeightsError:

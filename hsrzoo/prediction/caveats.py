@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from hsrzoo.camera import DEFAULT_CAMERA
 from hsrzoo.errors import HsrzooError
+from hsrzoo.models.locate import dataset_arguments
 from hsrzoo.models.reconstruction import METAMER
 from hsrzoo.registry import DATASETS, MODELS
 from hsrzoo.zoo import LOW_COVERAGE, low_coverage
@@ -42,13 +42,10 @@ def caveats(
     if training.get("weights") == "random":
         return "The weights are random: the spectra in these cubes mean nothing."
     program = MODELS.program(model.config.get("architecture", ""))
-    bench = f"{program} bench --model {quote(model.name)} --dataset {dataset or 'NAME'}"
+    data = dataset_arguments(dataset or "NAME", training.get("dataset_info"))
+    bench = f"{program} bench --model {quote(model.name)} {data}"
     if not dataset:
         return f"The training data of these weights are unknown.\nTo check them: {bench}"
-    info = training.get("dataset_info") or {}
-    response = info.get("response") or DEFAULT_CAMERA
-    if response != DEFAULT_CAMERA and "response_table" not in info:  # a table has a file that nobody knows
-        bench += f" --data-option response={quote(response)}"
     other = f" (such as {camera})" if camera else ""
     init = training.get("init")
     how = f"fine-tuned from {init['name']}" if init else "trained"

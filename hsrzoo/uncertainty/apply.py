@@ -16,7 +16,7 @@ from hsrzoo.datasets.common import FOLDS
 from hsrzoo.errors import InputError, WeightsError
 from hsrzoo.io.raster import ArrayPixels
 from hsrzoo.layers.whole_image import Region
-from hsrzoo.models.locate import bundled_files
+from hsrzoo.models.locate import bundled_files, dataset_arguments
 from hsrzoo.models.reconstruction import METAMER, Reconstruction
 from hsrzoo.models.rgb import Array, check_rgb
 from hsrzoo.models.steps.base import LoadedModel
@@ -64,9 +64,9 @@ def _remedy(model: LoadedModel, folder: Path | None) -> str:
     """What a user can do for intervals: calibrate by cross-validation, with weights of the folds where
     `hsrzoo train` may put them, or where there are too few training scenes on a split, or load others."""
     training = model.config.get("training") or {}
-    dataset, scenes = training.get("dataset") or "NAME", training.get("scenes")
-    program = MODELS.program(model.spec.name)
-    command = f"{program} calibrate intervals {quote(model.name)} --dataset {dataset}"
+    data = dataset_arguments(training.get("dataset") or "NAME", training.get("dataset_info"))
+    program, scenes = MODELS.program(model.spec.name), training.get("scenes")
+    command = f"{program} calibrate intervals {quote(model.name)} {data}"
     to = ""
     if folder is not None and model.name != f"local-dir:{folder}":  # else it is where it belongs
         to = f" -o {quote(str(folder / UNCERTAINTY))}"

@@ -35,6 +35,10 @@ def test_the_command_renders_images_of_the_camera_of_the_training_pairs():
     assert text.endswith("--model net.toy --dataset cave --data-option response=cie-1964")
 
 
+def test_the_command_asks_for_the_folder_of_a_folder():
+    assert caveats(weights({"dataset": "folder"})).endswith("--dataset folder --data-option path=FOLDER")
+
+
 def test_the_command_can_be_pasted():
     spaced = SimpleNamespace(name="local-dir:my weights", config={"training": {"dataset": "cave"}})
     assert "--model 'local-dir:my weights' --dataset cave" in caveats(spaced)
