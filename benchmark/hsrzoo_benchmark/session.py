@@ -14,6 +14,7 @@ from hsrzoo.datasets import open_dataset
 from hsrzoo.errors import HsrzooError, InputError
 from hsrzoo.registry import DATASETS, METRICS
 from hsrzoo.results import SpeedRow
+from hsrzoo.utils.threads import set_threads
 from hsrzoo_benchmark.plan.cells import Cell, Source, missing, no_weights, plan, reason_not_scored
 from hsrzoo_benchmark.plan.models import LoadedModels, ModelSetup, load_models, plain_name, untrained
 from hsrzoo_benchmark.plan.options import Options
@@ -67,10 +68,6 @@ class Session:
 
     def require(self, names: Collection[str]) -> None:
         """Load the models of these names, which are to run."""
-        if names and self.options.threads is not None:
-            import torch  # nothing else needs it where all rows are stored
-
-            torch.set_num_threads(self.options.threads)
         found = self.loaded.require(names, self.options.device)
         failed = {name for name, _ in self.broken}
         cells = (cell for cell in self.cells if cell.model.name not in failed)
@@ -183,6 +180,7 @@ def open_session(options: Options, exports: Path | None = None) -> Session:
 
     ``exports``: folder for the files of other runtimes than torch.
     """
+    set_threads(options.threads)
     for name in options.metrics:
         METRICS.get(name)
     for name in options.protocols:

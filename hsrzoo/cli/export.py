@@ -67,7 +67,6 @@ def command(
     onnx:FILE` with it, both on whole images. Exit code 1 if its results differ from the network's; the
     file is then kept as NAME.failed.onnx.
     """
-    import torch
 
     import hsrzoo
     from hsrzoo.datasets import open_dataset
@@ -75,6 +74,7 @@ def command(
     from hsrzoo.export.check import examples
     from hsrzoo.export.pending import failed_name, pending
     from hsrzoo.export.program import MULTIPLES, save_program
+    from hsrzoo.utils.threads import set_threads
 
     if form != "onnx" and (opset is not None or precision != "fp32" or intervals):
         raise click.UsageError("--opset, --precision and --intervals belong to --format onnx")
@@ -84,8 +84,7 @@ def command(
         raise click.UsageError(f"--format {form} does not fit --out {out}: name it *{_SUFFIX_OF[form]}")
     if calibrate is None:
         options.forbid_without("--calibrate", ("split", "scenes"))
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     model = hsrzoo.load(name, device="cpu")
     path = out or _default(model.name, precision, form)
     report: dict[str, Any] = {"file": str(path)}

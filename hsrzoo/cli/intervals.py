@@ -69,8 +69,6 @@ def command(
     """
     if split is not None:
         options.forbid(pattern or folds, "--split excludes --fold-models and --folds")
-    import torch
-
     from hsrzoo.datasets import open_dataset
     from hsrzoo.models.loading import load
     from hsrzoo.uncertainty.calibrate import calibrate, kept_scenes
@@ -78,9 +76,9 @@ def command(
     from hsrzoo.uncertainty.file import SCHEMA, save_intervals
     from hsrzoo.uncertainty.folds import cross_validation, pattern_record, split_fold, training_split
     from hsrzoo.utils.locks import hold
+    from hsrzoo.utils.threads import set_threads
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     model = load(name, device="cpu")
     path = out or _beside(model)
     data = open_dataset(dataset, data_root, **data_options)

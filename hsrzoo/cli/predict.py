@@ -132,12 +132,11 @@ def command(
     white. Raw photographs (extra raw) are mapped from the camera that their EXIF or --camera names.
     --bands keeps the nearest bands, which must lie within half a band spacing.
     """
-    import torch
-
     from hsrzoo.models.loading import load
     from hsrzoo.models.reconstruction import METAMER
     from hsrzoo.prediction.intervals import require_level
     from hsrzoo.prediction.predict import PredictOptions
+    from hsrzoo.utils.threads import set_threads
     from hsrzoo.zoo import PHOTOGRAPHS, read_zoo
 
     options.forbid(linear and srgb, "--linear and --srgb exclude each other")
@@ -153,8 +152,7 @@ def command(
     if alone and workers is not None:
         raise click.UsageError("--workers and --ray are for several images, whose --out is a folder")
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     if model is None:
         advice = read_zoo().recommended[PHOTOGRAPHS]
         model = advice["model"]

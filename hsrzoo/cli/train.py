@@ -142,11 +142,11 @@ def command(
     from hsrzoo.training.rundir import RunDir
     from hsrzoo.utils.devices import torch_device
     from hsrzoo.utils.provenance import collect, command_line
+    from hsrzoo.utils.threads import set_threads
 
     pools = [Pool(opener(also, also_options), also_share, also_split)] if also else []
     pools += [parse_pool(text, opener) for text in pool_texts]
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     torch.manual_seed(recipe.seed)
     camera = getattr(data, "camera", None)
     if init_name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from hsrzoo.errors import FormatError, InputError, PluginError
 from hsrzoo.models.metadata import CODEBOOK, MOST_PADDED, TRAINING, read_object
 from hsrzoo.spec import ModelSpec, RgbInput
 from hsrzoo.utils.files import require_regular
+from hsrzoo.utils.threads import thread_count
 
 SCHEMA = 1
 """Version of the metadata in a file; a higher number asks the user to upgrade."""
@@ -75,8 +75,7 @@ def open_session(data: bytes, path: Path, threads: int | None, device: str | Non
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised; printed as well, they would come twice
-    torch = sys.modules.get("torch")
-    options.intra_op_num_threads = threads or (torch.get_num_threads() if torch else 0)
+    options.intra_op_num_threads = threads or thread_count()
     try:
         session = onnxruntime.InferenceSession(data, options, providers=[_PROVIDERS[kind]])
     except Exception as error:  # onnxruntime's errors share no base but Exception

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,10 +50,9 @@ class NoNetworkError(InputError, AttributeError):
 class OnnxModel:
     """An ``.onnx`` file written by ``hsrzoo export``, with the interface of a Reconstructor.
 
-    ``threads``: of onnxruntime; by default as many as torch uses where torch is imported, else one per
-    core. ``device``: "cpu", or "cuda" where onnxruntime has that provider; by default whichever there
-    is. Raises InputError (no such file or device), FormatError (damaged, or not of ours), PluginError
-    (onnxruntime is not installed).
+    ``threads``: of onnxruntime; by default as many as torch uses, or would use. ``device``: "cpu", or
+    "cuda" where onnxruntime has that provider; by default whichever there is. Raises InputError (no such
+    file or device), FormatError (damaged, or not of ours), PluginError (onnxruntime is not installed).
     """
 
     execution = Execution()
@@ -261,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("photo", type=Path, help="an RGB photograph")
     parser.add_argument("--model", type=Path, required=True, help="file written by `hsrzoo export`")
     parser.add_argument("-o", "--out", type=Path, required=True, help="cube: .npy, .npz, .hdr, .tif, .h5")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="[one per core]")
+    parser.add_argument("--threads", type=int, help="[one per core]")
     asked = parser.parse_args(arguments)
     try:
         from hsrzoo.io.model_input import photo_for

@@ -1,4 +1,4 @@
-"""How many threads torch uses, and that they soon sleep while they wait.
+"""How many threads torch and onnxruntime use, and that they soon sleep while they wait.
 
 On a busy machine threads that spin while they wait take the time of those that work: an image then takes
 ten times as long as with one thread. OpenMP reads its settings when torch is loaded, so they are made
@@ -31,6 +31,24 @@ def prepare_threads(environment: MutableMapping[str, str] = os.environ) -> None:
             environment[_THREADS] = str(count)
     elif count is not None and sys.modules["torch"].get_num_threads() > count:
         sys.modules["torch"].set_num_threads(count)
+
+
+def set_threads(count: int | None) -> None:
+    """Let torch, imported or not yet, and models of onnxruntime that are loaded from now on use so many
+    threads; None changes nothing."""
+    torch = sys.modules.get("torch")
+    if count is not None and torch is not None:
+        torch.set_num_threads(count)
+    elif count is not None:
+        os.environ[_THREADS] = str(count)
+
+
+def thread_count() -> int:
+    """The threads that torch uses, or would use if it were imported."""
+    if torch := sys.modules.get("torch"):
+        return int(torch.get_num_threads())
+    first = os.environ.get(_THREADS, "").partition(",")[0].strip()  # a list has one number for each level
+    return int(first) if first.isdecimal() and int(first) > 0 else usable_cpus()
 
 
 def usable_cpus(root: Path = Path("/")) -> int:

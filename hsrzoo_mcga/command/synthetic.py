@@ -35,17 +35,15 @@ def sample_codebook(
     used again. OUT is read by the data set folder (--data-option path=OUT), as its split train;
     OUT/record.json holds the provenance of the pairs.
     """
-    import torch
-
     from hsrzoo.cli.output import print_table, progress, say, to_json
     from hsrzoo.utils.locks import hold_folder
+    from hsrzoo.utils.threads import set_threads
     from hsrzoo_mcga.codebook.folder import CodebookFolder
     from hsrzoo_mcga.stage1.decoding import load_autoencoder
     from hsrzoo_mcga.synthetic.prior_fit import STEPS, load_or_fit
     from hsrzoo_mcga.synthetic.sampling import check_request, sample
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     if data_options and not dataset:
         raise click.UsageError("--data-option needs --dataset")
     read = CodebookFolder.read(folder)

@@ -65,6 +65,7 @@ def train_codebook(
     from hsrzoo.cli.run_folder import run_folder
     from hsrzoo.training.loop import train
     from hsrzoo.utils.provenance import collect
+    from hsrzoo.utils.threads import set_threads
     from hsrzoo_mcga.codebook.lookup import CODES_PER_SOURCE
     from hsrzoo_mcga.stage1.init import read_init
     from hsrzoo_mcga.stage1.sources import SourceOptions, make_task, parse_source, save_codebook
@@ -77,8 +78,7 @@ def train_codebook(
     options.forbid(sources and init_path, "--init starts a run of one source: give it as --dataset")
     if sources and (data_options or name or figures_split or split != "train"):
         raise click.UsageError("--source takes these itself: NAME:KEY=VALUE,name=...,split=...,figures=...")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     named = [parse_source(text) for text in sources]
     if dataset:
         named = [SourceOptions(dataset, data_options, name, split, figures_split)]

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from hsrzoo.utils import threads
-from hsrzoo.utils.threads import prepare_threads, usable_cpus
+from hsrzoo.utils.threads import prepare_threads, set_threads, thread_count, usable_cpus
 
 
 def _machine(root: Path, groups: str, files: dict[str, str]) -> Path:
@@ -85,3 +85,22 @@ def test_of_torch_that_is_loaded_the_number_alone_changes(monkeypatch: pytest.Mo
     torch.get_num_threads = lambda: 2
     prepare_threads(fresh)
     assert asked == [3]
+
+
+def test_a_number_is_set_and_known_with_and_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cpus", lambda: 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7,2")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert thread_count() == 7
+    set_threads(None)
+    assert thread_count() == 7
+    set_threads(5)
+    assert (os.environ["OMP_NUM_THREADS"], thread_count()) == ("5", 5)
+    for unset in ("", "many", "0"):
+        monkeypatch.setenv("OMP_NUM_THREADS", unset)
+        assert thread_count() == 3
+    asked: list[int] = []
+    torch = SimpleNamespace(get_num_threads=lambda: 8, set_num_threads=asked.append)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    set_threads(1)
+    assert (asked, thread_count()) == ([1], 8)

@@ -197,6 +197,19 @@ def test_load_gives_the_file_under_its_own_name_and_identity(toy: Reconstructor,
         _ = model.module
 
 
+def test_a_benchmark_runs_files_with_the_threads_it_was_given(toy_file: Path, tmp_path: Path) -> None:
+    done = python(
+        "from hsrzoo_benchmark.plan.options import Options\n"
+        "from hsrzoo_benchmark.session import open_session\n"
+        f"options = Options(('onnx:' + {str(toy_file)!r},), None, (), threads=3)\n"
+        "session = open_session(options).models[0].session\n"
+        "assert session.get_session_options().intra_op_num_threads == 3\n",
+        tmp_path,
+        set(),
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "need", [RgbInput(), RgbInput(multiple=8, min_size=8), RgbInput(multiple=4, min_size=12)]
 )
