@@ -12,7 +12,7 @@ from typing import Any
 
 
 def collect(device: str) -> dict[str, Any]:
-    """Versions, git commit and dirty flag (None outside a checkout), device name, threads.
+    """Versions, git commit and dirty flag (None outside a checkout), device name, processor, threads.
 
     ``device``: the torch device that computed the numbers.
     """
@@ -29,6 +29,7 @@ def collect(device: str) -> dict[str, Any]:
         "numpy": numpy.__version__,
         "device": str(device),
         "device_name": device_name(str(device)),
+        "processor": processor(),
         "threads": torch.get_num_threads(),
     }
 
@@ -78,10 +79,22 @@ def device_name(device: str) -> str:
 
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def processor() -> str | None:
+    """What tells processors of one name apart, which virtual machines often shorten to "AMD EPYC": family,
+    model and stepping. None where Linux does not say."""
+    known = _cpuinfo()
+    parts = {"family": "cpu family", "model": "model", "stepping": "stepping"}
+    return ", ".join(f"{name} {known[key]}" for name, key in parts.items() if key in known) or None
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says about the first processor; empty on other systems."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}

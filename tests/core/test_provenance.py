@@ -59,7 +59,16 @@ def test_the_record_names_versions_device_and_threads() -> None:
     record = provenance.collect("cpu")
     assert record["torch"] == torch.__version__ and record["threads"] == torch.get_num_threads()
     assert record["device"] == "cpu" and record["device_name"]
-    assert {"hsrzoo", "python", "numpy", "commit", "dirty"} <= record.keys()
+    assert {"hsrzoo", "python", "numpy", "commit", "dirty", "processor"} <= record.keys()
+
+
+def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n"
+    monkeypatch.setattr(Path, "read_text", lambda _: core + "\n" + core.replace("17", "18"))
+    assert provenance.device_name("cpu") == "AMD EPYC"
+    assert provenance.processor() == "family 25, model 17, stepping 1"
+    monkeypatch.setattr(Path, "read_text", lambda _: "processor\t: 0\nCPU implementer\t: 0x41\n")
+    assert provenance.processor() is None
 
 
 def test_parameters_and_macs_match_hand_counts() -> None:

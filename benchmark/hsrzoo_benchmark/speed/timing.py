@@ -44,8 +44,9 @@ LONG_RUN = 60.0
 CHILD_SECONDS = 1800.0
 """How long a cell's process may take to load, predict once and count MACs."""
 WARM_UP = 2
-VERSIONS = ("hsrzoo", "torch")
-"""Provenance: times of other versions are not reused, those of other commits are, with a note."""
+VERSIONS = ("hsrzoo", "torch", "processor")
+"""Provenance: times of other versions and processors are not reused, those of other commits are, with a
+note."""
 SEARCH = "HSRZOO_SEARCH"
 """Variable of the environment that forces an engine of code search, and so decides speed and memory."""
 KEPT_ROUNDS = 200
@@ -136,7 +137,7 @@ def conditions(size: tuple[int, int], options: SpeedOptions) -> dict[str, Any]:
 
 
 def _versions(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: provenance[key] for key in VERSIONS}
+    return {key: provenance.get(key) for key in VERSIONS}  # older rows name no processor
 
 
 def _common_run(
