@@ -29,6 +29,7 @@ from hsrzoo_benchmark.reproduce.intervals import low_coverages
 from hsrzoo_benchmark.reproduce.recommended import recommended
 from hsrzoo_benchmark.results.figures import figures
 from hsrzoo_benchmark.results.groups import clean_group, groups
+from hsrzoo_benchmark.results.speeds import main_machine
 from hsrzoo_benchmark.results.versions import held
 from hsrzoo_benchmark.speed import timing
 from hsrzoo_benchmark.tables.markdown import bundled_config
@@ -60,7 +61,7 @@ def scores(records: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 
 
 def times(records: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """What the times have in common, and those of each bundled model on the machine timed last."""
+    """What the times have in common, and those of each bundled model on the main machine."""
     rows = [
         row
         for name in bundled()
@@ -69,7 +70,7 @@ def times(records: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         if isinstance(row, SpeedRow) and row.method == timing.METHOD and row.size == (SIDE, SIDE)
     ]
     rows = [row for row in rows if row.p50 is not None]
-    machine = max(rows, key=lambda row: row.time).machine
+    machine = main_machine(rows) or (None, None)
     found = {
         row.model: {
             "gmac": None if row.macs is None else float(f"{row.macs / 1e9:.4g}"),

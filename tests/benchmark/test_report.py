@@ -13,7 +13,7 @@ from hsrzoo.results import SpeedRow
 from hsrzoo_benchmark.plan.conditions import conditions_of
 from hsrzoo_benchmark.protocol import named_protocol
 from hsrzoo_benchmark.results.reported import reported_by_paper
-from hsrzoo_benchmark.results.speeds import PAPER_TIME, speed_figures
+from hsrzoo_benchmark.results.speeds import PAPER_TIME, main_machine, speed_figures
 from hsrzoo_benchmark.tables.numbers import trimmed
 from hsrzoo_benchmark.tables.terminal import Table, notes, speed_table, split_to_width
 
@@ -55,6 +55,17 @@ def speed_row(architecture: str, size: int, runs: int = 10, **changes: Any) -> S
         "memory_limit_gib": 4.0, "provenance": {"device_name": "AMD", "threads": 2},
     }  # fmt: skip
     return SpeedRow.from_json({**row, **changes})
+
+
+def test_the_main_machine_timed_most_models_and_of_equals_is_the_newest() -> None:
+    def row(model: str, threads: int, day: int) -> SpeedRow:
+        provenance = {"device_name": "AMD", "threads": threads}
+        return speed_row(model, 512, provenance=provenance, timestamp=f"2026-01-0{day}")
+
+    assert main_machine([]) is None
+    both = [row("poly", 2, 1), row("linear", 2, 1), row("poly", 1, 2), row("poly", 1, 3)]
+    assert main_machine(both) == ("AMD", 2)
+    assert main_machine([*both, row("linear", 1, 4)]) == ("AMD", 1)
 
 
 def test_speed_table_has_no_exponents_and_the_paper_s_time_once_a_model() -> None:

@@ -13,6 +13,7 @@ from hsrzoo_benchmark.reproduce.evidence import Evidence, same_runs
 from hsrzoo_benchmark.reproduce.ranking import comparable, headline_names, ranking
 from hsrzoo_benchmark.reproduce.sensors import GENERAL, relative
 from hsrzoo_benchmark.reproduce.tables import HOME
+from hsrzoo_benchmark.results.speeds import main_machine
 from hsrzoo_benchmark.site import coverage
 from hsrzoo_benchmark.site.plots import STYLE, Point
 from hsrzoo_benchmark.site.plots import draw as draw_points
@@ -82,9 +83,9 @@ def _time(evidence: Evidence) -> Iterator[Plot]:
         for row in evidence.speed
         if row.method == timing.METHOD and row.size == (_SIDE, _SIDE) and row.p50
     ]
-    if not rows:
+    machine = main_machine(rows)
+    if machine is None:
         return
-    machine = rows[-1].machine
     times = {row.model: 1e3 * row.p50 for row in rows if row.machine == machine and row.p50}
     groups = comparable(evidence, headline_names("cave"), HOME)
     found = []

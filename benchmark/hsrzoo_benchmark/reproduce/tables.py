@@ -24,6 +24,7 @@ from hsrzoo_benchmark.reproduce.evidence import (
 )
 from hsrzoo_benchmark.results.figures import better
 from hsrzoo_benchmark.results.reported import paper_tables, reported_by_paper, reported_score
+from hsrzoo_benchmark.results.speeds import main_machine
 from hsrzoo_benchmark.speed.ratios import time_ratio
 from hsrzoo_benchmark.statistics.intervals import METHOD, bounds
 from hsrzoo_benchmark.statistics.seeds import paired, summarise
@@ -198,12 +199,12 @@ def paper_figure(
 
 def speed_rows(evidence: Evidence, networks: Sequence[str] = NETWORKS) -> list[dict[str, Any]]:
     """Table 6: images a second at batch 1, and over MST++'s as published from the same run, of the newest
-    times on the newest device; ``missing`` is a model without any."""
-    newest = evidence.speed[-1] if evidence.speed else None
+    times on the main machine; ``missing`` is a model without any."""
+    machine = main_machine(evidence.speed)
     times = {
         (row.architecture, row.size_text): row
         for row in evidence.speed
-        if newest and row.machine == newest.machine and _is_usual(row)
+        if row.machine == machine and _is_usual(row)
     }
     reference = {
         (row.run, row.size_text): row

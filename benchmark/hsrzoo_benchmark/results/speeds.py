@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hsrzoo.results import SpeedRow
+from hsrzoo.results import SpeedRow, by_time
 from hsrzoo_benchmark.results.figures import COLUMNS, fields_of, paper_arch
 from hsrzoo_benchmark.results.reported import reported_by_paper
 from hsrzoo_benchmark.speed.cell import OOM
 from hsrzoo_benchmark.speed.ratios import ratios, summarise
 
 PAPER_TIME = "ms_per_megapixel"
+
+
+def main_machine(rows: Iterable[SpeedRow]) -> tuple[str | None, int | None] | None:
+    """Device and number of threads that most models were timed with, of several those of the newest row;
+    None without rows."""
+    models: dict[tuple[str | None, int | None], set[str]] = {}
+    for row in reversed(by_time(rows)):
+        models.setdefault(row.machine, set()).add(row.model)
+    return max(models, key=lambda machine: len(models[machine]), default=None)
 
 
 def speed_figures(rows: Sequence[SpeedRow], references: Sequence[str]) -> list[dict[str, Any]]:
