@@ -57,14 +57,15 @@ NOT_RUN = {
     "hsrzoo bench --model mcga-s2 --model r3st --model mst-plus-plus --model gmsr --model agdnet "
     "--model hscnn-plus --model mcga-plus --model pixel-mlp --model linear --model poly "
     "--model mean-spectrum --dataset cave --bench accuracy --store records",
-    "hsrzoo bench --bench speed --model mcga-s2 --model mst-plus-plus:reference --model mst-plus-plus "
-    "--model hscnn-plus --model hscnn-plus:reference --model linear --model poly --model mean-spectrum "
-    "--size 256 --size 1024 --memory-limit 4 --threads 2 --speed-seconds 20 --store records",
-    "hsrzoo bench --bench speed --model mcga-s2 --model mcga-plus --model mcga-plus.general "
-    "--model pixel-mlp --model mst-plus-plus:reference --model mst-plus-plus --model r3st --model gmsr "
-    "--model agdnet --model hscnn-plus:reference --model hscnn-plus --model poly --model linear "
-    "--model mean-spectrum "
-    "--size 512 --memory-limit 4 --threads 2 --speed-seconds 15 --store records",
+    "hsrzoo bench --bench speed --model mcga-s2 --model mcga-plus --model mst-plus-plus:reference "
+    "--model mst-plus-plus --model r3st --model ssrnet --model ssthyper --model agdnet --model hysat "
+    "--model gmsr --model msfn --model hscnn-plus --model hsiformer --model mcga-plus.general "
+    "--model linear --model mean-spectrum --model pixel-mlp --model poly "
+    "--size 256 --memory-limit 8 --threads 2 --speed-seconds 4 --store records",
+    "hsrzoo bench --bench speed --model mcga-s2 --model mcga-plus --model mst-plus-plus:reference "
+    "--model mst-plus-plus --model r3st --model ssrnet --model ssthyper --model agdnet --model hysat "
+    "--model gmsr --model msfn --model hscnn-plus --model hsiformer "
+    "--size 1024 --memory-limit 8 --threads 1 --speed-seconds 4 --store records",
     "hsrzoo train gmsr --dataset cave --split without-fold-0 --steps 477 --out runs/gmsr.fold-0",
     "hsrzoo bench --model gmsr.cave-cv=local-dir:runs/gmsr.fold-0/weights --dataset cave --split fold-0 "
     "--store mine",
