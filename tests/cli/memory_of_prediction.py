@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from hsrzoo.models.tiling import choice
 from hsrzoo.prediction.predict import predict_file
 from hsrzoo.utils.allocator import give_back_freed_memory
 from tiled_networks import BANDS, Chained, model
+
+M_MMAP_THRESHOLD = -3  # of <malloc.h>
 
 
 def status(key: str) -> int:
@@ -37,6 +40,9 @@ def main(image: Path, out: Path, limit: float) -> None:
     choice.SPARE = 16 << 20  # little: the network's own memory must be foreseen
     toy = model(Wide, max_memory=limit)
     toy(np.zeros((64, 64, 3)))  # libraries are loaded at the first call
+    if hasattr(ctypes.CDLL(None), "mallopt"):
+        # tensors get pages of their own: what glibc keeps between blocks varies with the addresses
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 16)
     give_back_freed_memory()
     before = status("VmRSS:")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
